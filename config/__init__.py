@@ -1,0 +1,1 @@
+"""Settings, logging and telemetry set-up; knows nothing of FastAPI, LlamaIndex or SQL."""

@@ -1,0 +1,297 @@
+"""Every setting of Footnote; this module is the only reader of the environment.
+
+A setting comes, in this order, from an environment variable with the prefix ``FOOTNOTE_`` (nested by ``__``), the file
+``.env`` in the working directory, a name that people already have set (``DATABASE_URL``, ``OPENAI_API_KEY``,
+``OPENAI_BASE_URL``, ``OLLAMA_BASE_URL``), or the default here. ``config/example.env`` lists every key.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from dotenv import dotenv_values
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+PREFIX = "FOOTNOTE_"
+ENV_FILE = Path(".env")
+FALLBACKS = {
+    "DATABASE_URL": ("database", "url"),
+    "OPENAI_API_KEY": ("llm", "api_key"),
+    "OPENAI_BASE_URL": ("llm", "base_url"),
+    "OLLAMA_BASE_URL": ("llm", "ollama_base_url"),
+}
+
+
+class SettingsError(ValueError):
+    """A setting is unknown or invalid; the message is one line that names it and says what to change."""
+
+
+def _database_url(value: SecretStr) -> SecretStr:
+    scheme = value.get_secret_value().partition("://")[0]
+    if scheme.split("+")[0] not in {"postgres", "postgresql"}:
+        msg = "must start with postgresql://"
+        raise ValueError(msg)
+    return value
+
+
+def _split(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _origin(value: str) -> str:
+    scheme, _, host = value.partition("://")
+    if value != "*" and (scheme not in {"http", "https"} or not host or "/" in host):
+        msg = "an origin is * or a scheme and a host, without a path: https://app.example"
+        raise ValueError(msg)
+    return value
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class ServerSettings(_Group):
+    """Where the HTTP server listens and what it lets in."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    cors_origins: Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_split)] = (
+        Field(
+            (),
+            description="Origins that browsers may call from, with commas between: https://app.example,http://localhost:3000.",
+        )
+    )
+    max_body_bytes: int = Field(1_048_576, ge=1024, le=1_073_741_824, description="Largest JSON request body.")
+    request_timeout: float = Field(
+        120, gt=0, le=3600, description="Seconds that a request which is no stream may take in all."
+    )
+    max_concurrency: int = Field(
+        512, ge=1, le=100_000, description="Requests answered at once; more get 503 `overloaded`."
+    )
+    shutdown_timeout: float = Field(
+        20, ge=0, le=3600, description="Seconds that running requests have to finish after SIGTERM."
+    )
+    ping_interval: float = Field(
+        15,
+        gt=0,
+        le=300,
+        description="Seconds of silence after which a stream sends a comment to keep proxies from closing.",
+    )
+
+
+class DatabaseSettings(_Group):
+    """The PostgreSQL server and the one connection pool."""
+
+    url: Annotated[SecretStr, AfterValidator(_database_url)] | None = Field(
+        None,
+        description="postgresql://user:password@host:5432/name with pgvector; unset: Footnote runs its own PostgreSQL.",
+    )
+    pool_min: int = Field(2, ge=0, le=1000, description="Connections kept open.")
+    pool_max: int = Field(12, ge=1, le=1000, description="Connections at the most.")
+    acquire_timeout: float = Field(10, gt=0, le=600, description="Seconds to wait for a free connection.")
+    connect_timeout: float = Field(30, gt=0, le=600, description="Seconds to wait for the database at the start.")
+    statement_timeout: float = Field(30, gt=0, le=3600, description="Seconds that one statement may take.")
+
+
+class EmbeddingSettings(_Group):
+    """The model that turns text into vectors."""
+
+    model: str = Field(
+        "all-MiniLM-L6-v2",
+        min_length=1,
+        description="A directory or a hub name; the default is the model that comes in a wheel.",
+    )
+    revision: str | None = Field(None, description="A hub model's commit or tag; unset: the hub's newest.")
+    backend: Literal["auto", "onnx", "torch", "openvino"] = Field(
+        "auto", description="auto: ONNX where the model can be exported, else torch."
+    )
+    quantization: Literal["none", "int8"] = Field(
+        "none", description="int8 is faster and costs a little accuracy (ONNX only)."
+    )
+    device: str = Field("cpu", description="Device of the torch backend: cpu, cuda, mps.")
+    normalize: bool = Field(True, description="Scale vectors to length one.")
+    batch_size: int = Field(32, ge=1, le=4096, description="Texts in one call of the model.")
+    threads: int | None = Field(None, ge=1, le=1024, description="Threads of one model call; unset: one a core.")
+    query_instruction: str | None = Field(
+        None, description="Text put before each question (E5, BGE and others want one)."
+    )
+    text_instruction: str | None = Field(None, description="Text put before each passage.")
+
+
+class LLMSettings(_Group):
+    """The model that writes the answers."""
+
+    provider: Literal["auto", "openai", "openai_like", "ollama", "local", "extractive"] = Field(
+        "auto",
+        description="auto: OpenAI if a key is set, a reachable Ollama, the local model if installed, else extractive.",
+    )
+    model: str | None = Field(None, description="The model's name; unset: the provider's default.")
+    api_key: SecretStr | None = Field(None, description="Key for openai and openai_like; also OPENAI_API_KEY.")
+    base_url: str | None = Field(None, description="Address of an OpenAI-compatible server; also OPENAI_BASE_URL.")
+    ollama_base_url: str = Field("http://127.0.0.1:11434", description="Address of Ollama; also OLLAMA_BASE_URL.")
+    is_chat_model: bool = Field(True, description="openai_like: false for a base model served by /v1/completions.")
+    context_window: int = Field(
+        8192, ge=256, le=10_000_000, description="Tokens that the model reads and writes in all."
+    )
+    max_tokens: int = Field(512, ge=1, le=1_000_000, description="Tokens of an answer, where the request names none.")
+    temperature: float = Field(0.1, ge=0, le=2, description="Where the request names none.")
+    connect_timeout: float = Field(5, gt=0, le=600, description="Seconds to connect to the model's server.")
+    token_timeout: float = Field(30, gt=0, le=3600, description="Seconds to the first token, and between two.")
+    total_timeout: float = Field(120, gt=0, le=3600, description="Seconds for a whole answer.")
+    max_retries: int = Field(2, ge=0, le=10, description="Tries again, before the first token only.")
+    local_model: Path | None = Field(
+        None, description="provider local: a GGUF file for llama-server; unset: the small Gemma that comes in wheels."
+    )
+
+
+class RetrievalSettings(_Group):
+    """How passages are found."""
+
+    candidates: int = Field(64, ge=1, le=1000, description="Rows that each leg hands to the fusion, at the least.")
+    rrf_k: int = Field(60, ge=1, le=10_000, description="Reciprocal rank fusion: a row scores weight / (rrf_k + rank).")
+    dense_weight: float = Field(1.0, ge=0, le=100, description="Weight of the dense leg in the fusion.")
+    lexical_weight: float = Field(1.0, ge=0, le=100, description="Weight of the lexical leg in the fusion.")
+    min_score: float = Field(
+        0.0, ge=0, le=1, description="Bar for a passage's cosine similarity, where the request names none; 0: no bar."
+    )
+    ef_search: int = Field(100, ge=1, le=1000, description="HNSW: length of the candidate list of a search.")
+    max_scan_tuples: int = Field(
+        40_000, ge=1, le=2_147_483_647, description="HNSW: rows that a filtered search visits at the most."
+    )
+
+
+class IngestionSettings(_Group):
+    """How documents become chunks."""
+
+    chunk_tokens: int | None = Field(
+        None,
+        ge=16,
+        le=100_000,
+        description="Tokens of a chunk, heading included; unset: what the embedding model reads.",
+    )
+    chunk_overlap: int = Field(32, ge=0, le=10_000, description="Tokens that a chunk repeats of the one before.")
+    language: str = Field(
+        "english",
+        pattern=r"^[a-z_]{1,63}$",
+        description="Text search configuration of a new collection (psql: \\dF); simple for code and mixed languages.",
+    )
+    max_file_bytes: int = Field(52_428_800, ge=1, description="Larger files are skipped.")
+    parse_timeout: float = Field(120, gt=0, le=86_400, description="Seconds to read one file; slower ones are skipped.")
+    parse_memory_bytes: int = Field(
+        4_294_967_296, ge=268_435_456, description="Memory of the process that reads files (Linux)."
+    )
+    batch_chunks: int = Field(128, ge=1, le=100_000, description="Chunks embedded together.")
+    nice: int = Field(10, ge=0, le=19, description="How far ingestion steps back for a server on the same machine.")
+
+
+class LogSettings(_Group):
+    """What is logged, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal, else JSON.")
+
+
+class _FallbackNames(PydanticBaseSettingsSource):
+    """The names that people already have set, where no ``FOOTNOTE_`` name says otherwise."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[object, str, bool]:  # noqa: ARG002 (pydantic's)
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, dict[str, str]]:
+        given = _environment()
+        values: dict[str, dict[str, str]] = {}
+        for name, (group, key) in FALLBACKS.items():
+            if given.get(name):
+                values.setdefault(group, {})[key] = given[name]
+        return values
+
+
+class Settings(BaseSettings):
+    """Footnote's settings: frozen, bounded, secrets hidden. `load_settings` reads them from the environment."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        env_file=ENV_FILE,
+        env_ignore_empty=True,
+        extra="ignore",  # the whole environment is shown to it; _refuse_unknown looks at ours
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    data_dir: Path = Field(Path(".footnote"), description="Where the embedded PostgreSQL and exported models are kept.")
+    server: ServerSettings = ServerSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    embedding: EmbeddingSettings = EmbeddingSettings()
+    llm: LLMSettings = LLMSettings()
+    retrieval: RetrievalSettings = RetrievalSettings()
+    ingestion: IngestionSettings = IngestionSettings()
+    log: LogSettings = LogSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (pydantic's signature)
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order the sources; see the module's docstring."""
+        return init_settings, env_settings, dotenv_settings, _FallbackNames(settings_cls)
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the settings from the environment.
+
+    Raises:
+        SettingsError: a name under ``FOOTNOTE_`` is unknown, or a value is invalid.
+
+    """
+    _refuse_unknown(_environment())
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as exc:
+        first = exc.errors(include_input=False, include_url=False)[0]
+        path = "__".join(str(part) for part in first["loc"] if isinstance(part, str))
+        reason = first["msg"].removeprefix("Value error, ")
+        others = f" (and {exc.error_count() - 1} more)" if exc.error_count() > 1 else ""
+        msg = f"{PREFIX}{path.upper()}: {reason}{others}; config/example.env lists every setting"
+        raise SettingsError(msg) from None
+
+
+def _environment() -> dict[str, str]:
+    """Return the names that are set, those of the process before those of the ``.env`` file; empty is not set."""
+    from_file = {name: value for name, value in dotenv_values(ENV_FILE).items() if value is not None}
+    return from_file | {name: value for name, value in os.environ.items() if value or name not in from_file}
+
+
+def _refuse_unknown(given: Mapping[str, str]) -> None:
+    known = {name for name, *_ in setting_keys()}
+    for name in sorted(given):
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            close = difflib.get_close_matches(name.upper(), known, n=1)
+            hint = f"; did you mean {close[0]}?" if close else "; config/example.env lists every setting"
+            msg = f"{name}: no such setting{hint}"
+            raise SettingsError(msg)
+
+
+def setting_keys() -> Iterator[tuple[str, tuple[str, ...], str, object]]:
+    """Yield (environment name, path in `Settings`, description, default) of every setting."""
+    for name, field in Settings.model_fields.items():
+        if isinstance(field.default, _Group):
+            for inner, leaf in type(field.default).model_fields.items():
+                yield f"{PREFIX}{name}__{inner}".upper(), (name, inner), leaf.description or "", leaf.default
+        else:
+            yield f"{PREFIX}{name}".upper(), (name,), field.description or "", field.default
