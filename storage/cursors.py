@@ -1,0 +1,43 @@
+"""Pages of a list, and the opaque cursors between them (keyset pagination: the last key of the page before)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from storage.errors import InvalidCursor
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Item]):
+    """A page; `next_cursor` is None on the last one."""
+
+    items: tuple[Item, ...]
+    next_cursor: str | None
+
+
+def encode_cursor(key: str) -> str:
+    """Return the cursor of the page after `key`."""
+    return base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str | None) -> str:
+    """Return the key after which the page begins, ``""`` for the first page.
+
+    Raises:
+        InvalidCursor: it is none of ours.
+
+    """
+    if cursor is None:
+        return ""
+    try:
+        key = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
+    except (binascii.Error, UnicodeError, ValueError):
+        raise InvalidCursor from None
+    if "\0" in key:
+        raise InvalidCursor
+    return key

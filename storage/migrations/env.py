@@ -1,0 +1,7 @@
+"""Alembic's entry: runs the migrations on the connection that `storage.schema.upgrade` holds the lock with."""
+
+from alembic import context
+
+context.configure(connection=context.config.attributes["connection"], version_table_schema="footnote")
+with context.begin_transaction():
+    context.run_migrations()

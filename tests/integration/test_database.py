@@ -1,0 +1,114 @@
+import asyncio
+
+import asyncpg
+import pytest
+from conftest import make_settings
+
+from config.settings import DatabaseSettings
+from storage.database import Database, plain_dsn
+from storage.errors import StoreFailed, StoreTimeout, StoreUnavailable
+
+
+async def test_a_set_local_ends_with_its_transaction(settings):
+    one = settings.database.model_copy(update={"pool_min": 1, "pool_max": 1})
+    database = await Database.open(one.url.get_secret_value(), settings=one)
+    async with database.transaction(local={"work_mem": "'77MB'"}) as connection:
+        assert await connection.fetchval("SHOW work_mem") == "77MB"
+    async with database.connection() as connection:  # the same one: there is no other
+        assert await connection.fetchval("SHOW work_mem") != "77MB"
+    await database.close()
+
+
+async def test_a_connection_that_the_server_closed_is_not_lent(settings):
+    one = settings.database.model_copy(update={"pool_min": 1, "pool_max": 1})
+    dsn = one.url.get_secret_value()
+    database = await Database.open(dsn, settings=one)
+    async with database.connection() as connection:
+        pid = await connection.fetchval("SELECT pg_backend_pid()")
+    killer = await asyncpg.connect(dsn)
+    await killer.execute("SELECT pg_terminate_backend($1)", pid)
+    await killer.close()
+    await asyncio.sleep(0.2)
+    async with database.connection() as connection:
+        assert await connection.fetchval("SELECT pg_backend_pid()") != pid
+    await database.close()
+
+
+async def test_a_full_pool_is_store_unavailable_after_the_acquire_timeout(settings):
+    small = settings.database.model_copy(update={"pool_min": 1, "pool_max": 1, "acquire_timeout": 0.2})
+    database = await Database.open(small.url.get_secret_value(), settings=small)
+    async with database.connection():
+        with pytest.raises(StoreUnavailable):
+            async with database.connection():
+                pass
+    async with database.connection() as connection:  # and it is whole again
+        assert await connection.fetchval("SELECT 1") == 1
+    await database.close()
+
+
+async def test_a_slow_statement_is_a_store_timeout(settings):
+    hurried = settings.database.model_copy(update={"statement_timeout": 0.1})
+    database = await Database.open(hurried.url.get_secret_value(), settings=hurried)
+    with pytest.raises(StoreTimeout):
+        async with database.connection() as connection:
+            await connection.fetchval("SELECT pg_sleep(5)")
+    await database.close()
+
+
+async def test_a_refused_statement_names_neither_sql_nor_values_nor_the_driver_s_error(database):
+    with pytest.raises(StoreFailed) as caught:
+        async with database.connection() as connection:
+            await connection.fetchval("SELECT $1::text::int", "a secret of the document")
+    assert "secret" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+    assert "22P02" in str(caught.value)
+
+
+async def test_a_cancelled_borrower_gives_its_connection_back(settings):
+    one = settings.database.model_copy(update={"pool_min": 1, "pool_max": 1})
+    database = await Database.open(one.url.get_secret_value(), settings=one)
+
+    async def borrow():
+        async with database.transaction() as connection:
+            await connection.fetchval("SELECT pg_sleep(20)")
+
+    task = asyncio.create_task(borrow())
+    await asyncio.sleep(0.2)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    async with database.connection() as connection:
+        assert not connection.is_in_transaction()
+        assert await connection.fetchval("SELECT 1") == 1
+    await database.close()
+
+
+async def test_a_database_that_is_not_there_is_store_unavailable_and_hides_the_password():
+    settings = DatabaseSettings(url="postgresql://me:hidden@127.0.0.1:9/x", connect_timeout=0.3)
+    with pytest.raises(StoreUnavailable) as caught:
+        await Database.open(settings.url.get_secret_value(), settings=settings)
+    assert "hidden" not in str(caught.value)
+
+
+async def test_the_database_may_start_after_its_client(postgres, shared_dir):
+    import psycopg2
+
+    settings = make_settings(postgres("late"), shared_dir).database
+    opening = asyncio.create_task(Database.open(postgres("late"), settings=settings))
+    await asyncio.sleep(0.3)
+    connection = psycopg2.connect(postgres("postgres"))
+    connection.autocommit = True
+    connection.cursor().execute("CREATE DATABASE late")
+    database = await opening
+    await database.ping()
+    await database.close()
+    connection.cursor().execute("DROP DATABASE late")
+    connection.close()
+
+
+def test_urls_of_sqlalchemy_and_heroku_are_understood():
+    assert plain_dsn("postgresql+asyncpg://u:p@h/d") == "postgresql://u:p@h/d"
+    assert plain_dsn("postgres://u:p@h/d?sslmode=require") == "postgresql://u:p@h/d?sslmode=require"
+    local = "postgresql://postgres@/footnote?host=%2Ftmp%2Fx"
+    assert plain_dsn(local) == local

@@ -1,0 +1,59 @@
+import asyncio
+
+import psycopg2
+import pytest
+
+from storage import schema
+from storage.database import Database
+from storage.errors import SchemaMismatch
+
+
+@pytest.fixture
+def empty_dsn(postgres):
+    connection = psycopg2.connect(postgres("postgres"))
+    connection.autocommit = True
+    connection.cursor().execute("DROP DATABASE IF EXISTS empty WITH (FORCE)")
+    connection.cursor().execute("CREATE DATABASE empty")
+    yield postgres("empty")
+    connection.cursor().execute("DROP DATABASE empty WITH (FORCE)")
+    connection.close()
+
+
+def test_an_upgrade_is_done_once_and_then_nothing(empty_dsn):
+    assert schema.upgrade(empty_dsn) == (None, schema.REVISION)
+    assert schema.upgrade(empty_dsn) == (schema.REVISION, schema.REVISION)
+
+
+async def test_eight_upgrades_at_once_all_succeed(empty_dsn):
+    outcomes = await asyncio.gather(*(asyncio.to_thread(schema.upgrade, empty_dsn) for _ in range(8)))
+    assert [before for before, _ in outcomes].count(None) == 1
+    assert {after for _, after in outcomes} == {schema.REVISION}
+
+
+async def test_a_database_without_the_schema_is_refused_with_what_to_do(empty_dsn, settings):
+    database = await Database.open(empty_dsn, settings=settings.database)
+    with pytest.raises(SchemaMismatch, match="no Footnote schema yet.*python -m storage upgrade"):
+        await schema.check(database)
+    await database.close()
+
+
+async def test_a_newer_schema_is_refused_by_server_and_upgrade(dsn, settings):
+    connection = psycopg2.connect(dsn)
+    connection.autocommit = True
+    connection.cursor().execute("UPDATE footnote.alembic_version SET version_num = '9999'")
+    connection.close()
+    database = await Database.open(dsn, settings=settings.database)
+    with pytest.raises(SchemaMismatch, match="newer"):
+        await schema.check(database)
+    with pytest.raises(SchemaMismatch, match="newer"):
+        schema.upgrade(dsn)
+    await database.close()
+
+
+def test_the_revision_in_code_is_the_newest_migration():
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", "storage/migrations")
+    assert ScriptDirectory.from_config(config).get_heads() == [schema.REVISION]
