@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import os
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -12,36 +14,44 @@ from uuid import uuid4
 import fasteners
 import psycopg2
 import pytest
+from support.environment import make_settings
 
+from config import settings as settings_module
 from config.settings import Settings
 from storage import schema
 from storage.database import Database
 from storage.local import LocalPostgres
 
 TEMPLATE = "footnote_template"
+SHARED_DIR = "TESTS_SHARED_DIR"
 
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the developer's environment and ``.env`` file out of the tests."""
-    import os
-
-    from config import settings
-
     for name in list(os.environ):
-        if name.startswith(settings.PREFIX) or name in settings.FALLBACKS:
+        if name.startswith(settings_module.PREFIX) or name in settings_module.FALLBACKS:
             monkeypatch.delenv(name)
-    monkeypatch.setattr(settings, "ENV_FILE", Path("no-such-file"))
+    monkeypatch.setattr(settings_module, "ENV_FILE", Path("no-such-file"))
     monkeypatch.setitem(Settings.model_config, "env_file", None)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Make a folder for all workers of this run; pytest's own is closed to PostgreSQL's user by the next run."""
+    if not hasattr(config, "workerinput"):
+        os.environ[SHARED_DIR] = tempfile.mkdtemp(prefix="footnote-tests-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove it."""
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ.pop(SHARED_DIR), ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
-def shared_dir(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """Return a folder that all workers of this run share."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base if worker_id == "master" else base.parent) / "shared"
-    folder.mkdir(exist_ok=True)
-    return folder
+def shared_dir() -> Path:
+    """Return the folder that all workers of this run share."""
+    return Path(os.environ[SHARED_DIR])
 
 
 @pytest.fixture(scope="session")
@@ -79,13 +89,6 @@ def settings(dsn: str, shared_dir: Path) -> Settings:
     return make_settings(dsn, shared_dir)
 
 
-def make_settings(dsn: str, data_dir: Path, **groups: dict[str, object]) -> Settings:
-    """Return settings, with further groups of values."""
-    database = {"url": dsn, "connect_timeout": 5, **groups.pop("database", {})}
-    llm = {"provider": "extractive", **groups.pop("llm", {})}
-    return Settings(data_dir=data_dir, database=database, llm=llm, **groups)  # type: ignore[arg-type]
-
-
 @pytest.fixture
 async def database(settings: Settings) -> AsyncIterator[Database]:
     """Open the test's own database."""
@@ -115,9 +118,3 @@ def _execute(url: str, statement: str, *values: object) -> list[tuple[object, ..
             return cursor.fetchall() if cursor.description else []
     finally:
         connection.close()
-
-
-@pytest.fixture
-def run_in_thread() -> Callable[..., object]:
-    """Run a sync function off the event loop."""
-    return asyncio.to_thread

@@ -2,7 +2,7 @@ import asyncio
 
 import asyncpg
 import pytest
-from conftest import make_settings
+from support.environment import make_settings
 
 from config.settings import DatabaseSettings
 from storage.database import Database, plain_dsn

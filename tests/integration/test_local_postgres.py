@@ -90,7 +90,7 @@ def test_a_killed_postgresql_is_started_again(tmp_path):
             local.ensure_running()
             assert answers(dsn)
             break
-        except Exception:
+        except (OSError, subprocess.SubprocessError, psycopg2.Error, AssertionError):
             time.sleep(0.5)
     assert answers(dsn)
     local.stop()

@@ -32,7 +32,7 @@ async def test_eight_upgrades_at_once_all_succeed(empty_dsn):
 
 async def test_a_database_without_the_schema_is_refused_with_what_to_do(empty_dsn, settings):
     database = await Database.open(empty_dsn, settings=settings.database)
-    with pytest.raises(SchemaMismatch, match="no Footnote schema yet.*python -m storage upgrade"):
+    with pytest.raises(SchemaMismatch, match=r"no Footnote schema yet.*python -m storage upgrade"):
         await schema.check(database)
     await database.close()
 

@@ -72,7 +72,9 @@ async def make_collection(database: Database, name: str = "default") -> Generati
     return await Collections(database).ensure(name, embedding=IDENTITY, chunking=CHUNKING)
 
 
-async def fill(database: Database, generation: Generation, texts: dict[str, tuple[str, dict[str, object]]]) -> Documents:
+async def fill(
+    database: Database, generation: Generation, texts: dict[str, tuple[str, dict[str, object]]]
+) -> Documents:
     """Write documents of one chunk each: name to text and metadata."""
     documents = Documents(database, generation=generation)
     for name, (text, metadata) in texts.items():

@@ -1,0 +1,108 @@
+"""``python -m ingestion PATH…``: read files and folders into a collection.
+
+Exit codes: 0 all is indexed, 1 a document failed, 2 it could not start or the database went away, 3 a file was skipped,
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+from config import logging as logs
+from config.errors import FootnoteError
+from config.settings import Settings, SettingsError, load_settings
+from ingestion.report import IngestReport
+from ingestion.types import Json
+
+EXIT_CANNOT_START = 2
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; return the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        settings = load_settings()
+        logs.configure(settings.log)
+        os.nice(settings.ingestion.nice)
+        report = asyncio.run(_ingest(options, settings))
+    except (SettingsError, FootnoteError) as exc:
+        print(f"error: {exc}", file=sys.stderr)  # noqa: T201 (the command's output)
+        return EXIT_CANNOT_START
+    print(json.dumps(report.as_json()) if options.json else report.as_text())  # noqa: T201
+    return report.exit_code
+
+
+async def _ingest(options: argparse.Namespace, settings: Settings) -> IngestReport:
+    from ingestion.command import open_pipeline
+    from ingestion.progress import open_progress
+    from ingestion.sources import find_files
+
+    async with open_pipeline(
+        settings,
+        collection=options.collection,
+        base=options.base.resolve() if options.base else None,
+        metadata=dict(options.metadata),
+    ) as pipeline:
+        _stop_on_signals(pipeline.stop)
+        with open_progress(quiet=options.json) as progress:
+            return await pipeline.run(find_files(options.paths), progress=progress)
+
+
+def _stop_on_signals(stop: object) -> None:
+    """Finish the document in hand on the first Ctrl-C or SIGTERM, end at once on the second."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+
+    def first() -> None:
+        print("stopping after the document in hand; once more to stop at once", file=sys.stderr)  # noqa: T201
+        stop()  # type: ignore[operator]
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, task.cancel)  # type: ignore[union-attr]
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, first)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m ingestion", description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "paths", nargs="+", metavar="PATH", help="a file, a folder, or a pattern such as 'docs/**/*.md'"
+    )
+    parser.add_argument("--collection", default="default", help="where to (default: default)")
+    parser.add_argument(
+        "--metadata",
+        action="append",
+        default=[],
+        type=_metadata,
+        metavar="KEY=VALUE",
+        help="for every document; year=2024 is a number, year='\"2024\"' a string",
+    )
+    parser.add_argument("--base", type=Path, help="name sources relative to this folder; default: absolute paths")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    return parser
+
+
+def _metadata(argument: str) -> tuple[str, Json]:
+    from storage.chunk_tables import RESERVED_KEYS
+
+    key, equals, value = argument.partition("=")
+    if not equals or not key:
+        msg = f"{argument!r} is not KEY=VALUE"
+        raise argparse.ArgumentTypeError(msg)
+    if key in RESERVED_KEYS or key in {"title", "source", "heading", "page", "file_name"}:
+        msg = f"{key!r} is Footnote's own; take another key"
+        raise argparse.ArgumentTypeError(msg)
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""The engines that run the embedding model; ONNX where the model can be exported, once, into the data directory."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import structlog
+from llama_index.embeddings.huggingface import HuggingFaceEmbedding
+from llama_index.embeddings.huggingface.utils import (
+    get_query_instruct_for_model_name,
+    get_text_instruct_for_model_name,
+)
+
+from config.settings import EmbeddingSettings, Settings
+from ingestion.embedding import ModelFiles
+from ingestion.errors import EmbeddingModelNotFound
+
+ONNX_FILE = "onnx/model.onnx"
+INT8_FILE = "onnx/model_quint8.onnx"
+_log = structlog.get_logger(__name__)
+
+
+def load_model(files: ModelFiles, *, settings: Settings) -> tuple[HuggingFaceEmbedding, str]:
+    """Load the model; return it with the name of the backend that runs it.
+
+    Raises:
+        EmbeddingModelNotFound: this backend cannot run it.
+
+    """
+    wanted = settings.embedding.backend
+    if wanted in {"auto", "onnx"}:
+        try:
+            return _load_onnx(files, settings=settings), "onnx"
+        except Exception as exc:  # exporters raise anything; the message goes to the operator
+            if wanted == "onnx" or settings.embedding.quantization != "none":
+                msg = f"{files.name} cannot be run with ONNX: {exc}; set FOOTNOTE_EMBEDDING__BACKEND=torch"
+                raise EmbeddingModelNotFound(msg) from exc
+            _log.warning("no ONNX export, torch runs the model", model=files.name, error=type(exc).__name__)
+            wanted = "torch"
+    try:
+        return _open(files, settings.embedding, backend=wanted), wanted
+    except Exception as exc:  # see above
+        msg = f"{files.name} cannot be run with {wanted}: {exc}"
+        raise EmbeddingModelNotFound(msg) from exc
+
+
+def _load_onnx(files: ModelFiles, *, settings: Settings) -> HuggingFaceEmbedding:
+    exported = settings.data_dir.expanduser().resolve() / "models" / f"onnx-{files.revision.replace(' ', '-')}"
+    name = INT8_FILE if settings.embedding.quantization == "int8" else ONNX_FILE
+    if not (exported / name).exists():
+        _export(files, exported, settings.embedding)
+    arguments = _onnx_arguments(settings.embedding, name)
+    return _open(files, settings.embedding, backend="onnx", directory=exported, model_kwargs=arguments)
+
+
+def _export(files: ModelFiles, target: Path, settings: EmbeddingSettings) -> None:
+    """Export beside the target and rename: two processes may do so at once, and one may be killed."""
+    from sentence_transformers import export_dynamic_quantized_onnx_model
+
+    _log.info("exporting the embedding model to ONNX, once", model=files.name)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix="exporting-") as scratch:
+        # a model that comes with an ONNX file of its own is exported too: one code path, one set of weights
+        arguments = {"provider": "CPUExecutionProvider", "export": True}
+        embedding = _open(files, settings, backend="onnx", model_kwargs=arguments)
+        model = embedding._model  # noqa: SLF001 (HuggingFaceEmbedding has no public way to it)
+        model.save_pretrained(scratch)
+        if settings.quantization == "int8":
+            export_dynamic_quantized_onnx_model(model, _int8_flavour(), scratch)
+            made = next(path for path in Path(scratch, "onnx").glob("*int8*.onnx"))
+            made.rename(Path(scratch, INT8_FILE))
+        if target.exists():  # the export is there and the int8 one is added to it
+            for path in Path(scratch, "onnx").iterdir():
+                path.replace(target / "onnx" / path.name)
+            return
+        Path(scratch).chmod(0o755)
+        try:
+            Path(scratch).rename(target)
+        except OSError:
+            if not (target / ONNX_FILE).exists():  # nobody else was quicker
+                raise
+        else:
+            Path(scratch).mkdir()  # for TemporaryDirectory to remove
+
+
+def _int8_flavour() -> str:
+    """Return the instruction set that ONNX quantizes for; int8 results differ a little between them."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text("utf-8")
+    except OSError:
+        return "arm64"
+    return "avx512_vnni" if "avx512_vnni" in flags else "avx2" if "avx2" in flags else "arm64"
+
+
+def _onnx_arguments(settings: EmbeddingSettings, file_name: str) -> dict[str, Any]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = settings.threads or len(os.sched_getaffinity(0))
+    # idle threads of the pool must sleep: spinning would take the cores from the event loop and from PostgreSQL
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return {"provider": "CPUExecutionProvider", "file_name": file_name, "session_options": options}
+
+
+def _open(
+    files: ModelFiles,
+    settings: EmbeddingSettings,
+    *,
+    backend: str,
+    directory: Path | None = None,
+    model_kwargs: dict[str, Any] | None = None,
+) -> HuggingFaceEmbedding:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return HuggingFaceEmbedding(
+            model_name=str(directory or files.directory),
+            backend=backend,
+            device=settings.device if backend == "torch" else "cpu",
+            normalize=settings.normalize,
+            embed_batch_size=settings.batch_size,
+            # LlamaIndex knows the instructions of some models by their hub names
+            query_instruction=settings.query_instruction or get_query_instruct_for_model_name(files.name),
+            text_instruction=settings.text_instruction or get_text_instruct_for_model_name(files.name),
+            trust_remote_code=False,
+            model_kwargs=model_kwargs or {},
+        )

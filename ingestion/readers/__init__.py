@@ -1,0 +1,50 @@
+"""Bytes in, text out: one module a kind of file, found by `kind_of`. Importing this imports none of their libraries."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from ingestion.errors import Unreadable
+from ingestion.readers.kinds import Kind, kind_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ingestion.types import Extracted
+
+_READERS: Mapping[Kind, tuple[str, str]] = {
+    "markdown": ("markdown", "read_markdown"),
+    "plain": ("plain", "read_plain"),
+    "rst": ("plain", "read_rst"),
+    "source": ("plain", "read_source"),
+    "html": ("webpage", "read_html"),
+    "pdf": ("pdf", "read_pdf"),
+    "docx": ("office", "read_docx"),
+    "pptx": ("office", "read_pptx"),
+    "xlsx": ("tables", "read_xlsx"),
+    "csv": ("tables", "read_csv"),
+    "json": ("records", "read_json"),
+    "jsonl": ("records", "read_jsonl"),
+    "mail": ("mail", "read_mail"),
+}
+
+
+def read(path: PurePath, *, data: bytes) -> Extracted:
+    """Make text of a file's bytes; the path is only looked at for its name.
+
+    Raises:
+        Unreadable: there is no text in it, or none that a reader can get at; the message says why.
+
+    """
+    if not data.strip(b" \t\r\n\f\v\0"):
+        msg = "the file is empty"
+        raise Unreadable(msg)
+    module, function = _READERS[kind_of(path, data=data)]
+    reader: Callable[[PurePath, bytes], Extracted] = getattr(import_module(f"ingestion.readers.{module}"), function)
+    extracted = reader(path, data)
+    if not extracted.text.strip():
+        msg = "there is no text in it"
+        raise Unreadable(msg)
+    return extracted

@@ -1,0 +1,92 @@
+"""The block of metadata that a Markdown file may begin with: YAML between ``---``, TOML between ``+++``."""
+
+from __future__ import annotations
+
+import math
+import re
+import tomllib
+from datetime import date, datetime, time
+
+import yaml
+
+from ingestion.errors import Unreadable
+from ingestion.readers.cleaning import clean
+from ingestion.types import Json
+
+MAX_LENGTH = 65_536
+MAX_DEPTH = 20
+_BLOCK = re.compile(r"\A(?P<fence>---|\+\+\+)[ \t]*\n(?P<body>(?:.*\n)*?)(?P=fence)[ \t]*(?:\n+|\Z)")
+_KEY = re.compile(r"^\s*(?:#.*\n\s*)*[\"']?[\w .\-]{1,100}[\"']?\s*[:=]", re.UNICODE)
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain data only, and no aliases: nine lines of them can stand for gigabytes."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            problem = "has aliases, which are not read"
+            raise yaml.YAMLError(problem)
+        return super().compose_node(parent, index)
+
+
+def cut_front_matter(text: str) -> tuple[dict[str, Json], str]:
+    """Return the metadata and the text below it; dates become ISO 8601 strings, other types stay.
+
+    Raises:
+        Unreadable: there is a block that looks like front matter and cannot be read. Leaving it out quietly could
+            leave out what a filter relies on.
+
+    """
+    head = text[: MAX_LENGTH + 1]
+    if not head.startswith(("---", "+++")):
+        return {}, text
+    found = _BLOCK.match(head)
+    if found is None or not _KEY.match(found["body"]):
+        return {}, text
+    try:
+        values = tomllib.loads(found["body"]) if found["fence"] == "+++" else _yaml(found["body"])
+        metadata = as_json(values)
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError, TypeError) as exc:
+        msg = f"its front matter cannot be read ({_where(exc)})"
+        raise Unreadable(msg) from exc
+    return (metadata if isinstance(metadata, dict) else {}), text[found.end() :]
+
+
+def as_json(value: object, *, depth: int = 0) -> Json:  # noqa: PLR0911 (a table of types)
+    """Return a value as JSON has it; what JSON has no type for becomes a string.
+
+    Raises:
+        ValueError: it is nested deeper than 20 levels.
+
+    """
+    if depth > MAX_DEPTH:
+        msg = "nested too deeply"
+        raise ValueError(msg)
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return value if abs(value) < 1 << 63 else str(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {clean(str(key)): as_json(inner, depth=depth + 1) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [as_json(inner, depth=depth + 1) for inner in value]
+    return clean(str(value))
+
+
+def _yaml(text: str) -> object:
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
+
+
+def _where(exc: Exception) -> str:
+    mark = getattr(exc, "problem_mark", None)
+    if mark is not None:
+        return f"line {mark.line + 2}"
+    return "nested too deeply" if isinstance(exc, RecursionError) else "line 2 or below"

@@ -1,0 +1,140 @@
+"""Which reader a file gets: by its name first, then by its first bytes, which win where the two disagree."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Mapping
+from pathlib import PurePath
+from types import MappingProxyType
+from typing import Literal
+
+from ingestion.errors import Unreadable
+
+Kind = Literal[
+    "markdown", "plain", "rst", "source", "html", "pdf", "docx", "pptx", "xlsx", "csv", "json", "jsonl", "mail"
+]  # fmt: skip
+
+_SUFFIXES: Mapping[Kind, str] = {
+    "markdown": "md markdown mdown mkd mdx",
+    "plain": "txt text log adoc asciidoc org tex me 1st",
+    "rst": "rst rest",
+    "html": "html htm xhtml",
+    "pdf": "pdf",
+    "docx": "docx docm",
+    "pptx": "pptx pptm",
+    "xlsx": "xlsx xlsm",
+    "csv": "csv tsv",
+    "json": "json geojson",
+    "jsonl": "jsonl ndjson",
+    "mail": "eml",
+    "source": "py pyi c h cc cpp cxx hpp hh cs java kt kts scala go rs rb php pl pm lua r jl swift m mm js mjs "
+    "cjs jsx ts tsx vue svelte css scss less sql sh bash zsh fish ps1 bat awk hs ml mli ex exs erl "
+    "clj cljs lisp el scm dart zig nim f90 f95 pas vb asm s proto graphql thrift tf hcl nix toml "
+    "yaml yml ini cfg conf properties env xml xsd xsl cmake mk gradle groovy diff patch ",
+}
+KIND_OF_SUFFIX: Mapping[str, Kind] = MappingProxyType(
+    {f".{suffix}": kind for kind, suffixes in _SUFFIXES.items() for suffix in suffixes.split()}
+)
+
+_UNREADABLE_SUFFIXES = {
+    "an image; images are not read": "png jpg jpeg gif bmp tif tiff webp ico heic avif svg psd",
+    "audio or video, which is not read": "mp3 wav flac ogg m4a aac mp4 mkv mov avi webm wmv",
+    "an archive; unpack it first": "zip tar gz tgz bz2 xz zst 7z rar jar war whl deb rpm iso dmg",
+    "a program or its data": "exe dll so dylib o a obj lib bin class pyc pyo wasm db sqlite sqlite3 pack idx dat",
+    "an old Office file; save it as .docx, .pptx or .xlsx": "doc dot ppt pps xls xlt",
+    "a font": "ttf otf woff woff2 eot",
+}
+_REASON_OF_SUFFIX = {
+    f".{suffix}": reason for reason, suffixes in _UNREADABLE_SUFFIXES.items() for suffix in suffixes.split()
+}
+
+_MAGIC: tuple[tuple[bytes, str], ...] = (
+    (b"\x7fELF", "a program"),
+    (b"MZ\x90\x00", "a program"),
+    (b"\xcf\xfa\xed\xfe", "a program"),
+    (b"\xca\xfe\xba\xbe", "a program"),
+    (b"\x00asm", "a program"),
+    (b"\x89PNG\r\n\x1a\n", "an image; images are not read"),
+    (b"\xff\xd8\xff", "an image; images are not read"),
+    (b"GIF87a", "an image; images are not read"),
+    (b"GIF89a", "an image; images are not read"),
+    (b"\x1f\x8b", "an archive; unpack it first"),
+    (b"BZh", "an archive; unpack it first"),
+    (b"\xfd7zXZ\x00", "an archive; unpack it first"),
+    (b"7z\xbc\xaf\x27\x1c", "an archive; unpack it first"),
+    (b"Rar!\x1a\x07", "an archive; unpack it first"),
+    (b"\x28\xb5\x2f\xfd", "an archive; unpack it first"),
+    (b"SQLite format 3\x00", "a database"),
+    (
+        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+        "an encrypted or old Office file; save it unprotected as .docx, .pptx or .xlsx",
+    ),
+    (b"{\\rtf", "an RTF file; save it as .docx"),
+)
+_OFFICE_FOLDERS: tuple[tuple[str, Kind], ...] = (("word/", "docx"), ("ppt/", "pptx"), ("xl/", "xlsx"))
+_BINARY_KINDS: Mapping[Kind, str] = {"pdf": "PDF", "docx": "Word", "pptx": "PowerPoint", "xlsx": "Excel"}
+
+
+def refusal(name: PurePath) -> str | None:
+    """Return why no reader takes a file of this name; None where one may. A name without a suffix says nothing."""
+    suffix = _suffix(name)
+    if not suffix or suffix in KIND_OF_SUFFIX:
+        return None
+    return _REASON_OF_SUFFIX.get(suffix) or f"there is no reader for {_shown(suffix)} files"
+
+
+def kind_of(name: PurePath, *, data: bytes) -> Kind:
+    """Return what the bytes are; where only the name can tell, what it says.
+
+    Raises:
+        Unreadable: no reader takes such bytes, or they are not what the name says.
+
+    """
+    reason = refusal(name)
+    found = _kind_of_bytes(data)
+    if found is not None:
+        return found
+    if reason is not None:
+        raise Unreadable(reason)
+    named = KIND_OF_SUFFIX.get(_suffix(name), "plain")
+    if named in _BINARY_KINDS:
+        msg = f"not a {_BINARY_KINDS[named]} file, though it is named so"
+        raise Unreadable(msg)
+    if named == "plain" and data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype html", b"<html")):
+        return "html"
+    return named
+
+
+def _kind_of_bytes(data: bytes) -> Kind | None:
+    if b"%PDF-" in data[:1024]:
+        return "pdf"
+    if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return _kind_of_zip(data)
+    for magic, reason in _MAGIC:
+        if data.startswith(magic):
+            raise Unreadable(reason)
+    return None
+
+
+def _kind_of_zip(data: bytes) -> Kind:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as exc:
+        msg = "a damaged archive or Office file"
+        raise Unreadable(msg) from exc
+    if "[Content_Types].xml" in names:
+        for folder, kind in _OFFICE_FOLDERS:
+            if any(name.startswith(folder) for name in names):
+                return kind
+    msg = "an archive; unpack it first"
+    raise Unreadable(msg)
+
+
+def _suffix(name: PurePath) -> str:
+    return name.suffix.lower()
+
+
+def _shown(suffix: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in suffix[:20])

@@ -1,0 +1,91 @@
+"""Where a text may be cut: at sentences, else lines, else phrases, words, graphemes.
+
+A small set of rules after Unicode's UAX #29 (sentence boundaries), with the abbreviations of English added and with
+what is no prose kept apart: list items, table rows, headings and fences begin anew. It is written out here because
+the packaged splitters are either for one language (Punkt's models), slow by orders of magnitude, or quadratic on text
+without punctuation; where a cut falls matters less than that it always falls at the same place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import regex
+
+Span = tuple[int, int]
+
+_ABBREVIATION = regex.compile(
+    r"al|approx|art|b\.c|ca|cf|ch|chap|co|corp|dept|dr|e\.g|ed|eds|eq|esp|est|etc|ext|fig|figs|gen|i\.e|inc|incl|jr|lt|ltd|"
+    r"max|min|mr|mrs|ms|no|nos|nr|op|p\.m|a\.m|ph\.d|pp|prof|ref|refs|resp|rev|sec|sect|sen|sr|st|tab|tel|univ|v|vol|vs|"
+    r"bzw|ggf|u\.a|usw|z\.b|\p{L}(?:\.\p{L})*"
+)
+_EXTENDS = r"[\p{GCB=Extend}\p{GCB=ZWJ}\p{GCB=SpacingMark}]"
+# escaped where a character looks like one of ASCII: wide stops and brackets, the Urdu full stop, curly quotes
+_WIDE_STOPS = "。｡\uff01\uff1f\uff0e"
+_STOPS = ".!?…؟।॥\u06d4"
+_CLOSING = "\"'”»)*_`\\]\u2019"
+_OPENING = "\"'“«(*_`¿¡\\[\u2018"
+_END = regex.compile(
+    rf"""
+      (?P<blank> \n[^\S\n]*\n\s* )
+    | (?P<item> \n(?=[^\S\n]*(?:[-*+•‣◦]\s|\d{{1,3}}[.)]\s|\||\#{{1,6}}\s|```|~~~)) )
+    | (?P<wide> (?<![{_WIDE_STOPS}])[{_WIDE_STOPS}]++[」』】”\uff09\u2019]*+(?!{_EXTENDS})\s* )
+    | (?P<stop> (?<![{_STOPS}])[{_STOPS}]++[{_CLOSING}]*+\s++(?=[{_OPENING}]*+[^\p{{Ll}}\s{_OPENING}]) )
+    """,
+    regex.VERBOSE,
+)
+_WORD_BEFORE = regex.compile(r"(?P<line>^|\n)?[^\S\n]*([\p{L}\p{N}][\p{L}\p{N}.]*)$")
+_LOOKBACK = 24
+
+_FINER = (
+    regex.compile(r"[^\n]++"),
+    regex.compile(r"\S++(?:[^\S\n]++\S++){0,7}"),
+    regex.compile(r"\S++"),
+    regex.compile(r"\X{1,32}"),
+    regex.compile(r"\X"),
+    regex.compile(r".", regex.DOTALL),
+)
+
+
+def sentences(text: str, start: int, end: int) -> Iterator[Span]:
+    """Yield the sentences of ``text[start:end]`` in order; nothing but whitespace is left out between them."""
+    begin = start
+    for match in _END.finditer(text, start, end):
+        if match["stop"] and text[match.start()] == "." and _abbreviates(text, begin, match.start()):
+            continue
+        yield from _trimmed(text, begin, match.end())
+        begin = match.end()
+    yield from _trimmed(text, begin, end)
+
+
+def finer(text: str) -> Iterator[Callable[[int, int], Iterator[Span]]]:
+    """Yield functions that cut ``text[start:end]`` ever finer: lines, phrases, words, graphemes, code points."""
+    for pattern in _FINER:
+        yield partial(_pieces, pattern, text)
+
+
+def _pieces(pattern: regex.Pattern[str], text: str, start: int, end: int) -> Iterator[Span]:
+    for match in pattern.finditer(text, start, end):
+        yield from _trimmed(text, *match.span())
+
+
+def _abbreviates(text: str, begin: int, stop: int) -> bool:
+    """Tell whether the full stop at `stop` ends an abbreviation, an initial or the number of a list item."""
+    window = text[max(begin, stop - _LOOKBACK) : stop]
+    found = _WORD_BEFORE.search(window)
+    if found is None:
+        return False
+    word = found[2].lower()
+    at_line_start = found["line"] is not None and (found.start() > 0 or stop - begin <= _LOOKBACK)
+    heads_item = at_line_start and word.isdigit()
+    return heads_item or _ABBREVIATION.fullmatch(word) is not None
+
+
+def _trimmed(text: str, start: int, end: int) -> Iterator[Span]:
+    while start < end and text[start].isspace():
+        start += 1
+    while end > start and text[end - 1].isspace():
+        end -= 1
+    if start < end:
+        yield start, end

@@ -1,0 +1,124 @@
+"""kill -9 at random moments, then a second run: the index equals one that was never disturbed, chunk for chunk."""
+
+import contextlib
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+SUPPORT = Path(__file__).parents[1] / "support" / "ingest_made_up.py"
+KILLS = 10
+
+
+def start(dsn, data_dir, folder):
+    root = SUPPORT.parents[2]
+    return subprocess.Popen(
+        [sys.executable, str(SUPPORT), dsn, str(data_dir), str(folder)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root / "tests")])},
+    )
+
+
+def finish(process):
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    return json.loads(output.splitlines()[-1])
+
+
+def index(dsn):
+    """Return everything a reader can see, without serial numbers and times."""
+    with contextlib.closing(psycopg2.connect(dsn)) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT document_id, chunk_index, node_id, text, page, start_char, end_char, metadata_::text,
+                   embedding::text
+               FROM footnote.data_generation_1 ORDER BY 1, 2"""
+        )
+        chunks = cursor.fetchall()
+        cursor.execute(
+            """SELECT id, source, title, metadata::text, content_hash, pipeline_fingerprint, bytes, chunks
+               FROM footnote.documents ORDER BY 1"""
+        )
+        return chunks, cursor.fetchall()
+
+
+def write_corpus(folder, *, version):
+    folder.mkdir(exist_ok=True)
+    for number in range(60):
+        words = f"Document {number} in version {version if number % 3 else 0} says things. "
+        sections = [f"## Part {part}\n\n" + f"{words} Part {part} adds to it. " * 6 for part in range(number % 5 + 1)]
+        (folder / f"{number:02}.md").write_text(f"# Document {number}\n\n" + "\n\n".join(sections))
+
+
+@pytest.mark.timeout(600)
+def test_an_ingestion_killed_ten_times_ends_as_an_undisturbed_one(postgres, shared_dir, tmp_path, request):
+    dsn = request.getfixturevalue("dsn")
+    folder = tmp_path / "corpus"
+    random_moments = random.Random(request.node.name)  # noqa: S311 (moments, no secrets)
+    write_corpus(folder, version=1)
+    undisturbed = start(dsn, shared_dir, folder)
+    assert undisturbed.stdout.readline() == "begun\n"
+    began = time.monotonic()
+    assert finish(undisturbed)["documents"]["added"] == 60
+    length = time.monotonic() - began
+
+    killed = 0
+    for kill in range(KILLS):
+        if kill == KILLS // 2:  # half of the kills hit first versions, half hit replacements
+            write_corpus(folder, version=2)
+        process = start(dsn, shared_dir, folder)
+        line = process.stdout.readline()
+        if line != "begun\n":  # nothing left to do: change everything again
+            finish_quietly(process)
+            write_corpus(folder, version=100 + kill)
+            process = start(dsn, shared_dir, folder)
+            assert process.stdout.readline() == "begun\n"
+        time.sleep(random_moments.uniform(0, length))
+        killed += process.poll() is None
+        process.kill()
+        process.wait()
+        chunks, documents = index(dsn)
+        per_document = {}
+        for chunk in chunks:
+            per_document.setdefault(chunk[0], []).append(chunk[1])
+        assert all(per_document[row[0]] == list(range(row[7])) for row in documents)  # whole or not at all
+    assert killed > KILLS // 2
+    write_corpus(folder, version=3)
+    assert finish(start(dsn, shared_dir, folder))["exit_code"] == 0
+    disturbed = index(dsn)
+
+    other = tmp_path / "fresh"
+    write_corpus(other, version=3)
+    fresh_dsn = clone(postgres, "fresh_after_kills")
+    finish(start(fresh_dsn, shared_dir, other))
+    fresh = index(fresh_dsn)
+    drop(postgres, "fresh_after_kills")
+    assert disturbed == fresh
+
+
+def finish_quietly(process):
+    process.communicate(timeout=120)
+
+
+def clone(postgres, name):
+    _maintain(
+        postgres, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)", f"CREATE DATABASE {name} TEMPLATE footnote_template"
+    )
+    return postgres(name)
+
+
+def drop(postgres, name):
+    _maintain(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _maintain(postgres, *statements):
+    with contextlib.closing(psycopg2.connect(postgres("postgres"))) as connection:
+        connection.autocommit = True
+        for statement in statements:
+            connection.cursor().execute(statement)

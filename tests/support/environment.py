@@ -1,0 +1,14 @@
+"""Settings for tests: a database of their own, no language model unless a test asks for one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from config.settings import Settings
+
+
+def make_settings(dsn: str, data_dir: Path, **groups: dict[str, object]) -> Settings:
+    """Return settings, with further groups of values."""
+    database = {"url": dsn, "connect_timeout": 5, **groups.pop("database", {})}
+    llm = {"provider": "extractive", **groups.pop("llm", {})}
+    return Settings(data_dir=data_dir, database=database, llm=llm, **groups)  # type: ignore[arg-type]

