@@ -1,0 +1,1 @@
+"""HTTP out: engines, routes, protocols."""

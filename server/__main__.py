@@ -1,0 +1,75 @@
+"""``python -m server``: serve until a signal comes.
+
+Exits with 0 after SIGTERM or Ctrl-C, with 2 when it cannot start (one line on stderr says why).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from contextlib import nullcontext
+from socket import socket
+
+from config import logging
+from config.errors import FootnoteError
+from config.settings import Settings, SettingsError, load_settings
+from server.api.sockets import ListenError, bind
+
+CANNOT_START = 2
+INTERRUPTED = 130
+
+
+def main() -> int:
+    """Load the settings and serve; return the exit code."""
+    try:
+        settings = load_settings()
+        logging.configure(settings.log)
+        return _serve(settings)
+    except (SettingsError, FootnoteError, ListenError) as exc:
+        print(f"footnote: {' '.join(str(exc).split())}", file=sys.stderr)  # noqa: T201 (a program's last word)
+        return CANNOT_START
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _serve(settings: Settings) -> int:
+    import uvloop
+
+    sockets = bind(
+        settings.server.host, settings.server.port
+    )  # before the models are loaded: a taken port is told at once
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_run(settings, sockets))
+
+
+async def _run(settings: Settings, sockets: list[socket]) -> int:
+    from server.api.listener import Listener
+    from server.app import create_app
+    from server.runtime import open_runtime
+
+    loop, starting = asyncio.get_running_loop(), asyncio.current_task()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, starting.cancel if starting else loop.stop)
+    try:
+        async with open_runtime(settings) as runtime:
+            app = create_app(settings, open_runtime=lambda _: nullcontext(runtime))
+            listener = Listener(app, settings=settings.server, on_ready=_announce)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, listener.stop)
+            await listener.listen(sockets)
+    except asyncio.CancelledError:  # a signal before the server was up
+        return INTERRUPTED
+    return 0
+
+
+def _announce(url: str) -> None:
+    print(  # noqa: T201 (for the person or the program that started us)
+        f"Footnote is ready at {url} — try: curl -s {url}/query -H 'content-type: application/json' "
+        """-d '{"question": "How do I change the port?"}'""",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""One module a resource; routes know nothing of LlamaIndex or SQL."""

@@ -1,0 +1,160 @@
+"""Answers as clients read them."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from server.answers import Answer, Done, FinishReason, Retrieved, Sources
+from server.api.context import trace_id
+from server.api.problems import clean
+
+
+class _Out(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+
+class CitationOut(_Out):
+    """A passage given to the model; `[id]` in the answer points at it."""
+
+    id: int
+    node_id: str
+    document_id: str
+    source: str = Field(examples=["docs/configuration.md"])
+    title: str
+    heading: str | None
+    page: int | None
+    chunk_index: int
+    text: str
+    score: float = Field(description="What the passages are ordered by; its scale is the engine's.")
+    scores: dict[str, float] = Field(description="Its parts: `dense` (cosine), `lexical`, `fused`.")
+    start: int = Field(description="Character offset in the document.")
+    end: int
+    metadata: dict[str, Any]
+    cited: bool
+
+
+class UsageOut(_Out):
+    """Tokens, as the model's provider counted them."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class AnswerOut(_Out):
+    """An answer with its footnotes."""
+
+    answer: str = Field(examples=["Set `FOOTNOTE_SERVER__PORT` [1]."])
+    citations: list[CitationOut]
+    sources: list[str] = Field(description="Of the cited passages, or of all where none is cited.")
+    finish_reason: FinishReason
+    model: str
+    usage: UsageOut | None
+    cost_usd: float | None
+    timings_ms: dict[str, float]
+    collection: str
+    generation: str
+    trace_id: str | None
+    request_id: str
+
+    @classmethod
+    def of(cls, answer: Answer, *, request_id: str) -> Self:
+        """Return what a client gets of an answer."""
+        done = answer.done
+        return cls.model_validate(
+            {
+                "answer": clean(answer.answer),
+                "citations": done.citations,
+                "sources": done.sources,
+                "finish_reason": done.finish_reason,
+                "model": done.model,
+                "usage": done.usage,
+                "cost_usd": done.cost_usd,
+                "timings_ms": done.timings_ms,
+                "collection": answer.collection,
+                "generation": answer.generation,
+                "trace_id": trace_id(),
+                "request_id": request_id,
+            }
+        )
+
+
+class RetrievedOut(_Out):
+    """Passages without an answer."""
+
+    results: list[CitationOut]
+    timings_ms: dict[str, float]
+    collection: str
+    generation: str
+    trace_id: str | None
+    request_id: str
+
+    @classmethod
+    def of(cls, retrieved: Retrieved, *, request_id: str) -> Self:
+        """Return what a client gets of a retrieval."""
+        return cls.model_validate(
+            {
+                "results": retrieved.results,
+                "timings_ms": retrieved.timings_ms,
+                "collection": retrieved.collection,
+                "generation": retrieved.generation,
+                "trace_id": trace_id(),
+                "request_id": request_id,
+            }
+        )
+
+
+class SourcesOut(_Out):
+    """Data of the event ``sources``."""
+
+    citations: list[CitationOut]
+    sources: list[str]
+    collection: str
+    generation: str
+    trace_id: str | None
+    request_id: str
+    stream_id: str
+
+    @classmethod
+    def of(cls, sources: Sources, *, request_id: str, stream_id: str) -> Self:
+        """Return the first event of a stream."""
+        return cls.model_validate(
+            {
+                "citations": sources.citations,
+                "sources": sources.sources,
+                "collection": sources.collection,
+                "generation": sources.generation,
+                "trace_id": trace_id(),
+                "request_id": request_id,
+                "stream_id": stream_id,
+            }
+        )
+
+
+class DoneOut(_Out):
+    """Data of the event ``done``."""
+
+    finish_reason: FinishReason
+    model: str
+    usage: UsageOut | None
+    cost_usd: float | None
+    timings_ms: dict[str, float]
+    cited: list[int] = Field(description="Ids of the passages that the answer points at.")
+    sources: list[str] = Field(description="Of the cited passages, or of all where none is cited.")
+
+    @classmethod
+    def of(cls, done: Done) -> Self:
+        """Return the last event of a stream that went well."""
+        return cls.model_validate(
+            {
+                "finish_reason": done.finish_reason,
+                "model": done.model,
+                "usage": done.usage,
+                "cost_usd": done.cost_usd,
+                "timings_ms": done.timings_ms,
+                "cited": [citation.id for citation in done.citations if citation.cited],
+                "sources": done.sources,
+            }
+        )

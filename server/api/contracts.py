@@ -1,0 +1,100 @@
+"""What the HTTP layer needs of the rest of the server, and nothing more; `server.runtime` provides it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from config.settings import Settings
+from server.answers import Answer, Done, Question, Retrieved, Sources, Token
+from storage.collections import CollectionInfo
+from storage.cursors import Page
+from storage.documents import DocumentInfo
+
+
+class Answers(Protocol):
+    """Questions in, cited answers out. Every method raises `FootnoteError`."""
+
+    async def ask(self, question: Question, /) -> Answer:
+        """Answer a question; cancelling the call cancels the model's."""
+        ...
+
+    def stream(self, question: Question, /) -> AsyncIterator[Sources | Token | Done]:
+        """Answer piece by piece: an async generator of `Sources`, `Token`s and `Done`; ``aclose()`` cancels."""
+        ...
+
+    async def retrieve(self, question: Question, /) -> Retrieved:
+        """Find passages, call no model."""
+        ...
+
+
+class Catalog(Protocol):
+    """Reads over collections and documents. Every method raises `FootnoteError`."""
+
+    async def collections(self, *, limit: int, cursor: str | None) -> Page[CollectionInfo]:
+        """List collections by name."""
+        ...
+
+    async def collection(self, name: str, /) -> CollectionInfo:
+        """Describe a collection."""
+        ...
+
+    async def documents(self, *, collection: str, limit: int, cursor: str | None) -> Page[DocumentInfo]:
+        """List a collection's documents by id."""
+        ...
+
+    async def document(self, document_id: str, /, *, collection: str | None) -> DocumentInfo:
+        """Describe a document."""
+        ...
+
+
+class Dependency(Protocol):
+    """State of something that Footnote stands on.
+
+    Attributes:
+        required: whether nothing can be answered without it.
+        detail: one line for operators, with no secret in it.
+
+    """
+
+    @property
+    def ok(self) -> bool:
+        """Whether it works now."""
+        ...
+
+    @property
+    def required(self) -> bool:
+        """Whether the server is unready without it."""
+        ...
+
+    @property
+    def detail(self) -> str:
+        """What there is to say about it."""
+        ...
+
+
+class Runtime(Protocol):
+    """Everything that was built at the start."""
+
+    @property
+    def settings(self) -> Settings:
+        """The settings it was built from."""
+        ...
+
+    @property
+    def answers(self) -> Answers:
+        """The service behind ``/query`` and ``/retrieve``."""
+        ...
+
+    @property
+    def catalog(self) -> Catalog:
+        """The service behind ``/collections`` and ``/documents``."""
+        ...
+
+    async def health(self) -> Mapping[str, Dependency]:
+        """Look at each dependency, by name."""
+        ...
+
+
+OpenRuntime = Callable[[Settings], AbstractAsyncContextManager[Runtime]]

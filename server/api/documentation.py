@@ -1,0 +1,82 @@
+"""What the OpenAPI document says beside what FastAPI finds out for itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+
+from server.api.problems import KINDS, MEDIA_TYPE, TITLES
+from server.api.schemas import ProblemOut
+
+DESCRIPTION = """\
+Questions in, answers with footnotes out: Footnote serves a LlamaIndex index in PostgreSQL.
+
+Every error is a problem document (RFC 9457, `application/problem+json`), and every response carries `X-Request-ID`:
+your own if you send one (letters, digits, `.`, `_` and `-`, 128 at most), else a new one.
+"""
+TAGS = [
+    {"name": "asking", "description": "Answers, whole or in pieces, and passages alone."},
+    {"name": "collections", "description": "What can be asked."},
+    {"name": "documents", "description": "What the answers come from."},
+    {"name": "operating", "description": "For load balancers and people."},
+]
+EXAMPLE_STREAM = """\
+id: 1
+event: sources
+data: {"citations":[…],"sources":["docs/configuration.md"],"collection":"default","generation":"1","trace_id":null,…}
+
+id: 2
+event: token
+data: {"token": "Set `FOOTNOTE_SERVER__PORT` [1]."}
+
+id: 3
+event: done
+data: {"finish_reason":"stop","model":"gpt-4.1-mini","usage":null,"cost_usd":null,"timings_ms":{"total":812.4},…}
+
+data: [DONE]
+"""
+EVENT_SCHEMA = {
+    "type": "object",
+    "description": "One event; `data` is JSON, but `[DONE]` in the last one, which has no name: a `message`.",
+    "properties": {
+        "id": {"type": "string"},
+        "event": {"type": "string", "enum": ["sources", "token", "done", "error", "message"]},
+        "data": {"type": "string"},
+    },
+    "required": ["data"],
+}
+STREAM = {"text/event-stream": {"schema": EVENT_SCHEMA, "example": EXAMPLE_STREAM}}
+_FURTHER = {
+    400: ["invalid-request"],
+    404: ["not-found"],
+    413: ["too-large"],
+    415: ["unsupported-media-type"],
+    422: ["invalid-request"],
+}
+
+
+class DocumentedAPI(FastAPI):
+    """An application whose OpenAPI document holds the schema that `problem_responses` points at."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI document."""
+        document = super().openapi()
+        schemas = document["components"]["schemas"]
+        problem = ProblemOut.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas.update(problem.pop("$defs"))
+        schemas["Problem"] = problem
+        return document
+
+
+def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the ``responses`` of a route that may answer with these problems."""
+    return {status: _response(status) for status in statuses}
+
+
+def _response(status: int) -> dict[str, Any]:
+    slugs = sorted({kind.slug for kind in KINDS.values() if kind.status == status} | set(_FURTHER.get(status, ())))
+    return {
+        "description": "; ".join(f"`{slug}`: {TITLES[slug].lower()}" for slug in slugs),
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }

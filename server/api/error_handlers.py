@@ -1,0 +1,137 @@
+"""Every error that leaves a handler, as a problem."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any, cast
+
+import structlog
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from config.errors import FootnoteError
+from server.api.context import request_id_of
+from server.api.problems import (
+    INTERNAL,
+    INVALID,
+    MALFORMED,
+    FieldError,
+    Kind,
+    Problem,
+    problem_of,
+    problem_response,
+)
+
+MOST_ERRORS = 20
+STATUS_KINDS = {
+    404: Kind(404, "not-found"),
+    405: Kind(405, "method-not-allowed"),
+    413: Kind(413, "too-large"),
+    415: Kind(415, "unsupported-media-type"),
+    422: INVALID,
+}
+_log = structlog.get_logger(__name__)
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Make problems of Footnote's errors, of invalid requests, and of what Starlette raises (404, 405, 413, 415)."""
+    app.add_exception_handler(FootnoteError, _footnote_error)
+    app.add_exception_handler(RequestValidationError, _invalid_request)
+    app.add_exception_handler(HTTPException, _http_error)
+
+
+def log_failure(error: BaseException, problem: Problem) -> None:
+    """Log what is the server's fault, once; a surprise with its causes."""
+    if problem.kind is INTERNAL:
+        _log.error("request failed", error=type(error).__name__, exc_info=error)
+    elif problem.kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        _log.warning("request failed", error=type(error).__name__, problem=problem.kind.slug)
+
+
+async def _footnote_error(request: Request, error: Exception) -> Response:
+    request_id = request_id_of(request.scope)
+    problem = problem_of(error, request_id=request_id)
+    log_failure(error, problem)
+    return problem_response(problem, request_id=request_id)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    http = cast("HTTPException", error)
+    kind = STATUS_KINDS.get(http.status_code) or (MALFORMED if http.status_code < 500 else INTERNAL)  # noqa: PLR2004 (5xx)
+    detail = str(http.detail)
+    if kind.slug in {"not-found", "method-not-allowed"}:
+        detail = f"there is no {request.method} {request.url.path[:200]}; /docs lists what there is"
+    return problem_response(Problem(kind, detail), request_id=request_id_of(request.scope), headers=http.headers)
+
+
+async def _invalid_request(request: Request, error: Exception) -> Response:
+    invalid = cast("RequestValidationError", error)
+    found = _field_errors(invalid.errors(), body=invalid.body)
+    first = f"{found[0].field}: {found[0].reason}" if found else "the request is invalid"
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    kind = MALFORMED if any(entry["type"] == "json_invalid" for entry in invalid.errors()) else INVALID
+    problem = Problem(kind, first + more, errors=found[:MOST_ERRORS])
+    return problem_response(problem, request_id=request_id_of(request.scope))
+
+
+def _field_errors(entries: Iterable[Mapping[str, Any]], *, body: object) -> list[FieldError]:
+    """Say what is wrong, once a field, in our words and without the value: it may be long, or private."""
+    reasons: dict[str, list[str]] = {}
+    for entry in entries:
+        if _is_meant(entry["loc"], body):
+            field = ".".join(_path(entry)) or str(entry["loc"][0])
+            reasons.setdefault(field, []).append(_reason(entry))
+    return [FieldError(field, " or ".join(dict.fromkeys(found))) for field, found in reasons.items()]
+
+
+# pydantic puts the names of a union's members into the path; `storage.filters` has such unions
+_BRANCHES = ("Filter", "FilterGroup")
+_TYPES = ("bool", "int", "float", "str")
+
+
+def _path(entry: Mapping[str, Any]) -> list[str]:
+    if entry["type"] == "json_invalid":
+        return []
+    parts = [str(part) for part in entry["loc"][1:]]
+    named = parts[-1:] if entry["type"] in {"missing", "extra_forbidden"} else []  # a field, whatever it is called
+    inner = parts[: len(parts) - len(named)]
+    return [part for part in inner if part not in _BRANCHES + _TYPES and "[" not in part] + named
+
+
+def _is_meant(location: tuple[str | int, ...], body: object) -> bool:
+    """Drop complaints about the member of a filter union that was not meant: only a group has ``filters``."""
+    node = body
+    for part in location[1:]:
+        if part in _BRANCHES:
+            is_group = isinstance(node, dict) and "filters" in node
+            if is_group != (part == "FilterGroup"):
+                return False
+            continue
+        try:
+            node = node[part]  # type: ignore[index] # whatever cannot be followed ends the walk
+        except (TypeError, LookupError):
+            break
+    return True
+
+
+_REASONS = {
+    "missing": "is required",
+    "extra_forbidden": "is no field of this request",
+    "int_type": "must be a whole number, in JSON's own notation",
+    "float_type": "must be a number, in JSON's own notation",
+    "bool_type": "must be true or false, in JSON's own notation",
+    "string_type": "must be a string",
+    "list_type": "must be a list",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+}
+
+
+def _reason(entry: Mapping[str, Any]) -> str:
+    if entry["type"] == "json_invalid":
+        return f"not valid JSON: {entry['ctx']['error']}"
+    return _REASONS.get(entry["type"]) or str(entry["msg"]).removeprefix("Value error, ")

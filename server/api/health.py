@@ -1,0 +1,73 @@
+"""For load balancers, and for the first person who opens the address in a browser."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict
+
+from server.api.context import request_id_of, runtime_of
+from server.api.documentation import problem_responses
+from server.api.problems import Kind, Problem, problem_response
+
+router = APIRouter(tags=["operating"], responses=problem_responses(500))
+HEALTH_PATHS = frozenset({"/health", "/ready"})
+
+
+class HealthOut(BaseModel):
+    """The process is alive; nothing else was looked at."""
+
+    status: Literal["ok"] = "ok"
+
+
+class DependencyOut(BaseModel):
+    """State of something that Footnote stands on; the server is ready when every required one is ok."""
+
+    model_config = ConfigDict(from_attributes=True)
+    ok: bool
+    required: bool
+    detail: str
+
+
+class ReadyOut(BaseModel):
+    """Everything that is required works."""
+
+    status: Literal["ready"] = "ready"
+    dependencies: dict[str, DependencyOut]
+
+
+class WelcomeOut(BaseModel):
+    """Where to look."""
+
+    name: Literal["Footnote"] = "Footnote"
+    version: str
+    docs: str = "/docs"
+    openapi: str = "/openapi.json"
+    ready: str = "/ready"
+    ask: str = 'POST /query with {"question": "…"} as JSON'
+
+
+@router.get("/health")
+async def health() -> HealthOut:
+    """Tell that the process is alive, and nothing else."""
+    return HealthOut()
+
+
+@router.get("/ready", response_model=ReadyOut, responses=problem_responses(503))
+async def ready(request: Request) -> ReadyOut | Response:
+    """Look at each dependency: 200 if questions can be answered, else 503; `dependencies` is in both."""
+    states = {name: DependencyOut.model_validate(state) for name, state in (await runtime_of(request).health()).items()}
+    missing = [name for name, state in states.items() if state.required and not state.ok]
+    if not missing:
+        return ReadyOut(dependencies=states)
+    slug = "model-unavailable" if set(missing) <= {"model", "embedding"} else "store-unavailable"
+    problem = Problem(Kind(503, slug), "; ".join(f"{name}: {states[name].detail}" for name in missing))
+    extensions = {"dependencies": {name: state.model_dump() for name, state in states.items()}}
+    return problem_response(problem, request_id=request_id_of(request.scope), extensions=extensions)
+
+
+@router.get("/")
+async def welcome(request: Request) -> WelcomeOut:
+    """Tell a newcomer where to look."""
+    return WelcomeOut(version=request.app.version)

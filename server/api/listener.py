@@ -1,0 +1,128 @@
+"""The HTTP server: uvicorn with bounds that it has no settings for, and an end that clients are told about."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import Callable
+from uuid import uuid4
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from config.settings import ServerSettings
+from server.api.interrupts import OpenRequests
+from server.api.problems import MALFORMED, MEDIA_TYPE, Problem
+from server.api.sockets import url_of
+
+MOST_HEADER_BYTES = 65_536
+KEEP_ALIVE_SECONDS = 75  # longer than the 60 of common load balancers, which must be the first to close
+GRACE_SECONDS = 2.0
+
+
+class BoundedHttp(HttpToolsProtocol):
+    """httptools takes a header of any length; here it ends at `MOST_HEADER_BYTES`. What is no HTTP gets a problem."""
+
+    _header_bytes = 0
+    _in_header = True
+
+    def data_received(self, data: bytes) -> None:
+        """Parse; refuse a header that does not end."""
+        was_in_header = self._in_header
+        super().data_received(data)
+        if was_in_header and self._in_header and not self.transport.is_closing():
+            self._header_bytes += len(data)
+            if self._header_bytes > MOST_HEADER_BYTES:
+                self.send_400_response(f"the header is longer than {MOST_HEADER_BYTES} bytes")
+
+    def on_headers_complete(self) -> None:
+        """Start the request."""
+        self._in_header = False
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Be ready for the next request's header."""
+        self._in_header, self._header_bytes = True, 0
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP with a problem, and close."""
+        request_id = uuid4().hex
+        body = json.dumps(Problem(MALFORMED, msg).document(request_id)).encode()
+        head = (
+            f"HTTP/1.1 400 Bad Request\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
+            f"x-request-id: {request_id}\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()
+
+
+class Listener(uvicorn.Server):
+    """Serves an application until `stop`; knows no signals.
+
+    After `stop` no connection is accepted; running requests have ``shutdown_timeout`` seconds, then each ends with a
+    503 or, if it is a stream, with an ``error`` event.
+    """
+
+    def __init__(
+        self, app: FastAPI, *, settings: ServerSettings, on_ready: Callable[[str], None] | None = None
+    ) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=BoundedHttp,
+                ws="none",
+                lifespan="on",
+                interface="asgi3",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                forwarded_allow_ips="",
+                workers=1,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=None,  # `shutdown` below has its own
+            )
+        )
+        self._open_requests: OpenRequests = app.state.open_requests
+        self._shutdown_timeout = settings.shutdown_timeout
+        self._on_ready = on_ready
+
+    async def listen(self, sockets: list[socket.socket]) -> None:
+        """Serve on bound sockets until `stop` was called and everything has ended.
+
+        `serve` would take the process's signals over, and raise them again behind the lifespan's end.
+        """
+        await self._serve(sockets)
+
+    def stop(self) -> None:
+        """Begin to stop; the second call does not wait for anybody."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then say so."""
+        await super().startup(sockets)
+        if self.started and sockets and self._on_ready:
+            self._on_ready(url_of(sockets[0]))
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End what has not ended in time, with a reason; cut off what does not even hear that."""
+        loop = asyncio.get_running_loop()
+        ending = loop.call_later(self._shutdown_timeout, self._open_requests.end_all)
+        cutting = loop.call_later(self._shutdown_timeout + GRACE_SECONDS, self._cut)
+        try:
+            await super().shutdown(sockets)
+            if self.force_exit:  # uvicorn would leave the lifespan open then
+                await self.lifespan.shutdown()
+        finally:
+            ending.cancel()
+            cutting.cancel()
+
+    def _cut(self) -> None:
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        for task in list(self.server_state.tasks):
+            task.cancel()

@@ -1,0 +1,102 @@
+"""A bound for request bodies."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from server.api.context import request_id_of
+from server.api.problems import Kind, Problem, problem_response
+
+LINGER_SECONDS = 1.0
+LINGER_BYTES = 32 * 1024 * 1024
+CLOSE = {"Connection": "close"}
+
+
+class BodyTooLarge(HTTPException):
+    """The body is larger than the settings allow; an `HTTPException`, which FastAPI lets through while it reads."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(413, f"a request body has at most {most} bytes here", headers=CLOSE)
+
+
+class BodyLimit:
+    """Answers 413 ``too-large``: by ``Content-Length`` before anything is read, else as soon as too much has come."""
+
+    def __init__(self, app: ASGIApp, *, most: int) -> None:
+        self._app = app
+        self._most = most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request."""
+        length = _content_length(scope) if scope["type"] == "http" else 0
+        if length is None:
+            await self._counted(scope, receive, send)
+        elif length > self._most:
+            problem = Problem(Kind(413, "too-large"), str(BodyTooLarge(self._most).detail))
+            response = problem_response(problem, request_id=request_id_of(scope), headers=CLOSE)
+            await response(scope, receive, _lingering(receive, send))
+        else:
+            await self._app(scope, receive, send)
+
+    async def _counted(self, scope: Scope, receive: Receive, send: Send) -> None:
+        seen = 0
+
+        async def receive_counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self._most:
+                raise BodyTooLarge(self._most)
+            return message
+
+        linger = _lingering(receive, send)
+
+        async def send_lingering(message: Message) -> None:
+            await (linger if seen > self._most else send)(message)
+
+        await self._app(scope, receive_counted, send_lingering)
+
+
+def _content_length(scope: Scope) -> int | None:
+    """Return the announced length, 0 for a request without a body, None where the length is not announced."""
+    announced = chunked = None
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            announced = int(value) if value.isdigit() else None
+        elif name == b"transfer-encoding":
+            chunked = value
+    return (0 if scope["method"] in {"GET", "HEAD", "OPTIONS"} else None) if announced is None or chunked else announced
+
+
+def _lingering(receive: Receive, send: Send) -> Send:
+    """Put a short, bounded read between the answer's last byte and the connection's end.
+
+    Closing with unread data in the socket makes the kernel reset the connection, and many clients, still sending, would
+    then never see the answer.
+    """
+
+    async def send_and_linger(message: Message) -> None:
+        if message["type"] != "http.response.body" or message.get("more_body"):
+            await send(message)
+            return
+        await send({**message, "more_body": True})
+        await _discard(receive)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    return send_and_linger
+
+
+async def _discard(receive: Receive) -> None:
+    discarded = 0
+    try:
+        async with asyncio.timeout(LINGER_SECONDS):
+            while discarded < LINGER_BYTES:
+                message = await receive()
+                if message["type"] == "http.disconnect" or not message.get("more_body"):
+                    return
+                discarded += len(message["body"])
+    except TimeoutError:
+        return

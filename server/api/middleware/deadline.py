@@ -1,0 +1,38 @@
+"""A bound for the time that a request takes, and the handle by which it can be ended."""
+
+from __future__ import annotations
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from server.api.interrupts import Interrupt, OpenRequests
+from server.errors import DeadlineExceeded
+
+
+class Deadline:
+    """Ends a request after `seconds`; a stream has them for its first event, the model's own deadlines do the rest."""
+
+    def __init__(self, app: ASGIApp, *, seconds: float, open_requests: OpenRequests) -> None:
+        self._app = app
+        self._seconds = seconds
+        self._open_requests = open_requests
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        interrupt = Interrupt(after=self._seconds, error=DeadlineExceeded(self._seconds))
+        scope["state"]["interrupt"] = interrupt
+
+        async def send_and_disarm(message: Message) -> None:
+            if message["type"] == "http.response.start":  # what is on its way is not taken back
+                interrupt.disarm()
+                self._open_requests.discard(interrupt)
+            await send(message)
+
+        self._open_requests.add(interrupt)
+        try:
+            async with interrupt:
+                await self._app(scope, receive, send_and_disarm)
+        finally:
+            self._open_requests.discard(interrupt)

@@ -1,0 +1,172 @@
+"""RFC 9457 problems: the one table from Footnote's errors to HTTP, and the documents that clients get."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from starlette.responses import Response
+
+import ingestion.errors as ingestion_errors
+import server.engines.models.errors as model_errors
+import server.errors as server_errors
+import storage.errors as storage_errors
+from config.errors import FootnoteError
+from server.api.context import trace_id
+
+MEDIA_TYPE = "application/problem+json"
+LONGEST_DETAIL = 1000
+LONGEST_FIELD = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of problem: its status and the last part of its ``type``."""
+
+    status: int
+    slug: str
+
+    @property
+    def title(self) -> str:
+        """The slug's title, the same for every problem of this kind."""
+        return TITLES[self.slug]
+
+
+TITLES = {
+    "invalid-request": "The request is invalid",
+    "not-found": "There is nothing here",
+    "method-not-allowed": "The method is not allowed here",
+    "collection-not-found": "The collection does not exist",
+    "document-not-found": "The document does not exist",
+    "embedding-mismatch": "The collection was built with another embedding model",
+    "too-large": "The request is too large",
+    "unsupported-media-type": "The content type is not supported",
+    "internal": "Something went wrong",
+    "model-failed": "The language model failed",
+    "model-rejected": "The language model refused the request",
+    "store-unavailable": "The database is not available",
+    "model-unavailable": "A model is not available",
+    "overloaded": "The server is busy",
+    "deadline-exceeded": "The request took too long",
+}
+INTERNAL = Kind(500, "internal")
+MALFORMED = Kind(400, "invalid-request")
+INVALID = Kind(422, "invalid-request")
+
+# an error's kind is that of its nearest ancestor here
+KINDS: Mapping[type[FootnoteError], Kind] = {
+    storage_errors.StoreUnavailable: Kind(503, "store-unavailable"),
+    storage_errors.StoreTimeout: Kind(504, "deadline-exceeded"),
+    storage_errors.StoreFailed: INTERNAL,
+    storage_errors.SchemaMismatch: Kind(503, "store-unavailable"),
+    storage_errors.CollectionNotFound: Kind(404, "collection-not-found"),
+    storage_errors.InvalidCollection: INVALID,
+    storage_errors.DocumentNotFound: Kind(404, "document-not-found"),
+    storage_errors.EmbeddingMismatch: Kind(409, "embedding-mismatch"),
+    storage_errors.InvalidCursor: INVALID,
+    storage_errors.UnsupportedFilter: MALFORMED,
+    storage_errors.WriteConflict: Kind(503, "store-unavailable"),
+    storage_errors.EmbeddedServerFailed: Kind(503, "store-unavailable"),
+    ingestion_errors.EmbeddingModelNotFound: Kind(503, "model-unavailable"),
+    ingestion_errors.EmbeddingFailed: Kind(503, "model-unavailable"),
+    ingestion_errors.Unreadable: INVALID,
+    model_errors.ModelUnavailable: Kind(503, "model-unavailable"),
+    model_errors.ModelFailed: Kind(502, "model-failed"),
+    model_errors.ModelRejected: Kind(502, "model-rejected"),
+    model_errors.ModelTimeout: Kind(504, "deadline-exceeded"),
+    model_errors.ModelError: Kind(502, "model-failed"),
+    server_errors.UnknownEngine: INVALID,
+    server_errors.RerankUnavailable: INVALID,
+    server_errors.Overloaded: Kind(503, "overloaded"),
+    server_errors.DeadlineExceeded: Kind(504, "deadline-exceeded"),
+}
+RETRYABLE = frozenset({"store-unavailable", "model-unavailable", "model-failed", "overloaded", "deadline-exceeded"})
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """What is wrong with a part of the request; `field` is a dotted path, ``body`` for the whole."""
+
+    field: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A problem of one request.
+
+    Attributes:
+        retry_after: seconds, where waiting helps.
+        retryable: whether the same request may succeed later; told in streams.
+
+    """
+
+    kind: Kind
+    detail: str
+    errors: Sequence[FieldError] = ()
+    retry_after: int | None = None
+    retryable: bool = False
+
+    def document(self, request_id: str) -> dict[str, object]:
+        """Return the members of the problem document, with clean and bounded text."""
+        return {
+            "type": f"/problems/{self.kind.slug}",
+            "title": self.kind.title,
+            "status": self.kind.status,
+            "detail": clean(self.detail, LONGEST_DETAIL),
+            "request_id": request_id,
+            "trace_id": trace_id(),
+            "errors": [
+                {"field": clean(error.field, LONGEST_FIELD), "reason": clean(error.reason, LONGEST_DETAIL)}
+                for error in self.errors
+            ],
+        }
+
+
+def kind_of(error_class: type[BaseException]) -> Kind | None:
+    """Return the kind of an error class, None where the table does not know it."""
+    return next((KINDS[base] for base in error_class.__mro__ if base in KINDS), None)
+
+
+def problem_of(error: BaseException, *, request_id: str) -> Problem:
+    """Return the problem that an error is to a client; whatever cannot be named is ``internal``."""
+    kind = kind_of(type(error))
+    if kind is None or kind is INTERNAL:
+        return Problem(INTERNAL, f"the request {request_id} failed for a reason that only the server's log tells")
+    field, wait = getattr(error, "field", None), getattr(error, "retry_after", None)
+    return Problem(
+        kind,
+        str(error),
+        errors=(FieldError(str(field), str(error)),) if field and kind.slug == "invalid-request" else (),
+        retry_after=max(1, math.ceil(wait)) if wait is not None else None,
+        retryable=bool(getattr(error, "retryable", kind.slug in RETRYABLE)),
+    )
+
+
+def problem_response(
+    problem: Problem,
+    *,
+    request_id: str,
+    headers: Mapping[str, str] | None = None,
+    extensions: Mapping[str, object] | None = None,
+) -> Response:
+    """Return the HTTP response; `extensions` are further members of the document."""
+    all_headers = dict(headers or {})
+    if problem.retry_after is not None:
+        all_headers["Retry-After"] = str(problem.retry_after)
+    document = problem.document(request_id) | dict(extensions or {})
+    body = json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
+    return Response(body, status_code=problem.kind.status, media_type=MEDIA_TYPE, headers=all_headers)
+
+
+def clean(text: str, longest: int | None = None) -> str:
+    """Return text that UTF-8 can carry, cut to `longest` characters."""
+    if longest is not None and len(text) > longest:
+        text = text[: longest - 1] + "…"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text

@@ -1,0 +1,45 @@
+"""The addresses that the server listens on."""
+
+from __future__ import annotations
+
+import socket
+
+
+class ListenError(OSError):
+    """The address cannot be listened on; the message says which and why."""
+
+
+def bind(host: str, port: int) -> list[socket.socket]:
+    """Bind every address of `host`, without listening yet; port 0 takes a free one, the same for all.
+
+    Raises:
+        ListenError: the address is taken or not ours; the message is one line.
+
+    """
+    bound: list[socket.socket] = []
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            sock = socket.socket(family, kind, protocol)
+            bound.append(sock)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            taken = bound[0].getsockname()[1] if len(bound) > 1 else port
+            sock.bind((address[0], taken, *address[2:]))
+            sock.setblocking(False)
+    except OSError as exc:
+        for sock in bound:
+            sock.close()
+        reason = exc.strerror or exc
+        msg = f"cannot listen on {host}:{port} ({reason}); change FOOTNOTE_SERVER__HOST or FOOTNOTE_SERVER__PORT"
+        raise ListenError(msg) from exc
+    return bound
+
+
+def url_of(sock: socket.socket) -> str:
+    """Return an address that a program on this machine can call."""
+    host, port = sock.getsockname()[:2]
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (read, not bound)
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"

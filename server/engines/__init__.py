@@ -1,0 +1,1 @@
+"""Query engines, one module each, behind a registry; and the boundary to language models."""

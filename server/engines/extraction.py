@@ -1,0 +1,63 @@
+"""Answers without a language model: the best sentences, quoted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ingestion.sentences import sentences
+from server.engines.citations import without_markers
+
+if TYPE_CHECKING:
+    from ingestion.embedding import Embedder
+    from server.engines.prompts import Passage
+
+PASSAGES = 5
+SENTENCES = 40  # embedded for one answer; more cost time and seldom win
+QUOTED = 3
+SHORTEST, LONGEST = 25, 600  # characters; shorter is a caption, longer a table
+BEST_SHARE = 0.75  # of the best sentence's score: worse ones are not quoted
+PROSE_SHARE = 0.85  # of letters, digits and spaces; code and tables have less
+RANK_STEP = 0.03  # what a place in the retrieval's order is worth, as cosine
+_HEADING = re.compile(r"^\s{0,3}#{1,6}\s.*$", re.MULTILINE)
+_FENCE = re.compile(r"^\s{0,3}(```|~~~).*?(^\s{0,3}\1|\Z)", re.MULTILINE | re.DOTALL)
+_MARKUP = re.compile(r"^\s*(?:[-*+]|\d{1,3}[.)]|>)\s+|[*`]{1,3}|!?\[([^\]\n]*)\]\([^)\s]*\)", re.MULTILINE)
+
+
+async def best_sentences(question: str, passages: Sequence[Passage], *, embedder: Embedder) -> list[str]:
+    """Return the sentences nearest to the question by cosine, each quoted and cited, ``“…” [2]``, best first."""
+    candidates = _candidates(passages)
+    if not candidates:
+        return [f"“{without_markers(passages[0].text)[:LONGEST].strip()}” [1]"]
+    # a sentence is judged under its heading: what "it" is stands there
+    headings = [passage.label.rpartition(" > ")[2] for passage in passages]
+    vectors = await embedder.queries([question, *(f"{headings[number - 1]}: {text}" for number, text in candidates)])
+    scores = [
+        float(vector @ vectors[0]) - RANK_STEP * (number - 1)
+        for vector, (number, _) in zip(vectors[1:], candidates, strict=True)
+    ]
+    best = sorted(range(len(candidates)), key=lambda index: -scores[index])[:QUOTED]
+    return [
+        f"“{candidates[index][1]}” [{candidates[index][0]}]"
+        for index in best
+        if scores[index] >= BEST_SHARE * scores[best[0]] or index == best[0]
+    ]
+
+
+def _candidates(passages: Sequence[Passage]) -> list[tuple[int, str]]:
+    """Return (number of the passage, sentence); headings, code and questions answer nothing."""
+    found: dict[str, int] = {}
+    for number, passage in enumerate(passages[:PASSAGES], start=1):
+        prose = _HEADING.sub("\n", _FENCE.sub("\n", passage.text))
+        for start, end in sentences(prose, 0, len(prose)):
+            text = " ".join(without_markers(_MARKUP.sub(r"\1", prose[start:end])).split())
+            if SHORTEST <= len(text) <= LONGEST and not text.endswith((":", "?")) and is_prose(text):
+                found.setdefault(text, number)
+    return [(number, text) for text, number in found.items()][:SENTENCES]
+
+
+def is_prose(text: str) -> bool:
+    """Tell whether a text is words rather than code, a table or a command."""
+    words = sum(character.isalnum() or character.isspace() for character in text)
+    return "|" not in text and words >= PROSE_SHARE * len(text)

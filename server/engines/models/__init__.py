@@ -1,0 +1,1 @@
+"""The boundary to language models: one interface, one retry policy, deadlines, errors that have names."""

@@ -1,0 +1,200 @@
+"""Which model answers: the one that the settings name, or the best that is at hand."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from config.settings import LLMSettings, Settings, SettingsError
+from server.engines.models.errors import ModelUnavailable
+from server.engines.models.local import CONTEXT_WINDOW, LocalModel, missing
+from server.engines.models.model import LanguageModel, Limits
+from server.engines.models.ollama import Ollama, hints, installed
+from server.engines.models.openai_compatible import OPENAI_URL, OpenAICompatible
+from server.engines.models.provider import Provider
+from server.engines.models.wire import Hints, Wire
+
+OPENAI_MODEL = "gpt-4.1-mini"
+"""Answers at once (it does not reason first), reads a million tokens, costs little."""
+
+OLLAMA_TIMEOUT = 0.5
+"""Seconds that ``auto`` gives an Ollama server to show itself."""
+
+CHANGE = "FOOTNOTE_LLM__PROVIDER and FOOTNOTE_LLM__MODEL choose another"
+
+
+async def open_model(settings: Settings) -> LanguageModel | None:
+    """Make the language model that the settings ask for; None means extractive answers. Close it at the end.
+
+    Nothing is asked of the model yet, and the local one starts in the background: see `LanguageModel.ready`.
+
+    Raises:
+        SettingsError: the provider that the settings name cannot work; one line that says what to do.
+
+    """
+    llm = settings.llm
+    match llm.provider:
+        case "extractive":
+            return None
+        case "openai":
+            return _openai(llm, why="FOOTNOTE_LLM__PROVIDER says so")
+        case "openai_like":
+            return await _openai_like(llm, why="FOOTNOTE_LLM__PROVIDER says so")
+        case "ollama":
+            return await _ollama(llm)
+        case "local":
+            if reason := missing():
+                msg = f"FOOTNOTE_LLM__PROVIDER: {reason}, or choose another provider"
+                raise SettingsError(msg)
+            return _local(settings, why="FOOTNOTE_LLM__PROVIDER says so")
+        case "auto":
+            return await _best_at_hand(settings)
+
+
+def describe_extractive(settings: Settings) -> str:
+    """Return the line for the log where `open_model` returned None."""
+    if settings.llm.provider == "extractive":
+        return f"answers are quoted from the passages, no model writes them: FOOTNOTE_LLM__PROVIDER says so; {CHANGE}"
+    return (
+        "answers are quoted from the passages, no model writes them: no key is set (FOOTNOTE_LLM__API_KEY), no Ollama "
+        f"with a model at {settings.llm.ollama_base_url}, and {missing()}"
+    )
+
+
+async def _best_at_hand(settings: Settings) -> LanguageModel | None:
+    llm = settings.llm
+    if llm.base_url and not _is_openai(llm.base_url):
+        return await _openai_like(llm, why="a base URL is set")
+    if llm.api_key:
+        return _openai(llm, why="a key is set")
+    if model := await _ollama_model(llm):
+        return await _ollama(llm, model=model)
+    return None if missing() else _local(settings, why="no key is set and no Ollama with a model answers")
+
+
+def _openai(llm: LLMSettings, *, why: str) -> LanguageModel:
+    if llm.api_key is None:
+        msg = "FOOTNOTE_LLM__API_KEY: set it to use openai, or choose another FOOTNOTE_LLM__PROVIDER"
+        raise SettingsError(msg)
+    model = llm.model or OPENAI_MODEL
+    wire = Wire(
+        _url("FOOTNOTE_LLM__BASE_URL", llm.base_url or OPENAI_URL),
+        hints=Hints(),
+        api_key=llm.api_key.get_secret_value(),
+        connect_timeout=llm.connect_timeout,
+    )
+    source = OpenAICompatible(wire, name="openai", model=model, is_chat=True)
+    return _model(source, llm, window=_known_window(llm, model), line=f"{model} by OpenAI ({why})")
+
+
+async def _openai_like(llm: LLMSettings, *, why: str) -> LanguageModel:
+    if not llm.base_url:
+        msg = (
+            "FOOTNOTE_LLM__BASE_URL: set it to the address of the OpenAI-compatible server, such as http://host:8000/v1"
+        )
+        raise SettingsError(msg)
+    wire = Wire(
+        _url("FOOTNOTE_LLM__BASE_URL", llm.base_url),
+        hints=Hints(),
+        api_key=llm.api_key.get_secret_value() if llm.api_key else None,
+        connect_timeout=llm.connect_timeout,
+    )
+    model = llm.model or await _first_model(wire)
+    source = OpenAICompatible(wire, name="openai_like", model=model, is_chat=llm.is_chat_model)
+    return _model(source, llm, window=llm.context_window, line=f"{model} at {_shown(llm.base_url)} ({why})")
+
+
+async def _first_model(wire: Wire) -> str:
+    """Return the model that a compatible server names first; most serve one."""
+    try:
+        status, data = await wire.get("/models")
+        models = data.get("data") if isinstance(data, dict) else None
+        names = [model["id"] for model in models or () if isinstance(model, dict) and "id" in model]
+    except ModelUnavailable:
+        names, status = [], None
+    if names:
+        return str(names[0])
+    await wire.close()
+    seen = "does not answer" if status is None else f"lists no models (status {status})"
+    msg = f"FOOTNOTE_LLM__MODEL: set it; the server at FOOTNOTE_LLM__BASE_URL {seen}, so there is none to choose"
+    raise SettingsError(msg)
+
+
+async def _ollama(llm: LLMSettings, *, model: str | None = None) -> LanguageModel:
+    why = "it answers, and no key is set" if model else "FOOTNOTE_LLM__PROVIDER says so"
+    model = model or llm.model or await _ollama_model(llm)
+    if model is None:
+        msg = (
+            f"FOOTNOTE_LLM__OLLAMA_BASE_URL: no Ollama with a model answers at {_shown(llm.ollama_base_url)}; "
+            "start it and `ollama pull` one, or set FOOTNOTE_LLM__MODEL"
+        )
+        raise SettingsError(msg)
+    wire = _ollama_wire(llm, model)
+    source = Ollama(wire, model=model, context_window=llm.context_window)
+    return _model(source, llm, window=llm.context_window, line=f"{model} by Ollama at {_shown(wire.url)} ({why})")
+
+
+async def _ollama_model(llm: LLMSettings) -> str | None:
+    """Return the model to use of a reachable Ollama: the one that the settings name, or the first that writes text."""
+    wire = _ollama_wire(llm, llm.model or "")
+    try:
+        models = await installed(wire, timeout=OLLAMA_TIMEOUT)
+    except ModelUnavailable:
+        return None
+    finally:
+        await wire.close()
+    return llm.model or next(iter(models), None)
+
+
+def _ollama_wire(llm: LLMSettings, model: str) -> Wire:
+    url = _url("FOOTNOTE_LLM__OLLAMA_BASE_URL", llm.ollama_base_url)
+    return Wire(url, hints=hints(model), connect_timeout=llm.connect_timeout)
+
+
+def _local(settings: Settings, *, why: str) -> LanguageModel:
+    llm = settings.llm
+    window = llm.context_window if "context_window" in llm.model_fields_set else CONTEXT_WINDOW
+    source = LocalModel(
+        data_dir=settings.data_dir, model_file=llm.local_model, is_chat=llm.is_chat_model, context_window=window
+    )
+    source.start()
+    return _model(source, llm, window=window, line=f"{source.model} on this machine ({why})")
+
+
+def _model(source: Provider, llm: LLMSettings, *, window: int, line: str) -> LanguageModel:
+    description = f"answers are written by {line}; {CHANGE}"
+    return LanguageModel(source, limits=Limits.of(llm), context_window=window, description=description)
+
+
+def _known_window(llm: LLMSettings, model: str) -> int:
+    """Return the tokens that an OpenAI model reads, by LlamaIndex's list, where the settings do not say."""
+    if "context_window" in llm.model_fields_set:
+        return llm.context_window
+    from llama_index.llms.openai.utils import openai_modelname_to_contextsize
+
+    try:
+        return openai_modelname_to_contextsize(model)
+    except ValueError:  # newer than the list
+        return llm.context_window
+
+
+def _is_openai(url: str) -> bool:
+    return (urlsplit(url).hostname or "").endswith("openai.com")
+
+
+def _url(name: str, url: str) -> str:
+    """Check an address.
+
+    Raises:
+        SettingsError: it is none that we could call.
+
+    """
+    if not url.startswith(("http://", "https://")) or not urlsplit(url).hostname:
+        msg = f"{name}: must be an address that starts with http:// or https://"
+        raise SettingsError(msg)
+    return url
+
+
+def _shown(url: str) -> str:
+    """Return an address without user and password."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

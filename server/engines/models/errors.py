@@ -1,0 +1,77 @@
+"""What can go wrong between us and a language model.
+
+    ModelError
+    ├── ModelUnavailable      nobody answers: refused, DNS, TLS, lost before an answer, still starting
+    │   ├── ModelRateLimited  its 429, after our retries
+    │   └── ModelBusy         our own line for it is full
+    ├── ModelFailed           it answered wrongly: a 5xx, HTML, no choices, a cut stream, malformed JSON
+    ├── ModelRejected         it refused the request, and would again: key, name, length, content filter
+    └── ModelTimeout          it kept us waiting longer than the settings allow
+
+`str(error)` holds our own words only. What the provider said is in `detail`, for the log: it may quote the prompt.
+"""
+
+from __future__ import annotations
+
+from config.errors import FootnoteError
+
+DETAIL_CHARS = 300
+
+
+class ModelError(FootnoteError):
+    """A language model's answer could not be had.
+
+    Attributes:
+        retryable: whether the same request may well succeed a little later.
+        detail: what the provider said, at most `DETAIL_CHARS` characters on one line; for the log, never for a client.
+
+    """
+
+    retryable: bool = True
+
+    def __init__(self, message: str, *, detail: str = "") -> None:
+        super().__init__(message)
+        self.detail = " ".join(detail.split())[:DETAIL_CHARS]
+
+
+class ModelUnavailable(ModelError):
+    """The provider cannot be reached; `retry_after` is in seconds."""
+
+    def __init__(self, message: str, *, retry_after: int = 2, detail: str = "") -> None:
+        super().__init__(message, detail=detail)
+        self.retry_after = retry_after
+
+
+class ModelRateLimited(ModelUnavailable):
+    """The provider asks for patience; `retry_after` is what it asks for, where it says so.
+
+    Attributes:
+        wait: the exact seconds that the provider named, or None.
+
+    """
+
+    def __init__(self, message: str, *, wait: float | None = None, detail: str = "") -> None:
+        super().__init__(message, retry_after=max(1, round(wait + 0.5)) if wait is not None else 5, detail=detail)
+        self.wait = wait
+
+
+class ModelBusy(ModelUnavailable):
+    """More questions wait for the model than it can answer in time; no use in trying again at once."""
+
+
+class ModelFailed(ModelError):
+    """The provider answered with an error or with something that is no answer."""
+
+    def __init__(self, message: str, *, retryable: bool = True, detail: str = "") -> None:
+        super().__init__(message, detail=detail)
+        self.retryable = retryable
+
+
+class ModelRejected(ModelError):
+    """The provider refused the request; the message says what to change."""
+
+    retryable = False
+
+
+class ModelTimeout(ModelError):
+    """A token, or the whole answer, took longer than the settings allow."""

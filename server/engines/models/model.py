@@ -1,0 +1,294 @@
+"""The language model that the engines talk to: retries before the first token, deadlines, exactly one finish.
+
+A `Provider` speaks one protocol and tries once. `LanguageModel` is what the rest of Footnote sees. LlamaIndex's own
+clients are not underneath, for reasons that were measured: they ignore a request's ``max_tokens`` (OpenAI, where one is
+configured) and its ``temperature`` and ``stop`` (Ollama), take a cut stream for a whole answer, and closing their
+generators reaches the connection through the garbage collector only. LlamaIndex engines get `LanguageModel.llm`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import stamina
+import structlog
+
+from server.answers import Usage
+from server.engines.models.errors import (
+    ModelError,
+    ModelFailed,
+    ModelRejected,
+    ModelTimeout,
+)
+from server.engines.models.provider import Chunk, Provider, Request
+from server.engines.models.retries import Again
+
+if TYPE_CHECKING:
+    from llama_index.core.llms import LLM, ChatMessage
+
+    from config.settings import LLMSettings
+
+AFTER_FINISH = 1.0
+"""Seconds that a provider has to send its token counts once the answer is complete."""
+
+QUOTE = 16
+"""Characters in common with the prompt that make a provider's message a quotation."""
+
+READY_FOR = 5.0
+"""Seconds that a look at the provider's health is good for."""
+
+_LENGTH = {"length", "max_tokens", "max_output_tokens"}
+_FILTERED = {"content_filter", "safety", "prohibited_content", "recitation"}
+_BROKEN = {"error", "tool_calls", "function_call", "insufficient_system_resource", "unload"}
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of the answer, never empty."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The end of a stream that went well.
+
+    Attributes:
+        finish_reason: ``length`` where the token limit cut the answer.
+        usage: None where the provider counts no tokens.
+        model: the name that the provider gives itself.
+
+    """
+
+    finish_reason: Literal["stop", "length"]
+    usage: Usage | None
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a request may cost; seconds, and the answers for what a request leaves open."""
+
+    temperature: float
+    max_tokens: int
+    token_timeout: float
+    total_timeout: float
+    max_retries: int
+    backoff: float = 0.25
+
+    @classmethod
+    def of(cls, settings: LLMSettings) -> Limits:
+        """Take them from the settings."""
+        return cls(
+            temperature=settings.temperature,
+            max_tokens=settings.max_tokens,
+            token_timeout=settings.token_timeout,
+            total_timeout=settings.total_timeout,
+            max_retries=settings.max_retries,
+        )
+
+
+class LanguageModel:
+    """The model that writes the answers: one a process, used from one event loop, closed at the end.
+
+    Attributes:
+        provider: ``openai``, ``openai_like``, ``ollama`` or ``local``.
+        name: the model's name.
+        is_chat: False for a base model: give `stream` one user message that holds a prompt to complete.
+        context_window: tokens read and written in all.
+        description: one line for the log: which model, why, how to change it.
+
+    """
+
+    def __init__(self, source: Provider, *, limits: Limits, context_window: int, description: str) -> None:
+        self._source = source
+        self._limits = limits
+        self._looked_at = -READY_FOR
+        self._reason: str | None = None
+        self._looking = asyncio.Lock()
+        self._llm: LLM | None = None
+        self.context_window = context_window
+        self.description = description
+
+    @property
+    def provider(self) -> str:
+        """Name of the provider."""
+        return self._source.name
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        return self._source.model
+
+    @property
+    def is_chat(self) -> bool:
+        """Whether the model knows roles."""
+        return self._source.is_chat
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens of an answer, where a request names none."""
+        return self._limits.max_tokens
+
+    @property
+    def llm(self) -> LLM:
+        """The same model for LlamaIndex's engines: async methods only, with our retries, deadlines and errors."""
+        if self._llm is None:
+            from server.engines.models.guarded import GuardedLLM
+
+            self._llm = GuardedLLM(self)
+        return self._llm
+
+    async def stream(
+        self,
+        messages: Sequence[ChatMessage],
+        *,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        stop: Sequence[str] = (),
+    ) -> AsyncGenerator[Delta | Finish, None]:
+        """Yield the answer's pieces, then one `Finish`. Close it (`contextlib.aclosing`) to hang up.
+
+        Raises:
+            ModelUnavailable, ModelRateLimited, ModelFailed, ModelRejected, ModelTimeout: before or after pieces.
+
+        """
+        limits = self._limits
+        request = Request(
+            messages=tuple((message.role.value, message.content or "") for message in messages),
+            temperature=limits.temperature if temperature is None else temperature,
+            max_tokens=limits.max_tokens if max_tokens is None else max_tokens,
+            stop=tuple(stop),
+        )
+        try:
+            async with contextlib.aclosing(self._events(request)) as events:
+                async for event in events:
+                    yield event
+        except ModelError as error:
+            _log.warning(
+                "model_call_failed",
+                provider=self.provider,
+                model=self.name,
+                error=type(error).__name__,
+                reason=str(error),
+                detail=_without_prompt(error.detail, request),
+            )
+            raise
+
+    async def ready(self) -> bool:
+        """Tell whether the model could answer now; asked again every `READY_FOR` seconds at most."""
+        return await self.unready_reason() is None
+
+    async def unready_reason(self) -> str | None:
+        """Return why the model cannot answer now, or None; cached like `ready`."""
+        async with self._looking:
+            if time.monotonic() - self._looked_at >= READY_FOR:
+                self._reason = await self._source.probe()
+                # a model that is not ready yet is looked at again soon
+                self._looked_at = time.monotonic() - (READY_FOR - 0.5 if self._reason else 0)
+            return self._reason
+
+    async def close(self) -> None:
+        """Close connections and end processes; call it once, when no request runs."""
+        await self._source.close()
+
+    async def _events(self, request: Request) -> AsyncGenerator[Delta | Finish, None]:
+        deadline = _now() + self._limits.total_timeout
+        chunks, first = await self._first(request, deadline)
+        try:
+            chunk: Chunk | None = first
+            model = None
+            while chunk and not chunk.finish_reason:
+                model = chunk.model or model
+                if chunk.text:
+                    yield Delta(chunk.text)
+                chunk = await self._next(chunks, deadline)
+            if chunk is None:
+                msg = "the model's answer ended before it was complete"
+                raise ModelFailed(msg)
+            if chunk.text:
+                yield Delta(chunk.text)
+            reason = _finish_reason(chunk.finish_reason or "")
+            usage = await self._usage(chunks, chunk, deadline)
+        finally:
+            await chunks.aclose()
+        yield Finish(reason, usage, chunk.model or model or self.name)
+
+    async def _first(self, request: Request, deadline: float) -> tuple[AsyncGenerator[Chunk, None], Chunk]:
+        """Ask, again if need be, until there is text to show or the end."""
+        tries = self._limits.max_retries + 1
+        again = Again(self._limits.backoff, deadline=deadline)
+        async for attempt in stamina.retry_context(on=again, attempts=tries, timeout=None):
+            with attempt:
+                chunks = self._source.chunks(request)
+                try:
+                    return chunks, await self._first_of(chunks, deadline)
+                except BaseException:
+                    await chunks.aclose()
+                    raise
+        raise AssertionError  # stamina returns or raises
+
+    async def _first_of(self, chunks: AsyncGenerator[Chunk, None], deadline: float) -> Chunk:
+        while chunk := await self._next(chunks, deadline):
+            if chunk.text or chunk.finish_reason:
+                return chunk
+        msg = "the model's server sent an empty reply"
+        raise ModelFailed(msg, retryable=False)
+
+    async def _next(self, chunks: AsyncGenerator[Chunk, None], deadline: float) -> Chunk | None:
+        token_deadline = _now() + self._limits.token_timeout
+        try:
+            async with asyncio.timeout_at(min(token_deadline, deadline)):
+                return await anext(chunks)
+        except StopAsyncIteration:
+            return None
+        except TimeoutError:
+            if deadline <= token_deadline:
+                msg = f"the model's answer took longer than {self._limits.total_timeout:g} seconds"
+            else:
+                msg = f"the model was silent for {self._limits.token_timeout:g} seconds"
+            raise ModelTimeout(msg) from None
+
+    async def _usage(self, chunks: AsyncGenerator[Chunk, None], last: Chunk, deadline: float) -> Usage | None:
+        """Read what follows the end of the answer; whatever goes wrong there, the answer is whole."""
+        usage = last.usage
+        try:
+            async with asyncio.timeout_at(min(_now() + AFTER_FINISH, deadline)):
+                async for chunk in chunks:
+                    usage = chunk.usage or usage
+        except (TimeoutError, ModelError) as error:
+            _log.debug("model_usage_missing", provider=self.provider, error=type(error).__name__)
+        return usage
+
+
+def _finish_reason(reason: str) -> Literal["stop", "length"]:
+    """Translate; names differ between compatible servers, and an unknown one means that the model was done."""
+    name = reason.lower()
+    if name in _FILTERED:
+        msg = "the provider's content filter stopped the answer"
+        raise ModelRejected(msg)
+    if name in _BROKEN:
+        msg = "the model stopped without finishing its answer"
+        raise ModelFailed(msg, detail=reason)
+    return "length" if name in _LENGTH else "stop"
+
+
+def _without_prompt(detail: str, request: Request) -> str:
+    """Return what a provider said, for the log, unless it quotes what it was asked."""
+    for _, text in request.messages:
+        asked = " ".join(text.split())
+        pieces = {detail[start : start + QUOTE] for start in range(max(1, len(detail) - QUOTE + 1))}
+        if asked and detail and (asked in detail or any(piece in asked for piece in pieces)):
+            return "(left out: it quotes the prompt)"
+    return detail
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

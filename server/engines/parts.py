@@ -1,0 +1,67 @@
+"""What an engine is built from, anew for each request, and what it leaves behind."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from llama_index.core.base.base_query_engine import BaseQueryEngine
+
+from config.settings import Settings
+from server.answers import Question
+
+if TYPE_CHECKING:
+    from ingestion.embedding import Embedder
+    from server.engines.models.model import Finish, LanguageModel
+    from storage.chunks import ChunkStore
+
+
+@dataclass(slots=True)
+class Record:
+    """What happened while a question was answered.
+
+    Attributes:
+        timings_ms: of the stages ``embed``, ``retrieve``, ``rerank``, ``generate``; milliseconds.
+        scores: of each passage that was found, by node id.
+        finish: how the model ended; None where none was asked.
+        extracted: whether the answer is made of quotations.
+
+    """
+
+    timings_ms: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("embed", "retrieve", "rerank"), 0.0))
+    scores: dict[str, Mapping[str, float]] = field(default_factory=dict)
+    finish: Finish | None = None
+    extracted: bool = False
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the block's wall clock to a stage."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.timings_ms[name] = self.timings_ms.get(name, 0.0) + (time.perf_counter() - started) * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class EngineParts:
+    """Everything that an engine may use for one request.
+
+    Attributes:
+        store: over the generation that the request is pinned to.
+        model: None: answers are extracted, not written.
+
+    """
+
+    question: Question
+    store: ChunkStore
+    embedder: Embedder
+    model: LanguageModel | None
+    settings: Settings
+    record: Record
+
+
+Engine = Callable[[EngineParts], BaseQueryEngine]

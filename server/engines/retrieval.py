@@ -1,0 +1,76 @@
+"""A LlamaIndex retriever over our store, and the bound on what goes into a prompt."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.callbacks import CallbackManager
+from llama_index.core.postprocessor.types import BaseNodePostprocessor
+from llama_index.core.schema import NodeWithScore, QueryBundle
+
+from server.engines.parts import EngineParts
+from storage.chunks import hit_node
+from storage.search import SearchRequest, Vector
+
+CHARACTERS_A_TOKEN = 3.0  # fewer than any tokenizer needs for prose, so that a prompt never overflows
+PROMPT_TOKENS = 400  # instructions, question and the frame around the passages
+
+
+class StoreRetriever(BaseRetriever):
+    """Finds passages by vector, by words, or by both."""
+
+    def __init__(self, parts: EngineParts, *, mode: Literal["hybrid", "vector", "keyword"]) -> None:
+        super().__init__(callback_manager=CallbackManager([]))
+        self._parts = parts
+        self._mode = mode
+
+    async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        parts, question = self._parts, self._parts.question
+        embedding: Vector | None = None
+        if self._mode != "keyword":
+            generation = parts.store.generation
+            generation.require_embedding(parts.embedder.identity.fingerprint, model=parts.embedder.identity.model)
+            with parts.record.stage("embed"):
+                embedding = await parts.embedder.query(query_bundle.query_str)
+        with parts.record.stage("retrieve"):
+            hits = await parts.store.search(
+                SearchRequest(
+                    mode=self._mode,
+                    limit=question.k,
+                    embedding=embedding,
+                    text=query_bundle.query_str,
+                    filters=question.filters,
+                    document_ids=question.document_ids,
+                    min_score=parts.settings.retrieval.min_score if question.min_score is None else question.min_score,
+                )
+            )
+        parts.record.scores.update({hit.node_id: hit.scores for hit in hits})
+        return [NodeWithScore(node=hit_node(hit), score=hit.score) for hit in hits]
+
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        msg = "Footnote's retrievers are async: await aretrieve()"
+        raise NotImplementedError(msg, query_bundle.query_str[:0])
+
+
+class FitContextWindow(BaseNodePostprocessor):
+    """Drops the last passages where all of them would overflow the model's context window.
+
+    It runs before the sources are shown, so that the citations are just what the model reads.
+    """
+
+    context_window: int
+    max_tokens: int
+
+    def _postprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        question = len(query_bundle.query_str) if query_bundle else 0
+        room = (self.context_window - self.max_tokens - PROMPT_TOKENS) * CHARACTERS_A_TOKEN - question
+        kept: list[NodeWithScore] = []
+        for node in nodes:
+            room -= len(node.node.get_content()) + 100
+            if room < 0 and kept:  # one passage is always given; the provider says if even that is too much
+                break
+            kept.append(node)
+        return kept

@@ -1,0 +1,122 @@
+"""The composition root: everything is built here, in order, and closed in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+
+import structlog
+
+from config.errors import FootnoteError
+from config.settings import Settings
+from ingestion.embedding import Embedder, open_embedder
+from server.catalog import Catalog
+from server.engines.answering import AnswerService
+from server.engines.models.choose import open_model
+from server.engines.models.model import LanguageModel
+from storage import schema
+from storage.database import Database
+from storage.local import LocalPostgres
+from storage.server import database_server
+
+WATCH_SECONDS = 2.0
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class DependencyState:
+    """How something that Footnote stands on is doing."""
+
+    ok: bool
+    detail: str
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """Everything that was built at the start; see `server.api.contracts.Runtime`."""
+
+    settings: Settings
+    database: Database
+    embedder: Embedder
+    model: LanguageModel | None
+    answers: AnswerService
+    catalog: Catalog
+
+    async def health(self) -> Mapping[str, DependencyState]:
+        """Look at each dependency, by name."""
+        return {
+            "database": await _state(self.database.ping(), detail="answers"),
+            "schema": await _state(schema.check(self.database), detail=f"revision {schema.REVISION}"),
+            "embedding": DependencyState(ok=True, detail=self.embedder.identity.model),
+            "model": await self._model_state(),
+        }
+
+    async def _model_state(self) -> DependencyState:
+        if self.model is None:
+            return DependencyState(ok=True, detail="extractive: answers are quoted, no model is asked")
+        reason = await self.model.unready_reason()
+        # passages are found without it, so a server without its model is worth keeping in rotation
+        return DependencyState(ok=reason is None, detail=reason or self.model.description, required=False)
+
+
+@asynccontextmanager
+async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
+    """Build everything; close it again at the end, and where the building fails half way.
+
+    Raises:
+        FootnoteError: something cannot be used; the message says what to do.
+
+    """
+    async with AsyncExitStack() as stack:
+        server = stack.enter_context(database_server(settings))
+        database = await Database.open(server.dsn, settings=settings.database)
+        stack.push_async_callback(database.close)
+        await schema.check(database)
+        if server.local is not None:
+            await stack.enter_async_context(_watched(server.local))
+        embedder = await asyncio.to_thread(open_embedder, settings)
+        stack.callback(embedder.close)
+        await embedder.query("warm-up")
+        model = await open_model(settings)
+        if model is not None:
+            stack.push_async_callback(model.close)
+        yield Runtime(
+            settings=settings,
+            database=database,
+            embedder=embedder,
+            model=model,
+            answers=AnswerService(database, embedder=embedder, model=model, settings=settings),
+            catalog=Catalog(database),
+        )
+
+
+async def _state(check: asyncio.Future[None] | object, *, detail: str) -> DependencyState:
+    try:
+        await check  # type: ignore[misc]
+    except FootnoteError as exc:
+        return DependencyState(ok=False, detail=str(exc))
+    return DependencyState(ok=True, detail=detail)
+
+
+@asynccontextmanager
+async def _watched(local: LocalPostgres) -> AsyncIterator[None]:
+    """Start the embedded PostgreSQL again where it dies: nobody else looks after it."""
+
+    async def watch() -> None:
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            try:
+                await asyncio.to_thread(local.ensure_running)
+            except Exception as exc:  # noqa: BLE001 (whatever pg_ctl says, the next look may go well)
+                _log.warning("the embedded PostgreSQL is down", error=type(exc).__name__)
+
+    task = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task

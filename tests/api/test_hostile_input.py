@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import json
+import socket
+from typing import Any
+
+import httpx
+import pytest
+from support.scripted import Connect, Make, Serve
+
+JSON = {"content-type": "application/json"}
+
+
+def nested_filters(depth: int) -> dict[str, Any]:
+    node: dict[str, Any] = {"filters": [{"key": "a", "value": 1}]}
+    for _ in range(depth - 1):
+        node = {"filters": [node]}
+    return node
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"question": ""}, "question"),
+        ({"question": " \n\t"}, "question"),
+        ({"question": "x" * 8001}, "question"),
+        ({"question": "a\0b"}, "question"),
+        ({"question": 7}, "question"),
+        ({"question": None}, "question"),
+        ({"k": -1}, "k"),
+        ({"k": 0}, "k"),
+        ({"k": 101}, "k"),
+        ({"k": True}, "k"),
+        ({"k": 8.5}, "k"),
+        ({"k": "8"}, "k"),
+        ({"k": 10**400}, "k"),
+        ({"collection": "../etc"}, "collection"),
+        ({"collection": "a" * 64}, "collection"),
+        ({"collection": "default\n"}, "collection"),
+        ({"mode": "Robert'); DROP TABLE--"}, "mode"),
+        ({"min_score": 1.5}, "min_score"),
+        ({"min_score": "0.5"}, "min_score"),
+        ({"temperature": -1}, "temperature"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"stream": "true"}, "stream"),
+        ({"rerank": 1}, "rerank"),
+        ({"document_ids": ["a"] * 1001}, "document_ids"),
+        ({"document_ids": ["a" * 513]}, "document_ids.0"),
+        ({"document_ids": ["a\0"]}, "document_ids.0"),
+        ({"document_ids": [1]}, "document_ids.0"),
+        ({"document_ids": "a"}, "document_ids"),
+        ({"qestion": "typo"}, "qestion"),
+        ({"bool": 1}, "bool"),
+        ({"filters": []}, "filters"),
+        ({"filters": nested_filters(9)}, "filters"),
+        ({"filters": {"filters": [nested_filters(1)["filters"][0]] * 201}}, "filters"),
+        ({"filters": {"filters": [{"key": "a", "value": list(range(1001)), "operator": "in"}]}}, "filters"),
+        ({"filters": {"filters": [{"key": "a", "value": {}}]}}, "filters.filters.0.value"),
+        ({"filters": {"filters": [{"key": "a", "value": 1, "op": "=="}]}}, "filters.filters.0.op"),
+        ({"filters": {"filters": [{"key": "a", "value": 1, "operator": "=~"}]}}, "filters.filters.0.operator"),
+        ({"filters": {"filters": [{"filters": [{"key": 1}]}]}}, "filters.filters.0.filters.0.key"),
+    ],
+)
+async def test_an_invalid_value_is_a_422_that_names_its_field_once(
+    scripted: Make, client: Connect, change: dict[str, Any], field: str
+) -> None:
+    made = scripted()
+    async with client(made.app) as http:
+        response = await http.post("/query", content=json.dumps({"question": "q"} | change), headers=JSON)
+    assert response.status_code == 422, response.text
+    assert response.json()["type"] == "/problems/invalid-request"
+    assert [error["field"] for error in response.json()["errors"]] == [field]
+    assert made.answers.questions == []
+
+
+async def test_the_limits_themselves_are_allowed(scripted: Make, client: Connect) -> None:
+    body = {
+        "question": "x" * 8000,
+        "collection": "a" * 63,
+        "k": 100.0,
+        "filters": nested_filters(8),
+        "document_ids": ["a" * 512] * 1000,
+        "temperature": 2,
+        "min_score": 1,
+    }
+    async with client(scripted().app) as http:
+        assert (await http.post("/query", json=body)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"question": NaN}',
+        b'{"question": "q", "min_score": Infinity}',
+        b'{"question": "\\ud800"}',
+        b'{"question": "\xff\xfe"}',
+        b"{'question': 'q'}",
+        b"[" * 100_000,
+        b'{"filters":' * 80_000,
+        b'{"question": "q", "k": ' + b"9" * 5000 + b"}",
+        b'{"question": "q"} trailing',
+        b'{"question": "q"',
+        b"\xef\xbb\xbf{}",
+    ],
+)
+async def test_what_is_no_json_is_a_400_that_says_where(scripted: Make, client: Connect, body: bytes) -> None:
+    async with client(scripted().app) as http:
+        response = await http.post("/query", content=body, headers=JSON)
+    assert response.status_code == 400
+    assert response.json()["type"] == "/problems/invalid-request"
+    assert "line 1 column" in response.json()["errors"][0]["reason"]
+
+
+@pytest.mark.parametrize("body", [b'{"question": "q", "k": 1e3}', b'{"question": "q", "temperature": 1e400}'])
+async def test_numbers_in_the_wrong_notation_are_refused(scripted: Make, client: Connect, body: bytes) -> None:
+    async with client(scripted().app) as http:
+        assert (await http.post("/query", content=body, headers=JSON)).status_code == 422
+
+
+@pytest.mark.parametrize(("body", "field"), [(b"", "body"), (b"[]", "body"), (b'"q"', "body"), (b"null", "body")])
+async def test_a_body_that_is_no_object_is_refused(scripted: Make, client: Connect, body: bytes, field: str) -> None:
+    async with client(scripted().app) as http:
+        response = await http.post("/query", content=body, headers=JSON)
+    assert response.status_code == 422
+    assert response.json()["errors"][0]["field"] == field
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"content-type": "text/plain"},
+        {"content-type": "application/x-www-form-urlencoded"},
+        {"content-type": "application/json; charset=latin-1"},
+        {"content-type": "application/json", "content-encoding": "gzip"},
+        {"content-type": "; ;;"},
+        {"content-type": "x" * 4000},
+    ],
+)
+async def test_another_content_type_is_a_415(scripted: Make, client: Connect, headers: dict[str, str]) -> None:
+    async with client(scripted().app) as http:
+        response = await http.post("/query", content=b'{"question": "q"}', headers=headers)
+    assert response.status_code == 415
+    assert response.json()["type"] == "/problems/unsupported-media-type"
+    assert len(response.content) < 1000
+
+
+@pytest.mark.parametrize(
+    "value", ["application/json; charset=utf-8", "APPLICATION/JSON", 'application/json;charset="UTF-8"']
+)
+async def test_spellings_of_json_are_accepted(scripted: Make, client: Connect, value: str) -> None:
+    async with client(scripted().app) as http:
+        response = await http.post("/query", content=b'{"question": "q"}', headers={"content-type": value})
+    assert response.status_code == 200
+
+
+async def test_values_are_not_echoed(scripted: Make, client: Connect) -> None:
+    async with client(scripted().app) as http:
+        response = await http.post("/query", json={"question": ["private words"], "k": "private words"})
+    assert "private words" not in response.text
+
+
+async def test_a_thousand_unknown_fields_make_a_short_answer(scripted: Make, client: Connect) -> None:
+    body = {"question": "q"} | {f"{'unknown' * 100}-{n}": n for n in range(1000)}
+    async with client(scripted().app) as http:
+        response = await http.post("/query", json=body)
+    assert response.status_code == 400
+    assert len(response.content) < 1000
+
+
+@pytest.mark.parametrize("value", ["a" * 128, "A.b_c-9"])
+async def test_a_sane_request_id_is_kept(scripted: Make, client: Connect, value: str) -> None:
+    async with client(scripted().app) as http:
+        for path in ("/health", "/nope"):
+            response = await http.get(path, headers={"X-Request-ID": value})
+            assert response.headers.get_list("x-request-id") == [value]
+
+
+@pytest.mark.parametrize("value", [b"", b"a" * 129, b"x" * 4096, b"a b", "ü".encode(), b"<script>", b"a\tb"])
+async def test_another_request_id_is_replaced(scripted: Make, client: Connect, value: bytes) -> None:
+    async with client(scripted().app) as http:
+        response = await http.get("/health", headers={b"X-Request-ID": value})
+    (given,) = response.headers.get_list("x-request-id")
+    assert len(given) == 32
+
+
+def exchange(port: int, request: bytes, *, enough: bytes = b"\r\n\r\n") -> bytes:
+    """Send raw bytes; return what comes until the connection ends or falls silent."""
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as sock:
+        sock.sendall(request)
+        received = b""
+        while enough not in received:
+            piece = sock.recv(65536)
+            if not piece:
+                break
+            received += piece
+        return received
+
+
+def test_a_line_end_in_the_request_id_splits_no_response(scripted: Make, serve: Serve) -> None:
+    with serve(scripted().app) as server:
+        smuggled = exchange(server.port, b"GET /health HTTP/1.1\r\nHost: x\r\nX-Request-ID: a\rSet-Cookie: b\r\n\r\n")
+        two = exchange(server.port, b"GET /health HTTP/1.1\r\nHost: x\r\nX-Request-ID: a\r\nSet-Cookie: b=1\r\n\r\n")
+    assert b"400" in smuggled.splitlines()[0]
+    assert b"application/problem+json" in smuggled
+    assert b"set-cookie" not in smuggled.lower() + two.lower()
+
+
+def test_of_two_request_ids_the_first_counts(scripted: Make, serve: Serve) -> None:
+    with serve(scripted().app) as server:
+        answer = exchange(server.port, b"GET /health HTTP/1.1\r\nHost: x\r\nX-Request-ID: a\r\nX-Request-ID: b\r\n\r\n")
+    assert b"x-request-id: a\r\n" in answer
+
+
+def test_a_header_that_does_not_end_is_cut_off(scripted: Make, serve: Serve) -> None:
+    with serve(scripted().app) as server, socket.create_connection(("127.0.0.1", server.port), timeout=5) as sock:
+        sock.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nX-Long: ")
+        with pytest.raises(ConnectionError):
+            sock.sendall(b"a" * 50_000_000)
+
+
+def test_large_headers_within_the_bound_are_served_again_and_again(scripted: Make, serve: Serve) -> None:
+    with serve(scripted().app) as server, httpx.Client(base_url=server.url) as http:
+        for _ in range(5):
+            response = http.post("/query", json={"question": "q" * 8000}, headers={"X-Large": "a" * 50_000})
+            assert response.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    [b"\x00\x01\x02\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"POST /query HTTP/1.1\r\nContent-Length: -5\r\n\r\n"],
+)
+def test_what_is_no_http_is_a_400_problem_with_a_request_id(scripted: Make, serve: Serve, request_line: bytes) -> None:
+    with serve(scripted().app) as server:
+        answer = exchange(server.port, request_line)
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b"x-request-id: " in answer

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import tomllib
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+from support.scripted import ScriptedAnswers, ScriptedRuntime
+
+from config.settings import Settings
+from server.answers import Question
+from server.app import VERSION, create_app
+from server.errors import UnknownEngine
+from storage.errors import CollectionNotFound
+
+ENGINES = ("hybrid", "vector", "keyword")
+ROOT = Path(__file__).parents[2]
+
+
+class PickyAnswers(ScriptedAnswers):
+    """Answers for one collection and three engines, as the real service would."""
+
+    async def stream(self, question: Question, /) -> AsyncGenerator[Any, None]:
+        if question.collection != "default":
+            raise CollectionNotFound(question.collection)
+        if question.mode not in ENGINES:
+            raise UnknownEngine(question.mode, known=ENGINES)
+        async for event in super().stream(question):
+            yield event
+
+
+@asynccontextmanager
+async def open_runtime(settings: Settings) -> AsyncIterator[ScriptedRuntime]:
+    yield ScriptedRuntime(settings, PickyAnswers())
+
+
+app = create_app(Settings(_env_file=None), open_runtime=open_runtime)
+schema = schemathesis.openapi.from_asgi("/openapi.json", app)
+
+
+@schema.parametrize()
+@hypothesis_settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+def test_every_operation_keeps_its_own_description(case: schemathesis.Case[Any]) -> None:
+    response = case.call()
+    # whether a mode is known and a cursor ours is no matter of the schema
+    depends = response.status_code == 422 and {error["field"] for error in response.json()["errors"]} <= {
+        "mode",
+        "cursor",
+    }
+    case.validate_response(response, excluded_checks=[positive_data_acceptance] if depends else [])
+
+
+def test_the_version_is_that_of_the_project() -> None:
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == VERSION
+
+
+def test_every_operation_is_described_with_its_problems() -> None:
+    document = app.openapi()
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            assert operation["summary"], path
+            assert operation["description"], path
+            assert operation["tags"], path
+            problems = [code for code in operation["responses"] if code >= "400"]
+            assert problems, path
+            for code in problems:
+                assert list(operation["responses"][code]["content"]) == ["application/problem+json"], (path, code)
+
+
+def test_requests_have_examples_and_they_are_valid() -> None:
+    from server.api.schemas import QuestionBody
+
+    examples = app.openapi()["components"]["schemas"]["QuestionBody"]["examples"]
+    assert len(examples) >= 2
+    for example in examples:
+        QuestionBody.model_validate(example)
+
+
+@pytest.mark.parametrize("path", ["/query", "/query/stream"])
+def test_streams_are_documented_with_an_example(path: str) -> None:
+    content = app.openapi()["paths"][path]["post"]["responses"]["200"]["content"]
+    assert "event: sources" in content["text/event-stream"]["example"]

@@ -1,0 +1,411 @@
+"""Every way in which a call of a language model can go, over real connections, in three protocols."""
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any
+
+import pytest
+import structlog.testing
+from llama_index.core.llms import ChatMessage
+from support.model_server import ANSWER, PROMPT_TOKENS, Fault, ModelServer, Reply, start_model_server
+
+from config.settings import LLMSettings, Settings
+from server.answers import Usage
+from server.engines.models.choose import open_model
+from server.engines.models.errors import (
+    ModelError,
+    ModelFailed,
+    ModelRateLimited,
+    ModelRejected,
+    ModelTimeout,
+    ModelUnavailable,
+)
+from server.engines.models.model import Delta, Finish, LanguageModel, Limits
+
+KEY = "sk-very-secret"
+QUESTION = "Where does the rain fall, oh secret question?"
+ASKED = [ChatMessage(role="user", content=QUESTION)]
+PROTOCOLS = ("chat", "completions", "ollama")
+
+
+@pytest.fixture
+def server() -> Iterator[ModelServer]:
+    with start_model_server() as running:
+        yield running
+
+
+def settings_for(server: ModelServer, protocol: str, **llm: Any) -> Settings:
+    address = (
+        {"provider": "ollama", "ollama_base_url": server.ollama_url}
+        if protocol == "ollama"
+        else {"provider": "openai_like", "base_url": server.openai_url, "is_chat_model": protocol == "chat"}
+    )
+    return Settings(llm=LLMSettings(**{"model": "scripted", "api_key": KEY} | address | llm))
+
+
+@contextlib.asynccontextmanager
+async def opened(server: ModelServer, protocol: str = "chat", **llm: Any) -> AsyncIterator[LanguageModel]:
+    settings = settings_for(server, protocol, **llm)
+    model = await open_model(settings)
+    assert isinstance(model, LanguageModel)
+    limits = Limits.of(settings.llm)
+    model._limits = Limits(**{name: getattr(limits, name) for name in limits.__slots__} | {"backoff": 0.01})
+    try:
+        yield model
+    finally:
+        await model.close()
+
+
+async def ask(model: LanguageModel, messages: Sequence[ChatMessage] = ASKED, **options: Any) -> tuple[str, Finish]:
+    """Return (text, the end); fail if the stream's order is not pieces, then one end."""
+    events = [event async for event in model.stream(messages, **options)]
+    *deltas, finish = events
+    assert isinstance(finish, Finish)
+    assert all(isinstance(delta, Delta) and delta.text for delta in deltas)
+    return "".join(delta.text for delta in deltas if isinstance(delta, Delta)), finish
+
+
+async def fails(model: LanguageModel, kind: type[ModelError]) -> tuple[str, ModelError]:
+    """Return (text before the failure, the failure); no message holds the key or the question."""
+    text = ""
+    failure = None
+    try:
+        async for event in model.stream(ASKED):
+            assert isinstance(event, Delta), "it ended well"
+            text += event.text
+    except ModelError as error:
+        failure = error
+    assert type(failure) is kind
+    assert KEY not in str(failure) + failure.detail
+    assert "secret question" not in str(failure)
+    return text, failure
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_an_answer_comes_in_pieces_with_its_end_and_its_counts(server: ModelServer, protocol: str) -> None:
+    async with opened(server, protocol) as model:
+        text, finish = await ask(model)
+    words = len(ANSWER.split())
+    assert text == ANSWER
+    assert finish == Finish("stop", Usage(PROMPT_TOKENS, words, PROMPT_TOKENS + words), "scripted-1")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_what_the_request_asks_for_reaches_the_model(server: ModelServer, protocol: str) -> None:
+    async with opened(server, protocol, temperature=0.7, max_tokens=99, context_window=2048) as model:
+        await ask(model)
+        await ask(model, temperature=0.0, max_tokens=7, stop=["\n\n", "\nQuery:"])
+    first, second = (request.body.get("options", request.body) for request in server.requests)
+    limit = "num_predict" if protocol == "ollama" else "max_tokens"
+    assert (first["temperature"], first[limit]) == (0.7, 99)
+    assert "stop" not in first
+    assert (second["temperature"], second[limit], second["stop"]) == (0.0, 7, ["\n\n", "\nQuery:"])
+    if protocol == "ollama":
+        assert first["num_ctx"] == 2048
+    else:
+        assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
+
+
+async def test_a_base_model_gets_the_prompt_unchanged(server: ModelServer) -> None:
+    prompt = "Context: {context_str}\n\nQuery: what?\nAnswer: "
+    async with opened(server, "completions") as model:
+        assert not model.is_chat
+        await ask(model, [ChatMessage(role="user", content=prompt)])
+    assert server.requests[0].path == "/v1/completions"
+    assert server.requests[0].body["prompt"] == prompt
+
+
+async def test_a_chat_model_gets_roles(server: ModelServer) -> None:
+    async with opened(server) as model:
+        await ask(model, [ChatMessage(role="system", content="Be brief."), *ASKED])
+    assert server.requests[0].body["messages"] == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": QUESTION},
+    ]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_text_of_any_alphabet_arrives_as_it_was_sent(server: ModelServer, protocol: str) -> None:
+    text = "naïve \u2028 line \x85 next — 漢字 🌧 \x1c end"
+    server.script(Reply(text=text))
+    async with opened(server, protocol) as model:
+        assert (await ask(model))[0] == text
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_an_empty_answer_is_an_answer(server: ModelServer, protocol: str) -> None:
+    server.script(Reply(text=""))
+    async with opened(server, protocol) as model:
+        text, finish = await ask(model)
+    assert (text, finish.finish_reason) == ("", "stop")
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_an_answer_cut_by_the_token_limit_says_so(server: ModelServer, protocol: str) -> None:
+    server.script(Reply(finish_reason="length"))
+    async with opened(server, protocol) as model:
+        assert (await ask(model))[1].finish_reason == "length"
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_a_provider_that_counts_no_tokens_is_fine(server: ModelServer, protocol: str) -> None:
+    server.script(Reply(usage=False))
+    async with opened(server, protocol) as model:
+        text, finish = await ask(model)
+    assert (text, finish.usage) == (ANSWER, None)
+
+
+@pytest.mark.parametrize("protocol", ["chat", "ollama"])
+async def test_reasoning_is_no_part_of_the_answer_but_a_sign_of_life(server: ModelServer, protocol: str) -> None:
+    server.script(Reply(reasoning="let me think about it"))
+    async with opened(server, protocol) as model:
+        assert (await ask(model))[0] == ANSWER
+
+
+async def test_an_answer_stopped_by_the_content_filter_is_rejected(server: ModelServer) -> None:
+    server.script(Reply(fault="filtered"))
+    async with opened(server) as model:
+        _, error = await fails(model, ModelRejected)
+    assert not error.retryable
+    assert "content filter" in str(error)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize(
+    ("fault", "kind", "requests", "names"),
+    [
+        ("rate-limited", ModelRateLimited, 3, "rate limiting"),
+        ("server-error", ModelFailed, 3, "status 500"),
+        ("unavailable", ModelFailed, 3, "status 503"),
+        ("close", ModelUnavailable, 3, "without an answer"),
+        ("cut-first", ModelFailed, 3, "lost within"),
+        ("no-credit", ModelRejected, 1, "quota"),
+        ("unauthorized", ModelRejected, 1, "FOOTNOTE_LLM__"),
+        ("not-found", ModelRejected, 1, "FOOTNOTE_LLM__MODEL"),
+        ("context-length", ModelRejected, 1, "smaller k"),
+        ("html", ModelFailed, 1, "_BASE_URL"),
+        ("empty-choices", ModelFailed, 1, "empty reply"),
+    ],
+)
+async def test_a_fault_before_the_first_token_has_its_name_and_its_number_of_tries(
+    server: ModelServer, *, protocol: str, fault: Fault, kind: type[ModelError], requests: int, names: str
+) -> None:
+    if protocol == "ollama" and fault == "no-credit":
+        pytest.skip("Ollama sells nothing")
+    server.default = Reply(fault=fault)
+    async with opened(server, protocol, max_retries=2) as model:
+        text, error = await fails(model, kind)
+    assert text == ""
+    assert len(server.requests) == requests
+    assert names in str(error)
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "logged"),
+    [
+        ("context-length", ModelRejected, "(left out: it quotes the prompt)"),
+        ("rate-limited", ModelRateLimited, "slow down"),
+        ("unavailable", ModelFailed, "loading"),
+    ],
+)
+async def test_the_log_tells_what_the_provider_said_unless_it_quotes_the_prompt(
+    server: ModelServer, fault: Fault, kind: type[ModelError], logged: str
+) -> None:
+    server.default = Reply(fault=fault)
+    async with opened(server, max_retries=0) as model:
+        with structlog.testing.capture_logs() as entries:
+            await fails(model, kind)
+    (entry,) = (entry for entry in entries if entry["event"] == "model_call_failed")
+    assert entry["detail"] == logged
+    assert "secret question" not in str(entries)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize(
+    ("fault", "retryable"), [("cut", True), ("no-finish", True), ("garbage", False), ("error-event", True)]
+)
+async def test_a_fault_after_the_first_token_is_told_and_never_tried_again(
+    server: ModelServer, protocol: str, fault: Fault, *, retryable: bool
+) -> None:
+    server.default = Reply(fault=fault)
+    async with opened(server, protocol, max_retries=2) as model:
+        text, error = await fails(model, ModelFailed)
+    assert text == "Rain falls mainly"
+    assert error.retryable is retryable
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_a_fault_that_passes_is_not_noticed(server: ModelServer, protocol: str) -> None:
+    server.script(Reply(fault="server-error"), Reply(fault="close"))
+    async with opened(server, protocol, max_retries=2) as model:
+        assert (await ask(model))[0] == ANSWER
+    assert len(server.requests) == 3
+
+
+async def test_no_retries_means_one_request(server: ModelServer) -> None:
+    server.default = Reply(fault="rate-limited")
+    async with opened(server, max_retries=0) as model:
+        await fails(model, ModelRateLimited)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_retry_after_is_waited_for(server: ModelServer, protocol: str) -> None:
+    server.script(Reply(fault="rate-limited", retry_after="0.4"))
+    async with opened(server, protocol) as model:
+        assert (await ask(model))[0] == ANSWER
+    first, second = server.requests
+    assert second.at - first.at >= 0.4
+
+
+@pytest.mark.parametrize("seconds", ["60", "2"])
+async def test_a_wait_that_is_too_long_is_handed_on_at_once(server: ModelServer, seconds: str) -> None:
+    server.default = Reply(fault="rate-limited", retry_after=seconds)
+    async with opened(server, total_timeout=1.0) as model:
+        began = time.monotonic()
+        _, error = await fails(model, ModelRateLimited)
+    assert time.monotonic() - began < 1
+    assert isinstance(error, ModelUnavailable)
+    assert error.retry_after >= int(seconds)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize(
+    ("fault", "text"), [("hang-head", ""), ("hang-first", ""), ("hang-between", "Rain falls mainly")]
+)
+async def test_a_silent_model_is_left_when_the_token_deadline_passes(
+    server: ModelServer, protocol: str, fault: Fault, text: str
+) -> None:
+    server.default = Reply(fault=fault)
+    async with opened(server, protocol, token_timeout=0.3) as model:
+        said, error = await fails(model, ModelTimeout)
+        assert await asyncio.to_thread(server.wait_for_disconnects, 1, timeout=1)
+    assert said == text
+    assert "silent for 0.3 seconds" in str(error)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_a_slow_drip_ends_at_the_total_deadline(server: ModelServer, protocol: str) -> None:
+    server.default = Reply(text="drip " * 100, delay=0.1)
+    async with opened(server, protocol, token_timeout=5, total_timeout=0.45) as model:
+        said, error = await fails(model, ModelTimeout)
+        assert await asyncio.to_thread(server.wait_for_disconnects, 1, timeout=1)
+    assert said.startswith("drip drip")
+    assert "longer than 0.45 seconds" in str(error)
+
+
+@pytest.mark.parametrize("protocol", ["chat", "completions"])
+async def test_a_complete_answer_counts_though_the_stream_never_ends(server: ModelServer, protocol: str) -> None:
+    server.default = Reply(fault="hang-end")
+    async with opened(server, protocol, token_timeout=0.3) as model:
+        text, finish = await ask(model)
+    assert (text, finish.finish_reason, finish.usage) == (ANSWER, "stop", None)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_closing_the_stream_hangs_up(server: ModelServer, protocol: str) -> None:
+    server.default = Reply(text="on and on " * 1000, delay=0.01)
+    async with opened(server, protocol) as model:
+        async with contextlib.aclosing(model.stream(ASKED)) as events:
+            async for _ in events:
+                break
+        assert await asyncio.to_thread(server.wait_for_disconnects, 1, timeout=1)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("fault", [None, "hang-head", "hang-first"])
+async def test_cancelling_the_reader_hangs_up(server: ModelServer, protocol: str, fault: Fault | None) -> None:
+    server.default = Reply(text="on and on " * 1000, delay=0.01, fault=fault)
+    async with opened(server, protocol) as model:
+        reader = asyncio.create_task(ask(model))
+        while not server.requests:  # noqa: ASYNC110 (the server is in another thread)
+            await asyncio.sleep(0.01)
+        reader.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reader
+        assert await asyncio.to_thread(server.wait_for_disconnects, 1, timeout=1)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_one_connection_serves_one_question_after_the_other(server: ModelServer, protocol: str) -> None:
+    async with opened(server, protocol) as model:
+        for _ in range(5):
+            await ask(model)
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_a_hundred_questions_at_once_are_not_mixed_up(server: ModelServer, protocol: str) -> None:
+    server.default = Reply(text=lambda question: f"you asked {question}", delay=0.002)
+    async with opened(server, protocol) as model:
+
+        async def one(number: int) -> None:
+            question = f"what is {number}?"
+            text, _ = await ask(model, [ChatMessage(role="user", content=question)])
+            assert text == f"you asked {question}"
+
+        await asyncio.gather(*map(one, range(100)))
+    assert len(server.requests) == 100
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_a_refused_connection_is_unavailable(server: ModelServer, protocol: str) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        address = {"ollama_base_url": url} if protocol == "ollama" else {"base_url": f"{url}/v1"}
+        async with opened(server, protocol, **address) as model:
+            _, error = await fails(model, ModelUnavailable)
+            assert not await model.ready()
+    assert "cannot be reached" in str(error)
+    assert isinstance(error, ModelUnavailable)
+    assert error.retry_after > 0
+
+
+async def test_an_unknown_host_is_unavailable(server: ModelServer) -> None:
+    async with opened(server, base_url="http://no-such-host.invalid/v1", max_retries=0) as model:
+        await fails(model, ModelUnavailable)
+
+
+async def test_plain_http_behind_https_is_unavailable_and_says_why(server: ModelServer) -> None:
+    async with opened(server, base_url=server.openai_url.replace("http:", "https:"), max_retries=0) as model:
+        _, error = await fails(model, ModelUnavailable)
+    assert "secure connection" in str(error)
+
+
+@pytest.mark.parametrize("parameter", ["stream_options", "temperature"])
+async def test_a_parameter_that_the_server_does_not_know_is_left_out_from_then_on(
+    server: ModelServer, parameter: str
+) -> None:
+    server.default = Reply(fault="refused-parameter", parameter=parameter)
+    async with opened(server) as model:
+        assert (await ask(model))[0] == ANSWER
+        assert (await ask(model))[0] == ANSWER
+    assert [parameter in request.body for request in server.requests] == [True, False, False]
+
+
+async def test_the_token_limit_goes_by_the_name_that_the_model_takes(server: ModelServer) -> None:
+    server.default = Reply(fault="refused-parameter", parameter="max_tokens")
+    async with opened(server) as model:
+        await ask(model, max_tokens=9)
+    assert server.requests[-1].body["max_completion_tokens"] == 9
+    assert "max_tokens" not in server.requests[-1].body
+
+
+async def test_readiness_is_asked_of_the_server_rarely_and_costs_no_tokens(server: ModelServer) -> None:
+    async with opened(server) as model:
+        assert all([await model.ready() for _ in range(20)])
+    assert [look.path for look in server.looks] == ["/v1/models"]
+    assert server.requests == []
+
+
+async def test_an_ollama_without_the_model_is_not_ready(server: ModelServer) -> None:
+    async with opened(server, "ollama", model="absent") as model:
+        assert "ollama pull absent" in (await model.unready_reason() or "")

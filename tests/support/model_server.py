@@ -1,0 +1,415 @@
+"""A scripted language model over real TCP: OpenAI's protocol and Ollama's, right answers and every fault.
+
+    with start_model_server() as server:
+        server.script(Reply(fault="rate-limited"), Reply(text="All is well [1]."))
+        ...  # server.openai_url, server.ollama_url
+        assert len(server.requests) == 2
+
+Each request takes the next scripted reply; after the last one, `ModelServer.default`. The server is written on bare
+streams, in a thread with a loop of its own, because its faults are below what an HTTP framework lets one do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, Literal
+
+Fault = Literal[
+    "rate-limited",  # 429, Retry-After if given
+    "no-credit",  # 429 for want of money
+    "server-error",  # 500
+    "unavailable",  # 503
+    "unauthorized",  # 401, quoting the key
+    "not-found",  # 404
+    "context-length",  # 400, quoting the prompt
+    "refused-parameter",  # 400 while the parameter is in the request
+    "html",  # 200 and a page
+    "empty-choices",
+    "hang-head",  # accepts the request, sends nothing
+    "hang-first",  # sends the head, no token
+    "hang-between",  # some tokens, then silence
+    "hang-end",  # the whole answer, then silence in place of the end
+    "close",  # closes without a byte
+    "cut",  # resets the connection after some tokens
+    "cut-first",  # resets the connection after the head
+    "no-finish",  # ends the body tidily after some tokens
+    "garbage",  # a line that is no JSON
+    "error-event",  # an error within the stream
+    "filtered",  # stopped by the content filter
+]
+
+ANSWER = "Rain falls mainly on the plain [1]. It stops in spring [2]."
+PROMPT_TOKENS = 11
+AFTER = 3
+"""Tokens that are sent before a fault within the stream."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """How to answer one request.
+
+    Attributes:
+        text: the answer, sent word by word; or a function from the last message (or prompt) to the answer.
+        delay: seconds before each token.
+        parameter: what "refused-parameter" refuses.
+        retry_after: the header of "rate-limited".
+
+    """
+
+    text: str | Callable[[str], str] = ANSWER
+    fault: Fault | None = None
+    delay: float = 0.0
+    usage: bool = True
+    finish_reason: str = "stop"
+    reasoning: str = ""
+    parameter: str = ""
+    retry_after: str | None = None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A request as it came."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: Mapping[str, Any]
+    at: float = field(default_factory=time.monotonic)
+
+
+class ModelServer:
+    """See `start_model_server`.
+
+    Attributes:
+        requests: calls of the model, in order; looks at its health and lists are in `looks`.
+        disconnects: clients that left before their answer was complete.
+        connections: accepted so far.
+        models: what the lists of models name, for Ollama with their family.
+
+    """
+
+    def __init__(self) -> None:
+        self.default = Reply()
+        self.requests: list[Seen] = []
+        self.looks: list[Seen] = []
+        self.disconnects = 0
+        self.connections = 0
+        self.models: dict[str, str] = {"scripted": "llama"}
+        self.port = 0
+        self._replies: deque[Reply] = deque()
+
+    @property
+    def openai_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    @property
+    def ollama_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def script(self, *replies: Reply) -> None:
+        """Add replies for the next requests."""
+        self._replies.extend(replies)
+
+    def wait_for_disconnects(self, count: int, *, timeout: float) -> bool:
+        """Wait, in a thread of the caller's, until so many clients have left early."""
+        until = time.monotonic() + timeout
+        while time.monotonic() < until:
+            if self.disconnects >= count:
+                return True
+            time.sleep(0.005)
+        return False
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection for as long as it lasts."""
+        self.connections += 1
+        # cancelled: the server stops, and asyncio.streams would print each task's traceback
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            early = await reader.read(1)
+            if early == b"\x16":  # the first byte of a TLS handshake; web servers answer it in plain HTTP
+                await _send(writer, 400, "text/plain", b"speak plain HTTP")
+                raise ConnectionAbortedError
+            while request := await _read(reader, early):
+                early = await self._answered(request, reader, writer)
+        writer.close()
+
+    async def _answered(self, request: Seen, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        """Answer while watching for the client to leave; return what was read of its next request.
+
+        Raises:
+            ConnectionError: the connection is done with.
+
+        """
+        answer = asyncio.ensure_future(self._answer(request, writer))
+        gone = asyncio.ensure_future(reader.read(1))
+        await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            self.disconnects += 1
+            answer.cancel()
+            raise ConnectionAbortedError
+        if not answer.result():
+            gone.cancel()
+            raise ConnectionAbortedError
+        gone.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            return await gone
+        return b""
+
+    async def _answer(self, request: Seen, writer: asyncio.StreamWriter) -> bool:
+        if request.method == "GET":
+            self.looks.append(request)
+            await _send_json(writer, *self._look(request.path))
+            return True
+        self.requests.append(request)
+        reply = self._replies.popleft() if self._replies else self.default
+        return await _Exchange(request, reply, writer).run()
+
+    def _look(self, path: str) -> tuple[int, object]:
+        match path:
+            case "/health" | "/v1/health":
+                return 200, {"status": "ok"}
+            case "/v1/models":
+                return 200, {"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]}
+            case "/api/tags":
+                models = [{"name": name, "details": {"family": family}} for name, family in self.models.items()]
+                return 200, {"models": models}
+        return 404, {"error": {"message": "no such page"}}
+
+
+@dataclass
+class _Exchange:
+    """One request and its reply, in the protocol of the request's path."""
+
+    request: Seen
+    reply: Reply
+    writer: asyncio.StreamWriter
+
+    async def run(self) -> bool:
+        fault, body = self.reply.fault, self.request.body
+        if fault == "hang-head":
+            await asyncio.Event().wait()
+        if fault == "close":
+            return False
+        if fault == "html":
+            await _send(self.writer, 200, "text/html", b"<html><body>Welcome to nginx!</body></html>")
+            return True
+        if refusal := self._refusal():
+            status, error, headers = refusal
+            error_body = {"error": error["message"]} if self.is_ollama else {"error": error}
+            await _send_json(self.writer, status, error_body, headers)
+            return True
+        if not body.get("stream", self.is_ollama):
+            await _send_json(self.writer, 200, self._whole())
+            return True
+        return await self._stream()
+
+    @property
+    def is_ollama(self) -> bool:
+        return self.request.path.startswith("/api/")
+
+    @property
+    def is_chat(self) -> bool:
+        return self.request.path != "/v1/completions"
+
+    @property
+    def question(self) -> str:
+        body = self.request.body
+        return str(body["messages"][-1]["content"] if self.is_chat else body["prompt"])
+
+    @property
+    def tokens(self) -> list[str]:
+        text = self.reply.text if isinstance(self.reply.text, str) else self.reply.text(self.question)
+        words = text.split(" ")
+        return [word if n == 0 else f" {word}" for n, word in enumerate(words)] if text else []
+
+    def _refusal(self) -> tuple[int, dict[str, Any], dict[str, str]] | None:
+        reply, question = self.reply, self.question
+        key = self.request.headers.get("authorization", "")
+        too_long = f"maximum context length is 5 tokens, yours: {question}"
+        wait = {"Retry-After": reply.retry_after} if reply.retry_after else {}
+        refusals: dict[str, tuple[int, dict[str, Any], dict[str, str]]] = {
+            "rate-limited": (429, {"message": "slow down", "code": "rate_limit_exceeded"}, wait),
+            "no-credit": (429, {"message": "you exceeded your quota", "code": "insufficient_quota"}, {}),
+            "server-error": (500, {"message": f"boom while reading: {question}"}, {}),
+            "unavailable": (503, {"message": "loading"}, {}),
+            "unauthorized": (401, {"message": f"incorrect key: {key}", "code": "invalid_api_key"}, {}),
+            "not-found": (404, {"message": "no such model", "code": "model_not_found"}, {}),
+            "context-length": (400, {"message": too_long, "code": "context_length_exceeded"}, {}),
+        }
+        if reply.fault == "refused-parameter" and reply.parameter in self.request.body:
+            return 400, {"message": f"Unsupported parameter: '{reply.parameter}' is not supported"}, {}
+        return refusals.get(reply.fault or "")
+
+    async def _stream(self) -> bool:
+        kind = "application/x-ndjson" if self.is_ollama else "text/event-stream"
+        await _send_head(self.writer, 200, {"Content-Type": kind, "Transfer-Encoding": "chunked"})
+        if self.reply.fault == "cut-first":
+            self.writer.transport.abort()
+            return False
+        if self.reply.fault == "hang-first":
+            await asyncio.Event().wait()
+        async for line in self._lines():
+            if line is None:
+                self.writer.transport.abort()
+                return False
+            end = b"\n" if self.is_ollama else b"\n\n"
+            await _send_piece(self.writer, line + end)
+        await _send_piece(self.writer, b"")
+        return True
+
+    async def _lines(self) -> AsyncIterator[bytes | None]:
+        """Yield the stream's lines; None resets the connection."""
+        fault = self.reply.fault
+        if fault == "empty-choices":
+            yield self._event({"message": None} if self.is_ollama else {"choices": []})
+        elif not self.is_ollama and self.is_chat:
+            yield self._event({"choices": [{"index": 0, "delta": {"role": "assistant", "content": None}}]})
+        for thought in self.reply.reasoning.split():
+            yield self._reasoning(thought)
+        for token in self._tokens_before_fault():
+            await asyncio.sleep(self.reply.delay)
+            yield self._token(token)
+        if fault == "hang-between":
+            await asyncio.Event().wait()
+        if fault in {"cut", "garbage", "error-event"}:
+            yield self._bad_line()
+        if fault != "no-finish":
+            async for line in self._ending():
+                yield line
+
+    def _tokens_before_fault(self) -> list[str]:
+        if self.reply.fault == "empty-choices":
+            return []
+        within = {"cut", "no-finish", "garbage", "hang-between", "error-event"}
+        return self.tokens[:AFTER] if self.reply.fault in within else self.tokens
+
+    def _bad_line(self) -> bytes | None:
+        if self.reply.fault == "cut":
+            return None
+        if self.reply.fault == "garbage":
+            return b"{this is no JSON" if self.is_ollama else b"data: {this is no JSON"
+        error = {"message": "the GPU is on fire", "code": 500}
+        return self._event({"error": error["message"] if self.is_ollama else error})
+
+    async def _ending(self) -> AsyncIterator[bytes]:
+        fault = self.reply.fault
+        if self.is_ollama:
+            if fault == "hang-end":
+                await asyncio.Event().wait()
+            if fault != "empty-choices":
+                yield self._event(self._whole() | {"message": {"role": "assistant", "content": ""}})
+            return
+        if fault != "empty-choices":
+            reason = "content_filter" if fault == "filtered" else self.reply.finish_reason
+            empty: dict[str, object] = {"delta": {}} if self.is_chat else {"text": ""}
+            yield self._event({"choices": [{"index": 0, **empty, "finish_reason": reason}]})
+        if fault == "hang-end":
+            await asyncio.Event().wait()
+        options = self.request.body.get("stream_options") or {}
+        if self.reply.usage and options.get("include_usage"):
+            yield self._event({"choices": [], "usage": self._usage()})
+        yield b"data: [DONE]"
+
+    def _event(self, data: dict[str, Any]) -> bytes:
+        line = json.dumps({"model": "scripted-1", **data}, ensure_ascii=False).encode()
+        return line if self.is_ollama else b"data: " + line
+
+    def _token(self, token: str) -> bytes:
+        if self.is_ollama:
+            return self._event({"message": {"role": "assistant", "content": token}, "done": False})
+        part = {"delta": {"content": token}} if self.is_chat else {"text": token}
+        return self._event({"choices": [{"index": 0, **part, "finish_reason": None}]})
+
+    def _reasoning(self, thought: str) -> bytes:
+        if self.is_ollama:
+            return self._event({"message": {"role": "assistant", "content": "", "thinking": thought}, "done": False})
+        return self._event({"choices": [{"index": 0, "delta": {"reasoning_content": thought}}]})
+
+    def _whole(self) -> dict[str, Any]:
+        text, reason = "".join(self.tokens), self.reply.finish_reason
+        if self.is_ollama:
+            counts = {"prompt_eval_count": PROMPT_TOKENS, "eval_count": len(self.tokens)} if self.reply.usage else {}
+            message = {"role": "assistant", "content": text}
+            return {"model": "scripted-1", "message": message, "done": True, "done_reason": reason, **counts}
+        part = {"message": {"role": "assistant", "content": text}} if self.is_chat else {"text": text}
+        choices = [{"index": 0, **part, "finish_reason": reason}]
+        return {"model": "scripted-1", "choices": choices, "usage": self._usage() if self.reply.usage else None}
+
+    def _usage(self) -> dict[str, int]:
+        count = len(self.tokens)
+        return {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": count, "total_tokens": PROMPT_TOKENS + count}
+
+
+@contextlib.contextmanager
+def start_model_server(*, port: int = 0) -> Iterator[ModelServer]:
+    """Run a `ModelServer` on 127.0.0.1 while the context lasts."""
+    server = ModelServer()
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="model-server", daemon=True)
+    thread.start()
+
+    async def listen() -> asyncio.Server:
+        return await asyncio.start_server(server.serve, "127.0.0.1", port)
+
+    async def stop(listener: asyncio.Server) -> None:
+        listener.close()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+    listener = asyncio.run_coroutine_threadsafe(listen(), loop).result(10)
+    server.port = listener.sockets[0].getsockname()[1]
+    try:
+        yield server
+    finally:
+        asyncio.run_coroutine_threadsafe(stop(listener), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()
+
+
+async def _read(reader: asyncio.StreamReader, early: bytes) -> Seen | None:
+    """Read one request; None at the end of the connection."""
+    try:
+        head = (early + await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    except asyncio.IncompleteReadError:
+        return None
+    first, *lines = head.rstrip().split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    body = await reader.readexactly(int(headers.get("content-length", "0")))
+    method, path, _ = first.split(" ")
+    return Seen(method, path, headers, json.loads(body) if body else {})
+
+
+async def _send_head(writer: asyncio.StreamWriter, status: int, headers: Mapping[str, str]) -> None:
+    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in headers.items())]
+    writer.write("\r\n".join([*lines, "", ""]).encode())
+    await writer.drain()
+
+
+async def _send_piece(writer: asyncio.StreamWriter, piece: bytes) -> None:
+    """Send one piece of a chunked body; an empty one ends it."""
+    writer.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+    await writer.drain()
+
+
+async def _send(
+    writer: asyncio.StreamWriter, status: int, kind: str, body: bytes, headers: Mapping[str, str] | None = None
+) -> None:
+    await _send_head(writer, status, {"Content-Type": kind, "Content-Length": str(len(body)), **(headers or {})})
+    writer.write(body)
+    await writer.drain()
+
+
+async def _send_json(
+    writer: asyncio.StreamWriter, status: int, data: object, headers: Mapping[str, str] | None = None
+) -> None:
+    await _send(writer, status, "application/json", json.dumps(data).encode(), headers)

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+
+from config.errors import FootnoteError
+from config.logging import configure
+from config.settings import LogSettings
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def out() -> Iterator[io.StringIO]:
+    root = logging.getLogger()
+    handlers, level, config = root.handlers[:], root.level, structlog.get_config()
+    yield io.StringIO()
+    structlog.configure(**config)
+    structlog.contextvars.clear_contextvars()
+    logging.captureWarnings(capture=False)
+    root.handlers[:], root.level = handlers, level
+
+
+def lines(out: io.StringIO) -> list[dict[str, object]]:
+    return [json.loads(line) for line in out.getvalue().splitlines()]
+
+
+def test_a_line_is_one_json_object_with_level_name_time_and_request_id(out: io.StringIO) -> None:
+    configure(LogSettings(), stream=out)
+    structlog.contextvars.bind_contextvars(request_id="r-1")
+    structlog.get_logger("footnote.test").info("done", count=3)
+    (line,) = lines(out)
+    assert line.pop("timestamp")
+    assert line == {"event": "done", "count": 3, "level": "info", "logger": "footnote.test", "request_id": "r-1"}
+
+
+def test_lines_of_libraries_look_the_same(out: io.StringIO) -> None:
+    configure(LogSettings(), stream=out)
+    structlog.contextvars.bind_contextvars(request_id="r-1")
+    logging.getLogger("uvicorn.error").info("Started server process [%d]", 7)
+    (line,) = lines(out)
+    assert line["event"] == "Started server process [7]"
+    assert (line["logger"], line["level"], line["request_id"]) == ("uvicorn.error", "info", "r-1")
+
+
+@pytest.mark.parametrize("level", ["debug", "info"])
+def test_libraries_that_log_prompts_at_debug_are_not_heard(out: io.StringIO, level: str) -> None:
+    configure(LogSettings(level=level), stream=out)
+    logging.getLogger("openai._base_client").debug("Request options: %s", {"prompt": "private"})
+    logging.getLogger("httpx").info("HTTP Request: POST http://model")
+    assert out.getvalue() == ""
+
+
+def test_the_level_is_honoured(out: io.StringIO) -> None:
+    configure(LogSettings(level="warning"), stream=out)
+    log = structlog.get_logger("footnote.levels")
+    log.info("quiet")
+    log.warning("loud")
+    assert [line["event"] for line in lines(out)] == ["loud"]
+
+
+def test_questions_prompts_and_keys_are_masked(out: io.StringIO) -> None:
+    configure(LogSettings(), stream=out)
+    structlog.get_logger("footnote.mask").info("asked", question="private", prompt="private", api_key="private")
+    assert "private" not in out.getvalue()
+
+
+def fail(message: str) -> None:
+    try:
+        raise KeyError(message)  # noqa: TRY301 (the test needs a cause)
+    except KeyError as exc:
+        msg = f"cannot read {message}"
+        raise ValueError(msg) from exc
+
+
+def test_an_exception_is_told_by_type_and_frames_not_by_a_message_that_may_quote_data(out: io.StringIO) -> None:
+    configure(LogSettings(), stream=out)
+    try:
+        fail("text of a document")
+    except ValueError:
+        structlog.get_logger("footnote.exc").exception("failed")
+    (line,) = lines(out)
+    told = str(line["exception"])
+    assert "builtins.ValueError" in told
+    assert "caused by\nbuiltins.KeyError" in told
+    assert "in fail" in told
+    assert "text of a document" not in out.getvalue()
+
+
+def test_the_message_of_an_error_of_ours_is_told(out: io.StringIO) -> None:
+    configure(LogSettings(), stream=out)
+    structlog.get_logger("footnote.ours").error("failed", exc_info=FootnoteError("the database is away"))
+    assert "the database is away" in out.getvalue()
+
+
+def test_debug_tells_every_message(out: io.StringIO) -> None:
+    configure(LogSettings(level="debug"), stream=out)
+    structlog.get_logger("footnote.debug").error("failed", exc_info=ValueError("all of it"))
+    assert "all of it" in out.getvalue()
+
+
+def test_library_exceptions_go_the_same_way(out: io.StringIO) -> None:
+    configure(LogSettings(), stream=out)
+    try:
+        fail("text of a document")
+    except ValueError:
+        logging.getLogger("uvicorn.error").exception("Exception in ASGI application\n")
+    assert "text of a document" not in out.getvalue()
+    assert "builtins.ValueError" in str(lines(out)[0]["exception"])
+
+
+PROGRAM = """
+import structlog
+from config.logging import configure
+from config.settings import LogSettings
+configure(LogSettings())
+structlog.get_logger("footnote.program").info("hello", n=1)
+"""
+
+
+def test_auto_is_json_in_a_pipe_and_goes_to_stderr() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+    assert json.loads(done.stderr)["event"] == "hello"
+
+
+def test_auto_is_for_people_on_a_terminal() -> None:
+    ours, theirs = pty.openpty()
+    subprocess.run([sys.executable, "-c", PROGRAM], cwd=ROOT, stderr=theirs, check=True)
+    shown = os.read(ours, 4096).decode()
+    assert "hello" in shown
+    assert not shown.startswith("{")
+
+
+def test_the_module_brings_no_web_framework_and_no_database() -> None:
+    heavy = ("fastapi", "starlette", "asyncpg", "llama_index")
+    program = f"import sys, config.logging; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import importlib
+import json
+import pkgutil
+
+import pytest
+
+import ingestion
+import server
+import storage
+from config.errors import FootnoteError
+from server.api.interrupts import ShuttingDown
+from server.api.problems import INTERNAL, KINDS, TITLES, FieldError, Problem, kind_of, problem_of, problem_response
+from server.engines.models.errors import ModelFailed, ModelRejected, ModelTimeout, ModelUnavailable
+from server.errors import DeadlineExceeded, Overloaded, UnknownEngine
+from storage.errors import CollectionNotFound, InvalidCursor, StoreFailed, StoreUnavailable, UnsupportedFilter
+
+CONTRACT = {
+    "invalid-request", "collection-not-found", "document-not-found", "embedding-mismatch", "too-large",
+    "unsupported-media-type", "model-failed", "model-rejected", "store-unavailable", "model-unavailable", "overloaded",
+    "deadline-exceeded", "internal",
+}  # fmt: skip
+
+
+def every_error() -> set[type[FootnoteError]]:
+    for package in (storage, ingestion, server):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if "__main__" not in module.name and ".migrations" not in module.name:
+                importlib.import_module(module.name)
+    found: set[type[FootnoteError]] = set()
+    left = [FootnoteError]
+    while left:
+        subclasses = left.pop().__subclasses__()
+        found.update(subclasses)
+        left.extend(subclasses)
+    return {error for error in found if error.__module__.split(".")[0] in {"storage", "ingestion", "server", "config"}}
+
+
+def test_every_error_of_ours_is_mapped_to_a_problem() -> None:
+    unmapped = sorted(error.__qualname__ for error in every_error() if kind_of(error) is None)
+    assert unmapped == []
+
+
+def test_the_walk_finds_errors_in_each_package() -> None:
+    assert {"storage", "ingestion", "server"} <= {error.__module__.split(".")[0] for error in every_error()}
+
+
+def test_an_unmapped_error_would_be_noticed() -> None:
+    class Unheard(FootnoteError):
+        pass
+
+    assert kind_of(Unheard) is None
+
+
+def test_slugs_are_those_of_the_contract() -> None:
+    assert {kind.slug for kind in KINDS.values()} <= CONTRACT
+    assert set(TITLES) - CONTRACT == {"not-found", "method-not-allowed"}
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "slug"),
+    [
+        (CollectionNotFound("x"), 404, "collection-not-found"),
+        (UnknownEngine("x", known=("hybrid",)), 422, "invalid-request"),
+        (UnsupportedFilter("no"), 400, "invalid-request"),
+        (InvalidCursor(), 422, "invalid-request"),
+        (StoreUnavailable("down"), 503, "store-unavailable"),
+        (ModelUnavailable("down"), 503, "model-unavailable"),
+        (ModelFailed("bad"), 502, "model-failed"),
+        (ModelRejected("key"), 502, "model-rejected"),
+        (ModelTimeout("slow"), 504, "deadline-exceeded"),
+        (DeadlineExceeded(3), 504, "deadline-exceeded"),
+        (Overloaded(), 503, "overloaded"),
+        (ShuttingDown(), 503, "overloaded"),
+        (StoreFailed("SQLSTATE 42601"), 500, "internal"),
+        (ZeroDivisionError("secret"), 500, "internal"),
+    ],
+)
+def test_an_error_has_its_status_and_slug(error: BaseException, status: int, slug: str) -> None:
+    problem = problem_of(error, request_id="r1")
+    assert (problem.kind.status, problem.kind.slug) == (status, slug)
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("secret"), StoreFailed("secret")])
+def test_an_internal_problem_tells_the_request_id_and_nothing_else(error: BaseException) -> None:
+    document = problem_of(error, request_id="r1").document("r1")
+    assert "r1" in str(document["detail"])
+    assert "secret" not in json.dumps(document)
+
+
+def test_retry_after_is_whole_seconds_in_the_header() -> None:
+    response = problem_response(problem_of(Overloaded(retry_after=7), request_id="r"), request_id="r")
+    assert response.headers["retry-after"] == "7"
+    assert response.headers["content-type"] == "application/problem+json"
+
+
+def test_no_retry_after_where_waiting_does_not_help() -> None:
+    response = problem_response(problem_of(CollectionNotFound("x"), request_id="r"), request_id="r")
+    assert "retry-after" not in response.headers
+
+
+def test_a_request_that_is_invalid_names_the_field() -> None:
+    problem = problem_of(UnknownEngine("magic", known=("hybrid", "vector")), request_id="r")
+    assert [error.field for error in problem.errors] == ["mode"]
+
+
+def test_lone_surrogates_do_not_break_the_encoder() -> None:
+    problem = Problem(INTERNAL, "half \ud800 pair", errors=(FieldError("a\udfff", "b\ud800"),))
+    body = json.loads(bytes(problem_response(problem, request_id="r").body))
+    assert body["detail"] == "half � pair"
+    assert body["errors"] == [{"field": "a�", "reason": "b�"}]
+
+
+def test_surrogates_that_make_a_pair_become_their_character() -> None:
+    assert Problem(INTERNAL, "\ud83d\ude00").document("r")["detail"] == "😀"
+
+
+def test_long_text_is_cut() -> None:
+    document = Problem(INTERNAL, "x" * 5000, errors=(FieldError("f" * 5000, "r" * 5000),)).document("r")
+    assert len(json.dumps(document)) < 4000
+
+
+@pytest.mark.parametrize(
+    ("error", "retryable"),
+    [
+        (Overloaded(), True),
+        (ModelFailed("x", retryable=False), False),
+        (ModelRejected("x"), False),
+        (ModelTimeout("x"), True),
+    ],
+)
+def test_a_problem_knows_whether_trying_again_may_help(error: BaseException, *, retryable: bool) -> None:
+    assert problem_of(error, request_id="r").retryable is retryable

@@ -1,0 +1,200 @@
+"""The settings: where values come from, what is refused, what stays hidden."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from config import settings as settings_module
+from config.settings import FALLBACKS, Settings, SettingsError, load_settings, setting_keys
+
+ROOT = Path(__file__).resolve().parents[2]
+EnvFile = Callable[..., None]
+
+
+@pytest.fixture(autouse=True)
+def env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EnvFile:
+    """Start from an empty directory and an environment that says nothing to Footnote; write ``.env`` by keywords."""
+    monkeypatch.chdir(tmp_path)
+    for name in os.environ:
+        if name.upper().startswith("FOOTNOTE_") or name in FALLBACKS:
+            monkeypatch.delenv(name)
+    monkeypatch.setattr(settings_module, "ENV_FILE", Path(".env"))  # other tests read no file; here it is the subject
+    monkeypatch.setitem(Settings.model_config, "env_file", Path(".env"))
+
+    def write(**values: str) -> None:
+        (tmp_path / ".env").write_text("".join(f"{name}={value}\n" for name, value in values.items()))
+
+    return write
+
+
+def test_nothing_set_gives_the_defaults() -> None:
+    settings = load_settings()
+    assert settings == Settings.model_construct()
+    assert (settings.server.port, settings.database.url, settings.llm.provider) == (8000, None, "auto")
+
+
+def test_the_environment_goes_before_the_env_file(env_file: EnvFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    env_file(FOOTNOTE_SERVER__PORT="9001", FOOTNOTE_SERVER__HOST="0.0.0.0")
+    monkeypatch.setenv("FOOTNOTE_SERVER__PORT", "9002")
+    assert (load_settings().server.port, load_settings().server.host) == (9002, "0.0.0.0")
+
+
+def test_the_env_file_goes_before_a_name_that_others_use(env_file: EnvFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    env_file(FOOTNOTE_LLM__BASE_URL="http://from-file")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://from-fallback")
+    assert load_settings().llm.base_url == "http://from-file"
+
+
+@pytest.mark.parametrize(("name", "path"), FALLBACKS.items())
+def test_names_that_others_use_go_before_the_default(
+    name: str, path: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "postgresql://u@h/d")
+    value = getattr(getattr(load_settings(), path[0]), path[1])
+    assert (value.get_secret_value() if isinstance(value, SecretStr) else value) == "postgresql://u@h/d"
+
+
+def test_names_that_others_use_are_read_from_the_env_file_too(
+    env_file: EnvFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env_file(OLLAMA_BASE_URL="http://gpu:11434")
+    monkeypatch.setenv("OLLAMA_BASE_URL", "")
+    assert load_settings().llm.ollama_base_url == "http://gpu:11434"
+
+
+def test_an_empty_value_counts_as_not_set(env_file: EnvFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    env_file(FOOTNOTE_LLM__MODEL="from-file")
+    for name in ("FOOTNOTE_SERVER__PORT", "FOOTNOTE_DATABASE__URL", "FOOTNOTE_LLM__MODEL", "DATABASE_URL"):
+        monkeypatch.setenv(name, "")
+    settings = load_settings()
+    assert (settings.server.port, settings.database.url, settings.llm.model) == (8000, None, "from-file")
+
+
+def test_names_are_read_whatever_their_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("footnote_server__port", "9003")
+    assert load_settings().server.port == 9003
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("FOOTNOTE_SERVER__PROT", "FOOTNOTE_SERVER__PORT"),
+        ("FOOTNOTE_PORT", "FOOTNOTE_SERVER__PORT"),
+        ("FOOTNOTE_DATABASE_URL", "FOOTNOTE_DATABASE__URL"),
+        ("FOOTNOTE_SERVER__PORT__X", "FOOTNOTE_SERVER__PORT"),
+    ],
+)
+def test_an_unknown_key_is_one_line_that_says_what_was_meant(
+    name: str, meant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert str(caught.value) == f"{name}: no such setting; did you mean {meant}?"
+
+
+def test_an_unknown_key_in_the_env_file_is_refused_like_any_other(env_file: EnvFile) -> None:
+    env_file(FOOTNOTE_ZZZZZZZZZZ="1")
+    with pytest.raises(SettingsError, match=r"^FOOTNOTE_ZZZZZZZZZZ: no such setting; config/example\.env lists"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("FOOTNOTE_SERVER__PORT", "eighty", "valid integer"),
+        ("FOOTNOTE_SERVER__PORT", "70000", "less than or equal to 65535"),
+        ("FOOTNOTE_SERVER__CORS_ORIGINS", "abc", "an origin is"),
+        ("FOOTNOTE_SERVER__CORS_ORIGINS", "https://ok.example,https://app.example/path", "an origin is"),
+        ("FOOTNOTE_DATABASE__URL", "mysql://u@h/d", "must start with postgresql://"),
+        ("FOOTNOTE_LLM__PROVIDER", "clippy", "'openai', 'openai_like', 'ollama'"),
+        ("FOOTNOTE_LLM__TOTAL_TIMEOUT", "nan", "less than or equal to 3600"),
+        ("FOOTNOTE_RETRIEVAL__MIN_SCORE", "1.1", "less than or equal to 1"),
+        ("FOOTNOTE_INGESTION__LANGUAGE", "english'; DROP", "pattern"),
+    ],
+)
+def test_an_invalid_value_is_one_line_that_names_the_key(
+    name: str, value: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    message = str(caught.value)
+    assert message.startswith(f"{name}: ")
+    assert reason in message
+    assert "\n" not in message
+
+
+def test_several_invalid_values_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOOTNOTE_SERVER__PORT", "x")
+    monkeypatch.setenv("FOOTNOTE_DATABASE__POOL_MAX", "0")
+    with pytest.raises(SettingsError, match=r"\(and 1 more\)"):
+        load_settings()
+
+
+def test_origins_have_commas_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOOTNOTE_SERVER__CORS_ORIGINS", "https://app.example, http://localhost:3000,")
+    assert load_settings().server.cors_origins == ("https://app.example", "http://localhost:3000")
+
+
+def test_secrets_appear_nowhere_but_where_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOOTNOTE_DATABASE__URL", "postgresql://u:hunter2@h/d")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-hunter2")
+    settings = load_settings()
+    assert "hunter2" not in f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
+    assert settings.database.url
+    assert settings.database.url.get_secret_value() == "postgresql://u:hunter2@h/d"
+
+
+def test_secrets_do_not_appear_in_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOOTNOTE_DATABASE__URL", "hunter2://u:hunter2@h/d")
+    monkeypatch.setenv("FOOTNOTE_LLM__API_KEY", "sk-hunter2")
+    monkeypatch.setenv("FOOTNOTE_SERVER__PORT", "hunter2")
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert "hunter2" not in f"{caught.value!r} {caught.value} {caught.value.__context__}"
+    assert caught.value.__suppress_context__
+
+
+def test_settings_cannot_be_changed() -> None:
+    settings = load_settings()
+    with pytest.raises(ValidationError):
+        settings.data_dir = Path("elsewhere")  # type: ignore[misc]
+    with pytest.raises(ValidationError):
+        settings.server.port = 1  # type: ignore[misc]
+
+
+def test_overrides_go_before_everything(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FOOTNOTE_DATA_DIR", "elsewhere")
+    assert load_settings(data_dir=tmp_path).data_dir == tmp_path
+
+
+def test_every_setting_is_described_and_can_be_set_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, _, description, default in setting_keys():
+        assert description.endswith("."), name
+        if default not in (None, ()):
+            monkeypatch.setenv(name, str(default).lower() if isinstance(default, bool) else str(default))
+    assert load_settings() == Settings.model_construct()
+
+
+@pytest.mark.parametrize(
+    ("script", "page"),
+    [("scripts/example_env.py", "config/example.env"), ("scripts/configuration_page.py", "docs/configuration.md")],
+)
+def test_pages_made_from_the_settings_are_up_to_date(script: str, page: str) -> None:
+    made = subprocess.run([sys.executable, ROOT / script], capture_output=True, text=True, check=True)
+    assert made.stdout == (ROOT / page).read_text(), f"run `make format`, or: python {script} > {page}"
+
+
+def test_the_example_file_can_be_used_with_every_line_uncommented(env_file: EnvFile, tmp_path: Path) -> None:
+    env_file()
+    lines = (ROOT / "config/example.env").read_text().splitlines()
+    uncommented = [line.removeprefix("#") for line in lines if line.startswith(("#FOOTNOTE_", "#DATABASE", "#O"))]
+    assert len(uncommented) == len(list(setting_keys())) + len(FALLBACKS)
+    (tmp_path / ".env").write_text("\n".join(uncommented))
+    assert load_settings() == Settings.model_construct()
