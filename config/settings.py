@@ -163,7 +163,7 @@ class RetrievalSettings(_Group):
     dense_weight: float = Field(1.0, ge=0, le=100, description="Weight of the dense leg in the fusion.")
     lexical_weight: float = Field(1.0, ge=0, le=100, description="Weight of the lexical leg in the fusion.")
     min_score: float = Field(
-        0.0, ge=0, le=1, description="Bar for a passage's cosine similarity, where the request names none; 0: no bar."
+        0.15, ge=0, le=1, description="Bar for a passage's cosine similarity, where the request names none; 0: no bar."
     )
     ef_search: int = Field(100, ge=1, le=1000, description="HNSW: length of the candidate list of a search.")
     max_scan_tuples: int = Field(

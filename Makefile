@@ -1,0 +1,78 @@
+# Everything that one does with a checkout of Footnote. `make help` lists it.
+
+PYTHON      ?= python3.11
+VENV        ?= .venv
+PYTEST_ARGS ?= -n 2 --dist loadfile
+COLLECTION  ?= default
+
+BIN     := $(VENV)/bin
+YAML    := $(wildcard docker-compose.yml .yamllint.yaml deploy/*.yaml deploy/*.yml)
+
+# A symbolic link is somebody else's environment: it is used as it is, and nothing is installed into it.
+LINKED  := $(shell test -L $(VENV) && echo yes)
+RUN_ENV := $(if $(LINKED),,$(VENV)/.footnote-run)
+DEV_ENV := $(if $(LINKED),,$(VENV)/.footnote-dev)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install run test check format lock clean benchmark ingest
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+run: $(RUN_ENV) ## Ingest Footnote's own documentation and serve it (http://127.0.0.1:8000)
+	@$(BIN)/python -m storage upgrade
+	@$(BIN)/python -m ingestion README.md docs --collection $(COLLECTION) --base . || test $$? -eq 3 # 3: files were skipped
+	@exec $(BIN)/python -m server
+
+ingest: $(RUN_ENV) ## Ingest files of yours: make ingest FILES="~/notes report.pdf" COLLECTION=mine
+	@test -n '$(FILES)' || { echo 'error: name files or folders: make ingest FILES="~/notes report.pdf"' >&2; exit 2; }
+	@$(BIN)/python -m storage upgrade
+	@$(BIN)/python -m ingestion $(FILES) --collection $(COLLECTION)
+
+install: $(DEV_ENV) ## Set up the environment for development in .venv
+
+test: $(DEV_ENV) ## Run the tests (PYTEST_ARGS="-k word" for some)
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(DEV_ENV) ## Format, lint, types, the packages' directions, container files
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/mypy scripts
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/yamllint --strict $(YAML)
+	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	@$(BIN)/hadolint Dockerfile
+
+format: $(DEV_ENV) ## Put the code into its format and mend what can be mended
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/python scripts/example_env.py > config/example.env
+	@$(BIN)/python scripts/configuration_page.py > docs/configuration.md
+
+lock: $(DEV_ENV) ## Write the lock files anew from pyproject.toml (UPGRADE=--upgrade: newer versions)
+	@scripts/lock $(VENV) $(UPGRADE)
+
+benchmark: $(DEV_ENV) ## Measure what the README claims (minutes)
+	@$(BIN)/python -m benchmarks
+
+clean: ## Remove the environment and caches; data in .footnote stays
+	@test -L $(VENV) || rm -rf $(VENV)
+	@rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { echo 'error: $(PYTHON) is missing: apt-get install python3.11 python3.11-venv (or PYTHON=/path/to/python3.11)' >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo 'error: $(PYTHON) is not Python 3.11, which the lock files are made for' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo 'error: the venv module is missing: apt-get install python3.11-venv' >&2; exit 1; }
+	@echo 'Setting up $(VENV): a few minutes the first time'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.footnote-run: requirements.lock scripts/installer.lock | $(BIN)/python
+	@scripts/install $(VENV) requirements.lock
+	@touch $@
+
+$(VENV)/.footnote-dev: requirements-dev.lock scripts/installer.lock | $(BIN)/python
+	@scripts/install $(VENV) requirements-dev.lock
+	@touch $@ $(VENV)/.footnote-run

@@ -1,0 +1,1 @@
+"""What Footnote claims about its speed, measurable by anyone: ``python -m benchmarks``."""

@@ -1,0 +1,59 @@
+"""``python -m benchmarks``: measure what is claimed.
+
+Each benchmark runs Footnote and what it is compared with side by side, in turns, in one run: on a shared machine
+only the ratios are worth keeping.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+
+from benchmarks.corpus import ManualMissing
+from benchmarks.figures import machine
+
+BENCHMARKS = {
+    "ingestion": "pages of the manual: our pipeline, the bare model, LlamaIndex's stock pipeline",
+    "rerun": "the same again, with nothing changed, beside reading and hashing the files",
+    "query": "/query with an instant model, beside the app of LlamaIndex's tutorials",
+    "first_token": "/query/stream up to the first token, beside asking the model's server directly",
+    "stalls": "the server's event loop while another process ingests",
+}
+
+
+def main() -> int:
+    """Run the command; return the exit code."""
+    options = _parser().parse_args()
+    if options.list:
+        print("\n".join(f"{name:12} {what}" for name, what in BENCHMARKS.items()))
+        return 0
+    print(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {machine()}", flush=True)
+    for name in options.names or BENCHMARKS:
+        print(f"\n## {name}: {BENCHMARKS[name]}\n", flush=True)
+        try:
+            print(import_module(f"benchmarks.{name}").run(options), flush=True)
+        except ManualMissing as exc:
+            print(exc, file=sys.stderr)
+            return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", choices=[*BENCHMARKS, []], help=", ".join(BENCHMARKS))
+    parser.add_argument("--list", action="store_true", help="say what there is to measure")
+    parser.add_argument("--manual", type=Path, help="folder with the HTML pages of the PostgreSQL manual")
+    parser.add_argument("--folder", type=Path, help="work here, and keep it (default: a temporary folder)")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each side (default: 3)")
+    parser.add_argument("--seconds", type=float, default=6, help="of load in each turn (default: 6)")
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 16, 64, 256], help="default: 1 16 64 256")
+    parser.add_argument("--every", type=int, default=12, help="ingestion: take every n-th page (default: 12)")
+    parser.add_argument("--all", dest="every", action="store_const", const=1, help="ingestion: take every page")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""A cheap HTTP client with many connections: ``python -m benchmarks.load URL CLIENTS SECONDS``, questions on stdin.
+
+It runs in a process of its own, and knows no more of HTTP than the benchmark needs. Prints one JSON object.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import cycle
+from urllib.parse import urlsplit
+
+PATIENCE = 120.0  # seconds for one answer
+OK = b"HTTP/1.1 200"
+
+
+@dataclass
+class Outcome:
+    """What came of a run: milliseconds of each answer that was right, the other status lines, seconds in all."""
+
+    latencies: list[float] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+async def main(url: str, clients: int, seconds: float) -> Outcome:
+    """Ask with `clients` connections at once until the time is up; wait for what is under way."""
+    parts, asked, outcome = urlsplit(url), cycle(sys.stdin.read().splitlines()), Outcome()
+    started = time.perf_counter()
+    async with asyncio.TaskGroup() as group:
+        for _ in range(clients):
+            group.create_task(_client(parts.hostname or "", parts.port or 80, parts.path, asked, outcome, seconds))
+    outcome.seconds = time.perf_counter() - started
+    return outcome
+
+
+async def _client(host: str, port: int, path: str, asked: Iterator[str], outcome: Outcome, seconds: float) -> None:
+    until = time.perf_counter() + seconds
+    reader, writer = await asyncio.open_connection(host, port, limit=1 << 22)
+    while (started := time.perf_counter()) < until:
+        body = json.dumps({"question": next(asked)}).encode()
+        head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+        writer.write(head.encode() + b"\r\n\r\n" + body)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                status = await _answer(reader)
+        except (OSError, asyncio.IncompleteReadError, TimeoutError) as exc:
+            outcome.failures.append(type(exc).__name__)
+            writer.close()
+            reader, writer = await asyncio.open_connection(host, port, limit=1 << 22)
+            continue
+        if status.startswith(OK):
+            outcome.latencies.append((time.perf_counter() - started) * 1000)
+        else:
+            outcome.failures.append(status.decode())
+    writer.close()
+
+
+async def _answer(reader: asyncio.StreamReader) -> bytes:
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
+    await reader.readexactly(length)
+    return head.partition(b"\r\n")[0].upper()
+
+
+if __name__ == "__main__":
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        print(json.dumps(asdict(runner.run(main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]))))))

@@ -1,0 +1,61 @@
+"""Print ``docs/configuration.md``: the settings as tables, from the settings themselves.
+
+python scripts/configuration_page.py > docs/configuration.md
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+from example_env import shown, title
+
+from config.settings import FALLBACKS, PREFIX, setting_keys
+
+HEAD = f"""\
+# Configuration
+
+Footnote is configured by environment variables. Their names begin with `{PREFIX}`; groups are joined by two
+underscores, as in `FOOTNOTE_SERVER__PORT`. The same names may stand in a file `.env` in the directory that Footnote is
+started from; `config/example.env` is a copy to start from. There is no other configuration file.
+
+## Where a value comes from
+
+The first of these that has a value wins; an empty value counts as none.
+
+1. An environment variable with the prefix `{PREFIX}`.
+2. The file `.env` in the working directory.
+3. A name that other programs use too: {{fallbacks}}.
+4. The default in the tables below.
+
+## How to change the port, the address or the data directory
+
+`FOOTNOTE_SERVER__PORT` is the port (8000 unless set), `FOOTNOTE_SERVER__HOST` the address to listen on, and
+`FOOTNOTE_DATA_DIR` the directory of the embedded database and the exported models. For one run:
+
+    FOOTNOTE_SERVER__PORT=8080 FOOTNOTE_DATA_DIR=/srv/footnote make run
+
+To keep it so, write the same lines into `.env`. Footnote asks nobody who they are: before it listens on an address that
+others can reach, put a proxy in front of it that does.
+
+## When a setting is wrong
+
+An unknown name under `{PREFIX}`, or a value that does not fit, stops the start with one line that names the setting;
+a near miss is told what was probably meant. Secrets (the database URL and the API key) never appear in such a line, in
+logs or in error messages. Settings are read once, at the start: change one and start the server again.
+"""
+
+
+def configuration_page() -> str:
+    """Return the page's text."""
+    fallbacks = ", ".join(f"`{name}` for `{PREFIX}{'__'.join(path).upper()}`" for name, path in FALLBACKS.items())
+    parts = [HEAD.format(fallbacks=fallbacks)]
+    for group, keys in groupby(setting_keys(), key=lambda key: key[1][:-1]):
+        parts.append(f"\n## {title(group)}\n\n| Setting | Default | Meaning |\n|---|---|---|\n")
+        for name, _, description, default in keys:
+            value = f"`{shown(default)}`" if shown(default) else "not set"
+            parts.append(f"| `{name}` | {value} | {description.replace('|', chr(92) + '|')} |\n")
+    return "".join(parts)
+
+
+if __name__ == "__main__":
+    print(configuration_page(), end="")
