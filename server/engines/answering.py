@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from llama_index.core.base.base_query_engine import BaseQueryEngine
 from llama_index.core.base.response.schema import AsyncStreamingResponse
+from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
 from server.answers import Answer, Citation, Done, FinishReason, Question, Retrieved, Sources, Token
@@ -80,7 +81,7 @@ class AnswerService:
         response: Any = await engine.aquery(QueryBundle(question.question))
         citations = _citations(response.source_nodes, record)
         yield Sources(citations, _sources(citations), collection=generation.collection, generation=generation.name)
-        if not citations:  # the response's generator has not begun, and never will
+        if not citations and isinstance(engine, RetrieverQueryEngine):  # its generator has not begun, and never will
             yield Token(NOTHING_FOUND)
             yield self._done(record, started, "no_context", citations, cited=set())
             return

@@ -1,0 +1,244 @@
+"""The programs themselves: embedded PostgreSQL, real models, ``python -m`` commands, HTTP."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from server.engines.models.local import missing
+
+ROOT = Path(__file__).parents[2]
+HAS_LOCAL_MODEL = missing() is None
+DOCUMENTS = {
+    "lighthouse.md": "# The lighthouse\n\nThe lighthouse of Ostrava Bay was built in 1871 by the engineer "
+    "Milada Novak.\n",
+    "bread.html": "<html><title>Bread</title><nav>Home</nav><main><h1>Bread</h1><p>Sourdough rises for twelve hours "
+    "before it is baked.</p></main></html>",
+    "mail.eml": "From: a@example.org\nSubject: Vault\n\nThe access code of the vault is walrus-4711.\n",
+}
+
+
+def environment(data_dir, **settings):
+    names = {f"FOOTNOTE_{name.upper()}": str(value) for name, value in settings.items()}
+    return {**os.environ, "FOOTNOTE_DATA_DIR": str(data_dir), "FOOTNOTE_SERVER__PORT": "0", **names}
+
+
+def command(*arguments, data_dir, **settings):
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=ROOT,
+        env=environment(data_dir, **settings),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+class Server:
+    """``python -m server`` until the block ends."""
+
+    def __init__(self, data_dir, **settings):
+        self.lines = []
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "server"],
+            cwd=ROOT,
+            env=environment(data_dir, **settings),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.url = ""
+        for line in self.process.stdout:
+            self.lines.append(line)
+            if match := re.search(r"ready at (http://\S+)", line):
+                self.url = match[1]
+                break
+        assert self.url, "".join(self.lines)
+        threading.Thread(target=lambda: self.lines.extend(self.process.stdout), daemon=True).start()
+        self.http = httpx.Client(base_url=self.url, timeout=120)
+
+    def stop(self):
+        self.http.close()
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+    def ask(self, question, **more):
+        response = self.http.post("/query", json={"question": question, **more})
+        assert response.status_code == 200, response.text
+        return response.json()
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus")
+    for name, text in DOCUMENTS.items():
+        (folder / name).write_text(text)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(shared_dir, corpus):
+    assert command("storage", "upgrade", data_dir=shared_dir).returncode == 0
+    ingested = command("ingestion", str(corpus), "--base", str(corpus), "--json", data_dir=shared_dir)
+    assert ingested.returncode == 0, ingested.stderr
+    assert json.loads(ingested.stdout)["documents"]["added"] == len(DOCUMENTS)
+    running = Server(shared_dir, llm__provider="local" if HAS_LOCAL_MODEL else "extractive", llm__token_timeout=120)
+    yield running
+    if running.process.poll() is None:
+        running.stop()
+
+
+def test_a_newcomer_s_question_is_answered_from_the_documents_with_a_right_citation(server):
+    answer = server.ask("Who built the lighthouse of Ostrava Bay, and when?", k=3)
+    assert "1871" in answer["answer"] or "Milada Novak" in answer["answer"]
+    assert answer["citations"][0]["source"] == "lighthouse.md"
+    assert "Milada Novak" in answer["citations"][0]["text"]
+    assert (answer["collection"], answer["generation"]) == ("default", "1")
+    assert answer["request_id"]
+    start, end = answer["citations"][0]["start"], answer["citations"][0]["end"]
+    assert DOCUMENTS["lighthouse.md"][start:end] == answer["citations"][0]["text"]
+
+
+@pytest.mark.local_model
+@pytest.mark.skipif(not HAS_LOCAL_MODEL, reason=str(missing()))
+def test_the_local_model_is_supervised_by_the_server(server):
+    until = time.monotonic() + 120
+    while not (state := server.http.get("/ready").json()["dependencies"]["model"])["ok"]:
+        assert time.monotonic() < until, state
+        time.sleep(0.5)
+    children = {child.name() for child in psutil.Process(server.process.pid).children(recursive=True)}
+    assert any("llama-server" in name for name in children)
+
+
+def test_identifiers_titles_and_kinds_are_found(server):
+    found = server.http.post("/retrieve", json={"question": "walrus-4711"}).json()
+    assert found["results"][0]["source"] == "mail.eml"
+    assert found["results"][0]["title"] == "Vault"
+    bread = server.http.post("/retrieve", json={"question": "How long does sourdough rise?"}).json()["results"][0]
+    assert bread["title"] == "Bread"
+    assert "Home" not in bread["text"]
+
+
+def test_the_stream_ends_as_the_contract_says(server):
+    question = {"question": "Who built the lighthouse?", "k": 2}
+    with server.http.stream("POST", "/query/stream", json=question) as response:
+        body = "".join(response.iter_text())
+    events = re.findall(r"^event: (\w+)$", body, re.MULTILINE)
+    assert events[0] == "sources"
+    assert events[-1] == "done"
+    assert events.count("done") == 1
+    assert body.rstrip().endswith("data: [DONE]")
+
+
+def test_collections_and_documents_can_be_looked_at(server):
+    (collection,) = [c for c in server.http.get("/collections").json()["items"] if c["name"] == "default"]
+    assert collection["documents"] == len(DOCUMENTS)
+    documents = server.http.get("/documents", params={"collection": "default"}).json()["items"]
+    assert {document["source"] for document in documents} == set(DOCUMENTS)
+    one = documents[0]
+    assert server.http.get(f"/documents/{one['id']}").json() == one
+
+
+def test_ingesting_while_serving_shows_the_new_document_and_never_stalls_the_event_loop(server, shared_dir, tmp_path):
+    """A stall of ours would show in each of three rounds; the machine's own noise hardly does."""
+    for number in range(40):
+        text = "\n\n".join(f"Paragraph {part} of file {number} talks of barnacles. " * 8 for part in range(6))
+        (tmp_path / f"{number}.md").write_text(f"# Barnacle report {number}\n\n{text}")
+    ingesting = subprocess.Popen(
+        [sys.executable, "-m", "ingestion", str(tmp_path), "--collection", "barnacles"],
+        cwd=ROOT,
+        env=environment(shared_dir),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    longest = []
+    while ingesting.poll() is None:
+        waits, until = [], time.monotonic() + 3
+        while time.monotonic() < until and ingesting.poll() is None:
+            began = time.monotonic()
+            assert server.http.get("/health").status_code == 200
+            waits.append(time.monotonic() - began)
+            time.sleep(0.01)
+        longest.append(max(waits, default=0))
+    assert ingesting.returncode == 0
+    assert min(longest) < 0.05, longest
+    answer = server.ask("What do the reports talk of?", collection="barnacles", k=1)
+    assert answer["citations"][0]["title"].startswith("Barnacle report")
+
+
+def test_hostile_requests_get_problems_and_harm_nothing(server):
+    injection = {"filters": [{"key": "source", "value": "x' OR '1'='1", "operator": "=="}]}
+    assert server.http.post("/retrieve", json={"question": "bread", "filters": injection}).json()["results"] == []
+    for body, status in (
+        ({"question": "x", "filters": {"filters": [{"key": "k", "value": "v", "operator": ">="}]}}, {200}),
+        ({"question": "x", "filters": {"filters": [{"key": "k", "value": None, "operator": "=="}]}}, {400}),
+        ({"question": "x", "mode": "'; DROP TABLE footnote.documents; --"}, {400, 422}),
+        ({"question": "x", "collection": "nowhere"}, {404}),
+        ({"question": "x", "document_ids": ["10", "1e1", str(2**53 + 1), "' OR 1=1"]}, {200}),
+        ({"question": "{context_str} {{ }} %s \\ '"}, {200}),
+    ):
+        response = server.http.post("/retrieve", json=body)
+        assert response.status_code in status, response.text
+        if response.status_code >= 400:
+            assert response.headers["content-type"] == "application/problem+json"
+    assert server.http.get("/collections/default").json()["documents"] == len(DOCUMENTS)
+
+
+def test_commands_that_cannot_start_say_so_in_one_line(shared_dir, tmp_path):
+    hurried = {"database__connect_timeout": 1}
+    for arguments, settings, expected in (
+        (("server",), {"llm__provder": "x"}, "FOOTNOTE_LLM__PROVDER: no such setting; did you mean"),
+        (("ingestion", "."), {"server__port": "99999"}, "FOOTNOTE_SERVER__PORT"),
+        (("server",), {"database__url": "postgresql://nobody@127.0.0.1:9/x", **hurried}, "not available"),
+        (("ingestion", "README.md", "--collection", "Not A Name"), {}, "no collection name"),
+    ):
+        done = command(*arguments, data_dir=shared_dir, **settings)
+        assert done.returncode == 2, done
+        assert expected in done.stderr.splitlines()[-1]
+        assert "Traceback" not in done.stderr
+    fresh = command("server", data_dir=tmp_path)
+    assert fresh.returncode == 2
+    assert "python -m storage upgrade" in fresh.stderr
+
+
+def test_a_killed_postgresql_comes_back_under_the_running_server(tmp_path, shared_dir, corpus):
+    (tmp_path / "models").symlink_to(shared_dir / "models")  # not exported once more
+    command("storage", "upgrade", data_dir=tmp_path)
+    command("ingestion", str(corpus), data_dir=tmp_path)
+    server = Server(tmp_path, llm__provider="extractive")
+    try:
+        pid_file = tmp_path / "postgres" / "postmaster.pid"
+        postmaster = int(pid_file.read_text().splitlines()[0])
+        os.kill(postmaster, signal.SIGKILL)
+        until, statuses = time.monotonic() + 60, []
+        while time.monotonic() < until:
+            response = server.http.post("/retrieve", json={"question": "lighthouse"})
+            statuses.append(response.status_code)
+            if response.status_code == 200 and len(statuses) > 1:
+                break
+            assert response.status_code in {200, 503}, response.text
+            time.sleep(0.5)
+        assert statuses[-1] == 200
+        assert response.json()["results"]
+    finally:
+        assert server.stop() == 0
+    assert not pid_file.exists()  # the last one that left stopped it
+
+
+def test_sigterm_ends_the_server_cleanly_and_its_children_with_it(server):
+    children = psutil.Process(server.process.pid).children(recursive=True)
+    assert server.stop() == 0
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert [child for child in alive if child.status() != psutil.STATUS_ZOMBIE and "postgres" not in child.name()] == []
+    assert not any("Traceback" in line for line in server.lines), "".join(server.lines)

@@ -1,0 +1,136 @@
+"""The micro-batcher and the fingerprint, with a made-up model."""
+
+import asyncio
+import json
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from config.settings import EmbeddingSettings
+from ingestion.embedding import BUNDLED, Embedder, ModelFiles, find_model
+from ingestion.errors import EmbeddingFailed, EmbeddingModelNotFound
+
+FILES = ModelFiles("made-up", Path("nowhere"), "1", 3, 256)
+
+
+class Encoder:
+    """Stands in for sentence-transformers; `gate` holds it back."""
+
+    def __init__(self):
+        self.calls = []
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def encode(self, texts, **_):
+        self.gate.wait(5)
+        self.calls.append(list(texts))
+        if any("POISON" in text for text in texts):
+            msg = "the text was: " + texts[0]
+            raise ValueError(msg)
+        return np.array([[len(text), 0, 0] for text in texts], dtype="float64")
+
+
+class Model:
+    normalize = True
+
+    def __init__(self):
+        self._model = Encoder()
+
+
+@pytest.fixture
+def embedder():
+    made = Embedder(Model(), files=FILES, settings=EmbeddingSettings(batch_size=4))
+    yield made
+    made.model._model.gate.set()
+    made.close()
+
+
+async def test_questions_that_wait_are_embedded_together_and_answered_each_its_own(embedder):
+    encoder = embedder.model._model
+    encoder.gate.clear()
+    first = asyncio.create_task(embedder.query("a"))
+    await asyncio.sleep(0.05)
+    rest = [asyncio.create_task(embedder.query("b" * n)) for n in range(2, 8)]
+    await asyncio.sleep(0.05)
+    encoder.gate.set()
+    vectors = await asyncio.gather(first, *rest)
+    assert [int(vector[0]) for vector in vectors] == [1, 2, 3, 4, 5, 6, 7]
+    assert [len(call) for call in encoder.calls] == [1, 4, 2]
+    assert vectors[0].dtype == np.float32
+
+
+async def test_an_asker_that_leaves_takes_no_place_and_harms_nobody(embedder):
+    encoder = embedder.model._model
+    encoder.gate.clear()
+    first = asyncio.create_task(embedder.query("a"))
+    await asyncio.sleep(0.05)
+    leaves, stays = asyncio.create_task(embedder.query("bb")), asyncio.create_task(embedder.query("ccc"))
+    await asyncio.sleep(0.05)
+    leaves.cancel()
+    first.cancel()
+    encoder.gate.set()
+    assert int((await stays)[0]) == 3
+    assert encoder.calls[1:] == [["ccc"]]
+
+
+async def test_a_failure_reaches_its_batch_without_the_text_and_the_next_question_works(embedder):
+    with pytest.raises(EmbeddingFailed) as caught:
+        await embedder.query("POISON secret")
+    assert "secret" not in str(caught.value)
+    assert int((await embedder.query("ok"))[0]) == 2
+
+
+def test_the_wheel_s_model_is_known_without_loading_anything():
+    files = find_model(EmbeddingSettings())
+    assert (files.name, files.dimension, files.max_tokens) == (BUNDLED, 384, 256)
+    assert files.tokenizer_file.exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"normalize": False},
+        {"quantization": "int8"},
+        {"query_instruction": "query: "},
+        {"text_instruction": "passage: "},
+    ],
+)
+def test_whatever_changes_vectors_changes_the_fingerprint(change):
+    settings = EmbeddingSettings()
+    files = find_model(settings)
+    other = settings.model_copy(update=change)
+    assert files.identity(settings).fingerprint != files.identity(other).fingerprint
+
+
+def test_speed_settings_do_not_change_the_fingerprint():
+    settings = EmbeddingSettings()
+    files = find_model(settings)
+    other = settings.model_copy(update={"batch_size": 7, "threads": 1, "backend": "torch"})
+    assert files.identity(settings).fingerprint == files.identity(other).fingerprint
+
+
+def test_a_directory_is_known_by_its_content(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"hidden_size": 8, "max_position_embeddings": 64}))
+    (tmp_path / "tokenizer.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"one")
+    settings = EmbeddingSettings(model=str(tmp_path))
+    first = find_model(settings)
+    assert (first.dimension, first.max_tokens) == (8, 64)
+    (tmp_path / "model.safetensors").write_bytes(b"two")
+    assert find_model(settings).revision != first.revision
+
+
+@pytest.mark.parametrize("content", [None, "not json", "[]", "{}"])
+def test_a_directory_without_a_model_is_refused_by_name(tmp_path, content):
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    with pytest.raises(EmbeddingModelNotFound, match="FOOTNOTE_EMBEDDING__MODEL"):
+        find_model(EmbeddingSettings(model=str(tmp_path)))
+
+
+def test_a_hub_model_that_cannot_be_had_is_refused_with_what_to_do(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(EmbeddingModelNotFound, match=BUNDLED):
+        find_model(EmbeddingSettings(model="nobody/no-such-model"))
