@@ -91,6 +91,7 @@ async def serve(settings: Settings) -> None:
         answers = AnswerService(runtime.database, embedder=runtime.embedder, model=model, settings=settings)
         served = replace(runtime, model=model, answers=answers)
         app = create_app(settings, open_runtime=lambda _: nullcontext(served))
+        import gc; gc.collect(); print(len(gc.get_objects()),file=__import__('sys').stderr); gc.freeze()
         stalls = Stalls()
         app.add_api_route("/benchmark/stalls", stalls.take)
         listener = Listener(app, settings=settings.server, on_ready=lambda url: print(url, flush=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 import warnings
@@ -62,6 +63,8 @@ def _export(files: ModelFiles, target: Path, settings: EmbeddingSettings) -> Non
     from sentence_transformers import export_dynamic_quantized_onnx_model
 
     _log.info("exporting the embedding model to ONNX, once", model=files.name)
+    for library in ("sentence_transformers", "transformers"):  # they advise to keep the export, which is what we do
+        logging.getLogger(library).setLevel(logging.ERROR)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="exporting-") as scratch:
         # a model that comes with an ONNX file of its own is exported too: one code path, one set of weights

@@ -83,8 +83,8 @@ def open_progress(*, quiet: bool) -> PlainProgress | BarProgress:
 
 
 def remaining(report: IngestReport, *, total: int, seconds: float) -> str:
-    """Estimate the time left from the pace of the documents so far."""
-    if not report.documents:
+    """Estimate the time left from the pace so far, once that says something: the first documents wait for the model."""
+    if report.documents < max(3, total // 50):
         return "time left unknown"
     left = int(seconds / report.documents * (total - report.documents))
     return f"{left // 60}:{left % 60:02d} left"

@@ -14,7 +14,7 @@ from config.settings import Settings
 from ingestion.embedding import Embedder, open_embedder
 from server.catalog import Catalog
 from server.engines.answering import AnswerService
-from server.engines.models.choose import open_model
+from server.engines.models.choose import describe_extractive, open_model
 from server.engines.models.model import LanguageModel
 from storage import schema
 from storage.database import Database
@@ -83,6 +83,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         model = await open_model(settings)
         if model is not None:
             stack.push_async_callback(model.close)
+        _log.info("model chosen", choice=model.description if model else describe_extractive(settings))
         yield Runtime(
             settings=settings,
             database=database,
