@@ -46,7 +46,7 @@ async def _ingest(options: argparse.Namespace, settings: Settings) -> IngestRepo
     async with open_pipeline(
         settings,
         collection=options.collection,
-        base=options.base.resolve() if options.base else None,
+        base=options.base,
         metadata=dict(options.metadata),
     ) as pipeline:
         _stop_on_signals(pipeline.stop)

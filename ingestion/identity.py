@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from uuid import NAMESPACE_URL, UUID, uuid5
@@ -14,6 +15,11 @@ from storage.collections import Generation
 READER_VERSION = 1  # raised when readers or splitting change what comes out of the same bytes
 NAMESPACE = uuid5(NAMESPACE_URL, "urn:footnote:document")
 MAX_SOURCE_BYTES = 2000
+
+
+def absolute(path: Path) -> Path:
+    """Return the path from the root, its links as they are: two folders' ``README.md`` are two documents."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 (resolve would follow links)
 
 
 def source_of(path: Path, *, base: Path | None) -> str | None:

@@ -18,7 +18,7 @@ import stamina
 
 from config.settings import IngestionSettings
 from ingestion.errors import EmbeddingFailed
-from ingestion.identity import document_id, embedded_hash, node_id, pipeline_fingerprint, source_of
+from ingestion.identity import absolute, document_id, embedded_hash, node_id, pipeline_fingerprint, source_of
 from ingestion.parsing import hash_file
 from ingestion.report import IngestReport
 from ingestion.types import Json, Parsed, Skipped
@@ -103,7 +103,7 @@ class Pipeline:
         self._open_embedder = open_embedder
         self._embedder: Embeds | None = None
         self._settings = settings
-        self._base = base
+        self._base = absolute(base) if base else None
         self._metadata = dict(metadata or {})
         self._fingerprint = pipeline_fingerprint(generation, metadata=self._metadata)
         self.report = IngestReport(generation.collection, generation=generation.name)
@@ -160,10 +160,12 @@ class Pipeline:
         for entry in entries:
             if isinstance(entry, Skipped):
                 self._skip(entry)
-            elif (source := source_of(entry, base=self._base)) is None:
+                continue
+            path = absolute(entry)
+            if (source := source_of(path, base=self._base)) is None:
                 self._skip(Skipped(entry, "its path is longer than 2,000 bytes or not Unicode: rename it"))
             else:
-                paths[source] = entry
+                paths[source] = path
         states = await self._documents.states(list(paths))
         changed = await asyncio.to_thread(self._compare, paths, states)
         self.report.unchanged += len(paths) - len(changed)
@@ -336,4 +338,4 @@ class Pipeline:
         self.report.reused += work.reused
 
     def _skip(self, entry: Skipped) -> None:
-        self.report.skipped.append(entry)
+        (self.report.ignored if entry.expected else self.report.skipped).append(entry)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ingestion.sources import source_name
 from ingestion.types import Json, Skipped
 
 EXIT_OK, EXIT_FAILED, EXIT_SKIPPED, EXIT_INTERRUPTED = 0, 1, 3, 130
@@ -14,7 +16,7 @@ class IngestReport:
     """Counts of documents and chunks; `skipped` and `failed` name each file with its reason.
 
     Attributes:
-        ignored: files of kinds that have no reader, met in a folder.
+        ignored: files of kinds that have no reader, met in a folder; nothing to worry about.
         reused: chunks whose vector was stored already, since their text had not changed.
         seconds: wall clock, model loading included.
         embedding_seconds: spent in the model.
@@ -27,7 +29,7 @@ class IngestReport:
     changed: int = 0
     moved: int = 0
     unchanged: int = 0
-    ignored: int = 0
+    ignored: list[Skipped] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     failed: list[Skipped] = field(default_factory=list)
     chunks: int = 0
@@ -44,7 +46,7 @@ class IngestReport:
     @property
     def documents(self) -> int:
         """Documents dealt with so far, whatever came of them."""
-        return self.written + self.unchanged + self.ignored + len(self.skipped) + len(self.failed)
+        return self.written + self.unchanged + len(self.ignored) + len(self.skipped) + len(self.failed)
 
     @property
     def exit_code(self) -> int:
@@ -65,10 +67,11 @@ class IngestReport:
                 "changed": self.changed,
                 "moved": self.moved,
                 "unchanged": self.unchanged,
-                "ignored": self.ignored,
+                "ignored": len(self.ignored),
             },
-            "skipped": [{"path": display(entry), "reason": entry.reason} for entry in self.skipped],
-            "failed": [{"path": display(entry), "reason": entry.reason} for entry in self.failed],
+            "ignored": _listed(self.ignored),
+            "skipped": _listed(self.skipped),
+            "failed": _listed(self.failed),
             "chunks": {"written": self.chunks, "reused": self.reused},
             "seconds": round(self.seconds, 3),
             "embedding_seconds": round(self.embedding_seconds, 3),
@@ -83,7 +86,7 @@ class IngestReport:
             (self.changed, "changed"),
             (self.moved, "moved"),
             (self.unchanged, "unchanged"),
-            (self.ignored, "of other kinds ignored"),
+            (len(self.ignored), "of other kinds ignored"),
             (len(self.skipped), "skipped"),
             (len(self.failed), "failed"),
         ]
@@ -92,13 +95,12 @@ class IngestReport:
         if self.chunks:
             reused = f", {self.reused} of them with vectors that were stored already" if self.reused else ""
             lines.append(f"{self.chunks} chunks written{reused}, {self.seconds:.1f} s")
-        lines += [f"  skipped {display(entry)}: {entry.reason}" for entry in self.skipped]
-        lines += [f"  failed {display(entry)}: {entry.reason}" for entry in self.failed]
+        lines += [f"  skipped {source_name(entry.path)}: {entry.reason}" for entry in self.skipped]
+        lines += [f"  failed {source_name(entry.path)}: {entry.reason}" for entry in self.failed]
         if self.interrupted:
             lines.append("interrupted: every document is there whole or not at all; run it again to go on")
         return "\n".join(lines)
 
 
-def display(entry: Skipped) -> str:
-    """Return the path for a terminal or a JSON document, whatever bytes are in it."""
-    return str(entry.path).encode("utf-8", "backslashreplace").decode().replace("\n", "\\n")
+def _listed(entries: Sequence[Skipped]) -> list[Json]:
+    return [{"path": source_name(entry.path), "reason": entry.reason} for entry in entries]

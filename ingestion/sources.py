@@ -39,7 +39,7 @@ def find_files(paths: Sequence[str], *, follow_hidden: bool = False) -> Iterator
         if "\0" in given:
             yield Skipped(Path(given.replace("\0", "")), "there is no such file or folder")
         elif os.path.lexists(path):
-            yield from walk.named(path)
+            yield from walk.named(path, explicit=True)
         elif _MAGIC.search(given):
             yield from walk.pattern(path)
         else:
@@ -68,7 +68,7 @@ class _Walk:
         self._hidden = follow_hidden
         self._seen: set[str] = set()
 
-    def named(self, path: Path) -> Iterator[Path | Skipped]:
+    def named(self, path: Path, *, explicit: bool = False) -> Iterator[Path | Skipped]:
         """Yield what a path that exists stands for."""
         try:
             mode = path.stat().st_mode
@@ -80,7 +80,7 @@ class _Walk:
         if stat.S_ISDIR(mode):
             yield from self._folder(path, real)
         else:
-            yield from self._file(path, real, mode)
+            yield from self._file(path, real, mode, explicit=explicit)
 
     def pattern(self, pattern: Path) -> Iterator[Path | Skipped]:
         """Yield what the entries that match a pattern stand for."""
@@ -172,7 +172,7 @@ class _Walk:
             yield from self._file(path, real, mode)  # its target is not met otherwise: mounted volumes look like this
         # else: its target comes under its own name
 
-    def _file(self, path: Path, real: str, mode: int) -> Iterator[Path | Skipped]:
+    def _file(self, path: Path, real: str, mode: int, *, explicit: bool = False) -> Iterator[Path | Skipped]:
         if real in self._seen:
             return
         self._seen.add(real)
@@ -180,4 +180,4 @@ class _Walk:
             yield Skipped(path, f"{_KINDS.get(stat.S_IFMT(mode), 'something special')}, no file")
             return
         reason = refusal(path)
-        yield Skipped(path, reason) if reason else path
+        yield Skipped(path, reason, expected=not explicit) if reason else path

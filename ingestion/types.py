@@ -89,8 +89,10 @@ class Skipped:
 
     Attributes:
         reason: one sentence for people, with no text of the document: ``an encrypted PDF: remove its password first``.
+        expected: nobody asked for it: a kind without a reader, met in a folder.
 
     """
 
     path: Path
     reason: str
+    expected: bool = False

@@ -89,7 +89,7 @@ class Database:
             try:
                 yield connection
             finally:
-                await asyncio.shield(self._pool.release(connection))
+                await self._pool.release(connection)  # which shields itself from cancellation
 
     @asynccontextmanager
     async def transaction(
@@ -103,9 +103,9 @@ class Database:
             yield connection
 
     async def ping(self) -> None:
-        """Raise `StoreUnavailable` unless the database answers."""
-        async with self.connection() as connection:
-            await connection.fetchval("SELECT 1", timeout=PING_TIMEOUT)
+        """Raise `StoreUnavailable` unless the database answers soon: a probe does not wait for a full pool."""
+        async with _translated(), asyncio.timeout(PING_TIMEOUT), self.connection() as connection:
+            await connection.fetchval("SELECT 1")
 
     async def close(self) -> None:
         """Wait briefly for borrowers, then close every connection."""

@@ -14,7 +14,8 @@ from server.engines.extraction import is_prose
 
 FEWEST = 4  # words that tell: an answer of one or two may stand anywhere in a passage, in another sense
 SHARE = 0.75  # of a sentence's words that one passage must hold; every number must be there
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
+_ENDS = (".", "!", "。", "！")  # a text that just stops is a scrap
 _WORD = re.compile(r"[^\W_]+")
 _LONG = 4  # characters; shorter words, numbers apart, say nothing about where a sentence comes from
 
@@ -38,9 +39,9 @@ async def _sentences(pieces: AsyncIterator[str]) -> AsyncGenerator[str, None]:
         *whole, held = _SENTENCE_END.split(held + piece)
         for sentence in whole:
             if sentence.strip():
-                yield sentence.strip()
+                yield " ".join(sentence.split())
     if held.strip():
-        yield held.strip()
+        yield " ".join(held.split())
 
 
 def _passage_of(sentence: str, passages: Sequence[set[str]]) -> int | None:
@@ -48,7 +49,7 @@ def _passage_of(sentence: str, passages: Sequence[set[str]]) -> int | None:
     words = _words(sentence)
     telling = {word for word in words if len(word) >= _LONG or word.isdigit()}
     numbers = {word for word in words if any(character.isdigit() for character in word)}
-    if len(telling) < FEWEST or sentence.endswith("?") or not is_prose(sentence):
+    if len(telling) < FEWEST or not sentence.endswith(_ENDS) or not is_prose(sentence):
         return None
     shares = [len(telling & passage) / len(telling) if numbers <= passage else 0.0 for passage in passages]
     best = max(range(len(shares)), key=shares.__getitem__)

@@ -74,3 +74,8 @@ class FitContextWindow(BaseNodePostprocessor):
                 break
             kept.append(node)
         return kept
+
+    async def _apostprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        return self._postprocess_nodes(nodes, query_bundle)  # LlamaIndex's own starts a thread for it

@@ -299,3 +299,23 @@ async def test_templates_and_markup_in_documents_are_kept_as_they_are(database, 
     write(tmp_path, a=text)
     await ingest()
     assert (await stored(database, ingest.generation))["a.md"][1] == [text]
+
+
+async def test_a_kind_without_a_reader_is_ignored_in_a_folder_and_reported_when_named(ingest, tmp_path):
+    write(tmp_path, a="Text.")
+    (tmp_path / "logo.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    report = await ingest()
+    assert [entry.path.name for entry in report.ignored] == ["logo.png"]
+    assert report.exit_code == 0
+    report = await ingest(tmp_path / "logo.png")
+    assert [entry.path.name for entry in report.skipped] == ["logo.png"]
+    assert report.exit_code == 3
+
+
+async def test_files_of_one_name_in_two_folders_are_two_documents(database, ingest, tmp_path, monkeypatch):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder, readme=f"This is {folder}.")
+        monkeypatch.chdir(tmp_path / folder)
+        assert (await ingest("readme.md")).added == 1
+    assert sorted(await stored(database, ingest.generation)) == ["one/readme.md", "two/readme.md"]

@@ -150,9 +150,11 @@ class ModelServer:
         answer = asyncio.ensure_future(self._answer(request, writer))
         gone = asyncio.ensure_future(reader.read(1))
         await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not answer.done():
+        # a client that leaves while a token is written fails the answer in the same turn of the loop
+        if not answer.done() or isinstance(answer.exception(), ConnectionError):
             self.disconnects += 1
             answer.cancel()
+            await asyncio.gather(answer, gone, return_exceptions=True)
             raise ConnectionAbortedError
         if not answer.result():
             gone.cancel()
@@ -178,7 +180,9 @@ class ModelServer:
             case "/v1/models":
                 return 200, {"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]}
             case "/api/tags":
-                models = [{"name": name, "details": {"family": family}} for name, family in self.models.items()]
+                models = [
+                    {"name": name, "model": name, "details": {"family": family}} for name, family in self.models.items()
+                ]
                 return 200, {"models": models}
         return 404, {"error": {"message": "no such page"}}
 
