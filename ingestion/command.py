@@ -16,7 +16,7 @@ from ingestion.types import Json
 from storage import schema
 from storage.collections import Chunking, Collections
 from storage.database import Database
-from storage.server import database_server
+from storage.server import database_server, kept_running
 
 if TYPE_CHECKING:
     from ingestion.embedding import Embedder
@@ -36,6 +36,7 @@ async def open_pipeline(
         server = stack.enter_context(database_server(settings))
         database = await Database.open(server.dsn, settings=settings.database)
         stack.push_async_callback(database.close)
+        await stack.enter_async_context(kept_running(server))
         await schema.check(database)
         files = find_model(settings.embedding)
         generation = await Collections(database).ensure(

@@ -16,6 +16,7 @@ from uuid import UUID
 
 import stamina
 
+from config.errors import FootnoteError
 from config.settings import IngestionSettings
 from ingestion.errors import EmbeddingFailed
 from ingestion.identity import absolute, document_id, embedded_hash, node_id, pipeline_fingerprint, source_of
@@ -131,7 +132,7 @@ class Pipeline:
                 group.create_task(self._read(listing, parsed))
                 group.create_task(self._embed(parsed, embedded))
                 group.create_task(self._write(embedded, progress, total=len(listing)))
-        except* StoreUnavailable as failures:
+        except* FootnoteError as failures:
             raise failures.exceptions[0] from None
         finally:
             self.report.seconds = time.monotonic() - started
@@ -166,7 +167,7 @@ class Pipeline:
                 self._skip(Skipped(entry, "its path is longer than 2,000 bytes or not Unicode: rename it"))
             else:
                 paths[source] = path
-        states = await self._documents.states(list(paths))
+        states = await _STORE_RETRIES(self._documents.states, list(paths))
         changed = await asyncio.to_thread(self._compare, paths, states)
         self.report.unchanged += len(paths) - len(changed)
         return changed
@@ -191,12 +192,13 @@ class Pipeline:
         from ingestion.chunking import embed_text
 
         texts = [embed_text(parsed.title, chunk) for chunk in parsed.chunks]
-        vectors = await self._documents.vectors(replaces.id) if replaces else {}
+        vectors = await _STORE_RETRIES(self._documents.vectors, replaces.id) if replaces else {}
         return _Work(path, document, replaces, parsed, texts, [embedded_hash(text) for text in texts], vectors)
 
     async def _identify(self, path: Path, parsed: Parsed) -> tuple[NewDocument, DocumentState | None]:
         source = source_of(path, base=self._base) or str(path)
-        replaces = (await self._documents.states([source])).get(source) or await self._moved_from(parsed.content_hash)
+        stored = await _STORE_RETRIES(self._documents.states, [source])
+        replaces = stored.get(source) or await self._moved_from(parsed.content_hash)
         return (
             NewDocument(
                 id=replaces.id if replaces else await self._free_id(source),
@@ -213,7 +215,7 @@ class Pipeline:
 
     async def _moved_from(self, content_hash: str) -> DocumentState | None:
         """Find the document that these bytes were before their file was moved: same bytes, and its own file is gone."""
-        for state in await self._documents.same_content(content_hash):
+        for state in await _STORE_RETRIES(self._documents.same_content, content_hash):
             if state.location and not await asyncio.to_thread(Path(state.location).exists):
                 return state
         return None
@@ -221,7 +223,7 @@ class Pipeline:
     async def _free_id(self, source: str) -> str:
         """Return the source's own id, or the next one where a document that was moved away has kept it."""
         candidates = [document_id(source, generation=self._generation, attempt=attempt) for attempt in range(100)]
-        taken = await self._documents.by_ids(candidates)
+        taken = await _STORE_RETRIES(self._documents.by_ids, candidates)
         return next(candidate for candidate in candidates if candidate not in taken)
 
     async def _embed(self, queue: asyncio.Queue[_Work | None], out: asyncio.Queue[_Work | None]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -18,10 +18,8 @@ from server.engines.models.choose import describe_extractive, open_model
 from server.engines.models.model import LanguageModel
 from storage import schema
 from storage.database import Database
-from storage.local import LocalPostgres
-from storage.server import database_server
+from storage.server import database_server, kept_running
 
-WATCH_SECONDS = 2.0
 _log = structlog.get_logger(__name__)
 
 
@@ -75,8 +73,7 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         database = await Database.open(server.dsn, settings=settings.database)
         stack.push_async_callback(database.close)
         await schema.check(database)
-        if server.local is not None:
-            await stack.enter_async_context(_watched(server.local))
+        await stack.enter_async_context(kept_running(server))
         embedder = await asyncio.to_thread(open_embedder, settings)
         stack.callback(embedder.close)
         await embedder.query("warm-up")
@@ -100,24 +97,3 @@ async def _state(check: asyncio.Future[None] | object, *, detail: str) -> Depend
     except FootnoteError as exc:
         return DependencyState(ok=False, detail=str(exc))
     return DependencyState(ok=True, detail=detail)
-
-
-@asynccontextmanager
-async def _watched(local: LocalPostgres) -> AsyncIterator[None]:
-    """Start the embedded PostgreSQL again where it dies: nobody else looks after it."""
-
-    async def watch() -> None:
-        while True:
-            await asyncio.sleep(WATCH_SECONDS)
-            try:
-                await asyncio.to_thread(local.ensure_running)
-            except Exception as exc:  # noqa: BLE001 (whatever pg_ctl says, the next look may go well)
-                _log.warning("the embedded PostgreSQL is down", error=type(exc).__name__)
-
-    task = asyncio.create_task(watch())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task

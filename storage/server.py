@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+
+import structlog
 
 from config.settings import Settings
 from storage.local import LocalPostgres
+
+WATCH_SECONDS = 2.0
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +41,27 @@ def database_server(settings: Settings) -> Iterator[DatabaseServer]:
         yield DatabaseServer(dsn, local)
     finally:
         local.stop()
+
+
+@asynccontextmanager
+async def kept_running(server: DatabaseServer) -> AsyncIterator[None]:
+    """Start the embedded server again where it dies, for as long as the block lasts: nobody else looks after it."""
+
+    async def watch(local: LocalPostgres) -> None:
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            try:
+                await asyncio.to_thread(local.ensure_running)
+            except Exception as exc:  # noqa: BLE001 (whatever pg_ctl says, the next look may go well)
+                _log.warning("the embedded PostgreSQL is down", error=type(exc).__name__)
+
+    if server.local is None:
+        yield
+        return
+    task = asyncio.create_task(watch(server.local))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task

@@ -1,6 +1,7 @@
 """Every way in which a call of a language model can go, over real connections, in three protocols."""
 
 import asyncio
+import base64
 import contextlib
 import socket
 import time
@@ -125,6 +126,26 @@ async def test_a_chat_model_gets_roles(server: ModelServer) -> None:
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": QUESTION},
     ]
+
+
+async def test_a_server_that_wants_no_key_does_not_get_the_one_of_another(
+    server: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    async with opened(server, api_key=None) as model:
+        await ask(model)
+    assert KEY not in str(server.requests[0].headers)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_user_and_password_of_an_address_reach_the_server(server: ModelServer, protocol: str) -> None:
+    base = f"http://user:p%40ss@127.0.0.1:{server.port}"
+    address = {"ollama_base_url": base} if protocol == "ollama" else {"base_url": f"{base}/v1"}
+    async with opened(server, protocol, **address) as model:
+        await ask(model)
+        assert await model.ready()
+    expected = "Basic " + base64.b64encode(b"user:p@ss").decode()
+    assert {seen.headers["authorization"] for seen in (*server.requests, *server.looks)} == {expected}
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

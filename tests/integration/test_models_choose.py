@@ -90,6 +90,7 @@ async def test_a_model_newer_than_any_list_works() -> None:
     ("llm", "setting"),
     [
         ({"provider": "openai"}, "FOOTNOTE_LLM__API_KEY"),
+        ({"provider": "openai", "api_key": "sk", "model": "gpt-5.4-pro"}, "FOOTNOTE_LLM__MODEL"),
         ({"provider": "openai_like"}, "FOOTNOTE_LLM__BASE_URL"),
         ({"provider": "openai_like", "base_url": NOBODY}, "FOOTNOTE_LLM__MODEL"),
         ({"provider": "openai_like", "base_url": "localhost:8000", "model": "m"}, "FOOTNOTE_LLM__BASE_URL"),

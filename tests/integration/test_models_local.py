@@ -20,7 +20,7 @@ from llama_index.core.prompts.default_prompts import DEFAULT_TEXT_QA_PROMPT
 
 from config.settings import LLMSettings, Settings
 from server.engines.models.choose import open_model
-from server.engines.models.errors import ModelBusy
+from server.engines.models.errors import ModelBusy, ModelRejected
 from server.engines.models.local import LINE, LocalModel, missing
 from server.engines.models.model import Delta, Finish, LanguageModel
 
@@ -119,12 +119,12 @@ async def test_closing_ends_the_server(data_dir: Path) -> None:
 async def test_the_server_wants_a_key_and_shows_none_to_other_users(model: LanguageModel) -> None:
     await until_ready(model)
     server = source(model)._server
-    wire = await server.ready(timeout=1)
+    api = await server.ready(timeout=1)
     process = psutil.Process(server.pid or 0)
     assert server._key not in " ".join(process.cmdline())
-    wire._client.headers["Authorization"] = "Bearer wrong"
-    status, _ = await wire.get("/completions")
-    assert status == 401
+    api._client.api_key = "wrong"
+    with pytest.raises(ModelRejected, match="does not accept the key"):
+        await answer(model, "How high is the lighthouse?")
 
 
 async def test_more_questions_than_it_can_answer_are_turned_away(model: LanguageModel) -> None:
