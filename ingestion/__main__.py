@@ -89,19 +89,21 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _metadata(argument: str) -> tuple[str, Json]:
-    from storage.chunk_tables import RESERVED_KEYS
+    from ingestion.identity import OWN_KEYS
 
     key, equals, value = argument.partition("=")
     if not equals or not key:
         msg = f"{argument!r} is not KEY=VALUE"
         raise argparse.ArgumentTypeError(msg)
-    if key in RESERVED_KEYS or key in {"title", "source", "heading", "page", "file_name"}:
+    if key in OWN_KEYS:
         msg = f"{key!r} is Footnote's own; take another key"
         raise argparse.ArgumentTypeError(msg)
     try:
-        return key, json.loads(value)
-    except ValueError:
+        parsed = json.loads(value)
+        json.dumps(parsed, allow_nan=False)  # NaN and infinity are no JSON, though Python reads them
+    except (ValueError, RecursionError):
         return key, value
+    return key, parsed
 
 
 if __name__ == "__main__":

@@ -10,11 +10,13 @@ from pathlib import Path
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from ingestion.types import Json
+from storage.chunk_tables import RESERVED_KEYS
 from storage.collections import Generation
 
 READER_VERSION = 1  # raised when readers or splitting change what comes out of the same bytes
 NAMESPACE = uuid5(NAMESPACE_URL, "urn:footnote:document")
 MAX_SOURCE_BYTES = 2000
+OWN_KEYS = frozenset({*RESERVED_KEYS, "title", "source", "heading", "page", "chunk_index", "file_name"})
 
 
 def absolute(path: Path) -> Path:

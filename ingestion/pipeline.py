@@ -19,9 +19,10 @@ import stamina
 from config.errors import FootnoteError
 from config.settings import IngestionSettings
 from ingestion.errors import EmbeddingFailed
-from ingestion.identity import absolute, document_id, embedded_hash, node_id, pipeline_fingerprint, source_of
+from ingestion.identity import OWN_KEYS, absolute, document_id, embedded_hash, node_id, pipeline_fingerprint, source_of
 from ingestion.parsing import hash_file
 from ingestion.report import IngestReport
+from ingestion.sources import source_name
 from ingestion.types import Json, Parsed, Skipped
 from storage.collections import Generation
 from storage.documents import Documents, DocumentState, NewChunk, NewDocument
@@ -82,6 +83,11 @@ class _Work:
     def missing(self) -> dict[UUID, str]:
         """The texts whose vectors are not known yet."""
         return {key: text for key, text in zip(self.hashes, self.texts, strict=True) if key not in self.vectors}
+
+
+def _free(metadata: Mapping[str, Json]) -> dict[str, Json]:
+    """Leave out what a document says under keys that are Footnote's own: a citation's page is the page."""
+    return {key: value for key, value in metadata.items() if key not in OWN_KEYS}
 
 
 class Pipeline:
@@ -205,7 +211,7 @@ class Pipeline:
                 source=source,
                 location=str(path),
                 title=parsed.title,
-                metadata={**parsed.metadata, **self._metadata, "file_name": path.name},
+                metadata={**_free(parsed.metadata), **self._metadata, "file_name": source_name(Path(path.name))},
                 content_hash=parsed.content_hash,
                 pipeline_fingerprint=self._fingerprint,
                 size=parsed.size,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from server.engines.prompts import Passage
 
 PASSAGES = 5
-SENTENCES = 40  # embedded for one answer; more cost time and seldom win
+SENTENCES = 24  # embedded for one answer; more cost time and seldom win
 QUOTED = 3
 SHORTEST, LONGEST = 25, 600  # characters; shorter is a caption, longer a table
 BEST_SHARE = 0.75  # of the best sentence's score: worse ones are not quoted

@@ -118,10 +118,9 @@ async def test_closing_ends_the_server(data_dir: Path) -> None:
 
 async def test_the_server_wants_a_key_and_shows_none_to_other_users(model: LanguageModel) -> None:
     await until_ready(model)
-    server = source(model)._server
-    api = await server.ready(timeout=1)
-    process = psutil.Process(server.pid or 0)
-    assert server._key not in " ".join(process.cmdline())
+    api = source(model)._api
+    process = psutil.Process(source(model).pid or 0)
+    assert api._client.api_key not in " ".join(process.cmdline())
     api._client.api_key = "wrong"
     with pytest.raises(ModelRejected, match="does not accept the key"):
         await answer(model, "How high is the lighthouse?")

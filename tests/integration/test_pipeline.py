@@ -1,6 +1,7 @@
 """Files into a collection: what is added, changed, moved and left alone, and what faults leave behind."""
 
 import asyncio
+import json
 import os
 from pathlib import Path
 
@@ -319,3 +320,18 @@ async def test_files_of_one_name_in_two_folders_are_two_documents(database, inge
         monkeypatch.chdir(tmp_path / folder)
         assert (await ingest("readme.md")).added == 1
     assert sorted(await stored(database, ingest.generation)) == ["one/readme.md", "two/readme.md"]
+
+
+async def test_front_matter_under_footnote_s_own_keys_changes_no_citation(database, ingest, tmp_path):
+    front = "---\nsource: evil\npage: 7\nheading: h\nchunk_index: -5\ndocument_id: z\n_node_content: x\nkept: 1\n---\n"
+    write(tmp_path, a=front + "Text.")
+    assert (await ingest()).added == 1
+    async with database.connection() as connection:
+        metadata = await connection.fetchval(
+            f"SELECT metadata_ - '_node_content' FROM footnote.data_generation_{ingest.generation.id}"
+        )
+    metadata = json.loads(metadata)
+    assert (metadata["source"], metadata["chunk_index"], metadata["kept"]) == ("a.md", 0, 1)
+    assert "page" not in metadata
+    assert "heading" not in metadata
+    assert metadata["document_id"] != "z"
