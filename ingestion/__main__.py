@@ -12,20 +12,26 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from config import logging as logs
-from config.errors import FootnoteError
-from config.settings import Settings, SettingsError, load_settings
-from ingestion.report import IngestReport
-from ingestion.types import Json
+if TYPE_CHECKING:
+    from config.settings import Settings
+    from ingestion.report import IngestReport
+    from ingestion.types import Json
 
 EXIT_CANNOT_START = 2
+EXIT_INTERRUPTED = 130
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return the exit code."""
     options = _parser().parse_args(arguments)
+    from config import logging as logs
+    from config.errors import FootnoteError
+    from config.settings import SettingsError, load_settings
+
     try:
         settings = load_settings()
         logs.configure(settings.log)
@@ -34,6 +40,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (SettingsError, FootnoteError) as exc:
         print(f"error: {exc}", file=sys.stderr)  # noqa: T201 (the command's output)
         return EXIT_CANNOT_START
+    except (KeyboardInterrupt, asyncio.CancelledError):  # before the work began, or asked for twice
+        print("stopped; run it again to go on", file=sys.stderr)  # noqa: T201 (see above)
+        return EXIT_INTERRUPTED
     print(json.dumps(report.as_json()) if options.json else report.as_text())  # noqa: T201
     return report.exit_code
 
@@ -54,14 +63,14 @@ async def _ingest(options: argparse.Namespace, settings: Settings) -> IngestRepo
             return await pipeline.run(find_files(options.paths), progress=progress)
 
 
-def _stop_on_signals(stop: object) -> None:
+def _stop_on_signals(stop: Callable[[], None]) -> None:
     """Finish the document in hand on the first Ctrl-C or SIGTERM, end at once on the second."""
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
 
     def first() -> None:
         print("stopping after the document in hand; once more to stop at once", file=sys.stderr)  # noqa: T201
-        stop()  # type: ignore[operator]
+        stop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, task.cancel)  # type: ignore[union-attr]
 
@@ -107,4 +116,7 @@ def _metadata(argument: str) -> tuple[str, Json]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:  # while it was still importing
+        sys.exit(EXIT_INTERRUPTED)

@@ -9,7 +9,8 @@ import os
 import signal
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -90,7 +91,8 @@ class Parser:
         """
         from pebble import ProcessExpired
 
-        future = self._pool.schedule(parse_file, args=(path, self._job), timeout=self._timeout)
+        with _interrupts_blocked():
+            future = self._pool.schedule(parse_file, args=(path, self._job), timeout=self._timeout)
         try:
             parsed: Parsed | Skipped = await asyncio.wrap_future(future)
         except TimeoutError:
@@ -105,6 +107,16 @@ class Parser:
         """End the workers, at once; a file in work is given up."""
         self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join()
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Block Ctrl-C for what is started meanwhile: the pool's threads, and so the workers before they can ignore it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def parse_file(path: Path, job: _Job) -> Parsed | Skipped:
