@@ -15,7 +15,7 @@ from server.engines.extraction import is_prose
 FEWEST = 4  # words that tell: an answer of one or two may stand anywhere in a passage, in another sense
 SHARE = 0.75  # of a sentence's words that one passage must hold; every number must be there
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
-_ENDS = (".", "!", "。", "！")  # a text that just stops is a scrap
+_ENDS = (".", "!", "。")  # a text that just stops is a scrap
 _WORD = re.compile(r"[^\W_]+")
 _LONG = 4  # characters; shorter words, numbers apart, say nothing about where a sentence comes from
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from urllib.parse import urlsplit
 
 from config.settings import LLMSettings, Settings, SettingsError
-from server.engines.models.errors import ModelUnavailable
+from server.engines.models.errors import ModelError, ModelUnavailable
 from server.engines.models.local import CONTEXT_WINDOW, LocalModel, missing
 from server.engines.models.model import LanguageModel, Limits
-from server.engines.models.ollama import Ollama, hints, installed
+from server.engines.models.ollama import Ollama
 from server.engines.models.openai_compatible import OPENAI_URL, OpenAICompatible
 from server.engines.models.provider import Provider
-from server.engines.models.wire import Hints, Wire
 
 OPENAI_MODEL = "gpt-4.1-mini"
 """Answers at once (it does not reason first), reads a million tokens, costs little."""
@@ -76,14 +76,13 @@ def _openai(llm: LLMSettings, *, why: str) -> LanguageModel:
         msg = "FOOTNOTE_LLM__API_KEY: set it to use openai, or choose another FOOTNOTE_LLM__PROVIDER"
         raise SettingsError(msg)
     model = llm.model or OPENAI_MODEL
-    wire = Wire(
-        _url("FOOTNOTE_LLM__BASE_URL", llm.base_url or OPENAI_URL),
-        hints=Hints(),
-        api_key=llm.api_key.get_secret_value(),
-        connect_timeout=llm.connect_timeout,
-    )
-    source = OpenAICompatible(wire, name="openai", model=model, is_chat=True)
-    return _model(source, llm, window=_known_window(llm, model), line=f"{model} by OpenAI ({why})")
+    window = _known_window(llm, model)
+    try:
+        source = _connect(llm, llm.base_url or OPENAI_URL, name="openai", model=model, is_chat=True, window=window)
+    except ValueError as exc:
+        msg = f"FOOTNOTE_LLM__MODEL: {model} does not answer by OpenAI's chat completions; choose another"
+        raise SettingsError(msg) from exc
+    return _model(source, llm, window=window, line=f"{model} by OpenAI ({why})")
 
 
 async def _openai_like(llm: LLMSettings, *, why: str) -> LanguageModel:
@@ -92,30 +91,37 @@ async def _openai_like(llm: LLMSettings, *, why: str) -> LanguageModel:
             "FOOTNOTE_LLM__BASE_URL: set it to the address of the OpenAI-compatible server, such as http://host:8000/v1"
         )
         raise SettingsError(msg)
-    wire = Wire(
-        _url("FOOTNOTE_LLM__BASE_URL", llm.base_url),
-        hints=Hints(),
-        api_key=llm.api_key.get_secret_value() if llm.api_key else None,
-        connect_timeout=llm.connect_timeout,
+    connect = partial(
+        _connect, llm, llm.base_url, name="openai_like", is_chat=llm.is_chat_model, window=llm.context_window
     )
-    model = llm.model or await _first_model(wire)
-    source = OpenAICompatible(wire, name="openai_like", model=model, is_chat=llm.is_chat_model)
+    model = llm.model or await _first_model(connect(model=""))
+    source = connect(model=model)
     return _model(source, llm, window=llm.context_window, line=f"{model} at {_shown(llm.base_url)} ({why})")
 
 
-async def _first_model(wire: Wire) -> str:
+def _connect(llm: LLMSettings, url: str, *, name: str, model: str, is_chat: bool, window: int) -> OpenAICompatible:
+    return OpenAICompatible(
+        _url("FOOTNOTE_LLM__BASE_URL", url),
+        name=name,
+        model=model,
+        api_key=llm.api_key.get_secret_value() if llm.api_key else None,
+        is_chat=is_chat,
+        context_window=window,
+        connect_timeout=llm.connect_timeout,
+    )
+
+
+async def _first_model(source: OpenAICompatible) -> str:
     """Return the model that a compatible server names first; most serve one."""
     try:
-        status, data = await wire.get("/models")
-        models = data.get("data") if isinstance(data, dict) else None
-        names = [model["id"] for model in models or () if isinstance(model, dict) and "id" in model]
-    except ModelUnavailable:
-        names, status = [], None
+        names, why = await source.models(), "lists no models"
+    except ModelError as error:
+        names, why = [], f"does not list its models ({error})"
+    finally:
+        await source.close()
     if names:
-        return str(names[0])
-    await wire.close()
-    seen = "does not answer" if status is None else f"lists no models (status {status})"
-    msg = f"FOOTNOTE_LLM__MODEL: set it; the server at FOOTNOTE_LLM__BASE_URL {seen}, so there is none to choose"
+        return names[0]
+    msg = f"FOOTNOTE_LLM__MODEL: set it; the server at FOOTNOTE_LLM__BASE_URL {why}, so there is none to choose"
     raise SettingsError(msg)
 
 
@@ -128,26 +134,25 @@ async def _ollama(llm: LLMSettings, *, model: str | None = None) -> LanguageMode
             "start it and `ollama pull` one, or set FOOTNOTE_LLM__MODEL"
         )
         raise SettingsError(msg)
-    wire = _ollama_wire(llm, model)
-    source = Ollama(wire, model=model, context_window=llm.context_window)
-    return _model(source, llm, window=llm.context_window, line=f"{model} by Ollama at {_shown(wire.url)} ({why})")
+    line = f"{model} by Ollama at {_shown(llm.ollama_base_url)} ({why})"
+    return _model(_ollama_at(llm, model), llm, window=llm.context_window, line=line)
 
 
 async def _ollama_model(llm: LLMSettings) -> str | None:
     """Return the model to use of a reachable Ollama: the one that the settings name, or the first that writes text."""
-    wire = _ollama_wire(llm, llm.model or "")
+    source = _ollama_at(llm, llm.model or "")
     try:
-        models = await installed(wire, timeout=OLLAMA_TIMEOUT)
+        models = await source.installed(timeout=OLLAMA_TIMEOUT)
     except ModelUnavailable:
         return None
     finally:
-        await wire.close()
+        await source.close()
     return llm.model or next(iter(models), None)
 
 
-def _ollama_wire(llm: LLMSettings, model: str) -> Wire:
+def _ollama_at(llm: LLMSettings, model: str) -> Ollama:
     url = _url("FOOTNOTE_LLM__OLLAMA_BASE_URL", llm.ollama_base_url)
-    return Wire(url, hints=hints(model), connect_timeout=llm.connect_timeout)
+    return Ollama(url, model=model, context_window=llm.context_window, connect_timeout=llm.connect_timeout)
 
 
 def _local(settings: Settings, *, why: str) -> LanguageModel:

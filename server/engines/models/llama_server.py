@@ -12,16 +12,17 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import httpx
 import structlog
 
 from server.engines.models import die_with_parent
-from server.engines.models.errors import ModelError, ModelUnavailable
-from server.engines.models.wire import Hints, Wire
+from server.engines.models.errors import ModelUnavailable
 
 SLOTS = 2
 """Answers written at once; more wait their turn."""
 
 START_TIMEOUT = 60.0
+HEALTH_TIMEOUT = 2.0
 STOP_TIMEOUT = 5.0
 POLL = 0.05
 SHORTEST_WAIT, LONGEST_WAIT = 0.25, 30.0
@@ -37,8 +38,8 @@ class LlamaServer:
     """A supervised ``llama-server`` on 127.0.0.1, behind a random key that no other user of the machine can see.
 
     ``model`` returns the GGUF file; it is called before each start, and may take its time. `start` returns at once;
-    `ready` waits. A process that dies is started again, after a pause that doubles up to
-    `LONGEST_WAIT` seconds. It ends with us: at `close`, or by the kernel should we be killed.
+    `ready` waits. A process that dies is started again, after a pause that doubles up to `LONGEST_WAIT` seconds. It
+    ends with us: at `close`, or by the kernel should we be killed. ``key`` is the bearer token that it wants to see.
     """
 
     def __init__(self, program: Path, *, model: Callable[[], Awaitable[Path]], context_window: int, log: Path) -> None:
@@ -46,12 +47,12 @@ class LlamaServer:
         self._model = model
         self._context_window = context_window
         self._log_file = log
-        self._key = secrets.token_urlsafe(24)
+        self.key = secrets.token_urlsafe(24)
         self._up = asyncio.Event()
         self._state = "the local model is starting"
         self._watch: asyncio.Task[None] | None = None
         self._process: asyncio.subprocess.Process | None = None
-        self._wire: Wire | None = None
+        self._url = ""
 
     @property
     def pid(self) -> int | None:
@@ -67,8 +68,8 @@ class LlamaServer:
         """Start the process and its supervision in the background; call it once, within a running event loop."""
         self._watch = asyncio.create_task(self._supervise(), name="llama-server")
 
-    async def ready(self, *, timeout: float) -> Wire:  # noqa: ASYNC109 (one wait, not a scope)
-        """Wait until the server answers; return the connection to it.
+    async def ready(self, *, timeout: float) -> str:  # noqa: ASYNC109 (one wait, not a scope)
+        """Wait until the server answers; return its address, which changes with each start.
 
         Raises:
             ModelUnavailable: it does not within ``timeout`` seconds.
@@ -76,9 +77,9 @@ class LlamaServer:
         """
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._up.wait(), timeout)
-        if not self._up.is_set() or self._wire is None:
+        if not self._up.is_set():
             raise ModelUnavailable(self._state)
-        return self._wire
+        return self._url
 
     async def close(self) -> None:
         """End the process: politely, then not."""
@@ -105,10 +106,9 @@ class LlamaServer:
         started = time.monotonic()
         port = _free_port()
         process = self._process = await self._spawn(self._flags(model, port))
-        wire = Wire(f"http://127.0.0.1:{port}/v1", hints=Hints(), api_key=self._key, on_this_machine=True)
         try:
-            if await self._healthy(wire, process):
-                self._wire = wire
+            self._url = f"http://127.0.0.1:{port}/v1"
+            if await self._healthy(f"{self._url}/health", process):
                 self._up.set()
                 _log.info("local_model_ready", pid=process.pid, port=port, seconds=round(time.monotonic() - started, 2))
                 code = await process.wait()
@@ -117,19 +117,19 @@ class LlamaServer:
             self._up.clear()
             await _end(process)
             self._process = None
-            await wire.close()
 
-    async def _healthy(self, wire: Wire, process: asyncio.subprocess.Process) -> bool:
+    async def _healthy(self, url: str, process: asyncio.subprocess.Process) -> bool:
         """Wait for the first sign of health; False if the process ends or takes too long."""
         until = time.monotonic() + START_TIMEOUT
-        while time.monotonic() < until:
-            if process.returncode is not None:
-                self._state = f"the local model does not start (status {process.returncode}); its log says why"
-                return False
-            with contextlib.suppress(ModelError):
-                if (await wire.get("/health"))[0] == 200:  # noqa: PLR2004 (HTTP)
-                    return True
-            await asyncio.sleep(POLL)
+        async with httpx.AsyncClient(trust_env=False, timeout=HEALTH_TIMEOUT) as client:
+            while time.monotonic() < until:
+                if process.returncode is not None:
+                    self._state = f"the local model does not start (status {process.returncode}); its log says why"
+                    return False
+                with contextlib.suppress(httpx.TransportError):
+                    if (await client.get(url)).status_code == httpx.codes.OK:
+                        return True
+                await asyncio.sleep(POLL)
         self._state = f"the local model did not start within {START_TIMEOUT:g} seconds"
         return False
 
@@ -146,7 +146,7 @@ class LlamaServer:
                 stdout=log,
                 stderr=log,
                 # nothing of ours: LLAMA_* and proxies would change what it does, secrets are not its business
-                env={"PATH": os.defpath, "LLAMA_API_KEY": self._key},
+                env={"PATH": os.defpath, "LLAMA_API_KEY": self.key},
                 start_new_session=True,  # Ctrl-C is for us; we end it when the answers are written
             )
 

@@ -26,6 +26,8 @@ from server.engines.models.provider import Chunk, Request
 CONTEXT_WINDOW = 4096
 """Tokens of prompt and answer, where the settings name none: eight passages of 256 and room for the rest."""
 
+CONNECT_TIMEOUT = 5.0
+
 START_PATIENCE = 20.0
 """Seconds that a question waits for the model to start."""
 
@@ -65,6 +67,18 @@ class LocalModel:
             context_window=context_window,
             log=data_dir / "logs" / "llama-server.log",
         )
+        self._api = OpenAICompatible(
+            "http://127.0.0.1",  # and a port, from `LlamaServer.ready`
+            name=self.name,
+            model=self.model,
+            api_key=self._server.key,
+            is_chat=self.is_chat,
+            context_window=context_window,
+            connect_timeout=CONNECT_TIMEOUT,
+            on_this_machine=True,
+            # progress in reading the prompt is a sign of life: with little CPU it takes longer than a token may
+            extra={"return_progress": True},
+        )
 
     @property
     def pid(self) -> int | None:
@@ -82,11 +96,8 @@ class LocalModel:
             raise ModelBusy(msg, retry_after=10)
         self._busy += 1
         try:
-            wire = await self._server.ready(timeout=START_PATIENCE)
-            # progress in reading the prompt is a sign of life: with little CPU it takes longer than a token may
-            extra = {"return_progress": True}
-            protocol = OpenAICompatible(wire, name=self.name, model=self.model, is_chat=self.is_chat, extra=extra)
-            async with contextlib.aclosing(protocol.chunks(request)) as chunks:
+            self._api.move(await self._server.ready(timeout=START_PATIENCE))
+            async with contextlib.aclosing(self._api.chunks(request)) as chunks:
                 async for chunk in chunks:
                     yield chunk
         finally:
@@ -99,6 +110,7 @@ class LocalModel:
     async def close(self) -> None:
         """End the process."""
         await self._server.close()
+        await self._api.close()
 
     async def _file(self) -> Path:
         if self._model_file is None:

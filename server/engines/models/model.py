@@ -1,9 +1,8 @@
 """The language model that the engines talk to: retries before the first token, deadlines, exactly one finish.
 
-A `Provider` speaks one protocol and tries once. `LanguageModel` is what the rest of Footnote sees. LlamaIndex's own
-clients are not underneath, for reasons that were measured: they ignore a request's ``max_tokens`` (OpenAI, where one is
-configured) and its ``temperature`` and ``stop`` (Ollama), take a cut stream for a whole answer, and closing their
-generators reaches the connection through the garbage collector only. LlamaIndex engines get `LanguageModel.llm`.
+A `Provider` reaches one server, by a client of LlamaIndex's, and tries once. `LanguageModel` is what the rest of
+Footnote sees. It adds what those clients lack: one retry policy, deadlines, and an end, so that a cut answer is never
+taken for a whole one. LlamaIndex engines get `LanguageModel.llm`.
 """
 
 from __future__ import annotations
@@ -162,7 +161,7 @@ class LanguageModel:
         """
         limits = self._limits
         request = Request(
-            messages=tuple((message.role.value, message.content or "") for message in messages),
+            messages=tuple(messages),
             temperature=limits.temperature if temperature is None else temperature,
             max_tokens=limits.max_tokens if max_tokens is None else max_tokens,
             stop=tuple(stop),
@@ -282,8 +281,8 @@ def _finish_reason(reason: str) -> Literal["stop", "length"]:
 
 def _without_prompt(detail: str, request: Request) -> str:
     """Return what a provider said, for the log, unless it quotes what it was asked."""
-    for _, text in request.messages:
-        asked = " ".join(text.split())
+    for message in request.messages:
+        asked = " ".join((message.content or "").split())
         pieces = {detail[start : start + QUOTE] for start in range(max(1, len(detail) - QUOTE + 1))}
         if asked and detail and (asked in detail or any(piece in asked for piece in pieces)):
             return "(left out: it quotes the prompt)"

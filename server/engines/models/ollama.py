@@ -1,113 +1,153 @@
-"""The protocol of Ollama: https://docs.ollama.com/api/chat; one JSON object a line, the last with ``done``."""
+"""Models of an Ollama server, by LlamaIndex's `Ollama` and the SDK under it."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 import httpx
 
 from server.answers import Usage
+from server.engines.models.connections import connection_options
 from server.engines.models.errors import ModelUnavailable
+from server.engines.models.failures import UNNAMED, Hints, broken, check_stream, refused, unreached
 from server.engines.models.provider import Chunk, Request
-from server.engines.models.wire import Hints, Wire, complaint, drain, parse, refusal
+
+if TYPE_CHECKING:
+    from ollama import ChatResponse, ListResponse
+
+PROBE_TIMEOUT = 2.0
 
 _EMBEDDERS = ("embed", "minilm", "bge-", "rerank", "paraphrase-", "gte-", "e5-")
 
 
-def hints(model: str) -> Hints:
-    """Return what to tell an operator whose Ollama refuses."""
-    return Hints(
-        address="FOOTNOTE_LLM__OLLAMA_BASE_URL",
-        key="FOOTNOTE_LLM__OLLAMA_BASE_URL",
-        unknown_model=f"get it with `ollama pull {model}`, or set FOOTNOTE_LLM__MODEL",
-    )
-
-
 class Ollama:
-    """A model of an Ollama server, by ``/api/chat``."""
+    """A model of an Ollama server, by ``/api/chat``; its way in OpenAI's protocol could not set the context window.
+
+    Streams are those of the SDK's client in LlamaIndex's object: LlamaIndex's own generator ignores a request's
+    ``temperature`` and ``stop``, and takes a cut stream for a whole answer.
+    """
 
     name = "ollama"
     is_chat = True
 
-    def __init__(self, wire: Wire, *, model: str, context_window: int) -> None:
-        self._wire = wire
+    def __init__(self, url: str, *, model: str, context_window: int, connect_timeout: float) -> None:
+        from llama_index.llms.ollama import Ollama as LlamaIndexOllama
+        from ollama import AsyncClient
+
         self.model = model
-        self._context_window = context_window
+        self._hints = Hints(
+            address="FOOTNOTE_LLM__OLLAMA_BASE_URL",
+            key="FOOTNOTE_LLM__OLLAMA_BASE_URL",
+            unknown_model=f"get it with `ollama pull {model}`, or set FOOTNOTE_LLM__MODEL",
+        )
+        options = connection_options(connect_timeout=connect_timeout)
+        options["event_hooks"]["response"].append(self._split_at_line_feeds)
+        parts = urlsplit(url)
+        if parts.username:  # the SDK forgets them
+            options["auth"] = (unquote(parts.username), unquote(parts.password or ""))
+        self._llm = LlamaIndexOllama(
+            model, url, context_window=context_window, async_client=AsyncClient(url, **options)
+        )
+
+    async def _split_at_line_feeds(self, response: httpx.Response) -> None:
+        # the SDK reads lines here; httpx ends them at U+0085 and U+2028 too, which JSON may hold
+        vars(response)["aiter_lines"] = lambda: _lines(response, self._hints)
 
     async def chunks(self, request: Request) -> AsyncGenerator[Chunk, None]:
         """Ask once; see `Provider.chunks`."""
-        async with contextlib.aclosing(self._wire.lines("/api/chat", self._body(request))) as lines:
-            async for line in lines:
-                data = parse(line)
-                if data.get("error"):
-                    message, code, status = complaint(data["error"])
-                    raise refusal(status, hints=self._wire.hints, detail=message, code=code)
-                yield _chunk(data)
-                if data.get("done"):
-                    await drain(lines)
-                    return
+        from ollama import ResponseError
 
-    async def probe(self) -> str | None:
-        """Look whether the server is there and has the model."""
-        try:
-            models = await installed(self._wire)
-        except ModelUnavailable as error:
-            return str(error)
-        if self.model not in models and f"{self.model}:latest" not in models:
-            return f"Ollama does not have the model; {self._wire.hints.unknown_model}"
-        return None
-
-    async def close(self) -> None:
-        """Close every connection."""
-        await self._wire.close()
-
-    def _body(self, request: Request) -> dict[str, object]:
-        return {
-            "model": self.model,
-            "stream": True,
-            "messages": [{"role": role, "content": text} for role, text in request.messages],
-            "options": {
-                "num_ctx": self._context_window,
+        answer = await self._llm.async_client.chat(
+            self.model,
+            messages=[{"role": message.role.value, "content": message.content or ""} for message in request.messages],
+            stream=True,
+            options={
+                "num_ctx": self._llm.context_window,
                 "num_predict": request.max_tokens,
                 "temperature": request.temperature,
                 **({"stop": list(request.stop)} if request.stop else {}),
             },
-        }
+        )
+        try:
+            async with contextlib.aclosing(answer):  # type: ignore[type-var]  # it is a generator
+                async for data in answer:
+                    yield _chunk(data)
+        except ResponseError as exc:
+            # the SDK drops the headers, but Python keeps the error that it made its own of; none within a stream
+            response = getattr(exc.__context__, "response", None)
+            raise refused(exc.error, response, hints=self._hints) from None  # its text may quote the prompt
+        except httpx.TransportError as exc:  # within the answer, `_lines` names them
+            raise unreached(exc) from exc
+        except UNNAMED as exc:
+            raise broken(exc) from None
+
+    async def installed(self, *, timeout: float = PROBE_TIMEOUT) -> list[str]:  # noqa: ASYNC109 (one wait, not a scope)
+        """Return the names of the server's models that write text.
+
+        Raises:
+            ModelUnavailable: nobody answers within ``timeout`` seconds, or it is no Ollama that does.
+
+        """
+        from ollama import ResponseError
+
+        try:
+            async with asyncio.timeout(timeout):
+                models = (await self._llm.async_client.list()).models
+        except (TimeoutError, ConnectionError, httpx.TransportError) as exc:
+            cause = exc.__context__ if type(exc) is ConnectionError else exc  # the SDK hides httpx's
+            raise unreached(cause) from exc
+        except (ResponseError, *UNNAMED) as exc:
+            msg = f"the server at {self._hints.address} does not answer as Ollama does"
+            raise ModelUnavailable(msg, detail=type(exc).__name__) from exc
+        return [model.model for model in models if model.model and _writes(model)]
+
+    async def probe(self) -> str | None:
+        """Look whether the server is there and has the model."""
+        try:
+            models = await self.installed()
+        except ModelUnavailable as error:
+            return str(error)
+        if self.model not in models and f"{self.model}:latest" not in models:
+            return f"Ollama does not have the model; {self._hints.unknown_model}"
+        return None
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._llm.async_client.close()  # type: ignore[no-untyped-call]
 
 
-async def installed(wire: Wire, *, timeout: float = 2.0) -> list[str]:  # noqa: ASYNC109 (passed on)
-    """Return the names of the models that an Ollama server has and that write text.
+async def _lines(response: httpx.Response, hints: Hints) -> AsyncGenerator[bytes, None]:
+    """Yield a stream's objects: whatever is between line feeds."""
+    check_stream(response, hints=hints)
+    rest = b""
+    try:
+        async for piece in response.aiter_bytes():
+            *lines, rest = (rest + piece).split(b"\n")
+            for line in filter(bytes.strip, lines):
+                yield line
+    except httpx.TransportError as exc:
+        raise broken(exc) from exc
+    if rest.strip():
+        yield rest
 
-    Raises:
-        ModelUnavailable: nobody answers within ``timeout`` seconds, or it is no Ollama that does.
 
-    """
-    status, data = await wire.get("/api/tags", timeout=timeout)
-    models = data.get("models") if isinstance(data, dict) else None
-    if status != httpx.codes.OK or not isinstance(models, list):
-        msg = "the server at FOOTNOTE_LLM__OLLAMA_BASE_URL does not answer as Ollama does"
-        raise ModelUnavailable(msg)
-    return [str(model["name"]) for model in models if isinstance(model, dict) and "name" in model and _writes(model)]
-
-
-def _writes(model: dict[str, object]) -> bool:
-    details = model.get("details")
-    family = str(details.get("family", "")) if isinstance(details, dict) else ""
-    name = str(model["name"]).lower()
+def _writes(model: ListResponse.Model) -> bool:
+    family = (model.details and model.details.family) or ""
+    name = (model.model or "").lower()
     return "bert" not in family.lower() and not any(word in name for word in _EMBEDDERS)
 
 
-def _chunk(data: dict[str, object]) -> Chunk:
-    message = data.get("message")
-    content = message.get("content") if isinstance(message, dict) else None
-    prompt, completion = data.get("prompt_eval_count"), data.get("eval_count")
-    counted = isinstance(prompt, int) or isinstance(completion, int)
-    prompt, completion = (count if isinstance(count, int) else 0 for count in (prompt, completion))
-    model = data.get("model")
+def _chunk(data: ChatResponse) -> Chunk:
+    prompt, completion = data.prompt_eval_count, data.eval_count
+    counted = prompt is not None or completion is not None
+    prompt, completion = prompt or 0, completion or 0
     return Chunk(
-        text=content if isinstance(content, str) else "",
-        finish_reason=str(data.get("done_reason") or "stop") if data.get("done") else None,
+        text=data.message.content or "",
+        finish_reason=(data.done_reason or "stop") if data.done else None,
         usage=Usage(prompt, completion, prompt + completion) if counted else None,
-        model=model if isinstance(model, str) and model else None,
+        model=data.model or None,
     )

@@ -1,24 +1,32 @@
-"""The protocol of OpenAI's API, as OpenAI and compatible servers speak it.
-
-https://platform.openai.com/docs/api-reference/chat/streaming: events, each one JSON object, then ``[DONE]``.
-"""
+"""OpenAI and servers that speak its protocol, by LlamaIndex's `OpenAI` and `OpenAILike` and the SDK under them."""
 
 from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from server.answers import Usage
-from server.engines.models.errors import ModelRejected, ModelUnavailable
+from server.engines.models.connections import connection_options
+from server.engines.models.errors import ModelError, ModelRejected
+from server.engines.models.failures import UNNAMED, Hints, broken, check_stream, refused, unreached
 from server.engines.models.provider import Chunk, Request
-from server.engines.models.wire import Wire, complaint, drain, parse, refusal
+
+if TYPE_CHECKING:
+    from openai import AsyncStream
+    from openai.types import Completion
+    from openai.types.chat import ChatCompletionChunk
 
 OPENAI_URL = "https://api.openai.com/v1"
 MOST_STOPS = 4
+PROBE_TIMEOUT = 2.0
+NO_KEY = "none"
+"""Sent to servers that want no key; the SDK does not work without one."""
 
+_HINTS = Hints()
 _REFUSED = re.compile(
     r"un(supported|known|recognized|expected)|not (supported|permitted|allowed)|extra|invalid", re.IGNORECASE
 )
@@ -32,104 +40,176 @@ class OpenAICompatible:
     Which parameters are taken differs between models and servers (reasoning models want ``max_completion_tokens`` and
     no ``temperature``; older servers know no ``stream_options``). No list of names keeps up with that: a parameter that
     is refused by name is left out, or renamed, from then on. ``extra`` goes into each request as it is.
+
+    Streams are those of the SDK's client in LlamaIndex's object, for reasons that were measured: LlamaIndex's own
+    generator ignores a request's ``max_tokens`` where one is configured, and closing it does not reach the connection.
     """
 
     def __init__(
-        self, wire: Wire, *, name: str, model: str, is_chat: bool, extra: Mapping[str, object] | None = None
+        self,
+        url: str,
+        *,
+        name: str,
+        model: str,
+        api_key: str | None,
+        is_chat: bool,
+        context_window: int,
+        connect_timeout: float,
+        on_this_machine: bool = False,
+        extra: Mapping[str, object] | None = None,
     ) -> None:
-        self._wire = wire
-        self._extra = dict(extra or {})
+        """Make LlamaIndex's object, which takes seconds to import, the first time.
+
+        Raises:
+            ValueError: LlamaIndex knows that the model does not speak this protocol.
+
+        """
+        import openai.resources  # noqa: F401 (the SDK would import it within the first question)
+        from llama_index.llms.openai import OpenAI
+        from llama_index.llms.openai_like import OpenAILike
+
+        options = connection_options(connect_timeout=connect_timeout, on_this_machine=on_this_machine)
+        llm = (OpenAI if name == "openai" else OpenAILike)(
+            model=model,
+            api_base=url.rstrip("/"),
+            api_key=api_key or NO_KEY,
+            max_retries=0,  # LanguageModel has the one policy
+            async_http_client=httpx.AsyncClient(**options),
+            # for OpenAILike; OpenAI looks them up by the model's name
+            is_chat_model=is_chat,
+            context_window=context_window,
+        )
+        self._client = llm._get_aclient()  # noqa: SLF001 (the only way to the client that LlamaIndex makes)
+        self._timeout = options["timeout"]
+        self._extra = extra or {}
+        self._refused: frozenset[str] = frozenset()
         self.name = name
         self.model = model
         self.is_chat = is_chat
-        self._refused: frozenset[str] = frozenset()
+
+    def move(self, url: str) -> None:
+        """Use another address from now on: the server has started anew."""
+        self._client.base_url = url
 
     async def chunks(self, request: Request) -> AsyncGenerator[Chunk, None]:
         """Ask once; see `Provider.chunks`."""
         refused = self._refused
         while True:
-            body = self._body(request, refused)
-            async with contextlib.aclosing(self._ask(body)) as answer:
+            options = self._options(request, refused)
+            async with contextlib.aclosing(self._ask(request, options)) as answer:
                 try:
                     async for chunk in answer:
                         self._refused = refused  # it was taken
                         yield chunk
                 except ModelRejected as error:
-                    parameter = _refused_parameter(error, body)
+                    parameter = _refused_parameter(error, options)
                     if parameter is None or parameter in refused:
                         raise
                     refused |= {parameter}
                 else:
                     return
 
+    async def models(self) -> list[str]:
+        """Return the models that the server lists; none if it has no such list.
+
+        Raises:
+            ModelError: nobody answers, or the key is not accepted, or the server fails.
+
+        """
+        import openai
+
+        telling = {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}
+        with self._named():
+            try:
+                page = await self._client.models.list(timeout=PROBE_TIMEOUT)
+                return [model.id for model in page.data]
+            except openai.APIStatusError as exc:
+                if exc.status_code in telling or exc.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
+                    raise
+            except UNNAMED:
+                pass
+        return []
+
     async def probe(self) -> str | None:
         """Ask for the list of models; servers without one count as ready."""
         try:
-            status, _ = await self._wire.get("/models")
-        except ModelUnavailable as error:
+            await self.models()
+        except ModelError as error:
             return str(error)
-        if status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
-            return "the model's provider does not accept the key; check FOOTNOTE_LLM__API_KEY"
-        if status >= httpx.codes.INTERNAL_SERVER_ERROR:
-            return f"the model's provider fails with status {status}"
         return None
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._wire.close()
+        await self._client.close()
 
-    def _body(self, request: Request, refused: frozenset[str]) -> dict[str, object]:
+    def _options(self, request: Request, refused: frozenset[str]) -> dict[str, object]:
         limit = "max_completion_tokens" if self.name == "openai" else "max_tokens"
-        body: dict[str, object] = {
-            "model": self.model,
-            "stream": True,
+        options: dict[str, object] = {
             "stream_options": {"include_usage": True},
             "temperature": request.temperature,
             limit: request.max_tokens,
             **self._extra,
         }
-        if self.is_chat:
-            body["messages"] = [{"role": role, "content": text} for role, text in request.messages]
-        else:
-            body["prompt"] = request.prompt
         if request.stop:
-            body["stop"] = list(request.stop[:MOST_STOPS] if self.name == "openai" else request.stop)
-        for parameter in refused & body.keys():
-            value = body.pop(parameter)
+            options["stop"] = list(request.stop[:MOST_STOPS] if self.name == "openai" else request.stop)
+        for parameter in refused & options.keys():
+            value = options.pop(parameter)
             other = _OTHER_NAME.get(parameter)
             if other and other not in refused:
-                body[other] = value
-        return body
+                options[other] = value
+        return options
 
-    async def _ask(self, body: dict[str, object]) -> AsyncGenerator[Chunk, None]:
-        path = "/chat/completions" if self.is_chat else "/completions"
-        async with contextlib.aclosing(self._wire.lines(path, body)) as lines:
-            async for line in lines:
-                field, _, value = line.partition(":")
-                value = value.strip()
-                if field != "data":
-                    continue  # comments and event names
-                if value == "[DONE]":
-                    await drain(lines)
-                    return
-                yield self._chunk(parse(value))
+    async def _ask(self, request: Request, options: dict[str, object]) -> AsyncGenerator[Chunk, None]:
+        with self._named():
+            stream = await self._open(request, options)
+        async with stream:
+            check_stream(stream.response, hints=_HINTS)
+            with self._named():
+                async for data in stream:
+                    yield _chunk(data)
 
-    def _chunk(self, data: dict[str, object]) -> Chunk:
-        if data.get("error"):
-            message, code, status = complaint(data["error"])
-            raise refusal(status, hints=self._wire.hints, detail=message, code=code)
-        choices = data.get("choices")
-        choice = choices[0] if isinstance(choices, list) and choices else {}
-        choice = choice if isinstance(choice, dict) else {}
-        delta = choice.get("delta")
-        content = delta.get("content") if isinstance(delta, dict) else choice.get("text")
-        reason, model = choice.get("finish_reason"), data.get("model")
-        return Chunk(
-            text=_text(content),
-            finish_reason=reason if isinstance(reason, str) and reason else None,
-            usage=_usage(data.get("usage")),
-            model=model if isinstance(model, str) and model else None,
+    async def _open(
+        self, request: Request, options: dict[str, object]
+    ) -> AsyncStream[ChatCompletionChunk] | AsyncStream[Completion]:
+        from llama_index.llms.openai.utils import to_openai_message_dicts
+
+        # extra_body: as named arguments, the SDK knows some of the options for one of the two calls only
+        if not self.is_chat:
+            return await self._client.completions.create(
+                model=self.model, prompt=request.prompt, stream=True, extra_body=options, timeout=self._timeout
+            )
+        messages: Any = to_openai_message_dicts(request.messages, model=self.model)
+        return await self._client.chat.completions.create(
+            model=self.model, messages=messages, stream=True, extra_body=options, timeout=self._timeout
         )
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """Raise what the SDK raises under our names; without the SDK's error, which may quote the prompt."""
+        import openai
+
+        try:
+            yield
+        except openai.APIConnectionError as exc:
+            raise unreached(exc.__cause__) from exc
+        except openai.APIError as exc:
+            response = getattr(exc, "response", None)
+            raise refused(exc.body, response, hints=_HINTS, key=self._client.api_key) from None
+        except UNNAMED as exc:
+            raise broken(exc) from None
+
+
+def _chunk(data: ChatCompletionChunk | Completion) -> Chunk:
+    """Read one event; the SDK checks no types, and compatible servers leave fields out."""
+    choices = getattr(data, "choices", None)
+    choice = choices[0] if choices else None
+    delta = getattr(choice, "delta", None)
+    return Chunk(
+        text=_text(getattr(delta, "content", None) if delta else getattr(choice, "text", None)),
+        finish_reason=str(getattr(choice, "finish_reason", None) or "") or None,
+        usage=_usage(getattr(data, "usage", None)),
+        model=getattr(data, "model", None) or None,
+    )
 
 
 def _text(content: object) -> str:
@@ -141,17 +221,18 @@ def _text(content: object) -> str:
 
 
 def _usage(usage: object) -> Usage | None:
-    if not isinstance(usage, dict):
+    if usage is None:
         return None
     prompt, completion = (
-        count if isinstance(count := usage.get(name), int) else 0 for name in ("prompt_tokens", "completion_tokens")
+        count if isinstance(count := getattr(usage, name, 0), int) else 0
+        for name in ("prompt_tokens", "completion_tokens")
     )
     return Usage(prompt, completion, prompt + completion)
 
 
-def _refused_parameter(error: ModelRejected, body: dict[str, object]) -> str | None:
+def _refused_parameter(error: ModelRejected, options: dict[str, object]) -> str | None:
     """Return the parameter that the provider names as one that it does not take."""
     if not _REFUSED.search(error.detail):
         return None
     named = re.findall(r"[a-z_]+", error.detail.lower())
-    return min((name for name in _OPTIONAL if name in body and name in named), key=named.index, default=None)
+    return min((name for name in _OPTIONAL if name in options and name in named), key=named.index, default=None)

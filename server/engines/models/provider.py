@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from server.answers import Usage
+
+if TYPE_CHECKING:
+    from llama_index.core.llms import ChatMessage
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One call, as providers get it; ``messages`` are (role, text) pairs."""
+    """One call, as providers get it."""
 
-    messages: tuple[tuple[str, str], ...]
+    messages: tuple[ChatMessage, ...]
     temperature: float
     max_tokens: int
     stop: tuple[str, ...] = ()
@@ -21,7 +24,7 @@ class Request:
     @property
     def prompt(self) -> str:
         """The text for a base model: the messages as they are, one after the other."""
-        return "\n\n".join(text for _, text in self.messages)
+        return "\n\n".join(message.content or "" for message in self.messages)
 
 
 @dataclass(frozen=True, slots=True)

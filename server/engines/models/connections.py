@@ -1,0 +1,85 @@
+"""The HTTP connections under the SDKs: how long they wait, how many they are, and that they are used again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import httpx
+
+LONGEST_LINE = 4 * 1024 * 1024
+"""Bytes; a line of a stream longer than this is no token."""
+
+DRAIN_TIMEOUT = 0.25
+"""Seconds that a finished stream's last bytes are waited for."""
+
+
+def connection_options(*, connect_timeout: float, on_this_machine: bool = False) -> dict[str, Any]:
+    """Return the arguments for an `httpx.AsyncClient`, the SDKs' included.
+
+    ``on_this_machine`` is for our own child process: no proxy, a new connection for each request.
+    """
+    return {
+        # reads are bounded by LanguageModel's deadlines, one for the token and one for the answer
+        "timeout": httpx.Timeout(None, connect=connect_timeout, pool=connect_timeout),
+        "limits": httpx.Limits(
+            max_connections=1000,
+            # llama-server says "keep-alive" and closes after each stream; a new connection costs nothing here
+            max_keepalive_connections=0 if on_this_machine else 100,
+            keepalive_expiry=30,
+        ),
+        "trust_env": not on_this_machine,  # proxies are for the world outside
+        "follow_redirects": False,  # nobody moves a model's server without telling; a key is not sent elsewhere
+        "event_hooks": {"response": [_watch_body]},
+    }
+
+
+async def _watch_body(response: httpx.Response) -> None:
+    assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 (the client is async)
+    response.stream = Body(response.stream)
+
+
+class Body(httpx.AsyncByteStream):
+    """A body whose lines have a bound, and which is read to its end once OpenAI's ``[DONE]`` was seen.
+
+    OpenAI's SDK closes the response at that mark. The few bytes after it are unread then, so that httpx gives the
+    connection up, and each question would pay for a new TCP and TLS handshake.
+    """
+
+    def __init__(self, stream: httpx.AsyncByteStream) -> None:
+        self._stream = stream
+        self._pieces = aiter(stream)
+        self._last = b""
+        self._line = 0
+
+    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        """Yield the pieces as they come.
+
+        Raises:
+            httpx.DecodingError: a line that is too long.
+
+        """
+        async for piece in self._pieces:
+            end = piece.rfind(b"\n")
+            self._line = self._line + len(piece) if end < 0 else len(piece) - end - 1
+            if self._line > LONGEST_LINE:
+                msg = "a line without an end"
+                raise httpx.DecodingError(msg)
+            self._last = piece
+            yield piece
+
+    async def aclose(self) -> None:
+        """Give the connection back, or close it."""
+        try:
+            if b"[DONE]" in self._last:
+                await self._drain()
+        finally:
+            await self._stream.aclose()
+
+    async def _drain(self) -> None:
+        with contextlib.suppress(TimeoutError, httpx.HTTPError):
+            async with asyncio.timeout(DRAIN_TIMEOUT):
+                async for _ in self._pieces:
+                    pass

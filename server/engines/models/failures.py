@@ -1,0 +1,144 @@
+"""The one table from what the SDKs, httpx and Python raise to errors that have names.
+
+before the answer's head   openai.APIConnectionError, APITimeoutError      → `unreached`, by their cause
+                           ConnectionError of ollama, httpx.TransportError → `unreached`
+a status                   openai.APIStatusError and all its kinds         → `refused`, by the number
+                           ollama.ResponseError                            → `refused`, by the number
+an error in the stream     openai.APIError, ollama.ResponseError           → `refused`, by its code
+within the answer          httpx.TransportError, a lost connection         → `broken`: may be tried again
+                           ValueError (JSON, UTF-8, pydantic), LookupError,
+                           TypeError, AttributeError, httpx.DecodingError  → `broken`: no use in trying again
+"""
+
+from __future__ import annotations
+
+import contextlib
+import email.utils
+import re
+import socket
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import httpx
+
+from server.engines.models.errors import ModelError, ModelFailed, ModelRateLimited, ModelRejected, ModelUnavailable
+
+UNNAMED = (httpx.HTTPError, ValueError, LookupError, TypeError, AttributeError)
+"""What comes through the SDKs unwrapped; they read answers without checking their shape."""
+
+_TOO_LONG = re.compile(r"context|too (long|large|many)|maximum.{0,20}(length|tokens)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """What to tell somebody whose provider refuses: names of settings, never their values."""
+
+    address: str = "FOOTNOTE_LLM__BASE_URL"
+    key: str = "FOOTNOTE_LLM__API_KEY"
+    unknown_model: str = "check FOOTNOTE_LLM__MODEL and FOOTNOTE_LLM__BASE_URL"
+
+
+def refused(error: object, response: httpx.Response | None, *, hints: Hints, key: str = "") -> ModelError:
+    """Name what a provider says, with an answer of its own or, where ``response`` is None, within a stream."""
+    message, code, status = complaint(error)
+    wait = None
+    if response is not None:
+        status, wait = response.status_code, retry_after(response.headers)
+    detail = message.replace(key, "[key]") if key else message
+    return refusal(status, hints=hints, detail=detail, code=code, wait=wait)
+
+
+def refusal(status: int, *, hints: Hints, detail: str, code: str, wait: float | None = None) -> ModelError:
+    """Name the failure that an HTTP status, or the same number within a stream, stands for."""
+    if code in {"insufficient_quota", "billing_hard_limit_reached"}:
+        return ModelRejected("the quota of the model's provider is used up; its account needs credit", detail=detail)
+    if status == httpx.codes.TOO_MANY_REQUESTS:
+        return ModelRateLimited("the model's provider is rate limiting us; try again later", wait=wait, detail=detail)
+    if status >= httpx.codes.INTERNAL_SERVER_ERROR or status in {httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_EARLY}:
+        return ModelFailed(f"the model's provider failed with status {status}", detail=detail)
+    return ModelRejected(_what_to_change(status, hints, detail, code), detail=detail)
+
+
+def complaint(error: object) -> tuple[str, str, int]:
+    """Return (message, code, status) of an ``error`` member in either protocol's shape; status 500 if it names none."""
+    if not isinstance(error, dict):
+        return str(error), "", 500
+    code, status = error.get("code"), error.get("status")
+    number = next((n for n in (code, status) if isinstance(n, int) and 400 <= n < 600), 500)  # noqa: PLR2004 (HTTP)
+    return str(error.get("message") or error), str(code or error.get("type") or ""), number
+
+
+def unreached(cause: BaseException | None) -> ModelUnavailable:
+    """Name what happened before the answer's head."""
+    detail = type(cause).__name__
+    if isinstance(cause, httpx.ConnectTimeout | httpx.PoolTimeout):
+        return ModelUnavailable("the model's server did not accept the connection in time", detail=detail)
+    if isinstance(cause, httpx.TimeoutException | TimeoutError):
+        return ModelUnavailable("the model's server did not answer in time", detail=detail)
+    if isinstance(cause, httpx.TransportError) and not isinstance(cause, httpx.ConnectError):
+        return ModelUnavailable("the model's server closed the connection without an answer", detail=detail)
+    return ModelUnavailable(_why_unreachable(cause), detail=detail)
+
+
+def broken(error: Exception) -> ModelFailed:
+    """Name what happened within the answer."""
+    import pydantic
+
+    detail = type(error).__name__
+    if isinstance(error, httpx.TransportError):
+        return ModelFailed("the connection to the model's server was lost within its answer", detail=detail)
+    if isinstance(error, pydantic.ValidationError):
+        msg = "the model's server sent an empty reply, or one that is not in its protocol's shape"
+        return ModelFailed(msg, retryable=False, detail=detail)
+    return ModelFailed("the model's server sent a malformed answer", retryable=False, detail=detail)
+
+
+def check_stream(response: httpx.Response, *, hints: Hints) -> None:
+    """Check that an answer with status 200 is a stream.
+
+    Raises:
+        ModelFailed: it is the page of a web server, or one whole document.
+
+    """
+    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind in {"text/html", "application/json"}:
+        msg = f"the model's server answered with {kind} instead of a stream; check {hints.address}"
+        raise ModelFailed(msg, retryable=False)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that ``Retry-After`` asks for (RFC 9110: seconds or a date; and OpenAI's ``-ms``)."""
+    with contextlib.suppress(KeyError, ValueError):
+        return max(0.0, float(headers["retry-after-ms"]) / 1000)
+    value = headers.get("retry-after", "")
+    with contextlib.suppress(ValueError):
+        return max(0.0, float(value))
+    with contextlib.suppress(ValueError):
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    return None
+
+
+def _what_to_change(status: int, hints: Hints, detail: str, code: str) -> str:
+    if status == httpx.codes.UNAUTHORIZED:
+        return f"the model's provider does not accept the key; check {hints.key}"
+    if status == httpx.codes.FORBIDDEN:
+        return f"the model's provider forbids the request; check what {hints.key} may use"
+    if status == httpx.codes.NOT_FOUND or code == "model_not_found":
+        return f"the model's provider knows no such model or address; {hints.unknown_model}"
+    if status == httpx.codes.REQUEST_ENTITY_TOO_LARGE or "context" in code or _TOO_LONG.search(detail):
+        return "the question and its passages are more than the model reads; ask with a smaller k"
+    if httpx.codes.MULTIPLE_CHOICES <= status < httpx.codes.BAD_REQUEST:
+        return f"the model's server has moved (status {status}); check {hints.address}"
+    return f"the model's provider refused the request with status {status}; the server's log says why"
+
+
+def _why_unreachable(cause: BaseException | None) -> str:
+    while cause is not None:
+        if isinstance(cause, ssl.SSLError):
+            return "no secure connection to the model's server: its certificate or protocol is not accepted"
+        if isinstance(cause, socket.gaierror):
+            return "the name of the model's server is not known (DNS)"
+        cause = cause.__cause__ or cause.__context__
+    return "the model's server cannot be reached"
