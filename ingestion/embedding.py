@@ -126,6 +126,7 @@ class Embedder:
             prompt: min(settings.batch_size, most) if on_cpu else settings.batch_size
             for prompt, most in CPU_BATCH.items()
         }
+        self._window = settings.batch_size
         self._executor = ThreadPoolExecutor(
             1, thread_name_prefix="embedding", initializer=_quiet_torch if backend != "torch" else None
         )
@@ -164,21 +165,26 @@ class Embedder:
 
     async def _serve(self) -> None:
         while self._waiting:
+            window, self._waiting = self._waiting[: self._window], self._waiting[self._window :]
+            window.sort(key=lambda asked: len(asked[0]))  # a call is padded to its longest
             most = self._batch_size["query"]
-            batch, self._waiting = self._waiting[:most], self._waiting[most:]
-            batch = [(text, future) for text, future in batch if not future.done()]  # its asker may have left
-            if not batch:
-                continue
-            try:
-                vectors = await self._call([text for text, _ in batch], "query")
-            except EmbeddingFailed as exc:
-                for _, future in batch:
-                    if not future.done():
-                        future.set_exception(exc)
-                continue
-            for (_, future), vector in zip(batch, vectors, strict=True):
+            for begin in range(0, len(window), most):
+                await self._answer(window[begin : begin + most])
+
+    async def _answer(self, batch: list[tuple[str, asyncio.Future[NDArray[np.float32]]]]) -> None:
+        batch = [(text, future) for text, future in batch if not future.done()]  # its asker may have left
+        if not batch:
+            return
+        try:
+            vectors = await self._call([text for text, _ in batch], "query")
+        except EmbeddingFailed as exc:
+            for _, future in batch:
                 if not future.done():
-                    future.set_result(vector)
+                    future.set_exception(exc)
+            return
+        for (_, future), vector in zip(batch, vectors, strict=True):
+            if not future.done():
+                future.set_result(vector)
 
     async def _call(self, texts: list[str], prompt: str) -> NDArray[np.float32]:
         try:

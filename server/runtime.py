@@ -18,6 +18,7 @@ from server.engines.models.choose import describe_extractive, open_model
 from server.engines.models.model import LanguageModel
 from storage import schema
 from storage.database import Database
+from storage.search import usual_scan
 from storage.server import database_server, kept_running
 
 _log = structlog.get_logger(__name__)
@@ -70,7 +71,8 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
     """
     async with AsyncExitStack() as stack:
         server = stack.enter_context(database_server(settings))
-        database = await Database.open(server.dsn, settings=settings.database)
+        scan = usual_scan(settings.retrieval)
+        database = await Database.open(server.dsn, settings=settings.database, session=scan)
         stack.push_async_callback(database.close)
         await schema.check(database)
         await stack.enter_async_context(kept_running(server))

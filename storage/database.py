@@ -62,20 +62,32 @@ class Database:
     Every method raises `StoreUnavailable`, `StoreTimeout` or `StoreFailed`, never a driver's error.
     """
 
-    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], *, settings: DatabaseSettings) -> None:
+    def __init__(
+        self,
+        pool: asyncpg.Pool[asyncpg.Record],
+        *,
+        settings: DatabaseSettings,
+        session: Mapping[str, str | int] | None = None,
+    ) -> None:
         self._pool = pool
+        self._session = dict(session or {})
         self._settings = settings
         self.loop = asyncio.get_running_loop()
 
     @classmethod
-    async def open(cls, dsn: str, *, settings: DatabaseSettings) -> Self:
-        """Connect, trying again until ``connect_timeout`` is over: a database may start later than its clients."""
+    async def open(
+        cls, dsn: str, *, settings: DatabaseSettings, session: Mapping[str, str | int] | None = None
+    ) -> Self:
+        """Connect, trying again until ``connect_timeout`` is over: a database may start later than its clients.
+
+        `session` are settings that every connection starts with, and keeps.
+        """
         deadline = time.monotonic() + settings.connect_timeout
         while True:
             try:
                 async with _translated():
-                    pool = await _create_pool(plain_dsn(dsn), settings)
-                return cls(pool, settings=settings)
+                    pool = await _create_pool(plain_dsn(dsn), settings, session or {})
+                return cls(pool, settings=settings, session=session)
             except StoreUnavailable:
                 if time.monotonic() > deadline:
                     raise
@@ -102,6 +114,14 @@ class Database:
                 await connection.execute("; ".join(f"SET LOCAL {name} = {value}" for name, value in local.items()))
             yield connection
 
+    @asynccontextmanager
+    async def tuned(self, wanted: Mapping[str, str | int]) -> AsyncIterator[Connection]:
+        """Lend a connection for reading under settings: as it is where it has them, else in a transaction with them."""
+        local = {name: value for name, value in wanted.items() if self._session.get(name) != value}
+        lent = self.transaction(local=local, readonly=True) if local else self.connection()
+        async with lent as connection:
+            yield connection
+
     async def ping(self) -> None:
         """Raise `StoreUnavailable` unless the database answers soon: a probe does not wait for a full pool."""
         async with _translated(), asyncio.timeout(PING_TIMEOUT), self.connection() as connection:
@@ -125,7 +145,9 @@ class Database:
         raise AssertionError
 
 
-async def _create_pool(dsn: str, settings: DatabaseSettings) -> asyncpg.Pool[asyncpg.Record]:
+async def _create_pool(
+    dsn: str, settings: DatabaseSettings, session: Mapping[str, str | int]
+) -> asyncpg.Pool[asyncpg.Record]:
     pool = await asyncpg.create_pool(
         dsn,
         min_size=min(settings.pool_min, settings.pool_max),
@@ -140,6 +162,7 @@ async def _create_pool(dsn: str, settings: DatabaseSettings) -> asyncpg.Pool[asy
             "search_path": f"{SCHEMA}, public",
             "statement_timeout": str(int(settings.statement_timeout * 1000)),
             "jit": "off",
+            **{name: str(value) for name, value in session.items()},
         },
     )
     if pool is None:  # pragma: no cover (only when called in a running constructor)

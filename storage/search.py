@@ -67,6 +67,18 @@ class Hit:
     scores: Mapping[str, float]
 
 
+def usual_scan(settings: RetrievalSettings, *, candidates: int = 0) -> dict[str, str | int]:
+    """Return how the HNSW index is to be scanned, for `Database.open`: a search that wants no more needs one statement.
+
+    Without an iterative scan, a filter would be applied to ``ef_search`` rows and leave a few of them.
+    """
+    return {
+        "hnsw.ef_search": min(MAX_EF_SEARCH, max(settings.ef_search, settings.candidates, candidates)),
+        "hnsw.iterative_scan": "relaxed_order",
+        "hnsw.max_scan_tuples": settings.max_scan_tuples,
+    }
+
+
 class ChunkSearch:
     """Searches one generation."""
 
@@ -87,23 +99,18 @@ class ChunkSearch:
         parameters = Parameters()
         where = self._where(request, parameters)
         statement = self._statement(request, parameters, where=where, candidates=candidates)
-        async with self._database.transaction(
-            local=self._local(request, where, candidates), readonly=True
-        ) as connection:
+        async with self._database.tuned(self._scan(request, where, candidates)) as connection:
             rows = await connection.fetch(statement, *parameters.values)
         leg = {"hybrid": "fused", "vector": "dense", "keyword": "lexical"}[request.mode]
         return [_hit(row, leg=leg) for row in rows]
 
-    def _local(self, request: SearchRequest, where: str, candidates: int) -> dict[str, str | int] | None:
+    def _scan(self, request: SearchRequest, where: str, candidates: int) -> dict[str, str | int]:
         if request.mode == "keyword":
-            return None
-        local: dict[str, str | int] = {
-            "hnsw.ef_search": min(MAX_EF_SEARCH, max(self._settings.ef_search, candidates)),
-        }
-        if where != "true":  # without an iterative scan, a filter is applied to ef_search rows and leaves a few of them
-            local["hnsw.iterative_scan"] = "relaxed_order"
-            local["hnsw.max_scan_tuples"] = self._settings.max_scan_tuples
-        return local
+            return {}
+        wanted = usual_scan(self._settings, candidates=candidates)
+        if where == "true":
+            del wanted["hnsw.iterative_scan"], wanted["hnsw.max_scan_tuples"]
+        return wanted
 
     def _where(self, request: SearchRequest, parameters: Parameters) -> str:
         parts = []

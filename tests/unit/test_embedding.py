@@ -18,6 +18,8 @@ FILES = ModelFiles("made-up", Path("nowhere"), "1", 3, 256)
 class Encoder:
     """Stands in for sentence-transformers; `gate` holds it back."""
 
+    backend = "torch"
+
     def __init__(self):
         self.calls = []
         self.gate = threading.Event()
