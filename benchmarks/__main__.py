@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 
-from benchmarks.corpus import ManualMissing
+from benchmarks.corpus import HOW_TO_GET_IT, ManualMissing
 from benchmarks.figures import machine
 
 BENCHMARKS = {
@@ -23,15 +23,22 @@ BENCHMARKS = {
     "stalls": "the server's event loop while another process ingests",
 }
 
+ALL = "all"
+
 
 def main() -> int:
     """Run the command; return the exit code."""
     options = _parser().parse_args()
-    if options.list:
+    if not options.names:
         print("\n".join(f"{name:12} {what}" for name, what in BENCHMARKS.items()))
+        print(f"\npython -m benchmarks NAME… (or {ALL}: half an hour) --manual FOLDER; --help tells the rest")
+        print(HOW_TO_GET_IT)
         return 0
+    if unknown := {*options.names} - {*BENCHMARKS, ALL}:
+        print(f"no such benchmark: {', '.join(unknown)}", file=sys.stderr)
+        return 2
     print(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {machine()}", flush=True)
-    for name in options.names or BENCHMARKS:
+    for name in BENCHMARKS if ALL in options.names else options.names:
         print(f"\n## {name}: {BENCHMARKS[name]}\n", flush=True)
         try:
             print(import_module(f"benchmarks.{name}").run(options), flush=True)
@@ -43,8 +50,7 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", choices=[*BENCHMARKS, []], help=", ".join(BENCHMARKS))
-    parser.add_argument("--list", action="store_true", help="say what there is to measure")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join([*BENCHMARKS, ALL]))
     parser.add_argument("--manual", type=Path, help="folder with the HTML pages of the PostgreSQL manual")
     parser.add_argument("--folder", type=Path, help="work here, and keep it (default: a temporary folder)")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each side (default: 3)")

@@ -1,13 +1,14 @@
-"""Footnote as it is served, with a model that answers at once: ``python -m benchmarks.footnote_app``.
+"""Footnote as it is served, with a model that answers at once: ``python -m benchmarks.footnote_app [--stalls]``.
 
-Settings come from the environment, as always. Prints its URL when it is ready. ``GET /benchmark/stalls`` returns the
-event loop's worst stalls since it was last asked.
+Settings come from the environment, as always. Prints its URL when it is ready. With ``--stalls``,
+``GET /benchmark/stalls`` returns the event loop's worst stalls since it was last asked.
 """
 
 from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 import time
 from collections.abc import AsyncGenerator
 from contextlib import nullcontext
@@ -72,7 +73,7 @@ class Stalls:
         return {"late": [late for late, _ in worst], "busy": [busy for _, busy in worst]}
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, *, watched: bool) -> None:
     """Serve until a signal comes."""
     from server.api.listener import Listener
     from server.api.sockets import bind
@@ -91,19 +92,20 @@ async def serve(settings: Settings) -> None:
         answers = AnswerService(runtime.database, embedder=runtime.embedder, model=model, settings=settings)
         served = replace(runtime, model=model, answers=answers)
         app = create_app(settings, open_runtime=lambda _: nullcontext(served))
-        import gc; gc.collect(); print(len(gc.get_objects()),file=__import__('sys').stderr); gc.freeze()
-        stalls = Stalls()
-        app.add_api_route("/benchmark/stalls", stalls.take)
+        if watched:
+            stalls = Stalls()
+            app.add_api_route("/benchmark/stalls", stalls.take)
+            watcher = asyncio.create_task(stalls.watch())
         listener = Listener(app, settings=settings.server, on_ready=lambda url: print(url, flush=True))
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, listener.stop)
-        watcher = asyncio.create_task(stalls.watch())
         await listener.listen(bind(settings.server.host, settings.server.port))
-        watcher.cancel()
+        if watched:
+            watcher.cancel()
 
 
 if __name__ == "__main__":
     loaded = load_settings()
     logging.configure(loaded.log)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(loaded))
+        runner.run(serve(loaded, watched="--stalls" in sys.argv))

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import cycle
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 PATIENCE = 120.0  # seconds for one answer
 OK = b"HTTP/1.1 200"
@@ -29,16 +29,17 @@ class Outcome:
 
 async def main(url: str, clients: int, seconds: float) -> Outcome:
     """Ask with `clients` connections at once until the time is up; wait for what is under way."""
-    parts, asked, outcome = urlsplit(url), cycle(sys.stdin.read().splitlines()), Outcome()
+    asked, outcome = cycle(sys.stdin.read().splitlines()), Outcome()
     started = time.perf_counter()
     async with asyncio.TaskGroup() as group:
         for _ in range(clients):
-            group.create_task(_client(parts.hostname or "", parts.port or 80, parts.path, asked, outcome, seconds))
+            group.create_task(_client(urlsplit(url), asked, outcome, seconds=seconds))
     outcome.seconds = time.perf_counter() - started
     return outcome
 
 
-async def _client(host: str, port: int, path: str, asked: Iterator[str], outcome: Outcome, seconds: float) -> None:
+async def _client(url: SplitResult, asked: Iterator[str], outcome: Outcome, *, seconds: float) -> None:
+    host, port, path = url.hostname or "", url.port or 80, url.path
     until = time.perf_counter() + seconds
     reader, writer = await asyncio.open_connection(host, port, limit=1 << 22)
     while (started := time.perf_counter()) < until:

@@ -13,6 +13,7 @@ from benchmarks.load import Outcome
 
 DOCUMENTS = 400
 QUESTIONS = 4000
+OURS = "Footnote"
 Key = tuple[int, str]
 
 
@@ -26,20 +27,25 @@ def run(options: argparse.Namespace) -> str:
             laboratory.serving("benchmarks.footnote_app", LLM__PROVIDER="extractive") as ours,
             laboratory.serving("benchmarks.tutorial_app", tutorial) as theirs,
         ):
-            urls = {"Footnote": f"{ours}/query", "tutorial": f"{theirs}/query"}
+            urls = {OURS: f"{ours}/query", "tutorial": f"{theirs}/query"}
             return _report(_measure(laboratory, urls, asked, options))
 
 
 def fill(laboratory: Laboratory, documents: list[str]) -> str:
     """Give the documents to both; return the URL of the tutorial's database."""
+    ingest(laboratory, documents)
+    tutorial = laboratory.database("tutorial")
+    laboratory.run("benchmarks.tutorial_app", tutorial, "fill", stdin="\n".join(documents))
+    return tutorial
+
+
+def ingest(laboratory: Laboratory, documents: list[str]) -> None:
+    """Give the documents to Footnote."""
     folder = laboratory.folder / "documents"
     folder.mkdir(exist_ok=True)
     for number, document in enumerate(documents):
         Path(folder, f"{number:03}.txt").write_text(document)
     laboratory.run("ingestion", str(folder), "--json")
-    tutorial = laboratory.database("tutorial")
-    laboratory.run("benchmarks.tutorial_app", tutorial, "fill", stdin="\n".join(documents))
-    return tutorial
 
 
 def _measure(
@@ -50,7 +56,7 @@ def _measure(
     outcomes: dict[Key, list[Outcome]] = defaultdict(list)
     for turn in range(options.rounds):
         for clients in options.clients:
-            for name in sorted(urls, reverse=bool(turn % 2)):
+            for name in reversed(urls) if turn % 2 else urls:
                 shifted = asked[turn * 97 :] + asked[: turn * 97]
                 outcome = laboratory.load(urls[name], clients=clients, seconds=options.seconds, questions=shifted)
                 outcomes[clients, name].append(outcome)
@@ -59,29 +65,35 @@ def _measure(
 
 def _report(outcomes: dict[Key, list[Outcome]]) -> str:
     rows: list[list[object]] = []
-    for clients, name in outcomes:
-        runs = outcomes[clients, name]
+    for (clients, name), runs in outcomes.items():
         rows.append([
             clients,
             name,
-            median(percentile(run.latencies, 0.5) for run in runs),
+            median(_p50(run) for run in runs),
             median(percentile(run.latencies, 0.95) for run in runs),
-            median(len(run.latencies) / run.seconds for run in runs),
+            median(_rate(run) for run in runs),
             sum(len(run.failures) for run in runs),
         ])  # fmt: skip
     ratios: list[list[object]] = []
-    for clients in dict.fromkeys(clients for clients, _ in outcomes):
-        pairs = list(zip(outcomes[clients, "Footnote"], outcomes[clients, "tutorial"], strict=True))
-        ratios.append([
-            clients,
-            median(percentile(their.latencies, 0.5) / percentile(our.latencies, 0.5) for our, their in pairs),
-            median(
-                (len(our.latencies) / our.seconds) / max(len(their.latencies) / their.seconds, 1e-9)
-                for our, their in pairs
-            ),
-        ])  # fmt: skip
+    for (clients, name), runs in outcomes.items():
+        if name != OURS:
+            pairs = list(zip(outcomes[clients, OURS], runs, strict=True))
+            ratios.append([
+                clients,
+                name,
+                median(_p50(theirs) / _p50(ours) for ours, theirs in pairs),
+                median(_rate(ours) / _rate(theirs) for ours, theirs in pairs),
+            ])  # fmt: skip
     return "\n\n".join([
         table(["clients", "app", "p50 ms", "p95 ms", "requests/s", "failures"], rows),
-        "Medians of the ratios, run by run:",
-        table(["clients", "tutorial's p50 / ours", "our requests/s / the tutorial's"], ratios),
+        "Medians of the ratios, turn by turn:",
+        table(["clients", "beside", "its p50 / ours", "our requests/s / its"], ratios),
     ])  # fmt: skip
+
+
+def _p50(outcome: Outcome) -> float:
+    return percentile(outcome.latencies, 0.5) or float("nan")
+
+
+def _rate(outcome: Outcome) -> float:
+    return len(outcome.latencies) / outcome.seconds or float("nan")

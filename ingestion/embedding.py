@@ -116,11 +116,12 @@ class Embedder:
     fill, and none is larger than ``batch_size``.
     """
 
-    def __init__(self, model: HuggingFaceEmbedding, *, files: ModelFiles, settings: EmbeddingSettings) -> None:
+    def __init__(
+        self, model: HuggingFaceEmbedding, *, files: ModelFiles, settings: EmbeddingSettings, backend: str = "torch"
+    ) -> None:
         self.files = files
         self.identity = files.identity(settings)
         self.model = model
-        backend = model._model.backend  # noqa: SLF001 (HuggingFaceEmbedding has no public way to it)
         on_cpu = backend != "torch" or settings.device == "cpu"
         self._batch_size = {
             prompt: min(settings.batch_size, most) if on_cpu else settings.batch_size
@@ -227,7 +228,7 @@ def open_embedder(settings: Settings) -> Embedder:
     files = find_model(settings.embedding)
     model, backend = load_model(files, settings=settings)
     _log.info("embedding model loaded", model=files.name, backend=backend, dimension=files.dimension)
-    return Embedder(model, files=files, settings=settings.embedding)
+    return Embedder(model, files=files, settings=settings.embedding, backend=backend)
 
 
 def _from_hub(settings: EmbeddingSettings) -> tuple[Path, str]:
