@@ -133,6 +133,8 @@ class Pipeline:
         parsed: asyncio.Queue[_Work | None] = asyncio.Queue(maxsize=16)
         embedded: asyncio.Queue[_Work | None] = asyncio.Queue(maxsize=64)
         listing = list(files)
+        if progress:
+            progress.update(self.report, total=len(listing))
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._read(listing, parsed))

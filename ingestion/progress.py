@@ -69,12 +69,9 @@ class BarProgress:
         """Move the bar."""
         seconds = time.monotonic() - self._started
         left = remaining(report, total=total, seconds=seconds)
-        self._bar.update(
-            self._task,
-            completed=report.documents,
-            total=total,
-            description=f"{report.chunks} chunks, {report.chunks / seconds:.1f}/s, {left}",
-        )
+        pace = f"{report.chunks} chunks, {report.chunks / seconds:.1f}/s, {left}"
+        shown = pace if report.chunks else "the first wait for the model"
+        self._bar.update(self._task, completed=report.documents, total=total, description=shown)
 
 
 def open_progress(*, quiet: bool) -> PlainProgress | BarProgress:
