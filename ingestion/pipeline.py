@@ -240,7 +240,8 @@ class Pipeline:
             if self._stop.is_set():
                 continue
             batch.append(work)
-            if sum(len(item.missing) for item in batch) >= self._settings.batch_chunks:
+            # the model never waits for more to come: while it works, the queue fills by itself
+            if queue.empty() or sum(len(item.missing) for item in batch) >= self._settings.batch_chunks:
                 await self._embed_batch(batch, out)
                 batch = []
         if not self._stop.is_set():

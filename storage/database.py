@@ -29,8 +29,11 @@ _log = structlog.get_logger(__name__)
 _UNAVAILABLE = (
     OSError,
     TimeoutError,
+    EOFError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
     asyncpg.AdminShutdownError,

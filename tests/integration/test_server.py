@@ -227,7 +227,7 @@ def test_a_killed_postgresql_comes_back_under_the_running_server(tmp_path, share
             statuses.append(response.status_code)
             if response.status_code == 200 and len(statuses) > 1:
                 break
-            assert response.status_code in {200, 503}, response.text
+            assert response.status_code in {200, 503}, response.text + "".join(server.lines[-20:])
             time.sleep(0.5)
         assert statuses[-1] == 200
         assert response.json()["results"]
