@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> str:
     with open_laboratory(options.folder) as laboratory:
         listing = laboratory.folder / "pages"
         _copy(pages, listing)
-        laboratory.run("ingestion", str(listing), "--collection", "rerun", "--base", str(listing), "--json")
+        laboratory.run("ingestion", str(listing), "--collection", "rerun", "--json")
         inside, hashing = asyncio.run(
             _inside(laboratory.settings(), sorted(listing.iterdir()), turns=TURNS * options.rounds)
         )
@@ -47,7 +47,7 @@ def _copy(pages: list[Path], folder: Path) -> None:
 
 async def _inside(settings: Settings, pages: list[Path], *, turns: int) -> tuple[list[float], list[float]]:
     inside, hashing = [], []
-    async with open_pipeline(settings, collection="rerun", base=pages[0].parent) as pipeline:
+    async with open_pipeline(settings, collection="rerun") as pipeline:
         await pipeline.run(pages)
         for _ in range(turns):
             started = time.perf_counter()
@@ -65,5 +65,5 @@ async def _inside(settings: Settings, pages: list[Path], *, turns: int) -> tuple
 
 def _command(laboratory: Laboratory, folder: Path) -> float:
     started = time.perf_counter()
-    laboratory.run("ingestion", str(folder), "--collection", "rerun", "--base", str(folder), "--json")
+    laboratory.run("ingestion", str(folder), "--collection", "rerun", "--json")
     return time.perf_counter() - started
