@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import stamina
 
@@ -115,6 +115,7 @@ class Pipeline:
         self._fingerprint = pipeline_fingerprint(generation, metadata=self._metadata)
         self.report = IngestReport(generation.collection, generation=generation.name)
         self._stop = asyncio.Event()
+        self._sources: set[str] = set()  # of this run: none of these was moved away
 
     def stop(self) -> None:
         """Finish the documents in hand and end; for signal handlers."""
@@ -133,6 +134,8 @@ class Pipeline:
         parsed: asyncio.Queue[_Work | None] = asyncio.Queue(maxsize=16)
         embedded: asyncio.Queue[_Work | None] = asyncio.Queue(maxsize=64)
         listing = list(files)
+        named = (source_of(absolute(entry), base=self._base) for entry in listing if not isinstance(entry, Skipped))
+        self._sources = {source for source in named if source}
         if progress:
             progress.update(self.report, total=len(listing))
         try:
@@ -224,15 +227,25 @@ class Pipeline:
     async def _moved_from(self, content_hash: str) -> DocumentState | None:
         """Find the document that these bytes were before their file was moved: same bytes, and its own file is gone."""
         for state in await _STORE_RETRIES(self._documents.same_content, content_hash):
-            if state.location and not await asyncio.to_thread(Path(state.location).exists):
+            if state.source not in self._sources and await asyncio.to_thread(self._is_gone, state):
                 return state
         return None
+
+    def _is_gone(self, state: DocumentState) -> bool:
+        """Tell whether a document's file is nowhere: not where it was read, and not under its name in this base."""
+        if state.location is None:
+            return False
+        places = [Path(state.location), *([self._base / state.source] if self._base else [])]
+        try:
+            return not any(place.exists() for place in places)
+        except OSError:
+            return False  # a folder that we may not look into
 
     async def _free_id(self, source: str) -> str:
         """Return the source's own id, or the next one where a document that was moved away has kept it."""
         candidates = [document_id(source, generation=self._generation, attempt=attempt) for attempt in range(100)]
         taken = await _STORE_RETRIES(self._documents.by_ids, candidates)
-        return next(candidate for candidate in candidates if candidate not in taken)
+        return next((candidate for candidate in candidates if candidate not in taken), str(uuid4()))
 
     async def _embed(self, queue: asyncio.Queue[_Work | None], out: asyncio.Queue[_Work | None]) -> None:
         batch: list[_Work] = []

@@ -139,7 +139,8 @@ class Documents:
             WriteConflict: what is stored is no longer `replaces`; read the document again.
 
         """
-        async with self._database.transaction() as connection:
+        # a large document takes its time to enter the HNSW index; readers are not kept waiting
+        async with self._database.transaction(local={"statement_timeout": 0}) as connection:
             await self._lock(connection, {document.source, *([replaces.source] if replaces else [])})
             stored = await self._stored(connection, document)
             if stored and _same_version(stored, document):

@@ -101,17 +101,20 @@ class LocalPostgres:
                 pids = json.loads(handles.read_text() or "[]")
                 handles.write_text(json.dumps([pid for pid in pids if psutil.pid_exists(pid)]))
             with suppress(OSError, ValueError, IndexError):
-                if not _is_postgres(int(lock_file.read_text().splitlines()[0])):
+                if not _is_postgres(int(lock_file.read_text().splitlines()[0]), self.directory):
                     lock_file.unlink()
 
 
-def _is_postgres(pid: int) -> bool:
+def _is_postgres(pid: int, directory: Path) -> bool:
     """Tell whether it is a live PostgreSQL: no zombie that nobody reaps (containers), no other that got its pid."""
     try:
         process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and process.name().startswith("postgres")
+        alive = process.status() != psutil.STATUS_ZOMBIE and process.name().startswith("postgres")
+        return alive and Path(process.cwd()) == directory  # another directory's server may have got the pid
     except psutil.NoSuchProcess:
         return False
+    except psutil.AccessDenied:
+        return True
 
 
 def _first_line(exc: BaseException) -> str:

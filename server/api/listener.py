@@ -27,12 +27,14 @@ class BoundedHttp(HttpToolsProtocol):
 
     _header_bytes = 0
     _in_header = True
+    _ended = False
 
     def data_received(self, data: bytes) -> None:
         """Parse; refuse a header that does not end."""
-        was_in_header = self._in_header
+        was_in_header, self._ended = self._in_header, False
         super().data_received(data)
-        if was_in_header and self._in_header and not self.transport.is_closing():
+        # a read in which a whole request ended was no header, or not only
+        if was_in_header and self._in_header and not self._ended and not self.transport.is_closing():
             self._header_bytes += len(data)
             if self._header_bytes > MOST_HEADER_BYTES:
                 self.send_400_response(f"the header is longer than {MOST_HEADER_BYTES} bytes")
@@ -44,7 +46,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Be ready for the next request's header."""
-        self._in_header, self._header_bytes = True, 0
+        self._in_header, self._header_bytes, self._ended = True, 0, True
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:

@@ -335,3 +335,31 @@ async def test_front_matter_under_footnote_s_own_keys_changes_no_citation(databa
     assert "page" not in metadata
     assert "heading" not in metadata
     assert metadata["document_id"] != "z"
+
+
+async def test_a_new_checkout_elsewhere_takes_no_document_s_place(database, parser, tmp_path):
+    generation = await make_collection(database)
+
+    async def ingest(folder):
+        async def open_embedder():
+            return Model()
+
+        pipeline = Pipeline(
+            database,
+            generation=generation,
+            parser=parser,
+            open_embedder=open_embedder,
+            settings=IngestionSettings(),
+            base=folder,
+        )
+        return await pipeline.run(find_files([str(folder)]))
+
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    write(one, a="# Same\n\nText.")
+    await ingest(one)
+    one.rename(two)
+    write(two, copy="# Same\n\nText.")
+    report = await ingest(two)
+    assert (report.added, report.moved, report.unchanged) == (1, 0, 1)
+    assert sorted(await stored(database, generation)) == ["a.md", "copy.md"]

@@ -195,6 +195,11 @@ def test_hostile_requests_get_problems_and_harm_nothing(server):
     assert server.http.get("/collections/default").json()["documents"] == len(DOCUMENTS)
 
 
+def test_large_requests_on_one_connection_are_all_answered(server):
+    body = {"question": "lighthouse", "document_ids": ["x" * 120] * 1000}
+    assert {server.http.post("/retrieve", json=body).status_code for _ in range(30)} == {200}
+
+
 def test_commands_that_cannot_start_say_so_in_one_line(shared_dir, tmp_path):
     hurried = {"database__connect_timeout": 1}
     for arguments, settings, expected in (
