@@ -66,3 +66,36 @@ class WriteConflict(FootnoteError):
 
 class EmbeddedServerFailed(FootnoteError):
     """The embedded PostgreSQL could not be started."""
+
+
+class LeaseLost(FootnoteError):
+    """This process was cut off from the database for so long that another has taken its work over."""
+
+    def __init__(self) -> None:
+        super().__init__("the database was out of reach for too long; ask again")
+
+
+class ConversationNotFound(FootnoteError):
+    """No such conversation, for this tenant."""
+
+    def __init__(self, conversation_id: str) -> None:
+        super().__init__(f"there is no conversation {conversation_id!r}")
+
+
+class ConversationBusy(FootnoteError):
+    """Another turn of the conversation is being answered."""
+
+    retry_after = 2
+    retryable = True
+
+    def __init__(self) -> None:
+        super().__init__("another message of this conversation is being answered; wait for it to end")
+
+
+class IdempotencyKeyReused(FootnoteError):
+    """An idempotency key came with another request before."""
+
+    field = "Idempotency-Key"
+
+    def __init__(self) -> None:
+        super().__init__("this key came with another request before; use a new key for a new request")

@@ -1,0 +1,102 @@
+"""Leases: who is at work on what, across processes, with an end should a process die."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+import structlog
+
+from storage.errors import LeaseLost, StoreUnavailable
+
+if TYPE_CHECKING:
+    from storage.database import Connection, Database
+
+_log = structlog.get_logger(__name__)
+
+
+class Leases:
+    """This process's leases, each a row that says until when it counts; the clock is the database's.
+
+    Those that are `kept` are renewed in one statement while `renewed` is open. A process that dies leaves its leases to
+    expire; one that was cut off from the database finds in `confirm` that it has lost them.
+    """
+
+    def __init__(self, database: Database, *, seconds: float) -> None:
+        self.holder: UUID = uuid4()
+        self._database = database
+        self._seconds = seconds
+        self._kept: set[str] = set()
+
+    @asynccontextmanager
+    async def renewed(self) -> AsyncIterator[None]:
+        """Keep this process's leases from expiring until the block ends; then give them back."""
+        renewing = asyncio.create_task(self._renew())
+        try:
+            yield
+        finally:
+            renewing.cancel()
+            try:
+                async with self._database.connection() as connection:
+                    await connection.execute("DELETE FROM footnote.leases WHERE holder = $1", self.holder)
+            except StoreUnavailable:
+                _log.info("leases are left to expire")
+
+    @contextmanager
+    def kept(self, name: str) -> Iterator[None]:
+        """Renew a lease that was taken for as long as the block lasts."""
+        self._kept.add(name)
+        try:
+            yield
+        finally:
+            self._kept.discard(name)
+
+    async def take(self, connection: Connection, name: str) -> bool:
+        """Take a lease unless somebody holds it, be it this process; the connection's transaction decides when."""
+        taken = await connection.fetchval(
+            """INSERT INTO footnote.leases AS l (name, holder, expires_at) VALUES ($1, $2, clock_timestamp() + $3)
+               ON CONFLICT (name) DO UPDATE SET holder = $2, expires_at = excluded.expires_at
+               WHERE l.expires_at < clock_timestamp() RETURNING true""",
+            name,
+            self.holder,
+            timedelta(seconds=self._seconds),
+        )
+        return bool(taken)
+
+    async def confirm(self, connection: Connection, name: str) -> None:
+        """Lock the lease until the transaction's end, so that nobody can take it over meanwhile.
+
+        Raises:
+            LeaseLost: it is another's by now.
+
+        """
+        found = await connection.fetchval(
+            "SELECT true FROM footnote.leases WHERE name = $1 AND holder = $2 FOR UPDATE", name, self.holder
+        )
+        if not found:
+            raise LeaseLost
+
+    async def give_back(self, connection: Connection, name: str) -> None:
+        """End a lease."""
+        await connection.execute("DELETE FROM footnote.leases WHERE name = $1 AND holder = $2", name, self.holder)
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(self._seconds / 3)
+            if not self._kept:
+                continue
+            try:
+                async with self._database.connection() as connection:
+                    await connection.execute(
+                        """UPDATE footnote.leases SET expires_at = clock_timestamp() + $2
+                           WHERE holder = $1 AND name = ANY($3)""",
+                        self.holder,
+                        timedelta(seconds=self._seconds),
+                        list(self._kept),
+                    )
+            except Exception as exc:  # noqa: BLE001 (whatever it is, the next round may succeed)
+                _log.warning("leases were not renewed", error=type(exc).__name__)
