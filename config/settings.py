@@ -2,7 +2,7 @@
 
 A setting comes, in this order, from an environment variable with the prefix ``FOOTNOTE_`` (nested by ``__``), the file
 ``.env`` in the working directory, a name that people already have set (``DATABASE_URL``, ``OPENAI_API_KEY``,
-``OPENAI_BASE_URL``, ``OLLAMA_BASE_URL``), or the default here. ``config/example.env`` lists every key.
+``OPENAI_BASE_URL``, ``OLLAMA_BASE_URL``, ``REDIS_URL``), or the default here. ``config/example.env`` lists every key.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ FALLBACKS = {
     "OPENAI_API_KEY": ("llm", "api_key"),
     "OPENAI_BASE_URL": ("llm", "base_url"),
     "OLLAMA_BASE_URL": ("llm", "ollama_base_url"),
+    "REDIS_URL": ("streams", "redis_url"),
 }
 
 
@@ -41,6 +42,13 @@ def _database_url(value: SecretStr) -> SecretStr:
     scheme = value.get_secret_value().partition("://")[0]
     if scheme.split("+")[0] not in {"postgres", "postgresql"}:
         msg = "must start with postgresql://"
+        raise ValueError(msg)
+    return value
+
+
+def _redis_url(value: SecretStr) -> SecretStr:
+    if value.get_secret_value().partition("://")[0] not in {"redis", "rediss", "unix"}:
+        msg = "must start with redis://, rediss:// or unix://"
         raise ValueError(msg)
     return value
 
@@ -79,14 +87,67 @@ class ServerSettings(_Group):
     max_concurrency: int = Field(
         512, ge=1, le=100_000, description="Requests answered at once; more get 503 `overloaded`."
     )
+    drain_delay: float = Field(
+        0,
+        ge=0,
+        le=3600,
+        description="Seconds after SIGTERM in which new requests still get a 503, while load balancers take note.",
+    )
     shutdown_timeout: float = Field(
         20, ge=0, le=3600, description="Seconds that running requests have to finish after SIGTERM."
+    )
+    idempotency_hours: float = Field(
+        24, gt=0, le=8760, description="How long the answer to an `Idempotency-Key` is given again."
     )
     ping_interval: float = Field(
         15,
         gt=0,
         le=300,
         description="Seconds of silence after which a stream sends a comment to keep proxies from closing.",
+    )
+
+
+class StreamSettings(_Group):
+    """How answers are streamed, and taken up again after a dropped connection."""
+
+    grace: float = Field(
+        20,
+        ge=0,
+        le=3600,
+        description="Seconds that an answer is still written for a client that lost its stream; 0: it ends at once.",
+    )
+    keep: float = Field(300, ge=0, le=86_400, description="Seconds that a finished stream can be taken up again.")
+    total_timeout: float = Field(600, gt=0, le=86_400, description="Seconds that a stream may last in all.")
+    write_timeout: float = Field(
+        60, gt=0, le=3600, description="Seconds that a client may read nothing before its connection is closed."
+    )
+    window_bytes: int = Field(
+        65_536, ge=1024, le=1_073_741_824, description="How far the model may be ahead of the fastest reader."
+    )
+    most_bytes: int = Field(
+        1_048_576, ge=65_536, le=1_073_741_824, description="Kept of one stream for those who take it up again."
+    )
+    kept_bytes: int = Field(
+        67_108_864, ge=65_536, description="Kept of finished streams in all; the oldest are forgotten first."
+    )
+    redis_url: Annotated[SecretStr, AfterValidator(_redis_url)] | None = Field(
+        None,
+        description="redis://host:6379/0: streams can be taken up again on another replica; also REDIS_URL.",
+    )
+
+
+class ChatSettings(_Group):
+    """Conversations."""
+
+    history_tokens: int = Field(
+        2000, ge=0, le=10_000_000, description="Tokens of earlier turns that the model reads; the oldest are cut first."
+    )
+    summary: bool = Field(False, description="Let the model keep a summary of the turns that are cut.")
+    lease_seconds: float = Field(
+        30,
+        ge=2,
+        le=3600,
+        description="How long a conversation stays busy after the server that was answering in it has died.",
     )
 
 
@@ -232,6 +293,8 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(Path(".footnote"), description="Where the embedded PostgreSQL and exported models are kept.")
     server: ServerSettings = ServerSettings()
+    streams: StreamSettings = StreamSettings()
+    chat: ChatSettings = ChatSettings()
     database: DatabaseSettings = DatabaseSettings()
     embedding: EmbeddingSettings = EmbeddingSettings()
     llm: LLMSettings = LLMSettings()

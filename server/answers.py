@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -20,6 +20,7 @@ class Question:
         mode: name of an engine.
         min_score: bar for a passage's cosine similarity, 0..1; None: the settings' bar.
         temperature, max_tokens: None: the settings' values.
+        stop: texts at which the model shall stop.
 
     """
 
@@ -33,6 +34,34 @@ class Question:
     rerank: bool = False
     temperature: float | None = None
     max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What somebody said earlier in a conversation; `tokens` where they have been counted."""
+
+    role: Literal["user", "assistant"]
+    content: str
+    tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A question within a conversation. What was said earlier is data, whatever it says.
+
+    Attributes:
+        question: the user's message is its `question`.
+        history: earlier messages, the oldest first.
+        summary: of what was said before those.
+        instructions: the application's own, in addition to Footnote's.
+
+    """
+
+    question: Question
+    history: tuple[Message, ...] = ()
+    summary: str = ""
+    instructions: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +105,19 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """First event of a stream: the passages, before the model has said anything."""
+    """First event of a stream: the passages, before the model has said anything.
+
+    Attributes:
+        standalone_question: what was searched for, within a conversation.
+
+    """
 
     citations: tuple[Citation, ...]
     sources: tuple[str, ...]
     collection: str
     generation: str
+    standalone_question: str | None = None
+    conversation_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +129,12 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Last event of a stream that went well; `citations` and `sources` now know what was cited."""
+    """Last event of a stream that went well; `citations` and `sources` now know what was cited.
+
+    Attributes:
+        message_id: of the answer, where it was kept in a conversation.
+
+    """
 
     finish_reason: FinishReason
     model: str
@@ -102,16 +143,42 @@ class Done:
     timings_ms: Mapping[str, float]
     citations: tuple[Citation, ...]
     sources: tuple[str, ...]
+    conversation_id: str | None = None
+    message_id: str | None = None
+
+
+Event = Sources | Token | Done
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer."""
+    """A whole answer: what a stream said first, in between, and last."""
 
     answer: str
-    collection: str
-    generation: str
+    sources: Sources
     done: Done
+
+
+async def collect(events: AsyncIterator[Event]) -> Answer:
+    """Read a stream to its end; cancelling this closes it."""
+    pieces: list[str] = []
+    sources: Sources | None = None
+    done: Done | None = None
+    try:
+        async for event in events:
+            if isinstance(event, Token):
+                pieces.append(event.text)
+            elif isinstance(event, Sources):
+                sources = event
+            else:
+                done = event
+    finally:
+        if isinstance(events, AsyncGenerator):
+            await events.aclose()
+    if sources is None or done is None:
+        msg = "a stream ended without `done`"
+        raise RuntimeError(msg)
+    return Answer("".join(pieces).strip(), sources=sources, done=done)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,22 @@ class UnknownEngine(FootnoteError):
         self.field = "mode"
 
 
+class ModelRequired(FootnoteError):
+    """The request's ``mode`` needs a chat model where none is configured."""
+
+    field = "mode"
+
+    def __init__(self, mode: str) -> None:
+        super().__init__(f"mode {mode!r} needs a chat model; set FOOTNOTE_LLM__PROVIDER, or use hybrid")
+
+
+class ModelNotFound(FootnoteError):
+    """A request through another protocol names a model that is not here."""
+
+    def __init__(self, model: str, *, instead: str) -> None:
+        super().__init__(f"there is no model {model[:100]!r} for this; {instead}")
+
+
 class RerankUnavailable(FootnoteError):
     """The request asks for reranking where no reranker is configured."""
 
@@ -32,3 +48,60 @@ class DeadlineExceeded(FootnoteError):
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"the request took longer than {seconds:g} seconds")
+
+
+class ShuttingDown(Overloaded):
+    """The server stops: it takes no new requests, and this one had not ended in time."""
+
+    def __init__(self) -> None:
+        super().__init__(retry_after=2)
+        self.args = ("the server is shutting down; try again",)
+
+
+class StreamNotFound(FootnoteError):
+    """No such stream, or its events are not kept any more."""
+
+    def __init__(self, stream_id: str) -> None:
+        super().__init__(f"there is no stream {stream_id!r}, or no longer; ask again")
+
+
+class StreamAbandoned(FootnoteError):
+    """The answer was given up: nobody had read it for longer than the grace time."""
+
+    retryable = True
+
+    def __init__(self) -> None:
+        super().__init__("the answer was given up, since nobody read it; ask again")
+
+
+class StreamLost(FootnoteError):
+    """The server that wrote the answer is gone."""
+
+    retryable = True
+
+    def __init__(self) -> None:
+        super().__init__("the server that was writing this answer is gone; ask again")
+
+
+class InvalidEventId(FootnoteError):
+    """``Last-Event-ID`` is none that this stream gave."""
+
+    field = "Last-Event-ID"
+
+    def __init__(self) -> None:
+        super().__init__("must be the id of an event of this stream")
+
+
+class InvalidIdempotencyKey(FootnoteError):
+    """``Idempotency-Key`` cannot be used."""
+
+    field = "Idempotency-Key"
+
+
+class CollectionIsFixed(FootnoteError):
+    """A turn names another collection than its conversation is about."""
+
+    field = "collection"
+
+    def __init__(self, collection: str) -> None:
+        super().__init__(f"the conversation is about {collection!r}; leave `collection` out, or begin another one")

@@ -3,23 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self
 
-from starlette.requests import ClientDisconnect, Request
-from starlette.types import Receive
-
-from server.errors import Overloaded
-
-
-class ShuttingDown(Overloaded):
-    """The server stops, and this request had not ended in time."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.args = ("the server is shutting down; try again",)
+from server.errors import ShuttingDown
 
 
 class Interrupt:
@@ -86,20 +73,3 @@ class OpenRequests:
         """End every request with `ShuttingDown`: plain ones as a 503, streams with an ``error`` event."""
         for interrupt in list(self._interrupts):
             interrupt.now(ShuttingDown())
-
-
-async def watch_for_disconnect(receive: Receive, interrupt: Interrupt) -> None:
-    """Wait until the client has left, then end the work with `ClientDisconnect`; the body must have been read."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    interrupt.now(ClientDisconnect())
-
-
-@asynccontextmanager
-async def ended_by_disconnect(request: Request) -> AsyncIterator[None]:
-    """End the request in hand as soon as its client leaves, so that no model writes for nobody."""
-    watcher = asyncio.create_task(watch_for_disconnect(request.receive, request.scope["state"]["interrupt"]))
-    try:
-        yield
-    finally:
-        watcher.cancel()

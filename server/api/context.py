@@ -10,6 +10,9 @@ from starlette.types import Scope
 
 from server.api.contracts import Runtime
 
+ABORT = "footnote.abort"
+"""Extension of the ASGI scope: closes the connection without waiting for a client that does not read."""
+
 
 def runtime_of(request: Request) -> Runtime:
     """Return the runtime that the lifespan opened."""

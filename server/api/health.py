@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict
 
 from server.api.context import request_id_of, runtime_of
 from server.api.documentation import problem_responses
-from server.api.problems import Kind, Problem, problem_response
+from server.api.problems import Kind, Problem, problem_of, problem_response
+from server.errors import ShuttingDown
 
 router = APIRouter(tags=["operating"], responses=problem_responses(500))
 HEALTH_PATHS = frozenset({"/health", "/ready"})
@@ -56,7 +57,13 @@ async def health() -> HealthOut:
 
 @router.get("/ready", response_model=ReadyOut, responses=problem_responses(503))
 async def ready(request: Request) -> ReadyOut | Response:
-    """Look at each dependency: 200 if questions can be answered, else 503; `dependencies` is in both."""
+    """Look at each dependency: 200 if questions can be answered, else 503; `dependencies` is in both.
+
+    A server that is stopping is not ready either.
+    """
+    if request.app.state.drain.begun:
+        request_id = request_id_of(request.scope)
+        return problem_response(problem_of(ShuttingDown(), request_id=request_id), request_id=request_id)
     states = {name: DependencyOut.model_validate(state) for name, state in (await runtime_of(request).health()).items()}
     missing = [name for name, state in states.items() if state.required and not state.ok]
     if not missing:

@@ -13,7 +13,8 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from config.settings import ServerSettings
-from server.api.interrupts import OpenRequests
+from server.api.context import ABORT
+from server.api.drain import Drain
 from server.api.problems import MALFORMED, MEDIA_TYPE, Problem
 from server.api.sockets import url_of
 
@@ -43,6 +44,8 @@ class BoundedHttp(HttpToolsProtocol):
         """Start the request."""
         self._in_header = False
         super().on_headers_complete()
+        # the request's task has not begun yet
+        self.scope["extensions"] = {ABORT: self.transport.abort}  # type: ignore[dict-item] # not of the specification
 
     def on_message_complete(self) -> None:
         """Be ready for the next request's header."""
@@ -64,8 +67,8 @@ class BoundedHttp(HttpToolsProtocol):
 class Listener(uvicorn.Server):
     """Serves an application until `stop`; knows no signals.
 
-    After `stop` no connection is accepted; running requests have ``shutdown_timeout`` seconds, then each ends with a
-    503 or, if it is a stream, with an ``error`` event.
+    After `stop`, new requests get a 503 and running ones have ``shutdown_timeout`` seconds; then each ends with a 503
+    or, if it is a stream, with an ``error`` event, and no connection is accepted any more.
     """
 
     def __init__(
@@ -88,8 +91,8 @@ class Listener(uvicorn.Server):
                 timeout_graceful_shutdown=None,  # `shutdown` below has its own
             )
         )
-        self._open_requests: OpenRequests = app.state.open_requests
-        self._shutdown_timeout = settings.shutdown_timeout
+        self._drain: Drain = app.state.drain
+        self._settings = settings
         self._on_ready = on_ready
 
     async def listen(self, sockets: list[socket.socket]) -> None:
@@ -110,17 +113,23 @@ class Listener(uvicorn.Server):
         if self.started and sockets and self._on_ready:
             self._on_ready(url_of(sockets[0]))
 
+    async def main_loop(self) -> None:
+        """Serve until `stop`, then drain, still listening: a refused connection would tell a client less than a 503."""
+        await super().main_loop()
+        await self._drain.run(
+            delay=self._settings.drain_delay,
+            patience=max(self._settings.drain_delay, self._settings.shutdown_timeout),
+            hurry=lambda: self.force_exit,
+        )
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End what has not ended in time, with a reason; cut off what does not even hear that."""
-        loop = asyncio.get_running_loop()
-        ending = loop.call_later(self._shutdown_timeout, self._open_requests.end_all)
-        cutting = loop.call_later(self._shutdown_timeout + GRACE_SECONDS, self._cut)
+        """Wait for the last words; cut off what does not even hear them."""
+        cutting = asyncio.get_running_loop().call_later(GRACE_SECONDS, self._cut)
         try:
             await super().shutdown(sockets)
             if self.force_exit:  # uvicorn would leave the lifespan open then
                 await self.lifespan.shutdown()
         finally:
-            ending.cancel()
             cutting.cancel()
 
     def _cut(self) -> None:

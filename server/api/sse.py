@@ -2,173 +2,194 @@
 
     event: sources · token … · done | error, then data: [DONE]
 
-Exactly one ``done`` or ``error`` ends a stream, whatever happened. Nothing is queued: the next piece is asked for when
-the last one is with the transport, so a slow reader slows the model's reader down.
+Exactly one ``done`` or ``error`` ends a stream, whatever happened. The answer is written by a `server.streams.run.Run`;
+here its frames go to a client, and a client that reads slowly slows the model's reader down.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
-from typing import Any, cast
-from uuid import uuid4
 
 import structlog
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from server.answers import Done, Sources, Token
+from server.answers import Done, Event, Token
 from server.api.answer_schemas import DoneOut, SourcesOut
-from server.api.context import request_id_of, runtime_of
+from server.api.context import ABORT, request_id_of, runtime_of
+from server.api.disconnects import ended_by_disconnect, watch_for_disconnect
 from server.api.error_handlers import log_failure
-from server.api.interrupts import Interrupt, OpenRequests, ShuttingDown, ended_by_disconnect, watch_for_disconnect
 from server.api.problems import clean, problem_of
+from server.errors import InvalidEventId, StreamLost, StreamNotFound
+from server.interrupts import Interrupt
+from server.streams.log import FramesForgotten
+from server.streams.run import Encoder, Run
+from server.streams.streams import Readable, event_number
 
 MEDIA_TYPE = "text/event-stream"
 PING = b": ping\n\n"
 END = b"data: [DONE]\n\n"
-CLOSING_SECONDS = 5.0
-LAST_WORD_SECONDS = 1.0
+ABORT_SECONDS = 1.0
 _log = structlog.get_logger(__name__)
-Event = Sources | Token | Done
 
 
-async def open_stream(request: Request, events: AsyncIterator[Event]) -> EventStream:
-    """Run `events` up to its first one, so that an error until then is a plain problem; then answer with the stream."""
-    try:
-        async with ended_by_disconnect(request):
-            first = await anext(events)
-    except StopAsyncIteration:
-        msg = "a stream ended without an event"
-        raise RuntimeError(msg) from None
-    except BaseException:
-        await _close(events)
-        raise
-    return EventStream(
-        first,
-        events,
-        ping_interval=runtime_of(request).settings.server.ping_interval,
-        open_requests=request.app.state.open_requests,
-    )
+class EventEncoder:
+    """Footnote's own events."""
 
+    def __init__(self, request_id: str) -> None:
+        self._request_id = request_id
 
-class EventStream(Response):
-    """A response that sends events as they come, and pings while none does.
-
-    A client that leaves ends the iteration at once: `events` is cancelled where it waits, then closed.
-    """
-
-    media_type = MEDIA_TYPE
-
-    def __init__(
-        self, first: Event, events: AsyncIterator[Event], *, ping_interval: float, open_requests: OpenRequests
-    ) -> None:
-        self.stream_id = uuid4().hex
-        self.status_code = 200
-        self.background = None
-        self.init_headers({"Cache-Control": "no-cache", "X-Accel-Buffering": "no", "X-Stream-ID": self.stream_id})
-        self._first = first
-        self._events = events
-        self._ping_interval = ping_interval
-        self._open_requests = open_requests
-        self._request_id = ""
-        self._last_id = 0
-        self._last_sent = 0.0
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the stream to its end."""
-        self._request_id = request_id_of(scope)
-        try:
-            ending = await self._run(receive, send)
-        except ClientDisconnect:
-            scope["state"]["client_left"] = True
-            return
-        except asyncio.CancelledError:
-            # only a server that lost patience cancels us; the client shall hear why, if it still listens
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._end(send, self._error(ShuttingDown())), timeout=LAST_WORD_SECONDS)
-            raise
-        finally:
-            await _close(self._events)
-        await self._end(send, ending)
-
-    async def _run(self, receive: Receive, send: Send) -> bytes:
-        """Send everything but the end; return that."""
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        interrupt = Interrupt()
-        self._open_requests.add(interrupt)
-        companions: list[asyncio.Task[None]] = []
-        try:
-            async with interrupt:
-                companions.append(asyncio.create_task(watch_for_disconnect(receive, interrupt)))
-                companions.append(asyncio.create_task(self._ping(send)))
-                return await self._pump(send)
-        except ClientDisconnect:
-            raise
-        except Exception as exc:  # noqa: BLE001 (a stream has no other place to report what it did not foresee)
-            return self._error(exc)
-        finally:
-            self._open_requests.discard(interrupt)
-            for task in companions:
-                task.cancel()
-
-    async def _pump(self, send: Send) -> bytes:
-        event: Event = self._first
-        while True:
-            if isinstance(event, Done):
-                return self._frame("done", DoneOut.of(event).model_dump_json())
-            await self._send(send, self._encode(event))
-            # neither a write with room in its buffer nor a generator with everything at hand lets anybody else run
-            await asyncio.sleep(0)
-            try:
-                event = await anext(self._events)
-            except StopAsyncIteration:
-                msg = "a stream ended without `done`"
-                raise RuntimeError(msg) from None
-
-    def _encode(self, event: Sources | Token) -> bytes:
+    def event(self, event: Event, *, number: int, stream_id: str) -> bytes:
+        """See `Encoder.event`."""
         if isinstance(event, Token):
-            return self._frame("token", json.dumps({"token": clean(event.text)}, ensure_ascii=False))
-        out = SourcesOut.of(event, request_id=self._request_id, stream_id=self.stream_id)
-        return self._frame("sources", out.model_dump_json())
+            return _frame(number, "token", json.dumps({"token": clean(event.text)}, ensure_ascii=False))
+        if isinstance(event, Done):
+            return _frame(number, "done", DoneOut.of(event).model_dump_json()) + END
+        out = SourcesOut.of(event, request_id=self._request_id, stream_id=stream_id)
+        return _frame(number, "sources", out.model_dump_json())
 
-    def _error(self, error: Exception) -> bytes:
+    def error(self, error: Exception, *, number: int) -> bytes:
+        """See `Encoder.error`; logs what is the server's fault."""
         problem = problem_of(error, request_id=self._request_id)
         log_failure(error, problem)
         document = problem.document(self._request_id) | {"retryable": problem.retryable}
         if problem.retry_after is not None:
             document["retry_after"] = problem.retry_after
-        return self._frame("error", json.dumps(document, ensure_ascii=False))
-
-    def _frame(self, name: str, data: str) -> bytes:
-        # JSON writes line ends as escapes, so one data line always holds it
-        self._last_id += 1
-        return f"id: {self._last_id}\nevent: {name}\ndata: {data}\n\n".encode()
-
-    async def _send(self, send: Send, frame: bytes) -> None:
-        await send({"type": "http.response.body", "body": frame, "more_body": True})
-        self._last_sent = asyncio.get_running_loop().time()
-
-    async def _end(self, send: Send, frame: bytes) -> None:
-        await send({"type": "http.response.body", "body": frame + END, "more_body": False})
-
-    async def _ping(self, send: Send) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            silent = loop.time() - self._last_sent if self._last_sent else 0.0
-            if silent >= self._ping_interval:
-                await self._send(send, PING)
-                silent = 0.0
-            await asyncio.sleep(self._ping_interval - silent)
+        return _frame(number, "error", json.dumps(document, ensure_ascii=False)) + END
 
 
-async def _close(events: AsyncIterator[Event]) -> None:
-    """Close the generator, which cancels the model's call; its last words are of interest to the log only."""
-    try:
-        async with asyncio.timeout(CLOSING_SECONDS):
-            await cast("AsyncGenerator[Any, None]", events).aclose()
-    except Exception as exc:  # noqa: BLE001 (the answer has ended; nothing here may change how)
-        _log.warning("a stream did not close cleanly", error=type(exc).__name__)
+def _frame(number: int, name: str, data: str) -> bytes:
+    # JSON writes line ends as escapes, so one data line always holds it
+    return f"id: {number}\nevent: {name}\ndata: {data}\n\n".encode()
+
+
+async def open_stream(request: Request, events: AsyncIterator[Event], *, encoder: Encoder) -> EventStream:
+    """Answer with events in somebody else's protocol, which has no way to take a stream up again."""
+    run = runtime_of(request).streams.start(events, encoder=encoder, resumable=False)
+    return await open_run(request, run)
+
+
+async def open_run(request: Request, run: Run, *, headers: Mapping[str, str] | None = None) -> EventStream:
+    """Answer with a run, from its beginning, once it has begun: an error before its first event is a plain problem."""
+    with run.wanted():
+        async with ended_by_disconnect(request):
+            await run.begun()
+        return _stream(request, run, stream_id=run.id, after=0, headers=headers)
+
+
+async def resumed_stream(request: Request, stream_id: str, *, last_event_id: str | None) -> Response:
+    """Take a stream up again behind `last_event_id`; 204 where that was its end.
+
+    Raises:
+        StreamNotFound: there is no such stream, or no longer.
+        InvalidEventId: the stream gave no such id.
+
+    """
+    after = event_number(last_event_id)
+    encoder = EventEncoder(request_id_of(request.scope))
+    found = await runtime_of(request).streams.find(
+        stream_id, lost=lambda number: encoder.error(StreamLost(), number=number)
+    )
+    if after > found.log.last and (found.log.ended or not found.is_mirror):
+        raise InvalidEventId
+    if found.log.ended and after == found.log.last:
+        return Response(status_code=204)  # which tells a browser's EventSource to stay away
+    if not found.log.keeps(after + 1):
+        raise StreamNotFound(stream_id)
+    return _stream(request, found, stream_id=stream_id, after=after)
+
+
+def _stream(
+    request: Request, found: Readable, *, stream_id: str, after: int, headers: Mapping[str, str] | None = None
+) -> EventStream:
+    settings = runtime_of(request).settings
+    return EventStream(
+        found,
+        stream_id=stream_id,
+        after=after,
+        ping_interval=settings.server.ping_interval,
+        write_timeout=settings.streams.write_timeout,
+        headers=headers or {},
+    )
+
+
+async def _abort(scope: Scope, receive: Receive) -> None:
+    """Close the connection without waiting for what a client does not read."""
+    if abort := scope.get("extensions", {}).get(ABORT):
+        abort()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ABORT_SECONDS):
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+
+
+class _ClientStalled(Exception):
+    """A client reads nothing any more, though its connection stands."""
+
+
+class EventStream(Response):
+    """A response that sends a stream's frames as they come, and pings while none does."""
+
+    media_type = MEDIA_TYPE
+
+    def __init__(
+        self,
+        found: Readable,
+        *,
+        stream_id: str,
+        after: int,
+        ping_interval: float,
+        write_timeout: float,
+        headers: Mapping[str, str],
+    ) -> None:
+        self.status_code = 200
+        self.background = None
+        own = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", "X-Stream-ID": stream_id}
+        self.init_headers({**own, **headers})
+        self._write_timeout = write_timeout
+        # wanted from here on: the response may begin later
+        self._lent = found.reading(after=after, silence=ping_interval)
+        self._reader = self._lent.__enter__()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the stream to its end."""
+        interrupt = Interrupt()
+        watcher: asyncio.Task[None] | None = None
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            async with interrupt:
+                watcher = asyncio.create_task(watch_for_disconnect(receive, interrupt))
+                await self._pump(send)
+        except ClientDisconnect:
+            scope["state"]["client_left"] = True
+        except _ClientStalled:
+            scope["state"]["client_left"] = True
+            await _abort(scope, receive)
+        else:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            if watcher is not None:
+                watcher.cancel()
+            self._lent.__exit__(None, None, None)
+
+    async def _pump(self, send: Send) -> None:
+        reader = self._reader
+        while (frames := await self._take()) is not None:
+            try:
+                async with asyncio.timeout(self._write_timeout):
+                    await send({"type": "http.response.body", "body": frames or PING, "more_body": True})
+            except TimeoutError:
+                _log.info("a client stopped reading its stream")
+                raise _ClientStalled from None
+            reader.done()
+
+    async def _take(self) -> bytes | None:
+        try:
+            return await self._reader.take()
+        except FramesForgotten:  # another reader of the same stream is far ahead
+            _log.info("a client fell behind its stream")
+            raise _ClientStalled from None

@@ -4,25 +4,43 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    aclosing,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
+from uuid import UUID
 
 import httpx
+import numpy as np
 import uvloop
 from fastapi import FastAPI
 
-from config.settings import ServerSettings, Settings
-from server.answers import Answer, Citation, Done, Question, Retrieved, Sources, Token, Usage
+from config.settings import EmbeddingSettings, ServerSettings, Settings, StreamSettings
+from ingestion.embedding import ModelFiles, find_model
+from server.answers import Answer, Citation, Done, Question, Retrieved, Sources, Token, Turn, Usage, collect
 from server.api.listener import Listener
 from server.api.sockets import bind
 from server.app import create_app
-from storage.collections import CollectionInfo
+from server.conversations import ChatMessage
+from server.embeddings import EmbeddingService
+from server.idempotency import Idempotency
+from server.streams.streams import Streams
+from storage.collections import CollectionInfo, EmbeddingIdentity
+from storage.conversations import ConversationInfo, StoredMessage
 from storage.cursors import Page, decode_cursor, encode_cursor
+from storage.document_text import TextPart
 from storage.documents import DocumentInfo
-from storage.errors import CollectionNotFound, DocumentNotFound
+from storage.errors import CollectionNotFound, ConversationNotFound, DocumentNotFound, IdempotencyKeyReused
+from storage.idempotency import KeyState
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 CITATION = Citation(
@@ -51,6 +69,8 @@ DONE = Done(
     citations=(replace(CITATION, cited=True),),
     sources=("docs/configuration.md",),
 )
+CONVERSATION = ConversationInfo("5f0c9c0e-7d0b-4e57-9f0e-1f6a2f4d3c11", "The port", "default", NOW, NOW)
+ANSWERED = StoredMessage("8d5f2b0e-0000-4000-8000-000000000002", "assistant", "Set the port [1].", "complete", NOW)
 HAPPY: tuple[object, ...] = (SOURCES, Token("Set the "), Token("port [1]."), DONE)
 
 
@@ -64,6 +84,7 @@ class ScriptedAnswers:
 
     script: tuple[object, ...] = HAPPY
     questions: list[Question] = field(default_factory=list)
+    turns: list[Turn] = field(default_factory=list)
     waiting: threading.Event = field(default_factory=threading.Event)
     closed: threading.Event = field(default_factory=threading.Event)
     closed_by: list[type[BaseException]] = field(default_factory=list)
@@ -89,14 +110,12 @@ class ScriptedAnswers:
         finally:
             self.closed.set()
 
+    def chat(self, turn: Turn, /) -> AsyncGenerator[Any, None]:
+        self.turns.append(turn)
+        return self.stream(turn.question)
+
     async def ask(self, question: Question, /) -> Answer:
-        text, done = "", DONE
-        async for event in self.stream(question):
-            if isinstance(event, Token):
-                text += event.text
-            elif isinstance(event, Done):
-                done = event
-        return Answer(text, collection=question.collection, generation="1", done=done)
+        return await collect(self.stream(question))
 
     async def retrieve(self, question: Question, /) -> Retrieved:
         async for _ in self.stream(question):
@@ -135,6 +154,10 @@ class ScriptedCatalog:
                 return document
         raise DocumentNotFound(document_id)
 
+    async def text(self, document_id: str, /, *, collection: str | None, offset: int, limit: int) -> TextPart:
+        whole = f"The text of {(await self.document(document_id, collection=collection)).title}. ".ljust(300_000, "x")
+        return TextPart(whole[offset : offset + limit], offset=offset, total=len(whole))
+
     def _collection(self) -> CollectionInfo:
         return CollectionInfo("default", "1", 3, 30, "all-MiniLM-L6-v2", 384, "english", 256, "chunks_1", NOW)
 
@@ -146,11 +169,129 @@ class ScriptedCatalog:
 
 
 @dataclass
+class ScriptedEmbedder:
+    """Makes vectors of the lengths of texts; files, and so the tokenizer, are the bundled model's."""
+
+    files: ModelFiles = field(default_factory=lambda: find_model(EmbeddingSettings()))
+    calls: list[tuple[str, list[str]]] = field(default_factory=list)
+    step: Any = None
+
+    @property
+    def identity(self) -> EmbeddingIdentity:
+        return self.files.identity(EmbeddingSettings())
+
+    async def texts(self, texts: Sequence[str]) -> Any:
+        return await self._embed("text", texts)
+
+    async def queries(self, texts: Sequence[str]) -> Any:
+        return await self._embed("query", texts)
+
+    async def _embed(self, prompt: str, texts: Sequence[str]) -> Any:
+        self.calls.append((prompt, list(texts)))
+        if isinstance(self.step, BaseException):
+            raise self.step
+        if isinstance(self.step, Hang):
+            await asyncio.Event().wait()
+        made = np.zeros((len(texts), self.identity.dimension), dtype=np.float32)
+        made[:, 0] = [len(text) for text in texts]
+        made[:, 1] = 0.1
+        return made
+
+
+@dataclass
+class ScriptedConversations:
+    """One conversation, whatever is asked for; its answers play the script."""
+
+    answers: ScriptedAnswers
+    messages_seen: list[ChatMessage] = field(default_factory=list)
+
+    async def stream(self, message: ChatMessage, /) -> AsyncGenerator[Any, None]:
+        self.messages_seen.append(message)
+        given: list[Any] = []
+        async with aclosing(self.answers.stream(message.question)) as events:
+            async for event in events:
+                if isinstance(event, Sources):
+                    text = message.question.question
+                    event = replace(event, conversation_id=CONVERSATION.id, standalone_question=text)  # noqa: PLW2901
+                elif isinstance(event, Done):
+                    event = replace(event, conversation_id=CONVERSATION.id, message_id=ANSWERED.id)  # noqa: PLW2901
+                    if message.key is not None:
+                        text = "".join(token.text for token in given[1:])
+                        answer = Answer(text, sources=given[0], done=event)
+                        none: Any = None  # there is no database
+                        await message.key.keep_within(none, answer=answer, conversation_id=UUID(CONVERSATION.id))
+                given.append(event)
+                yield event
+
+    async def list(self, *, limit: int, cursor: str | None) -> Page[ConversationInfo]:  # noqa: ARG002
+        return Page(() if decode_cursor(cursor) else (CONVERSATION,), None)
+
+    async def get(self, conversation_id: str, /) -> ConversationInfo:
+        if conversation_id != CONVERSATION.id:
+            raise ConversationNotFound(conversation_id)
+        return CONVERSATION
+
+    async def messages(self, conversation_id: str, /, *, limit: int, cursor: str | None) -> Page[StoredMessage]:  # noqa: ARG002
+        await self.get(conversation_id)
+        decode_cursor(cursor)
+        return Page((ANSWERED,), None)
+
+    async def rename(self, conversation_id: str, /, *, title: str) -> ConversationInfo:
+        return replace(await self.get(conversation_id), title=title)
+
+    async def delete(self, conversation_id: str, /) -> None:
+        await self.get(conversation_id)
+
+
+class KeysInMemory:
+    """What `storage.idempotency.KeyStore` does, for one process and without expiry."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, tuple[str, str, str | None]] = {}
+
+    async def take(self, key: str, *, fingerprint: str, stream_id: str) -> KeyState:
+        known = self._keys.get(key)
+        if known is None:
+            self._keys[key] = (fingerprint, stream_id, None)
+            return KeyState(mine=True, stream_id=stream_id, answer_json=None)
+        if known[0] != fingerprint:
+            raise IdempotencyKeyReused
+        return KeyState(mine=False, stream_id=known[1], answer_json=known[2])
+
+    def at_work(self, _: str) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    async def keep(self, key: str, *, answer_json: str) -> None:
+        self._keys[key] = (*self._keys[key][:2], answer_json)
+
+    async def keep_within(self, _connection: Any, key: str, *, answer_json: str, conversation_id: Any) -> None:  # noqa: ARG002
+        await self.keep(key, answer_json=answer_json)
+
+    async def release(self, key: str) -> None:
+        if key in self._keys and self._keys[key][2] is None:
+            del self._keys[key]
+
+
+@dataclass
 class ScriptedRuntime:
     settings: Settings
     answers: ScriptedAnswers = field(default_factory=ScriptedAnswers)
     catalog: ScriptedCatalog = field(default_factory=ScriptedCatalog)
+    streams: Any = None
+    conversations: Any = None
+    idempotency: Any = None
+
+    def __post_init__(self) -> None:
+        self.streams = Streams(self.settings.streams)
+        self.conversations = ScriptedConversations(self.answers)
+        self.idempotency = Idempotency(KeysInMemory(), streams=self.streams)  # type: ignore[arg-type]
+
+    embedder: ScriptedEmbedder = field(default_factory=ScriptedEmbedder)
     states: dict[str, ScriptedState] = field(default_factory=lambda: {"database": ScriptedState(ok=True, detail="up")})
+
+    @cached_property
+    def embeddings(self) -> EmbeddingService:
+        return EmbeddingService(self.embedder)  # type: ignore[arg-type]
 
     async def health(self) -> Mapping[str, ScriptedState]:
         return self.states
@@ -181,14 +322,21 @@ class Served:
         self.listener.stop()
 
 
-def scripted_app(script: tuple[object, ...] = HAPPY, **server: Any) -> Scripted:
-    """Make an application over a script: ``scripted_app(script, max_concurrency=1)``."""
-    settings = Settings(server=ServerSettings(**server), _env_file=None)
+def scripted_app(
+    script: tuple[object, ...] = HAPPY, *, streams: Mapping[str, Any] | None = None, **server: Any
+) -> Scripted:
+    """Make an application over a script: ``scripted_app(script, max_concurrency=1)``.
+
+    A stream whose client leaves ends at once, unless ``streams={"grace": 5}`` or so.
+    """
+    stream_settings = StreamSettings(**{"grace": 0, **(streams or {})})
+    settings = Settings(server=ServerSettings(**server), streams=stream_settings, _env_file=None)
     runtime = ScriptedRuntime(settings, ScriptedAnswers(script))
 
     @asynccontextmanager
     async def open_runtime(_: Settings) -> AsyncIterator[ScriptedRuntime]:
         yield runtime
+        await runtime.streams.close()
 
     return Scripted(create_app(settings, open_runtime=open_runtime), runtime)
 

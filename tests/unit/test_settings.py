@@ -54,9 +54,10 @@ def test_the_env_file_goes_before_a_name_that_others_use(env_file: EnvFile, monk
 def test_names_that_others_use_go_before_the_default(
     name: str, path: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(name, "postgresql://u@h/d")
+    given = "redis://u@h/0" if name == "REDIS_URL" else "postgresql://u@h/d"
+    monkeypatch.setenv(name, given)
     value = getattr(getattr(load_settings(), path[0]), path[1])
-    assert (value.get_secret_value() if isinstance(value, SecretStr) else value) == "postgresql://u@h/d"
+    assert (value.get_secret_value() if isinstance(value, SecretStr) else value) == given
 
 
 def test_names_that_others_use_are_read_from_the_env_file_too(
@@ -194,7 +195,9 @@ def test_pages_made_from_the_settings_are_up_to_date(script: str, page: str) -> 
 def test_the_example_file_can_be_used_with_every_line_uncommented(env_file: EnvFile, tmp_path: Path) -> None:
     env_file()
     lines = (ROOT / "config/example.env").read_text().splitlines()
-    uncommented = [line.removeprefix("#") for line in lines if line.startswith(("#FOOTNOTE_", "#DATABASE", "#O"))]
+    uncommented = [
+        line.removeprefix("#") for line in lines if line.startswith(("#FOOTNOTE_", "#DATABASE", "#O", "#REDIS"))
+    ]
     assert len(uncommented) == len(list(setting_keys())) + len(FALLBACKS)
     (tmp_path / ".env").write_text("\n".join(uncommented))
     assert load_settings() == Settings.model_construct()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.api.interrupts import Interrupt, OpenRequests
 from server.errors import DeadlineExceeded
+from server.interrupts import Interrupt, OpenRequests
 
 
 class Deadline:

@@ -1,0 +1,34 @@
+"""Streams, taken up again."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Path, Request, Response
+
+from server.api.documentation import STREAM, problem_responses
+from server.api.sse import EventStream, resumed_stream
+
+router = APIRouter(tags=["asking"], responses=problem_responses(404, 422, 500, 503))
+StreamId = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="`X-Stream-ID` of the answer.")]
+LastEventId = Annotated[
+    str | None,
+    Header(
+        max_length=32, description="`id` of the last event that arrived; unset: from the beginning.", examples=["7"]
+    ),
+]
+
+
+@router.get(
+    "/streams/{stream_id}",
+    status_code=200,
+    response_class=EventStream,
+    responses={200: {"content": STREAM}, 204: {"description": "That was the stream's last event."}},
+)
+async def resume_stream(stream_id: StreamId, request: Request, last_event_id: LastEventId = None) -> Response:
+    """Take a dropped stream up again, behind the event that arrived last.
+
+    The answer was written on meanwhile, for the settings' grace time; what has ended is kept for a while. Nothing is
+    asked or written twice.
+    """
+    return await resumed_stream(request, stream_id, last_event_id=last_event_id)

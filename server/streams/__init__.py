@@ -1,0 +1,1 @@
+"""Streams that outlive their connections: an answer is written once, and read by whoever holds its id."""

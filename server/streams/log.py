@@ -1,0 +1,202 @@
+"""What a stream has said so far: one writer, any number of readers, bounded memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Self
+
+MOST_AT_ONCE = 65_536
+"""Bytes that a reader takes at once, at the most (and one frame at the least)."""
+
+
+class FramesForgotten(Exception):
+    """A reader asks for frames that are not kept any more."""
+
+
+class StreamLog:
+    """Frames of a stream, numbered from 1, each the bytes that go to clients.
+
+    The newest `most_bytes` are kept, and what nobody has had yet. The writer waits in `room` while it is `window_bytes`
+    ahead of the fastest reader or, where nobody reads, while the log is full: so a slow reader slows the model down,
+    and nothing piles up. One that is `relayed` may have readers elsewhere: it keeps the newest, and goes on.
+
+    Attributes:
+        last: number of the newest frame, 0 where there is none.
+        ended: whether `last` is the stream's last frame.
+        kept_bytes: what the frames that are kept add up to.
+
+    """
+
+    __slots__ = (
+        "_first",
+        "_frames",
+        "_most_bytes",
+        "_readers",
+        "_relayed",
+        "_room",
+        "_taken",
+        "_window_bytes",
+        "_written",
+        "ended",
+        "kept_bytes",
+    )
+
+    def __init__(self, *, window_bytes: int, most_bytes: int, relayed: bool = False) -> None:
+        self._window_bytes = min(window_bytes, most_bytes)
+        self._most_bytes = most_bytes
+        self._relayed = relayed
+        self._frames: deque[bytes] = deque()
+        self._first = 1  # number of the oldest frame that is kept
+        self._written = 0  # bytes, from the beginning
+        self._taken = 0  # number of the newest frame that a reader has had
+        self._readers: set[LogReader] = set()
+        self._room: asyncio.Future[None] | None = None
+        self.kept_bytes = 0
+        self.ended = False
+
+    @property
+    def last(self) -> int:
+        """Number of the newest frame."""
+        return self._first + len(self._frames) - 1
+
+    def keeps(self, number: int) -> bool:
+        """Tell whether a frame can be read, now or when it comes."""
+        return number >= self._first
+
+    def append(self, frame: bytes, *, last: bool = False) -> None:
+        """Add a frame and wake the readers; `last` ends the log."""
+        self._frames.append(frame)
+        self._written += len(frame)
+        self.kept_bytes += len(frame)
+        self.ended = last
+        while self.kept_bytes > self._most_bytes and (self._relayed or self._first <= self._taken):
+            self.kept_bytes -= len(self._frames.popleft())
+            self._first += 1
+        for reader in self._readers:
+            reader.wake()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the writer may go on."""
+        if not self._readers:
+            return self._relayed or self.kept_bytes < self._most_bytes
+        if any(reader.position > self.last for reader in self._readers):  # they know more than has come here
+            return True
+        return self._written - max(reader.read_bytes for reader in self._readers) < self._window_bytes
+
+    @property
+    def is_read(self) -> bool:
+        """Whether anybody reads now."""
+        return bool(self._readers)
+
+    async def room(self) -> None:
+        """Wait until the writer may go on."""
+        while not self.has_room:
+            self._room = asyncio.get_running_loop().create_future()
+            try:
+                await self._room
+            finally:
+                self._room = None
+
+    @contextmanager
+    def reading(self, *, after: int, silence: float) -> Iterator[LogReader]:
+        """Lend a reader of the frames behind number `after`; `silence` is in seconds, see `LogReader.take`."""
+        reader = LogReader(self, after=after, silence=silence)
+        self._readers.add(reader)
+        try:
+            yield reader
+        finally:
+            self._readers.discard(reader)
+            self.let_on()
+
+    def let_on(self, *, taken: int = 0) -> None:
+        """Let the writer see whether it may go on, now that frame number `taken` is with a client."""
+        self._taken = max(self._taken, taken)
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+
+    def frames(self, *, after: int) -> tuple[bytes, int]:
+        """Return frames behind number `after`, `MOST_AT_ONCE` or one, and the number of the last of them.
+
+        Raises:
+            FramesForgotten: some are not kept any more.
+
+        """
+        if after + 1 < self._first:
+            raise FramesForgotten
+        if after == self.last - 1:  # the usual case: the newest
+            return self._frames[-1], self.last
+        taken: list[bytes] = []
+        size = 0
+        for index in range(after + 1 - self._first, len(self._frames)):
+            frame = self._frames[index]
+            if taken and size + len(frame) > MOST_AT_ONCE:
+                break
+            taken.append(frame)
+            size += len(frame)
+        return b"".join(taken), after + len(taken)
+
+    def bytes_up_to(self, number: int) -> int:
+        """Return how many bytes were written up to a frame, as far as they are kept."""
+        behind = max(0, self.last - number)
+        return self._written - sum(len(self._frames[-1 - index]) for index in range(min(behind, len(self._frames))))
+
+
+class LogReader:
+    """Reads a `StreamLog` from some point on; see `StreamLog.reading`.
+
+    Attributes:
+        position: number of the last frame taken.
+        read_bytes: of the stream, from its beginning, up to what was taken before: that is with the client.
+
+    """
+
+    __slots__ = ("_log", "_silence", "_waiting", "position", "read_bytes")
+
+    def __init__(self, log: StreamLog, *, after: int, silence: float) -> None:
+        self._log = log
+        self._silence = silence
+        self._waiting: asyncio.Future[None] | None = None
+        self.position = after
+        self.read_bytes = log.bytes_up_to(after)
+
+    async def take(self) -> bytes | None:
+        """Return the next frames; ``b""`` after `silence` seconds without any; None behind the last one.
+
+        Raises:
+            FramesForgotten: the reader fell so far behind that they are not kept any more.
+
+        """
+        log = self._log
+        if log.last <= self.position:
+            if log.ended:
+                return None
+            await self._wait()
+            if log.last <= self.position:
+                return None if log.ended else b""
+        taken, self.position = log.frames(after=self.position)
+        return taken
+
+    def done(self) -> Self:
+        """Note that all that was taken is with the client."""
+        self.read_bytes = self._log.bytes_up_to(self.position)
+        self._log.let_on(taken=self.position)
+        return self
+
+    def wake(self) -> None:
+        """Let the reader look again."""
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    async def _wait(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._waiting = loop.create_future()
+        timer = loop.call_later(self._silence, self.wake)
+        try:
+            await self._waiting
+        finally:
+            timer.cancel()
+            self._waiting = None

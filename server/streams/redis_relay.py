@@ -1,0 +1,94 @@
+"""Streams that are taken up on another worker or replica than the one that writes them, by way of Redis (6.2 or newer).
+
+A frame is with readers elsewhere some 20 to 50 ms after it was published. Nothing here waits for Redis but those who
+ask for a stream that is not written in this process; while Redis is away, streams go on for those who read them here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from uuid import uuid4
+
+import structlog
+from redis.asyncio import Redis
+
+from config.settings import StreamSettings
+from server.streams.log import StreamLog
+from server.streams.redis_link import ERRORS, RETRY_SECONDS, connect, reader_key
+from server.streams.redis_mirrors import Mirrors
+from server.streams.redis_outbox import Outbox
+
+HANG_UP_SECONDS = 0.5
+_log = structlog.get_logger(__name__)
+
+
+@contextlib.asynccontextmanager
+async def open_redis_relay(settings: StreamSettings) -> AsyncIterator[RedisRelay]:
+    """Lend a relay over `settings.redis_url`, which must be set. Redis itself need not be there.
+
+    Raises:
+        SettingsError: the address cannot be one of Redis.
+
+    """
+    if settings.redis_url is None:
+        msg = "redis_url is not set"
+        raise ValueError(msg)
+    relay = RedisRelay(connect(settings.redis_url.get_secret_value()), settings=settings)
+    try:
+        yield relay
+    finally:
+        await relay.close()
+
+
+class RedisRelay:
+    """A `Relay`; see `server.streams.relay`. To be made inside the event loop that it lives in."""
+
+    def __init__(self, redis: Redis, *, settings: StreamSettings) -> None:
+        self._redis = redis
+        self._outbox = Outbox(redis, process=uuid4().hex[:12], settings=settings)
+        self._mirrors = Mirrors(redis, settings=settings)
+        self._closing = False
+        self._tasks = [asyncio.create_task(self._keep_on(part.step)) for part in (self._outbox, self._mirrors)]
+
+    def publish(self, stream_id: str, number: int, frame: bytes, *, last: bool) -> None:
+        """See `Relay.publish`."""
+        self._outbox.publish(stream_id, number, frame, last=last)
+
+    async def find(self, stream_id: str, *, lost: Callable[[int], bytes]) -> StreamLog | None:
+        """See `Relay.find`. Where the stream's head is not kept any more, the log begins with what is."""
+        return await self._mirrors.find(stream_id, lost=lost)
+
+    async def is_read(self, stream_id: str) -> bool:
+        """See `Relay.is_read`; while Redis is away, nobody reads."""
+        try:
+            return bool(await self._redis.exists(reader_key(stream_id)))
+        except ERRORS:
+            return False
+
+    async def forget(self, stream_id: str) -> None:
+        """See `Relay.forget`. Where Redis is away, it is done when Redis is back, if this process still lives."""
+        self._mirrors.forget(stream_id)
+        await self._outbox.forget(stream_id)
+
+    async def close(self) -> None:
+        """See `Relay.close`; takes two seconds at the most."""
+        self._closing = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks, timeout=HANG_UP_SECONDS)
+        self._mirrors.close()
+        await self._outbox.close()
+        with contextlib.suppress(*ERRORS):
+            async with asyncio.timeout(HANG_UP_SECONDS):
+                await self._redis.aclose()
+
+    async def _keep_on(self, step: Callable[[], Awaitable[None]]) -> None:
+        # redis-py waits by `asyncio.wait_for`, which may swallow a cancellation (Python 3.11): hence `_closing`
+        while not self._closing:
+            try:
+                await step()
+            except Exception as exc:  # noqa: BLE001 (nobody awaits this, and what it did not foresee must not stop it)
+                _log.error("the redis relay stumbled", error=type(exc).__name__)
+                await asyncio.sleep(RETRY_SECONDS)

@@ -1,0 +1,211 @@
+"""An answer being written, whether or not its first reader is still there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol, cast
+
+import structlog
+
+from config.settings import StreamSettings
+from server.answers import Answer, Done, Event, Sources, Token
+from server.errors import DeadlineExceeded, StreamAbandoned
+from server.interrupts import Interrupt
+from server.streams.log import LogReader, StreamLog
+from server.streams.relay import Relay
+
+CLOSING_SECONDS = 5.0
+SILENCE = 60.0
+_log = structlog.get_logger(__name__)
+
+
+class Encoder(Protocol):
+    """Turns events into the bytes that clients read; `number` counts a stream's frames from 1."""
+
+    def event(self, event: Event, *, number: int, stream_id: str) -> bytes:
+        """Return the frame of an event; of `Done`, with the stream's end mark behind it."""
+        ...
+
+    def error(self, error: Exception, *, number: int) -> bytes:
+        """Return the frame of an error, with the end mark behind it."""
+        ...
+
+
+class Run:
+    """Drives an answer's events into a `StreamLog`, in a task of its own, to exactly one terminal frame.
+
+    It ends early when nobody wants it any more: after the grace time where somebody may come back, else at once. They
+    may come back to a `resumable` run once its first frame has told them its id, and to a `keyed` one always.
+
+    Attributes:
+        id: unguessable; who holds it may read the stream.
+        log: what was said so far.
+
+    """
+
+    is_mirror = False
+
+    def __init__(
+        self,
+        events: AsyncIterator[Event],
+        *,
+        encoder: Encoder,
+        settings: StreamSettings,
+        stream_id: str,
+        resumable: bool = True,
+        keyed: bool = False,
+        relay: Relay | None = None,
+        on_end: Callable[[Run], None] | None = None,
+    ) -> None:
+        self.id = stream_id
+        self.resumable = resumable
+        self._keyed = keyed
+        self._events = events
+        self._encoder = encoder
+        self._settings = settings
+        self._relay = relay if resumable else None
+        self.log = StreamLog(
+            window_bytes=settings.window_bytes, most_bytes=settings.most_bytes, relayed=self._relay is not None
+        )
+        self._on_end = on_end
+        self._interest = 0
+        self._giving_up: asyncio.TimerHandle | None = None
+        loop = asyncio.get_running_loop()
+        self._begun: asyncio.Future[None] = loop.create_future()
+        self._answer: asyncio.Future[Answer] = loop.create_future()
+        for future in (self._begun, self._answer):
+            future.add_done_callback(_retrieved)
+        self._interrupt = Interrupt(after=settings.total_timeout, error=DeadlineExceeded(settings.total_timeout))
+        self.task = asyncio.create_task(self._drive())
+
+    async def begun(self) -> None:
+        """Wait for the first event; raise what went wrong before it."""
+        await asyncio.shield(self._begun)
+
+    async def answer(self) -> Answer:
+        """Wait for the end; return the whole answer or raise what went wrong."""
+        with self.reading(after=self.log.last, silence=SILENCE) as reader:
+            while await reader.take() is not None:
+                reader.done()
+        return await asyncio.shield(self._answer)
+
+    @contextmanager
+    def wanted(self) -> Iterator[None]:
+        """Keep the run from giving up while somebody waits for it."""
+        self._interest += 1
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+            self._giving_up = None
+        try:
+            yield
+        finally:
+            self._interest -= 1
+            if not self._interest and not self.log.ended:
+                self._left_alone()
+
+    @contextmanager
+    def reading(self, *, after: int, silence: float) -> Iterator[LogReader]:
+        """Read the log, and want it; see `StreamLog.reading`."""
+        with self.wanted(), self.log.reading(after=after, silence=silence) as reader:
+            yield reader
+
+    def end(self, error: Exception) -> None:
+        """End the run with an error, if it has not ended."""
+        self._interrupt.now(error)
+
+    def _left_alone(self) -> None:
+        may_return = self._keyed or (self.resumable and self._begun.done())
+        grace = self._settings.grace if may_return else 0
+        if not grace:
+            self.end(StreamAbandoned())
+            return
+        self._giving_up = asyncio.get_running_loop().call_later(grace, self._give_up)
+
+    def _give_up(self) -> None:
+        self._giving_up = None
+        if self._relay is None:
+            self.end(StreamAbandoned())
+        else:
+            self._asking = asyncio.create_task(self._give_up_unless_read_elsewhere(self._relay))
+
+    async def _give_up_unless_read_elsewhere(self, relay: Relay) -> None:
+        read = await relay.is_read(self.id)
+        if self._interest or self.log.ended:
+            return
+        if read:
+            self._left_alone()
+        else:
+            self.end(StreamAbandoned())
+
+    async def _drive(self) -> None:
+        try:
+            async with self._interrupt:
+                await self._write()
+        except Exception as exc:  # noqa: BLE001 (a stream has no other place to report what it did not foresee)
+            self._fail(exc)
+        except asyncio.CancelledError:
+            self._fail(StreamAbandoned())
+            raise
+        finally:
+            await self._close()
+            if self._on_end is not None:
+                self._on_end(self)
+
+    async def _write(self) -> None:
+        pieces: list[str] = []
+        sources: Sources | None = None
+        async for event in self._events:
+            if isinstance(event, Done):
+                if sources is None:
+                    break
+                answer = Answer("".join(pieces).strip(), sources=sources, done=event)
+                self._append(self._encoder.event(event, number=self.log.last + 1, stream_id=self.id), last=True)
+                self._settle(answer)
+                return
+            if isinstance(event, Token):
+                pieces.append(event.text)
+            else:
+                sources = event
+            self._append(self._encoder.event(event, number=self.log.last + 1, stream_id=self.id))
+            if not self._begun.done():
+                self._begun.set_result(None)
+            # neither a log with room in it nor a generator with everything at hand lets anybody else run
+            await (asyncio.sleep(0) if self.log.has_room else self.log.room())
+        msg = "a stream ended without `done`"
+        raise RuntimeError(msg)
+
+    def _append(self, frame: bytes, *, last: bool = False) -> None:
+        self.log.append(frame, last=last)
+        if self._relay is not None:
+            self._relay.publish(self.id, self.log.last, frame, last=last)
+
+    def _settle(self, answer: Answer) -> None:
+        if not self._begun.done():
+            self._begun.set_result(None)
+        self._answer.set_result(answer)
+
+    def _fail(self, error: Exception) -> None:
+        if self.log.ended:
+            return
+        if not self._begun.done():
+            self._begun.set_exception(error)
+        self._append(self._encoder.error(error, number=self.log.last + 1), last=True)
+        self._answer.set_exception(error)
+
+    async def _close(self) -> None:
+        """Close the generator, which cancels the model's call; its last words are of interest to the log only."""
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+        try:
+            async with asyncio.timeout(CLOSING_SECONDS):
+                await cast("AsyncGenerator[Any, None]", self._events).aclose()
+        except Exception as exc:  # noqa: BLE001 (the answer has ended; nothing here may change how)
+            _log.warning("a stream did not close cleanly", error=type(exc).__name__)
+
+
+def _retrieved(future: asyncio.Future[Any]) -> None:
+    """Take note of the exception: not everybody who could be interested is."""
+    if not future.cancelled():
+        future.exception()

@@ -1,0 +1,160 @@
+"""Every stream of this process: started, found again, ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+from uuid import uuid4
+
+from config.settings import StreamSettings
+from server.answers import Event
+from server.errors import InvalidEventId, ShuttingDown, StreamNotFound
+from server.streams.log import LogReader, StreamLog
+from server.streams.relay import Relay
+from server.streams.run import Encoder, Run
+
+ENDING_SECONDS = 5.0
+
+
+class Readable(Protocol):
+    """What can be read from any point on: a `Run`, or another process's."""
+
+    log: StreamLog
+    is_mirror: bool
+    """Whether its log may lag behind what its clients have seen elsewhere."""
+
+    def reading(self, *, after: int, silence: float) -> AbstractContextManager[LogReader]:
+        """See `Run.reading`."""
+        ...
+
+
+class Streams:
+    """The runs of this process, and through a `Relay` those of others.
+
+    A run that has ended is kept for ``keep`` seconds, so that a client that lost its connection just then can have the
+    rest; all that are kept have ``kept_bytes`` together.
+    """
+
+    def __init__(self, settings: StreamSettings, *, relay: Relay | None = None) -> None:
+        self._settings = settings
+        self._relay = relay
+        self._running: dict[str, Run] = {}
+        self._kept: OrderedDict[str, Run] = OrderedDict()
+        self._kept_bytes = 0
+
+    def __len__(self) -> int:
+        """Return how many are running."""
+        return len(self._running)
+
+    def start(
+        self,
+        events: AsyncIterator[Event],
+        *,
+        encoder: Encoder,
+        stream_id: str | None = None,
+        resumable: bool = True,
+        keyed: bool = False,
+    ) -> Run:
+        """Start a run; see `Run`. The caller has to want it."""
+        run = Run(
+            events,
+            encoder=encoder,
+            settings=self._settings,
+            stream_id=stream_id or new_stream_id(),
+            resumable=resumable,
+            keyed=keyed,
+            relay=self._relay,
+            on_end=self._ended,
+        )
+        self._running[run.id] = run
+        return run
+
+    def here(self, stream_id: str) -> Run | None:
+        """Return a run of this process, while it runs or is kept."""
+        return self._running.get(stream_id) or self._kept.get(stream_id)
+
+    async def find(self, stream_id: str, *, lost: Callable[[int], bytes]) -> Readable:
+        """Return a stream, from wherever it is written; `lost` makes its last frame should its writer die.
+
+        Raises:
+            StreamNotFound: there is none, or no longer.
+
+        """
+        if run := self.here(stream_id):
+            if run.resumable:
+                return run
+        elif self._relay is not None and (log := await self._relay.find(stream_id, lost=lost)):
+            return _Mirrored(log)
+        raise StreamNotFound(stream_id)
+
+    async def forget(self, stream_id: str) -> None:
+        """End a stream and remove what it said."""
+        if run := self._running.get(stream_id):
+            run.end(StreamNotFound(stream_id))
+            run.resumable = False
+        elif run := self._kept.pop(stream_id, None):
+            self._kept_bytes -= run.log.kept_bytes
+        if self._relay is not None:
+            await self._relay.forget(stream_id)
+
+    def end_all(self) -> None:
+        """End every run with `ShuttingDown`."""
+        for run in list(self._running.values()):
+            run.end(ShuttingDown())
+
+    async def close(self) -> None:
+        """End what still runs, and wait for it, but not for ever."""
+        self.end_all()
+        if tasks := [run.task for run in self._running.values()]:
+            await asyncio.wait(tasks, timeout=ENDING_SECONDS)
+        self._kept.clear()
+
+    def _ended(self, run: Run) -> None:
+        self._running.pop(run.id, None)
+        if not run.resumable or not self._settings.keep:
+            return
+        self._kept[run.id] = run
+        self._kept_bytes += run.log.kept_bytes
+        asyncio.get_running_loop().call_later(self._settings.keep, self._drop, run.id)
+        while self._kept_bytes > self._settings.kept_bytes:
+            self._drop(next(iter(self._kept)))
+
+    def _drop(self, stream_id: str) -> None:
+        if run := self._kept.pop(stream_id, None):
+            self._kept_bytes -= run.log.kept_bytes
+
+
+class _Mirrored:
+    """Another process's stream, as far as it has come here."""
+
+    is_mirror = True
+
+    def __init__(self, log: StreamLog) -> None:
+        self.log = log
+
+    @contextmanager
+    def reading(self, *, after: int, silence: float) -> Iterator[LogReader]:
+        with self.log.reading(after=after, silence=silence) as reader:
+            yield reader
+
+
+def new_stream_id() -> str:
+    """Return an id that cannot be guessed: 122 random bits, in hex."""
+    return uuid4().hex
+
+
+def event_number(given: str | None) -> int:
+    """Return the number that a ``Last-Event-ID`` names, 0 where there is none.
+
+    Raises:
+        InvalidEventId: it is no number that a stream gives.
+
+    """
+    if not given:
+        return 0
+    if not (given.isascii() and given.isdigit()) or len(given) > 9:  # noqa: PLR2004 (a thousand million frames)
+        raise InvalidEventId
+    return int(given)
