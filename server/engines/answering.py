@@ -8,18 +8,36 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from llama_index.core.base.base_query_engine import BaseQueryEngine
 from llama_index.core.base.response.schema import AsyncStreamingResponse
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
-from server.answers import Answer, Citation, Done, FinishReason, Question, Retrieved, Sources, Token
+from server.answers import (
+    Answer,
+    Citation,
+    Done,
+    Event,
+    FinishReason,
+    Message,
+    Question,
+    Retrieved,
+    Sources,
+    Token,
+    Turn,
+    Usage,
+    collect,
+)
+from server.engines.chat.condensing import CondensingChatEngine
+from server.engines.chat.history import History, TokenCounter, chat_message
 from server.engines.citations import CitationFilter
-from server.engines.parts import EngineParts, Record
-from server.engines.registry import build_engine
+from server.engines.models.model import Delta
+from server.engines.parts import Conversation, EngineParts, Record
+from server.engines.prompts import summary_messages
+from server.engines.registry import build_chat_engine, build_engine
+from server.engines.synthesis import LOCAL
 from server.errors import RerankUnavailable
 from storage.chunks import ChunkStore
-from storage.collections import Collections, Generation
+from storage.collections import Collections
 
 if TYPE_CHECKING:
     from config.settings import Settings
@@ -30,6 +48,7 @@ if TYPE_CHECKING:
 NOTHING_FOUND = "I found nothing about this in the documents of this collection."
 NO_MODEL = "none"
 EXTRACTIVE = "extractive"
+SUMMARY_TOKENS = 300
 
 
 class AnswerService:
@@ -46,70 +65,112 @@ class AnswerService:
         self._embedder = embedder
         self._model = model
         self._settings = settings
+        self.counter = TokenCounter(embedder.files.tokenizer_file)
+        self._history = History(self.counter, settings=settings.chat)
 
     async def ask(self, question: Question, /) -> Answer:
         """Answer a question; cancelling the call cancels the model's."""
-        pieces: list[str] = []
-        sources: Sources | None = None
-        async with aclosing(self.stream(question)) as events:
-            async for event in events:
-                if isinstance(event, Token):
-                    pieces.append(event.text)
-                elif isinstance(event, Sources):
-                    sources = event
-                else:
-                    done = event
-        assert sources is not None  # noqa: S101 (the stream's contract)
-        return Answer("".join(pieces).strip(), collection=sources.collection, generation=sources.generation, done=done)
+        return await collect(self.stream(question))
 
     async def retrieve(self, question: Question, /) -> Retrieved:
         """Find passages, call no model."""
         started = time.perf_counter()
-        engine, record, generation = await self._open(question)
+        parts = await self._open(question)
+        engine, generation = build_engine(parts), parts.store.generation
         nodes = await engine.aretrieve(QueryBundle(question.question))  # type: ignore[attr-defined] # of most engines
         return Retrieved(
-            results=_citations(nodes, record),
+            results=_citations(nodes, parts.record),
             collection=generation.collection,
             generation=generation.name,
-            timings_ms=_timings(record, started),
+            timings_ms=_timings(parts.record, started),
         )
 
-    async def stream(self, question: Question, /) -> AsyncGenerator[Sources | Token | Done, None]:
+    async def stream(self, question: Question, /) -> AsyncGenerator[Event, None]:
         """Answer piece by piece: `Sources`, any number of `Token`, `Done`; closing it cancels the model call."""
         started = time.perf_counter()
-        engine, record, generation = await self._open(question)
+        parts = await self._open(question)
+        engine = build_engine(parts)
         response: Any = await engine.aquery(QueryBundle(question.question))
-        citations = _citations(response.source_nodes, record)
-        yield Sources(citations, _sources(citations), collection=generation.collection, generation=generation.name)
-        if not citations and isinstance(engine, RetrieverQueryEngine):  # its generator has not begun, and never will
-            yield Token(NOTHING_FOUND)
-            yield self._done(record, started, "no_context", citations, cited=set())
-            return
-        markers = CitationFilter(len(citations))
-        generating = time.perf_counter()
-        async with aclosing(_pieces(response)) as pieces:
+        refuses = isinstance(engine, RetrieverQueryEngine)
+        events = self._events(parts, response.source_nodes, _pieces(response), started=started, refuses=refuses)
+        async with aclosing(events):
+            async for event in events:
+                yield event
+
+    async def chat(self, turn: Turn, /) -> AsyncGenerator[Event, None]:
+        """Answer within a conversation that the caller keeps; as `stream` does."""
+        started = time.perf_counter()
+        parts = await self._open(turn.question)
+        parts = replace(parts, conversation=self._history.fitted(turn, model=self._model))
+        engine = build_chat_engine(parts)
+        response = await engine.astream_chat(turn.question.question, list(parts.conversation.history))
+        refuses = isinstance(engine, CondensingChatEngine)
+        pieces = response.async_response_gen()
+        events = self._events(parts, response.source_nodes, pieces, started=started, refuses=refuses)
+        async with aclosing(events):
+            async for event in events:
+                yield event
+
+    async def require_collection(self, name: str, /) -> None:
+        """Raise `CollectionNotFound` unless there is such a collection."""
+        await self._collections.active(name)
+
+    async def summarize(self, history: Sequence[Message], /, *, summary: str) -> str:
+        """Return notes of what was said, and of what an earlier summary says; empty where no chat model is at hand."""
+        model = self._model
+        if model is None or not model.is_chat or model.provider == LOCAL:
+            return ""
+        conversation = Conversation(history=tuple(map(chat_message, history)), summary=summary)
+        events = model.stream(summary_messages(conversation), temperature=0.0, max_tokens=SUMMARY_TOKENS)
+        async with aclosing(events):
+            return "".join([event.text async for event in events if isinstance(event, Delta)]).strip()
+
+    async def _events(
+        self,
+        parts: EngineParts,
+        nodes: Sequence[NodeWithScore],
+        pieces: AsyncGenerator[str, None],
+        *,
+        started: float,
+        refuses: bool,
+    ) -> AsyncGenerator[Event, None]:
+        """Turn an engine's passages and its text into events; one that `refuses` says so where nothing was found."""
+        record, generation = parts.record, parts.store.generation
+        citations = _citations(nodes, record)
+        async with aclosing(pieces):
+            yield Sources(
+                citations,
+                _sources(citations),
+                collection=generation.collection,
+                generation=generation.name,
+                standalone_question=record.standalone_question,
+            )
+            if not citations and refuses:  # the generator has not begun, and never will
+                yield Token(NOTHING_FOUND)
+                yield self._done(record, started, "no_context", citations, cited=set())
+                return
+            markers = CitationFilter(len(citations))
+            generating = time.perf_counter()
             async for piece in pieces:
                 if text := markers.feed(piece):
                     yield Token(text)
-        if text := markers.end().rstrip():
-            yield Token(text)
+            if text := markers.end().rstrip():
+                yield Token(text)
         record.timings_ms["generate"] = (time.perf_counter() - generating) * 1000
         yield self._done(record, started, _finish_reason(record), citations, cited=markers.cited)
 
-    async def _open(self, question: Question) -> tuple[BaseQueryEngine, Record, Generation]:
+    async def _open(self, question: Question) -> EngineParts:
         if question.rerank:
             raise RerankUnavailable
         generation = await self._collections.active(question.collection)
-        record = Record()
-        parts = EngineParts(
+        return EngineParts(
             question=question,
             store=ChunkStore(self._database, generation=generation, settings=self._settings.retrieval),
             embedder=self._embedder,
             model=self._model,
             settings=self._settings,
-            record=record,
+            record=Record(),
         )
-        return build_engine(parts), record, generation
 
     def _done(
         self, record: Record, started: float, reason: FinishReason, citations: Sequence[Citation], *, cited: set[int]
@@ -125,12 +186,24 @@ class AnswerService:
         return Done(
             finish_reason=reason,
             model=model,
-            usage=finish.usage if finish else None,
+            usage=_total(record.usage, finish.usage if finish else None),
             cost_usd=None,
             timings_ms=_timings(record, started),
             citations=marked,
             sources=_sources([citation for citation in marked if citation.cited] or marked),
         )
+
+
+def _total(*counts: Usage | None) -> Usage | None:
+    """Add up what the calls of one answer took, as far as it was counted."""
+    known = [usage for usage in counts if usage is not None]
+    if not known:
+        return None
+    return Usage(
+        sum(usage.prompt_tokens for usage in known),
+        sum(usage.completion_tokens for usage in known),
+        sum(usage.total_tokens for usage in known),
+    )
 
 
 def _finish_reason(record: Record) -> FinishReason:

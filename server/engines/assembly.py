@@ -19,11 +19,11 @@ def retriever_engine(parts: EngineParts, *, mode: Literal["hybrid", "vector", "k
     """Return LlamaIndex's engine over our retriever and synthesizer."""
     postprocessors: list[BaseNodePostprocessor] = []
     if parts.model is not None:
-        max_tokens = parts.question.max_tokens or parts.model.max_tokens
+        reserved = parts.conversation.tokens + (parts.question.max_tokens or parts.model.max_tokens)
         window = parts.model.context_window
         if parts.model.provider == LOCAL:  # it reads more, but answers worse and later the more it reads
             window = min(window, LOCAL_WINDOW)
-        postprocessors.append(FitContextWindow(context_window=window, max_tokens=max_tokens))
+        postprocessors.append(FitContextWindow(context_window=window, reserved=reserved))
     return RetrieverQueryEngine(
         StoreRetriever(parts, mode=mode),
         response_synthesizer=synthesizer_for(parts),

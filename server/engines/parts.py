@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from llama_index.core.base.base_query_engine import BaseQueryEngine
+from llama_index.core.chat_engine.types import BaseChatEngine
+from llama_index.core.llms import ChatMessage
 
 from config.settings import Settings
-from server.answers import Question
+from server.answers import Question, Usage
 
 if TYPE_CHECKING:
     from ingestion.embedding import Embedder
@@ -27,14 +29,18 @@ class Record:
         timings_ms: of the stages ``embed``, ``retrieve``, ``rerank``, ``generate``; milliseconds.
         scores: of each passage that was found, by node id.
         finish: how the model ended; None where none was asked.
+        usage: of calls before the one that wrote the answer.
         extracted: whether the answer is made of quotations.
+        standalone_question: what was searched for in place of a message that needs its conversation.
 
     """
 
     timings_ms: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("embed", "retrieve", "rerank"), 0.0))
     scores: dict[str, Mapping[str, float]] = field(default_factory=dict)
     finish: Finish | None = None
+    usage: Usage | None = None
     extracted: bool = False
+    standalone_question: str | None = None
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -47,12 +53,29 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class Conversation:
+    """What a model reads of a conversation; all of it is data but `instructions`, which are the application's.
+
+    Attributes:
+        history: as much as fits, the oldest first, citations taken out: they point at other passages.
+        tokens: that all of it takes, estimated.
+
+    """
+
+    history: tuple[ChatMessage, ...] = ()
+    summary: str = ""
+    instructions: str = ""
+    tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class EngineParts:
     """Everything that an engine may use for one request.
 
     Attributes:
         store: over the generation that the request is pinned to.
         model: None: answers are extracted, not written.
+        conversation: that the question stands in.
 
     """
 
@@ -62,6 +85,8 @@ class EngineParts:
     model: LanguageModel | None
     settings: Settings
     record: Record
+    conversation: Conversation = Conversation()
 
 
 Engine = Callable[[EngineParts], BaseQueryEngine]
+ChatEngine = Callable[[EngineParts], BaseChatEngine]

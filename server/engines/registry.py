@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from llama_index.core.base.base_query_engine import BaseQueryEngine
+from llama_index.core.chat_engine.types import BaseChatEngine
 
 from server.engines import hybrid, keyword, vector
-from server.engines.parts import Engine, EngineParts
+from server.engines.chat import agent, context, simple
+from server.engines.chat.condensing import condensing
+from server.engines.parts import ChatEngine, Engine, EngineParts
 from server.errors import UnknownEngine
 
 ENGINES: Mapping[str, Engine] = MappingProxyType(
@@ -16,6 +19,16 @@ ENGINES: Mapping[str, Engine] = MappingProxyType(
         "hybrid": hybrid.build,
         "vector": vector.build,
         "keyword": keyword.build,
+    }
+)
+
+
+CHAT_ENGINES: Mapping[str, ChatEngine] = MappingProxyType(
+    {
+        **{mode: condensing(build) for mode, build in ENGINES.items()},
+        "context": context.build,
+        "simple": simple.build,
+        "agent": agent.build,
     }
 )
 
@@ -30,4 +43,17 @@ def build_engine(parts: EngineParts) -> BaseQueryEngine:
     build = ENGINES.get(parts.question.mode)
     if build is None:
         raise UnknownEngine(parts.question.mode, known=tuple(ENGINES))
+    return build(parts)
+
+
+def build_chat_engine(parts: EngineParts) -> BaseChatEngine:
+    """Build the chat engine that the question's ``mode`` names: any query engine's name, or one of chat's own.
+
+    Raises:
+        UnknownEngine: it names none.
+
+    """
+    build = CHAT_ENGINES.get(parts.question.mode)
+    if build is None:
+        raise UnknownEngine(parts.question.mode, known=tuple(CHAT_ENGINES))
     return build(parts)

@@ -56,17 +56,18 @@ class StoreRetriever(BaseRetriever):
 class FitContextWindow(BaseNodePostprocessor):
     """Drops the last passages where all of them would overflow the model's context window.
 
-    It runs before the sources are shown, so that the citations are just what the model reads.
+    It runs before the sources are shown, so that the citations are just what the model reads. `reserved` tokens of the
+    window are for the answer and the conversation.
     """
 
     context_window: int
-    max_tokens: int
+    reserved: int
 
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
         question = len(query_bundle.query_str) if query_bundle else 0
-        room = (self.context_window - self.max_tokens - PROMPT_TOKENS) * CHARACTERS_A_TOKEN - question
+        room = (self.context_window - self.reserved - PROMPT_TOKENS) * CHARACTERS_A_TOKEN - question
         kept: list[NodeWithScore] = []
         for node in nodes:
             room -= len(node.node.get_content()) + 100

@@ -10,7 +10,7 @@ from typing import Any
 from llama_index.core.base.response.schema import RESPONSE_TYPE
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.indices.prompt_helper import ChatPromptHelper, PromptHelper
-from llama_index.core.llms import LLM, MockLLM
+from llama_index.core.llms import LLM, ChatMessage, MockLLM
 from llama_index.core.prompts.mixin import PromptDictType
 from llama_index.core.response_synthesizers import BaseSynthesizer
 from llama_index.core.response_synthesizers.base import QueryTextType
@@ -61,6 +61,10 @@ class _StreamingSynthesizer(BaseSynthesizer):
     def _pieces(self, question: str, passages: Sequence[Passage]) -> AsyncGenerator[str, None]:
         raise NotImplementedError
 
+    def _standalone(self, question: str) -> str:
+        """Return the question for those who cannot read the conversation around it."""
+        return self._parts.record.standalone_question or question
+
     def _get_prompts(self) -> PromptDictType:
         return {}
 
@@ -92,24 +96,18 @@ class CitingSynthesizer(_StreamingSynthesizer):
                 said = True
                 yield sentence
         if not said:
-            async for piece in quotations(question, passages, parts=self._parts):
+            async for piece in quotations(self._standalone(question), passages, parts=self._parts):
                 yield piece
 
     async def _written(self, question: str, passages: Sequence[Passage]) -> AsyncGenerator[str, None]:
-        asked = self._parts.question
-        chat = self._model.is_chat
-        stream = self._model.stream(
-            (chat_messages if chat else completion_messages)(question, passages),
-            temperature=asked.temperature,
-            max_tokens=asked.max_tokens,
-            stop=() if chat else COMPLETION_STOPS,
-        )
-        async with aclosing(stream):
-            async for event in stream:
-                if isinstance(event, Finish):
-                    self._parts.record.finish = event
-                else:
-                    yield event.text
+        if self._model.is_chat:
+            pieces = written(self._parts, self._model, chat_messages(question, passages, self._parts.conversation))
+        else:
+            messages = completion_messages(self._standalone(question), passages)
+            pieces = written(self._parts, self._model, messages, stops=COMPLETION_STOPS)
+        async with aclosing(pieces):
+            async for piece in pieces:
+                yield piece
 
 
 class ExtractiveSynthesizer(_StreamingSynthesizer):
@@ -119,8 +117,24 @@ class ExtractiveSynthesizer(_StreamingSynthesizer):
         super().__init__(parts, llm=_no_llm())
 
     async def _pieces(self, question: str, passages: Sequence[Passage]) -> AsyncGenerator[str, None]:
-        async for piece in quotations(question, passages, parts=self._parts):
+        async for piece in quotations(self._standalone(question), passages, parts=self._parts):
             yield piece
+
+
+async def written(
+    parts: EngineParts, model: LanguageModel, messages: Sequence[ChatMessage], *, stops: tuple[str, ...] = ()
+) -> AsyncGenerator[str, None]:
+    """Yield what the model writes under the question's options, and leave in the record how it ended."""
+    asked = parts.question
+    stream = model.stream(
+        messages, temperature=asked.temperature, max_tokens=asked.max_tokens, stop=(*stops, *asked.stop)
+    )
+    async with aclosing(stream):
+        async for event in stream:
+            if isinstance(event, Finish):
+                parts.record.finish = event
+            else:
+                yield event.text
 
 
 async def quotations(question: str, passages: Sequence[Passage], *, parts: EngineParts) -> AsyncGenerator[str, None]:

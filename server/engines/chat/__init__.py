@@ -1,0 +1,1 @@
+"""Chat engines behind LlamaIndex's `BaseChatEngine`, made anew for each turn: they remember nothing."""

@@ -1,0 +1,117 @@
+"""A LlamaIndex workflow agent with the collection as its tool: it searches as often as it needs, in its own words."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from typing import Any
+
+from llama_index.core.agent.workflow import ReActAgent
+from llama_index.core.base.base_query_engine import BaseQueryEngine
+from llama_index.core.chat_engine.types import BaseChatEngine, StreamingAgentChatResponse
+from llama_index.core.llms import ChatMessage
+from llama_index.core.schema import NodeWithScore, QueryBundle
+from llama_index.core.tools import FunctionTool
+from llama_index.core.workflow import WorkflowRuntimeError
+from workflows.handler import WorkflowHandler
+
+from server.engines import hybrid
+from server.engines.chat.base import PiecewiseResponse, StatelessChatEngine
+from server.engines.chat.needs import chat_model
+from server.engines.models.errors import ModelFailed
+from server.engines.models.model import LanguageModel
+from server.engines.parts import EngineParts
+from server.engines.prompts import SYSTEM, passage_of
+
+MOST_STEPS = 8  # calls of the model
+LONGEST_SEARCH = 2000  # characters
+MOST_PASSAGES = 40  # of all searches together
+
+
+class AgentChatEngine(StatelessChatEngine):
+    """Answers with an agent that is made for one turn; what it found is what it may cite.
+
+    The passages are known only when the agent has thought, so the answer comes in one piece.
+    """
+
+    def __init__(self, parts: EngineParts, *, engine: BaseQueryEngine, model: LanguageModel) -> None:
+        self._parts = parts
+        self._model = model
+        self._shelf = _Shelf(engine)
+
+    async def astream_chat(
+        self, message: str, chat_history: list[ChatMessage] | None = None
+    ) -> StreamingAgentChatResponse:
+        """Let the agent think; its answer is there when this returns."""
+        agent = ReActAgent(
+            name="footnote",
+            description="Answers from documents.",
+            system_prompt=self._instructions(),
+            tools=[self._search_tool()],
+            llm=self._model.llm,
+            timeout=None,  # the request has its own
+        )
+        handler = agent.run(user_msg=message, chat_history=list(chat_history or []), max_iterations=MOST_STEPS)
+        try:
+            # shielded: cancelling the handler's own waiting would leave the model's call running
+            output = await asyncio.shield(_result_of(handler))
+        except asyncio.CancelledError:
+            await handler.cancel_run()
+            raise
+        except WorkflowRuntimeError as exc:
+            msg = "the agent came to no answer"
+            raise ModelFailed(msg, retryable=False, detail=type(exc).__name__) from None
+        return PiecewiseResponse(_one_piece(str(output)), source_nodes=self._shelf.nodes)
+
+    def _instructions(self) -> str:
+        notes = self._parts.conversation
+        added = f"\n\nThe application adds:\n{notes.instructions}" if notes.instructions else ""
+        return SYSTEM + added
+
+    def _search_tool(self) -> FunctionTool:
+        return FunctionTool.from_defaults(
+            async_fn=self._shelf.search,
+            name="search",
+            description="Finds passages in the documents. Give it one question in plain words.",
+        )
+
+
+@dataclass(slots=True)
+class _Shelf:
+    """What the agent has found, numbered through all of its searches."""
+
+    engine: BaseQueryEngine
+    nodes: list[NodeWithScore] = field(default_factory=list)
+
+    async def search(self, question: str) -> str:
+        """Return the passages found, with the numbers by which they can be cited."""
+        found: list[Any] = await self.engine.aretrieve(QueryBundle(question[:LONGEST_SEARCH]))  # type: ignore[attr-defined]
+        if not found:
+            return "Nothing was found."
+        return "\n\n".join(f"[{self._number(node)}] {passage_of(node.node)}" for node in found if self._has_room(node))
+
+    def _has_room(self, node: NodeWithScore) -> bool:
+        return len(self.nodes) < MOST_PASSAGES or node.node_id in self._numbers()
+
+    def _number(self, node: NodeWithScore) -> int:
+        numbers = self._numbers()
+        if node.node_id not in numbers:
+            self.nodes.append(node)
+        return numbers.get(node.node_id, len(self.nodes))
+
+    def _numbers(self) -> dict[str, int]:
+        return {node.node_id: number for number, node in enumerate(self.nodes, start=1)}
+
+
+async def _result_of(handler: WorkflowHandler) -> object:
+    return await handler
+
+
+async def _one_piece(text: str) -> AsyncGenerator[str, None]:
+    yield text
+
+
+def build(parts: EngineParts) -> BaseChatEngine:
+    """Return the engine for one turn."""
+    return AgentChatEngine(parts, engine=hybrid.build(parts), model=chat_model(parts))

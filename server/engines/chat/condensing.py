@@ -1,0 +1,108 @@
+"""The chat engine behind every retrieval mode: make the message a question, find passages, answer with the history."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+
+import structlog
+from llama_index.core.base.base_query_engine import BaseQueryEngine
+from llama_index.core.base.response.schema import AsyncStreamingResponse
+from llama_index.core.chat_engine.types import BaseChatEngine, StreamingAgentChatResponse
+from llama_index.core.llms import ChatMessage, MessageRole
+from llama_index.core.schema import QueryBundle
+
+from server.engines.chat.base import PiecewiseResponse, StatelessChatEngine
+from server.engines.models.model import Delta, Finish, LanguageModel
+from server.engines.parts import Engine, EngineParts
+from server.engines.prompts import condense_messages
+from server.engines.synthesis import LOCAL
+
+LONGEST_STANDALONE = 2000  # characters
+CONDENSED_TOKENS = 256
+FEW_WORDS = 4
+_LEANING = re.compile(
+    r"^(and|or|but|so|also|then|what about|how about|why|und|oder|aber|auch|warum|et|ou|mais|y|o|pero)\b"
+    r"|\b(it|its|they|them|their|this|that|these|those|there|he|she|him|her|his|one|same|former|latter)\b",
+    re.IGNORECASE,
+)
+_WORD = re.compile(r"\w+")
+_log = structlog.get_logger(__name__)
+
+
+class CondensingChatEngine(StatelessChatEngine):
+    """Searches for what a message means within its conversation, with a query engine of the registry.
+
+    LlamaIndex's pieces, put together anew: its engines' retrievers, postprocessors and synthesizers, and plain chat
+    messages. What the model is told of earlier turns is quoted as JSON where it rewrites the message, and given in its
+    own roles where it answers.
+    """
+
+    def __init__(self, parts: EngineParts, *, engine: BaseQueryEngine, condenses: bool = True) -> None:
+        self._parts = parts
+        self._engine = engine
+        self._condenses = condenses
+
+    async def astream_chat(
+        self, message: str, chat_history: list[ChatMessage] | None = None
+    ) -> StreamingAgentChatResponse:
+        """Find the passages; the answer is written as it is read.
+
+        `chat_history` is what the conversation in the engine's parts says, already cut to fit.
+        """
+        standalone = message
+        if chat_history and self._condenses:
+            with self._parts.record.stage("condense"):
+                standalone = await self._standalone(message, chat_history)
+        self._parts.record.standalone_question = standalone
+        nodes = await self._engine.aretrieve(QueryBundle(standalone))  # type: ignore[attr-defined] # of most engines
+        return PiecewiseResponse(self._pieces(message, nodes), source_nodes=nodes)
+
+    async def _pieces(self, message: str, nodes: list[object]) -> AsyncGenerator[str, None]:
+        response = await self._engine.asynthesize(QueryBundle(message), nodes)  # type: ignore[arg-type]
+        if not isinstance(response, AsyncStreamingResponse):
+            yield str(response)
+            return
+        pieces = response.response_gen
+        try:
+            async for piece in pieces:
+                yield piece
+        finally:
+            if isinstance(pieces, AsyncGenerator):
+                await pieces.aclose()
+
+    async def _standalone(self, message: str, history: list[ChatMessage]) -> str:
+        model = self._parts.model
+        if model is None or not model.is_chat or model.provider == LOCAL:
+            return leaned_on(message, history)
+        condensed = " ".join((await self._condensed(model, message)).split()).strip("\"'“”` ")
+        return condensed[:LONGEST_STANDALONE] or message
+
+    async def _condensed(self, model: LanguageModel, message: str) -> str:
+        record, pieces = self._parts.record, []
+        messages = condense_messages(message, self._parts.conversation)
+        async with aclosing(model.stream(messages, temperature=0.0, max_tokens=CONDENSED_TOKENS)) as events:
+            async for event in events:
+                if isinstance(event, Delta):
+                    pieces.append(event.text)
+                elif isinstance(event, Finish):
+                    record.usage = event.usage
+        return "".join(pieces)
+
+
+def leaned_on(message: str, history: list[ChatMessage]) -> str:
+    """Return a message with the question before it, where it looks as if it could not stand alone.
+
+    For models that cannot be asked to rewrite it: a message of a few words, or one with a pronoun, leans on the one
+    before.
+    """
+    earlier = [said.content or "" for said in history if said.role is MessageRole.USER]
+    if not earlier or (len(_WORD.findall(message)) > FEW_WORDS and not _LEANING.search(message)):
+        return message
+    return f"{earlier[-1]} {message}"[-LONGEST_STANDALONE:]
+
+
+def condensing(build: Engine) -> Callable[[EngineParts], BaseChatEngine]:
+    """Return the builder of a chat engine that searches with a query engine."""
+    return lambda parts: CondensingChatEngine(parts, engine=build(parts))

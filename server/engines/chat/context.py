@@ -1,0 +1,12 @@
+"""Search for the message as it is: one model call a turn, for messages that need no conversation to be understood."""
+
+from llama_index.core.chat_engine.types import BaseChatEngine
+
+from server.engines import hybrid
+from server.engines.chat.condensing import CondensingChatEngine
+from server.engines.parts import EngineParts
+
+
+def build(parts: EngineParts) -> BaseChatEngine:
+    """Return the engine for one turn."""
+    return CondensingChatEngine(parts, engine=hybrid.build(parts), condenses=False)

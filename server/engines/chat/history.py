@@ -1,0 +1,97 @@
+"""How much of a conversation a model reads: whole turns, the newest that fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llama_index.core.llms import ChatMessage, MessageRole
+
+from config.settings import ChatSettings
+from server.answers import Message, Turn
+from server.engines.citations import MARKER
+from server.engines.models.model import LanguageModel
+from server.engines.parts import Conversation
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+MESSAGE_TOKENS = 8  # role and frame of a message
+SHARE = 0.5  # of what the answer leaves of the context window; the passages need the rest
+LONGEST_COUNTED = 200_000  # characters; more is more than any history
+
+
+class TokenCounter:
+    """Counts with the embedding model's tokenizer: no model's own, but on this machine, fast, and seldom too low.
+
+    It knows every language's words in pieces, as those of language models do.
+    """
+
+    def __init__(self, tokenizer_file: Path) -> None:
+        self._file = tokenizer_file
+
+    def count(self, text: str) -> int:
+        """Return how many tokens a text has, about."""
+        return len(self._tokenizer.encode(text[:LONGEST_COUNTED], add_special_tokens=False).ids)
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_file(str(self._file))
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return tokenizer
+
+
+class History:
+    """Cuts what was said to what the settings and the model's window allow."""
+
+    def __init__(self, counter: TokenCounter, *, settings: ChatSettings) -> None:
+        self._counter = counter
+        self._most = settings.history_tokens
+
+    def fitted(self, turn: Turn, *, model: LanguageModel | None) -> Conversation:
+        """Return the newest whole turns that fit, without the markers that point at their own passages."""
+        extra = sum(self._counter.count(text) for text in (turn.summary, turn.instructions) if text)
+        room = self._room(turn, model) - extra
+        kept: list[Message] = []
+        used = 0
+        for said, answered in reversed(_turns(turn.history)):
+            used += self._tokens(said) + self._tokens(answered)
+            if used > room:
+                break
+            kept[:0] = (said, answered)
+        return Conversation(
+            history=tuple(chat_message(message) for message in kept),
+            summary=turn.summary,
+            instructions=turn.instructions,
+            tokens=extra + sum(map(self._tokens, kept)),
+        )
+
+    def _room(self, turn: Turn, model: LanguageModel | None) -> int:
+        if model is None:
+            return self._most
+        left = model.context_window - (turn.question.max_tokens or model.max_tokens)
+        return min(self._most, int(left * SHARE))
+
+    def _tokens(self, message: Message) -> int:
+        counted = self._counter.count(message.content) if message.tokens is None else message.tokens
+        return counted + MESSAGE_TOKENS
+
+
+def _turns(history: Sequence[Message]) -> list[tuple[Message, Message]]:
+    """Return questions with their answers; what has no answer is left out, since models want the roles in turns."""
+    return [
+        (said, answered) for said, answered in pairwise(history) if (said.role, answered.role) == ("user", "assistant")
+    ]
+
+
+def chat_message(message: Message) -> ChatMessage:
+    """Return a message as LlamaIndex has it; an answer without its citations, which point at passages of its own."""
+    if message.role == "user":
+        return ChatMessage(role=MessageRole.USER, content=message.content)
+    return ChatMessage(role=MessageRole.ASSISTANT, content=MARKER.sub("", message.content))
