@@ -10,20 +10,32 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from config.settings import ServerSettings, Settings
-from server.api import collections, documents, health, queries
+from server.api import chats, collections, documents, health, queries, streams
 from server.api.contracts import OpenRuntime
 from server.api.documentation import DESCRIPTION, TAGS, DocumentedAPI
+from server.api.drain import Drain, RefuseWhileDraining
 from server.api.error_handlers import install_error_handlers
-from server.api.interrupts import OpenRequests
 from server.api.middleware.access_log import AccessLog
 from server.api.middleware.body_limit import BodyLimit
 from server.api.middleware.concurrency import ConcurrencyLimit
 from server.api.middleware.deadline import Deadline
 from server.api.middleware.failsafe import Failsafe
 from server.api.middleware.request_ids import RequestIds
+from server.api.openai import router as openai_router
+from server.api.openai.errors import OpenAIErrors
+from server.interrupts import OpenRequests
+from server.mcp.http import McpEndpoint, McpRoute
 
 VERSION = "0.1.0"
-ROUTERS = (queries.router, collections.router, documents.router, health.router)
+ROUTERS = (
+    queries.router,
+    chats.router,
+    streams.router,
+    collections.router,
+    documents.router,
+    openai_router,
+    health.router,
+)
 
 
 def create_app(settings: Settings, *, open_runtime: OpenRuntime) -> FastAPI:
@@ -31,42 +43,52 @@ def create_app(settings: Settings, *, open_runtime: OpenRuntime) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_runtime(settings) as runtime:
+        async with open_runtime(settings) as runtime, mcp.serving(runtime):
             app.state.runtime = runtime
+            drain.include(streams=runtime.streams.__len__, end_streams=runtime.streams.end_all)
             yield
 
     open_requests = OpenRequests()
+    mcp = McpEndpoint(settings.server, open_requests=open_requests, version=VERSION)
+    drain = Drain(open_requests)
     app = DocumentedAPI(
         title="Footnote",
         version=VERSION,
         description=DESCRIPTION,
         openapi_tags=TAGS,
         lifespan=lifespan,
-        middleware=_middleware(settings.server, open_requests),
+        middleware=_middleware(settings.server, open_requests, drain),
         redirect_slashes=False,  # a redirect would name the host that a proxy sees
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.open_requests = open_requests
+    app.state.drain = drain
     install_error_handlers(app)
     for router in ROUTERS:
         app.include_router(router)
+    app.router.routes.append(McpRoute(mcp))
     return app
 
 
-def _middleware(settings: ServerSettings, open_requests: OpenRequests) -> list[Middleware]:
+def _middleware(settings: ServerSettings, open_requests: OpenRequests, drain: Drain) -> list[Middleware]:
     """Return what surrounds each request, the outermost first."""
     cors = Middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,
-        allow_methods=["GET", "POST", "PUT", "DELETE"],
-        allow_headers=["Authorization", "Content-Type", "Last-Event-ID", "X-Request-ID"],
-        expose_headers=["Retry-After", "X-Request-ID", "X-Stream-ID"],
+        allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+        allow_headers=[
+            *("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "X-Request-ID"),
+            *("Mcp-Method", "Mcp-Name", "Mcp-Protocol-Version"),
+        ],
+        expose_headers=["Idempotent-Replayed", "Retry-After", "X-Request-ID", "X-Stream-ID"],
     )
     return [
         Middleware(RequestIds),
         Middleware(AccessLog),
         *([cors] if settings.cors_origins else []),
+        Middleware(OpenAIErrors),
         Middleware(Failsafe),
+        Middleware(RefuseWhileDraining, drain=drain, exempt=health.HEALTH_PATHS),
         Middleware(ConcurrencyLimit, most=settings.max_concurrency, exempt=health.HEALTH_PATHS),
         Middleware(Deadline, seconds=settings.request_timeout, open_requests=open_requests),
         Middleware(BodyLimit, most=settings.max_body_bytes),

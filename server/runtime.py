@@ -12,14 +12,24 @@ import structlog
 from config.errors import FootnoteError
 from config.settings import Settings
 from ingestion.embedding import Embedder, open_embedder
+from server.api.problems import slug_of
 from server.catalog import Catalog
+from server.conversations import Conversations
+from server.embeddings import EmbeddingService
 from server.engines.answering import AnswerService
 from server.engines.models.choose import describe_extractive, open_model
 from server.engines.models.model import LanguageModel
+from server.idempotency import Idempotency
+from server.streams.redis_relay import open_redis_relay
+from server.streams.streams import Streams
 from storage import schema
+from storage.conversations import ConversationCatalog
 from storage.database import Database
+from storage.idempotency import KeyStore
+from storage.leases import Leases
 from storage.search import usual_scan
 from storage.server import database_server, kept_running
+from storage.turns import TurnStore
 
 _log = structlog.get_logger(__name__)
 
@@ -42,6 +52,10 @@ class Runtime:
     embedder: Embedder
     model: LanguageModel | None
     answers: AnswerService
+    embeddings: EmbeddingService
+    conversations: Conversations
+    idempotency: Idempotency
+    streams: Streams
     catalog: Catalog
 
     async def health(self) -> Mapping[str, DependencyState]:
@@ -83,14 +97,46 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         if model is not None:
             stack.push_async_callback(model.close)
         _log.info("model chosen", choice=model.description if model else describe_extractive(settings))
-        yield Runtime(
-            settings=settings,
-            database=database,
-            embedder=embedder,
-            model=model,
-            answers=AnswerService(database, embedder=embedder, model=model, settings=settings),
-            catalog=Catalog(database),
-        )
+        yield await assemble(settings, database=database, embedder=embedder, model=model, stack=stack)
+
+
+async def assemble(
+    settings: Settings,
+    *,
+    database: Database,
+    embedder: Embedder,
+    model: LanguageModel | None,
+    stack: AsyncExitStack,
+) -> Runtime:
+    """Return the services over what is open; `stack` closes them, before it closes that."""
+    leases = Leases(database, seconds=settings.chat.lease_seconds)
+    await stack.enter_async_context(leases.renewed())
+    answers = AnswerService(database, embedder=embedder, model=model, settings=settings)
+    relay = await stack.enter_async_context(open_redis_relay(settings.streams)) if settings.streams.redis_url else None
+    streams = Streams(settings.streams, relay=relay)
+    conversations = Conversations(
+        answers,
+        turns=TurnStore(database, leases=leases),
+        catalog=ConversationCatalog(database),
+        streams=streams,
+        settings=settings.chat,
+        slug_of=slug_of,
+    )
+    stack.push_async_callback(conversations.close)
+    stack.push_async_callback(streams.close)  # it comes first: what it ends is recorded
+    keys = KeyStore(database, leases=leases, hours=settings.server.idempotency_hours)
+    return Runtime(
+        settings=settings,
+        database=database,
+        embedder=embedder,
+        model=model,
+        answers=answers,
+        conversations=conversations,
+        idempotency=Idempotency(keys, streams=streams),
+        streams=streams,
+        embeddings=EmbeddingService(embedder),
+        catalog=Catalog(database),
+    )
 
 
 async def _state(check: asyncio.Future[None] | object, *, detail: str) -> DependencyState:

@@ -62,23 +62,48 @@ class AnswerOut(_Out):
     @classmethod
     def of(cls, answer: Answer, *, request_id: str) -> Self:
         """Return what a client gets of an answer."""
+        return cls.model_validate(_members(answer, request_id=request_id))
+
+
+class ChatAnswerOut(AnswerOut):
+    """An answer within a conversation."""
+
+    conversation_id: str
+    message_id: str = Field(description="Of the answer.")
+    standalone_question: str = Field(
+        description="What was searched for: the message, made independent of what was said."
+    )
+
+    @classmethod
+    def of(cls, answer: Answer, *, request_id: str) -> Self:
+        """Return what a client gets of an answer."""
         done = answer.done
         return cls.model_validate(
-            {
-                "answer": clean(answer.answer),
-                "citations": done.citations,
-                "sources": done.sources,
-                "finish_reason": done.finish_reason,
-                "model": done.model,
-                "usage": done.usage,
-                "cost_usd": done.cost_usd,
-                "timings_ms": done.timings_ms,
-                "collection": answer.collection,
-                "generation": answer.generation,
-                "trace_id": trace_id(),
-                "request_id": request_id,
+            _members(answer, request_id=request_id)
+            | {
+                "conversation_id": done.conversation_id,
+                "message_id": done.message_id,
+                "standalone_question": clean(answer.sources.standalone_question or ""),
             }
         )
+
+
+def _members(answer: Answer, *, request_id: str) -> dict[str, Any]:
+    done = answer.done
+    return {
+        "answer": clean(answer.answer),
+        "citations": done.citations,
+        "sources": done.sources,
+        "finish_reason": done.finish_reason,
+        "model": done.model,
+        "usage": done.usage,
+        "cost_usd": done.cost_usd,
+        "timings_ms": done.timings_ms,
+        "collection": answer.sources.collection,
+        "generation": answer.sources.generation,
+        "trace_id": trace_id(),
+        "request_id": request_id,
+    }
 
 
 class RetrievedOut(_Out):
@@ -116,6 +141,8 @@ class SourcesOut(_Out):
     trace_id: str | None
     request_id: str
     stream_id: str
+    standalone_question: str | None = Field(None, description="What was searched for, within a conversation.")
+    conversation_id: str | None = None
 
     @classmethod
     def of(cls, sources: Sources, *, request_id: str, stream_id: str) -> Self:
@@ -129,6 +156,8 @@ class SourcesOut(_Out):
                 "trace_id": trace_id(),
                 "request_id": request_id,
                 "stream_id": stream_id,
+                "standalone_question": clean(sources.standalone_question) if sources.standalone_question else None,
+                "conversation_id": sources.conversation_id,
             }
         )
 
@@ -143,6 +172,8 @@ class DoneOut(_Out):
     timings_ms: dict[str, float]
     cited: list[int] = Field(description="Ids of the passages that the answer points at.")
     sources: list[str] = Field(description="Of the cited passages, or of all where none is cited.")
+    conversation_id: str | None = None
+    message_id: str | None = None
 
     @classmethod
     def of(cls, done: Done) -> Self:
@@ -156,5 +187,7 @@ class DoneOut(_Out):
                 "timings_ms": done.timings_ms,
                 "cited": [citation.id for citation in done.citations if citation.cited],
                 "sources": done.sources,
+                "conversation_id": done.conversation_id,
+                "message_id": done.message_id,
             }
         )

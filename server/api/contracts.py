@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from config.settings import Settings
-from server.answers import Answer, Done, Question, Retrieved, Sources, Token
+from server.answers import Answer, Event, Question, Retrieved, Turn
+from server.conversations import Conversations
+from server.embeddings import Embedded
+from server.idempotency import Idempotency
+from server.streams.streams import Streams
 from storage.collections import CollectionInfo
 from storage.cursors import Page
+from storage.document_text import TextPart
 from storage.documents import DocumentInfo
 
 
@@ -20,8 +25,12 @@ class Answers(Protocol):
         """Answer a question; cancelling the call cancels the model's."""
         ...
 
-    def stream(self, question: Question, /) -> AsyncIterator[Sources | Token | Done]:
+    def stream(self, question: Question, /) -> AsyncIterator[Event]:
         """Answer piece by piece: an async generator of `Sources`, `Token`s and `Done`; ``aclose()`` cancels."""
+        ...
+
+    def chat(self, turn: Turn, /) -> AsyncIterator[Event]:
+        """Answer within a conversation that the caller keeps; as `stream` does."""
         ...
 
     async def retrieve(self, question: Question, /) -> Retrieved:
@@ -46,6 +55,33 @@ class Catalog(Protocol):
 
     async def document(self, document_id: str, /, *, collection: str | None) -> DocumentInfo:
         """Describe a document."""
+        ...
+
+    async def text(self, document_id: str, /, *, collection: str | None, offset: int, limit: int) -> TextPart:
+        """Return at most `limit` characters of a document's text, from `offset` on."""
+        ...
+
+
+class Embeddings(Protocol):
+    """The embedding model, for texts of clients' own."""
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        ...
+
+    @property
+    def dimension(self) -> int:
+        """Length of its vectors."""
+        ...
+
+    @property
+    def max_tokens(self) -> int:
+        """What it reads of a text."""
+        ...
+
+    async def embed(self, texts: Sequence[str], *, as_questions: bool = False) -> Embedded:
+        """Embed passages, or questions; raises `FootnoteError`."""
         ...
 
 
@@ -85,6 +121,26 @@ class Runtime(Protocol):
     @property
     def answers(self) -> Answers:
         """The service behind ``/query`` and ``/retrieve``."""
+        ...
+
+    @property
+    def embeddings(self) -> Embeddings:
+        """The service behind ``/v1/embeddings``."""
+        ...
+
+    @property
+    def conversations(self) -> Conversations:
+        """The service behind ``/chat`` and ``/conversations``."""
+        ...
+
+    @property
+    def idempotency(self) -> Idempotency:
+        """Answers each ``Idempotency-Key`` once."""
+        ...
+
+    @property
+    def streams(self) -> Streams:
+        """The answers that are being written, and those that can be taken up again."""
         ...
 
     @property

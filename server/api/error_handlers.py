@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 
 from config.errors import FootnoteError
 from server.api.context import request_id_of
@@ -62,15 +63,26 @@ async def _footnote_error(request: Request, error: Exception) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     http = cast("HTTPException", error)
     kind = STATUS_KINDS.get(http.status_code) or (MALFORMED if http.status_code < 500 else INTERNAL)  # noqa: PLR2004 (5xx)
-    detail = str(http.detail)
+    detail, headers = str(http.detail), http.headers
+    if kind.slug == "method-not-allowed":
+        headers = {"Allow": ", ".join(_allowed(request))}
     if kind.slug in {"not-found", "method-not-allowed"}:
         detail = f"there is no {request.method} {request.url.path[:200]}; /docs lists what there is"
-    return problem_response(Problem(kind, detail), request_id=request_id_of(request.scope), headers=http.headers)
+    return problem_response(Problem(kind, detail), request_id=request_id_of(request.scope), headers=headers)
+
+
+def _allowed(request: Request) -> list[str]:
+    """Return every method of the path: Starlette knows those of one route only."""
+    methods: set[str] = set()
+    for route in request.app.router.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            methods |= getattr(route, "methods", None) or set()
+    return sorted(methods)
 
 
 async def _invalid_request(request: Request, error: Exception) -> Response:
     invalid = cast("RequestValidationError", error)
-    found = _field_errors(invalid.errors(), body=invalid.body)
+    found = field_errors(invalid.errors(), body=invalid.body)
     first = f"{found[0].field}: {found[0].reason}" if found else "the request is invalid"
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     kind = MALFORMED if any(entry["type"] == "json_invalid" for entry in invalid.errors()) else INVALID
@@ -78,7 +90,7 @@ async def _invalid_request(request: Request, error: Exception) -> Response:
     return problem_response(problem, request_id=request_id_of(request.scope))
 
 
-def _field_errors(entries: Iterable[Mapping[str, Any]], *, body: object) -> list[FieldError]:
+def field_errors(entries: Iterable[Mapping[str, Any]], *, body: object) -> list[FieldError]:
     """Say what is wrong, once a field, in our words and without the value: it may be long, or private."""
     reasons: dict[str, list[str]] = {}
     for entry in entries:

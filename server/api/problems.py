@@ -40,6 +40,12 @@ TITLES = {
     "method-not-allowed": "The method is not allowed here",
     "collection-not-found": "The collection does not exist",
     "document-not-found": "The document does not exist",
+    "model-not-found": "The model does not exist",
+    "conversation-not-found": "The conversation does not exist",
+    "conversation-busy": "The conversation is busy",
+    "stream-not-found": "The stream does not exist",
+    "stream-abandoned": "The answer was given up",
+    "stream-lost": "The answer was lost",
     "embedding-mismatch": "The collection was built with another embedding model",
     "too-large": "The request is too large",
     "unsupported-media-type": "The content type is not supported",
@@ -66,6 +72,10 @@ KINDS: Mapping[type[FootnoteError], Kind] = {
     storage_errors.DocumentNotFound: Kind(404, "document-not-found"),
     storage_errors.EmbeddingMismatch: Kind(409, "embedding-mismatch"),
     storage_errors.InvalidCursor: INVALID,
+    storage_errors.ConversationNotFound: Kind(404, "conversation-not-found"),
+    storage_errors.ConversationBusy: Kind(409, "conversation-busy"),
+    storage_errors.IdempotencyKeyReused: INVALID,
+    storage_errors.LeaseLost: Kind(503, "store-unavailable"),
     storage_errors.UnsupportedFilter: MALFORMED,
     storage_errors.WriteConflict: Kind(503, "store-unavailable"),
     storage_errors.EmbeddedServerFailed: Kind(503, "store-unavailable"),
@@ -79,6 +89,14 @@ KINDS: Mapping[type[FootnoteError], Kind] = {
     model_errors.ModelError: Kind(502, "model-failed"),
     server_errors.UnknownEngine: INVALID,
     server_errors.RerankUnavailable: INVALID,
+    server_errors.ModelRequired: INVALID,
+    server_errors.ModelNotFound: Kind(404, "model-not-found"),
+    server_errors.CollectionIsFixed: INVALID,
+    server_errors.InvalidEventId: INVALID,
+    server_errors.InvalidIdempotencyKey: INVALID,
+    server_errors.StreamNotFound: Kind(404, "stream-not-found"),
+    server_errors.StreamAbandoned: Kind(410, "stream-abandoned"),
+    server_errors.StreamLost: Kind(503, "stream-lost"),
     server_errors.Overloaded: Kind(503, "overloaded"),
     server_errors.DeadlineExceeded: Kind(504, "deadline-exceeded"),
 }
@@ -128,6 +146,11 @@ class Problem:
 def kind_of(error_class: type[BaseException]) -> Kind | None:
     """Return the kind of an error class, None where the table does not know it."""
     return next((KINDS[base] for base in error_class.__mro__ if base in KINDS), None)
+
+
+def slug_of(error: BaseException) -> str:
+    """Return the slug of an error's kind; ``internal`` where it has none."""
+    return (kind_of(type(error)) or INTERNAL).slug
 
 
 def problem_of(error: BaseException, *, request_id: str) -> Problem:

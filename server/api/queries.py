@@ -5,40 +5,44 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from server.api.answer_schemas import AnswerOut, RetrievedOut
+from server.api.asking import Asked, answer_stream, answer_whole
 from server.api.context import request_id_of, runtime_of
+from server.api.disconnects import ended_by_disconnect
 from server.api.documentation import STREAM, problem_responses
-from server.api.interrupts import ended_by_disconnect
 from server.api.json_body import JsonRoute
-from server.api.schemas import QuestionBody
-from server.api.sse import EventStream, open_stream
+from server.api.schemas import IdempotencyKey, QuestionBody
+from server.api.sse import EventStream
 
 ASKING = problem_responses(400, 404, 409, 413, 415, 422, 500, 502, 503, 504)
 router = APIRouter(tags=["asking"], route_class=JsonRoute, responses=ASKING)
 
 
 @router.post("/query", response_model=AnswerOut, responses={200: {"content": STREAM}})
-async def query(body: QuestionBody, request: Request) -> AnswerOut | Response:
+async def query(body: QuestionBody, request: Request, idempotency_key: IdempotencyKey = None) -> Response:
     """Answer a question with passages of a collection, and cite them.
 
     With nothing found above the bar the answer says so: `finish_reason` is `no_context`, and no model was called.
     With `"stream": true` this is `/query/stream`.
     """
-    answers = runtime_of(request).answers
+    asked = _asked(body, request)
     if body.stream:
-        return await open_stream(request, answers.stream(body.to_question()))
-    async with ended_by_disconnect(request):
-        answer = await answers.ask(body.to_question())
-    return AnswerOut.of(answer, request_id=request_id_of(request.scope))
+        return await answer_stream(request, asked, key=idempotency_key)
+    return await answer_whole(request, asked, key=idempotency_key, schema=AnswerOut)
 
 
 @router.post("/query/stream", status_code=200, response_class=EventStream, responses={200: {"content": STREAM}})
-async def query_stream(body: QuestionBody, request: Request) -> Response:
+async def query_stream(body: QuestionBody, request: Request, idempotency_key: IdempotencyKey = None) -> Response:
     """Answer a question as server-sent events.
 
     `sources`, any number of `token`, then exactly one `done` or `error`, then `data: [DONE]`. An error before the
     first event is a plain problem.
     """
-    return await open_stream(request, runtime_of(request).answers.stream(body.to_question()))
+    return await answer_stream(request, _asked(body, request), key=idempotency_key)
+
+
+def _asked(body: QuestionBody, request: Request) -> Asked:
+    answers, question = runtime_of(request).answers, body.to_question()
+    return Asked("query", body, events=lambda _stream_id, _key: answers.stream(question), keeps_keys=False)
 
 
 @router.post("/retrieve")

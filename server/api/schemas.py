@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
+from fastapi import Header
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from server.answers import Question
@@ -16,7 +17,16 @@ LONGEST_QUESTION = 8000
 DEEPEST_FILTER = 8
 MOST_FILTERS = 200
 MOST_VALUES = 1000
+DEFAULT_COLLECTION = "default"
 Item = TypeVar("Item")
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        max_length=255,
+        description="The same key with the same request gets the same answer, for a day; it joins one being written.",
+        examples=["8e03978e-40d5-43dd-bc93-6894a57f9324"],
+    ),
+]
 
 
 def _without_nul(value: str) -> str:
@@ -69,21 +79,86 @@ def _nodes(node: object, *, depth: int) -> Iterator[tuple[int, object]]:
             yield from _nodes(child, depth=depth + 1)
 
 
-_Whole = BeforeValidator(_whole)  # JSON has one kind of number: 8.0 is 8
+Whole = BeforeValidator(_whole)  # JSON has one kind of number: 8.0 is 8
 NO_NUL = r"^[^\x00]*$"
 Text = Annotated[str, AfterValidator(_without_nul)]
 CollectionName = Annotated[str, Field(pattern=f"^{NAME_PATTERN}$", max_length=63, examples=["default"])]
 DocumentId = Annotated[Text, Field(min_length=1, max_length=512, json_schema_extra={"pattern": NO_NUL})]
+ConversationId = Annotated[Text, Field(min_length=1, max_length=64, json_schema_extra={"pattern": NO_NUL})]
 Cursor = Annotated[Text, Field(max_length=2048, json_schema_extra={"pattern": NO_NUL})]
 
 
-class QuestionBody(BaseModel):
-    """A question and how to answer it. Values must have the JSON type asked for: `8` is a number, `"8"` is not."""
+class SearchOptions(BaseModel):
+    """How passages are found. Values must have the JSON type asked for: `8` is a number, `"8"` is not."""
 
     model_config = ConfigDict(
         strict=True,  # a string where a number belongs is a client's mistake, and hides others
         extra="forbid",
         allow_inf_nan=False,
+    )
+
+    k: Annotated[int, Field(ge=1, le=100), Whole] = Field(8, description="Passages given to the model.")
+    mode: str = Field(
+        "hybrid",
+        pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$",
+        max_length=64,
+        description="`hybrid`, `vector`, `keyword` or another engine; in `/chat` also `context`, `simple`, `agent`.",
+    )
+    filters: Annotated[FilterGroup | None, BeforeValidator(_bounded_filters)] = Field(
+        None, description='LlamaIndex `MetadataFilters`; a value\'s JSON type counts: `10` does not match `"10"`.'
+    )
+    document_ids: list[DocumentId] | None = Field(
+        None, max_length=1000, fail_fast=True, description="Search these documents only."
+    )
+    min_score: float | None = Field(
+        None, ge=0, le=1, description="Bar for a passage's cosine similarity; unset: the server's."
+    )
+    rerank: bool = Field(False, description="Let a reranker order the passages, where one is configured.")
+
+
+QuestionText = Annotated[
+    str,
+    AfterValidator(_question),
+    Field(
+        description="Surrounding white space does not count.",
+        json_schema_extra={
+            "minLength": 1,
+            "maxLength": LONGEST_QUESTION,
+            "pattern": r"^[^\x00]*[^\s\x00][^\x00]*$",
+        },
+    ),
+]
+
+
+class AskingOptions(SearchOptions):
+    """How to answer."""
+
+    temperature: float | None = Field(None, ge=0, le=2, description="Unset: the server's.")
+    max_tokens: Annotated[int, Field(ge=1, le=1_000_000), Whole] | None = Field(
+        None, description="Longest answer, in tokens; unset: the server's."
+    )
+    stream: bool = Field(False, description="Answer as a stream.")
+
+    def question_about(self, text: str, *, collection: str) -> Question:
+        """Return a question with these options, as the rest of the server knows it."""
+        return Question(
+            question=text,
+            collection=collection,
+            k=self.k,
+            mode=self.mode,
+            filters=self.filters,
+            document_ids=None if self.document_ids is None else tuple(self.document_ids),
+            min_score=self.min_score,
+            rerank=self.rerank,
+            temperature=self.temperature,
+            max_tokens=self.max_tokens,
+        )
+
+
+class QuestionBody(AskingOptions):
+    """A question and how to answer it. Values must have the JSON type asked for: `8` is a number, `"8"` is not."""
+
+    model_config = ConfigDict(
         json_schema_extra={
             "examples": [
                 {"question": "How do I change the port?"},
@@ -98,56 +173,35 @@ class QuestionBody(BaseModel):
         },
     )
 
-    question: Annotated[
-        str,
-        AfterValidator(_question),
-        Field(
-            description="Surrounding white space does not count.",
-            json_schema_extra={
-                "minLength": 1,
-                "maxLength": LONGEST_QUESTION,
-                "pattern": r"^[^\x00]*[^\s\x00][^\x00]*$",
-            },
-        ),
-    ]
-    collection: CollectionName = "default"
-    k: Annotated[int, Field(ge=1, le=100), _Whole] = Field(8, description="Passages given to the model.")
-    mode: str = Field(
-        "hybrid",
-        pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$",
-        max_length=64,
-        description="`hybrid`, `vector`, `keyword`, or another engine's name.",
-    )
-    filters: Annotated[FilterGroup | None, BeforeValidator(_bounded_filters)] = Field(
-        None, description='LlamaIndex `MetadataFilters`; a value\'s JSON type counts: `10` does not match `"10"`.'
-    )
-    document_ids: list[DocumentId] | None = Field(
-        None, max_length=1000, fail_fast=True, description="Search these documents only."
-    )
-    min_score: float | None = Field(
-        None, ge=0, le=1, description="Bar for a passage's cosine similarity; unset: the server's."
-    )
-    rerank: bool = Field(False, description="Let a reranker order the passages, where one is configured.")
-    temperature: float | None = Field(None, ge=0, le=2, description="Unset: the server's.")
-    max_tokens: Annotated[int, Field(ge=1, le=1_000_000), _Whole] | None = Field(
-        None, description="Longest answer, in tokens; unset: the server's."
-    )
-    stream: bool = Field(False, description="`/query` only: answer as `/query/stream` does.")
+    question: QuestionText
+    collection: CollectionName = DEFAULT_COLLECTION
 
     def to_question(self) -> Question:
         """Return the question as the rest of the server knows it."""
-        return Question(
-            question=self.question,
-            collection=self.collection,
-            k=self.k,
-            mode=self.mode,
-            filters=self.filters,
-            document_ids=None if self.document_ids is None else tuple(self.document_ids),
-            min_score=self.min_score,
-            rerank=self.rerank,
-            temperature=self.temperature,
-            max_tokens=self.max_tokens,
-        )
+        return self.question_about(self.question, collection=self.collection)
+
+
+class ChatBody(AskingOptions):
+    """A message within a conversation, and how to answer it; values must have the JSON type asked for."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"message": "How do I change the port?"},
+                {"message": "And the host?", "conversation_id": "5f0c9c0e-7d0b-4e57-9f0e-1f6a2f4d3c11"},
+            ]
+        },
+    )
+
+    message: QuestionText
+    conversation_id: ConversationId | None = Field(None, description="Unset: a new conversation begins.")
+    collection: CollectionName | None = Field(
+        None, description="Of a new conversation; unset: `default`. An earlier one keeps its own."
+    )
+
+    def to_question(self) -> Question:
+        """Return the message as the rest of the server knows it."""
+        return self.question_about(self.message, collection=self.collection or DEFAULT_COLLECTION)
 
 
 class PageQuery(BaseModel):
@@ -161,7 +215,7 @@ class PageQuery(BaseModel):
 class DocumentsQuery(PageQuery):
     """Which documents."""
 
-    collection: CollectionName = "default"
+    collection: CollectionName = DEFAULT_COLLECTION
 
 
 class DocumentQuery(BaseModel):
@@ -169,6 +223,52 @@ class DocumentQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     collection: CollectionName | None = Field(None, description="Unset: any collection.")
+
+
+class ConversationOut(BaseModel):
+    """A conversation."""
+
+    model_config = ConfigDict(from_attributes=True)
+    id: str
+    title: str = Field(description="The beginning of its first message, until it is given another.")
+    collection: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class MessageOut(BaseModel):
+    """What somebody said in a conversation."""
+
+    model_config = ConfigDict(from_attributes=True)
+    id: str
+    role: Literal["user", "assistant"]
+    content: str = Field(description="Of an answer that was broken off, what there was of it.")
+    state: Literal["running", "complete", "failed", "abandoned"] = Field(
+        description="What became of the question; only `complete` ones are read by later turns."
+    )
+    citations: list[dict[str, Any]]
+    finish_reason: str | None
+    problem: str | None = Field(description="Why there is no answer: the slug of a problem.")
+    standalone_question: str | None
+    model: str | None
+    usage: dict[str, int] | None
+    generation: str | None
+    trace_id: str | None
+    created_at: datetime
+
+
+class ConversationMessagesOut(ConversationOut):
+    """A conversation with a page of what was said in it, the oldest first."""
+
+    messages: list[MessageOut]
+    next_cursor: str | None = Field(description="For the next page; null on the last one.")
+
+
+class TitleBody(BaseModel):
+    """A conversation's new title."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    title: Annotated[Text, Field(min_length=1, max_length=200, json_schema_extra={"pattern": NO_NUL})]
 
 
 class CollectionOut(BaseModel):

@@ -1,0 +1,91 @@
+"""What asking has in common, alone or in a conversation: whole or as a stream, with or without an idempotency key."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+from server.answers import Answer, Event, collect
+from server.api.answer_schemas import AnswerOut
+from server.api.context import request_id_of, runtime_of
+from server.api.disconnects import ended_by_disconnect
+from server.api.sse import EventEncoder, open_run
+from server.idempotency import Key, events_of
+from server.streams.run import Run
+from server.streams.streams import new_stream_id
+
+REPLAYED = {"Idempotent-Replayed": "true"}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request for an answer.
+
+    Attributes:
+        kind: what else than its body tells it from others with the same idempotency key.
+        events: makes the answer's events, given the stream's id and the key that was taken, if there is one.
+        keeps_keys: whether those events keep the key's answer themselves.
+
+    """
+
+    kind: str
+    body: BaseModel
+    events: Callable[[str, Key | None], AsyncIterator[Event]]
+    keeps_keys: bool
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of what is asked, whether as a stream or not."""
+        asked = json.dumps(self.body.model_dump(mode="json", exclude={"stream"}), sort_keys=True)
+        return hashlib.sha256(f"{self.kind} {asked}".encode()).hexdigest()
+
+
+async def answer_whole(request: Request, asked: Asked, *, key: str | None, schema: type[AnswerOut]) -> Response:
+    """Answer as one document; a client that leaves ends the work, unless its key lets it come back."""
+    headers = None
+    async with ended_by_disconnect(request):
+        if key is None:
+            answer = await collect(asked.events(new_stream_id(), None))
+        else:
+            joined, headers = await _joined(request, asked, key)
+            answer = joined if isinstance(joined, Answer) else await joined.answer()
+    out = schema.of(answer, request_id=request_id_of(request.scope))
+    return Response(out.model_dump_json(), media_type="application/json", headers=headers)
+
+
+async def answer_stream(request: Request, asked: Asked, *, key: str | None) -> Response:
+    """Answer as server-sent events, which can be taken up again."""
+    streams, stream_id = runtime_of(request).streams, new_stream_id()
+    encoder = EventEncoder(request_id_of(request.scope))
+    if key is None:
+        events = asked.events(stream_id, None)
+        return await open_run(request, streams.start(events, encoder=encoder, stream_id=stream_id))
+    async with ended_by_disconnect(request):
+        joined, headers = await _joined(request, asked, key)
+    if isinstance(joined, Answer):
+        joined = streams.start(events_of(joined), encoder=encoder, stream_id=stream_id)
+    return await open_run(request, joined, headers=headers)
+
+
+async def _joined(request: Request, asked: Asked, given: str) -> tuple[Run | Answer, dict[str, str] | None]:
+    """Return the run or the answer of a key, and headers that tell if it is another request's."""
+    runtime = runtime_of(request)
+    headers: dict[str, str] | None = REPLAYED
+
+    def start(key: Key, stream_id: str) -> Run:
+        nonlocal headers
+        headers = None
+        events = key.guard(asked.events(stream_id, key), keep=not asked.keeps_keys)
+        encoder = EventEncoder(request_id_of(request.scope))
+        return runtime.streams.start(events, encoder=encoder, stream_id=stream_id, keyed=True)
+
+    joined = await runtime.idempotency.join(
+        given, fingerprint=asked.fingerprint, start=start, stream_id=new_stream_id()
+    )
+    return joined, headers

@@ -1,0 +1,131 @@
+"""Idempotency keys: one request, one answer, however often it is sent.
+
+After the IETF's draft "The Idempotency-Key HTTP Header Field": the same key with the same request joins the answer that
+is being written, or gets the one that was; with another request it is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import structlog
+from pydantic import TypeAdapter
+
+from config.errors import FootnoteError
+from server.answers import Answer, Event, Sources, Token
+from server.errors import InvalidIdempotencyKey
+from storage.idempotency import KeyStore
+
+if TYPE_CHECKING:
+    from server.streams.run import Run
+    from server.streams.streams import Streams
+    from storage.database import Connection
+
+LOOK_SECONDS = 0.2
+RECORDING_SECONDS = 10.0
+_SANE = re.compile(r"[\x21-\x7e]{1,255}")
+_ANSWER = TypeAdapter(Answer)
+_log = structlog.get_logger(__name__)
+
+
+class Key:
+    """A key that was taken, with the request that has to be answered for it."""
+
+    def __init__(self, key: str, *, store: KeyStore) -> None:
+        self._key = key
+        self._store = store
+
+    async def keep_within(self, connection: Connection, *, answer: Answer, conversation_id: UUID) -> None:
+        """Keep the answer in somebody else's transaction."""
+        await self._store.keep_within(
+            connection, self._key, answer_json=_dumped(answer), conversation_id=conversation_id
+        )
+
+    async def guard(self, events: AsyncIterator[Event], *, keep: bool) -> AsyncGenerator[Event, None]:
+        """Pass events on; give the key back where no answer comes of them.
+
+        `keep`: keep the answer before `Done` is given; else whoever makes the events has done so.
+        """
+        pieces: list[str] = []
+        answered = False
+        try:
+            with self._store.at_work(self._key):
+                async with aclosing(events) as given:  # type: ignore[type-var]
+                    async for event in given:
+                        if isinstance(event, Token):
+                            pieces.append(event.text)
+                        elif isinstance(event, Sources):
+                            sources = event
+                        else:
+                            if keep:
+                                await self._keep(Answer("".join(pieces).strip(), sources=sources, done=event))
+                            answered = True
+                        yield event
+        finally:
+            if not answered:
+                await asyncio.shield(asyncio.create_task(self._release()))
+
+    async def _keep(self, answer: Answer) -> None:
+        await self._store.keep(self._key, answer_json=_dumped(answer))
+
+    async def _release(self) -> None:
+        try:
+            await asyncio.wait_for(self._store.release(self._key), RECORDING_SECONDS)
+        except (FootnoteError, TimeoutError) as exc:
+            _log.warning("an idempotency key was left to expire", error=type(exc).__name__)
+
+
+class Idempotency:
+    """Answers each key once."""
+
+    def __init__(self, store: KeyStore, *, streams: Streams) -> None:
+        self._store = store
+        self._streams = streams
+
+    async def join(
+        self, given: str, *, fingerprint: str, start: Callable[[Key, str], Run], stream_id: str
+    ) -> Run | Answer:
+        """Return the run that answers a key, or the answer that it had.
+
+        `start` starts a run with the key and `stream_id`, whose events it passes through `Key.guard`. While another
+        process is at it this waits; the caller bounds how long.
+
+        Raises:
+            InvalidIdempotencyKey: it is too long, or not made of printable ASCII.
+            IdempotencyKeyReused: it came with another request before.
+
+        """
+        if not _SANE.fullmatch(given):
+            msg = "must be 1 to 255 printable ASCII characters without spaces"
+            raise InvalidIdempotencyKey(msg)
+        while True:
+            state = await self._store.take(given, fingerprint=fingerprint, stream_id=stream_id)
+            if state.mine:
+                return start(Key(given, store=self._store), stream_id)
+            if state.answer_json is not None:
+                return _ANSWER.validate_json(state.answer_json)
+            if (run := self._streams.here(state.stream_id)) and not run.log.ended:
+                return run
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+def _dumped(answer: Answer) -> str:
+    # JSON as PostgreSQL keeps it knows no NUL
+    return _ANSWER.dump_json(answer).decode().replace("\\u0000", "")
+
+
+def events_of(answer: Answer) -> AsyncGenerator[Event, None]:
+    """Return the events that a kept answer would have come in, its text in one piece."""
+
+    async def events() -> AsyncGenerator[Event, None]:
+        yield answer.sources
+        if answer.answer:
+            yield Token(answer.answer)
+        yield answer.done
+
+    return events()
