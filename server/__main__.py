@@ -1,10 +1,11 @@
-"""``python -m server``: serve until a signal comes.
+"""``python -m server``: serve HTTP until a signal comes; ``python -m server mcp``: serve one MCP client over stdio.
 
 Exits with 0 after SIGTERM or Ctrl-C, with 2 when it cannot start (one line on stderr says why).
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import signal
 import sys
@@ -22,15 +23,40 @@ INTERRUPTED = 130
 
 def main() -> int:
     """Load the settings and serve; return the exit code."""
+    command = _arguments().command
     try:
         settings = load_settings()
         logging.configure(settings.log)
-        return _serve(settings)
+        return _serve_mcp(settings) if command == "mcp" else _serve(settings)
     except (SettingsError, FootnoteError, ListenError) as exc:
         print(f"footnote: {' '.join(str(exc).split())}", file=sys.stderr)  # noqa: T201 (a program's last word)
         return CANNOT_START
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m server", description="Footnote's server; config/example.env lists its settings."
+    )
+    parser.add_argument(
+        "command",
+        nargs="?",
+        choices=("http", "mcp"),
+        default="http",
+        help="http (the default): serve HTTP, /mcp too; mcp: serve the program that started this one, over stdio",
+    )
+    return parser.parse_args()
+
+
+def _serve_mcp(settings: Settings) -> int:
+    import uvloop
+
+    from server.app import VERSION
+    from server.mcp.stdio import serve_stdio
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(serve_stdio(settings, version=VERSION))
 
 
 def _serve(settings: Settings) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from storage.collections import CollectionInfo, Collections
 from storage.cursors import Page
 from storage.database import Database
+from storage.document_text import DocumentTexts, TextPart
 from storage.documents import DocumentCatalog, DocumentInfo
 
 
@@ -14,6 +15,7 @@ class Catalog:
     def __init__(self, database: Database) -> None:
         self._collections = Collections(database)
         self._documents = DocumentCatalog(database)
+        self._texts = DocumentTexts(database)
 
     async def collections(self, *, limit: int, cursor: str | None) -> Page[CollectionInfo]:
         """List collections by name."""
@@ -30,3 +32,7 @@ class Catalog:
     async def document(self, document_id: str, /, *, collection: str | None) -> DocumentInfo:
         """Describe a document."""
         return await self._documents.get(document_id, collection=collection)
+
+    async def text(self, document_id: str, /, *, collection: str | None, offset: int, limit: int) -> TextPart:
+        """Return at most `limit` characters of a document's text, from `offset` on."""
+        return await self._texts.part(document_id, collection=collection, offset=offset, limit=limit)

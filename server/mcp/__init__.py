@@ -1,0 +1,1 @@
+"""The Model Context Protocol (https://modelcontextprotocol.io): Footnote as tools, over HTTP and stdio."""

@@ -1,0 +1,76 @@
+"""What surrounds every call, whatever the transport: its id, its time, its end, and the names of its errors."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+from uuid import uuid4
+
+import structlog
+from mcp.shared.exceptions import MCPError
+from structlog.contextvars import bound_contextvars, get_contextvars
+
+from server.api.contracts import Runtime
+from server.api.error_handlers import log_failure
+from server.api.problems import INVALID, Problem, problem_of
+from server.errors import DeadlineExceeded
+from server.interrupts import Interrupt, OpenRequests
+from server.mcp.arguments import InvalidArguments
+
+GetRuntime = Callable[[], Awaitable[Runtime]]
+Result = TypeVar("Result")
+_log = structlog.get_logger(__name__)
+
+
+class Calls:
+    """Runs calls on the runtime, each within `seconds`; `open_requests` can end them all.
+
+    Over HTTP a call has the request's id, since the SDK hands the context on; elsewhere it gets one of its own.
+    """
+
+    def __init__(self, get_runtime: GetRuntime, *, seconds: float, open_requests: OpenRequests) -> None:
+        self._get_runtime = get_runtime
+        self._seconds = seconds
+        self._open_requests = open_requests
+
+    async def run(
+        self,
+        work: Callable[[Runtime], Awaitable[Result]],
+        *,
+        name: str,
+        failed: Callable[[Problem, str], Result],
+    ) -> Result:
+        """Return what `work` returns, or what `failed` makes of the problem and the request's id."""
+        request_id = str(get_contextvars().get("request_id") or uuid4().hex)
+        with bound_contextvars(request_id=request_id):
+            started, outcome = time.perf_counter(), "cancelled"
+            try:
+                result, outcome = await self._bounded(work), "ok"
+            except MCPError:
+                outcome = "refused"
+                raise
+            except Exception as exc:  # noqa: BLE001 (the SDK would tell its message to the client)
+                problem = _problem_of(exc, request_id=request_id)
+                log_failure(exc, problem)
+                outcome = problem.kind.slug
+                return failed(problem, request_id)
+            finally:
+                ms = round((time.perf_counter() - started) * 1000, 1)
+                _log.info("mcp call", call=name, outcome=outcome, ms=ms)
+            return result
+
+    async def _bounded(self, work: Callable[[Runtime], Awaitable[Result]]) -> Result:
+        interrupt = Interrupt(after=self._seconds, error=DeadlineExceeded(self._seconds))
+        self._open_requests.add(interrupt)
+        try:
+            async with interrupt:
+                return await work(await self._get_runtime())
+        finally:
+            self._open_requests.discard(interrupt)
+
+
+def _problem_of(error: Exception, *, request_id: str) -> Problem:
+    if isinstance(error, InvalidArguments):
+        return Problem(INVALID, str(error))
+    return problem_of(error, request_id=request_id)

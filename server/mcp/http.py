@@ -1,0 +1,126 @@
+"""MCP over HTTP: one address, POST only, stateless, so that any replica can answer any message.
+
+Without sessions a server has nothing to say that nobody asked for, so there is no stream to open with GET (405, as the
+protocol provides) and no session to DELETE. A call is answered as server-sent events or as JSON, as the SDK chooses.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp.server.transport_security import TransportSecuritySettings
+from mcp_types import INVALID_REQUEST
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.routing import Match, Route
+from starlette.types import Message, Receive, Scope, Send
+
+from config.settings import ServerSettings
+from server.api.contracts import Runtime
+from server.interrupts import Interrupt, OpenRequests
+from server.mcp.calls import Calls
+from server.mcp.origins import refused_origin
+from server.mcp.protocol import make_server
+
+PATH = "/mcp"
+# `origins` does what this is for, without breaking whoever is behind a proxy
+SECURITY = TransportSecuritySettings(enable_dns_rebinding_protection=False)
+
+
+class McpEndpoint:
+    """The ASGI application behind ``/mcp``; it answers while `serving` is open.
+
+    Calls have ``request_timeout`` seconds each and are ended by `open_requests`, with a result that says so; the
+    request's own limit, which could not say it in the protocol's terms, is taken off once its body is read.
+    """
+
+    def __init__(self, settings: ServerSettings, *, open_requests: OpenRequests, version: str) -> None:
+        self._settings = settings
+        self._open_requests = open_requests
+        self._version = version
+        self._manager: StreamableHTTPSessionManager | None = None
+
+    @asynccontextmanager
+    async def serving(self, runtime: Runtime) -> AsyncIterator[None]:
+        """Answer with `runtime` until the block ends, which ends what is still being answered."""
+
+        async def get_runtime() -> Runtime:
+            return runtime
+
+        calls = Calls(get_runtime, seconds=self._settings.request_timeout, open_requests=self._open_requests)
+        manager = StreamableHTTPSessionManager(
+            make_server(calls, version=self._version),
+            stateless=True,
+            security_settings=SECURITY,
+            max_request_body_size=self._settings.max_body_bytes,
+        )
+        async with manager.run():
+            self._manager = manager
+            try:
+                yield
+            finally:
+                self._manager = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request."""
+        origin = refused_origin(scope["headers"], settings=self._settings)
+        if origin is not None:
+            msg = f"pages of {origin[:200]} may not speak to this server; see FOOTNOTE_SERVER__CORS_ORIGINS"
+            await _refusal(403, msg)(scope, receive, send)
+        elif scope["method"] != "POST":
+            await _refusal(405, "send messages with POST; there are no sessions here")(scope, receive, send)
+        elif self._manager is None:
+            msg = "the server is not running"
+            raise RuntimeError(msg)
+        else:
+            await self._manager.handle_request(scope, *self._watched(scope, receive, send))
+
+    def _watched(self, scope: Scope, receive: Receive, send: Send) -> tuple[Receive, Send]:
+        """Hand the time limit over to the calls as soon as the request is read; note a client that leaves early."""
+        state = scope["state"]
+        interrupt: Interrupt = state["interrupt"]
+        read = answered = False
+
+        async def receive_watched() -> Message:
+            nonlocal read
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                state["client_left"] = not answered
+                if not read:  # the SDK would log it as a failure of its own
+                    raise ClientDisconnect
+            elif not message.get("more_body"):
+                read = True
+                interrupt.disarm()
+                self._open_requests.discard(interrupt)
+            return message
+
+        async def send_watched(message: Message) -> None:
+            nonlocal answered
+            answered = message["type"] == "http.response.body" and not message.get("more_body")
+            await send(message)
+
+        return receive_watched, send_watched
+
+
+class McpRoute(Route):
+    """The route to the endpoint, for any method; it tells the access log its name as FastAPI's routes do."""
+
+    def __init__(self, endpoint: McpEndpoint) -> None:
+        super().__init__(PATH, endpoint, include_in_schema=False)
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match as usual."""
+        match, child_scope = super().matches(scope)
+        if match is not Match.NONE:
+            child_scope["route"] = self
+        return match, child_scope
+
+
+def _refusal(status: int, message: str) -> Response:
+    body: dict[str, Any] = {"jsonrpc": "2.0", "id": None, "error": {"code": INVALID_REQUEST, "message": message}}
+    headers = {"Allow": "POST"} if status == 405 else None  # noqa: PLR2004 (the one that must name what is allowed)
+    return Response(json.dumps(body), status_code=status, media_type="application/json", headers=headers)

@@ -1,0 +1,186 @@
+"""What tools give back: typed for programs, and as text for the model that reads it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from server.answers import Citation, Done, FinishReason, Retrieved, Sources
+from server.api.problems import clean
+from server.mcp.addresses import DocumentAddress
+from storage.collections import CollectionInfo
+from storage.cursors import Page
+from storage.document_text import TextPart
+from storage.documents import DocumentInfo
+
+
+class _Out(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+
+class PassageOut(_Out):
+    """A quotation from a document."""
+
+    id: int = Field(description="The n of [n] in an answer.")
+    document_id: str
+    uri: str = Field(description="The document, as a resource.")
+    source: str
+    title: str
+    heading: str | None
+    page: int | None
+    text: str
+    score: float = Field(description="What the passages are ordered by; its scale is the engine's.")
+    start: int = Field(description="Character offset in the document.")
+    end: int
+
+    @classmethod
+    def of(cls, citation: Citation, *, collection: str) -> Self:
+        """Return what a client gets of a passage."""
+        uri = str(DocumentAddress(collection, citation.document_id))
+        known = {name: getattr(citation, name) for name in cls.model_fields if name != "uri"}
+        return cls(uri=uri, **known | {"text": clean(citation.text)})
+
+    @property
+    def place(self) -> str:
+        """Where it stands, in one line."""
+        where = [self.title, self.heading if self.heading != self.title else None, self.source]
+        page = [f"page {self.page}"] if self.page else []
+        return f"[{self.id}] {' · '.join([part for part in where if part] + page)} <{self.uri}>"
+
+
+class CitationOut(PassageOut):
+    """A passage that the model was given."""
+
+    cited: bool = Field(description="Whether the answer points at it.")
+
+
+class SearchOut(_Out):
+    """Passages, the best first."""
+
+    results: list[PassageOut]
+    collection: str
+    generation: str
+
+    @classmethod
+    def of(cls, retrieved: Retrieved) -> Self:
+        """Return what a client gets of a retrieval."""
+        return cls(
+            results=[PassageOut.of(found, collection=retrieved.collection) for found in retrieved.results],
+            collection=retrieved.collection,
+            generation=retrieved.generation,
+        )
+
+    def __str__(self) -> str:
+        if not self.results:
+            return f"Nothing was found in the collection {self.collection}."
+        return "\n\n".join(f"{found.place}\n{found.text}" for found in self.results)
+
+
+class AskOut(_Out):
+    """An answer with its footnotes."""
+
+    answer: str
+    citations: list[CitationOut] = Field(description="The passages that the model was given.")
+    sources: list[str] = Field(description="Of the cited passages, or of all where none is cited.")
+    finish_reason: FinishReason
+    model: str
+    collection: str
+    generation: str
+
+    @classmethod
+    def of(cls, answer: str, *, sources: Sources, done: Done) -> Self:
+        """Return what a client gets of an answer."""
+        return cls(
+            answer=clean(answer.strip()),
+            citations=[CitationOut.of(citation, collection=sources.collection) for citation in done.citations],
+            sources=list(done.sources),
+            finish_reason=done.finish_reason,
+            model=done.model,
+            collection=sources.collection,
+            generation=sources.generation,
+        )
+
+    def __str__(self) -> str:
+        told = [citation for citation in self.citations if citation.cited] or self.citations
+        return "\n\n".join([self.answer, *(["\n".join(citation.place for citation in told)] if told else [])])
+
+
+class CollectionOut(_Out):
+    """A collection."""
+
+    name: str
+    documents: int
+    chunks: int
+    language: str
+    generation: str
+    embedding_model: str
+    created_at: datetime
+
+
+class CollectionsOut(_Out):
+    """A page of collections."""
+
+    collections: list[CollectionOut]
+    next_cursor: str | None = Field(description="For the next page; null on the last one.")
+
+    @classmethod
+    def of(cls, page: Page[CollectionInfo]) -> Self:
+        """Return what a client gets of a page."""
+        return cls(
+            collections=[CollectionOut.model_validate(item) for item in page.items], next_cursor=page.next_cursor
+        )
+
+    def __str__(self) -> str:
+        lines = [
+            f"{one.name}: {one.documents} documents, {one.chunks} passages, {one.language}" for one in self.collections
+        ]
+        more = [f"There are more; call again with cursor {self.next_cursor}"] if self.next_cursor else []
+        return "\n".join(lines + more) or "There are no collections yet."
+
+
+class DocumentOut(_Out):
+    """A document and a part of its text."""
+
+    document_id: str
+    collection: str
+    uri: str
+    source: str
+    title: str
+    metadata: dict[str, Any]
+    bytes: int
+    ingested_at: datetime
+    text: str
+    offset: int = Field(description="Where `text` begins, in characters.")
+    total_characters: int
+    next_offset: int | None = Field(description="Where the next part begins; null on the last one.")
+
+    @classmethod
+    def of(cls, document: DocumentInfo, part: TextPart) -> Self:
+        """Return what a client gets of a document."""
+        return cls(
+            document_id=document.id,
+            collection=document.collection,
+            uri=str(DocumentAddress(document.collection, document.id)),
+            source=document.source,
+            title=document.title,
+            metadata=dict(document.metadata),
+            bytes=document.bytes,
+            ingested_at=document.ingested_at,
+            text=part.text,
+            offset=part.offset,
+            total_characters=part.total,
+            next_offset=part.next_offset,
+        )
+
+    def __str__(self) -> str:
+        end = self.offset + len(self.text)
+        head = (
+            f"{self.title} · {self.source} <{self.uri}>, characters {self.offset} to {end} of {self.total_characters}"
+        )
+        more = f"; the next part begins at offset {self.next_offset}" if self.next_offset else ""
+        return f"{head}{more}\n\n{self.text}"
+
+
+ToolOut = SearchOut | AskOut | CollectionsOut | DocumentOut

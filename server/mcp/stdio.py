@@ -1,0 +1,124 @@
+"""MCP over standard input and output: ``python -m server mcp``, started by the program that uses it.
+
+The protocol is answered at once; the runtime, which takes seconds to open, is opened beside it, and calls wait for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, suppress
+from types import TracebackType
+from typing import Any, NoReturn, Self
+
+import anyio
+import structlog
+from mcp.server import Server
+from mcp.server.stdio import stdio_server
+
+from config.errors import FootnoteError
+from config.settings import Settings
+from server.api.contracts import Runtime
+from server.interrupts import OpenRequests
+from server.mcp.calls import Calls
+from server.mcp.protocol import make_server
+
+_log = structlog.get_logger(__name__)
+Opening = Callable[[], Awaitable[AbstractAsyncContextManager[Runtime]]]
+
+
+async def serve_stdio(settings: Settings, *, version: str) -> NoReturn:
+    """Serve the client until it closes our standard input or a signal comes; then leave the process, with code 0.
+
+    While it serves, file descriptor 1 is standard error, so that no library can write between the protocol's lines.
+    """
+    stopping = _on_signals()
+    async with stdio_server() as streams:
+        async with BackgroundRuntime(lambda: _opening(settings)) as runtime:
+            calls = Calls(runtime.get, seconds=settings.server.request_timeout, open_requests=OpenRequests())
+            await _serve(make_server(calls, version=version), streams, until=stopping)
+        _leave()
+
+
+class BackgroundRuntime:
+    """Opens the runtime while others work; an opening that failed is tried again by the next who asks."""
+
+    def __init__(self, opening: Opening) -> None:
+        self._opening = opening
+        self._closing = asyncio.Event()
+        self._opened: asyncio.Future[Runtime]
+        self._holder: asyncio.Task[None]
+
+    async def __aenter__(self) -> Self:
+        self._begin()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing.set()
+        if not self._opened.done():
+            self._holder.cancel()
+        with anyio.CancelScope(shield=True), suppress(asyncio.CancelledError):  # a broken pipe would not let us wait
+            await self._holder
+
+    async def get(self) -> Runtime:
+        """Return the runtime once it is open.
+
+        Raises:
+            FootnoteError: it cannot be opened; the message says what to do.
+
+        """
+        if self._opened.done() and self._opened.exception() is not None:
+            self._begin()
+        return await asyncio.shield(self._opened)
+
+    def _begin(self) -> None:
+        self._opened = asyncio.get_running_loop().create_future()
+        self._holder = asyncio.create_task(self._hold(self._opened))
+
+    async def _hold(self, opened: asyncio.Future[Runtime]) -> None:
+        """Open and close in one task, as context managers of that kind want it."""
+        try:
+            async with await self._opening() as runtime:
+                opened.set_result(runtime)
+                _log.info("ready")
+                await self._closing.wait()
+        except Exception as exc:  # noqa: BLE001 (calls report it, each with its id)
+            if not opened.done():
+                opened.set_exception(exc)
+                opened.exception()  # seen, though nobody may ever ask
+            reason = str(exc) if isinstance(exc, FootnoteError) else None
+            _log.warning("the runtime failed", error=type(exc).__name__, reason=reason)
+
+
+async def _opening(settings: Settings) -> AbstractAsyncContextManager[Runtime]:
+    runtime = await asyncio.to_thread(__import__, "server.runtime", fromlist=["open_runtime"])
+    opened: AbstractAsyncContextManager[Runtime] = runtime.open_runtime(settings)
+    return opened
+
+
+async def _serve(server: Server[Any], streams: tuple[Any, Any], *, until: asyncio.Event) -> None:
+    serving = asyncio.create_task(server.run(*streams, server.create_initialization_options()))
+    stopping = asyncio.create_task(until.wait())
+    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    serving.cancel()
+    with suppress(asyncio.CancelledError):
+        await serving
+
+
+def _on_signals() -> asyncio.Event:
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    return stopping
+
+
+def _leave() -> NoReturn:
+    """End the process: everything is closed, but a thread may be waiting for input, or loading a model, for long."""
+    sys.stderr.flush()
+    os._exit(0)

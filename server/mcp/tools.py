@@ -1,0 +1,155 @@
+"""The tools: search, ask, list_collections, get_document."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, cast
+
+from mcp_types import CallToolResult, TextContent, Tool, ToolAnnotations
+from pydantic import BaseModel
+
+from server.answers import Event, Sources, Token
+from server.api.contracts import Runtime
+from server.api.problems import Problem
+from server.mcp.arguments import (
+    ASK_FIELDS,
+    SEARCH_FIELDS,
+    Arguments,
+    DocumentArguments,
+    ListArguments,
+    question_schema,
+    read,
+    read_question,
+    schema,
+)
+from server.mcp.results import AskOut, CollectionsOut, DocumentOut, SearchOut, ToolOut
+
+PROGRESS_SECONDS = 0.5
+Report = Callable[[str], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolEntry:
+    """A tool as clients see it, and what it does; `report` tells a client that waits how far it is."""
+
+    tool: Tool
+    call: Callable[[Runtime, Arguments, Report], Awaitable[ToolOut]]
+
+
+async def search(runtime: Runtime, arguments: Arguments, report: Report) -> SearchOut:  # noqa: ARG001 (quick enough)
+    """Find passages."""
+    question = read_question(arguments, fields=SEARCH_FIELDS)
+    return SearchOut.of(await runtime.answers.retrieve(question))
+
+
+async def ask(runtime: Runtime, arguments: Arguments, report: Report) -> AskOut:
+    """Answer a question, and tell how far the answer is."""
+    question = read_question(arguments, fields=ASK_FIELDS)
+    events = cast("AsyncGenerator[Event, None]", runtime.answers.stream(question))
+    text, sources, told = "", None, 0.0
+    async with aclosing(events):
+        async for event in events:
+            if isinstance(event, Sources):
+                sources = event
+                await report(f"passages found: {len(event.citations)}")
+            elif isinstance(event, Token):
+                text += event.text
+                if time.monotonic() - told > PROGRESS_SECONDS:
+                    told = time.monotonic()
+                    await report(f"characters written: {len(text)}")
+            elif sources is not None:
+                return AskOut.of(text, sources=sources, done=event)
+    msg = f"a stream ended without {'`sources`' if sources is None else '`done`'}"
+    raise RuntimeError(msg)
+
+
+async def list_collections(runtime: Runtime, arguments: Arguments, report: Report) -> CollectionsOut:  # noqa: ARG001
+    """List collections."""
+    wanted = read(ListArguments, arguments)
+    return CollectionsOut.of(await runtime.catalog.collections(limit=wanted.limit, cursor=wanted.cursor))
+
+
+async def get_document(runtime: Runtime, arguments: Arguments, report: Report) -> DocumentOut:  # noqa: ARG001
+    """Describe a document, and return a part of its text."""
+    wanted = read(DocumentArguments, arguments)
+    document = await runtime.catalog.document(wanted.document_id, collection=wanted.collection)
+    part = await runtime.catalog.text(
+        document.id, collection=document.collection, offset=wanted.offset, limit=wanted.max_characters
+    )
+    return DocumentOut.of(document, part)
+
+
+def make_tools() -> dict[str, ToolEntry]:
+    """Return the tools by name."""
+    entries = (
+        _entry(
+            search,
+            title="Search documents",
+            description="Find the passages that answer a question, the best first: quotations with source, title, "
+            "page and place in the document. No language model is called.",
+            takes=question_schema(SEARCH_FIELDS),
+            gives=SearchOut,
+        ),
+        _entry(
+            ask,
+            title="Ask the documents",
+            description="Answer a question from the documents alone. [n] in the answer points at the citation whose id "
+            "is n. `finish_reason` is `no_context` where nothing was found. Slower than `search`: a language model "
+            "writes the answer.",
+            takes=question_schema(ASK_FIELDS),
+            gives=AskOut,
+        ),
+        _entry(
+            list_collections,
+            title="List collections",
+            description="List the collections that can be searched, by name.",
+            takes=schema(ListArguments),
+            gives=CollectionsOut,
+        ),
+        _entry(
+            get_document,
+            title="Read a document",
+            description="Read a document's text, in parts: `next_offset` of one is the `offset` of the next. Offsets "
+            "are those of passages, so the surroundings of a passage begin a little before its `start`.",
+            takes=schema(DocumentArguments),
+            gives=DocumentOut,
+        ),
+    )
+    return {entry.tool.name: entry for entry in entries}
+
+
+def succeeded(out: ToolOut) -> CallToolResult:
+    """Return a result as a program reads it, and as text."""
+    return CallToolResult(content=[TextContent(text=str(out))], structured_content=out.model_dump(mode="json"))
+
+
+def failed(problem: Problem, request_id: str) -> CallToolResult:
+    """Return the result of a call that failed, for its caller, a model, to mend; ``_meta`` has the problem document."""
+    document = problem.document(request_id)
+    text = str(document["detail"]) + ("; the same call may succeed later" if problem.retryable else "")
+    return CallToolResult(content=[TextContent(text=text)], is_error=True, _meta={"footnote/problem": document})
+
+
+def _entry(
+    call: Callable[[Runtime, Arguments, Report], Awaitable[Any]],
+    *,
+    title: str,
+    description: str,
+    takes: dict[str, Any],
+    gives: type[BaseModel],
+) -> ToolEntry:
+    annotations = ToolAnnotations(
+        title=title, read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False
+    )
+    tool = Tool(
+        name=call.__name__,
+        title=title,
+        description=description,
+        input_schema=takes,
+        output_schema=schema(gives, mode="serialization"),
+        annotations=annotations,
+    )
+    return ToolEntry(tool, call)
