@@ -58,6 +58,7 @@ def create_app(settings: Settings, *, open_runtime: OpenRuntime) -> FastAPI:
         openapi_tags=TAGS,
         lifespan=lifespan,
         middleware=_middleware(settings.server, open_requests, drain),
+        generate_unique_id_function=lambda route: route.name,  # generated clients name their functions by it
         redirect_slashes=False,  # a redirect would name the host that a proxy sees
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
@@ -76,10 +77,7 @@ def _middleware(settings: ServerSettings, open_requests: OpenRequests, drain: Dr
         CORSMiddleware,
         allow_origins=settings.cors_origins,
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-        allow_headers=[
-            *("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "X-Request-ID"),
-            *("Mcp-Method", "Mcp-Name", "Mcp-Protocol-Version"),
-        ],
+        allow_headers=["*"],  # clients of OpenAI's and MCP's protocols send several of their own
         expose_headers=["Idempotent-Replayed", "Retry-After", "X-Request-ID", "X-Stream-ID"],
     )
     return [

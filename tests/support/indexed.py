@@ -30,21 +30,26 @@ TEXTS = {
 
 
 async def index(
-    database: Database, embedder: Embedder, texts: Mapping[str, str] = TEXTS, name: str = "default"
+    database: Database,
+    embedder: Embedder,
+    texts: Mapping[str, str] = TEXTS,
+    name: str = "default",
+    *,
+    metadata: Mapping[str, dict[str, object]] | None = None,
 ) -> None:
-    """Write documents of one chunk each into a collection."""
+    """Write documents of one chunk each into a collection; `metadata` is by source."""
     generation = await Collections(database).ensure(
         name, embedding=embedder.identity, chunking=Chunking(tokens=256, overlap=32, language="english")
     )
     documents = Documents(database, generation=generation)
     vectors = await embedder.texts(list(texts.values()))
     for (source, text), embedding in zip(texts.items(), vectors, strict=True):
-        made = document(source, content=text)
+        made = document(source, content=text, metadata=(metadata or {}).get(source))
         node = make_node(
             hashlib.sha256(source.encode()).hexdigest(),
             document_id=made.id,
             text=text,
-            metadata={"source": source, "title": source, "chunk_index": 0},
+            metadata={**made.metadata, "source": source, "title": source, "chunk_index": 0},
             start=0,
             end=len(text),
         )

@@ -1,0 +1,11 @@
+"""OpenAI's protocol, so that its clients talk to Footnote as they are."""
+
+from fastapi import APIRouter
+
+from server.api.openai.completions import router as completions
+from server.api.openai.embeddings import router as embeddings
+from server.api.openai.models import router as models
+
+router = APIRouter()
+for part in (completions, models, embeddings):
+    router.include_router(part)

@@ -1,0 +1,165 @@
+"""Answers as OpenAI's clients read them, with Footnote's own in members that those clients keep and do not look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, Field
+
+from server.answers import Answer, Done, FinishReason, Sources, Usage
+from server.api.answer_schemas import CitationOut, UsageOut
+from server.api.context import trace_id
+from server.api.problems import clean
+
+ASKED_NO_MODEL = frozenset({"no_context", "extractive"})
+
+
+class CompletionMessageOut(BaseModel):
+    """The answer; `[n]` in it points at the citation with the id `n`."""
+
+    role: Literal["assistant"] = "assistant"
+    content: str = Field(examples=["Set `FOOTNOTE_SERVER__PORT` [1]."])
+    refusal: None = None
+    citations: list[CitationOut] = Field(description="The passages given to the model.")
+
+
+class ChoiceOut(BaseModel):
+    """The one choice there is."""
+
+    index: Literal[0] = 0
+    message: CompletionMessageOut
+    logprobs: None = None
+    finish_reason: Literal["stop", "length"]
+
+
+class DetailsOut(BaseModel):
+    """What OpenAI's protocol has no place for."""
+
+    finish_reason: FinishReason
+    model: str = Field(description="The language model that wrote the answer.")
+    collection: str
+    generation: str
+    sources: list[str] = Field(description="Of the cited passages, or of all where none is cited.")
+    standalone_question: str | None = Field(description="What was searched for.")
+    timings_ms: dict[str, float]
+    cost_usd: float | None
+    trace_id: str | None
+    request_id: str
+
+    @classmethod
+    def of(cls, sources: Sources, done: Done, *, request_id: str) -> Self:
+        """Return what is known at the end of an answer."""
+        return cls(
+            finish_reason=done.finish_reason,
+            model=done.model,
+            collection=sources.collection,
+            generation=sources.generation,
+            sources=list(done.sources),
+            standalone_question=sources.standalone_question,
+            timings_ms=dict(done.timings_ms),
+            cost_usd=done.cost_usd,
+            trace_id=trace_id(),
+            request_id=request_id,
+        )
+
+
+class CompletionOut(BaseModel):
+    """A whole answer."""
+
+    id: str = Field(examples=["chatcmpl-6f1c0c9b3f5d4d0e8a3b6d1c2e4f5a6b"])
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int = Field(description="Seconds since 1970.")
+    model: str = Field(description="As asked.")
+    choices: list[ChoiceOut]
+    usage: UsageOut | None = Field(description="Null where the model's provider does not count.")
+    footnote: DetailsOut
+
+    @classmethod
+    def of(cls, answer: Answer, *, completion_id: str, created: int, model: str, request_id: str) -> Self:
+        """Return what a client gets of an answer."""
+        done = answer.done
+        citations = [CitationOut.model_validate(citation) for citation in done.citations]
+        message = CompletionMessageOut(content=clean(answer.answer), citations=citations)
+        usage = usage_of(done)
+        return cls(
+            id=completion_id,
+            created=created,
+            model=model,
+            choices=[ChoiceOut(message=message, finish_reason=finish_reason_of(done))],
+            usage=None if usage is None else UsageOut.model_validate(usage),
+            footnote=DetailsOut.of(answer.sources, done, request_id=request_id),
+        )
+
+
+class ModelOut(BaseModel):
+    """A collection, as a model to chat with; or the embedding model."""
+
+    id: str = Field(examples=["footnote/default"])
+    object: Literal["model"] = "model"
+    created: int = Field(description="Seconds since 1970; 0 where it is not known.")
+    owned_by: str
+
+
+class ModelsOut(BaseModel):
+    """Every model."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelOut]
+
+
+class EmbeddingOut(BaseModel):
+    """The vector of one text."""
+
+    object: Literal["embedding"] = "embedding"
+    index: int
+    embedding: list[float] | str = Field(description="Numbers, or little-endian float32 in base64.")
+
+
+class EmbeddingUsageOut(BaseModel):
+    """Tokens that the embedding model read."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingDetailsOut(BaseModel):
+    """What OpenAI's protocol has no place for."""
+
+    max_tokens: int = Field(description="What the model reads of a text.")
+    truncated: list[int] = Field(description="Texts of which it did not read the end.")
+    request_id: str
+
+
+class EmbeddingsOut(BaseModel):
+    """Vectors, in the order of the texts."""
+
+    object: Literal["list"] = "list"
+    data: list[EmbeddingOut]
+    model: str
+    usage: EmbeddingUsageOut
+    footnote: EmbeddingDetailsOut
+
+
+def finish_reason_of(done: Done) -> Literal["stop", "length"]:
+    """Return OpenAI's name for how an answer ended; ours is in `DetailsOut`."""
+    return "length" if done.finish_reason == "length" else "stop"
+
+
+def usage_of(done: Done) -> Usage | None:
+    """Return what the answer took; nothing where no model was asked, None where its provider does not count."""
+    if done.usage is None and done.finish_reason in ASKED_NO_MODEL and "condense" not in done.timings_ms:
+        return Usage(0, 0, 0)
+    return done.usage
+
+
+def opening(sources: Sources, *, request_id: str) -> Mapping[str, Any]:
+    """Return what is known before the first word of an answer."""
+    return {
+        "collection": sources.collection,
+        "generation": sources.generation,
+        "sources": list(sources.sources),
+        "standalone_question": sources.standalone_question,
+        "trace_id": trace_id(),
+        "request_id": request_id,
+    }

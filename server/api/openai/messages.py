@@ -1,0 +1,115 @@
+"""The messages of a chat: what is asked, what was said before, what the application wants."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from server.answers import Message
+from server.api.openai.refusals import Only, fault
+from server.api.schemas import LONGEST_QUESTION, NO_NUL, Text
+
+MOST_MESSAGES = 2000
+LONGEST_CONTENT = 100_000
+LONGEST_INSTRUCTIONS = 32_000
+NO_TOOLS = "Footnote answers from its documents and calls no tools; leave it out"
+NO_MEDIA = "Footnote reads and writes text only; leave it out"
+
+
+class TextPart(BaseModel):
+    """A part of a message."""
+
+    type: Literal["text"]
+    text: str = Field(json_schema_extra={"pattern": NO_NUL})
+
+
+def _text_of(content: object) -> object:
+    """Return the text of a message's parts, a line for each; whatever is no list as it is."""
+    if not isinstance(content, list):
+        return content
+    texts = []
+    for number, part in enumerate(content):
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind != "text":
+            named = f"of type {str(kind)[:40]!r}" if kind else "without a type"
+            msg = f"part {number} is {named}; only parts of type 'text' are supported"
+            raise ValueError(msg)
+        if not isinstance(part.get("text"), str):
+            msg = f"part {number} has no text"
+            raise ValueError(msg)  # noqa: TRY004 (pydantic lets a TypeError through)
+        texts.append(part["text"])
+    return "\n".join(texts)
+
+
+class MessageIn(BaseModel):
+    """A message. Its further members (`name`, `refusal`, …) are ignored."""
+
+    model_config = ConfigDict(strict=True)
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Annotated[
+        Annotated[Text, Field(max_length=LONGEST_CONTENT)] | None,
+        BeforeValidator(
+            _text_of,
+            json_schema_input_type=Annotated[
+                str, Field(max_length=LONGEST_CONTENT, json_schema_extra={"pattern": NO_NUL})
+            ]
+            | list[TextPart]
+            | None,
+        ),
+    ] = None
+    tool_calls: Annotated[Any, Only((None, []), NO_TOOLS)] = None
+    function_call: Annotated[Any, Only((None,), NO_TOOLS)] = None
+    audio: Annotated[Any, Only((None,), NO_MEDIA)] = None
+
+    @property
+    def text(self) -> str:
+        """What it says, without surrounding white space."""
+        return (self.content or "").strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """Messages by what they are for; see `server.answers.Turn`."""
+
+    question: str
+    history: tuple[Message, ...]
+    instructions: str
+
+
+def conversation_of(messages: Sequence[MessageIn]) -> Conversation:
+    """Tell the question, what was said before it, and the application's instructions from each other."""
+    history = [
+        Message(message.role, message.text)
+        for message in messages[:-1]
+        if message.text and message.role in ("user", "assistant")
+    ]
+    return Conversation(messages[-1].text, history=tuple(history), instructions=_instructions(messages))
+
+
+def _checked(messages: list[MessageIn]) -> list[MessageIn]:
+    last = len(messages) - 1
+    if messages[last].role != "user":
+        raise fault((last, "role"), "the last message must be the user's question")
+    if not messages[last].text:
+        raise fault((last, "content"), "the question must not be empty")
+    if len(messages[last].text) > LONGEST_QUESTION:
+        raise fault((last, "content"), f"the question must have at most {LONGEST_QUESTION} characters")
+    if len(_instructions(messages)) > LONGEST_INSTRUCTIONS:
+        msg = f"system and developer messages must have at most {LONGEST_INSTRUCTIONS} characters together"
+        raise ValueError(msg)
+    return messages
+
+
+def _instructions(messages: Sequence[MessageIn]) -> str:
+    texts = [message.text for message in messages if message.role in ("system", "developer")]
+    return "\n\n".join(text for text in texts if text)
+
+
+Messages = Annotated[
+    list[MessageIn],
+    Field(min_length=1, max_length=MOST_MESSAGES, fail_fast=True),
+    AfterValidator(_checked),
+]

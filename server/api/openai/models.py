@@ -1,0 +1,48 @@
+"""What there is to chat with, and what embeds."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request
+
+from server.api.context import runtime_of
+from server.api.contracts import Embeddings
+from server.api.json_body import JsonRoute
+from server.api.openai.answer_schemas import ModelOut, ModelsOut
+from server.api.openai.errors import PREFIX, error_responses
+from server.api.openai.schemas import OWNER, ModelName, collection_of
+from storage.collections import CollectionInfo
+
+PAGE = 1000
+router = APIRouter(prefix=PREFIX, tags=["openai"], route_class=JsonRoute, responses=error_responses())
+
+
+@router.get("/models")
+async def list_models(request: Request) -> ModelsOut:
+    """List the collections, each as a model to chat with, and the embedding model behind them."""
+    runtime = runtime_of(request)
+    found: list[ModelOut] = []
+    cursor: str | None = None
+    while True:  # the protocol has no pages
+        page = await runtime.catalog.collections(limit=PAGE, cursor=cursor)
+        found += [_chat_model(collection) for collection in page.items]
+        if (cursor := page.next_cursor) is None:
+            return ModelsOut(data=[*found, _embedding_model(runtime.embeddings)])
+
+
+@router.get("/models/{model:path}")
+async def retrieve_model(model: Annotated[ModelName, Path()], request: Request) -> ModelOut:
+    """Describe a model: a collection with or without `footnote/` before its name, or the embedding model."""
+    runtime = runtime_of(request)
+    if model == runtime.embeddings.model:
+        return _embedding_model(runtime.embeddings)
+    return _chat_model(await runtime.catalog.collection(collection_of(model)))
+
+
+def _chat_model(collection: CollectionInfo) -> ModelOut:
+    return ModelOut(id=f"{OWNER}/{collection.name}", created=int(collection.created_at.timestamp()), owned_by=OWNER)
+
+
+def _embedding_model(embeddings: Embeddings) -> ModelOut:
+    return ModelOut(id=embeddings.model, created=0, owned_by=OWNER)

@@ -1,0 +1,165 @@
+"""Requests of OpenAI's clients: what Footnote honours, and what it refuses because no answer could keep to it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from server.answers import Question, Turn
+from server.api.openai.messages import NO_MEDIA, NO_TOOLS, Messages, conversation_of
+from server.api.openai.refusals import Only, fault
+from server.api.schemas import NO_NUL, SearchOptions, Text, Whole
+from storage.collections import NAME_PATTERN
+from storage.errors import CollectionNotFound
+
+OWNER = "footnote"
+MOST_INPUTS = 2048
+LONGEST_INPUT = 100_000
+MOST_STOPS = 4
+NO_TOKENS = (
+    "token ids are not supported, they are another model's; send text (LangChain: check_embedding_ctx_length=False)"
+)
+ModelName = Annotated[Text, Field(min_length=1, max_length=512, json_schema_extra={"pattern": NO_NUL})]
+Stop = Annotated[Text, Field(min_length=1, max_length=1000, json_schema_extra={"pattern": NO_NUL})]
+MaxTokens = Annotated[int, Field(ge=1, le=1_000_000), Whole]
+
+
+class StreamOptions(BaseModel):
+    """What a stream holds beside the answer."""
+
+    model_config = ConfigDict(strict=True)
+    include_usage: bool | None = Field(None, description="End with a chunk that counts the tokens.")
+
+
+class CompletionOptions(SearchOptions):
+    """Footnote's own options: how passages are found."""
+
+
+class CompletionBody(BaseModel):
+    """A chat with a collection.
+
+    Sampling that Footnote leaves to its settings (`top_p`, penalties, `seed`, …) and members that are not known are
+    accepted and ignored: clients send many. What would change the shape or the meaning of the answer is refused.
+    """
+
+    model_config = ConfigDict(
+        strict=True,
+        allow_inf_nan=False,
+        json_schema_extra={
+            "examples": [
+                {
+                    "model": "footnote/default",
+                    "messages": [{"role": "user", "content": "How do I change the port?"}],
+                    "footnote": {"k": 4},
+                }
+            ]
+        },
+    )
+
+    model: ModelName = Field(description="A collection: `footnote/<collection>`.", examples=["footnote/default"])
+    messages: Messages = Field(description="The last one is the user's question.")
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    temperature: float | None = Field(None, ge=0, le=2, description="Unset: the server's.")
+    max_tokens: MaxTokens | None = Field(None, description="Longest answer; `max_completion_tokens` goes before it.")
+    max_completion_tokens: MaxTokens | None = None
+    stop: Stop | Annotated[list[Stop], Field(max_length=MOST_STOPS)] | None = None
+    footnote: CompletionOptions | None = Field(None, description="Footnote's own options.")
+
+    n: Annotated[Any, Only((None, 1), "Footnote gives one answer; ask again for another one")] = None
+    tools: Annotated[Any, Only((None, []), NO_TOOLS)] = None
+    tool_choice: Annotated[Any, Only((None, "none", "auto"), NO_TOOLS)] = None
+    functions: Annotated[Any, Only((None, []), NO_TOOLS)] = None
+    function_call: Annotated[Any, Only((None, "none", "auto"), NO_TOOLS)] = None
+    response_format: Annotated[Any, Only((None, {"type": "text"}), "answers are text; leave it out")] = None
+    logprobs: Annotated[Any, Only((None, False), "Footnote has no log probabilities; leave it out")] = None
+    top_logprobs: Annotated[Any, Only((None, 0), "Footnote has no log probabilities; leave it out")] = None
+    modalities: Annotated[Any, Only((None, ["text"]), NO_MEDIA)] = None
+    audio: Annotated[Any, Only((None,), NO_MEDIA)] = None
+    prediction: Annotated[Any, Only((None,), "Footnote answers from its documents; leave it out")] = None
+    web_search_options: Annotated[Any, Only((None,), "Footnote answers from its documents; leave it out")] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_option_is_lost(cls, body: object) -> object:
+        """Refuse Footnote's options outside of their object: a filter that is ignored shows what it should hide."""
+        misplaced = [name for name in SearchOptions.model_fields if isinstance(body, Mapping) and name in body]
+        if misplaced:
+            raise fault((misplaced[0],), 'is an option of Footnote\'s: it belongs into the object "footnote"')
+        return body
+
+    def to_turn(self) -> Turn:
+        """Return the turn as the rest of the server knows it.
+
+        Raises:
+            CollectionNotFound: `model` can be no collection's name.
+
+        """
+        said, options = conversation_of(self.messages), self.footnote or CompletionOptions()
+        question = Question(
+            question=said.question,
+            collection=collection_of(self.model),
+            k=options.k,
+            mode=options.mode,
+            filters=options.filters,
+            document_ids=None if options.document_ids is None else tuple(options.document_ids),
+            min_score=options.min_score,
+            rerank=options.rerank,
+            temperature=self.temperature,
+            max_tokens=self.max_completion_tokens or self.max_tokens,
+            stop=(self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ()),
+        )
+        return Turn(question, history=said.history, instructions=said.instructions)
+
+
+def collection_of(model: str) -> str:
+    """Return the collection that a model's name stands for, with or without ``footnote/``.
+
+    Raises:
+        CollectionNotFound: no collection can have such a name.
+
+    """
+    name = model.removeprefix(f"{OWNER}/")
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise CollectionNotFound(name[:100])
+    return name
+
+
+def _texts(given: object) -> object:
+    """Return the texts of an ``input``, which may be one; say what to do about token ids."""
+    first = given[0] if isinstance(given, list) and given else None
+    if isinstance(first, (int, list)):
+        raise ValueError(NO_TOKENS)  # noqa: TRY004 (pydantic lets a TypeError through)
+    return [given] if isinstance(given, str) else given
+
+
+Input = Annotated[Text, Field(min_length=1, max_length=LONGEST_INPUT, json_schema_extra={"pattern": NO_NUL})]
+Inputs = Annotated[list[Input], Field(min_length=1, max_length=MOST_INPUTS, fail_fast=True)]
+
+
+class EmbeddingOptions(BaseModel):
+    """Footnote's own options."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    input_type: Literal["passage", "query"] = Field(
+        "passage", description="Models that were trained with instructions embed questions and passages differently."
+    )
+
+
+class EmbeddingsBody(BaseModel):
+    """Texts to embed. Members that are not known are accepted and ignored."""
+
+    model_config = ConfigDict(
+        strict=True,
+        json_schema_extra={"examples": [{"model": "all-MiniLM-L6-v2", "input": ["one text", "another one"]}]},
+    )
+    model: ModelName = Field(description="The embedding model's name, as `/v1/models` lists it.")
+    input: Annotated[Inputs, BeforeValidator(_texts, json_schema_input_type=Input | Inputs)]
+    encoding_format: Literal["float", "base64"] | None = Field(
+        None, description="`base64`: little-endian float32; unset: `float`."
+    )
+    dimensions: Annotated[int, Field(ge=1), Whole] | None = Field(None, description="The model's own, or unset.")
+    footnote: EmbeddingOptions | None = Field(None, description="Footnote's own options.")

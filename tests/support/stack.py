@@ -1,0 +1,243 @@
+"""The whole stack in one place: a database with a small corpus, a scripted language model, and servers over both.
+
+with open_stack(postgres, shared_dir=shared_dir, embedder=embedder) as stack:
+    with stack.serve(streams={"grace": 0}) as http:  # a client of a real server, as `real_app` makes it
+        ...
+    assert stack.model.requests
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import fasteners
+import httpx
+import psycopg2
+from support.environment import make_settings
+from support.events import Event, parse
+from support.indexed import index, real_app
+from support.model_server import ModelServer, Reply, start_model_server
+from support.scripted import running
+
+from config.settings import DatabaseSettings
+from ingestion.embedding import Embedder
+from storage.database import Database
+
+ROOT = Path(__file__).parents[2]
+TEMPLATE = "footnote_template"
+PATIENCE = 20.0
+"""Seconds that something may take on a busy machine."""
+
+PROGRAM = """
+import sys
+import numpy as np
+import server.runtime
+from config.settings import EmbeddingSettings
+from ingestion.embedding import find_model
+from server.__main__ import main
+
+class OneVector:
+    def __init__(self):
+        self.files = find_model(EmbeddingSettings())
+        self.identity = self.files.identity(EmbeddingSettings())
+
+    async def query(self, text):
+        return (await self.queries([text]))[0]
+
+    async def queries(self, texts):
+        return np.eye(1, self.identity.dimension, dtype=np.float32).repeat(len(texts), axis=0)
+
+    texts = queries
+
+    def close(self):
+        pass
+
+server.runtime.open_embedder = lambda settings: OneVector()
+sys.exit(main())
+"""
+
+
+class StackClient(httpx.Client):
+    """A client of one server.
+
+    Attributes:
+        app: the application, where it runs in this process.
+
+    """
+
+    app: Any = None
+    served: Any = None
+
+    def events(self, path: str, body: dict[str, object], **options: Any) -> list[Event]:
+        """Ask for a stream and read it to its end."""
+        response = self.post(path, json=body, **options)
+        assert response.status_code == 200, response.text
+        return parse(response.text)
+
+    def messages(self, conversation: str) -> list[dict[str, Any]]:
+        """Return the messages of a conversation."""
+        return list(self.get(f"/conversations/{conversation}").raise_for_status().json()["messages"])
+
+    def settled(self, conversation: str) -> list[dict[str, Any]]:
+        """Return the messages of a conversation once none is being answered."""
+        return until(
+            lambda: (
+                (found := self.messages(conversation))
+                and all(message["state"] != "running" for message in found)
+                and found
+            )
+        )
+
+
+@dataclass
+class Process:
+    """``python -m server`` in a process of its own, real but for its embedding model."""
+
+    popen: subprocess.Popen[str]
+    url: str
+
+    def signal(self, number: int) -> None:
+        """Send a signal."""
+        self.popen.send_signal(number)
+
+    def ended(self) -> tuple[int, str]:
+        """Wait for its end; return its exit code and what it wrote to stderr."""
+        _, err = self.popen.communicate(timeout=PATIENCE * 2)
+        return self.popen.returncode, err
+
+
+class Stack:
+    """See `open_stack`."""
+
+    def __init__(self, dsn: str, *, data_dir: Path, embedder: Embedder, model: ModelServer) -> None:
+        self.dsn = dsn
+        self.data_dir = data_dir
+        self.embedder = embedder
+        self.model = model
+
+    @property
+    def database(self) -> str:
+        """Name of the database."""
+        return urlsplit(self.dsn).path.strip("/")
+
+    def fresh(self, *replies: Reply, default: Reply | None = None) -> None:
+        """Let the model forget what it was asked, and give it a new script."""
+        self.model.requests.clear()
+        self.model._replies.clear()
+        self.model.disconnects = 0
+        self.model.default = default or Reply()
+        self.model.script(*replies)
+
+    @contextlib.contextmanager
+    def serve(self, **groups: dict[str, Any]) -> Iterator[StackClient]:
+        """Serve the application on a socket of its own, with groups of settings: ``serve(chat={"lease_seconds": 2})``.
+
+        Yields a client of it.
+        """
+        llm = {"provider": "openai_like", "base_url": self.model.openai_url, "api_key": "k", "model": "m"}
+        llm |= {"max_retries": 0, **groups.pop("llm", {})}
+        chosen = make_settings(self.dsn, self.data_dir, llm=llm, **groups)
+        app = real_app(chosen, embedder=self.embedder)
+        limits = httpx.Limits(max_connections=200)
+        with (
+            running(app, settings=chosen.server) as server,
+            StackClient(base_url=server.url, timeout=PATIENCE, limits=limits) as http,
+        ):
+            http.app, http.served = app, server
+            yield http
+
+    @contextlib.contextmanager
+    def process(self, **env: str) -> Iterator[Process]:
+        """Start a server in a process of its own; ``env`` are settings without their prefix."""
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("FOOTNOTE_")}
+        settings = {
+            "SERVER__PORT": "0",
+            "DATABASE__URL": self.dsn,
+            "LLM__PROVIDER": "openai_like",
+            "LLM__BASE_URL": self.model.openai_url,
+            "LLM__API_KEY": "k",
+            "LLM__MODEL": "m",
+            "RETRIEVAL__MIN_SCORE": "0",
+            **env,
+        }
+        popen = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM],
+            cwd=self.data_dir,
+            env=clean | {"PYTHONPATH": str(ROOT)} | {f"FOOTNOTE_{name}": value for name, value in settings.items()},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert popen.stdout is not None
+            line = popen.stdout.readline()
+            assert line.startswith("Footnote is ready at "), line + popen.communicate(timeout=PATIENCE)[1]
+            yield Process(popen, line.split()[4])
+        finally:
+            if popen.poll() is None:
+                popen.kill()
+            popen.communicate()
+
+    def rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """Run a statement."""
+        return execute(self.dsn, statement, *values)
+
+
+@contextlib.contextmanager
+def open_stack(postgres: Callable[[str], str], *, shared_dir: Path, embedder: Embedder) -> Iterator[Stack]:
+    """Lend a stack over a database of its own."""
+    name = f"test_{uuid4().hex}"
+    with fasteners.InterProcessLock(shared_dir / "template.lock"):  # a template can be cloned by one at a time
+        execute(postgres("postgres"), f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    try:
+        with ThreadPoolExecutor(1) as pool:  # this thread's event loop is pytest's
+            pool.submit(asyncio.run, _index(postgres(name), embedder)).result()
+        with start_model_server() as model:
+            yield Stack(postgres(name), data_dir=shared_dir, embedder=embedder, model=model)
+    finally:
+        with contextlib.suppress(psycopg2.Error):
+            execute(postgres("postgres"), f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def _index(dsn: str, embedder: Embedder) -> None:
+    database = await Database.open(dsn, settings=DatabaseSettings())
+    await index(database, embedder)
+    await database.close()
+
+
+def execute(url: str, statement: str, *values: object) -> list[tuple[Any, ...]]:
+    """Run a statement in a connection and a transaction of its own."""
+    connection = psycopg2.connect(url)
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(statement, values or None)
+            return cursor.fetchall() if cursor.description else []
+    finally:
+        connection.close()
+
+
+def until(look: Callable[[], Any], *, seconds: float = PATIENCE) -> Any:
+    """Look again and again until there is something; return it."""
+    end = time.monotonic() + seconds
+    while not (seen := look()):
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+    return seen
+
+
+def texts(events: list[Event]) -> str:
+    """Return what the tokens of a stream say."""
+    return "".join(event.data["token"] for event in events if event.name == "token")
