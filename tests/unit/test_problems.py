@@ -10,10 +10,9 @@ import ingestion
 import server
 import storage
 from config.errors import FootnoteError
-from server.errors import ShuttingDown
 from server.api.problems import INTERNAL, KINDS, TITLES, FieldError, Problem, kind_of, problem_of, problem_response
 from server.engines.models.errors import ModelFailed, ModelRejected, ModelTimeout, ModelUnavailable
-from server.errors import DeadlineExceeded, Overloaded, UnknownEngine
+from server.errors import DeadlineExceeded, Overloaded, ShuttingDown, UnknownEngine
 from storage.errors import CollectionNotFound, InvalidCursor, StoreFailed, StoreUnavailable, UnsupportedFilter
 
 CONTRACT = {

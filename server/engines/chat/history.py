@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MESSAGE_TOKENS = 8  # role and frame of a message
 SHARE = 0.5  # of what the answer leaves of the context window; the passages need the rest
-LONGEST_COUNTED = 200_000  # characters; more is more than any history
+COUNTED = 20_000  # characters; the tokens of longer texts are estimated from so many
 
 
 class TokenCounter:
@@ -35,7 +35,8 @@ class TokenCounter:
 
     def count(self, text: str) -> int:
         """Return how many tokens a text has, about."""
-        return len(self._tokenizer.encode(text[:LONGEST_COUNTED], add_special_tokens=False).ids)
+        counted = len(self._tokenizer.encode(text[:COUNTED], add_special_tokens=False).ids)
+        return counted if len(text) <= COUNTED else int(counted * len(text) / COUNTED)
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
