@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
@@ -43,6 +44,11 @@ def _database_url(value: SecretStr) -> SecretStr:
     if scheme.split("+")[0] not in {"postgres", "postgresql"}:
         msg = "must start with postgresql://"
         raise ValueError(msg)
+    try:
+        _ = urlsplit(value.get_secret_value()).port
+    except ValueError:
+        msg = "has a host or a port that cannot be read; special characters of a password are written as %XX"
+        raise ValueError(msg) from None
     return value
 
 

@@ -256,12 +256,13 @@ class ChunkStore(BasePydanticVectorStore):
 
 
 def hit_node(hit: Hit) -> TextNode:
-    """Return a hit as a LlamaIndex node."""
+    """Return a hit as a LlamaIndex node; its place in the document is the table's, whatever its metadata say."""
+    place: dict[str, Any] = {"chunk_index": hit.chunk_index} | ({} if hit.page is None else {"page": hit.page})
     return make_node(
         hit.node_id,
         document_id=hit.document_id,
         text=hit.text,
-        metadata=hit.metadata,
+        metadata=hit.metadata | place,
         start=hit.start,
         end=hit.end,
     )

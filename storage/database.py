@@ -14,7 +14,7 @@ import structlog
 from pgvector.asyncpg import register_vector
 
 from config.settings import DatabaseSettings
-from storage.errors import StoreFailed, StoreTimeout, StoreUnavailable
+from storage.errors import StoreFailed, StoreRefused, StoreTimeout, StoreUnavailable
 
 if TYPE_CHECKING:
     Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
@@ -38,13 +38,15 @@ _UNAVAILABLE = (
     asyncpg.TooManyConnectionsError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
-    asyncpg.InvalidPasswordError,
-    asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
     asyncpg.DiskFullError,
     asyncpg.OutOfMemoryError,
     asyncpg.ReadOnlySQLTransactionError,
 )
+
+
+# a database that does not exist yet may be made while we wait; a user or a password does not become right
+_REFUSED = (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError)
 
 
 class _Connection(asyncpg.Connection):
@@ -91,6 +93,8 @@ class Database:
                 async with _translated():
                     pool = await _create_pool(plain_dsn(dsn), settings, session or {})
                 return cls(pool, settings=settings, session=session)
+            except StoreRefused:
+                raise
             except StoreUnavailable:
                 if time.monotonic() > deadline:
                     raise
@@ -205,6 +209,10 @@ async def _translated() -> AsyncIterator[None]:
     except asyncpg.QueryCanceledError:
         msg = "the database took too long"
         raise StoreTimeout(msg) from None
+    except _REFUSED as exc:
+        msg = "the database refuses us: check the user and the password in FOOTNOTE_DATABASE__URL"
+        _log.warning("store refused", error=type(exc).__name__)
+        raise StoreRefused(msg) from None
     except _UNAVAILABLE as exc:
         msg = "the database is not available"
         _log.warning("store unavailable", error=type(exc).__name__)

@@ -9,6 +9,10 @@ class StoreUnavailable(FootnoteError):
     retry_after = 2
 
 
+class StoreRefused(StoreUnavailable):
+    """The database refuses the user or the password: trying again changes nothing."""
+
+
 class StoreTimeout(FootnoteError):
     """A statement ran into the statement timeout."""
 

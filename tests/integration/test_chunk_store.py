@@ -112,6 +112,19 @@ async def test_an_index_inserts_and_deletes_through_the_store_without_doubling(s
     assert len(await store.aget_nodes()) == 3
 
 
+async def test_a_node_of_somebody_elses_is_cited_by_its_place_whatever_its_metadata_say(store):
+    texts = [f"the {word} crane of the harbour" for word in ("first", "second", "third")]
+    source = {NodeRelationship.SOURCE: RelatedNodeInfo(node_id="cranes")}
+    nodes = [
+        TextNode(text=text, metadata={"chunk_index": "nonsense"}, embedding=vector(text).tolist(), relationships=source)
+        for text in texts
+    ]
+    await store.async_add(nodes)
+    query = VectorStoreQuery(query_embedding=vector(texts[1]).tolist(), similarity_top_k=1)
+    found = (await store.aquery(query)).nodes[0]
+    assert (found.get_content(), found.metadata["chunk_index"]) == (texts[1], 1)
+
+
 async def test_sync_methods_work_from_a_thread_and_refuse_the_event_loop(store):
     result = await asyncio.to_thread(store.query, _query(2))
     assert len(result.nodes) == 2

@@ -1,4 +1,5 @@
 import asyncio
+import re
 
 import asyncpg
 import pytest
@@ -6,7 +7,7 @@ from support.environment import make_settings
 
 from config.settings import DatabaseSettings
 from storage.database import Database, plain_dsn
-from storage.errors import StoreFailed, StoreTimeout, StoreUnavailable
+from storage.errors import StoreFailed, StoreRefused, StoreTimeout, StoreUnavailable
 
 
 async def test_a_set_local_ends_with_its_transaction(settings):
@@ -112,3 +113,11 @@ def test_urls_of_sqlalchemy_and_heroku_are_understood():
     assert plain_dsn("postgres://u:p@h/d?sslmode=require") == "postgresql://u:p@h/d?sslmode=require"
     local = "postgresql://postgres@/footnote?host=%2Ftmp%2Fx"
     assert plain_dsn(local) == local
+
+
+async def test_a_database_that_refuses_us_is_told_at_once_and_not_tried_again(settings):
+    wrong = re.sub("//[^@/]*@", "//nobody-such@", settings.database.url.get_secret_value())
+    assert "nobody-such" in wrong
+    with pytest.raises(StoreRefused, match="FOOTNOTE_DATABASE__URL"):
+        async with asyncio.timeout(4):  # the settings would wait for five seconds
+            await Database.open(wrong, settings=settings.database)

@@ -201,3 +201,15 @@ def test_the_example_file_can_be_used_with_every_line_uncommented(env_file: EnvF
     assert len(uncommented) == len(list(setting_keys())) + len(FALLBACKS)
     (tmp_path / ".env").write_text("\n".join(uncommented))
     assert load_settings() == Settings.model_construct()
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://u:p@host:fifty/db", "postgresql://u:p@[::1/db", "postgresql://u:p@h:99999/db"]
+)
+def test_a_database_address_that_cannot_be_read_is_told_without_its_password(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOOTNOTE_DATABASE__URL", url)
+    with pytest.raises(SettingsError, match="host or a port that cannot be read") as caught:
+        load_settings()
+    assert url not in str(caught.value)
