@@ -18,16 +18,19 @@ class Interrupt:
     Built on `asyncio.Timeout`, which keeps the accounts of nested cancellations.
     """
 
-    __slots__ = ("_error", "_open", "_timeout")
+    __slots__ = ("_early", "_error", "_open", "_timeout")
 
     def __init__(self, *, after: float | None = None, error: Exception | None = None) -> None:
         self._error = error
         self._timeout = asyncio.timeout(after)
         self._open = False
+        self._early: Exception | None = None
 
     async def __aenter__(self) -> Self:
         await self._timeout.__aenter__()
         self._open = True
+        if self._early is not None:
+            self.now(self._early)
         return self
 
     async def __aexit__(
@@ -40,7 +43,8 @@ class Interrupt:
             raise (self._error or TimeoutError()) from None
 
     def now(self, error: Exception) -> None:
-        """End the block with `error`; the first caller's error counts, and after the end nothing happens."""
+        """End the block with `error`, even before it begins; the first error counts, and after the end nothing happens."""
+        self._early = self._early or error
         if self._open and not self._timeout.expired():
             self._error = error
             self._open = False

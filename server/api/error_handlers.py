@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -47,7 +48,11 @@ def install_error_handlers(app: FastAPI) -> None:
 
 
 def log_failure(error: BaseException, problem: Problem) -> None:
-    """Log what is the server's fault, once; a surprise with its causes."""
+    """Log what is the server's fault, once, wherever it comes by again; a surprise with its causes."""
+    if getattr(error, "was_logged", False):
+        return
+    with suppress(AttributeError):  # some built-in errors take no attributes
+        error.was_logged = True  # type: ignore[attr-defined]
     if problem.kind is INTERNAL:
         _log.error("request failed", error=type(error).__name__, exc_info=error)
     elif problem.kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
