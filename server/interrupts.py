@@ -43,7 +43,7 @@ class Interrupt:
             raise (self._error or TimeoutError()) from None
 
     def now(self, error: Exception) -> None:
-        """End the block with `error`, even before it begins; the first error counts, and after the end nothing happens."""
+        """End the block with `error`, even before it begins; the first error counts, and none after the end."""
         self._early = self._early or error
         if self._open and not self._timeout.expired():
             self._error = error

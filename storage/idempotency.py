@@ -33,7 +33,10 @@ class KeyState:
 
 
 class KeyStore:
-    """Keys of one tenant; who answers a key holds its lease."""
+    """Keys of one tenant; who answers a key holds its lease.
+
+    Locks are taken in one order: key, lease.
+    """
 
     def __init__(self, database: Database, *, leases: Leases, hours: float, tenant: str = DEFAULT_TENANT) -> None:
         self._database = database
@@ -62,17 +65,20 @@ class KeyStore:
                 return KeyState(mine=False, stream_id=row["stream_id"], answer_json=row["answer"])
             if not await self._leases.take(connection, self._lease(key)):
                 return KeyState(mine=False, stream_id=row["stream_id"] if row else "", answer_json=None)
-            await connection.execute(
-                """INSERT INTO footnote.idempotency_keys (tenant_id, key, fingerprint, stream_id, expires_at)
+            mine = await connection.fetchval(
+                """INSERT INTO footnote.idempotency_keys AS k (tenant_id, key, fingerprint, stream_id, expires_at)
                    VALUES ($1, $2, $3, $4, now() + $5)
-                   ON CONFLICT (tenant_id, key) DO UPDATE SET stream_id = $4, expires_at = excluded.expires_at""",
+                   ON CONFLICT (tenant_id, key) DO UPDATE SET stream_id = $4, expires_at = excluded.expires_at
+                   WHERE k.answer IS NULL AND k.fingerprint = $3 RETURNING true""",
                 self._tenant,
                 key,
                 fingerprint,
                 stream_id,
                 self._kept_for,
             )
-        return KeyState(mine=True, stream_id=stream_id, answer_json=None)
+            if not mine:  # somebody took and answered it since we looked
+                await self._leases.give_back(connection, self._lease(key))
+        return KeyState(mine=bool(mine), stream_id=stream_id if mine else "", answer_json=None)
 
     def at_work(self, key: str) -> AbstractContextManager[None]:
         """Keep a key that was taken while the block lasts."""
@@ -92,7 +98,7 @@ class KeyStore:
         self, connection: Connection, key: str, *, answer_json: str, conversation_id: UUID | None
     ) -> None:
         """Keep an answer in somebody else's transaction; see `keep`."""
-        await self._leases.confirm(connection, self._lease(key))
+        # the key is locked before its lease, here as in `take`
         await connection.execute(
             """UPDATE footnote.idempotency_keys SET answer = $3, conversation_id = $4
                WHERE tenant_id = $1 AND key = $2""",
@@ -101,6 +107,7 @@ class KeyStore:
             answer_json,
             conversation_id,
         )
+        await self._leases.confirm(connection, self._lease(key))
         await self._leases.give_back(connection, self._lease(key))
 
     async def release(self, key: str) -> None:

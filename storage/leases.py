@@ -57,6 +57,8 @@ class Leases:
 
     async def take(self, connection: Connection, name: str) -> bool:
         """Take a lease unless somebody holds it, be it this process; the connection's transaction decides when."""
+        if name in self._kept:  # it may have expired while the database was away, but the work goes on
+            return False
         taken = await connection.fetchval(
             """INSERT INTO footnote.leases AS l (name, holder, expires_at) VALUES ($1, $2, clock_timestamp() + $3)
                ON CONFLICT (name) DO UPDATE SET holder = $2, expires_at = excluded.expires_at
