@@ -368,3 +368,28 @@ def test_an_agent_that_never_answers_is_a_problem_and_not_a_loop(start, model_se
         answer = http.post("/chat", json={"message": "Who built the lighthouse?", "mode": "agent"})
     assert (answer.status_code, answer.json()["type"]) == (502, "/problems/model-failed")
     assert len(model_server.requests) < 20
+
+
+def test_a_stock_llama_index_chat_engine_plugs_in(start, model_server, monkeypatch):
+    from llama_index.core.chat_engine import ContextChatEngine
+    from llama_index.core.memory import ChatMemoryBuffer
+
+    from server.engines import registry
+    from server.engines.retrieval import StoreRetriever
+
+    def build(parts):
+        return ContextChatEngine.from_defaults(
+            retriever=StoreRetriever(parts, mode="hybrid"),
+            llm=parts.model.llm,
+            memory=ChatMemoryBuffer.from_defaults(chat_history=list(parts.conversation.history), token_limit=4000),
+        )
+
+    monkeypatch.setattr(registry, "CHAT_ENGINES", {**registry.CHAT_ENGINES, "stock": build})
+    with start() as http:
+        first = http.post("/chat", json={"message": "Who built the lighthouse?", "mode": "stock"}).json()
+        body = {"message": "And the bread?", "mode": "stock", "conversation_id": first["conversation_id"]}
+        events = parse(http.post("/chat/stream", json=body).text)
+    assert first["answer"] == ANSWER
+    assert first["citations"][0]["source"] == "lighthouse.md"
+    assert ending(events).name == "done"
+    assert [role for role, _ in said(model_server.requests[-1])] == ["system", "user", "assistant", "user"]
