@@ -189,3 +189,15 @@ class Retrieved:
     collection: str
     generation: str
     timings_ms: Mapping[str, float] = field(default_factory=dict)
+
+
+def events_of(answer: Answer) -> AsyncGenerator[Event, None]:
+    """Return the events that a kept answer would have come in, its text in one piece."""
+
+    async def events() -> AsyncGenerator[Event, None]:
+        yield answer.sources
+        if answer.answer:
+            yield Token(answer.answer)
+        yield answer.done
+
+    return events()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from bisect import bisect_right
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -16,11 +18,13 @@ from pydantic import TypeAdapter
 from config.errors import FootnoteError
 from config.settings import ChatSettings
 from server.answers import Answer, Citation, Done, Event, Message, Question, Sources, Token, Turn, Usage
-from server.errors import CollectionIsFixed
+from server.errors import CollectionIsFixed, ShuttingDown, StreamAbandoned
+from server.interrupts import why_cancelled
 from storage.conversations import ConversationCatalog, ConversationInfo, StoredMessage
 from storage.cursors import Page
 from storage.errors import StoreUnavailable
-from storage.turns import Memory, NewTurn, OpenTurn, TurnAnswer, TurnStore
+from storage.texts import storable
+from storage.turns import Memory, NewTurn, OpenTurn, PastTurn, TurnAnswer, TurnStore
 
 if TYPE_CHECKING:
     from server.engines.answering import AnswerService
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
 
 TRIES = 4
 RECORDING_SECONDS = 10.0
+WAITING_SECONDS = 1.0
 CLOSING_SECONDS = 3.0
 _CITATIONS = TypeAdapter(tuple[Citation, ...])
 _USAGE = TypeAdapter(Usage)
@@ -82,7 +87,7 @@ class Conversations:
 
         Closing it, or its failure, leaves a turn that is marked so and that no later one reads.
         """
-        turn = await self._open(message)
+        turn = await self._opened(message)
         turn_is_open = True
         pieces: list[str] = []
         try:
@@ -124,8 +129,7 @@ class Conversations:
 
     async def delete(self, conversation_id: str, /) -> None:
         """Delete a conversation, with the streams that could be taken up again and the answers kept for their keys."""
-        for stream_id in await self._catalog.delete(conversation_id):
-            await self._streams.forget(stream_id)
+        await self._streams.forget(await self._catalog.delete(conversation_id))
 
     async def close(self) -> None:
         """Let what is being recorded be recorded; end what takes longer."""
@@ -133,6 +137,19 @@ class Conversations:
             await asyncio.wait(self._background, timeout=CLOSING_SECONDS)
         for task in self._background:
             task.cancel()
+
+    async def _opened(self, message: ChatMessage) -> OpenTurn:
+        """Begin a turn; a cancellation that comes while it is committed does not leave it behind."""
+        opening = asyncio.ensure_future(self._open(message))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            self._start(self._undo(opening))
+            raise
+
+    async def _undo(self, opening: asyncio.Future[OpenTurn]) -> None:
+        problem = self._slug_of(StreamAbandoned())
+        await self._turns.break_off(await opening, state="abandoned", problem=problem, partial="")
 
     async def _open(self, message: ChatMessage) -> OpenTurn:
         asked = NewTurn(
@@ -146,9 +163,8 @@ class Conversations:
             return await self._turns.begin(asked, collection=message.question.collection)
         turn = await self._turns.proceed(message.conversation_id, asked)
         if message.collection not in {None, turn.collection}:
-            error = CollectionIsFixed(turn.collection)
-            await self._break_off(turn, error, "")
-            raise error
+            await self._turns.withdraw(turn)
+            raise CollectionIsFixed(turn.collection)
         return turn
 
     async def _turn(self, message: ChatMessage, turn: OpenTurn) -> Turn:
@@ -190,15 +206,29 @@ class Conversations:
         )
 
     async def _break_off(self, turn: OpenTurn, error: BaseException, partial_answer: str) -> None:
-        """Record what became of a turn; in a task of its own, since this one may be being cancelled."""
-        given_up = isinstance(error, asyncio.CancelledError | GeneratorExit)
-        recording = self._turns.break_off(
+        """Record what became of a turn; in a task of its own, since this one may be being cancelled.
+
+        The client's last event does not wait for it for long.
+        """
+        recording = self._start(
+            asyncio.wait_for(self._recording(turn, error, why_cancelled(), partial_answer), RECORDING_SECONDS)
+        )
+        await asyncio.wait({recording}, timeout=WAITING_SECONDS)
+
+    async def _recording(
+        self, turn: OpenTurn, error: BaseException, cause: Exception | None, partial_answer: str
+    ) -> None:
+        if getattr(error, "field", None):  # the request could never have been answered
+            await self._turns.withdraw(turn)
+            return
+        if isinstance(error, asyncio.CancelledError | GeneratorExit):
+            error = cause if isinstance(cause, FootnoteError) else StreamAbandoned()
+        await self._turns.break_off(
             turn,
-            state="abandoned" if given_up else "failed",
-            problem="stream-abandoned" if given_up else self._slug_of(error),
+            state="abandoned" if isinstance(error, StreamAbandoned | ShuttingDown) else "failed",
+            problem=self._slug_of(error),
             partial=storable(partial_answer),
         )
-        await asyncio.shield(self._start(asyncio.wait_for(recording, RECORDING_SECONDS)))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(_logged(work))
@@ -208,6 +238,7 @@ class Conversations:
 
     async def _summarize(self, turn: OpenTurn) -> None:
         forgotten = await self._turns.forgotten(turn, most_tokens=self._settings.history_tokens)
+        forgotten = replace(forgotten, turns=_first_of(forgotten.turns, self._answers.notes_tokens))
         if not forgotten.turns:
             return
         summary = await self._answers.summarize(_history(forgotten), summary=forgotten.summary)
@@ -238,6 +269,7 @@ def _history(memory: Memory) -> tuple[Message, ...]:
     )
 
 
-def storable(text: str) -> str:
-    """Return a text as PostgreSQL takes it: without NUL and half surrogate pairs."""
-    return text.replace("\0", "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+def _first_of(turns: Sequence[PastTurn], most_tokens: int) -> tuple[PastTurn, ...]:
+    """Return the first turns that have so many tokens together, and one at the least."""
+    tokens = list(accumulate(turn.question_tokens + turn.answer_tokens for turn in turns))
+    return tuple(turns[: max(1, bisect_right(tokens, most_tokens))])

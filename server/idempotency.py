@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -19,7 +20,8 @@ from pydantic import TypeAdapter
 from config.errors import FootnoteError
 from server.answers import Answer, Event, Sources, Token
 from server.errors import InvalidIdempotencyKey
-from storage.idempotency import KeyStore
+from storage.idempotency import KeyState, KeyStore
+from storage.texts import storable
 
 if TYPE_CHECKING:
     from server.streams.run import Run
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 0.2
 RECORDING_SECONDS = 10.0
+WAITING_SECONDS = 1.0
+TIDY_SECONDS = 600.0
 _SANE = re.compile(r"[\x21-\x7e]{1,255}")
 _ANSWER = TypeAdapter(Answer)
 _log = structlog.get_logger(__name__)
@@ -68,7 +72,7 @@ class Key:
                         yield event
         finally:
             if not answered:
-                await asyncio.shield(asyncio.create_task(self._release()))
+                await asyncio.wait({asyncio.create_task(self._release())}, timeout=WAITING_SECONDS)
 
     async def _keep(self, answer: Answer) -> None:
         await self._store.keep(self._key, answer_json=_dumped(answer))
@@ -86,6 +90,18 @@ class Idempotency:
     def __init__(self, store: KeyStore, *, streams: Streams) -> None:
         self._store = store
         self._streams = streams
+        self._undoing: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def kept_tidy(self) -> AsyncIterator[None]:
+        """Delete answers whose time is over, now and then, until the block ends."""
+        tidying = asyncio.create_task(self._tidy())
+        try:
+            yield
+        finally:
+            tidying.cancel()
+            if self._undoing:
+                await asyncio.wait(self._undoing, timeout=WAITING_SECONDS)
 
     async def join(
         self, given: str, *, fingerprint: str, start: Callable[[Key, str], Run], stream_id: str
@@ -104,28 +120,42 @@ class Idempotency:
             msg = "must be 1 to 255 printable ASCII characters without spaces"
             raise InvalidIdempotencyKey(msg)
         while True:
-            state = await self._store.take(given, fingerprint=fingerprint, stream_id=stream_id)
+            state = await self._taken(given, fingerprint=fingerprint, stream_id=stream_id)
             if state.mine:
                 return start(Key(given, store=self._store), stream_id)
             if state.answer_json is not None:
                 return _ANSWER.validate_json(state.answer_json)
-            if (run := self._streams.here(state.stream_id)) and not run.log.ended:
+            if (run := self._streams.here(state.stream_id)) and not run.is_ending:
                 return run
             await asyncio.sleep(LOOK_SECONDS)
 
+    async def _taken(self, given: str, *, fingerprint: str, stream_id: str) -> KeyState:
+        """Take a key; a cancellation that comes while that is committed does not leave it taken."""
+        taking = asyncio.ensure_future(self._store.take(given, fingerprint=fingerprint, stream_id=stream_id))
+        try:
+            return await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            undoing = asyncio.create_task(self._undo(given, taking))
+            self._undoing.add(undoing)
+            undoing.add_done_callback(self._undoing.discard)
+            raise
+
+    async def _undo(self, given: str, taking: asyncio.Future[KeyState]) -> None:
+        with suppress(FootnoteError):
+            if (await taking).mine:
+                await self._store.release(given)
+
+    async def _tidy(self) -> None:
+        while True:
+            try:
+                await self._store.forget_old()
+            except FootnoteError as exc:
+                _log.warning("old idempotency keys were not deleted", error=type(exc).__name__)
+            await asyncio.sleep(TIDY_SECONDS)
+
 
 def _dumped(answer: Answer) -> str:
-    # JSON as PostgreSQL keeps it knows no NUL
-    return _ANSWER.dump_json(answer).decode().replace("\\u0000", "")
-
-
-def events_of(answer: Answer) -> AsyncGenerator[Event, None]:
-    """Return the events that a kept answer would have come in, its text in one piece."""
-
-    async def events() -> AsyncGenerator[Event, None]:
-        yield answer.sources
-        if answer.answer:
-            yield Token(answer.answer)
-        yield answer.done
-
-    return events()
+    # what comes from the database is clean; the model's own words may not be
+    standalone = answer.sources.standalone_question
+    sources = replace(answer.sources, standalone_question=storable(standalone) if standalone else standalone)
+    return _ANSWER.dump_json(replace(answer, answer=storable(answer.answer), sources=sources)).decode()

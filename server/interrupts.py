@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Self
 
@@ -18,17 +19,24 @@ class Interrupt:
     Built on `asyncio.Timeout`, which keeps the accounts of nested cancellations.
     """
 
-    __slots__ = ("_early", "_error", "_open", "_timeout")
+    __slots__ = ("_early", "_error", "_open", "_outer", "_timeout")
 
     def __init__(self, *, after: float | None = None, error: Exception | None = None) -> None:
         self._error = error
         self._timeout = asyncio.timeout(after)
         self._open = False
         self._early: Exception | None = None
+        self._outer: Token[Interrupt | None] | None = None
+
+    @property
+    def cause(self) -> Exception | None:
+        """Why the block is being ended; None while it is not."""
+        return self._error if self._timeout.expired() else None
 
     async def __aenter__(self) -> Self:
         await self._timeout.__aenter__()
         self._open = True
+        self._outer = _innermost.set(self)
         if self._early is not None:
             self.now(self._early)
         return self
@@ -37,6 +45,8 @@ class Interrupt:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._open = False
+        if self._outer is not None:
+            _innermost.reset(self._outer)
         try:
             await self._timeout.__aexit__(exc_type, exc, trace)
         except TimeoutError:
@@ -54,6 +64,15 @@ class Interrupt:
         """Take the time limit off."""
         if self._open and not self._timeout.expired():
             self._timeout.reschedule(None)
+
+
+_innermost: ContextVar[Interrupt | None] = ContextVar("innermost interrupt", default=None)
+
+
+def why_cancelled() -> Exception | None:
+    """Return the error with which the work in hand is being ended; None where nobody ends it by an `Interrupt`."""
+    innermost = _innermost.get()
+    return innermost.cause if innermost else None
 
 
 class OpenRequests:

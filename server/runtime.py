@@ -125,6 +125,8 @@ async def assemble(
     stack.push_async_callback(conversations.close)
     stack.push_async_callback(streams.close)  # it comes first: what it ends is recorded
     keys = KeyStore(database, leases=leases, hours=settings.server.idempotency_hours)
+    idempotency = Idempotency(keys, streams=streams)
+    await stack.enter_async_context(idempotency.kept_tidy())
     return Runtime(
         settings=settings,
         database=database,
@@ -132,7 +134,7 @@ async def assemble(
         model=model,
         answers=answers,
         conversations=conversations,
-        idempotency=Idempotency(keys, streams=streams),
+        idempotency=idempotency,
         streams=streams,
         embeddings=EmbeddingService(embedder),
         catalog=Catalog(database),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
@@ -153,7 +153,8 @@ class ConversationCatalog:
             await connection.execute("DELETE FROM footnote.leases WHERE name = $1", lease_name(own))
             streams = await connection.fetch(
                 """SELECT stream_id FROM footnote.turns
-                   WHERE tenant_id = $1 AND conversation_id = $2 AND stream_id IS NOT NULL""",
+                   WHERE tenant_id = $1 AND conversation_id = $2 AND stream_id IS NOT NULL
+                   ORDER BY number DESC LIMIT 100""",  # older streams are forgotten already
                 self._tenant,
                 own,
             )
@@ -234,6 +235,6 @@ def _newest_first(cursor: str | None) -> tuple[datetime | None, UUID | None]:
         return None, None
     moment, _, own = key.partition(" ")
     try:
-        return datetime.fromisoformat(moment), UUID(own)
-    except ValueError:
+        return datetime.fromisoformat(moment).astimezone(UTC), UUID(own)
+    except (ValueError, OverflowError):
         raise InvalidCursor from None

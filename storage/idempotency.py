@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from storage.collections import DEFAULT_TENANT
-from storage.errors import IdempotencyKeyReused
+from storage.errors import IdempotencyKeyReused, LeaseLost
 
 if TYPE_CHECKING:
     from storage.database import Connection, Database
@@ -35,7 +35,7 @@ class KeyState:
 class KeyStore:
     """Keys of one tenant; who answers a key holds its lease.
 
-    Locks are taken in one order: key, lease.
+    Locks are taken in one order: lease, key.
     """
 
     def __init__(self, database: Database, *, leases: Leases, hours: float, tenant: str = DEFAULT_TENANT) -> None:
@@ -52,33 +52,41 @@ class KeyStore:
 
         """
         async with self._database.transaction() as connection:
-            await self._forget_old(connection, key)
-            row = await connection.fetchrow(
-                """SELECT fingerprint, stream_id, answer FROM footnote.idempotency_keys
-                   WHERE tenant_id = $1 AND key = $2 FOR UPDATE""",
-                self._tenant,
-                key,
-            )
-            if row is not None and row["fingerprint"] != fingerprint:
-                raise IdempotencyKeyReused
-            if row is not None and row["answer"] is not None:
-                return KeyState(mine=False, stream_id=row["stream_id"], answer_json=row["answer"])
+            known = await self._known(connection, key, fingerprint)
+            if known is not None and known.answer_json is not None:
+                return known
+            # the lease is locked before the row, here and in `keep` and `release`
             if not await self._leases.take(connection, self._lease(key)):
-                return KeyState(mine=False, stream_id=row["stream_id"] if row else "", answer_json=None)
-            mine = await connection.fetchval(
-                """INSERT INTO footnote.idempotency_keys AS k (tenant_id, key, fingerprint, stream_id, expires_at)
+                return known or KeyState(mine=False, stream_id="", answer_json=None)
+            known = await self._known(connection, key, fingerprint)
+            if known is not None and known.answer_json is not None:  # it was kept just now
+                await self._leases.give_back(connection, self._lease(key))
+                return known
+            await connection.execute(
+                """INSERT INTO footnote.idempotency_keys (tenant_id, key, fingerprint, stream_id, expires_at)
                    VALUES ($1, $2, $3, $4, now() + $5)
-                   ON CONFLICT (tenant_id, key) DO UPDATE SET stream_id = $4, expires_at = excluded.expires_at
-                   WHERE k.answer IS NULL AND k.fingerprint = $3 RETURNING true""",
+                   ON CONFLICT (tenant_id, key) DO UPDATE SET fingerprint = $3, stream_id = $4, answer = NULL,
+                       conversation_id = NULL, created_at = now(), expires_at = excluded.expires_at""",
                 self._tenant,
                 key,
                 fingerprint,
                 stream_id,
                 self._kept_for,
             )
-            if not mine:  # somebody took and answered it since we looked
-                await self._leases.give_back(connection, self._lease(key))
-        return KeyState(mine=bool(mine), stream_id=stream_id if mine else "", answer_json=None)
+        return KeyState(mine=True, stream_id=stream_id, answer_json=None)
+
+    async def _known(self, connection: Connection, key: str, fingerprint: str) -> KeyState | None:
+        row = await connection.fetchrow(
+            """SELECT fingerprint, stream_id, answer FROM footnote.idempotency_keys
+               WHERE tenant_id = $1 AND key = $2 AND expires_at >= now()""",
+            self._tenant,
+            key,
+        )
+        if row is None:
+            return None
+        if row["fingerprint"] != fingerprint:
+            raise IdempotencyKeyReused
+        return KeyState(mine=False, stream_id=row["stream_id"], answer_json=row["answer"])
 
     def at_work(self, key: str) -> AbstractContextManager[None]:
         """Keep a key that was taken while the block lasts."""
@@ -98,21 +106,24 @@ class KeyStore:
         self, connection: Connection, key: str, *, answer_json: str, conversation_id: UUID | None
     ) -> None:
         """Keep an answer in somebody else's transaction; see `keep`."""
-        # the key is locked before its lease, here as in `take`
-        await connection.execute(
+        await self._leases.confirm(connection, self._lease(key))
+        kept = await connection.fetchval(
             """UPDATE footnote.idempotency_keys SET answer = $3, conversation_id = $4
-               WHERE tenant_id = $1 AND key = $2""",
+               WHERE tenant_id = $1 AND key = $2 RETURNING true""",
             self._tenant,
             key,
             answer_json,
             conversation_id,
         )
-        await self._leases.confirm(connection, self._lease(key))
+        if not kept:
+            raise LeaseLost
         await self._leases.give_back(connection, self._lease(key))
 
     async def release(self, key: str) -> None:
-        """Give a key back that has no answer: the next request may try again."""
+        """Give a key back that has no answer: the next request may try again. Another process's is left alone."""
         async with self._database.transaction() as connection:
+            if not await self._leases.is_held(connection, self._lease(key)):
+                return
             await connection.execute(
                 "DELETE FROM footnote.idempotency_keys WHERE tenant_id = $1 AND key = $2 AND answer IS NULL",
                 self._tenant,
@@ -120,18 +131,10 @@ class KeyStore:
             )
             await self._leases.give_back(connection, self._lease(key))
 
-    async def _forget_old(self, connection: Connection, key: str) -> None:
-        """Delete the key if it is too old, and some others that are."""
-        await connection.execute(
-            "DELETE FROM footnote.idempotency_keys WHERE tenant_id = $1 AND key = $2 AND expires_at < now()",
-            self._tenant,
-            key,
-        )
-        await connection.execute(
-            """DELETE FROM footnote.idempotency_keys WHERE ctid IN (
-                   SELECT ctid FROM footnote.idempotency_keys WHERE expires_at < now() LIMIT 20 FOR UPDATE SKIP LOCKED
-               )"""
-        )
+    async def forget_old(self) -> None:
+        """Delete the answers whose time is over."""
+        async with self._database.connection() as connection:
+            await connection.execute("DELETE FROM footnote.idempotency_keys WHERE expires_at < now()")
 
     def _lease(self, key: str) -> str:
         return f"key {self._tenant} {key}"

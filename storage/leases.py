@@ -76,11 +76,16 @@ class Leases:
             LeaseLost: it is another's by now.
 
         """
-        found = await connection.fetchval(
-            "SELECT true FROM footnote.leases WHERE name = $1 AND holder = $2 FOR UPDATE", name, self.holder
-        )
-        if not found:
+        if not await self.is_held(connection, name):
             raise LeaseLost
+
+    async def is_held(self, connection: Connection, name: str) -> bool:
+        """Lock the lease as `confirm` does; tell whether it is this process's."""
+        return bool(
+            await connection.fetchval(
+                "SELECT true FROM footnote.leases WHERE name = $1 AND holder = $2 FOR UPDATE", name, self.holder
+            )
+        )
 
     async def give_back(self, connection: Connection, name: str) -> None:
         """End a lease."""
@@ -94,8 +99,10 @@ class Leases:
             try:
                 async with self._database.connection() as connection:
                     await connection.execute(
-                        """UPDATE footnote.leases SET expires_at = clock_timestamp() + $2
-                           WHERE holder = $1 AND name = ANY($3)""",
+                        # one that is locked is being given back, or confirmed: waiting for it could deadlock
+                        """UPDATE footnote.leases SET expires_at = clock_timestamp() + $2 WHERE name IN (
+                               SELECT name FROM footnote.leases WHERE holder = $1 AND name = ANY($3)
+                               FOR UPDATE SKIP LOCKED)""",
                         self.holder,
                         timedelta(seconds=self._seconds),
                         list(self._kept),

@@ -195,10 +195,11 @@ class TurnStore:
     ) -> None:
         """Record that a turn had no answer, with what was written of it, and let the next one begin."""
         async with self._database.transaction() as connection:
-            await self._leases.give_back(connection, lease_name(turn.conversation_id))
-            await connection.execute(
+            mine = await self._leases.is_held(connection, lease_name(turn.conversation_id))
+            running = await connection.fetchval(
                 """UPDATE footnote.turns SET state = $4, problem = $5, answer = $6, answered_at = now()
-                   WHERE tenant_id = $1 AND conversation_id = $2 AND number = $3 AND state = 'running'""",
+                   WHERE tenant_id = $1 AND conversation_id = $2 AND number = $3 AND state = 'running'
+                   RETURNING true""",
                 self._tenant,
                 turn.conversation_id,
                 turn.number,
@@ -206,6 +207,33 @@ class TurnStore:
                 problem,
                 partial,
             )
+            if mine and running:  # else the lease is a later turn's
+                await self._leases.give_back(connection, lease_name(turn.conversation_id))
+
+    async def withdraw(self, turn: OpenTurn) -> None:
+        """Remove a turn that could never have been answered, and the conversation with it that began with it."""
+        async with self._database.transaction() as connection:
+            await connection.execute(
+                "SELECT FROM footnote.conversations WHERE tenant_id = $1 AND id = $2 FOR UPDATE",
+                self._tenant,
+                turn.conversation_id,
+            )
+            if not await self._leases.is_held(connection, lease_name(turn.conversation_id)):
+                return
+            await connection.execute(
+                """DELETE FROM footnote.turns
+                   WHERE tenant_id = $1 AND conversation_id = $2 AND number = $3 AND state = 'running'""",
+                self._tenant,
+                turn.conversation_id,
+                turn.number,
+            )
+            await connection.execute(
+                """DELETE FROM footnote.conversations c WHERE tenant_id = $1 AND id = $2
+                   AND NOT EXISTS (SELECT FROM footnote.turns WHERE conversation_id = c.id)""",
+                self._tenant,
+                turn.conversation_id,
+            )
+            await self._leases.give_back(connection, lease_name(turn.conversation_id))
 
     async def forgotten(self, turn: OpenTurn, *, most_tokens: int) -> Memory:
         """Return what `memory` will leave out of the turns up to this one, as far as no summary holds it.

@@ -11,12 +11,12 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from server.answers import Answer, Event, collect
+from server.answers import Answer, Event, collect, events_of
 from server.api.answer_schemas import AnswerOut
 from server.api.context import request_id_of, runtime_of
 from server.api.disconnects import ended_by_disconnect
 from server.api.sse import EventEncoder, open_run
-from server.idempotency import Key, events_of
+from server.idempotency import Key
 from server.streams.run import Run
 from server.streams.streams import new_stream_id
 
@@ -69,7 +69,8 @@ async def answer_stream(request: Request, asked: Asked, *, key: str | None) -> R
     async with ended_by_disconnect(request):
         joined, headers = await _joined(request, asked, key)
     if isinstance(joined, Answer):
-        joined = streams.start(events_of(joined), encoder=encoder, stream_id=stream_id)
+        # no stream to come back to: the key is the way, and deleting the conversation must delete all of it
+        joined = streams.start(events_of(joined), encoder=encoder, stream_id=stream_id, resumable=False)
     return await open_run(request, joined, headers=headers)
 
 

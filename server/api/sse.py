@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from server.answers import Done, Event, Token
+from server.answers import Done, Event, Token, events_of
 from server.api.answer_schemas import DoneOut, SourcesOut
 from server.api.context import ABORT, request_id_of, runtime_of
 from server.api.disconnects import ended_by_disconnect, watch_for_disconnect
@@ -26,6 +26,7 @@ from server.api.error_handlers import log_failure
 from server.api.problems import clean, problem_of
 from server.errors import InvalidEventId, StreamLost, StreamNotFound
 from server.interrupts import Interrupt
+from server.patience import Patience
 from server.streams.log import FramesForgotten
 from server.streams.run import Encoder, Run
 from server.streams.streams import Readable, event_number
@@ -78,6 +79,10 @@ async def open_run(request: Request, run: Run, *, headers: Mapping[str, str] | N
     with run.wanted():
         async with ended_by_disconnect(request):
             await run.begun()
+            if not run.log.keeps(1):  # another reader has had so much of it that the beginning is forgotten
+                answer = await run.answer()
+                encoder = EventEncoder(request_id_of(request.scope))
+                run = runtime_of(request).streams.start(events_of(answer), encoder=encoder, resumable=False)
         return _stream(request, run, stream_id=run.id, after=0, headers=headers)
 
 
@@ -94,6 +99,8 @@ async def resumed_stream(request: Request, stream_id: str, *, last_event_id: str
     found = await runtime_of(request).streams.find(
         stream_id, lost=lambda number: encoder.error(StreamLost(), number=number)
     )
+    if found.log.was_cut:
+        after = min(after, found.log.last - 1)
     if after > found.log.last and (found.log.ended or not found.is_mirror):
         raise InvalidEventId
     if found.log.ended and after == found.log.last:
@@ -151,6 +158,7 @@ class EventStream(Response):
         own = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", "X-Stream-ID": stream_id}
         self.init_headers({**own, **headers})
         self._write_timeout = write_timeout
+        self._patience = Patience()
         # wanted from here on: the response may begin later
         self._lent = found.reading(after=after, silence=ping_interval)
         self._reader = self._lent.__enter__()
@@ -174,13 +182,14 @@ class EventStream(Response):
         finally:
             if watcher is not None:
                 watcher.cancel()
+            self._patience.close()
             self._lent.__exit__(None, None, None)
 
     async def _pump(self, send: Send) -> None:
-        reader = self._reader
+        reader, loop = self._reader, asyncio.get_running_loop()
         while (frames := await self._take()) is not None:
             try:
-                async with asyncio.timeout(self._write_timeout):
+                with self._patience.until(loop.time() + self._write_timeout):
                     await send({"type": "http.response.body", "body": frames or PING, "more_body": True})
             except TimeoutError:
                 _log.info("a client stopped reading its stream")

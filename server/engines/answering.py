@@ -24,14 +24,13 @@ from server.answers import (
     Sources,
     Token,
     Turn,
-    Usage,
     collect,
 )
 from server.engines.chat.condensing import CondensingChatEngine
 from server.engines.chat.history import History, TokenCounter, chat_message
 from server.engines.citations import CitationFilter
 from server.engines.models.model import Delta
-from server.engines.parts import Conversation, EngineParts, Record
+from server.engines.parts import Conversation, EngineParts, Record, total_usage
 from server.engines.prompts import summary_messages
 from server.engines.registry import build_chat_engine, build_engine
 from server.engines.synthesis import LOCAL
@@ -111,6 +110,11 @@ class AnswerService:
             async for event in events:
                 yield event
 
+    @property
+    def notes_tokens(self) -> int:
+        """How much of a conversation can be summed up at once."""
+        return self._model.context_window // 2 if self._model else 0
+
     async def require_collection(self, name: str, /) -> None:
         """Raise `CollectionNotFound` unless there is such a collection."""
         await self._collections.active(name)
@@ -120,7 +124,8 @@ class AnswerService:
         model = self._model
         if model is None or not model.is_chat or model.provider == LOCAL:
             return ""
-        conversation = Conversation(history=tuple(map(chat_message, history)), summary=summary)
+        cut = (replace(message, content=message.content[: self.notes_tokens]) for message in history)
+        conversation = Conversation(history=tuple(map(chat_message, cut)), summary=summary)
         events = model.stream(summary_messages(conversation), temperature=0.0, max_tokens=SUMMARY_TOKENS)
         async with aclosing(events):
             return "".join([event.text async for event in events if isinstance(event, Delta)]).strip()
@@ -186,24 +191,12 @@ class AnswerService:
         return Done(
             finish_reason=reason,
             model=model,
-            usage=_total(record.usage, finish.usage if finish else None),
+            usage=total_usage(record.usage, finish.usage if finish else None),
             cost_usd=None,
             timings_ms=_timings(record, started),
             citations=marked,
             sources=_sources([citation for citation in marked if citation.cited] or marked),
         )
-
-
-def _total(*counts: Usage | None) -> Usage | None:
-    """Add up what the calls of one answer took, as far as it was counted."""
-    known = [usage for usage in counts if usage is not None]
-    if not known:
-        return None
-    return Usage(
-        sum(usage.prompt_tokens for usage in known),
-        sum(usage.completion_tokens for usage in known),
-        sum(usage.total_tokens for usage in known),
-    )
 
 
 def _finish_reason(record: Record) -> FinishReason:

@@ -23,7 +23,9 @@ def retriever_engine(parts: EngineParts, *, mode: Literal["hybrid", "vector", "k
         window = parts.model.context_window
         if parts.model.provider == LOCAL:  # it reads more, but answers worse and later the more it reads
             window = min(window, LOCAL_WINDOW)
-        postprocessors.append(FitContextWindow(context_window=window, reserved=reserved))
+        postprocessors.append(
+            FitContextWindow(context_window=window, reserved=reserved, message=len(parts.question.question))
+        )
     return RetrieverQueryEngine(
         StoreRetriever(parts, mode=mode),
         response_synthesizer=synthesizer_for(parts),

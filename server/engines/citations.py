@@ -6,12 +6,18 @@ import re
 
 MARKER = re.compile(r"\[\s*(\d{1,4}(?:\s*[,;]\s*\d{1,4})*)\s*\]")
 _BEGUN = re.compile(r"\s?\[[\s\d,;]{0,60}\Z|\s\Z")
+_PASSAGE_NUMBER = re.compile(r"(?<![\w\])])\[(\s*\d{1,4}\s*)\]")
 _LOOKALIKE = re.compile(r"\[(\s*\d{1,4}(?:\s*[,;]\s*\d{1,4})*\s*)\]")
 
 
 def without_markers(text: str) -> str:
     """Return a document's text with its own ``[3]`` as ``(3)``: only the answer's markers may look like citations."""
     return _LOOKALIKE.sub(r"(\1)", text)
+
+
+def unnumbered(text: str) -> str:
+    """Return what a user says without anything that looks like a numbered passage; ``list[0]`` stays as it is."""
+    return _PASSAGE_NUMBER.sub(r"(\1)", text)
 
 
 class CitationFilter:

@@ -42,6 +42,10 @@ class Record:
     extracted: bool = False
     standalone_question: str | None = None
 
+    def add_usage(self, usage: Usage | None) -> None:
+        """Count what a call of the model took, as far as the provider counts."""
+        self.usage = total_usage(self.usage, usage)
+
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Add the block's wall clock to a stage."""
@@ -50,6 +54,18 @@ class Record:
             yield
         finally:
             self.timings_ms[name] = self.timings_ms.get(name, 0.0) + (time.perf_counter() - started) * 1000
+
+
+def total_usage(*counts: Usage | None) -> Usage | None:
+    """Add up what the calls of one answer took, as far as it was counted."""
+    known = [usage for usage in counts if usage is not None]
+    if not known:
+        return None
+    return Usage(
+        sum(usage.prompt_tokens for usage in known),
+        sum(usage.completion_tokens for usage in known),
+        sum(usage.total_tokens for usage in known),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from llama_index.core.llms import ChatMessage, MessageRole
 from llama_index.core.schema import BaseNode, MetadataMode
 
-from server.engines.citations import without_markers
+from server.engines.citations import unnumbered, without_markers
 from server.engines.parts import Conversation
 
 SYSTEM = """\
@@ -43,7 +43,6 @@ COMPLETION_FRAME = (
     "\nAnswer: ",
 )
 COMPLETION_STOPS = ("\n\n", "\nQuery:", "\nQuestion:", "\n---", "\nContext information")
-_PASSAGE_NUMBER = re.compile(r"(?<![\w\])])\[(\s*\d{1,4}\s*)\]")
 _CONTROL_TOKEN = re.compile(r"<(\|[^|<>\n]{1,40}\||/?s|bos|eos|pad|unk|mask|start_of_turn|end_of_turn)>", re.IGNORECASE)
 
 
@@ -68,7 +67,7 @@ def passage_of(node: BaseNode) -> Passage:
 def chat_messages(question: str, passages: Sequence[Passage], conversation: Conversation) -> list[ChatMessage]:
     """Return the conversation for a chat model; passages are numbered from 1."""
     numbered = "\n\n".join(f"[{number}] {passage}" for number, passage in enumerate(passages, start=1))
-    asked = f"Passages:\n\n{numbered}\n\nQuestion: {_unnumbered(question)}"
+    asked = f"Passages:\n\n{numbered}\n\nQuestion: {unnumbered(question)}"
     return _conversation(SYSTEM, conversation, asked)
 
 
@@ -116,11 +115,6 @@ def _system(text: str) -> ChatMessage:
 
 def _user(text: str) -> ChatMessage:
     return ChatMessage(role=MessageRole.USER, content=text)
-
-
-def _unnumbered(question: str) -> str:
-    """Return a question in which nothing looks like a numbered passage; `list[0]` stays as it is."""
-    return _PASSAGE_NUMBER.sub(r"(\1)", question)
 
 
 def completion_messages(question: str, passages: Sequence[Passage]) -> list[ChatMessage]:

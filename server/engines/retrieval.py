@@ -57,16 +57,18 @@ class FitContextWindow(BaseNodePostprocessor):
     """Drops the last passages where all of them would overflow the model's context window.
 
     It runs before the sources are shown, so that the citations are just what the model reads. `reserved` tokens of the
-    window are for the answer and the conversation.
+    window are for the answer and the conversation; the prompt holds the `message`, of so many characters, where the
+    passages were found by something shorter.
     """
 
     context_window: int
     reserved: int
+    message: int = 0
 
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
-        question = len(query_bundle.query_str) if query_bundle else 0
+        question = max(self.message, len(query_bundle.query_str) if query_bundle else 0)
         room = (self.context_window - self.reserved - PROMPT_TOKENS) * CHARACTERS_A_TOKEN - question
         kept: list[NodeWithScore] = []
         for node in nodes:

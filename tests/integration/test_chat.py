@@ -17,6 +17,7 @@ from support.model_server import Reply, start_model_server
 from support.scripted import running
 
 from server.engines.answering import NOTHING_FOUND
+from server.engines.citations import unnumbered
 
 ANSWER = "It was built in 1871 [1]."
 
@@ -304,7 +305,7 @@ def test_what_people_and_documents_say_changes_neither_template_nor_roles(start,
     assert said(final)[0] == said(model_server.requests[0])[0]  # the system's words are the same, whatever was said
     quoted = [json.loads(line) for line in said(condense)[1][1].splitlines() if line.startswith('{"role"')]
     assert [line["role"] for line in quoted] == ["user", "assistant"]
-    assert quoted[0]["content"] == hostile + " lighthouse sourdough"
+    assert quoted[0]["content"] == unnumbered(hostile) + " lighthouse sourdough"
     numbered = [line for line in said(final)[-1][1].splitlines() if line.startswith("[")]
     assert len(numbered) == len(answer["citations"])  # no passage but those that were found
     assert answer["answer"] == "Fine [1]."

@@ -10,16 +10,18 @@ from typing import Any
 from llama_index.core.agent.workflow import ReActAgent
 from llama_index.core.base.base_query_engine import BaseQueryEngine
 from llama_index.core.chat_engine.types import BaseChatEngine, StreamingAgentChatResponse
-from llama_index.core.llms import ChatMessage
+from llama_index.core.llms import LLM, ChatMessage
 from llama_index.core.schema import NodeWithScore, QueryBundle
 from llama_index.core.tools import FunctionTool
 from llama_index.core.workflow import WorkflowRuntimeError
 from workflows.handler import WorkflowHandler
 
+from config.errors import FootnoteError
 from server.engines import hybrid
 from server.engines.chat.base import PiecewiseResponse, StatelessChatEngine
 from server.engines.chat.needs import chat_model
 from server.engines.models.errors import ModelFailed
+from server.engines.models.guarded import GuardedLLM
 from server.engines.models.model import LanguageModel
 from server.engines.parts import EngineParts
 from server.engines.prompts import SYSTEM, passage_of
@@ -49,20 +51,29 @@ class AgentChatEngine(StatelessChatEngine):
             description="Answers from documents.",
             system_prompt=self._instructions(),
             tools=[self._search_tool()],
-            llm=self._model.llm,
+            llm=self._llm(),
             timeout=None,  # the request has its own
         )
         handler = agent.run(user_msg=message, chat_history=list(chat_history or []), max_iterations=MOST_STEPS)
         try:
             # shielded: cancelling the handler's own waiting would leave the model's call running
             output = await asyncio.shield(_result_of(handler))
+            if self._shelf.failure is not None:  # the agent was told of it as if it had been found
+                raise self._shelf.failure
         except asyncio.CancelledError:
             await handler.cancel_run()
             raise
         except WorkflowRuntimeError as exc:
+            if self._shelf.failure is not None:
+                raise self._shelf.failure from None
             msg = "the agent came to no answer"
             raise ModelFailed(msg, retryable=False, detail=type(exc).__name__) from None
         return PiecewiseResponse(_one_piece(str(output)), source_nodes=self._shelf.nodes)
+
+    def _llm(self) -> LLM:
+        asked, record = self._parts.question, self._parts.record
+        options = {"temperature": asked.temperature, "max_tokens": asked.max_tokens, "stop": asked.stop}
+        return GuardedLLM(self._model, options=options, on_finish=lambda finish: record.add_usage(finish.usage))
 
     def _instructions(self) -> str:
         notes = self._parts.conversation
@@ -83,10 +94,15 @@ class _Shelf:
 
     engine: BaseQueryEngine
     nodes: list[NodeWithScore] = field(default_factory=list)
+    failure: FootnoteError | None = None
 
     async def search(self, question: str) -> str:
         """Return the passages found, with the numbers by which they can be cited."""
-        found: list[Any] = await self.engine.aretrieve(QueryBundle(question[:LONGEST_SEARCH]))  # type: ignore[attr-defined]
+        try:
+            found: list[Any] = await self.engine.aretrieve(QueryBundle(question[:LONGEST_SEARCH]))  # type: ignore[attr-defined]
+        except FootnoteError as exc:
+            self.failure = exc
+            raise
         if not found:
             return "Nothing was found."
         return "\n\n".join(f"[{self._number(node)}] {passage_of(node.node)}" for node in found if self._has_room(node))

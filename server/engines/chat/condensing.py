@@ -87,7 +87,7 @@ class CondensingChatEngine(StatelessChatEngine):
                 if isinstance(event, Delta):
                     pieces.append(event.text)
                 elif isinstance(event, Finish):
-                    record.usage = event.usage
+                    record.add_usage(event.usage)
         return "".join(pieces)
 
 

@@ -12,7 +12,7 @@ from llama_index.core.llms import ChatMessage, MessageRole
 
 from config.settings import ChatSettings
 from server.answers import Message, Turn
-from server.engines.citations import MARKER
+from server.engines.citations import MARKER, unnumbered
 from server.engines.models.model import LanguageModel
 from server.engines.parts import Conversation
 
@@ -92,7 +92,10 @@ def _turns(history: Sequence[Message]) -> list[tuple[Message, Message]]:
 
 
 def chat_message(message: Message) -> ChatMessage:
-    """Return a message as LlamaIndex has it; an answer without its citations, which point at passages of its own."""
+    """Return a message as LlamaIndex has it, with nothing in it that could be taken for today's passages.
+
+    An answer's citations point at passages of its own, and are taken out.
+    """
     if message.role == "user":
-        return ChatMessage(role=MessageRole.USER, content=message.content)
+        return ChatMessage(role=MessageRole.USER, content=unnumbered(message.content))
     return ChatMessage(role=MessageRole.ASSISTANT, content=MARKER.sub("", message.content))

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any, NoReturn
 
 from llama_index.core.base.llms.types import (
@@ -28,14 +28,25 @@ class GuardedLLM(LLM):
     """A `LanguageModel` as LlamaIndex's `LLM`.
 
     Async methods only: the connections belong to the server's event loop. ``temperature``, ``max_tokens`` and ``stop``
-    may be given with each call.
+    may be given with each call, or for all of them as `options`; `on_finish` hears how each call ended.
     """
 
     _model: LanguageModel = PrivateAttr()
+    _options: dict[str, Any] = PrivateAttr()
+    _on_finish: Callable[[Finish], None] | None = PrivateAttr()
 
-    def __init__(self, model: LanguageModel, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        model: LanguageModel,
+        *,
+        options: dict[str, Any] | None = None,
+        on_finish: Callable[[Finish], None] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self._model = model
+        self._options = options or {}
+        self._on_finish = on_finish
 
     @classmethod
     def class_name(cls) -> str:
@@ -121,9 +132,11 @@ class GuardedLLM(LLM):
     ) -> AsyncGenerator[tuple[str, str, Finish | None], None]:
         """Yield (text so far, new text, the end's news)."""
         text = ""
-        async with contextlib.aclosing(self._model.stream(messages, **options)) as events:
+        async with contextlib.aclosing(self._model.stream(messages, **{**self._options, **options})) as events:
             async for event in events:
                 delta, finish = (event.text, None) if isinstance(event, Delta) else ("", event)
+                if finish is not None and self._on_finish is not None:
+                    self._on_finish(finish)
                 text += delta
                 yield text, delta, finish
 
