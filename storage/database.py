@@ -24,6 +24,7 @@ else:
 SCHEMA = "footnote"
 PING_AFTER_IDLE = 5.0
 PING_TIMEOUT = 2.0
+RELEASE_TIMEOUT = 2.0
 _log = structlog.get_logger(__name__)
 
 _UNAVAILABLE = (
@@ -40,6 +41,7 @@ _UNAVAILABLE = (
     asyncpg.CrashShutdownError,
     asyncpg.InvalidCatalogNameError,
     asyncpg.TransactionRollbackError,
+    asyncpg.ObjectNotInPrerequisiteStateError,
     asyncpg.DiskFullError,
     asyncpg.OutOfMemoryError,
     asyncpg.ReadOnlySQLTransactionError,
@@ -109,7 +111,8 @@ class Database:
             try:
                 yield connection
             finally:
-                await self._pool.release(connection)  # which shields itself from cancellation
+                # it shields itself from cancellation; a statement that does not end is cut off
+                await self._pool.release(connection, timeout=RELEASE_TIMEOUT)
 
     @asynccontextmanager
     async def transaction(

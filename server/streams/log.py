@@ -26,6 +26,7 @@ class StreamLog:
     Attributes:
         last: number of the newest frame, 0 where there is none.
         ended: whether `last` is the stream's last frame.
+        was_cut: whether that was told by `cut_off`.
         kept_bytes: what the frames that are kept add up to.
 
     """
@@ -42,6 +43,7 @@ class StreamLog:
         "_written",
         "ended",
         "kept_bytes",
+        "was_cut",
     )
 
     def __init__(self, *, window_bytes: int, most_bytes: int, relayed: bool = False) -> None:
@@ -56,6 +58,7 @@ class StreamLog:
         self._room: asyncio.Future[None] | None = None
         self.kept_bytes = 0
         self.ended = False
+        self.was_cut = False
 
     @property
     def last(self) -> int:
@@ -77,6 +80,13 @@ class StreamLog:
             self._first += 1
         for reader in self._readers:
             reader.wake()
+
+    def cut_off(self, frame: bytes) -> None:
+        """End the log with a frame for everybody, also for those who know of later ones than have come here."""
+        for reader in self._readers:
+            reader.position = min(reader.position, self.last)
+        self.append(frame, last=True)
+        self.was_cut = True
 
     @property
     def has_room(self) -> bool:
@@ -106,6 +116,7 @@ class StreamLog:
         """Lend a reader of the frames behind number `after`; `silence` is in seconds, see `LogReader.take`."""
         reader = LogReader(self, after=after, silence=silence)
         self._readers.add(reader)
+        self.let_on()
         try:
             yield reader
         finally:

@@ -99,7 +99,7 @@ class Mirror(StreamLog):
     def lose(self) -> None:
         """End the log: no more of the stream will come."""
         if not self.ended:
-            self.append(self._lost(self.last + 1), last=True)
+            self.cut_off(self._lost(self.last + 1))
 
     def _follows(self, first: int) -> bool:
         if not self.owner:
@@ -122,10 +122,15 @@ class Mirrors:
         self._watch_at = 0.0
         self._trust_at = 0.0
 
+    def end_all(self) -> None:
+        """End every mirror."""
+        for mirror in self._mirrors.values():
+            mirror.lose()
+
     async def find(self, stream_id: str, *, lost: Callable[[int], bytes]) -> Mirror | None:
         """Return a stream's mirror with all that Redis has now; see `Relay.find`."""
         mirror = self._mirrors.get(stream_id)
-        if mirror is None:
+        if mirror is None or mirror.ended:  # what has ended may have been forgotten since
             opening = self._opening.get(stream_id)
             if opening is None:
                 opening = self._opening[stream_id] = asyncio.create_task(self._open(stream_id, lost=lost))
@@ -193,6 +198,7 @@ class Mirrors:
             return None
         self._outage.over()
         if not mirror.owner:
+            self.forget(stream_id)
             return None
         mirror.used = _now()
         self._mirrors[stream_id] = mirror

@@ -164,6 +164,16 @@ class Outbox:
         self._outage = Outage("streams that are written here cannot be taken up elsewhere")
         self.waiting_bytes = 0
 
+    @property
+    def failing(self) -> bool:
+        """Whether Redis was away when it was last tried."""
+        return self._outage.failing
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Ids of the streams that are being written."""
+        return tuple(self._streams)
+
     def publish(self, stream_id: str, number: int, frame: bytes, *, last: bool) -> None:
         """Take a frame; see `Relay.publish`."""
         stream = self._streams.get(stream_id)

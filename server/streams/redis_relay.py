@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from uuid import uuid4
 
 import structlog
@@ -16,11 +16,25 @@ from redis.asyncio import Redis
 
 from config.settings import StreamSettings
 from server.streams.log import StreamLog
-from server.streams.redis_link import ERRORS, RETRY_SECONDS, connect, reader_key
+from server.streams.redis_link import ERRORS, MARK, RETRY_SECONDS, connect, reader_key, stream_key
 from server.streams.redis_mirrors import Mirrors
 from server.streams.redis_outbox import Outbox
 
 HANG_UP_SECONDS = 0.5
+LOOK_SECONDS = 1.0
+"""Between two looks at whether others have removed streams that are written here."""
+
+# A stream that begins with the mark has lost its frames: it was forgotten. Returned are the places of such streams.
+_FORGOTTEN = """
+local forgotten = {}
+for place, key in ipairs(KEYS) do
+  local first = redis.call('XRANGE', key, '-', '+', 'COUNT', 1)[1]
+  if first and first[1] == ARGV[1] then
+    forgotten[#forgotten + 1] = place - 1
+  end
+end
+return forgotten
+"""
 _log = structlog.get_logger(__name__)
 
 
@@ -49,8 +63,11 @@ class RedisRelay:
         self._redis = redis
         self._outbox = Outbox(redis, process=uuid4().hex[:12], settings=settings)
         self._mirrors = Mirrors(redis, settings=settings)
+        self._which_are_forgotten = redis.register_script(_FORGOTTEN)
+        self._tell: Callable[[str], None] = lambda _: None
         self._closing = False
-        self._tasks = [asyncio.create_task(self._keep_on(part.step)) for part in (self._outbox, self._mirrors)]
+        steps = (self._outbox.step, self._mirrors.step, self._look)
+        self._tasks = [asyncio.create_task(self._keep_on(step)) for step in steps]
 
     def publish(self, stream_id: str, number: int, frame: bytes, *, last: bool) -> None:
         """See `Relay.publish`."""
@@ -71,6 +88,32 @@ class RedisRelay:
         """See `Relay.forget`. Where Redis is away, it is done when Redis is back, if this process still lives."""
         self._mirrors.forget(stream_id)
         await self._outbox.forget(stream_id)
+
+    async def is_forgotten(self, stream_id: str) -> bool:
+        """See `Relay.is_forgotten`; while Redis is away, nothing is."""
+        return not self._outbox.failing and bool(await self._forgotten([stream_id]))
+
+    def watch(self, forgotten: Callable[[str], None]) -> None:
+        """See `Relay.watch`; it takes a second, or two."""
+        self._tell = forgotten
+
+    async def _look(self) -> None:
+        await asyncio.sleep(LOOK_SECONDS)
+        for stream_id in await self._forgotten(self._outbox.streams):
+            self._tell(stream_id)
+
+    async def _forgotten(self, stream_ids: Sequence[str]) -> list[str]:
+        if not stream_ids:
+            return []
+        try:
+            places = await self._which_are_forgotten(keys=[stream_key(each) for each in stream_ids], args=[f"{MARK}-0"])
+        except ERRORS:
+            return []
+        return [stream_ids[place] for place in places]
+
+    def end_all(self) -> None:
+        """See `Relay.end_all`."""
+        self._mirrors.end_all()
 
     async def close(self) -> None:
         """See `Relay.close`; takes two seconds at the most."""

@@ -33,6 +33,18 @@ class Relay(Protocol):
         """Remove a stream for everybody."""
         ...
 
+    async def is_forgotten(self, stream_id: str) -> bool:
+        """Tell whether another process has removed one of this process's streams."""
+        ...
+
+    def watch(self, forgotten: Callable[[str], None]) -> None:
+        """Call `forgotten` with the id of each stream that another process removes while it is written here."""
+        ...
+
+    def end_all(self) -> None:
+        """End what follows others' streams here as if their writers were gone: this process stops."""
+        ...
+
     async def close(self) -> None:
         """Pass on what is left, briefly, and hang up."""
         ...

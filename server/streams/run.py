@@ -18,6 +18,9 @@ from server.streams.relay import Relay
 
 CLOSING_SECONDS = 5.0
 SILENCE = 60.0
+AT_HAND = 8
+"""Frames that are written without looking up, and go to clients together, where the model's words come all at once."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -71,6 +74,7 @@ class Run:
         )
         self._on_end = on_end
         self._interest = 0
+        self._told_to_end = False
         self._giving_up: asyncio.TimerHandle | None = None
         loop = asyncio.get_running_loop()
         self._begun: asyncio.Future[None] = loop.create_future()
@@ -111,8 +115,14 @@ class Run:
         with self.wanted(), self.log.reading(after=after, silence=silence) as reader:
             yield reader
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether it has ended, or is about to without an answer."""
+        return self.log.ended or self._interrupt.cause is not None or self._told_to_end
+
     def end(self, error: Exception) -> None:
         """End the run with an error, if it has not ended."""
+        self._told_to_end = True
         self._interrupt.now(error)
 
     def _left_alone(self) -> None:
@@ -171,8 +181,10 @@ class Run:
             self._append(self._encoder.event(event, number=self.log.last + 1, stream_id=self.id))
             if not self._begun.done():
                 self._begun.set_result(None)
-            # neither a log with room in it nor a generator with everything at hand lets anybody else run
-            await (asyncio.sleep(0) if self.log.has_room else self.log.room())
+            if not self.log.has_room:
+                await self.log.room()
+            elif self.log.last % AT_HAND == 1:  # a generator with everything at hand lets nobody else run
+                await asyncio.sleep(0)
         msg = "a stream ended without `done`"
         raise RuntimeError(msg)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 from uuid import uuid4
@@ -44,6 +44,8 @@ class Streams:
         self._running: dict[str, Run] = {}
         self._kept: OrderedDict[str, Run] = OrderedDict()
         self._kept_bytes = 0
+        if relay is not None:
+            relay.watch(self._forget_here)
 
     def __len__(self) -> int:
         """Return how many are running."""
@@ -84,26 +86,28 @@ class Streams:
 
         """
         if run := self.here(stream_id):
+            if self._relay is not None and await self._relay.is_forgotten(stream_id):
+                self._forget_here(stream_id)
             if run.resumable:
                 return run
         elif self._relay is not None and (log := await self._relay.find(stream_id, lost=lost)):
             return _Mirrored(log)
         raise StreamNotFound(stream_id)
 
-    async def forget(self, stream_id: str) -> None:
-        """End a stream and remove what it said."""
-        if run := self._running.get(stream_id):
-            run.end(StreamNotFound(stream_id))
-            run.resumable = False
-        elif run := self._kept.pop(stream_id, None):
-            self._kept_bytes -= run.log.kept_bytes
+    async def forget(self, stream_ids: Sequence[str]) -> None:
+        """End streams and remove what they said."""
+        for stream_id in stream_ids:
+            self._forget_here(stream_id)
         if self._relay is not None:
-            await self._relay.forget(stream_id)
+            for stream_id in stream_ids:
+                await self._relay.forget(stream_id)
 
     def end_all(self) -> None:
         """End every run with `ShuttingDown`."""
         for run in list(self._running.values()):
             run.end(ShuttingDown())
+        if self._relay is not None:
+            self._relay.end_all()
 
     async def close(self) -> None:
         """End what still runs, and wait for it, but not for ever."""
@@ -111,6 +115,12 @@ class Streams:
         if tasks := [run.task for run in self._running.values()]:
             await asyncio.wait(tasks, timeout=ENDING_SECONDS)
         self._kept.clear()
+
+    def _forget_here(self, stream_id: str) -> None:
+        if run := self.here(stream_id):
+            run.resumable = False
+            run.end(StreamNotFound(stream_id))
+        self._drop(stream_id)
 
     def _ended(self, run: Run) -> None:
         self._running.pop(run.id, None)

@@ -26,6 +26,7 @@ from server.engines.models.errors import (
 )
 from server.engines.models.provider import Chunk, Provider, Request
 from server.engines.models.retries import Again
+from server.patience import Patience
 
 if TYPE_CHECKING:
     from llama_index.core.llms import LLM, ChatMessage
@@ -199,7 +200,7 @@ class LanguageModel:
         await self._source.close()
 
     async def _events(self, request: Request) -> AsyncGenerator[Delta | Finish, None]:
-        deadline = _now() + self._limits.total_timeout
+        deadline, patience = _now() + self._limits.total_timeout, Patience()
         chunks, first = await self._first(request, deadline)
         try:
             chunk: Chunk | None = first
@@ -208,7 +209,7 @@ class LanguageModel:
                 model = chunk.model or model
                 if chunk.text:
                     yield Delta(chunk.text)
-                chunk = await self._next(chunks, deadline)
+                chunk = await self._next(chunks, deadline, patience)
             if chunk is None:
                 msg = "the model's answer ended before it was complete"
                 raise ModelFailed(msg)
@@ -217,6 +218,7 @@ class LanguageModel:
             reason = _finish_reason(chunk.finish_reason or "")
             usage = await self._usage(chunks, chunk, deadline)
         finally:
+            patience.close()
             await chunks.aclose()
         yield Finish(reason, usage, chunk.model or model or self.name)
 
@@ -235,16 +237,17 @@ class LanguageModel:
         raise AssertionError  # stamina returns or raises
 
     async def _first_of(self, chunks: AsyncGenerator[Chunk, None], deadline: float) -> Chunk:
-        while chunk := await self._next(chunks, deadline):
-            if chunk.text or chunk.finish_reason:
-                return chunk
+        with contextlib.closing(Patience()) as patience:
+            while chunk := await self._next(chunks, deadline, patience):
+                if chunk.text or chunk.finish_reason:
+                    return chunk
         msg = "the model's server sent an empty reply"
         raise ModelFailed(msg, retryable=False)
 
-    async def _next(self, chunks: AsyncGenerator[Chunk, None], deadline: float) -> Chunk | None:
+    async def _next(self, chunks: AsyncGenerator[Chunk, None], deadline: float, patience: Patience) -> Chunk | None:
         token_deadline = _now() + self._limits.token_timeout
         try:
-            async with asyncio.timeout_at(min(token_deadline, deadline)):
+            with patience.until(min(token_deadline, deadline)):
                 return await anext(chunks)
         except StopAsyncIteration:
             return None

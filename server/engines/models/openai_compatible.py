@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import httpx
 from server.answers import Usage
 from server.engines.models.connections import connection_options
 from server.engines.models.errors import ModelError, ModelRejected
+from server.engines.models.event_data import EventData
 from server.engines.models.failures import UNNAMED, Hints, broken, check_stream, refused, unreached
 from server.engines.models.provider import Chunk, Request
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 OPENAI_URL = "https://api.openai.com/v1"
 MOST_STOPS = 4
 PROBE_TIMEOUT = 2.0
+DONE = "[DONE]"
 NO_KEY = "none"
 """Sent to servers that want no key; the SDK does not work without one."""
 
@@ -43,6 +46,7 @@ class OpenAICompatible:
 
     Streams are those of the SDK's client in LlamaIndex's object, for reasons that were measured: LlamaIndex's own
     generator ignores a request's ``max_tokens`` where one is configured, and closing it does not reach the connection.
+    Their events are read here (see `EventData`).
     """
 
     def __init__(
@@ -165,8 +169,12 @@ class OpenAICompatible:
         async with stream:
             check_stream(stream.response, hints=_HINTS)
             with self._named():
-                async for data in stream:
-                    yield _chunk(data)
+                events = EventData()
+                async for piece in stream.response.aiter_bytes():
+                    for data in events.feed(piece):
+                        if data.startswith(DONE):
+                            return
+                        yield self._chunk(json.loads(data))
 
     async def _open(
         self, request: Request, options: dict[str, object]
@@ -182,6 +190,11 @@ class OpenAICompatible:
         return await self._client.chat.completions.create(
             model=self.model, messages=messages, stream=True, extra_body=options, timeout=self._timeout
         )
+
+    def _chunk(self, event: object) -> Chunk:
+        if isinstance(event, dict) and (error := event.get("error")):
+            raise refused(error, None, hints=_HINTS, key=self._client.api_key)
+        return chunk_of(event)
 
     @contextlib.contextmanager
     def _named(self) -> Iterator[None]:
@@ -199,17 +212,28 @@ class OpenAICompatible:
             raise broken(exc) from None
 
 
-def _chunk(data: ChatCompletionChunk | Completion) -> Chunk:
-    """Read one event; the SDK checks no types, and compatible servers leave fields out."""
-    choices = getattr(data, "choices", None)
-    choice = choices[0] if choices else None
-    delta = getattr(choice, "delta", None)
+def chunk_of(event: object) -> Chunk:
+    """Read one event; compatible servers leave fields out, and some send others than the protocol has.
+
+    Raises:
+        LookupError, TypeError: its choices are no list.
+
+    """
+    if not isinstance(event, dict):
+        return Chunk()
+    choices = event.get("choices")
+    choice = _members(choices[0]) if choices else {}
+    delta = choice.get("delta")
     return Chunk(
-        text=_text(getattr(delta, "content", None) if delta else getattr(choice, "text", None)),
-        finish_reason=str(getattr(choice, "finish_reason", None) or "") or None,
-        usage=_usage(getattr(data, "usage", None)),
-        model=getattr(data, "model", None) or None,
+        text=_text(_members(delta).get("content") if delta else choice.get("text")),
+        finish_reason=str(choice.get("finish_reason") or "") or None,
+        usage=_usage(event.get("usage")),
+        model=event.get("model") or None,
     )
+
+
+def _members(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _text(content: object) -> str:
@@ -223,9 +247,9 @@ def _text(content: object) -> str:
 def _usage(usage: object) -> Usage | None:
     if usage is None:
         return None
+    counts = _members(usage)
     prompt, completion = (
-        count if isinstance(count := getattr(usage, name, 0), int) else 0
-        for name in ("prompt_tokens", "completion_tokens")
+        count if isinstance(count := counts.get(name), int) else 0 for name in ("prompt_tokens", "completion_tokens")
     )
     return Usage(prompt, completion, prompt + completion)
 
