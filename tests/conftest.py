@@ -15,6 +15,7 @@ import fasteners
 import psycopg2
 import pytest
 from support.environment import make_settings
+from support.sql import execute
 
 from config import settings as settings_module
 from config.settings import Settings
@@ -64,10 +65,10 @@ def postgres(shared_dir: Path) -> Iterator[Callable[[str], str]]:
         return dsn.replace("/footnote?", f"/{quote(database)}?")
 
     with fasteners.InterProcessLock(shared_dir / "template.lock"):
-        if not _execute(url("postgres"), "SELECT 1 FROM pg_database WHERE datname = %s", TEMPLATE):
-            _execute(url("postgres"), f"CREATE DATABASE {TEMPLATE}_new")
+        if not execute(url("postgres"), "SELECT 1 FROM pg_database WHERE datname = %s", TEMPLATE):
+            execute(url("postgres"), f"CREATE DATABASE {TEMPLATE}_new")
             schema.upgrade(url(f"{TEMPLATE}_new"))
-            _execute(url("postgres"), f"ALTER DATABASE {TEMPLATE}_new RENAME TO {TEMPLATE}")
+            execute(url("postgres"), f"ALTER DATABASE {TEMPLATE}_new RENAME TO {TEMPLATE}")
     yield url
     local.stop()
 
@@ -77,10 +78,10 @@ def dsn(postgres: Callable[[str], str], shared_dir: Path) -> Iterator[str]:
     """Return the URL of a database of the test's own."""
     name = f"test_{uuid4().hex}"
     with fasteners.InterProcessLock(shared_dir / "template.lock"):  # a template can be cloned by one at a time
-        _execute(postgres("postgres"), f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+        execute(postgres("postgres"), f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
     yield postgres(name)
     with contextlib.suppress(psycopg2.Error):
-        _execute(postgres("postgres"), f"DROP DATABASE {name} WITH (FORCE)")
+        execute(postgres("postgres"), f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
@@ -107,14 +108,3 @@ def embedder(shared_dir: Path) -> Iterator[object]:
         opened = open_embedder(Settings(data_dir=shared_dir))
     yield opened
     opened.close()
-
-
-def _execute(url: str, statement: str, *values: object) -> list[tuple[object, ...]]:
-    connection = psycopg2.connect(url)
-    try:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(statement, values or None)
-            return cursor.fetchall() if cursor.description else []
-    finally:
-        connection.close()

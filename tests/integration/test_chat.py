@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import httpx
-import psycopg2
 import pytest
 from support.environment import make_settings
 from support.events import ending, parse, read_until
 from support.indexed import index, real_app
 from support.model_server import Reply, start_model_server
 from support.scripted import running
+from support.sql import execute
 
 from server.engines.answering import NOTHING_FOUND
 from server.engines.citations import unnumbered
@@ -45,17 +45,6 @@ async def start(database, embedder, settings, model_server):
             yield http
 
     return serve
-
-
-def rows(dsn, statement, *values):
-    connection = psycopg2.connect(dsn)
-    try:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(statement, values)
-            return cursor.fetchall()
-    finally:
-        connection.close()
 
 
 def said(request):
@@ -179,7 +168,7 @@ def test_deleting_a_conversation_deletes_its_messages_its_streams_and_its_kept_a
     assert [answer.status_code for answer in gone] == [404] * 4
     assert gone[1].json()["type"] == "/problems/conversation-not-found"
     for table in ("conversations", "turns", "idempotency_keys", "leases"):
-        assert rows(dsn, f"SELECT count(*) FROM footnote.{table}") == [(0,)]
+        assert execute(dsn, f"SELECT count(*) FROM footnote.{table}") == [(0,)]
 
 
 def test_a_conversation_that_is_deleted_while_it_is_answered_ends_in_an_error_and_stays_deleted(
@@ -196,7 +185,7 @@ def test_a_conversation_that_is_deleted_while_it_is_answered_ends_in_an_error_an
                     assert http.delete(f"/conversations/{conversation}").status_code == 204
                     text += ": DELETED\n\n"
     assert ending(parse(text)).name == "error"
-    assert rows(dsn, "SELECT count(*) FROM footnote.turns") == [(0,)]
+    assert execute(dsn, "SELECT count(*) FROM footnote.turns") == [(0,)]
 
 
 @pytest.mark.parametrize("conversation", ["nope", "5f0c9c0e-7d0b-4e57-9f0e-1f6a2f4d3c11", "'; DROP TABLE x; --"])
@@ -274,14 +263,14 @@ def test_what_is_cut_is_summed_up_where_that_is_asked_for(start, model_server, d
         body = {"message": "lighthouse " * 80, "conversation_id": conversation, "mode": "context"}
         http.post("/chat", json=body)
         until = time.monotonic() + 5
-        while time.monotonic() < until and not rows(dsn, "SELECT 1 FROM footnote.conversations WHERE summary <> ''"):
+        while time.monotonic() < until and not execute(dsn, "SELECT 1 FROM footnote.conversations WHERE summary <> ''"):
             time.sleep(0.05)
         http.post("/chat", json={"message": "lighthouse", "conversation_id": conversation, "mode": "context"})
     answers = [request for request in model_server.requests if said(request)[0][1].startswith("You answer questions")]
     last = said(answers[-1])
     assert "The user is called Zdenka." in last[-1][1]
     assert "My name is Zdenka" not in json.dumps(last)
-    assert rows(dsn, "SELECT summary_turn >= 1 FROM footnote.conversations") == [(True,)]
+    assert execute(dsn, "SELECT summary_turn >= 1 FROM footnote.conversations") == [(True,)]
 
 
 HOSTILE = [

@@ -11,19 +11,13 @@ import httpx
 import pytest
 from support.events import ending, parse
 from support.model_server import Reply
-from support.stack import PATIENCE, open_stack, until
+from support.stack import PATIENCE, until
 
 from storage.chunks import ChunkStore
 from storage.errors import StoreUnavailable
 
 ASKED = "Who built the lighthouse of Ostrava Bay?"
 CHAT = {"message": ASKED}
-
-
-@pytest.fixture(scope="module")
-def stack(postgres, shared_dir, embedder):
-    with open_stack(postgres, shared_dir=shared_dir, embedder=embedder) as opened:
-        yield opened
 
 
 def ask_and_leave(http, path, body, *, headers=b"", after):

@@ -12,17 +12,11 @@ import psutil
 import pytest
 from support.events import ending, parse
 from support.model_server import Reply
-from support.stack import PATIENCE, open_stack, texts, until
+from support.stack import PATIENCE, texts, until
 
 ASKED = "Who built the lighthouse of Ostrava Bay?"
 CHAT = {"message": ASKED}
 WORDS = " ".join(f"word{n}" for n in range(10))
-
-
-@pytest.fixture(scope="module")
-def stack(postgres, shared_dir, embedder):
-    with open_stack(postgres, shared_dir=shared_dir, embedder=embedder) as opened:
-        yield opened
 
 
 @pytest.fixture(autouse=True)

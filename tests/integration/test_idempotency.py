@@ -11,7 +11,7 @@ import httpx
 import pytest
 from support.events import ending, parse
 from support.model_server import Reply
-from support.stack import PATIENCE, open_stack, texts, until
+from support.stack import PATIENCE, texts, until
 
 from storage.errors import LeaseLost
 from storage.idempotency import KeyStore
@@ -22,12 +22,6 @@ BODIES = {"query": {"question": ASKED}, "chat": {"message": ASKED}}
 REPLAYED = "idempotent-replayed"
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 kinds = pytest.mark.parametrize("kind", ["query", "chat"])
-
-
-@pytest.fixture(scope="module")
-def stack(postgres, shared_dir, embedder):
-    with open_stack(postgres, shared_dir=shared_dir, embedder=embedder) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from support.events import ending, parse
 from support.model_server import Reply
-from support.stack import PATIENCE, open_stack, texts, until
+from support.stack import PATIENCE, texts, until
 
 if sys.platform != "linux":
     pytest.skip("nginx comes in a wheel for Linux only", allow_module_level=True)
@@ -21,12 +21,6 @@ BODY = {"message": "Who built the lighthouse of Ostrava Bay?"}
 WORDS = " ".join(f"word{n}" for n in range(12))
 ONE = "proxy_http_version 1.0;"
 versions = pytest.mark.parametrize("location", ["", ONE, "proxy_http_version 1.1;"], ids=["default", "1.0", "1.1"])
-
-
-@pytest.fixture(scope="module")
-def stack(postgres, shared_dir, embedder):
-    with open_stack(postgres, shared_dir=shared_dir, embedder=embedder) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

@@ -12,16 +12,10 @@ import pytest
 from support.events import ending, parse
 from support.model_server import Reply
 from support.redis_server import start_redis
-from support.stack import PATIENCE, open_stack, texts, until
+from support.stack import PATIENCE, texts, until
 
 BODY = {"message": "Who built the lighthouse of Ostrava Bay?"}
 WORDS = " ".join(f"word{n}" for n in range(12))
-
-
-@pytest.fixture(scope="module")
-def stack(postgres, shared_dir, embedder):
-    with open_stack(postgres, shared_dir=shared_dir, embedder=embedder) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from support.events import ending, parse
 from support.model_server import ANSWER, Reply
-from support.stack import PATIENCE, execute, open_stack, texts, until
+from support.stack import PATIENCE, execute, texts, until
 
 import server.conversations
 
@@ -23,12 +23,6 @@ TIMEOUTS = {"token_timeout": 0.8, "total_timeout": 1.6}
 SLOW = Reply("one two three four five six seven eight nine ten", delay=0.3)
 BEGUN = "event: token"
 kinds = pytest.mark.parametrize("kind", ["query", "chat"])
-
-
-@pytest.fixture(scope="module")
-def stack(postgres, shared_dir, embedder):
-    with open_stack(postgres, shared_dir=shared_dir, embedder=embedder) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

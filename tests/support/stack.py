@@ -30,6 +30,7 @@ from support.events import Event, parse
 from support.indexed import index, real_app
 from support.model_server import ModelServer, Reply, start_model_server
 from support.scripted import running
+from support.sql import execute
 
 from config.settings import DatabaseSettings
 from ingestion.embedding import Embedder
@@ -215,18 +216,6 @@ async def _index(dsn: str, embedder: Embedder) -> None:
     database = await Database.open(dsn, settings=DatabaseSettings())
     await index(database, embedder)
     await database.close()
-
-
-def execute(url: str, statement: str, *values: object) -> list[tuple[Any, ...]]:
-    """Run a statement in a connection and a transaction of its own."""
-    connection = psycopg2.connect(url)
-    try:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(statement, values or None)
-            return cursor.fetchall() if cursor.description else []
-    finally:
-        connection.close()
 
 
 def until(look: Callable[[], Any], *, seconds: float = PATIENCE) -> Any:
