@@ -47,6 +47,9 @@ class WelcomeOut(BaseModel):
     openapi: str = "/openapi.json"
     ready: str = "/ready"
     ask: str = 'POST /query with {"question": "…"} as JSON'
+    chat: str = 'POST /chat with {"message": "…"} as JSON'
+    openai: str = "/v1"
+    mcp: str = "/mcp"
 
 
 @router.get("/health")

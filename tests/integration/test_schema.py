@@ -2,9 +2,11 @@ import asyncio
 
 import psycopg2
 import pytest
+from support.corpus import fill, make_collection
 
 from storage import schema
 from storage.database import Database
+from storage.documents import DocumentCatalog
 from storage.errors import SchemaMismatch
 
 
@@ -47,6 +49,21 @@ async def test_a_newer_schema_is_refused_by_server_and_upgrade(dsn, settings):
         await schema.check(database)
     with pytest.raises(SchemaMismatch, match="newer"):
         schema.upgrade(dsn)
+    await database.close()
+
+
+async def test_an_index_of_the_first_revision_is_upgraded_with_all_that_is_in_it(empty_dsn, settings, monkeypatch):
+    with monkeypatch.context() as earlier:
+        earlier.setattr(schema, "REVISION", "0001")
+        assert schema.upgrade(empty_dsn) == (None, "0001")
+    database = await Database.open(empty_dsn, settings=settings.database)
+    with pytest.raises(SchemaMismatch, match=r"is at revision 0001.*python -m storage upgrade"):
+        await schema.check(database)
+    await fill(database, await make_collection(database), {"a": ("rain in spring", {"year": 2024})})
+    assert schema.upgrade(empty_dsn) == ("0001", schema.REVISION)
+    await schema.check(database)
+    listed = await DocumentCatalog(database).list(collection="default", limit=5, cursor=None)
+    assert [(item.source, item.chunks, item.metadata) for item in listed.items] == [("a", 1, {"year": 2024})]
     await database.close()
 
 
