@@ -91,7 +91,9 @@ class AnswerService:
         engine = build_engine(parts)
         response: Any = await engine.aquery(QueryBundle(question.question))
         refuses = isinstance(engine, RetrieverQueryEngine)
-        events = self._events(parts, response.source_nodes, _pieces(response), started=started, refuses=refuses)
+        citations = _citations(response.source_nodes, parts.record)
+        events = self._events(parts, citations, _pieces(response), started=started, refuses=refuses)
+        del response  # with its nodes, which take more than all the rest of a stream
         async with aclosing(events):
             async for event in events:
                 yield event
@@ -104,8 +106,9 @@ class AnswerService:
         engine = build_chat_engine(parts)
         response = await engine.astream_chat(turn.question.question, list(parts.conversation.history))
         refuses = isinstance(engine, CondensingChatEngine)
-        pieces = response.async_response_gen()
-        events = self._events(parts, response.source_nodes, pieces, started=started, refuses=refuses)
+        citations = _citations(response.source_nodes, parts.record)
+        events = self._events(parts, citations, response.async_response_gen(), started=started, refuses=refuses)
+        del response  # see `stream`
         async with aclosing(events):
             async for event in events:
                 yield event
@@ -133,15 +136,14 @@ class AnswerService:
     async def _events(
         self,
         parts: EngineParts,
-        nodes: Sequence[NodeWithScore],
+        citations: tuple[Citation, ...],
         pieces: AsyncGenerator[str, None],
         *,
         started: float,
         refuses: bool,
     ) -> AsyncGenerator[Event, None]:
-        """Turn an engine's passages and its text into events; one that `refuses` says so where nothing was found."""
+        """Turn an engine's citations and its text into events; one that `refuses` says so where nothing was found."""
         record, generation = parts.record, parts.store.generation
-        citations = _citations(nodes, record)
         async with aclosing(pieces):
             yield Sources(
                 citations,
@@ -211,6 +213,7 @@ async def _pieces(response: Any) -> AsyncGenerator[str, None]:  # noqa: ANN401 (
         yield str(response)
         return
     generator = response.response_gen  # itself, not LlamaIndex's wrapper: closing it must reach the model's connection
+    del response  # see `AnswerService.stream`
     try:
         async for piece in generator:
             yield piece

@@ -65,6 +65,7 @@ class CondensingChatEngine(StatelessChatEngine):
             yield str(response)
             return
         pieces = response.response_gen
+        del response, nodes  # a stream lasts, and the nodes have been read
         try:
             async for piece in pieces:
                 yield piece
