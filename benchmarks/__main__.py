@@ -20,6 +20,7 @@ BENCHMARKS = {
     "rerun": "the same again, with nothing changed, beside reading and hashing the files",
     "query": "/query with an instant model, beside the app of LlamaIndex's tutorials",
     "first_token": "/query/stream up to the first token, beside asking the model's server directly",
+    "streams": "200 at once: tokens' delays, CPU, memory, beside a bare Starlette stream of the same model",
     "stalls": "the server's event loop while another process ingests",
 }
 
@@ -31,7 +32,9 @@ def main() -> int:
     options = _parser().parse_args()
     if not options.names:
         print("\n".join(f"{name:12} {what}" for name, what in BENCHMARKS.items()))
-        print(f"\npython -m benchmarks NAME… (or {ALL}: half an hour) --manual FOLDER; --help tells the rest")
+        print(
+            f"\npython -m benchmarks NAME… (or {ALL}: three quarters of an hour) --manual FOLDER; --help tells the rest"
+        )
         print(HOW_TO_GET_IT)
         return 0
     if unknown := {*options.names} - {*BENCHMARKS, ALL}:
