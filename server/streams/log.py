@@ -121,6 +121,7 @@ class StreamLog:
             yield reader
         finally:
             self._readers.discard(reader)
+            reader.close()
             self.let_on()
 
     def let_on(self, *, taken: int = 0) -> None:
@@ -165,12 +166,14 @@ class LogReader:
 
     """
 
-    __slots__ = ("_log", "_silence", "_waiting", "position", "read_bytes")
+    __slots__ = ("_log", "_silence", "_silent_at", "_timer", "_waiting", "position", "read_bytes")
 
     def __init__(self, log: StreamLog, *, after: int, silence: float) -> None:
         self._log = log
         self._silence = silence
         self._waiting: asyncio.Future[None] | None = None
+        self._silent_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
         self.position = after
         self.read_bytes = log.bytes_up_to(after)
 
@@ -205,9 +208,26 @@ class LogReader:
     async def _wait(self) -> None:
         loop = asyncio.get_running_loop()
         self._waiting = loop.create_future()
-        timer = loop.call_later(self._silence, self.wake)
+        self._silent_at = loop.time() + self._silence
+        if self._timer is None:
+            self._timer = loop.call_at(self._silent_at, self._ring)
         try:
             await self._waiting
         finally:
-            timer.cancel()
             self._waiting = None
+
+    def _ring(self) -> None:
+        """Wake after the silence; the timer of an earlier wait, which frames ended, is moved instead."""
+        loop, self._timer = asyncio.get_running_loop(), None
+        if self._waiting is None:
+            return  # the next wait sets it again
+        if loop.time() < self._silent_at:
+            self._timer = loop.call_at(self._silent_at, self._ring)
+        else:
+            self.wake()
+
+    def close(self) -> None:
+        """Take the timer back."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
