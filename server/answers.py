@@ -148,6 +148,7 @@ class Done:
 
 
 Event = Sources | Token | Done
+UNFINISHED = "a stream ended without `done`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,26 +160,50 @@ class Answer:
     done: Done
 
 
+class Transcript:
+    """A stream's events on their way to a whole answer."""
+
+    __slots__ = ("_pieces", "_sources")
+
+    def __init__(self) -> None:
+        self._pieces: list[str] = []
+        self._sources: Sources | None = None
+
+    @property
+    def text(self) -> str:
+        """What was said so far."""
+        return "".join(self._pieces)
+
+    def add(self, event: Event) -> Answer | None:
+        """Take the next event; return the whole answer once that is `Done`.
+
+        Raises:
+            RuntimeError: the stream broke its word: it is done without having begun.
+
+        """
+        if isinstance(event, Token):
+            self._pieces.append(event.text)
+        elif isinstance(event, Sources):
+            self._sources = event
+        elif self._sources is None:
+            raise RuntimeError(UNFINISHED)
+        else:
+            return Answer(self.text.strip(), sources=self._sources, done=event)
+        return None
+
+
 async def collect(events: AsyncIterator[Event]) -> Answer:
     """Read a stream to its end; cancelling this closes it."""
-    pieces: list[str] = []
-    sources: Sources | None = None
-    done: Done | None = None
+    transcript, answer = Transcript(), None
     try:
         async for event in events:
-            if isinstance(event, Token):
-                pieces.append(event.text)
-            elif isinstance(event, Sources):
-                sources = event
-            else:
-                done = event
+            answer = transcript.add(event) or answer
     finally:
         if isinstance(events, AsyncGenerator):
             await events.aclose()
-    if sources is None or done is None:
-        msg = "a stream ended without `done`"
-        raise RuntimeError(msg)
-    return Answer("".join(pieces).strip(), sources=sources, done=done)
+    if answer is None:
+        raise RuntimeError(UNFINISHED)
+    return answer
 
 
 @dataclass(frozen=True, slots=True)

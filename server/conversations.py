@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 
 from config.errors import FootnoteError
 from config.settings import ChatSettings
-from server.answers import Answer, Citation, Done, Event, Message, Question, Sources, Token, Turn, Usage
+from server.answers import Answer, Citation, Done, Event, Message, Question, Sources, Transcript, Turn, Usage
 from server.errors import CollectionIsFixed, ShuttingDown, StreamAbandoned
 from server.interrupts import why_cancelled
 from storage.conversations import ConversationCatalog, ConversationInfo, StoredMessage
@@ -88,26 +88,20 @@ class Conversations:
         Closing it, or its failure, leaves a turn that is marked so and that no later one reads.
         """
         turn = await self._opened(message)
-        turn_is_open = True
-        pieces: list[str] = []
+        turn_is_open, transcript = True, Transcript()
         try:
             async with AsyncExitStack() as stack:
                 stack.enter_context(self._turns.at_work(turn))
                 events = await stack.enter_async_context(aclosing(self._answers.chat(await self._turn(message, turn))))
-                sources: Sources | None = None
                 async for event in events:
-                    if isinstance(event, Token):
-                        pieces.append(event.text)
-                    elif isinstance(event, Sources):
-                        event = sources = replace(event, conversation_id=str(turn.conversation_id))  # noqa: PLW2901
-                    elif sources is not None:
-                        event = _named(event, turn)  # noqa: PLW2901
-                        await self._keep(message, turn, Answer("".join(pieces).strip(), sources=sources, done=event))
+                    named = _named(event, turn)
+                    if (answer := transcript.add(named)) is not None:
+                        await self._keep(message, turn, answer)
                         turn_is_open = False
-                    yield event
+                    yield named
         except BaseException as exc:
             if turn_is_open:
-                await self._break_off(turn, exc, "".join(pieces))
+                await self._break_off(turn, exc, transcript.text)
             raise
 
     async def list(self, *, limit: int, cursor: str | None) -> Page[ConversationInfo]:
@@ -254,8 +248,13 @@ async def _logged(work: Coroutine[Any, Any, None]) -> None:
         _log.warning("a turn was not recorded", error=type(exc).__name__)
 
 
-def _named(done: Done, turn: OpenTurn) -> Done:
-    return replace(done, conversation_id=str(turn.conversation_id), message_id=str(turn.answer_id))
+def _named(event: Event, turn: OpenTurn) -> Event:
+    """Return an event that says which conversation it belongs to, where it is of a kind that does."""
+    if isinstance(event, Sources):
+        return replace(event, conversation_id=str(turn.conversation_id))
+    if isinstance(event, Done):
+        return replace(event, conversation_id=str(turn.conversation_id), message_id=str(turn.answer_id))
+    return event
 
 
 def _history(memory: Memory) -> tuple[Message, ...]:

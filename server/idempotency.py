@@ -18,7 +18,7 @@ import structlog
 from pydantic import TypeAdapter
 
 from config.errors import FootnoteError
-from server.answers import Answer, Event, Sources, Token
+from server.answers import Answer, Event, Transcript
 from server.errors import InvalidIdempotencyKey
 from storage.idempotency import KeyState, KeyStore
 from storage.texts import storable
@@ -55,27 +55,19 @@ class Key:
 
         `keep`: keep the answer before `Done` is given; else whoever makes the events has done so.
         """
-        pieces: list[str] = []
-        answered = False
+        transcript, answered = Transcript(), False
         try:
             with self._store.at_work(self._key):
                 async with aclosing(events) as given:  # type: ignore[type-var]
                     async for event in given:
-                        if isinstance(event, Token):
-                            pieces.append(event.text)
-                        elif isinstance(event, Sources):
-                            sources = event
-                        else:
+                        if (answer := transcript.add(event)) is not None:
                             if keep:
-                                await self._keep(Answer("".join(pieces).strip(), sources=sources, done=event))
+                                await self._store.keep(self._key, answer_json=_dumped(answer))
                             answered = True
                         yield event
         finally:
             if not answered:
                 await asyncio.wait({asyncio.create_task(self._release())}, timeout=WAITING_SECONDS)
-
-    async def _keep(self, answer: Answer) -> None:
-        await self._store.keep(self._key, answer_json=_dumped(answer))
 
     async def _release(self) -> None:
         try:

@@ -10,7 +10,7 @@ from typing import Any, Protocol, cast
 import structlog
 
 from config.settings import StreamSettings
-from server.answers import Answer, Done, Event, Sources, Token
+from server.answers import UNFINISHED, Answer, Event, Transcript
 from server.errors import DeadlineExceeded, StreamAbandoned
 from server.interrupts import Interrupt
 from server.streams.log import LogReader, StreamLog
@@ -164,39 +164,26 @@ class Run:
                 self._on_end(self)
 
     async def _write(self) -> None:
-        pieces: list[str] = []
-        sources: Sources | None = None
+        transcript = Transcript()
         async for event in self._events:
-            if isinstance(event, Done):
-                if sources is None:
-                    break
-                answer = Answer("".join(pieces).strip(), sources=sources, done=event)
-                self._append(self._encoder.event(event, number=self.log.last + 1, stream_id=self.id), last=True)
-                self._settle(answer)
+            answer = transcript.add(event)
+            frame = self._encoder.event(event, number=self.log.last + 1, stream_id=self.id)
+            self._append(frame, last=answer is not None)
+            if answer is not None:
+                self._answer.set_result(answer)
                 return
-            if isinstance(event, Token):
-                pieces.append(event.text)
-            else:
-                sources = event
-            self._append(self._encoder.event(event, number=self.log.last + 1, stream_id=self.id))
             if not self._begun.done():
                 self._begun.set_result(None)
             if not self.log.has_room:
                 await self.log.room()
             elif self.log.last % AT_HAND == 1:  # a generator with everything at hand lets nobody else run
                 await asyncio.sleep(0)
-        msg = "a stream ended without `done`"
-        raise RuntimeError(msg)
+        raise RuntimeError(UNFINISHED)
 
     def _append(self, frame: bytes, *, last: bool = False) -> None:
         self.log.append(frame, last=last)
         if self._relay is not None:
             self._relay.publish(self.id, self.log.last, frame, last=last)
-
-    def _settle(self, answer: Answer) -> None:
-        if not self._begun.done():
-            self._begun.set_result(None)
-        self._answer.set_result(answer)
 
     def _fail(self, error: Exception) -> None:
         if self.log.ended:
