@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Self
 from config.settings import IngestionSettings
 from ingestion.errors import Unreadable
 from ingestion.sources import reason_of
+from ingestion.tokenizing import load_tokenizer
 from ingestion.types import Parsed, Skipped
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _interrupts_blocked() -> Iterator[None]:
 
 def parse_file(path: Path, job: _Job) -> Parsed | Skipped:
     """Do in a worker what `Parser.parse` promises."""
-    splitter = _tokenizer(job.tokenizer_file)
+    splitter = load_tokenizer(job.tokenizer_file)
     try:
         return _parse(path, job, splitter)
     except Unreadable as exc:
@@ -175,16 +175,6 @@ def _read(read: Callable[[int], bytes], length: int) -> bytes:
         blocks.append(block)
         left -= len(block)
     return b"".join(blocks)
-
-
-@lru_cache(maxsize=1)
-def _tokenizer(file: str) -> Tokenizer:
-    from tokenizers import Tokenizer
-
-    tokenizer: Tokenizer = Tokenizer.from_file(file)
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
 
 
 def _prepare_worker(memory: int) -> None:

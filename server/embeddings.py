@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ingestion.tokenizing import load_tokenizer
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from tokenizers import Tokenizer
 
     from ingestion.embedding import Embedder
 
@@ -86,16 +86,8 @@ class EmbeddingService:
 
     def _count(self, texts: Sequence[str]) -> list[int]:
         # the batch method lets other threads run meanwhile, the one for a single text does not
-        return [len(encoding.ids) for encoding in self._tokenizer.encode_batch_fast(list(texts))]
-
-    @cached_property
-    def _tokenizer(self) -> Tokenizer:
-        from tokenizers import Tokenizer
-
-        tokenizer = Tokenizer.from_file(str(self._embedder.files.tokenizer_file))
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        return tokenizer
+        tokenizer = load_tokenizer(str(self._embedder.files.tokenizer_file))
+        return [len(encoding.ids) for encoding in tokenizer.encode_batch_fast(list(texts))]
 
 
 def _pieces(lengths: NDArray[np.int64]) -> Iterator[list[int]]:

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from llama_index.core.llms import ChatMessage, MessageRole
 
 from config.settings import ChatSettings
+from ingestion.tokenizing import load_tokenizer
 from server.answers import Message, Turn
 from server.engines.citations import MARKER, unnumbered
 from server.engines.models.model import LanguageModel
 from server.engines.parts import Conversation
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
 
 MESSAGE_TOKENS = 8  # role and frame of a message
 SHARE = 0.5  # of what the answer leaves of the context window; the passages need the rest
@@ -31,21 +27,12 @@ class TokenCounter:
     """
 
     def __init__(self, tokenizer_file: Path) -> None:
-        self._file = tokenizer_file
+        self._file = str(tokenizer_file)
 
     def count(self, text: str) -> int:
         """Return how many tokens a text has, about."""
-        counted = len(self._tokenizer.encode(text[:COUNTED], add_special_tokens=False).ids)
+        counted = len(load_tokenizer(self._file).encode(text[:COUNTED], add_special_tokens=False).ids)
         return counted if len(text) <= COUNTED else int(counted * len(text) / COUNTED)
-
-    @cached_property
-    def _tokenizer(self) -> Tokenizer:
-        from tokenizers import Tokenizer
-
-        tokenizer = Tokenizer.from_file(str(self._file))
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        return tokenizer
 
 
 class History:
