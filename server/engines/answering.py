@@ -8,7 +8,6 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from llama_index.core.base.response.schema import AsyncStreamingResponse
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
@@ -31,6 +30,7 @@ from server.engines.chat.history import History, TokenCounter, chat_message
 from server.engines.citations import CitationFilter
 from server.engines.models.model import Delta
 from server.engines.parts import Conversation, EngineParts, Record, total_usage
+from server.engines.pieces import pieces_of
 from server.engines.prompts import summary_messages
 from server.engines.registry import build_chat_engine, build_engine
 from server.engines.synthesis import LOCAL
@@ -92,7 +92,7 @@ class AnswerService:
         response: Any = await engine.aquery(QueryBundle(question.question))
         refuses = isinstance(engine, RetrieverQueryEngine)
         citations = _citations(response.source_nodes, parts.record)
-        events = self._events(parts, citations, _pieces(response), started=started, refuses=refuses)
+        events = self._events(parts, citations, pieces_of(response), started=started, refuses=refuses)
         del response  # with its nodes, which take more than all the rest of a stream
         async with aclosing(events):
             async for event in events:
@@ -205,21 +205,6 @@ def _finish_reason(record: Record) -> FinishReason:
     if record.extracted:
         return "extractive"
     return record.finish.finish_reason if record.finish else "stop"
-
-
-async def _pieces(response: Any) -> AsyncGenerator[str, None]:  # noqa: ANN401 (one of LlamaIndex's four response classes)
-    """Yield a response's text; a plug-in engine may answer in one piece."""
-    if not isinstance(response, AsyncStreamingResponse):
-        yield str(response)
-        return
-    generator = response.response_gen  # itself, not LlamaIndex's wrapper: closing it must reach the model's connection
-    del response  # see `AnswerService.stream`
-    try:
-        async for piece in generator:
-            yield piece
-    finally:
-        if isinstance(generator, AsyncGenerator):
-            await generator.aclose()
 
 
 def _citations(nodes: Sequence[NodeWithScore], record: Record) -> tuple[Citation, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import TypeVar
 
 from llama_index.core.base.base_query_engine import BaseQueryEngine
 from llama_index.core.chat_engine.types import BaseChatEngine
@@ -14,6 +15,7 @@ from server.engines.chat.condensing import condensing
 from server.engines.parts import ChatEngine, Engine, EngineParts
 from server.errors import UnknownEngine
 
+Build = TypeVar("Build")
 ENGINES: Mapping[str, Engine] = MappingProxyType(
     {
         "hybrid": hybrid.build,
@@ -40,10 +42,7 @@ def build_engine(parts: EngineParts) -> BaseQueryEngine:
         UnknownEngine: it names none.
 
     """
-    build = ENGINES.get(parts.question.mode)
-    if build is None:
-        raise UnknownEngine(parts.question.mode, known=tuple(ENGINES))
-    return build(parts)
+    return _named(parts.question.mode, ENGINES)(parts)
 
 
 def build_chat_engine(parts: EngineParts) -> BaseChatEngine:
@@ -53,7 +52,10 @@ def build_chat_engine(parts: EngineParts) -> BaseChatEngine:
         UnknownEngine: it names none.
 
     """
-    build = CHAT_ENGINES.get(parts.question.mode)
-    if build is None:
-        raise UnknownEngine(parts.question.mode, known=tuple(CHAT_ENGINES))
-    return build(parts)
+    return _named(parts.question.mode, CHAT_ENGINES)(parts)
+
+
+def _named(mode: str, engines: Mapping[str, Build]) -> Build:
+    if mode not in engines:
+        raise UnknownEngine(mode, known=tuple(engines))
+    return engines[mode]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 from uuid import uuid4
 
@@ -145,10 +145,8 @@ class _Mirrored:
     def __init__(self, log: StreamLog) -> None:
         self.log = log
 
-    @contextmanager
-    def reading(self, *, after: int, silence: float) -> Iterator[LogReader]:
-        with self.log.reading(after=after, silence=silence) as reader:
-            yield reader
+    def reading(self, *, after: int, silence: float) -> AbstractContextManager[LogReader]:
+        return self.log.reading(after=after, silence=silence)
 
 
 def new_stream_id() -> str:

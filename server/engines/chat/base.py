@@ -25,13 +25,7 @@ class PiecewiseResponse(StreamingAgentChatResponse):
 
 
 class StatelessChatEngine(BaseChatEngine):
-    """Answers one message with the history that comes with it."""
-
-    async def astream_chat(
-        self, message: str, chat_history: list[ChatMessage] | None = None
-    ) -> StreamingAgentChatResponse:
-        """Find the passages; the answer is written as it is read."""
-        raise NotImplementedError
+    """Answers one message with the history that comes with it; `astream_chat` is each engine's own."""
 
     async def achat(self, message: str, chat_history: list[ChatMessage] | None = None) -> AgentChatResponse:
         """Answer as a whole."""

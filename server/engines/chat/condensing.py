@@ -8,7 +8,6 @@ from contextlib import aclosing
 
 import structlog
 from llama_index.core.base.base_query_engine import BaseQueryEngine
-from llama_index.core.base.response.schema import AsyncStreamingResponse
 from llama_index.core.chat_engine.types import BaseChatEngine, StreamingAgentChatResponse
 from llama_index.core.llms import ChatMessage, MessageRole
 from llama_index.core.schema import QueryBundle
@@ -16,6 +15,7 @@ from llama_index.core.schema import QueryBundle
 from server.engines.chat.base import PiecewiseResponse, StatelessChatEngine
 from server.engines.models.model import Delta, Finish, LanguageModel
 from server.engines.parts import Engine, EngineParts
+from server.engines.pieces import pieces_of
 from server.engines.prompts import condense_messages
 from server.engines.synthesis import LOCAL
 
@@ -61,17 +61,11 @@ class CondensingChatEngine(StatelessChatEngine):
 
     async def _pieces(self, message: str, nodes: list[object]) -> AsyncGenerator[str, None]:
         response = await self._engine.asynthesize(QueryBundle(message), nodes)  # type: ignore[arg-type]
-        if not isinstance(response, AsyncStreamingResponse):
-            yield str(response)
-            return
-        pieces = response.response_gen
+        pieces = pieces_of(response)
         del response, nodes  # a stream lasts, and the nodes have been read
-        try:
+        async with aclosing(pieces):
             async for piece in pieces:
                 yield piece
-        finally:
-            if isinstance(pieces, AsyncGenerator):
-                await pieces.aclose()
 
     async def _standalone(self, message: str, history: list[ChatMessage]) -> str:
         model = self._parts.model
