@@ -27,13 +27,13 @@ from server.answers import (
 )
 from server.engines.chat.condensing import CondensingChatEngine
 from server.engines.chat.history import History, TokenCounter, chat_message
+from server.engines.chat.needs import conversational
 from server.engines.citations import CitationFilter
 from server.engines.models.model import Delta
 from server.engines.parts import Conversation, EngineParts, Record, total_usage
 from server.engines.pieces import pieces_of
 from server.engines.prompts import summary_messages
 from server.engines.registry import build_chat_engine, build_engine
-from server.engines.synthesis import LOCAL
 from server.errors import RerankUnavailable
 from storage.chunks import ChunkStore
 from storage.collections import Collections
@@ -124,8 +124,8 @@ class AnswerService:
 
     async def summarize(self, history: Sequence[Message], /, *, summary: str) -> str:
         """Return notes of what was said, and of what an earlier summary says; empty where no chat model is at hand."""
-        model = self._model
-        if model is None or not model.is_chat or model.provider == LOCAL:
+        model = conversational(self._model)
+        if model is None:
             return ""
         cut = (replace(message, content=message.content[: self.notes_tokens]) for message in history)
         conversation = Conversation(history=tuple(map(chat_message, cut)), summary=summary)

@@ -13,11 +13,11 @@ from llama_index.core.llms import ChatMessage, MessageRole
 from llama_index.core.schema import QueryBundle
 
 from server.engines.chat.base import PiecewiseResponse, StatelessChatEngine
+from server.engines.chat.needs import conversational
 from server.engines.models.model import Delta, Finish, LanguageModel
 from server.engines.parts import Engine, EngineParts
 from server.engines.pieces import pieces_of
 from server.engines.prompts import condense_messages
-from server.engines.synthesis import LOCAL
 
 LONGEST_STANDALONE = 2000  # characters
 CONDENSED_TOKENS = 256
@@ -68,8 +68,8 @@ class CondensingChatEngine(StatelessChatEngine):
                 yield piece
 
     async def _standalone(self, message: str, history: list[ChatMessage]) -> str:
-        model = self._parts.model
-        if model is None or not model.is_chat or model.provider == LOCAL:
+        model = conversational(self._parts.model)
+        if model is None:
             return leaned_on(message, history)
         condensed = " ".join((await self._condensed(model, message)).split()).strip("\"'“”` ")
         return condensed[:LONGEST_STANDALONE] or message

@@ -6,6 +6,11 @@ from server.engines.synthesis import LOCAL
 from server.errors import ModelRequired
 
 
+def conversational(model: LanguageModel | None) -> LanguageModel | None:
+    """Return the model if it can be asked to rewrite or sum up what was said: one that knows roles, and is not tiny."""
+    return None if model is None or not model.is_chat or model.provider == LOCAL else model
+
+
 def chat_model(parts: EngineParts) -> LanguageModel:
     """Return the model.
 
@@ -13,7 +18,7 @@ def chat_model(parts: EngineParts) -> LanguageModel:
         ModelRequired: there is none, or it is none that knows roles.
 
     """
-    model = parts.model
-    if model is None or not model.is_chat or model.provider == LOCAL:
+    model = conversational(parts.model)
+    if model is None:
         raise ModelRequired(parts.question.mode)
     return model
