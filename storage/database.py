@@ -13,6 +13,7 @@ import asyncpg
 import structlog
 from pgvector.asyncpg import register_vector
 
+from config.errors import FootnoteError
 from config.settings import DatabaseSettings
 from storage.errors import StoreFailed, StoreRefused, StoreTimeout, StoreUnavailable
 
@@ -210,21 +211,26 @@ async def _translated() -> AsyncIterator[None]:
     """Turn the driver's errors into ours; theirs are dropped, since they may quote parameters and rows."""
     try:
         yield
-    except asyncpg.QueryCanceledError:
-        msg = "the database took too long"
-        raise StoreTimeout(msg) from None
-    except _REFUSED as exc:
-        msg = "the database refuses us: check the user and the password in FOOTNOTE_DATABASE__URL"
-        _log.warning("store refused", error=type(exc).__name__)
-        raise StoreRefused(msg) from None
-    except _UNAVAILABLE as exc:
-        msg = "the database is not available"
-        _log.warning("store unavailable", error=type(exc).__name__)
-        raise StoreUnavailable(msg) from None
-    except asyncpg.PostgresError as exc:
-        msg = f"the database refused a statement (SQLSTATE {exc.sqlstate}, {type(exc).__name__})"
-        _log.error("store failed", sqlstate=exc.sqlstate, error=type(exc).__name__, constraint=exc.constraint_name)
-        raise StoreFailed(msg) from None
+    except (asyncpg.PostgresError, *_UNAVAILABLE) as exc:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            # giving a connection back failed after a cancellation, and its error took the cancellation's place
+            raise asyncio.CancelledError from None
+        raise _ours(exc) from None
+
+
+def _ours(error: Exception) -> FootnoteError:
+    if isinstance(error, asyncpg.QueryCanceledError):
+        return StoreTimeout("the database took too long")
+    if isinstance(error, _REFUSED):
+        _log.warning("store refused", error=type(error).__name__)
+        return StoreRefused("the database refuses us: check the user and the password in FOOTNOTE_DATABASE__URL")
+    if isinstance(error, asyncpg.PostgresError) and not isinstance(error, _UNAVAILABLE):
+        name, state = type(error).__name__, error.sqlstate
+        _log.error("store failed", sqlstate=state, error=name, constraint=error.constraint_name)
+        return StoreFailed(f"the database refused a statement (SQLSTATE {state}, {name})")
+    _log.warning("store unavailable", error=type(error).__name__)
+    return StoreUnavailable("the database is not available")
 
 
 def plain_dsn(dsn: str) -> str:

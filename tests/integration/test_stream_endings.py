@@ -330,10 +330,12 @@ def database_frozen(stack):
 
 def test_a_database_that_answers_nothing_any_more_ends_the_stream_at_its_deadline(stack, monkeypatch):
     monkeypatch.setattr(server.conversations, "RECORDING_SECONDS", 0.5)
-    stack.fresh(Reply("one two three four five six", delay=0.1))
-    short = {"streams": {"total_timeout": 1.2}, "chat": {"lease_seconds": 2}, "database": {"acquire_timeout": 1}}
+    frozen = threading.Event()
+    stack.fresh(Reply("one two three four five six", gate=frozen))
+    short = {"streams": {"total_timeout": 3}, "chat": {"lease_seconds": 2}, "database": {"acquire_timeout": 1}}
     with stack.serve(**short) as http:
         with opened(http, "chat") as (_, seen, rest), database_frozen(stack):
+            frozen.set()
             last = ending(rest())
         assert (last.name, last.data["type"]) == ("error", "/problems/deadline-exceeded")
         kept = answered(http, "chat", parse(seen))

@@ -59,6 +59,7 @@ class Reply:
     Attributes:
         text: the answer, sent word by word; or a function from the last message (or prompt) to the answer.
         delay: seconds before each token.
+        gate: every token but the first waits until it is set.
         parameter: what "refused-parameter" refuses.
         retry_after: the header of "rate-limited".
 
@@ -67,6 +68,7 @@ class Reply:
     text: str | Callable[[str], str] = ANSWER
     fault: Fault | None = None
     delay: float = 0.0
+    gate: threading.Event | None = None
     usage: bool = True
     finish_reason: str = "stop"
     reasoning: str = ""
@@ -277,8 +279,10 @@ class _Exchange:
             yield self._event({"choices": [{"index": 0, "delta": {"role": "assistant", "content": None}}]})
         for thought in self.reply.reasoning.split():
             yield self._reasoning(thought)
-        for token in self._tokens_before_fault():
+        for n, token in enumerate(self._tokens_before_fault()):
             await asyncio.sleep(self.reply.delay)
+            while n and self.reply.gate and not self.reply.gate.is_set():
+                await asyncio.sleep(0.01)
             yield self._token(token)
         if fault == "hang-between":
             await asyncio.Event().wait()
