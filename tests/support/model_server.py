@@ -281,7 +281,7 @@ class _Exchange:
             yield self._reasoning(thought)
         for n, token in enumerate(self._tokens_before_fault()):
             await asyncio.sleep(self.reply.delay)
-            while n and self.reply.gate and not self.reply.gate.is_set():
+            while n and self.reply.gate and not self.reply.gate.is_set():  # noqa: ASYNC110 (another thread sets it)
                 await asyncio.sleep(0.01)
             yield self._token(token)
         if fault == "hang-between":
