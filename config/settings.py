@@ -32,6 +32,10 @@ FALLBACKS = {
     "OPENAI_BASE_URL": ("llm", "base_url"),
     "OLLAMA_BASE_URL": ("llm", "ollama_base_url"),
     "REDIS_URL": ("streams", "redis_url"),
+    "OTEL_EXPORTER_OTLP_ENDPOINT": ("telemetry", "endpoint"),
+    "OTEL_EXPORTER_OTLP_PROTOCOL": ("telemetry", "protocol"),
+    "OTEL_EXPORTER_OTLP_HEADERS": ("telemetry", "headers"),
+    "OTEL_SERVICE_NAME": ("telemetry", "service_name"),
 }
 
 
@@ -55,6 +59,21 @@ def _database_url(value: SecretStr) -> SecretStr:
 def _redis_url(value: SecretStr) -> SecretStr:
     if value.get_secret_value().partition("://")[0] not in {"redis", "rediss", "unix"}:
         msg = "must start with redis://, rediss:// or unix://"
+        raise ValueError(msg)
+    return value
+
+
+def _otlp_endpoint(value: str) -> str:
+    scheme, _, rest = value.partition("://")
+    if scheme not in {"http", "https"} or not rest:
+        msg = "must start with http:// or https://"
+        raise ValueError(msg)
+    return value.rstrip("/")
+
+
+def _otlp_headers(value: SecretStr) -> SecretStr:
+    if any("=" not in pair for pair in value.get_secret_value().split(",")):
+        msg = "must be name=value, with commas between"
         raise ValueError(msg)
     return value
 
@@ -262,6 +281,37 @@ class IngestionSettings(_Group):
     nice: int = Field(10, ge=0, le=19, description="How far ingestion steps back for a server on the same machine.")
 
 
+class TelemetrySettings(_Group):
+    """Traces and metrics (OpenTelemetry)."""
+
+    enabled: bool = Field(True, description="false: no traces, no metrics, no trace ids.")
+    endpoint: Annotated[str, AfterValidator(_otlp_endpoint)] | None = Field(
+        None,
+        description="Address of an OTLP receiver, http://localhost:4318; unset: nothing is sent. Also "
+        "OTEL_EXPORTER_OTLP_ENDPOINT.",
+    )
+    protocol: Literal["http/protobuf", "grpc"] = Field(
+        "http/protobuf", description="How the receiver is spoken to; also OTEL_EXPORTER_OTLP_PROTOCOL."
+    )
+    headers: Annotated[SecretStr, AfterValidator(_otlp_headers)] | None = Field(
+        None, description="Sent to the receiver, name=value,name=value; also OTEL_EXPORTER_OTLP_HEADERS."
+    )
+    service_name: str = Field("footnote", min_length=1, description="Name of the service; also OTEL_SERVICE_NAME.")
+    sample_ratio: float = Field(
+        1.0, ge=0, le=1, description="Share of the traces that begin here and are sent; a caller's own decision counts."
+    )
+    content: Literal["none", "redacted", "full"] = Field(
+        "none", description="What people wrote, in traces: not at all; without what looks personal or secret; all."
+    )
+    content_bytes: int = Field(
+        4096, ge=64, le=65_536, description="Most of one text in a trace, where `content` lets it in."
+    )
+    queue_spans: int = Field(
+        4096, ge=512, le=1_000_000, description="Finished spans that wait to be sent; more are dropped, and counted."
+    )
+    metrics_interval: float = Field(15, ge=1, le=3600, description="Seconds between two deliveries of metrics by OTLP.")
+
+
 class LogSettings(_Group):
     """What is logged, and how."""
 
@@ -306,6 +356,7 @@ class Settings(BaseSettings):
     llm: LLMSettings = LLMSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     ingestion: IngestionSettings = IngestionSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
     log: LogSettings = LogSettings()
 
     @classmethod
