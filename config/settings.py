@@ -236,6 +236,12 @@ class LLMSettings(_Group):
     token_timeout: float = Field(30, gt=0, le=3600, description="Seconds to the first token, and between two.")
     total_timeout: float = Field(120, gt=0, le=3600, description="Seconds for a whole answer.")
     max_retries: int = Field(2, ge=0, le=10, description="Tries again, before the first token only.")
+    breaker_failures: int = Field(
+        5, ge=0, le=1000, description="Calls in a row without a first token that open the circuit breaker; 0: never."
+    )
+    breaker_seconds: float = Field(
+        10, gt=0, le=3600, description="Seconds during which an open breaker refuses calls, before it lets one try."
+    )
     local_model: Path | None = Field(
         None, description="provider local: a GGUF file for llama-server; unset: the small Gemma that comes in wheels."
     )

@@ -1,0 +1,66 @@
+"""OTLP exporters, of OpenTelemetry's own, that say once when their receiver goes away and once when it is back."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Literal
+
+import structlog
+
+if TYPE_CHECKING:
+    from config.settings import TelemetrySettings
+
+SILENCED = ("opentelemetry.exporter.otlp", "opentelemetry.sdk._shared_internal", "opentelemetry.sdk.metrics")
+_log = structlog.get_logger(__name__)
+
+
+def open_exporter(settings: TelemetrySettings, signal: Literal["traces", "metrics"], *, timeout: float) -> Any:  # noqa: ANN401 (one of four classes)
+    """Return an exporter of spans or of metrics, in the protocol that the settings name.
+
+    gRPC takes the address as it is; over HTTP each signal has a path of its own below it, as the OTLP specification has
+    it for a base address (https://opentelemetry.io/docs/specs/otel/protocol/exporter/#endpoint-urls-for-otlphttp).
+    """
+    for name in SILENCED:  # they would tell of each batch that is lost
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    exporter = _exporter_class(settings.protocol, signal)
+    told = type(f"Telling{exporter.__name__}", (_Telling, exporter), {"signal": signal})
+    endpoint = str(settings.endpoint)
+    if settings.protocol == "http/protobuf":
+        endpoint = endpoint if endpoint.endswith(f"/v1/{signal}") else f"{endpoint}/v1/{signal}"
+    return told(endpoint=endpoint, headers=_headers(settings), timeout=timeout)
+
+
+def _exporter_class(protocol: str, signal: str) -> type[Any]:
+    if protocol == "grpc":
+        from opentelemetry.exporter.otlp.proto.grpc import metric_exporter as grpc_metrics
+        from opentelemetry.exporter.otlp.proto.grpc import trace_exporter as grpc_traces
+
+        return grpc_traces.OTLPSpanExporter if signal == "traces" else grpc_metrics.OTLPMetricExporter
+    from opentelemetry.exporter.otlp.proto.http import metric_exporter as http_metrics
+    from opentelemetry.exporter.otlp.proto.http import trace_exporter as http_traces
+
+    return http_traces.OTLPSpanExporter if signal == "traces" else http_metrics.OTLPMetricExporter
+
+
+def _headers(settings: TelemetrySettings) -> dict[str, str] | None:
+    if settings.headers is None:
+        return None
+    pairs = (pair.partition("=") for pair in settings.headers.get_secret_value().split(","))
+    return {name.strip().lower(): value.strip() for name, _, value in pairs}
+
+
+class _Telling:
+    """Before an exporter: tells of the first failure in a row, and of the first success after it."""
+
+    signal = ""
+    _failing = False
+
+    def export(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 (the exporter's own)
+        result = super().export(*args, **kwargs)  # type: ignore[misc]
+        failing = result.name != "SUCCESS"
+        if failing and not self._failing:
+            _log.warning("telemetry is not delivered", signal=self.signal, effect="it is dropped meanwhile")
+        elif self._failing and not failing:
+            _log.info("telemetry is delivered again", signal=self.signal)
+        self._failing = failing
+        return result

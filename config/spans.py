@@ -1,0 +1,159 @@
+"""Spans: how Footnote's code makes them, what of a failure is in them, and how a trace goes on elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+from opentelemetry import context, trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, SpanKind, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+if TYPE_CHECKING:
+    from config.settings import TelemetrySettings
+
+Value = str | int | float | bool | tuple[str, ...]
+CLIENT, INTERNAL = SpanKind.CLIENT, SpanKind.INTERNAL
+CANCELLED = "cancelled"
+
+_RECORDED = "_footnote_recorded"
+_tracer = trace.get_tracer("footnote")
+# baggage is left out: it may hold anything, and would go to the model's provider with the rest
+_propagator = TraceContextTextMapPropagator()
+_trace_to_join: ContextVar[int | None] = ContextVar("trace to join", default=None)
+_slug_of: Callable[[BaseException], str] | None = None
+
+
+def name_problems(slug_of: Callable[[BaseException], str]) -> None:
+    """Let errors in spans have the names that clients see, from now on."""
+    global _slug_of  # noqa: PLW0603 (one process, one way of naming)
+    _slug_of = slug_of
+
+
+def begin(name: str, *, kind: SpanKind = INTERNAL, attributes: Mapping[str, Value] | None = None) -> Span:
+    """Begin a span under the current one, without making it current; end it with `Span.end`."""
+    return _tracer.start_span(name, kind=kind, attributes=attributes)
+
+
+@contextmanager
+def under(span: Span) -> Iterator[None]:
+    """Make a span the current one, for work that must not lie around a ``yield``."""
+    token = context.attach(trace.set_span_in_context(span))
+    try:
+        yield
+    finally:
+        context.detach(token)
+
+
+@contextmanager
+def span(name: str, *, kind: SpanKind = INTERNAL, attributes: Mapping[str, Value] | None = None) -> Iterator[Span]:
+    """Put a block into a span of its own; its failure is the span's."""
+    opened = begin(name, kind=kind, attributes=attributes)
+    try:
+        with under(opened):
+            yield opened
+    except BaseException as exc:
+        failed(opened, exc)
+        raise
+    finally:
+        opened.end()
+
+
+def failed(span: Span, error: BaseException, *, as_: BaseException | None = None) -> None:
+    """Say in a span that it failed, and why: once in full, where the error happened; messages may quote, and stay out.
+
+    ``error.type`` is the problem's slug, of `as_` where the error will be raised as another one. Work that was
+    cancelled has not failed.
+    """
+    if not span.is_recording():
+        return
+    if isinstance(error, asyncio.CancelledError | GeneratorExit):
+        span.set_attribute("footnote.outcome", CANCELLED)
+        return
+    span.set_status(StatusCode.ERROR)
+    span.set_attribute("error.type", slug(as_ or error))
+    if not any(getattr(each, _RECORDED, False) for each in _chain(error)):
+        span.add_event("exception", {"exception.type": f"{type(error).__module__}.{type(error).__qualname__}"})
+    setattr(error, _RECORDED, True)
+
+
+def slug(error: BaseException) -> str:
+    """Return the name of an error's kind, as in its problem document."""
+    if _slug_of is not None:
+        return _slug_of(error)
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", type(error).__name__).lower()
+
+
+def carrier() -> dict[str, str]:
+    """Return what carries the current trace to another process: a W3C ``traceparent``, empty where there is none."""
+    headers: dict[str, str] = {}
+    _propagator.inject(headers)
+    return headers
+
+
+@contextmanager
+def continued(headers: Mapping[str, str]) -> Iterator[None]:
+    """Go on, in a block, with the trace that a `carrier` brought; a broken one is as good as none."""
+    token = context.attach(_propagator.extract(headers))
+    try:
+        yield
+    finally:
+        context.detach(token)
+
+
+def remark(trace_id: str, name: str, attributes: Mapping[str, Value]) -> None:
+    """Put a span of no length into a trace that has ended, beside its root.
+
+    `trace_id` is 32 hex digits. Whether the span is sent is decided as for the trace: by its id.
+    """
+    token = _trace_to_join.set(int(trace_id, 16))
+    try:
+        _tracer.start_span(name, context=Context(), attributes=attributes).end()
+    finally:
+        _trace_to_join.reset(token)
+
+
+def trace_to_join() -> int | None:
+    """Return the id that the next root span's trace shall have; None: a new one."""
+    return _trace_to_join.get()
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        seen = seen.__cause__ or seen.__context__
+
+
+class Content:
+    """What people wrote, as far as the settings let it into a trace."""
+
+    # what is masked under `redacted`: addresses, keys and tokens, and long numbers
+    _PERSONAL = re.compile(
+        r"[\w.+-]+@[\w-]+\.[\w.-]+"
+        r"|\b(?:sk|pk|ghp|gho|xox[abp]|eyJ)[-_A-Za-z0-9.]{8,}"
+        r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"
+        r"|(?<!\w)\+?\d[\d ()./-]{5,}\d"
+    )
+
+    def __init__(self, settings: TelemetrySettings) -> None:
+        self._mode = settings.content
+        self._most = settings.content_bytes
+
+    @property
+    def is_let_in(self) -> bool:
+        """Whether anything is: texts need not be put together otherwise."""
+        return self._mode != "none"
+
+    def put(self, span: Span, name: str, text: str) -> None:
+        """Set a text as an attribute, if it is let in: cut to its bound, and masked if the settings say so."""
+        if not self.is_let_in or not span.is_recording():
+            return
+        cut = text[: self._most]
+        shown = self._PERSONAL.sub("[redacted]", cut) if self._mode == "redacted" else cut
+        span.set_attribute(name, shown.encode(errors="replace")[: self._most].decode(errors="ignore"))
