@@ -59,7 +59,7 @@ benchmark: $(DEV_ENV) ## Measure what the README claims (minutes)
 
 clean: ## Remove the environment and caches; data in .footnote stays
 	@test -L $(VENV) || rm -rf $(VENV)
-	@rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@rm -rf .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 $(BIN)/python:
