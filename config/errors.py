@@ -12,4 +12,11 @@ Each package has an ``errors`` module of its own; every class there is mapped to
 
 
 class FootnoteError(Exception):
-    """Something that Footnote can name. ``str(error)`` is safe to show to a client: no document text, SQL or secret."""
+    """Something that Footnote can name. ``str(error)`` is safe to show to a client: no document text, SQL or secret.
+
+    Attributes:
+        was_logged: it has been, where it happened; those whom it passes by need not.
+
+    """
+
+    was_logged = False

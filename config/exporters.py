@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import structlog
 
@@ -26,7 +26,7 @@ def open_exporter(settings: TelemetrySettings, signal: Literal["traces", "metric
     told = type(f"Telling{exporter.__name__}", (_Telling, exporter), {"signal": signal})
     endpoint = str(settings.endpoint)
     if settings.protocol == "http/protobuf":
-        endpoint = endpoint if endpoint.endswith(f"/v1/{signal}") else f"{endpoint}/v1/{signal}"
+        endpoint = f"{endpoint.removesuffix('/v1/traces').removesuffix('/v1/metrics')}/v1/{signal}"
     return told(endpoint=endpoint, headers=_headers(settings), timeout=timeout)
 
 
@@ -50,17 +50,19 @@ def _headers(settings: TelemetrySettings) -> dict[str, str] | None:
 
 
 class _Telling:
-    """Before an exporter: tells of the first failure in a row, and of the first success after it."""
+    """Before an exporter: tells of the first failure in a row, and of the first success after it, of all signals."""
 
     signal = ""
-    _failing = False
+    _failing: ClassVar[set[str]] = set()
 
     def export(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 (the exporter's own)
         result = super().export(*args, **kwargs)  # type: ignore[misc]
-        failing = result.name != "SUCCESS"
-        if failing and not self._failing:
-            _log.warning("telemetry is not delivered", signal=self.signal, effect="it is dropped meanwhile")
-        elif self._failing and not failing:
-            _log.info("telemetry is delivered again", signal=self.signal)
-        self._failing = failing
+        if result.name != "SUCCESS":
+            if not self._failing:
+                _log.warning("telemetry is not delivered", signal=self.signal, effect="it is dropped meanwhile")
+            self._failing.add(self.signal)
+        elif self.signal in self._failing:
+            self._failing.remove(self.signal)
+            if not self._failing:
+                _log.info("telemetry is delivered again")
         return result

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Literal
 
 from opentelemetry import metrics
@@ -76,6 +77,9 @@ class Few:
 def tenant_label(tenant: str) -> str:
     """Return what stands for a tenant in telemetry: a short hash, which tells two apart and names nobody."""
     return tenant if tenant == "default" else hashlib.sha256(tenant.encode()).hexdigest()[:12]
+
+
+TENANT: ContextVar[str] = ContextVar("the label of the tenant that is served", default="default")
 
 
 def _seconds(name: str, description: str, *, buckets: tuple[float, ...] = SECONDS) -> metrics.Histogram:

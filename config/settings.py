@@ -215,6 +215,13 @@ class EmbeddingSettings(_Group):
     text_instruction: str | None = Field(None, description="Text put before each passage.")
 
 
+class Price(_Group):
+    """What a model costs, in US dollars for a million tokens."""
+
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+
+
 class LLMSettings(_Group):
     """The model that writes the answers."""
 
@@ -241,6 +248,11 @@ class LLMSettings(_Group):
     )
     breaker_seconds: float = Field(
         10, gt=0, le=3600, description="Seconds during which an open breaker refuses calls, before it lets one try."
+    )
+    prices: Mapping[str, Price] = Field(
+        {},
+        description="US dollars for a million tokens, by model, as JSON: "
+        '{"gpt-4.1-mini": {"input": 0.4, "output": 1.6}}; other models\' answers have no `cost_usd`.',
     )
     local_model: Path | None = Field(
         None, description="provider local: a GGUF file for llama-server; unset: the small Gemma that comes in wheels."
@@ -395,6 +407,14 @@ def load_settings(**overrides: object) -> Settings:
         others = f" (and {exc.error_count() - 1} more)" if exc.error_count() > 1 else ""
         msg = f"{PREFIX}{path.upper()}: {reason}{others}; config/example.env lists every setting"
         raise SettingsError(msg) from None
+
+
+def trace_parent() -> dict[str, str]:
+    """Return the trace of who started this process, as W3C headers; empty where nobody says.
+
+    It is read from ``TRACEPARENT`` and ``TRACESTATE``: https://opentelemetry.io/docs/specs/otel/context/env-carriers/.
+    """
+    return {name.lower(): os.environ[name] for name in ("TRACEPARENT", "TRACESTATE") if name in os.environ}
 
 
 def _environment() -> dict[str, str]:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import Literal
 
 from opentelemetry import context, trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-
-if TYPE_CHECKING:
-    from config.settings import TelemetrySettings
 
 Value = str | int | float | bool | tuple[str, ...]
 CLIENT, INTERNAL = SpanKind.CLIENT, SpanKind.INTERNAL
@@ -36,18 +34,39 @@ def name_problems(slug_of: Callable[[BaseException], str]) -> None:
 
 
 def begin(name: str, *, kind: SpanKind = INTERNAL, attributes: Mapping[str, Value] | None = None) -> Span:
-    """Begin a span under the current one, without making it current; end it with `Span.end`."""
+    """Begin a span under the current one, without making it current; end it with `Span.end`.
+
+    In a trace that is left out it is the current one, which records nothing.
+    """
+    if is_left_out():
+        return trace.get_current_span()
     return _tracer.start_span(name, kind=kind, attributes=attributes)
 
 
-@contextmanager
-def under(span: Span) -> Iterator[None]:
+def is_left_out() -> bool:
+    """Return whether the current trace is one that is not sampled: whatever would be put into it is lost."""
+    current = trace.get_current_span().get_span_context()
+    return current.is_valid and not current.trace_flags.sampled
+
+
+class Under:
+    """A block in which a span is the current one; it may be entered again when it was left: streams do for each token."""
+
+    __slots__ = ("_context", "_token")
+
+    def __init__(self, span: Span) -> None:
+        self._context = trace.set_span_in_context(span)
+
+    def __enter__(self) -> None:
+        self._token = context.attach(self._context)
+
+    def __exit__(self, *_: object) -> None:
+        context.detach(self._token)
+
+
+def under(span: Span) -> Under:
     """Make a span the current one, for work that must not lie around a ``yield``."""
-    token = context.attach(trace.set_span_in_context(span))
-    try:
-        yield
-    finally:
-        context.detach(token)
+    return Under(span)
 
 
 @contextmanager
@@ -62,6 +81,19 @@ def span(name: str, *, kind: SpanKind = INTERNAL, attributes: Mapping[str, Value
         raise
     finally:
         opened.end()
+
+
+def past(name: str, *, seconds: float, attributes: Mapping[str, Value] | None = None) -> None:
+    """Put a span under the current one for what took the last `seconds`."""
+    if is_left_out():
+        return
+    begun = time.time_ns() - int(seconds * 1e9)
+    _tracer.start_span(name, start_time=begun, attributes=attributes).end()
+
+
+def context_of(span: Span | None) -> Context | None:
+    """Return the context in which a span is the current one, for exemplars; None: as it is."""
+    return trace.set_span_in_context(span) if span is not None else None
 
 
 def failed(span: Span, error: BaseException, *, as_: BaseException | None = None) -> None:
@@ -131,7 +163,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 class Content:
-    """What people wrote, as far as the settings let it into a trace."""
+    """What people wrote, as far as the settings let it into a trace; see `content`."""
 
     # what is masked under `redacted`: addresses, keys and tokens, and long numbers
     _PERSONAL = re.compile(
@@ -141,9 +173,9 @@ class Content:
         r"|(?<!\w)\+?\d[\d ()./-]{5,}\d"
     )
 
-    def __init__(self, settings: TelemetrySettings) -> None:
-        self._mode = settings.content
-        self._most = settings.content_bytes
+    def __init__(self, mode: Literal["none", "redacted", "full"] = "none", *, most_bytes: int = 4096) -> None:
+        self._mode = mode
+        self._most = most_bytes
 
     @property
     def is_let_in(self) -> bool:
@@ -152,8 +184,25 @@ class Content:
 
     def put(self, span: Span, name: str, text: str) -> None:
         """Set a text as an attribute, if it is let in: cut to its bound, and masked if the settings say so."""
-        if not self.is_let_in or not span.is_recording():
-            return
+        if self.is_let_in and span.is_recording():
+            span.set_attribute(name, self.shown(text))
+
+    def shown(self, text: str) -> str:
+        """Return what may be seen of a text, before it becomes a part of JSON: that would break if it were cut."""
         cut = text[: self._most]
         shown = self._PERSONAL.sub("[redacted]", cut) if self._mode == "redacted" else cut
-        span.set_attribute(name, shown.encode(errors="replace")[: self._most].decode(errors="ignore"))
+        return shown.encode(errors="replace")[: self._most].decode(errors="ignore")
+
+
+_content = Content()
+
+
+def let_in(content: Content) -> None:
+    """Let texts into this process's spans as `content` says, from now on."""
+    global _content  # noqa: PLW0603 (one process, one policy)
+    _content = content
+
+
+def content() -> Content:
+    """Return what of people's texts may be in a span: nothing, unless the settings let it in."""
+    return _content

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,6 +50,9 @@ class Telemetry:
         return self.scraped.exposition(accept) if self.scraped else (b"", "text/plain; charset=utf-8")
 
 
+NO_TELEMETRY = Telemetry()
+
+
 @contextmanager
 def open_telemetry(
     settings: TelemetrySettings, *, version: str, slug_of: Callable[[BaseException], str] | None = None
@@ -58,7 +62,7 @@ def open_telemetry(
     A process does this once. `slug_of` names errors (see `spans.name_problems`).
     """
     if not settings.enabled:
-        yield Telemetry()
+        yield NO_TELEMETRY
         return
     from opentelemetry import metrics, propagate, trace
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -67,6 +71,7 @@ def open_telemetry(
 
     if slug_of is not None:
         spans.name_problems(slug_of)
+    spans.let_in(spans.Content(settings.content, most_bytes=settings.content_bytes))
     os.environ.setdefault("OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", "true")  # the SDK then counts what it drops
     scraped = ScrapedReader()
     resource = _resource(settings, version=version)
@@ -83,6 +88,7 @@ def open_telemetry(
 
 def make_tracer_provider(settings: TelemetrySettings, *processors: SpanProcessor, resource: Resource) -> TracerProvider:
     """Return a provider that samples as the settings say, and joins traces as `spans.remark` asks."""
+    from opentelemetry.metrics import NoOpMeterProvider
     from opentelemetry.sdk.trace import SpanLimits, TracerProvider
     from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
     from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
@@ -96,6 +102,7 @@ def make_tracer_provider(settings: TelemetrySettings, *processors: SpanProcessor
         resource=resource,
         id_generator=Ids(),
         shutdown_on_exit=False,
+        meter_provider=NoOpMeterProvider(),  # three counts a span cost as much as the span; processors count batches
         span_limits=SpanLimits(max_span_attributes=MOST_ATTRIBUTES, max_events=MOST_EVENTS),
     )
     for processor in processors:
@@ -157,5 +164,6 @@ def _close(*providers: Any) -> None:
     threads = [threading.Thread(target=provider.shutdown, daemon=True) for provider in providers]
     for thread in threads:
         thread.start()
+    deadline = time.monotonic() + CLOSING_SECONDS
     for thread in threads:
-        thread.join(CLOSING_SECONDS)
+        thread.join(max(0.0, deadline - time.monotonic()))

@@ -12,12 +12,13 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from config.settings import Settings
+    from config.settings import Settings, TelemetrySettings
     from ingestion.report import IngestReport
     from ingestion.types import Json
 
@@ -29,38 +30,73 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; return the exit code."""
     options = _parser().parse_args(arguments)
     from config import logging as logs
-    from config.errors import FootnoteError
     from config.settings import SettingsError, load_settings
 
     try:
         settings = load_settings()
-        logs.configure(settings.log)
-        os.nice(settings.ingestion.nice)
+    except SettingsError as exc:
+        return _say(exc)
+    logs.configure(settings.log)
+    os.nice(settings.ingestion.nice)
+    code = EXIT_INTERRUPTED
+    with suppress(KeyboardInterrupt), _traced(settings.telemetry):  # when all is done, nobody must wait for telemetry
+        code = _run(options, settings)
+    return code
+
+
+def _run(options: argparse.Namespace, settings: Settings) -> int:
+    from config.errors import FootnoteError
+
+    try:
         report = asyncio.run(_ingest(options, settings))
-    except (SettingsError, FootnoteError) as exc:
-        print(f"error: {exc}", file=sys.stderr)  # noqa: T201 (the command's output)
-        return EXIT_CANNOT_START
+    except FootnoteError as exc:
+        return _say(exc)
     except (KeyboardInterrupt, asyncio.CancelledError):  # before the work began, or asked for twice
-        print("stopped; run it again to go on", file=sys.stderr)  # noqa: T201 (see above)
+        print("stopped; run it again to go on", file=sys.stderr)  # noqa: T201 (the command's output)
         return EXIT_INTERRUPTED
-    print(json.dumps(report.as_json()) if options.json else report.as_text())  # noqa: T201
+    print(json.dumps(report.as_json()) if options.json else report.as_text())  # noqa: T201 (see above)
     return report.exit_code
 
 
+def _say(error: Exception) -> int:
+    print(f"error: {error}", file=sys.stderr)  # noqa: T201 (the command's output)
+    return EXIT_CANNOT_START
+
+
+@contextmanager
+def _traced(settings: TelemetrySettings) -> Iterator[None]:
+    """Send telemetry while the block runs, in the trace that the environment names, if any.
+
+    Without a receiver OpenTelemetry is not loaded: nobody could see what it counts.
+    """
+    if not settings.enabled or settings.endpoint is None:
+        yield
+        return
+    from config import spans
+    from config.settings import trace_parent
+    from config.telemetry import open_telemetry
+    from config.version import VERSION
+
+    with open_telemetry(settings, version=VERSION), spans.continued(trace_parent()):
+        yield
+
+
 async def _ingest(options: argparse.Namespace, settings: Settings) -> IngestReport:
+    from config import spans
     from ingestion.command import open_pipeline
     from ingestion.progress import open_progress
     from ingestion.sources import find_files
 
-    async with open_pipeline(
-        settings,
-        collection=options.collection,
-        base=options.base,
-        metadata=dict(options.metadata),
-    ) as pipeline:
-        _stop_on_signals(pipeline.stop)
-        with open_progress(quiet=options.json) as progress:
-            return await pipeline.run(find_files(options.paths), progress=progress)
+    with spans.span("footnote.ingest"):
+        async with open_pipeline(
+            settings,
+            collection=options.collection,
+            base=options.base,
+            metadata=dict(options.metadata),
+        ) as pipeline:
+            _stop_on_signals(pipeline.stop)
+            with open_progress(quiet=options.json) as progress:
+                return await pipeline.run(find_files(options.paths), progress=progress)
 
 
 def _stop_on_signals(stop: Callable[[], None]) -> None:

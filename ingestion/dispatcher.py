@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
 
+from llama_index.core.schema import NodeWithScore
 from llama_index.observability.otel.base import OTelCompatibleSpanHandler
 from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.span import SimpleSpan
@@ -30,7 +32,8 @@ class DispatcherSpans(OTelCompatibleSpanHandler):
     """LlamaIndex's span handler for OpenTelemetry, which here keeps nothing of a span that has ended.
 
     It takes no events and no arguments, since these are texts and vectors. Methods whose name begins with an
-    underscore get no span of their own: each stands right under one that has the same to tell.
+    underscore, and calls of the same name in a base class, get no span of their own: each stands right under one that
+    has the same to tell. Nor does anything in a trace that is not sampled.
     """
 
     def __init__(self) -> None:
@@ -51,15 +54,15 @@ class DispatcherSpans(OTelCompatibleSpanHandler):
         **_: Any,
     ) -> SimpleSpan | None:
         """Begin a span, and make it the current one."""
-        method = id_.partition("-")[0].rpartition(".")[2]
-        if method.startswith("_"):
+        if spans.is_left_out():
+            return None
+        name = _name_of(id_)
+        if _method_of(id_).startswith("_") or (parent_span_id and _name_of(parent_span_id) == name):
             return None
         while len(self.all_spans) >= MOST_OPEN:
-            oldest = next(iter(self.all_spans))
-            self._end(oldest)
-            self.open_spans.pop(oldest, None)
+            self._give_up(next(iter(self.all_spans)))
         simple = super().new_span(id_, bound_args, instance, parent_span_id)
-        if operation := OPERATIONS.get(method):
+        if operation := OPERATIONS.get(_method_of(id_)):
             self.all_spans[id_].set_attribute("gen_ai.operation.name", operation)
         return simple
 
@@ -73,8 +76,8 @@ class DispatcherSpans(OTelCompatibleSpanHandler):
     ) -> SimpleSpan | None:
         """End a span that went well."""
         span = self.all_spans.get(id_)
-        if span is not None and OPERATIONS.get(id_.partition("-")[0].rpartition(".")[2]) == "retrieval":
-            span.set_attribute("footnote.retrieved", len(result) if isinstance(result, list) else 0)
+        if span is not None and OPERATIONS.get(_method_of(id_)) == "retrieval":
+            _tell_passages(span, result if isinstance(result, list) else [])
         return self._end(id_)
 
     def prepare_to_drop_span(
@@ -94,11 +97,39 @@ class DispatcherSpans(OTelCompatibleSpanHandler):
     def close(self) -> None:
         """Leave the providers alone: they are the process's."""
 
+    def _give_up(self, id_: str) -> None:
+        """End a span that nobody ends; which span is current, here or elsewhere, is not its business any more."""
+        for kept in (self._context_tokens, self._previous_contexts, self.open_spans):
+            kept.pop(id_, None)
+        self.all_spans.pop(id_).end()
+
     def _end(self, id_: str) -> SimpleSpan | None:
         span = self.all_spans.pop(id_, None)
         if span is not None:
             self._detach_context_and_end_span(id_, span)
         return self.open_spans.get(id_)
+
+
+def _tell_passages(span: trace.Span, found: list[Any]) -> None:
+    """Say how many there are; which, and what they say, only where the settings let texts in."""
+    span.set_attribute("footnote.retrieved", len(found))
+    texts = spans.content()
+    if texts.is_let_in:
+        told = [
+            {"id": each.node_id, "score": float(each.score or 0), "content": texts.shown(each.get_content())}
+            for each in found
+            if isinstance(each, NodeWithScore)
+        ]
+        span.set_attribute("gen_ai.retrieval.documents", json.dumps(told, ensure_ascii=False))
+
+
+def _name_of(id_: str) -> str:
+    """Return ``Class.method`` of a span's id, which goes on with a UUID."""
+    return id_.partition("-")[0]
+
+
+def _method_of(id_: str) -> str:
+    return _name_of(id_).rpartition(".")[2]
 
 
 @contextmanager

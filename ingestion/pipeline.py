@@ -12,17 +12,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import stamina
 
+from config import spans
 from config.errors import FootnoteError
 from config.settings import IngestionSettings
 from ingestion.errors import EmbeddingFailed
-from ingestion.identity import OWN_KEYS, absolute, document_id, embedded_hash, node_id, pipeline_fingerprint, source_of
-from ingestion.parsing import hash_file
+from ingestion.identity import absolute, embedded_hash, node_id, source_of
+from ingestion.matching import Matching
 from ingestion.report import IngestReport
-from ingestion.sources import source_name
+from ingestion.tracing import DocumentTrace, RunTrace
 from ingestion.types import Json, Parsed, Skipped
 from storage.collections import Generation
 from storage.documents import Documents, DocumentState, NewChunk, NewDocument
@@ -74,6 +75,7 @@ class _Work:
     texts: list[str]
     hashes: list[UUID]
     vectors: dict[UUID, NDArray[np.float32]]
+    trace: DocumentTrace
     reused: int = 0
 
     def __post_init__(self) -> None:
@@ -83,11 +85,6 @@ class _Work:
     def missing(self) -> dict[UUID, str]:
         """The texts whose vectors are not known yet."""
         return {key: text for key, text in zip(self.hashes, self.texts, strict=True) if key not in self.vectors}
-
-
-def _free(metadata: Mapping[str, Json]) -> dict[str, Json]:
-    """Leave out what a document says under keys that are Footnote's own: a citation's page is the page."""
-    return {key: value for key, value in metadata.items() if key not in OWN_KEYS}
 
 
 class Pipeline:
@@ -105,24 +102,29 @@ class Pipeline:
         metadata: Mapping[str, Json] | None = None,
     ) -> None:
         self._documents = Documents(database, generation=generation)
-        self._generation = generation
         self._parser = parser
         self._open_embedder = open_embedder
         self._embedder: Embeds | None = None
         self._settings = settings
         self._base = absolute(base) if base else None
-        self._metadata = dict(metadata or {})
-        self._fingerprint = pipeline_fingerprint(generation, metadata=self._metadata)
+        self._matching = Matching(
+            self._documents,
+            generation=generation,
+            retrying=_STORE_RETRIES,
+            base=self._base,
+            metadata=dict(metadata or {}),
+            max_file_bytes=settings.max_file_bytes,
+        )
         self.report = IngestReport(generation.collection, generation=generation.name)
+        self._trace = RunTrace(self.report)
         self._stop = asyncio.Event()
-        self._sources: set[str] = set()  # of this run: none of these was moved away
 
     def stop(self) -> None:
         """Finish the documents in hand and end; for signal handlers."""
         self._stop.set()
 
     async def run(self, files: Iterable[Path | Skipped], *, progress: Progress | None = None) -> IngestReport:
-        """Ingest the files; return what came of them.
+        """Ingest the files; return what came of them, and tell of it in the current span and under it.
 
         A file that cannot be read or embedded is in the report, and the rest goes on.
 
@@ -130,12 +132,15 @@ class Pipeline:
             StoreUnavailable: the database stayed away; what is committed stays, and another run goes on from there.
 
         """
+        with self._trace.running():
+            return await self._run(list(files), progress)
+
+    async def _run(self, listing: Sequence[Path | Skipped], progress: Progress | None) -> IngestReport:
         started = time.monotonic()
         parsed: asyncio.Queue[_Work | None] = asyncio.Queue(maxsize=16)
         embedded: asyncio.Queue[_Work | None] = asyncio.Queue(maxsize=64)
-        listing = list(files)
         named = (source_of(absolute(entry), base=self._base) for entry in listing if not isinstance(entry, Skipped))
-        self._sources = {source for source in named if source}
+        self._matching.sources = frozenset(source for source in named if source)
         if progress:
             progress.update(self.report, total=len(listing))
         try:
@@ -156,14 +161,18 @@ class Pipeline:
         async for path in self._changed_files(listing):
             if self._stop.is_set():
                 break
-            work = await self._prepare(path)
+            work = await self._prepare(path, self._trace.begin(str(path)))
             if work is not None:
                 await out.put(work)
         await out.put(None)
 
     async def _changed_files(self, listing: Sequence[Path | Skipped]) -> AsyncIterator[Path]:
         for begin in range(0, len(listing), LOOK_AHEAD):
-            for path in await self._changed(listing[begin : begin + LOOK_AHEAD]):
+            entries = listing[begin : begin + LOOK_AHEAD]
+            with self._trace.comparing(files=len(entries)) as span:
+                changed = await self._changed(entries)
+                span.set_attribute("footnote.documents.changed", len(changed))
+            for path in changed:
                 yield path
 
     async def _changed(self, entries: Sequence[Path | Skipped]) -> list[Path]:
@@ -178,74 +187,35 @@ class Pipeline:
                 self._skip(Skipped(entry, "its path is longer than 2,000 bytes or not Unicode: rename it"))
             else:
                 paths[source] = path
-        states = await _STORE_RETRIES(self._documents.states, list(paths))
-        changed = await asyncio.to_thread(self._compare, paths, states)
+        changed = await self._matching.changed(paths)
         self.report.unchanged += len(paths) - len(changed)
+        self._trace.count("unchanged", number=len(paths) - len(changed))
         return changed
 
-    def _compare(self, paths: Mapping[str, Path], states: Mapping[str, DocumentState]) -> list[Path]:
-        return [path for source, path in paths.items() if not self._is_stored(path, states.get(source))]
-
-    def _is_stored(self, path: Path, state: DocumentState | None) -> bool:
-        if state is None or state.pipeline_fingerprint != self._fingerprint:
-            return False
-        try:
-            return path.stat().st_size <= self._settings.max_file_bytes and hash_file(path) == state.content_hash
-        except OSError:
-            return False  # the reader will say why
-
-    async def _prepare(self, path: Path) -> _Work | None:
-        parsed = await self._parser.parse(path)
+    async def _prepare(self, path: Path, trace: DocumentTrace) -> _Work | None:
+        with trace.stage("parse"):
+            parsed = await self._parser.parse(path)
         if isinstance(parsed, Skipped):
-            self._skip(parsed)
+            self.report.skipped.append(parsed)
+            trace.end("skipped", reason=parsed.reason)
             return None
-        document, replaces = await self._identify(path, parsed)
+        self.report.bytes += parsed.size
+        self._trace.count_read(parsed.size)
+        with spans.under(trace.span):
+            return await self._work(path, parsed, trace)
+
+    async def _work(self, path: Path, parsed: Parsed, trace: DocumentTrace) -> _Work:
+        document, replaces = await self._matching.identify(path, parsed)
         from ingestion.chunking import embed_text
 
         texts = [embed_text(parsed.title, chunk) for chunk in parsed.chunks]
         vectors = await _STORE_RETRIES(self._documents.vectors, replaces.id) if replaces else {}
-        return _Work(path, document, replaces, parsed, texts, [embedded_hash(text) for text in texts], vectors)
-
-    async def _identify(self, path: Path, parsed: Parsed) -> tuple[NewDocument, DocumentState | None]:
-        source = source_of(path, base=self._base) or str(path)
-        stored = await _STORE_RETRIES(self._documents.states, [source])
-        replaces = stored.get(source) or await self._moved_from(parsed.content_hash)
-        return (
-            NewDocument(
-                id=replaces.id if replaces else await self._free_id(source),
-                source=source,
-                location=str(path),
-                title=parsed.title,
-                metadata={**_free(parsed.metadata), **self._metadata, "file_name": source_name(Path(path.name))},
-                content_hash=parsed.content_hash,
-                pipeline_fingerprint=self._fingerprint,
-                size=parsed.size,
-            ),
-            replaces,
-        )
-
-    async def _moved_from(self, content_hash: str) -> DocumentState | None:
-        """Find the document that these bytes were before their file was moved: same bytes, and its own file is gone."""
-        for state in await _STORE_RETRIES(self._documents.same_content, content_hash):
-            if state.source not in self._sources and await asyncio.to_thread(self._is_gone, state):
-                return state
-        return None
-
-    def _is_gone(self, state: DocumentState) -> bool:
-        """Tell whether a document's file is nowhere: not where it was read, and not under its name in this base."""
-        if state.location is None:
-            return False
-        places = [Path(state.location), *([self._base / state.source] if self._base else [])]
-        try:
-            return not any(place.exists() for place in places)
-        except OSError:
-            return False  # a folder that we may not look into
-
-    async def _free_id(self, source: str) -> str:
-        """Return the source's own id, or the next one where a document that was moved away has kept it."""
-        candidates = [document_id(source, generation=self._generation, attempt=attempt) for attempt in range(100)]
-        taken = await _STORE_RETRIES(self._documents.by_ids, candidates)
-        return next((candidate for candidate in candidates if candidate not in taken), str(uuid4()))
+        hashes = [embedded_hash(text) for text in texts]
+        work = _Work(path, document, replaces, parsed, texts, hashes, vectors, trace)
+        trace.describe(document, chunks=len(texts))
+        if replaces:
+            trace.count_lookups(found=work.reused, missing=len(texts) - work.reused)
+        return work
 
     async def _embed(self, queue: asyncio.Queue[_Work | None], out: asyncio.Queue[_Work | None]) -> None:
         batch: list[_Work] = []
@@ -269,7 +239,7 @@ class Pipeline:
                 try:
                     await self._fill([work])
                 except EmbeddingFailed as exc:
-                    self.report.failed.append(Skipped(work.path, str(exc)))
+                    self._fail(work, exc)
                 else:
                     await out.put(work)
             return
@@ -281,12 +251,17 @@ class Pipeline:
         if not missing:
             return
         if self._embedder is None:
-            self._embedder = await self._open_embedder()
+            with spans.span("footnote.ingest.load_model"):
+                self._embedder = await self._open_embedder()
+        with self._trace.embedding({work.trace: len(work.missing) for work in batch if work.missing}):
+            await self._embed_texts(self._embedder, missing, batch)
+
+    async def _embed_texts(self, embedder: Embeds, missing: Mapping[UUID, str], batch: Sequence[_Work]) -> None:
         keys = list(missing)
         for begin in range(0, len(keys), 4 * self._settings.batch_chunks):  # one huge document is many calls
             part = keys[begin : begin + 4 * self._settings.batch_chunks]
             started = time.monotonic()
-            vectors = await self._embedder.texts([missing[key] for key in part])
+            vectors = await embedder.texts([missing[key] for key in part])
             self.report.embedding_seconds += time.monotonic() - started
             made = dict(zip(part, vectors, strict=True))
             for work in batch:
@@ -303,20 +278,21 @@ class Pipeline:
             if work is None:
                 return
             try:
-                chunks = self._chunks(work)
-                outcome = await _STORE_RETRIES(self._documents.write, work.document, chunks, replaces=work.replaces)
+                with work.trace.stage("write"):
+                    chunks = self._chunks(work)
+                    outcome = await _STORE_RETRIES(self._documents.write, work.document, chunks, replaces=work.replaces)
             except WriteConflict as exc:
-                path, reason = work.path, str(exc)
-                work = await self._prepare(path)  # as it is now
+                last, conflict = work, exc
+                work = await self._prepare(work.path, work.trace)  # as it is now
                 if work is not None:
                     await self._fill([work])
             except (StoreFailed, StoreTimeout) as exc:
-                self.report.failed.append(Skipped(work.path, str(exc)))
+                self._fail(work, exc)
                 return
             else:
                 self._count(work, outcome)
                 return
-        self.report.failed.append(Skipped(path, f"{reason}, {MAX_CONFLICTS} times in a row"))
+        self._fail(last, conflict, reason=f"{conflict}, {MAX_CONFLICTS} times in a row")
 
     def _chunks(self, work: _Work) -> list[NewChunk]:
         from storage.chunks import make_node, node_json
@@ -351,15 +327,25 @@ class Pipeline:
     def _count(self, work: _Work, outcome: str) -> None:
         if outcome == "unchanged":
             self.report.unchanged += 1
+            work.trace.end("unchanged")
             return
         if work.replaces is None:
             self.report.added += 1
+            work.trace.end("added")
         elif work.replaces.source != work.document.source:
             self.report.moved += 1
+            work.trace.end("moved")
         else:
             self.report.changed += 1
+            work.trace.end("changed")
         self.report.chunks += len(work.texts)
         self.report.reused += work.reused
+        self._trace.count_written(embedded=len(work.texts) - work.reused, reused=work.reused)
+
+    def _fail(self, work: _Work, error: FootnoteError, *, reason: str | None = None) -> None:
+        self.report.failed.append(Skipped(work.path, reason or str(error)))
+        work.trace.end("failed", error=error)
 
     def _skip(self, entry: Skipped) -> None:
         (self.report.ignored if entry.expected else self.report.skipped).append(entry)
+        self._trace.count("ignored" if entry.expected else "skipped")

@@ -18,6 +18,7 @@ class IngestReport:
     Attributes:
         ignored: files of kinds that have no reader, met in a folder; nothing to worry about.
         reused: chunks whose vector was stored already, since their text had not changed.
+        bytes: of the files that were read; unchanged ones are not.
         seconds: wall clock, model loading included.
         embedding_seconds: spent in the model.
 
@@ -34,19 +35,28 @@ class IngestReport:
     failed: list[Skipped] = field(default_factory=list)
     chunks: int = 0
     reused: int = 0
+    bytes: int = 0
     seconds: float = 0.0
     embedding_seconds: float = 0.0
     interrupted: bool = False
 
     @property
-    def written(self) -> int:
-        """Documents written."""
-        return self.added + self.changed + self.moved
-
-    @property
     def documents(self) -> int:
         """Documents dealt with so far, whatever came of them."""
-        return self.written + self.unchanged + len(self.ignored) + len(self.skipped) + len(self.failed)
+        return sum(self.counts.values())
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Documents by what came of them."""
+        return {
+            "added": self.added,
+            "changed": self.changed,
+            "moved": self.moved,
+            "unchanged": self.unchanged,
+            "ignored": len(self.ignored),
+            "skipped": len(self.skipped),
+            "failed": len(self.failed),
+        }
 
     @property
     def exit_code(self) -> int:
@@ -73,6 +83,7 @@ class IngestReport:
             "skipped": _listed(self.skipped),
             "failed": _listed(self.failed),
             "chunks": {"written": self.chunks, "reused": self.reused},
+            "bytes": self.bytes,
             "seconds": round(self.seconds, 3),
             "embedding_seconds": round(self.embedding_seconds, 3),
             "interrupted": self.interrupted,

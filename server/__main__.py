@@ -17,6 +17,8 @@ from socket import socket
 from config import logging
 from config.errors import FootnoteError
 from config.settings import Settings, SettingsError, load_settings
+from config.telemetry import open_telemetry
+from config.version import VERSION
 from server.api.sockets import ListenError, bind
 
 CANNOT_START = 2
@@ -55,7 +57,6 @@ def _arguments() -> argparse.Namespace:
 def _serve_mcp(settings: Settings) -> int:
     import uvloop
 
-    from server.app import VERSION
     from server.mcp.stdio import serve_stdio
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -75,6 +76,7 @@ def _serve(settings: Settings) -> int:
 
 async def _run(settings: Settings, sockets: list[socket]) -> int:
     from server.api.listener import Listener
+    from server.api.problems import slug_of
     from server.app import create_app
     from server.runtime import open_runtime
 
@@ -82,13 +84,14 @@ async def _run(settings: Settings, sockets: list[socket]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, starting.cancel if starting else loop.stop)
     try:
-        async with open_runtime(settings) as runtime:
-            app = create_app(settings, open_runtime=lambda _: nullcontext(runtime))
-            listener = Listener(app, settings=settings.server, on_ready=_announce)
-            _settle_memory()
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, listener.stop)
-            await listener.listen(sockets)
+        with open_telemetry(settings.telemetry, version=VERSION, slug_of=slug_of) as telemetry:
+            async with open_runtime(settings, telemetry=telemetry) as runtime:
+                app = create_app(settings, open_runtime=lambda _: nullcontext(runtime))
+                listener = Listener(app, settings=settings.server, on_ready=_announce)
+                _settle_memory()
+                for number in (signal.SIGTERM, signal.SIGINT):
+                    loop.add_signal_handler(number, listener.stop)
+                await listener.listen(sockets)
     except asyncio.CancelledError:  # a signal before the server was up
         return INTERRUPTED
     return 0

@@ -55,6 +55,7 @@ class Turn:
         history: earlier messages, the oldest first.
         summary: of what was said before those.
         instructions: the application's own, in addition to Footnote's.
+        conversation_id: where Footnote keeps the conversation.
 
     """
 
@@ -62,6 +63,7 @@ class Turn:
     history: tuple[Message, ...] = ()
     summary: str = ""
     instructions: str = ""
+    conversation_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

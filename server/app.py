@@ -10,7 +10,8 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from config.settings import ServerSettings, Settings
-from server.api import chats, collections, documents, health, queries, streams
+from config.version import VERSION
+from server.api import chats, collections, documents, feedback, health, queries, streams
 from server.api.contracts import OpenRuntime
 from server.api.documentation import DESCRIPTION, TAGS, DocumentedAPI
 from server.api.drain import Drain, RefuseWhileDraining
@@ -23,13 +24,14 @@ from server.api.middleware.failsafe import Failsafe
 from server.api.middleware.request_ids import RequestIds
 from server.api.openai import router as openai_router
 from server.api.openai.errors import OpenAIErrors
+from server.api.tracing import http_telemetry
 from server.interrupts import OpenRequests
 from server.mcp.http import McpEndpoint, McpRoute
 
-VERSION = "0.1.0"
 ROUTERS = (
     queries.router,
     chats.router,
+    feedback.router,
     streams.router,
     collections.router,
     documents.router,
@@ -60,7 +62,7 @@ def create_app(settings: Settings, *, open_runtime: OpenRuntime) -> FastAPI:
         middleware=_middleware(settings.server, open_requests, drain),
         generate_unique_id_function=lambda route: route.name,  # generated clients name their functions by it
         redirect_slashes=False,  # a redirect would name the host that a proxy sees
-        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+        telemetry=http_telemetry(settings.telemetry),
     )
     app.state.open_requests = open_requests
     app.state.drain = drain

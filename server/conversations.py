@@ -151,6 +151,7 @@ class Conversations:
             tokens=self._answers.counter.count(message.question.question),
             request_id=message.request_id,
             stream_id=message.stream_id,
+            trace_id=message.trace_id,
         )
         if message.conversation_id is None:
             await self._answers.require_collection(message.question.collection)
@@ -164,11 +165,14 @@ class Conversations:
     async def _turn(self, message: ChatMessage, turn: OpenTurn) -> Turn:
         memory = await self._turns.memory(turn, most_tokens=self._settings.history_tokens)
         return Turn(
-            replace(message.question, collection=turn.collection), history=_history(memory), summary=memory.summary
+            replace(message.question, collection=turn.collection),
+            history=_history(memory),
+            summary=memory.summary,
+            conversation_id=str(turn.conversation_id),
         )
 
     async def _keep(self, message: ChatMessage, turn: OpenTurn, answer: Answer) -> None:
-        kept = self._kept(message, answer)
+        kept = self._kept(answer)
         within = None
         if message.key is not None:
             within = partial(message.key.keep_within, answer=answer, conversation_id=turn.conversation_id)
@@ -183,7 +187,7 @@ class Conversations:
         if self._settings.summary:
             self._start(self._summarize(turn))
 
-    def _kept(self, message: ChatMessage, answer: Answer) -> TurnAnswer:
+    def _kept(self, answer: Answer) -> TurnAnswer:
         done, text = answer.done, storable(answer.answer)
         return TurnAnswer(
             answer=text,
@@ -196,7 +200,6 @@ class Conversations:
             cost_usd=done.cost_usd,
             timings_json=json.dumps(dict(done.timings_ms)),
             generation=answer.sources.generation,
-            trace_id=message.trace_id,
         )
 
     async def _break_off(self, turn: OpenTurn, error: BaseException, partial_answer: str) -> None:

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 import structlog
+from opentelemetry import trace
 from pydantic import TypeAdapter
 
 from config.errors import FootnoteError
+from config.instruments import CACHE_LOOKUPS
 from server.answers import Answer, Event, Transcript
 from server.errors import InvalidIdempotencyKey
 from storage.idempotency import KeyState, KeyStore
@@ -34,6 +36,8 @@ WAITING_SECONDS = 1.0
 TIDY_SECONDS = 600.0
 _SANE = re.compile(r"[\x21-\x7e]{1,255}")
 _ANSWER = TypeAdapter(Answer)
+HIT = {"footnote.cache": "answers", "footnote.result": "hit"}
+MISS = {"footnote.cache": "answers", "footnote.result": "miss"}
 _log = structlog.get_logger(__name__)
 
 
@@ -114,10 +118,14 @@ class Idempotency:
         while True:
             state = await self._taken(given, fingerprint=fingerprint, stream_id=stream_id)
             if state.mine:
+                CACHE_LOOKUPS.add(1, MISS)
                 return start(Key(given, store=self._store), stream_id)
             if state.answer_json is not None:
+                CACHE_LOOKUPS.add(1, HIT)
+                trace.get_current_span().set_attribute("footnote.cache_hit", True)
                 return _ANSWER.validate_json(state.answer_json)
             if (run := self._streams.here(state.stream_id)) and not run.is_ending:
+                CACHE_LOOKUPS.add(1, HIT)
                 return run
             await asyncio.sleep(LOOK_SECONDS)
 

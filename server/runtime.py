@@ -10,7 +10,10 @@ from dataclasses import dataclass
 import structlog
 
 from config.errors import FootnoteError
+from config.instruments import BREAKER_STATE
 from config.settings import Settings
+from config.telemetry import NO_TELEMETRY, Telemetry
+from ingestion.dispatcher import traced_dispatcher
 from ingestion.embedding import Embedder, open_embedder
 from server.api.problems import slug_of
 from server.catalog import Catalog
@@ -19,12 +22,15 @@ from server.embeddings import EmbeddingService
 from server.engines.answering import AnswerService
 from server.engines.models.choose import describe_extractive, open_model
 from server.engines.models.model import LanguageModel
+from server.feedback import Feedback
 from server.idempotency import Idempotency
 from server.streams.redis_relay import open_redis_relay
 from server.streams.streams import Streams
+from server.vitals import observed_vitals
 from storage import schema
 from storage.conversations import ConversationCatalog
 from storage.database import Database
+from storage.feedback import FeedbackStore
 from storage.idempotency import KeyStore
 from storage.leases import Leases
 from storage.search import usual_scan
@@ -54,9 +60,11 @@ class Runtime:
     answers: AnswerService
     embeddings: EmbeddingService
     conversations: Conversations
+    feedback: Feedback
     idempotency: Idempotency
     streams: Streams
     catalog: Catalog
+    telemetry: Telemetry
 
     async def health(self) -> Mapping[str, DependencyState]:
         """Look at each dependency, by name."""
@@ -70,13 +78,13 @@ class Runtime:
     async def _model_state(self) -> DependencyState:
         if self.model is None:
             return DependencyState(ok=True, detail="extractive: answers are quoted, no model is asked")
-        reason = await self.model.unready_reason()
+        reason = self.model.breaker.refusal or await self.model.unready_reason()
         # passages are found without it, so a server without its model is worth keeping in rotation
         return DependencyState(ok=reason is None, detail=reason or self.model.description, required=False)
 
 
 @asynccontextmanager
-async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
+async def open_runtime(settings: Settings, *, telemetry: Telemetry = NO_TELEMETRY) -> AsyncIterator[Runtime]:
     """Build everything; close it again at the end, and where the building fails half way.
 
     Raises:
@@ -97,7 +105,9 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         if model is not None:
             stack.push_async_callback(model.close)
         _log.info("model chosen", choice=model.description if model else describe_extractive(settings))
-        yield await assemble(settings, database=database, embedder=embedder, model=model, stack=stack)
+        yield await assemble(
+            settings, database=database, embedder=embedder, model=model, stack=stack, telemetry=telemetry
+        )
 
 
 async def assemble(
@@ -107,10 +117,14 @@ async def assemble(
     embedder: Embedder,
     model: LanguageModel | None,
     stack: AsyncExitStack,
+    telemetry: Telemetry = NO_TELEMETRY,
 ) -> Runtime:
     """Return the services over what is open; `stack` closes them, before it closes that."""
+    stack.enter_context(traced_dispatcher())
     leases = Leases(database, seconds=settings.chat.lease_seconds)
     await stack.enter_async_context(leases.renewed())
+    if model is not None:
+        stack.enter_context(BREAKER_STATE.observed(model.breaker.readings))
     answers = AnswerService(database, embedder=embedder, model=model, settings=settings)
     relay = await stack.enter_async_context(open_redis_relay(settings.streams)) if settings.streams.redis_url else None
     streams = Streams(settings.streams, relay=relay)
@@ -127,6 +141,8 @@ async def assemble(
     keys = KeyStore(database, leases=leases, hours=settings.server.idempotency_hours)
     idempotency = Idempotency(keys, streams=streams)
     await stack.enter_async_context(idempotency.kept_tidy())
+    catalog = Catalog(database)
+    await stack.enter_async_context(observed_vitals(database, catalog=catalog, streams=streams))
     return Runtime(
         settings=settings,
         database=database,
@@ -134,10 +150,12 @@ async def assemble(
         model=model,
         answers=answers,
         conversations=conversations,
+        feedback=Feedback(FeedbackStore(database)),
         idempotency=idempotency,
         streams=streams,
         embeddings=EmbeddingService(embedder),
-        catalog=Catalog(database),
+        catalog=catalog,
+        telemetry=telemetry,
     )
 
 

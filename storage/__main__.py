@@ -1,36 +1,70 @@
-"""``python -m storage upgrade``: bring the database's schema up to this version; ``url``: print where it is."""
+"""``python -m storage``: bring the database's schema up to this version, print where it is, export feedback."""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
+import os
 import sys
 
 from config import logging as logs
 from config.errors import FootnoteError
-from config.settings import SettingsError, load_settings
+from config.settings import Settings, SettingsError, load_settings
+from storage.feedback import Rating
 from storage.server import database_server
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m storage", description=__doc__)
-    parser.add_argument("command", choices=["upgrade", "url"])
-    chosen = parser.parse_args(arguments)
+    chosen = _parser().parse_args(arguments)
     try:
         settings = load_settings()
         logs.configure(settings.log)
         with database_server(settings) as server:
             if chosen.command == "url":
                 print(server.dsn)  # noqa: T201 (the command's output)
-                return 0
-            from storage.schema import upgrade
-
-            before, after = upgrade(server.dsn)
-            print(f"The schema is at revision {after}" + ("" if before == after else f" (was: {before or 'empty'})"))  # noqa: T201
+            elif chosen.command == "upgrade":
+                _upgrade(server.dsn)
+            else:
+                asyncio.run(_export_feedback(server.dsn, settings=settings, rating=chosen.rating))
     except (SettingsError, FootnoteError) as exc:
         print(f"error: {exc}", file=sys.stderr)  # noqa: T201
         return 2
+    except BrokenPipeError:  # whoever read has had enough; what is left to flush must not complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m storage", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("upgrade", help="bring the schema up to this version")
+    commands.add_parser("url", help="print the database's address")
+    export = commands.add_parser("export-feedback", help="print ratings and their answers as JSON Lines")
+    export.add_argument("--rating", choices=["up", "down"], help="these only")
+    return parser
+
+
+def _upgrade(dsn: str) -> None:
+    from storage.schema import upgrade
+
+    before, after = upgrade(dsn)
+    print(f"The schema is at revision {after}" + ("" if before == after else f" (was: {before or 'empty'})"))  # noqa: T201
+
+
+async def _export_feedback(dsn: str, *, settings: Settings, rating: Rating | None) -> None:
+    from storage import schema
+    from storage.database import Database
+    from storage.feedback import FeedbackStore
+
+    database = await Database.open(dsn, settings=settings.database)
+    try:
+        await schema.check(database)
+        async for rated in FeedbackStore(database).every(rating=rating):
+            print(rated.json_line())  # noqa: T201
+        sys.stdout.flush()
+    finally:
+        await database.close()
 
 
 if __name__ == "__main__":

@@ -88,6 +88,7 @@ class CollectionInfo:
     chunk_tokens: int
     table: str
     created_at: datetime
+    updated_at: datetime | None = None
 
 
 class Collections:
@@ -195,8 +196,8 @@ class Collections:
 
 
 _INFO = f"""
-    SELECT {COLUMNS}, d.documents, d.chunks FROM {ACTIVE}, LATERAL (
-        SELECT count(*) AS documents, coalesce(sum(chunks), 0) AS chunks
+    SELECT {COLUMNS}, d.documents, d.chunks, d.updated_at FROM {ACTIVE}, LATERAL (
+        SELECT count(*) AS documents, coalesce(sum(chunks), 0) AS chunks, max(ingested_at) AS updated_at
         FROM footnote.documents WHERE generation_id = g.id
     ) d WHERE c.tenant_id = $1"""
 
@@ -237,4 +238,5 @@ def _info(row: asyncpg.Record) -> CollectionInfo:
         chunk_tokens=row["chunk_tokens"],
         table=chunk_tables.table_name(row["id"]),
         created_at=row["created_at"],
+        updated_at=row["updated_at"],
     )

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from storage.collections import DEFAULT_TENANT
-from storage.cursors import Page, decode_cursor, encode_cursor
+from storage.cursors import Page, decode_cursor, decode_moment, encode_cursor, encode_moment
 from storage.errors import ConversationNotFound, InvalidCursor
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class ConversationCatalog:
             InvalidCursor: the cursor is none of ours.
 
         """
-        before, before_id = _newest_first(cursor)
+        before, before_id = decode_moment(cursor)
         async with self._database.connection() as connection:
             rows = await connection.fetch(
                 """SELECT id, title, collection, created_at, updated_at FROM footnote.conversations
@@ -77,9 +77,8 @@ class ConversationCatalog:
                 limit + 1,
             )
         items = tuple(_info(row) for row in rows[:limit])
-        more = len(rows) > limit
-        last = rows[limit - 1] if more else None
-        return Page(items, encode_cursor(f"{last['updated_at'].isoformat()} {last['id']}") if last else None)
+        last = rows[limit - 1] if len(rows) > limit else None
+        return Page(items, encode_moment(last["updated_at"], last["id"]) if last else None)
 
     async def get(self, conversation_id: str) -> ConversationInfo:
         """Describe a conversation.
@@ -135,7 +134,7 @@ class ConversationCatalog:
             raise ConversationNotFound(conversation_id)
 
     async def delete(self, conversation_id: str) -> tuple[str, ...]:
-        """Delete a conversation with all that was said in it; return the ids of its streams.
+        """Delete a conversation with all that was said in it and of its answers; return the ids of its streams.
 
         A turn that is being answered finds no row to write to.
 
@@ -163,6 +162,7 @@ class ConversationCatalog:
                 self._tenant,
                 own,
             )
+            await connection.execute(_DELETE_FEEDBACK, self._tenant, own)
             await connection.execute(
                 "DELETE FROM footnote.conversations WHERE tenant_id = $1 AND id = $2", self._tenant, own
             )
@@ -194,6 +194,13 @@ _TURNS = """
                 WHERE name = 'conversation ' || conversation_id AND expires_at >= clock_timestamp()) AS at_work
     FROM footnote.turns
     WHERE tenant_id = $1 AND conversation_id = $2 AND number > $3 ORDER BY number LIMIT $4"""
+
+# in one order, so that two deletions of one trace's conversations do not wait for each other
+_DELETE_FEEDBACK = """
+    DELETE FROM footnote.feedback WHERE id IN (
+        SELECT id FROM footnote.feedback WHERE tenant_id = $1 AND trace_id IN (
+            SELECT trace_id FROM footnote.turns WHERE tenant_id = $1 AND conversation_id = $2)
+        ORDER BY id FOR UPDATE)"""
 
 
 def _messages(row: asyncpg.Record) -> tuple[StoredMessage, StoredMessage]:
@@ -227,14 +234,3 @@ def _info(row: asyncpg.Record) -> ConversationInfo:
         created_at=row["created_at"],
         updated_at=row["updated_at"],
     )
-
-
-def _newest_first(cursor: str | None) -> tuple[datetime | None, UUID | None]:
-    key = decode_cursor(cursor)
-    if not key:
-        return None, None
-    moment, _, own = key.partition(" ")
-    try:
-        return datetime.fromisoformat(moment).astimezone(UTC), UUID(own)
-    except (ValueError, OverflowError):
-        raise InvalidCursor from None

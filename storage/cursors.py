@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Generic, TypeVar
+from uuid import UUID
 
 from storage.errors import InvalidCursor
 
@@ -41,3 +43,25 @@ def decode_cursor(cursor: str | None) -> str:
     if "\0" in key:
         raise InvalidCursor
     return key
+
+
+def encode_moment(moment: datetime, own_id: UUID) -> str:
+    """Return the cursor of the page after an item of a list that is ordered by time, then id."""
+    return encode_cursor(f"{moment.isoformat()} {own_id}")
+
+
+def decode_moment(cursor: str | None) -> tuple[datetime | None, UUID | None]:
+    """Return the time and the id after which the page begins, None for the first page.
+
+    Raises:
+        InvalidCursor: it is none of ours.
+
+    """
+    key = decode_cursor(cursor)
+    if not key:
+        return None, None
+    moment, _, own_id = key.partition(" ")
+    try:
+        return datetime.fromisoformat(moment).astimezone(UTC), UUID(own_id)
+    except (ValueError, OverflowError):
+        raise InvalidCursor from None

@@ -16,6 +16,7 @@ from pgvector.asyncpg import register_vector
 from config.errors import FootnoteError
 from config.settings import DatabaseSettings
 from storage.errors import StoreFailed, StoreRefused, StoreTimeout, StoreUnavailable
+from storage.tracing import TracedConnection, waiting_for_connection
 
 if TYPE_CHECKING:
     Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
@@ -53,7 +54,7 @@ _UNAVAILABLE = (
 _REFUSED = (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError)
 
 
-class _Connection(asyncpg.Connection):
+class _Connection(TracedConnection):
     """Knows since when it has been idle."""
 
     idle_since = 0.0
@@ -139,6 +140,11 @@ class Database:
         async with _translated(), asyncio.timeout(PING_TIMEOUT), self.connection() as connection:
             await connection.fetchval("SELECT 1")
 
+    def connections(self) -> Mapping[str, int]:
+        """Count the pool's connections: ``idle``, ``used`` and ``max``; on any thread."""
+        idle = self._pool.get_idle_size()
+        return {"idle": idle, "used": self._pool.get_size() - idle, "max": self._pool.get_max_size()}
+
     async def close(self) -> None:
         """Wait briefly for borrowers, then close every connection."""
         try:
@@ -150,7 +156,8 @@ class Database:
         # a server that went away leaves at most a pool's worth of dead connections behind
         for attempt in range(self._settings.pool_max + 1):
             try:
-                return await self._pool.acquire(timeout=self._settings.acquire_timeout)
+                with waiting_for_connection():
+                    return await self._pool.acquire(timeout=self._settings.acquire_timeout)
             except (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, ConnectionError):
                 if attempt == self._settings.pool_max:
                     raise
@@ -216,7 +223,9 @@ async def _translated() -> AsyncIterator[None]:
         if task is not None and task.cancelling():
             # giving a connection back failed after a cancellation, and its error took the cancellation's place
             raise asyncio.CancelledError from None
-        raise _ours(exc) from None
+        error = _ours(exc)
+        error.was_logged = not isinstance(error, StoreTimeout)
+        raise error from None
 
 
 def _ours(error: Exception) -> FootnoteError:

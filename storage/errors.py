@@ -96,6 +96,13 @@ class ConversationBusy(FootnoteError):
         super().__init__("another message of this conversation is being answered; wait for it to end")
 
 
+class FeedbackNotFound(FootnoteError):
+    """No such feedback, for this tenant."""
+
+    def __init__(self, feedback_id: str) -> None:
+        super().__init__(f"there is no feedback {feedback_id!r}")
+
+
 class IdempotencyKeyReused(FootnoteError):
     """An idempotency key came with another request before."""
 

@@ -34,6 +34,7 @@ class NewTurn:
     tokens: int
     request_id: str
     stream_id: str | None
+    trace_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,6 @@ class TurnAnswer:
     cost_usd: float | None
     timings_json: str
     generation: str
-    trace_id: str | None
 
 
 class TurnStore:
@@ -169,7 +169,7 @@ class TurnStore:
             await connection.execute(
                 """UPDATE footnote.turns SET state = 'complete', answer = $4, answer_tokens = $5,
                        standalone_question = $6, citations = $7, finish_reason = $8, model = $9, usage = $10,
-                       cost_usd = $11, timings_ms = $12, generation = $13, trace_id = $14, answered_at = now()
+                       cost_usd = $11, timings_ms = $12, generation = $13, answered_at = now()
                    WHERE tenant_id = $1 AND conversation_id = $2 AND number = $3""",
                 self._tenant,
                 turn.conversation_id,
@@ -184,7 +184,6 @@ class TurnStore:
                 answer.cost_usd,
                 answer.timings_json,
                 answer.generation,
-                answer.trace_id,
             )
             if within is not None:
                 await within(connection)
@@ -279,8 +278,8 @@ class TurnStore:
         turn = OpenTurn(conversation_id, number, uuid4(), uuid4(), collection)
         await connection.execute(
             """INSERT INTO footnote.turns (tenant_id, conversation_id, number, state, question_id, answer_id,
-                   question, question_tokens, request_id, stream_id)
-               VALUES ($1, $2, $3, 'running', $4, $5, $6, $7, $8, $9)""",
+                   question, question_tokens, request_id, stream_id, trace_id)
+               VALUES ($1, $2, $3, 'running', $4, $5, $6, $7, $8, $9, $10)""",
             self._tenant,
             conversation_id,
             number,
@@ -290,6 +289,7 @@ class TurnStore:
             asked.tokens,
             asked.request_id,
             asked.stream_id,
+            asked.trace_id,
         )
         return turn
 

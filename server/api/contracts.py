@@ -7,9 +7,11 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from config.settings import Settings
+from config.telemetry import Telemetry
 from server.answers import Answer, Event, Question, Retrieved, Turn
 from server.conversations import Conversations
 from server.embeddings import Embedded
+from server.feedback import Feedback
 from server.idempotency import Idempotency
 from server.streams.streams import Streams
 from storage.collections import CollectionInfo
@@ -131,6 +133,16 @@ class Runtime(Protocol):
     @property
     def conversations(self) -> Conversations:
         """The service behind ``/chat`` and ``/conversations``."""
+        ...
+
+    @property
+    def feedback(self) -> Feedback:
+        """The service behind ``/feedback``."""
+        ...
+
+    @property
+    def telemetry(self) -> Telemetry:
+        """What the process tells of itself."""
         ...
 
     @property

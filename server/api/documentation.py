@@ -18,6 +18,7 @@ your own if you send one (letters, digits, `.`, `_` and `-`, 128 at most), else 
 TAGS = [
     {"name": "asking", "description": "Answers, whole or in pieces, and passages alone."},
     {"name": "chatting", "description": "Answers within conversations that Footnote keeps."},
+    {"name": "feedback", "description": "What people think of the answers."},
     {"name": "collections", "description": "What can be asked."},
     {"name": "documents", "description": "What the answers come from."},
     {"name": "openai", "description": "The same through OpenAI's protocol; errors have its shape under `/v1`."},

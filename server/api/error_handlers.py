@@ -11,11 +11,13 @@ import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
+from opentelemetry import trace
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
 
+from config import spans
 from config.errors import FootnoteError
 from server.api.context import request_id_of
 from server.api.problems import (
@@ -54,6 +56,7 @@ def log_failure(error: BaseException, problem: Problem) -> None:
     with suppress(AttributeError):  # some built-in errors take no attributes
         error.was_logged = True  # type: ignore[attr-defined]
     if problem.kind is INTERNAL:
+        spans.failed(trace.get_current_span(), error)
         _log.error("request failed", error=type(error).__name__, exc_info=error)
     elif problem.kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.warning("request failed", error=type(error).__name__, problem=problem.kind.slug)

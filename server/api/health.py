@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict
+from starlette.responses import PlainTextResponse
 
 from server.api.context import request_id_of, runtime_of
 from server.api.documentation import problem_responses
@@ -13,7 +15,7 @@ from server.api.problems import Kind, Problem, problem_of, problem_response
 from server.errors import ShuttingDown
 
 router = APIRouter(tags=["operating"], responses=problem_responses(500))
-HEALTH_PATHS = frozenset({"/health", "/ready"})
+HEALTH_PATHS = frozenset({"/health", "/ready", "/metrics"})
 
 
 class HealthOut(BaseModel):
@@ -75,6 +77,14 @@ async def ready(request: Request) -> ReadyOut | Response:
     problem = Problem(Kind(503, slug), "; ".join(f"{name}: {states[name].detail}" for name in missing))
     extensions = {"dependencies": {name: state.model_dump() for name, state in states.items()}}
     return problem_response(problem, request_id=request_id_of(request.scope), extensions=extensions)
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+async def metrics(request: Request) -> Response:
+    """Return every metric, for Prometheus; as OpenMetrics with exemplars where that is accepted."""
+    telemetry = runtime_of(request).telemetry
+    body, content_type = await asyncio.to_thread(telemetry.exposition, request.headers.get("accept", ""))
+    return Response(body, headers={"Content-Type": content_type})
 
 
 @router.get("/")

@@ -7,7 +7,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from opentelemetry import trace
 from starlette.responses import Response
+from structlog.contextvars import bind_contextvars
 
 import ingestion.errors as ingestion_errors
 import server.engines.models.errors as model_errors
@@ -43,6 +45,7 @@ TITLES = {
     "model-not-found": "The model does not exist",
     "conversation-not-found": "The conversation does not exist",
     "conversation-busy": "The conversation is busy",
+    "feedback-not-found": "The feedback does not exist",
     "stream-not-found": "The stream does not exist",
     "stream-abandoned": "The answer was given up",
     "stream-lost": "The answer was lost",
@@ -74,6 +77,7 @@ KINDS: Mapping[type[FootnoteError], Kind] = {
     storage_errors.InvalidCursor: INVALID,
     storage_errors.ConversationNotFound: Kind(404, "conversation-not-found"),
     storage_errors.ConversationBusy: Kind(409, "conversation-busy"),
+    storage_errors.FeedbackNotFound: Kind(404, "feedback-not-found"),
     storage_errors.IdempotencyKeyReused: INVALID,
     storage_errors.LeaseLost: Kind(503, "store-unavailable"),
     storage_errors.UnsupportedFilter: MALFORMED,
@@ -180,6 +184,8 @@ def problem_response(
     if problem.retry_after is not None:
         all_headers["Retry-After"] = str(problem.retry_after)
     document = problem.document(request_id) | dict(extensions or {})
+    trace.get_current_span().set_attribute("footnote.problem", problem.kind.slug)
+    bind_contextvars(problem=problem.kind.slug)  # for the request's line in the log
     body = json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
     return Response(body, status_code=problem.kind.status, media_type=MEDIA_TYPE, headers=all_headers)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
+from config import spans
 from server.answers import (
     Answer,
     Citation,
@@ -30,7 +31,8 @@ from server.engines.chat.history import History, TokenCounter, chat_message
 from server.engines.chat.needs import conversational
 from server.engines.citations import CitationFilter
 from server.engines.models.model import Delta
-from server.engines.parts import Conversation, EngineParts, Record, total_usage
+from server.engines.observation import Observation
+from server.engines.parts import Conversation, EngineParts, Record, total_cost, total_usage
 from server.engines.pieces import pieces_of
 from server.engines.prompts import summary_messages
 from server.engines.registry import build_chat_engine, build_engine
@@ -73,6 +75,27 @@ class AnswerService:
 
     async def retrieve(self, question: Question, /) -> Retrieved:
         """Find passages, call no model."""
+        observation = Observation("retrieve", question)
+        try:
+            with spans.under(observation.span):
+                retrieved = await self._retrieved(question)
+            observation.found(retrieved)
+        except BaseException as exc:
+            observation.failed(exc)
+            raise
+        finally:
+            observation.end()
+        return retrieved
+
+    def stream(self, question: Question, /) -> AsyncGenerator[Event, None]:
+        """Answer piece by piece: `Sources`, any number of `Token`, `Done`; closing it cancels the model call."""
+        return Observation("query", question).events(self._stream(question))
+
+    def chat(self, turn: Turn, /) -> AsyncGenerator[Event, None]:
+        """Answer within a conversation that the caller keeps; as `stream` does."""
+        return Observation("chat", turn.question, conversation_id=turn.conversation_id).events(self._chat(turn))
+
+    async def _retrieved(self, question: Question) -> Retrieved:
         started = time.perf_counter()
         parts = await self._open(question)
         engine, generation = build_engine(parts), parts.store.generation
@@ -83,35 +106,6 @@ class AnswerService:
             generation=generation.name,
             timings_ms=_timings(parts.record, started),
         )
-
-    async def stream(self, question: Question, /) -> AsyncGenerator[Event, None]:
-        """Answer piece by piece: `Sources`, any number of `Token`, `Done`; closing it cancels the model call."""
-        started = time.perf_counter()
-        parts = await self._open(question)
-        engine = build_engine(parts)
-        response: Any = await engine.aquery(QueryBundle(question.question))
-        refuses = isinstance(engine, RetrieverQueryEngine)
-        citations = _citations(response.source_nodes, parts.record)
-        events = self._events(parts, citations, pieces_of(response), started=started, refuses=refuses)
-        del response  # with its nodes, which take more than all the rest of a stream
-        async with aclosing(events):
-            async for event in events:
-                yield event
-
-    async def chat(self, turn: Turn, /) -> AsyncGenerator[Event, None]:
-        """Answer within a conversation that the caller keeps; as `stream` does."""
-        started = time.perf_counter()
-        parts = await self._open(turn.question)
-        parts = replace(parts, conversation=self._history.fitted(turn, model=self._model))
-        engine = build_chat_engine(parts)
-        response = await engine.astream_chat(turn.question.question, list(parts.conversation.history))
-        refuses = isinstance(engine, CondensingChatEngine)
-        citations = _citations(response.source_nodes, parts.record)
-        events = self._events(parts, citations, response.async_response_gen(), started=started, refuses=refuses)
-        del response  # see `stream`
-        async with aclosing(events):
-            async for event in events:
-                yield event
 
     @property
     def notes_tokens(self) -> int:
@@ -132,6 +126,33 @@ class AnswerService:
         events = model.stream(summary_messages(conversation), temperature=0.0, max_tokens=SUMMARY_TOKENS)
         async with aclosing(events):
             return "".join([event.text async for event in events if isinstance(event, Delta)]).strip()
+
+    async def _stream(self, question: Question) -> AsyncGenerator[Event, None]:
+        started = time.perf_counter()
+        parts = await self._open(question)
+        engine = build_engine(parts)
+        response: Any = await engine.aquery(QueryBundle(question.question))
+        refuses = isinstance(engine, RetrieverQueryEngine)
+        citations = _citations(response.source_nodes, parts.record)
+        events = self._events(parts, citations, pieces_of(response), started=started, refuses=refuses)
+        del response  # with its nodes, which take more than all the rest of a stream
+        async with aclosing(events):
+            async for event in events:
+                yield event
+
+    async def _chat(self, turn: Turn) -> AsyncGenerator[Event, None]:
+        started = time.perf_counter()
+        parts = await self._open(turn.question)
+        parts = replace(parts, conversation=self._history.fitted(turn, model=self._model))
+        engine = build_chat_engine(parts)
+        response = await engine.astream_chat(turn.question.question, list(parts.conversation.history))
+        refuses = isinstance(engine, CondensingChatEngine)
+        citations = _citations(response.source_nodes, parts.record)
+        events = self._events(parts, citations, response.async_response_gen(), started=started, refuses=refuses)
+        del response  # see `_stream`
+        async with aclosing(events):
+            async for event in events:
+                yield event
 
     async def _events(
         self,
@@ -194,7 +215,7 @@ class AnswerService:
             finish_reason=reason,
             model=model,
             usage=total_usage(record.usage, finish.usage if finish else None),
-            cost_usd=None,
+            cost_usd=total_cost(record.cost_usd, finish.cost_usd if finish else None),
             timings_ms=_timings(record, started),
             citations=marked,
             sources=_sources([citation for citation in marked if citation.cited] or marked),

@@ -29,7 +29,7 @@ class Record:
         timings_ms: of the stages ``embed``, ``retrieve``, ``rerank``, ``generate``; milliseconds.
         scores: of each passage that was found, by node id.
         finish: how the model ended; None where none was asked.
-        usage: of calls before the one that wrote the answer.
+        usage, cost_usd: of calls before the one that wrote the answer.
         extracted: whether the answer is made of quotations.
         standalone_question: what was searched for in place of a message that needs its conversation.
 
@@ -39,12 +39,14 @@ class Record:
     scores: dict[str, Mapping[str, float]] = field(default_factory=dict)
     finish: Finish | None = None
     usage: Usage | None = None
+    cost_usd: float | None = None
     extracted: bool = False
     standalone_question: str | None = None
 
-    def add_usage(self, usage: Usage | None) -> None:
-        """Count what a call of the model took, as far as the provider counts."""
-        self.usage = total_usage(self.usage, usage)
+    def add_call(self, finish: Finish) -> None:
+        """Count what a call of the model took, as far as the provider counts, and what it cost."""
+        self.usage = total_usage(self.usage, finish.usage)
+        self.cost_usd = total_cost(self.cost_usd, finish.cost_usd)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -66,6 +68,12 @@ def total_usage(*counts: Usage | None) -> Usage | None:
         sum(usage.completion_tokens for usage in known),
         sum(usage.total_tokens for usage in known),
     )
+
+
+def total_cost(*costs: float | None) -> float | None:
+    """Add up what the calls of one answer cost, as far as prices are known."""
+    known = [cost for cost in costs if cost is not None]
+    return sum(known) if known else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,9 @@ from mcp.server.stdio import stdio_server
 
 from config.errors import FootnoteError
 from config.settings import Settings
+from config.telemetry import open_telemetry
 from server.api.contracts import Runtime
+from server.api.problems import slug_of
 from server.interrupts import OpenRequests
 from server.mcp.calls import Calls
 from server.mcp.protocol import make_server
@@ -37,9 +39,10 @@ async def serve_stdio(settings: Settings, *, version: str) -> NoReturn:
     """
     stopping = _on_signals()
     async with stdio_server() as streams:
-        async with BackgroundRuntime(lambda: _opening(settings)) as runtime:
-            calls = Calls(runtime.get, seconds=settings.server.request_timeout, open_requests=OpenRequests())
-            await _serve(make_server(calls, version=version), streams, until=stopping)
+        with open_telemetry(settings.telemetry, version=version, slug_of=slug_of):
+            async with BackgroundRuntime(lambda: _opening(settings)) as runtime:
+                calls = Calls(runtime.get, seconds=settings.server.request_timeout, open_requests=OpenRequests())
+                await _serve(make_server(calls, version=version), streams, until=stopping)
         _leave()
 
 

@@ -9,6 +9,8 @@ from typing import Any, Protocol, cast
 
 import structlog
 
+from config import spans
+from config.instruments import STREAM_ENDINGS
 from config.settings import StreamSettings
 from server.answers import UNFINISHED, Answer, Event, Transcript
 from server.errors import DeadlineExceeded, StreamAbandoned
@@ -170,6 +172,7 @@ class Run:
             frame = self._encoder.event(event, number=self.log.last + 1, stream_id=self.id)
             self._append(frame, last=answer is not None)
             if answer is not None:
+                STREAM_ENDINGS.add(1, {"footnote.outcome": answer.done.finish_reason})
                 self._answer.set_result(answer)
                 return
             if not self._begun.done():
@@ -190,6 +193,7 @@ class Run:
             return
         if not self._begun.done():
             self._begun.set_exception(error)
+        STREAM_ENDINGS.add(1, {"footnote.outcome": spans.slug(error)})
         self._append(self._encoder.error(error, number=self.log.last + 1), last=True)
         self._answer.set_exception(error)
 

@@ -14,8 +14,9 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from support.scripted import ScriptedAnswers, ScriptedRuntime
 
 from config.settings import Settings
+from config.version import VERSION
 from server.answers import Question
-from server.app import VERSION, create_app
+from server.app import create_app
 from server.errors import UnknownEngine
 from storage.errors import CollectionNotFound
 

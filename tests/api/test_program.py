@@ -28,7 +28,7 @@ class Unusable(FootnoteError):
     pass
 
 @asynccontextmanager
-async def open_runtime(settings):
+async def open_runtime(settings, *, telemetry):
     {opening}
     try:
         yield scripted.ScriptedRuntime(settings, scripted.ScriptedAnswers({script}))

@@ -106,7 +106,7 @@ def test_no_password_stands_in_the_compose_file(compose: dict[str, Any]) -> None
 def test_ports_are_open_to_this_machine_only(compose: dict[str, Any]) -> None:
     ports = [port for service in compose["services"].values() for port in service.get("ports", [])]
     assert ports
-    assert all(port.startswith("${BIND_ADDRESS:-127.0.0.1}:") for port in ports)
+    assert all(port.startswith(("127.0.0.1:", "${BIND_ADDRESS:-127.0.0.1}:")) for port in ports)
 
 
 @pytest.mark.parametrize("service", ["server", "migrate"])

@@ -8,6 +8,9 @@ from storage import schema
 from storage.database import Database
 from storage.documents import DocumentCatalog
 from storage.errors import SchemaMismatch
+from storage.feedback import FeedbackStore, NewFeedback
+from storage.leases import Leases
+from storage.turns import NewTurn, TurnAnswer, TurnStore
 
 
 @pytest.fixture
@@ -64,6 +67,23 @@ async def test_an_index_of_the_first_revision_is_upgraded_with_all_that_is_in_it
     await schema.check(database)
     listed = await DocumentCatalog(database).list(collection="default", limit=5, cursor=None)
     assert [(item.source, item.chunks, item.metadata) for item in listed.items] == [("a", 1, {"year": 2024})]
+    await database.close()
+
+
+async def test_conversations_of_the_second_revision_are_upgraded_and_can_be_rated(empty_dsn, settings, monkeypatch):
+    with monkeypatch.context() as earlier:
+        earlier.setattr(schema, "REVISION", "0002")
+        schema.upgrade(empty_dsn)
+    database = await Database.open(empty_dsn, settings=settings.database)
+    turns, trace = TurnStore(database, leases=Leases(database, seconds=30)), "4bf92f3577b34da6a3ce929d0e0e4736"
+    turn = await turns.begin(NewTurn("q", 1, "r", None, trace), collection="default")
+    await turns.complete(turn, TurnAnswer("a", 1, None, "[]", "stop", "m", None, None, "{}", "1"))
+    assert schema.upgrade(empty_dsn) == ("0002", schema.REVISION)
+    await schema.check(database)
+    feedback = FeedbackStore(database)
+    await feedback.put(NewFeedback(trace, "up"))
+    listed = await feedback.list(limit=5, cursor=None)
+    assert [(item.question, item.answer, item.rating) for item in listed.items] == [("q", "a", "up")]
     await database.close()
 
 

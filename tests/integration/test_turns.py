@@ -14,7 +14,7 @@ from storage.idempotency import KeyStore
 from storage.leases import Leases
 from storage.turns import NewTurn, TurnAnswer, TurnStore, lease_name
 
-ANSWER = TurnAnswer("a", 1, None, "[]", "stop", "m", None, None, "{}", "1", None)
+ANSWER = TurnAnswer("a", 1, None, "[]", "stop", "m", None, None, "{}", "1")
 ASKED = NewTurn("q", 1, "r", None)
 
 

@@ -13,7 +13,7 @@ from contextlib import (
     contextmanager,
     nullcontext,
 )
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
@@ -25,6 +25,7 @@ import uvloop
 from fastapi import FastAPI
 
 from config.settings import EmbeddingSettings, ServerSettings, Settings, StreamSettings
+from config.telemetry import NO_TELEMETRY, Telemetry
 from ingestion.embedding import ModelFiles, find_model
 from server.answers import Answer, Citation, Done, Question, Retrieved, Sources, Token, Turn, Usage, collect
 from server.api.listener import Listener
@@ -32,14 +33,22 @@ from server.api.sockets import bind
 from server.app import create_app
 from server.conversations import ChatMessage
 from server.embeddings import EmbeddingService
+from server.feedback import Feedback
 from server.idempotency import Idempotency
 from server.streams.streams import Streams
 from storage.collections import CollectionInfo, EmbeddingIdentity
 from storage.conversations import ConversationInfo, StoredMessage
-from storage.cursors import Page, decode_cursor, encode_cursor
+from storage.cursors import Page, decode_cursor, decode_moment, encode_cursor
 from storage.document_text import TextPart
 from storage.documents import DocumentInfo
-from storage.errors import CollectionNotFound, ConversationNotFound, DocumentNotFound, IdempotencyKeyReused
+from storage.errors import (
+    CollectionNotFound,
+    ConversationNotFound,
+    DocumentNotFound,
+    FeedbackNotFound,
+    IdempotencyKeyReused,
+)
+from storage.feedback import KeptRating, NewFeedback, RatedAnswer, Rating
 from storage.idempotency import KeyState
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -272,6 +281,32 @@ class KeysInMemory:
             del self._keys[key]
 
 
+class FeedbackInMemory:
+    """What `storage.feedback.FeedbackStore` does, for one process; all ratings are one page."""
+
+    def __init__(self) -> None:
+        self.given: dict[str, NewFeedback] = {}
+
+    async def put(self, given: NewFeedback) -> KeptRating:
+        before = self.given.get(given.trace_id)
+        self.given[given.trace_id] = given
+        is_news = before is None or before.rating != given.rating
+        return KeptRating(given.trace_id, given.trace_id, given.rating, NOW, NOW, is_news=is_news)
+
+    async def list(self, *, limit: int, cursor: str | None, rating: Rating | None = None) -> Page[RatedAnswer]:  # noqa: ARG002
+        decode_moment(cursor)
+        kept = [given for given in self.given.values() if rating in (None, given.rating)]
+        return Page(tuple(self._rated(given) for given in kept), None)
+
+    async def delete(self, feedback_id: str) -> None:
+        if self.given.pop(feedback_id, None) is None:
+            raise FeedbackNotFound(feedback_id)
+
+    def _rated(self, given: NewFeedback) -> RatedAnswer:
+        unknown = {"conversation_id": None, "generation": None, "model": None}
+        return RatedAnswer(id=given.trace_id, created_at=NOW, updated_at=NOW, **asdict(given), **unknown)
+
+
 @dataclass
 class ScriptedRuntime:
     settings: Settings
@@ -279,11 +314,14 @@ class ScriptedRuntime:
     catalog: ScriptedCatalog = field(default_factory=ScriptedCatalog)
     streams: Any = None
     conversations: Any = None
+    feedback: Any = None
+    telemetry: Telemetry = NO_TELEMETRY
     idempotency: Any = None
 
     def __post_init__(self) -> None:
         self.streams = Streams(self.settings.streams)
         self.conversations = ScriptedConversations(self.answers)
+        self.feedback = Feedback(FeedbackInMemory())  # type: ignore[arg-type]
         self.idempotency = Idempotency(KeysInMemory(), streams=self.streams)  # type: ignore[arg-type]
 
     embedder: ScriptedEmbedder = field(default_factory=ScriptedEmbedder)

@@ -13,12 +13,13 @@ import contextlib
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -108,6 +109,7 @@ class Process:
 
     popen: subprocess.Popen[str]
     url: str
+    log: IO[str]
 
     def signal(self, number: int) -> None:
         """Send a signal."""
@@ -115,8 +117,9 @@ class Process:
 
     def ended(self) -> tuple[int, str]:
         """Wait for its end; return its exit code and what it wrote to stderr."""
-        _, err = self.popen.communicate(timeout=PATIENCE * 2)
-        return self.popen.returncode, err
+        self.popen.communicate(timeout=PATIENCE * 2)
+        self.log.seek(0)
+        return self.popen.returncode, self.log.read()
 
 
 class Stack:
@@ -145,10 +148,11 @@ class Stack:
     def serve(self, **groups: dict[str, Any]) -> Iterator[StackClient]:
         """Serve the application on a socket of its own, with groups of settings: ``serve(chat={"lease_seconds": 2})``.
 
+        Each fault of the model reaches the client as it is: nothing is tried again, the circuit breaker stays closed.
         Yields a client of it.
         """
         llm = {"provider": "openai_like", "base_url": self.model.openai_url, "api_key": "k", "model": "m"}
-        llm |= {"max_retries": 0, **groups.pop("llm", {})}
+        llm |= {"max_retries": 0, "breaker_failures": 0, **groups.pop("llm", {})}
         chosen = make_settings(self.dsn, self.data_dir, llm=llm, **groups)
         app = real_app(chosen, embedder=self.embedder)
         limits = httpx.Limits(max_connections=200)
@@ -160,8 +164,11 @@ class Stack:
             yield http
 
     @contextlib.contextmanager
-    def process(self, **env: str) -> Iterator[Process]:
-        """Start a server in a process of its own; ``env`` are settings without their prefix."""
+    def process(self, *, program: tuple[str, ...] = ("-c", PROGRAM), **env: str) -> Iterator[Process]:
+        """Start a server in a process of its own; ``env`` are settings without their prefix.
+
+        ``program=("-m", "server")``: with the real embedding model, which takes longer.
+        """
         clean = {name: value for name, value in os.environ.items() if not name.startswith("FOOTNOTE_")}
         settings = {
             "SERVER__PORT": "0",
@@ -173,23 +180,26 @@ class Stack:
             "RETRIEVAL__MIN_SCORE": "0",
             **env,
         }
-        popen = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM],
-            cwd=self.data_dir,
-            env=clean | {"PYTHONPATH": str(ROOT)} | {f"FOOTNOTE_{name}": value for name, value in settings.items()},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            assert popen.stdout is not None
-            line = popen.stdout.readline()
-            assert line.startswith("Footnote is ready at "), line + popen.communicate(timeout=PATIENCE)[1]
-            yield Process(popen, line.split()[4])
-        finally:
-            if popen.poll() is None:
-                popen.kill()
-            popen.communicate()
+        with tempfile.TemporaryFile("w+", encoding="utf-8") as log:  # a pipe would fill up and stop the server
+            popen = subprocess.Popen(
+                [sys.executable, *program],
+                cwd=self.data_dir,
+                env=clean | {"PYTHONPATH": str(ROOT)} | {f"FOOTNOTE_{name}": value for name, value in settings.items()},
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+            process = Process(popen, "", log)
+            try:
+                assert popen.stdout is not None
+                line = popen.stdout.readline()
+                assert line.startswith("Footnote is ready at "), line + process.ended()[1]
+                process.url = line.split()[4]
+                yield process
+            finally:
+                if popen.poll() is None:
+                    popen.kill()
+                popen.communicate()
 
     def rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         """Run a statement."""

@@ -21,7 +21,7 @@ CONTRACT = {
     "deadline-exceeded", "internal", "conversation-not-found", "conversation-busy",
 }  # fmt: skip
 
-ADDED = {"model-not-found", "stream-not-found", "stream-abandoned", "stream-lost"}
+ADDED = {"feedback-not-found", "model-not-found", "stream-not-found", "stream-abandoned", "stream-lost"}
 
 
 def every_error() -> set[type[FootnoteError]]:

@@ -50,11 +50,19 @@ def test_the_env_file_goes_before_a_name_that_others_use(env_file: EnvFile, monk
     assert load_settings().llm.base_url == "http://from-file"
 
 
+GIVEN = {
+    "REDIS_URL": "redis://u@h/0",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "https://collector:4318",
+    "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
+    "OTEL_EXPORTER_OTLP_HEADERS": "api-key=k",
+}
+
+
 @pytest.mark.parametrize(("name", "path"), FALLBACKS.items())
 def test_names_that_others_use_go_before_the_default(
     name: str, path: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = "redis://u@h/0" if name == "REDIS_URL" else "postgresql://u@h/d"
+    given = GIVEN.get(name, "postgresql://u@h/d")
     monkeypatch.setenv(name, given)
     value = getattr(getattr(load_settings(), path[0]), path[1])
     assert (value.get_secret_value() if isinstance(value, SecretStr) else value) == given

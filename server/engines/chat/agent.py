@@ -73,7 +73,7 @@ class AgentChatEngine(StatelessChatEngine):
     def _llm(self) -> LLM:
         asked, record = self._parts.question, self._parts.record
         options = {"temperature": asked.temperature, "max_tokens": asked.max_tokens, "stop": asked.stop}
-        return GuardedLLM(self._model, options=options, on_finish=lambda finish: record.add_usage(finish.usage))
+        return GuardedLLM(self._model, options=options, on_finish=record.add_call)
 
     def _instructions(self) -> str:
         notes = self._parts.conversation

@@ -82,7 +82,7 @@ class CondensingChatEngine(StatelessChatEngine):
                 if isinstance(event, Delta):
                     pieces.append(event.text)
                 elif isinstance(event, Finish):
-                    record.add_usage(event.usage)
+                    record.add_call(event)
         return "".join(pieces)
 
 

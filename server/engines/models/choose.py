@@ -162,6 +162,8 @@ def _local(settings: Settings, *, why: str) -> LanguageModel:
         data_dir=settings.data_dir, model_file=llm.local_model, is_chat=llm.is_chat_model, context_window=window
     )
     source.start()
+    # no breaker: a process that died is back in seconds, a full line says so, and waiting in it is no fault
+    llm = llm.model_copy(update={"breaker_failures": 0})
     return _model(source, llm, window=window, line=f"{source.model} on this machine ({why})")
 
 

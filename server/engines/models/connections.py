@@ -9,6 +9,8 @@ from typing import Any
 
 import httpx
 
+from config import spans
+
 LONGEST_LINE = 4 * 1024 * 1024
 """Bytes; a line of a stream longer than this is no token."""
 
@@ -32,8 +34,12 @@ def connection_options(*, connect_timeout: float, on_this_machine: bool = False)
         ),
         "trust_env": not on_this_machine,  # proxies are for the world outside
         "follow_redirects": False,  # nobody moves a model's server without telling; a key is not sent elsewhere
-        "event_hooks": {"response": [_watch_body]},
+        "event_hooks": {"request": [_continue_trace], "response": [_watch_body]},
     }
+
+
+async def _continue_trace(request: httpx.Request) -> None:
+    request.headers.update(spans.carrier())
 
 
 async def _watch_body(response: httpx.Response) -> None:

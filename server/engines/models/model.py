@@ -10,20 +10,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 import stamina
 import structlog
 
 from server.answers import Usage
+from server.engines.models.breaker import CircuitBreaker
 from server.engines.models.errors import (
     ModelError,
     ModelFailed,
     ModelRejected,
     ModelTimeout,
 )
+from server.engines.models.observation import ModelCall, retried
+from server.engines.models.prices import cost_of
 from server.engines.models.provider import Chunk, Provider, Request
 from server.engines.models.retries import Again
 from server.patience import Patience
@@ -31,7 +34,7 @@ from server.patience import Patience
 if TYPE_CHECKING:
     from llama_index.core.llms import LLM, ChatMessage
 
-    from config.settings import LLMSettings
+    from config.settings import LLMSettings, Price
 
 AFTER_FINISH = 1.0
 """Seconds that a provider has to send its token counts once the answer is complete."""
@@ -64,24 +67,29 @@ class Finish:
         finish_reason: ``length`` where the token limit cut the answer.
         usage: None where the provider counts no tokens.
         model: the name that the provider gives itself.
+        cost_usd: None where the price table knows no price.
 
     """
 
     finish_reason: Literal["stop", "length"]
     usage: Usage | None
     model: str
+    cost_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a request may cost; seconds, and the answers for what a request leaves open."""
+    """What a request may cost; seconds, and the answers for what a request leaves open. See also `CircuitBreaker`."""
 
     temperature: float
     max_tokens: int
     token_timeout: float
     total_timeout: float
     max_retries: int
+    breaker_failures: int
+    breaker_seconds: float
     backoff: float = 0.25
+    prices: Mapping[str, Price] = field(default_factory=dict)
 
     @classmethod
     def of(cls, settings: LLMSettings) -> Limits:
@@ -92,6 +100,9 @@ class Limits:
             token_timeout=settings.token_timeout,
             total_timeout=settings.total_timeout,
             max_retries=settings.max_retries,
+            breaker_failures=settings.breaker_failures,
+            breaker_seconds=settings.breaker_seconds,
+            prices=settings.prices,
         )
 
 
@@ -104,6 +115,7 @@ class LanguageModel:
         is_chat: False for a base model: give `stream` one user message that holds a prompt to complete.
         context_window: tokens read and written in all.
         description: one line for the log: which model, why, how to change it.
+        breaker: refuses calls while the provider is away.
 
     """
 
@@ -114,6 +126,7 @@ class LanguageModel:
         self._reason: str | None = None
         self._looking = asyncio.Lock()
         self._llm: LLM | None = None
+        self.breaker = CircuitBreaker(source.name, failures=limits.breaker_failures, seconds=limits.breaker_seconds)
         self.context_window = context_window
         self.description = description
 
@@ -167,8 +180,9 @@ class LanguageModel:
             max_tokens=limits.max_tokens if max_tokens is None else max_tokens,
             stop=tuple(stop),
         )
+        call = ModelCall(request, provider=self.provider, model=self.name, is_chat=self.is_chat)
         try:
-            async with contextlib.aclosing(self._events(request)) as events:
+            async with contextlib.aclosing(call.observed(self._events(request))) as events:
                 async for event in events:
                     yield event
         except ModelError as error:
@@ -180,6 +194,7 @@ class LanguageModel:
                 reason=str(error),
                 detail=_without_prompt(error.detail, request),
             )
+            error.was_logged = True
             raise
 
     async def ready(self) -> bool:
@@ -201,7 +216,8 @@ class LanguageModel:
 
     async def _events(self, request: Request) -> AsyncGenerator[Delta | Finish, None]:
         deadline, patience = _now() + self._limits.total_timeout, Patience()
-        chunks, first = await self._first(request, deadline)
+        with self.breaker.guarded():
+            chunks, first = await self._first(request, deadline)
         try:
             chunk: Chunk | None = first
             model = None
@@ -220,14 +236,19 @@ class LanguageModel:
         finally:
             patience.close()
             await chunks.aclose()
-        yield Finish(reason, usage, chunk.model or model or self.name)
+        name = chunk.model or model or self.name
+        yield Finish(reason, usage, name, cost_of(usage, prices=self._limits.prices, models=(name, self.name)))
 
     async def _first(self, request: Request, deadline: float) -> tuple[AsyncGenerator[Chunk, None], Chunk]:
         """Ask, again if need be, until there is text to show or the end."""
         tries = self._limits.max_retries + 1
         again = Again(self._limits.backoff, deadline=deadline)
-        async for attempt in stamina.retry_context(on=again, attempts=tries, timeout=None):
+        async for attempt in stamina.retry_context(
+            on=lambda error: self.breaker.state == "closed" and again(error), attempts=tries, timeout=None
+        ):
             with attempt:
+                if attempt.num > 1:
+                    retried(attempt.num - 1, provider=self.provider, model=self.name)
                 chunks = self._source.chunks(request)
                 try:
                     return chunks, await self._first_of(chunks, deadline)

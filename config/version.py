@@ -1,0 +1,3 @@
+"""Footnote's version."""
+
+VERSION = "0.1.0"

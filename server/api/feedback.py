@@ -1,0 +1,34 @@
+"""What people think of answers."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request
+
+from server.api.context import runtime_of
+from server.api.documentation import problem_responses
+from server.api.feedback_schemas import FeedbackBody, FeedbackId, FeedbackOut, FeedbackQuery, RatingOut
+from server.api.json_body import JsonRoute
+from server.api.schemas import PageOut
+
+router = APIRouter(tags=["feedback"], route_class=JsonRoute, responses=problem_responses(422, 500, 503, 504))
+
+
+@router.post("/feedback", status_code=201, responses=problem_responses(400, 413, 415))
+async def give_feedback(body: FeedbackBody, request: Request) -> RatingOut:
+    """Rate an answer by its trace; a later rating of the same trace takes the place of the earlier one."""
+    return RatingOut.model_validate(await runtime_of(request).feedback.give(body.to_feedback()))
+
+
+@router.get("/feedback")
+async def list_feedback(page: Annotated[FeedbackQuery, Query()], request: Request) -> PageOut[FeedbackOut]:
+    """List ratings with the answers that they are about, the newest first."""
+    found = await runtime_of(request).feedback.list(limit=page.limit, cursor=page.cursor, rating=page.rating)
+    return PageOut[FeedbackOut].model_validate(found)
+
+
+@router.delete("/feedback/{feedback_id}", status_code=204, responses=problem_responses(404))
+async def delete_feedback(feedback_id: Annotated[FeedbackId, Path()], request: Request) -> None:
+    """Delete a rating with all that was told with it."""
+    await runtime_of(request).feedback.delete(feedback_id)

@@ -1,0 +1,143 @@
+"""Calls of a model as spans and metrics, by OpenTelemetry's conventions for generative AI.
+
+https://github.com/open-telemetry/semantic-conventions-genai/blob/main/docs/gen-ai/gen-ai-spans.md
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from opentelemetry import trace
+
+from config import spans
+from config.instruments import COST, MODEL_DURATION, MODEL_FIRST_CHUNK, MODEL_RETRIES, OUTPUT_RATE, TENANT, TOKEN_USAGE
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
+    from server.answers import Usage
+    from server.engines.models.model import Delta, Finish
+    from server.engines.models.provider import Request
+
+
+MOST_MESSAGES = 16
+"""Of a prompt, where the settings let them into a trace; each has its own bound."""
+
+
+class ModelCall:
+    """One call, as it is seen from outside: how long it took, when its first token came, what it cost.
+
+    The span lasts until the last token has come or the call has ended otherwise.
+    """
+
+    def __init__(self, request: Request, *, provider: str, model: str, is_chat: bool) -> None:
+        self._labels = {
+            "gen_ai.operation.name": "chat" if is_chat else "text_completion",
+            "gen_ai.provider.name": provider,
+            "gen_ai.request.model": model,
+        }
+        self._request = request
+        self._started = time.perf_counter()
+        self._first: float | None = None
+        self._ended = False
+        self._pieces: list[str] = []
+        self._finish_reason = "error"
+        self._span = spans.begin(
+            f"{self._labels['gen_ai.operation.name']} {model}",
+            kind=spans.CLIENT,
+            attributes={
+                **self._labels,
+                "gen_ai.request.max_tokens": request.max_tokens,
+                "gen_ai.request.temperature": request.temperature,
+                "gen_ai.request.stream": True,
+            },
+        )
+
+    async def observed(self, events: AsyncGenerator[Delta | Finish, None]) -> AsyncGenerator[Delta | Finish, None]:
+        """Hand the events on."""
+        told, here = spans.content().is_let_in, spans.under(self._span)
+        try:
+            async with aclosing(events):
+                while True:
+                    with here:
+                        event = await anext(events, None)
+                    if event is None:
+                        break
+                    if self._first is None:
+                        self._first = time.perf_counter()
+                    if hasattr(event, "text"):
+                        if told:
+                            self._pieces.append(event.text)
+                    else:
+                        self._finished(event)
+                    yield event
+        except BaseException as exc:
+            if not self._ended:
+                spans.failed(self._span, exc)
+                if isinstance(exc, Exception):
+                    self._labels["error.type"] = spans.slug(exc)
+            raise
+        finally:
+            self._end()
+
+    def _finished(self, finish: Finish) -> None:
+        span, usage, cost = self._span, finish.usage, finish.cost_usd
+        self._finish_reason = finish.finish_reason
+        span.set_attribute("gen_ai.response.model", finish.model)
+        span.set_attribute("gen_ai.response.finish_reasons", (finish.finish_reason,))
+        if usage is not None:
+            span.set_attribute("gen_ai.usage.input_tokens", usage.prompt_tokens)
+            span.set_attribute("gen_ai.usage.output_tokens", usage.completion_tokens)
+            self._count(usage, span)
+        if cost is not None:
+            span.set_attribute("footnote.cost_usd", cost)
+            COST.add(
+                cost, {"gen_ai.request.model": self._labels["gen_ai.request.model"], "footnote.tenant": TENANT.get()}
+            )
+        self._end()
+
+    def _count(self, usage: Usage, span: Span) -> None:
+        context = spans.context_of(span)
+        labels = {**self._labels, "footnote.tenant": TENANT.get()}
+        TOKEN_USAGE.record(usage.prompt_tokens, {**labels, "gen_ai.token.type": "input"}, context=context)
+        TOKEN_USAGE.record(usage.completion_tokens, {**labels, "gen_ai.token.type": "output"}, context=context)
+        writing = time.perf_counter() - (self._first or self._started)
+        if usage.completion_tokens > 1 and writing > 0:
+            OUTPUT_RATE.record((usage.completion_tokens - 1) / writing, self._labels, context=context)
+
+    def _end(self) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        span, context = self._span, spans.context_of(self._span)
+        if self._first is not None:
+            waited = self._first - self._started
+            span.set_attribute("gen_ai.response.time_to_first_chunk", waited)
+            MODEL_FIRST_CHUNK.record(waited, self._labels, context=context)
+        MODEL_DURATION.record(time.perf_counter() - self._started, self._labels, context=context)
+        if spans.content().is_let_in:
+            self._tell()
+        span.end()
+
+    def _tell(self) -> None:
+        asked = [
+            _message(message.role.value, message.content or "") for message in self._request.messages[-MOST_MESSAGES:]
+        ]
+        self._span.set_attribute("gen_ai.input.messages", json.dumps(asked, ensure_ascii=False))
+        # without its `finish_reason`, which the conventions require, a reader may leave the message out
+        said = _message("assistant", "".join(self._pieces)) | {"finish_reason": self._finish_reason}
+        self._span.set_attribute("gen_ai.output.messages", json.dumps([said], ensure_ascii=False))
+
+
+def retried(times: int, *, provider: str, model: str) -> None:
+    """Take note, in the current span, that a call is tried again."""
+    trace.get_current_span().add_event("retry", {"footnote.retries": times})
+    MODEL_RETRIES.add(1, {"gen_ai.provider.name": provider, "gen_ai.request.model": model})
+
+
+def _message(role: str, text: str) -> dict[str, object]:
+    return {"role": role, "parts": [{"type": "text", "content": spans.content().shown(text)}]}

@@ -1,0 +1,29 @@
+"""What a call of a model costs, by the settings' price table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from config.settings import Price
+from server.answers import Usage
+
+MILLION = 1_000_000
+
+
+def cost_of(usage: Usage | None, *, prices: Mapping[str, Price], models: tuple[str, ...]) -> float | None:
+    """Return US dollars, or None where the tokens or the price are not known.
+
+    `models` are the names that a model goes by, the most exact first. A provider adds a date to the name that it was
+    asked for (``gpt-4.1-mini-2025-04-14``), so a price counts for such names too.
+    """
+    if usage is None:
+        return None
+    price = next((price for name in models if (price := _price(name, prices))), None)
+    if price is None:
+        return None
+    return (usage.prompt_tokens * price.input + usage.completion_tokens * price.output) / MILLION
+
+
+def _price(model: str, prices: Mapping[str, Price]) -> Price | None:
+    named = [name for name in prices if model == name or model.startswith((f"{name}-", f"{name}:", f"{name}@"))]
+    return prices[max(named, key=len)] if named else None

@@ -1,0 +1,113 @@
+"""What a server tells of itself while it runs: its process, its event loop, its pool, its collections."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import psutil
+import structlog
+
+from config.errors import FootnoteError
+from config.instruments import (
+    COLLECTION_CHUNKS,
+    COLLECTION_DOCUMENTS,
+    CPU_TIME,
+    DB_CONNECTIONS,
+    DB_MOST_CONNECTIONS,
+    GENERATION_AGE,
+    LOOP_LAG,
+    MEMORY,
+    OPEN_FILES,
+    OPEN_STREAMS,
+    Readings,
+)
+from storage.tracing import POOL
+
+if TYPE_CHECKING:
+    from server.catalog import Catalog
+    from server.streams.streams import Streams
+    from storage.collections import CollectionInfo
+    from storage.database import Database
+
+BEAT_SECONDS = 0.5
+LOOK_SECONDS = 30.0
+MOST_COLLECTIONS = 50
+_log = structlog.get_logger(__name__)
+
+
+@asynccontextmanager
+async def observed_vitals(database: Database, *, catalog: Catalog, streams: Streams) -> AsyncIterator[None]:
+    """Measure until the block ends; metrics that are read when they are collected are read from here."""
+    process, collections = psutil.Process(), _Collections(catalog)
+    sources = {
+        MEMORY: lambda: [(process.memory_info().rss, {})],
+        CPU_TIME: lambda: _cpu_times(process),
+        OPEN_FILES: lambda: [(process.num_fds(), {})],
+        OPEN_STREAMS: lambda: [(len(streams), {})],
+        DB_CONNECTIONS: lambda: _connections(database.connections()),
+        DB_MOST_CONNECTIONS: lambda: [(database.connections()["max"], POOL)],
+        COLLECTION_DOCUMENTS: collections.documents,
+        COLLECTION_CHUNKS: collections.chunks,
+        GENERATION_AGE: collections.ages,
+    }
+    async with AsyncExitStack() as stack:
+        for gauge, source in sources.items():
+            stack.enter_context(gauge.observed(source))
+        for work in (_beat(), collections.looked_at()):
+            task = asyncio.create_task(work)
+            stack.callback(task.cancel)
+        yield
+
+
+async def _beat() -> None:
+    """Measure how late the loop comes to what is due."""
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + BEAT_SECONDS
+        await asyncio.sleep(BEAT_SECONDS)
+        LOOP_LAG.record(max(0.0, loop.time() - due))
+
+
+class _Collections:
+    """The collections as they were when they were looked at last; the first `MOST_COLLECTIONS` by name."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._seen: tuple[CollectionInfo, ...] = ()
+
+    async def looked_at(self) -> None:
+        """Look, now and then, for ever; what cannot be seen stays as it was."""
+        while True:
+            try:
+                self._seen = tuple((await self._catalog.collections(limit=MOST_COLLECTIONS, cursor=None)).items)
+            except FootnoteError as exc:
+                _log.debug("collections were not counted", error=type(exc).__name__)
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def documents(self) -> Readings:
+        """Return each collection's documents."""
+        return [(info.documents, {"footnote.collection": info.name}) for info in self._seen]
+
+    def chunks(self) -> Readings:
+        """Return each collection's chunks."""
+        return [(info.chunks, {"footnote.collection": info.name}) for info in self._seen]
+
+    def ages(self) -> Iterator[tuple[float, Mapping[str, str]]]:
+        """Return the seconds since each collection was written to."""
+        now = datetime.now(UTC)
+        for info in self._seen:
+            written = info.updated_at or info.created_at
+            yield (now - written).total_seconds(), {"footnote.collection": info.name}
+
+
+def _cpu_times(process: psutil.Process) -> Readings:
+    times = process.cpu_times()
+    return [(times.user, {"cpu.mode": "user"}), (times.system, {"cpu.mode": "system"})]
+
+
+def _connections(counts: Mapping[str, int]) -> Readings:
+    return [(counts[state], {**POOL, "db.client.connection.state": state}) for state in ("idle", "used")]

@@ -1,0 +1,132 @@
+"""Statements as spans and metrics, by OpenTelemetry's conventions for databases; neither SQL nor parameters are told.
+
+https://opentelemetry.io/docs/specs/semconv/database/postgresql/
+"""
+
+# ruff: noqa: ANN401, ASYNC109, D102 (the signatures are asyncpg's)
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import asyncpg
+from opentelemetry import trace
+
+from config import spans
+from config.instruments import DB_DURATION, DB_TIMEOUTS, DB_WAIT
+
+POOL = {"db.client.connection.pool.name": "footnote"}
+LONG_WAIT = 0.005  # seconds for a connection, from which on a trace shows them
+_STATEMENT = re.compile(
+    r"\b(?:(?P<insert>INSERT)\s+INTO|(?P<delete>DELETE)\s+FROM|(?P<update>UPDATE)|(?P<select>SELECT)\b.*?\bFROM)"
+    r"\s+(?:ONLY\s+)?(?P<table>[\w.\"]+)",
+    re.IGNORECASE | re.DOTALL,
+)
+_UNTOLD = ("BEGIN", "START", "SELECT 1", "SAVEPOINT", "RELEASE")
+
+
+class TracedConnection(asyncpg.Connection):
+    """A connection whose statements can be followed."""
+
+    async def execute(self, query: str, *args: Any, timeout: float | None = None) -> Any:
+        with _statement(query):
+            return await super().execute(query, *args, timeout=timeout)
+
+    async def executemany(self, command: str, args: Any, *, timeout: float | None = None) -> Any:
+        with _statement(command):
+            return await super().executemany(command, args, timeout=timeout)
+
+    async def fetch(self, query: str, *args: Any, **options: Any) -> Any:
+        with _statement(query):
+            return await super().fetch(query, *args, **options)
+
+    async def fetchrow(self, query: str, *args: Any, **options: Any) -> Any:
+        with _statement(query):
+            return await super().fetchrow(query, *args, **options)
+
+    async def fetchval(self, query: str, *args: Any, **options: Any) -> Any:
+        with _statement(query):
+            return await super().fetchval(query, *args, **options)
+
+    async def copy_records_to_table(self, table_name: str, **options: Any) -> Any:
+        with _told(_described("COPY", table_name)):
+            return await super().copy_records_to_table(table_name, **options)
+
+
+@contextmanager
+def waiting_for_connection() -> Iterator[None]:
+    """Measure how long a block waits for the pool."""
+    started = time.perf_counter()
+    try:
+        yield
+    except TimeoutError:
+        DB_TIMEOUTS.add(1, POOL)
+        raise
+    finally:
+        waited = time.perf_counter() - started
+        DB_WAIT.record(waited, POOL)
+        if waited >= LONG_WAIT and _is_traced():
+            spans.past("wait for a connection", seconds=waited, attributes=POOL)
+
+
+@dataclass(frozen=True, slots=True)
+class _Statement:
+    """What is told of a statement: in its span, and with its metric."""
+
+    attributes: Mapping[str, str]
+    labels: Mapping[str, str]
+
+
+def _statement(sql: str) -> AbstractContextManager[None]:
+    statement = _summary(sql)
+    return nullcontext() if statement is None else _told(statement)
+
+
+@contextmanager
+def _told(statement: _Statement) -> Iterator[None]:
+    attributes, labels = statement.attributes, statement.labels
+    # what nobody asked for (leases, look-ups of the server's own) is counted, and makes no trace
+    span = (
+        spans.begin(attributes["db.query.summary"], kind=spans.CLIENT, attributes=attributes) if _is_traced() else None
+    )
+    started = time.perf_counter()
+    try:
+        yield
+    except BaseException as exc:
+        if isinstance(exc, asyncpg.PostgresError | OSError | TimeoutError):
+            labels = {**labels, "error.type": type(exc).__name__}
+        if span is not None:
+            if isinstance(exc, asyncpg.PostgresError) and exc.sqlstate:
+                span.set_attribute("db.response.status_code", exc.sqlstate)
+            spans.failed(span, exc)
+        raise
+    finally:
+        DB_DURATION.record(time.perf_counter() - started, labels, context=spans.context_of(span))
+        if span is not None:
+            span.end()
+
+
+@lru_cache(maxsize=1024)
+def _summary(sql: str) -> _Statement | None:
+    if sql.lstrip().upper().startswith(_UNTOLD):
+        return None
+    if found := _STATEMENT.search(sql):
+        return _described((found["insert"] or found["delete"] or found["update"] or "SELECT").upper(), found["table"])
+    return _described(sql.split(None, 1)[0].strip(";").upper(), "")
+
+
+def _described(operation: str, table: str) -> _Statement:
+    name = table.replace('"', "")
+    labels = {"db.system.name": "postgresql", "db.operation.name": operation}
+    told = {"db.collection.name": name} if name else {}
+    return _Statement({**labels, "db.query.summary": f"{operation} {name}".strip(), **told}, labels)
+
+
+def _is_traced() -> bool:
+    return trace.get_current_span().is_recording()
