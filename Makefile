@@ -6,7 +6,7 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 COLLECTION  ?= default
 
 BIN     := $(VENV)/bin
-YAML    := $(wildcard docker-compose.yml .yamllint.yaml deploy/*.yaml deploy/*.yml)
+YAML    := docker-compose.yml .yamllint.yaml deploy
 
 # A symbolic link is somebody else's environment: it is used as it is, and nothing is installed into it.
 LINKED  := $(shell test -L $(VENV) && echo yes)
@@ -50,6 +50,7 @@ format: $(DEV_ENV) ## Put the code into its format and mend what can be mended
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/python scripts/example_env.py > config/example.env
 	@$(BIN)/python scripts/configuration_page.py > docs/configuration.md
+	@$(BIN)/python scripts/dashboards.py
 
 lock: $(DEV_ENV) ## Write the lock files anew from pyproject.toml (UPGRADE=--upgrade: newer versions)
 	@scripts/lock $(VENV) $(UPGRADE)

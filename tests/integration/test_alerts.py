@@ -1,0 +1,92 @@
+"""Alerts in forced outages: the rules of ``deploy/``, in a real Prometheus for which a minute passes in a second."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import contextmanager
+
+import pytest
+from support.model_server import Reply
+from support.prometheus import programs, start_prometheus
+from support.traffic import QUESTION, add_empty_collection, database_gone, locked, traffic
+
+LAPSE = 60
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _empty_collection(stack):
+    programs()
+    add_empty_collection(stack)
+
+
+@contextmanager
+def watched(stack, **settings):
+    """Start a server, somebody who asks it, and Prometheus; yields all three once it answers and nothing fires."""
+    quiet = {"LOG__LEVEL": "error", "LLM__MAX_RETRIES": "0", "LLM__BREAKER_FAILURES": "0"}
+    with (
+        stack.process(**quiet | settings) as server,
+        start_prometheus({"footnote": server.url.removeprefix("http://")}, lapse=LAPSE) as prometheus,
+        traffic(stack, server.url) as people,
+    ):
+        people.well()
+        # before its first look, Prometheus rightly knows of no server
+        prometheus.wait_for(
+            lambda: prometheus.query("footnote_answer_duration_seconds_count") and not prometheus.alerts()
+        )
+        yield server, people, prometheus
+
+
+def fires(prometheus, *alerts, while_=lambda: None):
+    """Wait until these alerts fire, and do something meanwhile."""
+    prometheus.wait_for(lambda: while_() or prometheus.firing() >= set(alerts))
+
+
+def test_a_killed_server_is_told_of(stack):
+    with watched(stack) as (server, _, prometheus):
+        server.signal(signal.SIGKILL)
+        fires(prometheus, "FootnoteDown")
+
+
+def test_a_failing_model_is_told_of_in_answers_and_streams(stack):
+    with watched(stack) as (_, people, prometheus):
+        wanted = ("FootnoteModelFails", "FootnoteAnswersFail", "FootnoteErrorBudgetBurnsFast")
+        fires(prometheus, *wanted, while_=people.of_a_failing_model)
+        people.well()
+        prometheus.wait_for(lambda: people.well() or not prometheus.firing() & {"FootnoteModelFails"})
+
+
+def test_an_open_circuit_breaker_is_told_of(stack):
+    with watched(stack, LLM__BREAKER_FAILURES="2", LLM__BREAKER_SECONDS="60") as (_, people, prometheus):
+        stack.fresh(default=Reply(fault="server-error"))
+        statuses = [people.http.post("/query", json=QUESTION).status_code for _ in range(4)]
+        assert statuses == [502, 502, 503, 503]
+        fires(prometheus, "FootnoteBreakerOpen")
+
+
+def test_a_database_that_is_away_is_told_of(stack):
+    with watched(stack, DATABASE__ACQUIRE_TIMEOUT="1") as (_, people, prometheus):
+        with database_gone(stack):
+            fires(
+                prometheus,
+                "FootnoteStoreUnavailable",
+                while_=lambda: people.http.post("/query", json=QUESTION),
+            )
+        prometheus.wait_for(lambda: people.http.post("/query", json=QUESTION).is_success)
+
+
+def test_a_lock_that_fills_the_pool_is_told_of(stack):
+    waits = {"POOL_MAX": "2", "ACQUIRE_TIMEOUT": "2", "STATEMENT_TIMEOUT": "20"}
+    settings = {f"DATABASE__{name}": value for name, value in waits.items()}
+    with watched(stack, **settings) as (_, people, prometheus), people.asking(6), locked(stack):
+        fires(prometheus, "FootnotePoolExhausted", "FootnotePoolWaits")
+
+
+def test_people_who_ask_an_empty_collection_are_told_of(stack):
+    with watched(stack) as (_, people, prometheus):
+        fires(prometheus, "FootnoteCollectionEmpty", while_=people.in_vain)
+
+
+def test_readers_who_leave_are_told_of(stack):
+    with watched(stack, STREAMS__GRACE="0") as (_, people, prometheus):
+        stack.fresh(default=Reply("one two three four five six seven eight", delay=0.2))
+        fires(prometheus, "FootnoteStreamsAbandoned", while_=lambda: people.leave(10))
