@@ -88,7 +88,7 @@ def _seconds(name: str, description: str, *, buckets: tuple[float, ...] = SECOND
 
 def _sizes(name: str, unit: str, description: str, *, buckets: tuple[float, ...]) -> metrics.Histogram:
     return _meter.create_histogram(
-        name, unit=unit, description=description, explicit_bucket_boundaries_advisory=buckets
+        name, unit=unit, description=description, explicit_bucket_boundaries_advisory=[*map(float, buckets)]
     )
 
 

@@ -50,7 +50,7 @@ def is_left_out() -> bool:
 
 
 class Under:
-    """A block in which a span is the current one; it may be entered again when it was left: streams do for each token."""
+    """A block in which a span is the current one; it may be entered again after it was left."""
 
     __slots__ = ("_context", "_token")
 

@@ -66,7 +66,7 @@ def test_answers_are_counted_by_how_they_ended(stack, http):
     for outcome in ("stop", "model-failed", "length", "no_context"):
         labels = {"footnote_outcome": outcome, "footnote_operation": "query", "footnote_mode": "hybrid"}
         assert value(http, "footnote_answer_duration_seconds_count", **labels) == 1, outcome
-    assert value(http, "footnote_answer_retrieved_bucket", le="0") == 1
+    assert value(http, "footnote_answer_retrieved_bucket", le="0.0") == 1
     assert value(http, "footnote_model_retries_total") == 1
     assert value(http, "http_server_request_duration_seconds_count", http_route="/query") == 4
 
