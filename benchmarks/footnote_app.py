@@ -79,7 +79,8 @@ async def serve(settings: Settings, *, watched: bool) -> None:
     from server.api.sockets import bind
     from server.app import create_app
     from server.engines.answering import AnswerService
-    from server.engines.models.model import LanguageModel, Limits
+    from server.engines.models.limits import Limits
+    from server.engines.models.model import LanguageModel
     from server.runtime import open_runtime
 
     async with open_runtime(settings) as runtime:

@@ -24,7 +24,8 @@ from server.engines.models.errors import (
     ModelTimeout,
     ModelUnavailable,
 )
-from server.engines.models.model import Delta, Finish, LanguageModel, Limits
+from server.engines.models.limits import Limits
+from server.engines.models.model import Delta, Finish, LanguageModel
 
 KEY = "sk-very-secret"
 QUESTION = "Where does the rain fall, oh secret question?"

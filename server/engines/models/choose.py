@@ -7,8 +7,9 @@ from urllib.parse import urlsplit
 
 from config.settings import LLMSettings, Settings, SettingsError
 from server.engines.models.errors import ModelError, ModelUnavailable
+from server.engines.models.limits import Limits
 from server.engines.models.local import CONTEXT_WINDOW, LocalModel, missing
-from server.engines.models.model import LanguageModel, Limits
+from server.engines.models.model import LanguageModel
 from server.engines.models.ollama import Ollama
 from server.engines.models.openai_compatible import OPENAI_URL, OpenAICompatible
 from server.engines.models.provider import Provider

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import stamina
@@ -25,6 +25,7 @@ from server.engines.models.errors import (
     ModelRejected,
     ModelTimeout,
 )
+from server.engines.models.limits import Limits
 from server.engines.models.observation import ModelCall, retried
 from server.engines.models.prices import cost_of
 from server.engines.models.provider import Chunk, Provider, Request
@@ -34,7 +35,6 @@ from server.patience import Patience
 if TYPE_CHECKING:
     from llama_index.core.llms import LLM, ChatMessage
 
-    from config.settings import LLMSettings, Price
 
 AFTER_FINISH = 1.0
 """Seconds that a provider has to send its token counts once the answer is complete."""
@@ -75,35 +75,6 @@ class Finish:
     usage: Usage | None
     model: str
     cost_usd: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a request may cost; seconds, and the answers for what a request leaves open. See also `CircuitBreaker`."""
-
-    temperature: float
-    max_tokens: int
-    token_timeout: float
-    total_timeout: float
-    max_retries: int
-    breaker_failures: int
-    breaker_seconds: float
-    backoff: float = 0.25
-    prices: Mapping[str, Price] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, settings: LLMSettings) -> Limits:
-        """Take them from the settings."""
-        return cls(
-            temperature=settings.temperature,
-            max_tokens=settings.max_tokens,
-            token_timeout=settings.token_timeout,
-            total_timeout=settings.total_timeout,
-            max_retries=settings.max_retries,
-            breaker_failures=settings.breaker_failures,
-            breaker_seconds=settings.breaker_seconds,
-            prices=settings.prices,
-        )
 
 
 class LanguageModel:

@@ -1,0 +1,39 @@
+"""What a call of a model may take, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from config.settings import LLMSettings, Price
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a request may cost; seconds, and the answers for what a request leaves open. See also `CircuitBreaker`."""
+
+    temperature: float
+    max_tokens: int
+    token_timeout: float
+    total_timeout: float
+    max_retries: int
+    breaker_failures: int
+    breaker_seconds: float
+    backoff: float = 0.25
+    prices: Mapping[str, Price] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, settings: LLMSettings) -> Limits:
+        """Take them from the settings."""
+        return cls(
+            temperature=settings.temperature,
+            max_tokens=settings.max_tokens,
+            token_timeout=settings.token_timeout,
+            total_timeout=settings.total_timeout,
+            max_retries=settings.max_retries,
+            breaker_failures=settings.breaker_failures,
+            breaker_seconds=settings.breaker_seconds,
+            prices=settings.prices,
+        )
