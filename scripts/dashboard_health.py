@@ -234,7 +234,7 @@ TELEMETRY = Row(
         Panel(
             "Spans",
             [
-                Query(rate("otel_sdk_span_started_total"), "made"),
+                Query(rate("otel_sdk_processor_span_processed_total"), "servers sent"),
                 Query(f"sum(rate(otelcol_receiver_accepted_spans_total[{RATE}]))", "collector took"),
                 Query(f"sum(rate(otelcol_exporter_sent_spans_total[{RATE}]))", "Jaeger got"),
             ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
 
 import httpx
 import pytest
@@ -72,12 +73,14 @@ def test_answers_are_counted_by_how_they_ended(stack, http):
 
 
 def test_streams_are_counted_by_how_they_ended_and_while_they_last(stack, http):
-    stack.fresh(Reply(), Reply(fault="cut"), default=Reply("one two three four five six", delay=0.2))
+    gate = threading.Event()
+    stack.fresh(Reply(), Reply(fault="cut"), default=Reply("one two three four five six", gate=gate))
     for _ in range(2):
         ask(http, "/query/stream")
     with http.stream("POST", "/query/stream", json={"question": QUESTION, "min_score": 0}) as response:
         next(response.iter_text())
         assert value(http, "footnote_streams_open") == 1
+    gate.set()
     until(lambda: value(http, "footnote_streams_open") == 0)
     for outcome in ("stop", "model-failed", "stream-abandoned"):
         assert value(http, "footnote_stream_endings_total", footnote_outcome=outcome) == 1, outcome
