@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from urllib.parse import unquote
 
 import structlog
 
@@ -32,6 +34,7 @@ def open_exporter(settings: TelemetrySettings, signal: Literal["traces", "metric
 
 def _exporter_class(protocol: str, signal: str) -> type[Any]:
     if protocol == "grpc":
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core writes lines of its own to standard error
         from opentelemetry.exporter.otlp.proto.grpc import metric_exporter as grpc_metrics
         from opentelemetry.exporter.otlp.proto.grpc import trace_exporter as grpc_traces
 
@@ -46,7 +49,7 @@ def _headers(settings: TelemetrySettings) -> dict[str, str] | None:
     if settings.headers is None:
         return None
     pairs = (pair.partition("=") for pair in settings.headers.get_secret_value().split(","))
-    return {name.strip().lower(): value.strip() for name, _, value in pairs}
+    return {name.strip().lower(): unquote(value.strip()) for name, _, value in pairs}
 
 
 class _Telling:
@@ -56,13 +59,20 @@ class _Telling:
     _failing: ClassVar[set[str]] = set()
 
     def export(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 (the exporter's own)
-        result = super().export(*args, **kwargs)  # type: ignore[misc]
-        if result.name != "SUCCESS":
+        try:
+            result = super().export(*args, **kwargs)  # type: ignore[misc]
+        except Exception as exc:
+            self._note(delivered=False, error=type(exc).__name__)
+            raise
+        self._note(delivered=result.name == "SUCCESS")
+        return result
+
+    def _note(self, *, delivered: bool, error: str | None = None) -> None:
+        if not delivered:
             if not self._failing:
-                _log.warning("telemetry is not delivered", signal=self.signal, effect="it is dropped meanwhile")
+                _log.warning("telemetry is not delivered", signal=self.signal, error=error, effect="it is dropped")
             self._failing.add(self.signal)
         elif self.signal in self._failing:
             self._failing.remove(self.signal)
             if not self._failing:
                 _log.info("telemetry is delivered again")
-        return result

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from threading import Lock
 from typing import Any, cast
 
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
@@ -30,11 +31,16 @@ class ScrapedReader(PrometheusMetricReader):
         self._exemplified = CollectorRegistry()
         self._exemplified.register(_Exemplified(self))
         self.histograms: Sequence[Metric] = ()
+        self._one_at_a_time = Lock()
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
         """Return the metrics and their content type: OpenMetrics where it is accepted, else Prometheus' own text."""
-        encode, content_type = choose_encoder(accept)
-        return encode(self._exemplified), content_type
+        try:
+            encode, content_type = choose_encoder(accept)
+        except (TypeError, ValueError):  # a version that is none
+            encode, content_type = choose_encoder("")
+        with self._one_at_a_time:
+            return encode(self._exemplified), content_type
 
     def families(self) -> Iterable[Family]:
         """Collect, and return what the exporter made of it; `histograms` are then those it was made of."""

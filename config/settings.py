@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -39,6 +40,9 @@ FALLBACKS = {
 }
 
 
+_OTLP_HEADER = re.compile(r"[A-Za-z0-9_.-]+\s*=\s*[\x20-\x7e]*")
+
+
 class SettingsError(ValueError):
     """A setting is unknown or invalid; the message is one line that names it and says what to change."""
 
@@ -64,16 +68,20 @@ def _redis_url(value: SecretStr) -> SecretStr:
 
 
 def _otlp_endpoint(value: str) -> str:
-    scheme, _, rest = value.partition("://")
-    if scheme not in {"http", "https"} or not rest:
-        msg = "must start with http:// or https://"
+    try:
+        parts = urlsplit(value)
+        is_plain = bool(parts.hostname) and parts.port != 0 and not parts.query and not parts.fragment
+    except ValueError:
+        is_plain = False
+    if not is_plain or parts.scheme not in {"http", "https"} or parts.username or not value.isascii() or " " in value:
+        msg = "must be http://host:port or https://host:port; a password goes into the headers"
         raise ValueError(msg)
     return value.rstrip("/")
 
 
 def _otlp_headers(value: SecretStr) -> SecretStr:
-    if any("=" not in pair for pair in value.get_secret_value().split(",")):
-        msg = "must be name=value, with commas between"
+    if not all(_OTLP_HEADER.fullmatch(pair.strip()) for pair in value.get_secret_value().split(",")):
+        msg = "must be name=value, with commas between; other than printable ASCII is written as %XX"
         raise ValueError(msg)
     return value
 
@@ -218,8 +226,8 @@ class EmbeddingSettings(_Group):
 class Price(_Group):
     """What a model costs, in US dollars for a million tokens."""
 
-    input: float = Field(ge=0)
-    output: float = Field(ge=0)
+    input: float = Field(ge=0, allow_inf_nan=False)
+    output: float = Field(ge=0, allow_inf_nan=False)
 
 
 class LLMSettings(_Group):
@@ -322,7 +330,7 @@ class TelemetrySettings(_Group):
         "none", description="What people wrote, in traces: not at all; without what looks personal or secret; all."
     )
     content_bytes: int = Field(
-        4096, ge=64, le=65_536, description="Most of one text in a trace, where `content` lets it in."
+        4096, ge=64, le=16_384, description="Most of one text in a trace, where `content` lets it in."
     )
     queue_spans: int = Field(
         4096, ge=512, le=1_000_000, description="Finished spans that wait to be sent; more are dropped, and counted."

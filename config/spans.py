@@ -5,32 +5,69 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Literal
+from http import HTTPStatus
+from typing import Literal, Protocol
 
 from opentelemetry import context, trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanKind, StatusCode
+from opentelemetry.propagators.textmap import CarrierT, Getter, default_getter
+from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 Value = str | int | float | bool | tuple[str, ...]
 CLIENT, INTERNAL = SpanKind.CLIENT, SpanKind.INTERNAL
 CANCELLED = "cancelled"
+TOGETHER = 4
+BEYOND = 512
+"""Characters behind the part of a text that is shown, which are looked at for what must not be."""
+
+
+class TraceParent(TraceContextTextMapPropagator):
+    """W3C's trace context without ``tracestate``, which may hold anything, as baggage may.
+
+    It would be on every span, and go to the model's provider.
+    """
+
+    def extract(
+        self, carrier: CarrierT, context: Context | None = None, getter: Getter[CarrierT] = default_getter
+    ) -> Context:
+        """Read ``traceparent``."""
+        extracted = super().extract(carrier, context, getter)
+        caller = trace.get_current_span(extracted).get_span_context()
+        if not caller.trace_state:
+            return extracted
+        bare = SpanContext(caller.trace_id, caller.span_id, caller.is_remote, caller.trace_flags)
+        return trace.set_span_in_context(NonRecordingSpan(bare), extracted)
+
 
 _RECORDED = "_footnote_recorded"
 _tracer = trace.get_tracer("footnote")
-# baggage is left out: it may hold anything, and would go to the model's provider with the rest
-_propagator = TraceContextTextMapPropagator()
+PROPAGATOR = TraceParent()
 _trace_to_join: ContextVar[int | None] = ContextVar("trace to join", default=None)
-_slug_of: Callable[[BaseException], str] | None = None
+_kind_of: Callable[[BaseException], ErrorKind] | None = None
 
 
-def name_problems(slug_of: Callable[[BaseException], str]) -> None:
+class ErrorKind(Protocol):
+    """What clients are told of an error: its name, and the HTTP status."""
+
+    @property
+    def slug(self) -> str:
+        """Name, as in its problem document."""
+        ...
+
+    @property
+    def status(self) -> int:
+        """Below 500 it is the caller's fault."""
+        ...
+
+
+def name_problems(kind_of: Callable[[BaseException], ErrorKind]) -> None:
     """Let errors in spans have the names that clients see, from now on."""
-    global _slug_of  # noqa: PLW0603 (one process, one way of naming)
-    _slug_of = slug_of
+    global _kind_of  # noqa: PLW0603 (one process, one way of naming)
+    _kind_of = kind_of
 
 
 def begin(name: str, *, kind: SpanKind = INTERNAL, attributes: Mapping[str, Value] | None = None) -> Span:
@@ -91,6 +128,12 @@ def past(name: str, *, seconds: float, attributes: Mapping[str, Value] | None = 
     _tracer.start_span(name, start_time=begun, attributes=attributes).end()
 
 
+def trace_id_of(span: Span) -> str | None:
+    """Return the id of a span's trace, 32 hex digits; None where nothing is traced."""
+    found = span.get_span_context()
+    return f"{found.trace_id:032x}" if found.is_valid else None
+
+
 def context_of(span: Span | None) -> Context | None:
     """Return the context in which a span is the current one, for exemplars; None: as it is."""
     return trace.set_span_in_context(span) if span is not None else None
@@ -100,15 +143,17 @@ def failed(span: Span, error: BaseException, *, as_: BaseException | None = None
     """Say in a span that it failed, and why: once in full, where the error happened; messages may quote, and stay out.
 
     ``error.type`` is the problem's slug, of `as_` where the error will be raised as another one. Work that was
-    cancelled has not failed.
+    cancelled has not failed, nor has what could not be done as a caller asked for it: that is named, and no error.
     """
     if not span.is_recording():
         return
     if isinstance(error, asyncio.CancelledError | GeneratorExit):
         span.set_attribute("footnote.outcome", CANCELLED)
         return
-    span.set_status(StatusCode.ERROR)
     span.set_attribute("error.type", slug(as_ or error))
+    if _kind_of is not None and _kind_of(as_ or error).status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return
+    span.set_status(StatusCode.ERROR)
     if not any(getattr(each, _RECORDED, False) for each in _chain(error)):
         span.add_event("exception", {"exception.type": f"{type(error).__module__}.{type(error).__qualname__}"})
     setattr(error, _RECORDED, True)
@@ -116,22 +161,22 @@ def failed(span: Span, error: BaseException, *, as_: BaseException | None = None
 
 def slug(error: BaseException) -> str:
     """Return the name of an error's kind, as in its problem document."""
-    if _slug_of is not None:
-        return _slug_of(error)
+    if _kind_of is not None:
+        return _kind_of(error).slug
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", type(error).__name__).lower()
 
 
 def carrier() -> dict[str, str]:
     """Return what carries the current trace to another process: a W3C ``traceparent``, empty where there is none."""
     headers: dict[str, str] = {}
-    _propagator.inject(headers)
+    PROPAGATOR.inject(headers)
     return headers
 
 
 @contextmanager
 def continued(headers: Mapping[str, str]) -> Iterator[None]:
     """Go on, in a block, with the trace that a `carrier` brought; a broken one is as good as none."""
-    token = context.attach(_propagator.extract(headers))
+    token = context.attach(PROPAGATOR.extract(headers))
     try:
         yield
     finally:
@@ -156,10 +201,12 @@ def trace_to_join() -> int | None:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    seen: BaseException | None = error
-    while seen is not None:
-        yield seen
-        seen = seen.__cause__ or seen.__context__
+    each: BaseException | None = error
+    seen: set[int] = set()
+    while each is not None and id(each) not in seen:
+        yield each
+        seen.add(id(each))
+        each = each.__cause__ or each.__context__
 
 
 class Content:
@@ -167,10 +214,11 @@ class Content:
 
     # what is masked under `redacted`: addresses, keys and tokens, and long numbers
     _PERSONAL = re.compile(
-        r"[\w.+-]+@[\w-]+\.[\w.-]+"
-        r"|\b(?:sk|pk|ghp|gho|xox[abp]|eyJ)[-_A-Za-z0-9.]{8,}"
-        r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"
-        r"|(?<!\w)\+?\d[\d ()./-]{5,}\d"
+        r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}\.[\w.-]{1,255}"
+        r"|\b(?:sk|pk|ghp|gho|github_pat|xox[abp]|eyJ|AKIA)[-_A-Za-z0-9.]{8,}"
+        r"|(?i:(?<=bearer )|(?<=password=)|(?<=password: ))\S{1,256}"
+        r"|(?<=://)[^/\s:@]{1,128}:[^/\s@]{1,128}(?=@)"
+        r"|(?<!\w)\+?\d[\d ()./-]{5,32}\d"
     )
 
     def __init__(self, mode: Literal["none", "redacted", "full"] = "none", *, most_bytes: int = 4096) -> None:
@@ -187,10 +235,21 @@ class Content:
         if self.is_let_in and span.is_recording():
             span.set_attribute(name, self.shown(text))
 
+    def fitting(self, texts: Iterable[str]) -> Iterator[str]:
+        """Return as many of the texts, each as it may be seen, as have `TOGETHER` times a text's bound together."""
+        left = TOGETHER * self._most
+        for text in texts:
+            seen = self.shown(text)
+            left -= len(seen)
+            if left < 0:
+                return
+            yield seen
+
     def shown(self, text: str) -> str:
         """Return what may be seen of a text, before it becomes a part of JSON: that would break if it were cut."""
-        cut = text[: self._most]
-        shown = self._PERSONAL.sub("[redacted]", cut) if self._mode == "redacted" else cut
+        shown = text[: self._most]
+        if self._mode == "redacted":  # a little more than is shown, so that nothing is known by its beginning
+            shown = self._PERSONAL.sub("[redacted]", text[: self._most + BEYOND])
         return shown.encode(errors="replace")[: self._most].decode(errors="ignore")
 
 

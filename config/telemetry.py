@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from config import spans
+from config.spans import ErrorKind
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics import MeterProvider
@@ -45,6 +46,11 @@ class Telemetry:
 
     scraped: ScrapedReader | None = None
 
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is told."""
+        return self.scraped is not None
+
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
         """Return the metrics and their content type; nothing where telemetry is off. It may be called on any thread."""
         return self.scraped.exposition(accept) if self.scraped else (b"", "text/plain; charset=utf-8")
@@ -55,22 +61,21 @@ NO_TELEMETRY = Telemetry()
 
 @contextmanager
 def open_telemetry(
-    settings: TelemetrySettings, *, version: str, slug_of: Callable[[BaseException], str] | None = None
+    settings: TelemetrySettings, *, version: str, kind_of: Callable[[BaseException], ErrorKind] | None = None
 ) -> Iterator[Telemetry]:
     """Set OpenTelemetry's global providers; send what is left, for `CLOSING_SECONDS` at the most, at the end.
 
-    A process does this once. `slug_of` names errors (see `spans.name_problems`).
+    A process does this once. `kind_of` names errors (see `spans.name_problems`).
     """
     if not settings.enabled:
         yield NO_TELEMETRY
         return
     from opentelemetry import metrics, propagate, trace
-    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
     from config.exposition import ScrapedReader
 
-    if slug_of is not None:
-        spans.name_problems(slug_of)
+    if kind_of is not None:
+        spans.name_problems(kind_of)
     spans.let_in(spans.Content(settings.content, most_bytes=settings.content_bytes))
     os.environ.setdefault("OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", "true")  # the SDK then counts what it drops
     scraped = ScrapedReader()
@@ -79,11 +84,19 @@ def open_telemetry(
     tracers = make_tracer_provider(settings, *_span_exporter(settings, meters), resource=resource)
     metrics.set_meter_provider(meters)
     trace.set_tracer_provider(tracers)
-    propagate.set_global_textmap(TraceContextTextMapPropagator())
+    propagate.set_global_textmap(spans.PROPAGATOR)
     try:
         yield Telemetry(scraped)
     finally:
         _close(tracers, meters)
+
+
+def keep_to_own_propagation() -> None:
+    """Let nobody else's choice stop us: OpenTelemetry's API reads it when it is imported, and fails on unknown names.
+
+    Call it before that. `open_telemetry` sets the way in which Footnote goes on with traces.
+    """
+    os.environ["OTEL_PROPAGATORS"] = "tracecontext"
 
 
 def make_tracer_provider(settings: TelemetrySettings, *processors: SpanProcessor, resource: Resource) -> TracerProvider:

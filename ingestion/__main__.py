@@ -31,7 +31,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     from config import logging as logs
     from config.settings import SettingsError, load_settings
+    from config.telemetry import keep_to_own_propagation
 
+    keep_to_own_propagation()
     try:
         settings = load_settings()
     except SettingsError as exc:

@@ -115,10 +115,10 @@ def _tell_passages(span: trace.Span, found: list[Any]) -> None:
     span.set_attribute("footnote.retrieved", len(found))
     texts = spans.content()
     if texts.is_let_in:
+        nodes = [each for each in found if isinstance(each, NodeWithScore)]
         told = [
-            {"id": each.node_id, "score": float(each.score or 0), "content": texts.shown(each.get_content())}
-            for each in found
-            if isinstance(each, NodeWithScore)
+            {"id": node.node_id, "score": float(node.score or 0), "content": text}
+            for node, text in zip(nodes, texts.fitting(node.get_content() for node in nodes), strict=False)
         ]
         span.set_attribute("gen_ai.retrieval.documents", json.dumps(told, ensure_ascii=False))
 

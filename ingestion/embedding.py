@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import Context
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -155,7 +156,8 @@ class Embedder:
         future: asyncio.Future[NDArray[np.float32]] = asyncio.get_running_loop().create_future()
         self._waiting.append((text, future))
         if self._worker is None or self._worker.done():
-            self._worker = asyncio.create_task(self._serve())
+            # of no request: what it logs is not only about the one that it began with
+            self._worker = asyncio.create_task(self._serve(), context=Context())
         with self._observed(1):
             return await future
 
@@ -213,8 +215,8 @@ class Embedder:
             vectors = await self._call([text for text, _ in batch], "query")
         except EmbeddingFailed as exc:
             for _, future in batch:
-                if not future.done():
-                    future.set_exception(exc)
+                if not future.done():  # each asker has an error of its own, to take note of in its own trace
+                    future.set_exception(_again(exc))
             return
         for (_, future), vector in zip(batch, vectors, strict=True):
             if not future.done():
@@ -227,7 +229,7 @@ class Embedder:
             # the backends raise whatever they like; their messages may quote the text
             _log.exception("embedding failed", texts=len(texts), error=type(exc).__name__)
             msg = f"the embedding model {self.files.name} failed ({type(exc).__name__})"
-            raise EmbeddingFailed(msg) from None
+            raise _logged(EmbeddingFailed(msg)) from None
 
     def _encode(self, texts: list[str], prompt: str) -> NDArray[np.float32]:
         # HuggingFaceEmbedding's own call makes lists of the arrays and sleeps four seconds before it tries again
@@ -240,6 +242,15 @@ class Embedder:
             convert_to_numpy=True,
         )
         return vectors.astype("float32", copy=False)  # type: ignore[no-any-return]
+
+
+def _logged(error: EmbeddingFailed) -> EmbeddingFailed:
+    error.was_logged = True
+    return error
+
+
+def _again(error: EmbeddingFailed) -> EmbeddingFailed:
+    return _logged(EmbeddingFailed(str(error)))
 
 
 def _quiet_torch() -> None:

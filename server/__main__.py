@@ -17,7 +17,7 @@ from socket import socket
 from config import logging
 from config.errors import FootnoteError
 from config.settings import Settings, SettingsError, load_settings
-from config.telemetry import open_telemetry
+from config.telemetry import keep_to_own_propagation, open_telemetry
 from config.version import VERSION
 from server.api.sockets import ListenError, bind
 
@@ -28,6 +28,7 @@ MOST_FILES = 65_536
 
 def main() -> int:
     """Load the settings and serve; return the exit code."""
+    keep_to_own_propagation()
     command = _arguments().command
     try:
         settings = load_settings()
@@ -76,7 +77,7 @@ def _serve(settings: Settings) -> int:
 
 async def _run(settings: Settings, sockets: list[socket]) -> int:
     from server.api.listener import Listener
-    from server.api.problems import slug_of
+    from server.api.problems import kind_of_error
     from server.app import create_app
     from server.runtime import open_runtime
 
@@ -84,7 +85,7 @@ async def _run(settings: Settings, sockets: list[socket]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, starting.cancel if starting else loop.stop)
     try:
-        with open_telemetry(settings.telemetry, version=VERSION, slug_of=slug_of) as telemetry:
+        with open_telemetry(settings.telemetry, version=VERSION, kind_of=kind_of_error) as telemetry:
             async with open_runtime(settings, telemetry=telemetry) as runtime:
                 app = create_app(settings, open_runtime=lambda _: nullcontext(runtime))
                 listener = Listener(app, settings=settings.server, on_ready=_announce)

@@ -111,6 +111,7 @@ class Sources:
 
     Attributes:
         standalone_question: what was searched for, within a conversation.
+        trace_id: of the answer's own trace, 32 hex digits, also where it is given again; None where none was made.
 
     """
 
@@ -120,6 +121,7 @@ class Sources:
     generation: str
     standalone_question: str | None = None
     conversation_id: str | None = None
+    trace_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

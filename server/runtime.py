@@ -120,7 +120,8 @@ async def assemble(
     telemetry: Telemetry = NO_TELEMETRY,
 ) -> Runtime:
     """Return the services over what is open; `stack` closes them, before it closes that."""
-    stack.enter_context(traced_dispatcher())
+    if telemetry.is_on:
+        stack.enter_context(traced_dispatcher())
     leases = Leases(database, seconds=settings.chat.lease_seconds)
     await stack.enter_async_context(leases.renewed())
     if model is not None:
@@ -142,7 +143,8 @@ async def assemble(
     idempotency = Idempotency(keys, streams=streams)
     await stack.enter_async_context(idempotency.kept_tidy())
     catalog = Catalog(database)
-    await stack.enter_async_context(observed_vitals(database, catalog=catalog, streams=streams))
+    if telemetry.is_on:
+        await stack.enter_async_context(observed_vitals(database, catalog=catalog, streams=streams))
     return Runtime(
         settings=settings,
         database=database,

@@ -101,7 +101,7 @@ class _Collections:
         now = datetime.now(UTC)
         for info in self._seen:
             written = info.updated_at or info.created_at
-            yield (now - written).total_seconds(), {"footnote.collection": info.name}
+            yield max(0.0, (now - written).total_seconds()), {"footnote.collection": info.name}
 
 
 def _cpu_times(process: psutil.Process) -> Readings:

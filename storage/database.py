@@ -224,7 +224,7 @@ async def _translated() -> AsyncIterator[None]:
             # giving a connection back failed after a cancellation, and its error took the cancellation's place
             raise asyncio.CancelledError from None
         error = _ours(exc)
-        error.was_logged = not isinstance(error, StoreTimeout)
+        error.was_logged = isinstance(error, StoreUnavailable)
         raise error from None
 
 
@@ -236,7 +236,6 @@ def _ours(error: Exception) -> FootnoteError:
         return StoreRefused("the database refuses us: check the user and the password in FOOTNOTE_DATABASE__URL")
     if isinstance(error, asyncpg.PostgresError) and not isinstance(error, _UNAVAILABLE):
         name, state = type(error).__name__, error.sqlstate
-        _log.error("store failed", sqlstate=state, error=name, constraint=error.constraint_name)
         return StoreFailed(f"the database refused a statement (SQLSTATE {state}, {name})")
     _log.warning("store unavailable", error=type(error).__name__)
     return StoreUnavailable("the database is not available")

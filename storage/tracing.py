@@ -105,6 +105,8 @@ def _told(statement: _Statement) -> Iterator[None]:
             if isinstance(exc, asyncpg.PostgresError) and exc.sqlstate:
                 span.set_attribute("db.response.status_code", exc.sqlstate)
             spans.failed(span, exc)
+            if "error.type" in labels:  # a database's error has its own name; the answer's span has the problem's
+                span.set_attribute("error.type", labels["error.type"])
         raise
     finally:
         DB_DURATION.record(time.perf_counter() - started, labels, context=spans.context_of(span))

@@ -101,7 +101,7 @@ def _members(answer: Answer, *, request_id: str) -> dict[str, Any]:
         "timings_ms": done.timings_ms,
         "collection": answer.sources.collection,
         "generation": answer.sources.generation,
-        "trace_id": trace_id(),
+        "trace_id": answer.sources.trace_id or trace_id(),
         "request_id": request_id,
     }
 
@@ -153,7 +153,7 @@ class SourcesOut(_Out):
                 "sources": sources.sources,
                 "collection": sources.collection,
                 "generation": sources.generation,
-                "trace_id": trace_id(),
+                "trace_id": sources.trace_id or trace_id(),
                 "request_id": request_id,
                 "stream_id": stream_id,
                 "standalone_question": clean(sources.standalone_question) if sources.standalone_question else None,

@@ -79,6 +79,7 @@ async def ready(request: Request) -> ReadyOut | Response:
     return problem_response(problem, request_id=request_id_of(request.scope), extensions=extensions)
 
 
+@router.head("/metrics", include_in_schema=False)
 @router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
     """Return every metric, for Prometheus; as OpenMetrics with exemplars where that is accepted."""

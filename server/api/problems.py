@@ -152,9 +152,14 @@ def kind_of(error_class: type[BaseException]) -> Kind | None:
     return next((KINDS[base] for base in error_class.__mro__ if base in KINDS), None)
 
 
+def kind_of_error(error: BaseException) -> Kind:
+    """Return the kind of an error; ``internal`` where it has none."""
+    return kind_of(type(error)) or INTERNAL
+
+
 def slug_of(error: BaseException) -> str:
-    """Return the slug of an error's kind; ``internal`` where it has none."""
-    return (kind_of(type(error)) or INTERNAL).slug
+    """Return the slug of an error's kind."""
+    return kind_of_error(error).slug
 
 
 def problem_of(error: BaseException, *, request_id: str) -> Problem:

@@ -177,13 +177,13 @@ class EventStream(Response):
         except _ClientStalled:
             scope["state"]["client_left"] = True
             await _abort(scope, receive)
-        else:
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             if watcher is not None:
                 watcher.cancel()
             self._patience.close()
             self._lent.__exit__(None, None, None)
+        # to nobody, where the client has left: for what surrounds us the response is whole then, and no failure
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _pump(self, send: Send) -> None:
         reader, loop = self._reader, asyncio.get_running_loop()

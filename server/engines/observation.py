@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from config import spans
@@ -20,7 +21,6 @@ from config.instruments import (
 )
 from server.answers import Citation, Done, Event, Sources, Token
 from server.engines.registry import CHAT_ENGINES
-from server.errors import StreamAbandoned
 from server.interrupts import why_cancelled
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 Operation = Literal["query", "chat", "retrieve"]
 OTHER = "other"
+WRITTEN = frozenset({"stop", "length"})
+"""Ends of answers that a model wrote; nobody waits for the first token of the others."""
 _collection_label = Few()
 
 
@@ -52,6 +54,7 @@ class Observation:
             attributes["gen_ai.conversation.id"] = conversation_id
         self.span = spans.begin(f"footnote.{operation}", attributes=attributes)
         self._context = spans.context_of(self.span)
+        self._trace_id = spans.trace_id_of(self.span)
 
     async def events(self, events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
         """Hand an answer's events on, and take note of them."""
@@ -64,7 +67,7 @@ class Observation:
                     if event is None:
                         break
                     self._see(event)
-                    yield event
+                    yield replace(event, trace_id=self._trace_id) if isinstance(event, Sources) else event
         except BaseException as exc:
             self.failed(exc)
             raise
@@ -83,7 +86,7 @@ class Observation:
             return
         cause = why_cancelled() if isinstance(error, asyncio.CancelledError | GeneratorExit) else error
         self._outcome = spans.slug(cause) if cause is not None else spans.CANCELLED
-        if cause is not None and not isinstance(cause, StreamAbandoned | asyncio.CancelledError):
+        if cause is not None:
             spans.failed(self.span, cause)
             self._labels["error.type"] = self._outcome
 
@@ -106,8 +109,6 @@ class Observation:
         if isinstance(event, Token):
             if self._first is None:
                 self._first = time.perf_counter() - self._started
-                self.span.set_attribute("footnote.time_to_first_token", self._first)
-                TIME_TO_FIRST_TOKEN.record(self._first, self._labels, context=self._context)
             if spans.content().is_let_in:
                 self._text.append(event.text)
         elif isinstance(event, Sources):
@@ -132,6 +133,9 @@ class Observation:
 
     def _done(self, done: Done) -> None:
         self._outcome = done.finish_reason
+        if self._first is not None and done.finish_reason in WRITTEN:
+            self.span.set_attribute("footnote.time_to_first_token", self._first)
+            TIME_TO_FIRST_TOKEN.record(self._first, self._labels, context=self._context)
         cited = sum(citation.cited for citation in done.citations)
         self.span.set_attribute("footnote.cited", cited)
         CITED.record(cited, self._labels, context=self._context)

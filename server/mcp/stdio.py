@@ -21,9 +21,9 @@ from mcp.server.stdio import stdio_server
 
 from config.errors import FootnoteError
 from config.settings import Settings
-from config.telemetry import open_telemetry
+from config.telemetry import Telemetry, open_telemetry
 from server.api.contracts import Runtime
-from server.api.problems import slug_of
+from server.api.problems import kind_of_error
 from server.interrupts import OpenRequests
 from server.mcp.calls import Calls
 from server.mcp.protocol import make_server
@@ -39,8 +39,8 @@ async def serve_stdio(settings: Settings, *, version: str) -> NoReturn:
     """
     stopping = _on_signals()
     async with stdio_server() as streams:
-        with open_telemetry(settings.telemetry, version=version, slug_of=slug_of):
-            async with BackgroundRuntime(lambda: _opening(settings)) as runtime:
+        with open_telemetry(settings.telemetry, version=version, kind_of=kind_of_error) as telemetry:
+            async with BackgroundRuntime(lambda: _opening(settings, telemetry)) as runtime:
                 calls = Calls(runtime.get, seconds=settings.server.request_timeout, open_requests=OpenRequests())
                 await _serve(make_server(calls, version=version), streams, until=stopping)
         _leave()
@@ -98,9 +98,9 @@ class BackgroundRuntime:
             _log.warning("the runtime failed", error=type(exc).__name__, reason=reason)
 
 
-async def _opening(settings: Settings) -> AbstractAsyncContextManager[Runtime]:
+async def _opening(settings: Settings, telemetry: Telemetry) -> AbstractAsyncContextManager[Runtime]:
     runtime = await asyncio.to_thread(__import__, "server.runtime", fromlist=["open_runtime"])
-    opened: AbstractAsyncContextManager[Runtime] = runtime.open_runtime(settings)
+    opened: AbstractAsyncContextManager[Runtime] = runtime.open_runtime(settings, telemetry=telemetry)
     return opened
 
 

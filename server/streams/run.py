@@ -154,14 +154,18 @@ class Run:
     async def _drive(self) -> None:
         try:
             async with self._interrupt:
-                await self._write()
+                try:
+                    await self._write()
+                finally:
+                    await self._close_events()  # in here, where it can still be asked why it ends
         except Exception as exc:  # noqa: BLE001 (a stream has no other place to report what it did not foresee)
             self._fail(exc)
         except asyncio.CancelledError:
             self._fail(StreamAbandoned())
             raise
         finally:
-            await self._close()
+            if self._giving_up is not None:
+                self._giving_up.cancel()
             if self._on_end is not None:
                 self._on_end(self)
 
@@ -197,10 +201,8 @@ class Run:
         self._append(self._encoder.error(error, number=self.log.last + 1), last=True)
         self._answer.set_exception(error)
 
-    async def _close(self) -> None:
+    async def _close_events(self) -> None:
         """Close the generator, which cancels the model's call; its last words are of interest to the log only."""
-        if self._giving_up is not None:
-            self._giving_up.cancel()
         try:
             async with asyncio.timeout(CLOSING_SECONDS):
                 await cast("AsyncGenerator[Any, None]", self._events).aclose()

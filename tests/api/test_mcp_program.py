@@ -28,7 +28,7 @@ from storage.errors import SchemaMismatch
 tries = 0
 
 @asynccontextmanager
-async def open_runtime(settings):
+async def open_runtime(settings, *, telemetry):
     global tries
     tries += 1
     print("noise on standard output", flush=True)

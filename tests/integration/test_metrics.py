@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -16,7 +17,7 @@ from support.stack import PATIENCE, until
 
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
 QUESTION = "Who built the lighthouse?"
-PRICES = {"m": {"input": 1000, "output": 2000}, "scripted": {"input": 100_000, "output": 1_000_000}}
+PRICES = {"m": {"input": 1000, "output": 2000}, "scripted-1": {"input": 100_000, "output": 1_000_000}}
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,12 @@ def receiver():
 
 @pytest.fixture(scope="module")
 def process(stack, receiver):
-    settings = {"TELEMETRY__ENDPOINT": receiver.http_url, "LLM__PRICES": json.dumps(PRICES), "LLM__MAX_RETRIES": "1"}
+    settings = {
+        "TELEMETRY__ENDPOINT": receiver.http_url,
+        "LLM__PRICES": json.dumps(PRICES),
+        "LLM__MAX_RETRIES": "1",
+        "LLM__BREAKER_SECONDS": "1",
+    }
     with stack.process(TELEMETRY__METRICS_INTERVAL="1", STREAMS__GRACE="0", **settings) as started:
         yield started
 
@@ -78,7 +84,8 @@ def test_streams_are_counted_by_how_they_ended_and_while_they_last(stack, http):
     for _ in range(2):
         ask(http, "/query/stream")
     with http.stream("POST", "/query/stream", json={"question": QUESTION, "min_score": 0}) as response:
-        next(response.iter_text())
+        pieces = response.iter_text()  # kept: an iterator that goes away closes the connection
+        next(pieces)
         assert value(http, "footnote_streams_open") == 1
     gate.set()
     until(lambda: value(http, "footnote_streams_open") == 0)
@@ -87,11 +94,11 @@ def test_streams_are_counted_by_how_they_ended_and_while_they_last(stack, http):
 
 
 def test_tokens_and_cost_are_counted_by_model_and_tenant_and_told_with_the_answer(stack, http):
-    stack.fresh()
+    stack.fresh(Reply(delay=0.02))
     before = value(http, "footnote_cost_total")
     answer = ask(http).json()
     usage = answer["usage"]
-    # the answer's model calls itself scripted-1: the price of "scripted" is its, rather than that of the name asked for
+    # the answer's model calls itself scripted-1: that has a price of its own, before that of the name asked for
     cost = (usage["prompt_tokens"] * 100_000 + usage["completion_tokens"] * 1_000_000) / 1e6
     assert answer["cost_usd"] == pytest.approx(cost)
     assert value(http, "footnote_cost_total", footnote_tenant="default") - before == pytest.approx(cost)
@@ -167,6 +174,43 @@ def test_a_mode_and_a_collection_that_there_are_not_make_no_new_labels(http):
     assert "made-up" not in http.get("/metrics").text
     labels = {"footnote_mode": "other", "footnote_outcome": "invalid-request"}
     assert value(http, "footnote_answer_duration_seconds_count", **labels) == 1
+
+
+@pytest.mark.parametrize(
+    "accept", ["application/openmetrics-text;version=a.b", "text/plain;version=x", "x" * 5000, "*/*"]
+)
+def test_who_accepts_what_there_is_not_gets_plain_text(http, accept):
+    response = http.get("/metrics", headers={"Accept": accept})
+    assert (response.status_code, response.headers["content-type"].partition(";")[0]) == (200, "text/plain")
+    assert http.head("/metrics").status_code == 200
+
+
+def test_many_scrapes_at_once_are_all_whole(http):
+    with ThreadPoolExecutor(8) as pool:
+        texts = list(pool.map(lambda _: http.get("/metrics", headers={"Accept": OPEN_METRICS}).text, range(40)))
+    assert all(text.endswith("# EOF\n") for text in texts)
+
+
+def test_nothing_that_was_not_asked_of_a_model_counts_as_a_call(stack, http):
+    def calls():
+        return value(http, "gen_ai_client_operation_duration_seconds_count", gen_ai_operation_name="chat")
+
+    def first_tokens():
+        return value(http, "footnote_answer_time_to_first_token_seconds_count")
+
+    before = calls(), first_tokens()
+    assert ask(http, min_score=1).json()["finish_reason"] == "no_context"
+    assert (calls(), first_tokens()) == before
+    stack.fresh(default=Reply(fault="unavailable"))
+    for _ in range(5):
+        assert ask(http).status_code == 502
+    asked, counted = len(stack.model.requests), calls()
+    assert value(http, "footnote_breaker_state", footnote_state="open") == 1
+    for _ in range(3):
+        assert ask(http).status_code == 503
+    assert (len(stack.model.requests), calls()) == (asked, counted)
+    stack.fresh()
+    assert until(lambda: ask(http).status_code == 200)
 
 
 def test_metrics_are_pushed_too_and_the_last_ones_at_the_end(stack, process, http, receiver):

@@ -62,6 +62,9 @@ def telling_server(stack, **env):
 def everything(http, stack):
     """Say the secret wherever something can be said; return the answers."""
     headers = {"User-Agent": SECRET, "Referer": SECRET, "baggage": f"user={SECRET}", "tracestate": f"{SECRET}=1"}
+    headers["traceparent"] = (
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"  # without it, the rest is not read
+    )
     headers |= {"Cookie": SECRET, "Authorization": f"Bearer {SECRET}", "X-Forwarded-For": SECRET}
     ask = {"collection": "kitchen", "min_score": 0}
     question = f"What is in the {SECRET} recipe?"
@@ -94,6 +97,7 @@ def everything(http, stack):
         json={"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call},
         headers={"Accept": "application/json, text/event-stream"},
     )
+    yield from mcp_calls(http)
     # what is refused
     yield post("/query", {"question": question, "collection": SECRET})
     yield post("/query", {"question": question, "mode": SECRET})
@@ -108,6 +112,28 @@ def everything(http, stack):
     for fault in ("context-length", "server-error", "garbage", "cut", "filtered", "unauthorized"):
         stack.model.script(Reply(f"{SECRET} " * 5, fault=fault))
         yield post("/query", {"question": question, **ask})
+
+
+def mcp_calls(http):
+    """Say the secret in all parts of MCP's protocol."""
+    initialize = {
+        "protocolVersion": "2025-06-18",
+        "capabilities": {},
+        "clientInfo": {"name": SECRET, "version": SECRET},
+    }
+    meta = {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4737-00f067aa0ba902b7-01", "tracestate": f"{SECRET}=1"}
+    for method, params in (
+        ("initialize", initialize),
+        ("tools/call", {"name": SECRET, "arguments": {SECRET: SECRET}, "_meta": meta}),
+        ("tools/call", {"name": "get_document", "arguments": {"document_id": SECRET}, "_meta": meta}),
+        ("resources/read", {"uri": f"footnote://{SECRET}"}),
+        (f"prompts/{SECRET}", {"name": SECRET}),
+    ):
+        yield http.post(
+            "/mcp",
+            json={"jsonrpc": "2.0", "id": SECRET, "method": method, "params": params},
+            headers={"Accept": "application/json, text/event-stream"},
+        )
 
 
 def test_a_secret_is_in_no_span_no_metric_and_no_line_of_the_log(stack):

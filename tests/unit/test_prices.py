@@ -20,7 +20,11 @@ USAGE = Usage(prompt_tokens=2_000, completion_tokens=300, total_tokens=2_300)
         (("small",), 0.005),
         (("small-2025-04-14",), 0.005),
         (("small:8b",), 0.005),
-        (("small-pro-2025-04-14",), 0.5),  # the longest name that fits
+        (("small-latest",), 0.005),
+        (("small-pro-2025-04-14",), 0.5),
+        (("small-mini",), None),  # another model
+        (("small-mini-2025-04-14",), None),
+        (("small-mini", "small"), 0.005),  # that was asked for
         (("free",), 0.0),
         (("unknown", "small"), 0.005),  # what it was asked for, where its own name for itself has no price
         (("smaller",), None),

@@ -1,6 +1,7 @@
 """Spans as Footnote makes them."""
 
 import asyncio
+import time
 
 import pytest
 from opentelemetry import context, trace
@@ -13,8 +14,9 @@ from config import spans
 from config.settings import TelemetrySettings
 from config.spans import Content
 from config.telemetry import make_tracer_provider
-from server.api.problems import slug_of
+from server.api.problems import kind_of_error
 from server.errors import Overloaded
+from storage.errors import CollectionNotFound
 
 SECRET = "wombat"
 
@@ -25,7 +27,7 @@ def finished(monkeypatch):
     exporter = InMemorySpanExporter()
     provider = make_tracer_provider(TelemetrySettings(), SimpleSpanProcessor(exporter), resource=Resource({}))
     monkeypatch.setattr(spans, "_tracer", provider.get_tracer("tests"))
-    monkeypatch.setattr(spans, "_slug_of", slug_of)
+    monkeypatch.setattr(spans, "_kind_of", kind_of_error)
     token = context.attach(context.Context())
     yield lambda: {span.name: span for span in exporter.get_finished_spans()}
     context.detach(token)
@@ -63,6 +65,22 @@ def test_an_error_that_is_raised_as_another_is_recorded_once_too(finished):
     assert recorded(found["inner"]) == ["builtins.ValueError"]
     assert recorded(found["outer"]) == []
     assert found["outer"].attributes["error.type"] == "overloaded"
+
+
+def test_what_a_caller_asked_wrongly_is_named_and_no_error(finished):
+    with pytest.raises(CollectionNotFound), spans.span("outer"):
+        raise CollectionNotFound(SECRET)
+    span = finished()["outer"]
+    assert (span.status.status_code, span.attributes["error.type"]) == (StatusCode.UNSET, "collection-not-found")
+    assert not span.events
+
+
+def test_an_error_that_is_its_own_cause_is_told_all_the_same(finished):
+    error, other = ValueError(), ValueError()
+    error.__cause__, other.__cause__ = other, error
+    with pytest.raises(ValueError), spans.span("outer"):  # noqa: PT011 (which one is plain)
+        raise error
+    assert len(recorded(finished()["outer"])) == 1
 
 
 def test_what_an_error_says_is_in_no_span(finished):
@@ -128,6 +146,8 @@ def test_what_has_passed_is_a_span_of_its_length(finished):
         ("full", "write to ada@example.org", "write to ada@example.org"),
         ("redacted", "write to ada@example.org now", "write to [redacted] now"),
         ("redacted", "postgresql://ada:pass@db/x", "postgresql://[redacted]@db/x"),
+        ("redacted", "Bearer abc.def", "Bearer [redacted]"),
+        ("redacted", "x" * 61 + " sk-abcdefgh1234", "x" * 61 + " [r"),  # not even its beginning
         ("redacted", "key sk-proj-abcdefgh12345678", "key [redacted]"),
         ("redacted", "call +420 601 234 567 or 42", "call [redacted] or 42"),
         ("redacted", "in 1871, chapter 3.2", "in 1871, chapter 3.2"),
@@ -138,6 +158,19 @@ def test_texts_are_shown_as_the_settings_say(finished, mode, text, shown):
     with spans.span("it") as span:
         Content(mode, most_bytes=64).put(span, "text", text)
     assert finished()["it"].attributes["text"] == shown
+
+
+def test_what_is_personal_is_found_in_time_in_whatever_text():
+    content = Content("redacted", most_bytes=16_384)
+    for text in ("a" * 20_000, "://" + "a" * 20_000, "1" * 20_000, "a@" * 10_000, "bearer " * 3000):
+        began = time.perf_counter()
+        content.shown(text)
+        assert time.perf_counter() - began < 2  # it took quadratic time: minutes
+
+
+def test_texts_together_have_a_bound_too():
+    seen = list(Content("full", most_bytes=64).fitting(["a" * 100] * 100))
+    assert seen == ["a" * 64] * 4
 
 
 def test_texts_are_left_out_unless_they_are_let_in(finished):

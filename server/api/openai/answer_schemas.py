@@ -59,7 +59,7 @@ class DetailsOut(BaseModel):
             standalone_question=sources.standalone_question,
             timings_ms=dict(done.timings_ms),
             cost_usd=done.cost_usd,
-            trace_id=trace_id(),
+            trace_id=sources.trace_id or trace_id(),
             request_id=request_id,
         )
 
@@ -160,6 +160,6 @@ def opening(sources: Sources, *, request_id: str) -> Mapping[str, Any]:
         "generation": sources.generation,
         "sources": list(sources.sources),
         "standalone_question": sources.standalone_question,
-        "trace_id": trace_id(),
+        "trace_id": sources.trace_id or trace_id(),
         "request_id": request_id,
     }

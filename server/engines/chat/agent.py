@@ -57,7 +57,9 @@ class AgentChatEngine(StatelessChatEngine):
         handler = agent.run(user_msg=message, chat_history=list(chat_history or []), max_iterations=MOST_STEPS)
         try:
             # shielded: cancelling the handler's own waiting would leave the model's call running
-            output = await asyncio.shield(_result_of(handler))
+            result = asyncio.ensure_future(_result_of(handler))
+            result.add_done_callback(_read)
+            output = await asyncio.shield(result)
             if self._shelf.failure is not None:  # the agent was told of it as if it had been found
                 raise self._shelf.failure
         except asyncio.CancelledError:
@@ -118,6 +120,12 @@ class _Shelf:
 
     def _numbers(self) -> dict[str, int]:
         return {node.node_id: number for number, node in enumerate(self.nodes, start=1)}
+
+
+def _read(result: asyncio.Future[object]) -> None:
+    """Take note of how it ended: nobody waits for an agent that was cancelled."""
+    if not result.cancelled():
+        result.exception()
 
 
 async def _result_of(handler: WorkflowHandler) -> object:

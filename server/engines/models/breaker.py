@@ -16,7 +16,7 @@ from typing import Literal, get_args
 import structlog
 
 from config.instruments import Readings
-from server.engines.models.errors import ModelBusy, ModelError, ModelRateLimited, ModelUnavailable
+from server.engines.models.errors import ModelBusy, ModelError, ModelRateLimited, ModelRefused
 
 State = Literal["closed", "half_open", "open"]
 
@@ -67,7 +67,7 @@ class CircuitBreaker:
         """Let a call through, and learn from how the block ends: well means that the model has begun to answer.
 
         Raises:
-            ModelUnavailable: the call is refused; `retry_after` is the time that is left.
+            ModelRefused: the call is refused; `retry_after` is the time that is left.
 
         """
         turn = self._admit()
@@ -93,7 +93,7 @@ class CircuitBreaker:
 
     def _admit(self) -> int:
         if refusal := self.refusal:
-            raise ModelUnavailable(refusal, retry_after=self._left) if self._left else ModelUnavailable(refusal)
+            raise ModelRefused(refusal, retry_after=self._left) if self._left else ModelRefused(refusal)
         self._trying = self._due is not None
         return self._turn
 

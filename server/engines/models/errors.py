@@ -55,6 +55,12 @@ class ModelRateLimited(ModelUnavailable):
         self.wait = wait
 
 
+class ModelRefused(ModelUnavailable):
+    """It was not asked: the circuit breaker is open."""
+
+    was_logged = True  # when it opened
+
+
 class ModelBusy(ModelUnavailable):
     """More questions wait for the model than it can answer in time; no use in trying again at once."""
 

@@ -22,6 +22,7 @@ from server.engines.models.breaker import CircuitBreaker
 from server.engines.models.errors import (
     ModelError,
     ModelFailed,
+    ModelRefused,
     ModelRejected,
     ModelTimeout,
 )
@@ -156,6 +157,8 @@ class LanguageModel:
             async with contextlib.aclosing(call.observed(self._events(request))) as events:
                 async for event in events:
                     yield event
+        except ModelRefused:
+            raise
         except ModelError as error:
             _log.warning(
                 "model_call_failed",

@@ -15,6 +15,7 @@ from opentelemetry import trace
 
 from config import spans
 from config.instruments import COST, MODEL_DURATION, MODEL_FIRST_CHUNK, MODEL_RETRIES, OUTPUT_RATE, TENANT, TOKEN_USAGE
+from server.engines.models.errors import ModelRefused
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
     from server.engines.models.provider import Request
 
 
-MOST_MESSAGES = 16
-"""Of a prompt, where the settings let them into a trace; each has its own bound."""
+LEAST_WRITING = 0.05  # seconds
 
 
 class ModelCall:
@@ -43,6 +43,8 @@ class ModelCall:
         self._request = request
         self._started = time.perf_counter()
         self._first: float | None = None
+        self._deltas = 0
+        self._is_refused = False
         self._ended = False
         self._pieces: list[str] = []
         self._finish_reason = "error"
@@ -67,9 +69,9 @@ class ModelCall:
                         event = await anext(events, None)
                     if event is None:
                         break
-                    if self._first is None:
-                        self._first = time.perf_counter()
                     if hasattr(event, "text"):
+                        self._first = self._first or time.perf_counter()
+                        self._deltas += 1
                         if told:
                             self._pieces.append(event.text)
                     else:
@@ -78,6 +80,7 @@ class ModelCall:
         except BaseException as exc:
             if not self._ended:
                 spans.failed(self._span, exc)
+                self._is_refused = isinstance(exc, ModelRefused)
                 if isinstance(exc, Exception):
                     self._labels["error.type"] = spans.slug(exc)
             raise
@@ -106,7 +109,7 @@ class ModelCall:
         TOKEN_USAGE.record(usage.prompt_tokens, {**labels, "gen_ai.token.type": "input"}, context=context)
         TOKEN_USAGE.record(usage.completion_tokens, {**labels, "gen_ai.token.type": "output"}, context=context)
         writing = time.perf_counter() - (self._first or self._started)
-        if usage.completion_tokens > 1 and writing > 0:
+        if self._deltas > 1 and writing >= LEAST_WRITING:  # else it came in one piece, and tells nothing of its making
             OUTPUT_RATE.record((usage.completion_tokens - 1) / writing, self._labels, context=context)
 
     def _end(self) -> None:
@@ -118,18 +121,21 @@ class ModelCall:
             waited = self._first - self._started
             span.set_attribute("gen_ai.response.time_to_first_chunk", waited)
             MODEL_FIRST_CHUNK.record(waited, self._labels, context=context)
-        MODEL_DURATION.record(time.perf_counter() - self._started, self._labels, context=context)
+        if not self._is_refused:
+            MODEL_DURATION.record(time.perf_counter() - self._started, self._labels, context=context)
         if spans.content().is_let_in:
             self._tell()
         span.end()
 
     def _tell(self) -> None:
-        asked = [
-            _message(message.role.value, message.content or "") for message in self._request.messages[-MOST_MESSAGES:]
-        ]
+        messages = self._request.messages[::-1]  # the last are the ones that were answered
+        shown = spans.content().fitting(message.content or "" for message in messages)
+        asked = [_message(each.role.value, text) for each, text in zip(messages, shown, strict=False)][::-1]
         self._span.set_attribute("gen_ai.input.messages", json.dumps(asked, ensure_ascii=False))
         # without its `finish_reason`, which the conventions require, a reader may leave the message out
-        said = _message("assistant", "".join(self._pieces)) | {"finish_reason": self._finish_reason}
+        said = _message("assistant", spans.content().shown("".join(self._pieces))) | {
+            "finish_reason": self._finish_reason
+        }
         self._span.set_attribute("gen_ai.output.messages", json.dumps([said], ensure_ascii=False))
 
 
@@ -140,4 +146,4 @@ def retried(times: int, *, provider: str, model: str) -> None:
 
 
 def _message(role: str, text: str) -> dict[str, object]:
-    return {"role": role, "parts": [{"type": "text", "content": spans.content().shown(text)}]}
+    return {"role": role, "parts": [{"type": "text", "content": text}]}

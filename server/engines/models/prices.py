@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from config.settings import Price
 from server.answers import Usage
 
 MILLION = 1_000_000
+_VERSION = re.compile(r"(-\d{4}-?\d{2}-?\d{2}|-latest|[:@].*)$")
 
 
 def cost_of(usage: Usage | None, *, prices: Mapping[str, Price], models: tuple[str, ...]) -> float | None:
     """Return US dollars, or None where the tokens or the price are not known.
 
-    `models` are the names that a model goes by, the most exact first. A provider adds a date to the name that it was
-    asked for (``gpt-4.1-mini-2025-04-14``), so a price counts for such names too.
+    `models` are the names that a model goes by, the most exact first. A provider adds a date or a tag to the name that
+    it was asked for (``gpt-4.1-mini-2025-04-14``, ``qwen3:8b``), so a price counts for such names too, and no others.
     """
     if usage is None:
         return None
@@ -25,5 +27,4 @@ def cost_of(usage: Usage | None, *, prices: Mapping[str, Price], models: tuple[s
 
 
 def _price(model: str, prices: Mapping[str, Price]) -> Price | None:
-    named = [name for name in prices if model == name or model.startswith((f"{name}-", f"{name}:", f"{name}@"))]
-    return prices[max(named, key=len)] if named else None
+    return prices.get(model) or prices.get(_VERSION.sub("", model))
