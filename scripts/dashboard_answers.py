@@ -72,7 +72,8 @@ SPEED = Row(
                     exemplars=True,
                 )
             ],
-            "Embed and rerank are this machine's CPU, retrieve is the database, generate and condense the model.",
+            "Embed and rerank are this machine's CPU, retrieve is the database, generate and condense the model; open "
+            "and keep are the database, too, for what a conversation reads and writes.",
             unit="s",
         ),
         Panel(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from bisect import bisect_right
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, aclosing
@@ -87,7 +88,15 @@ class Conversations:
 
         Closing it, or its failure, leaves a turn that is marked so and that no later one reads.
         """
-        turn = await self._opened(message)
+        from server.engines.observation import count_unbegun, timed_stage  # which takes LlamaIndex's time to import
+
+        started = time.perf_counter()
+        try:
+            with timed_stage("open"):
+                turn = await self._opened(message)
+        except FootnoteError as exc:
+            count_unbegun("chat", message.question, exc, seconds=time.perf_counter() - started)
+            raise
         turn_is_open, transcript = True, Transcript()
         try:
             async with AsyncExitStack() as stack:
@@ -96,7 +105,8 @@ class Conversations:
                 async for event in events:
                     named = _named(event, turn)
                     if (answer := transcript.add(named)) is not None:
-                        await self._keep(message, turn, answer)
+                        with timed_stage("keep"):
+                            await self._keep(message, turn, answer)
                         turn_is_open = False
                     yield named
         except BaseException as exc:

@@ -49,6 +49,9 @@ class DependencyState:
     required: bool = True
 
 
+UNSEEN = DependencyState(ok=False, detail="not looked at, as the database did not answer")
+
+
 @dataclass(frozen=True, slots=True)
 class Runtime:
     """Everything that was built at the start; see `server.api.contracts.Runtime`."""
@@ -68,12 +71,16 @@ class Runtime:
 
     async def health(self) -> Mapping[str, DependencyState]:
         """Look at each dependency, by name."""
+        database = await _state(self.database.ping(), detail="answers")
         return {
-            "database": await _state(self.database.ping(), detail="answers"),
-            "schema": await _state(schema.check(self.database), detail=f"revision {schema.REVISION}"),
+            "database": database,
+            "schema": await self._schema_state() if database.ok else UNSEEN,
             "embedding": DependencyState(ok=True, detail=self.embedder.identity.model),
             "model": await self._model_state(),
         }
+
+    async def _schema_state(self) -> DependencyState:
+        return await _state(schema.check(self.database), detail=f"revision {schema.REVISION}")
 
     async def _model_state(self) -> DependencyState:
         if self.model is None:

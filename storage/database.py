@@ -108,7 +108,7 @@ class Database:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """Lend a connection that answers."""
-        async with _translated():
+        async with _translated(self._pool):
             connection = await self._acquire()
             try:
                 yield connection
@@ -137,7 +137,7 @@ class Database:
 
     async def ping(self) -> None:
         """Raise `StoreUnavailable` unless the database answers soon: a probe does not wait for a full pool."""
-        async with _translated(), asyncio.timeout(PING_TIMEOUT), self.connection() as connection:
+        async with _translated(self._pool), asyncio.timeout(PING_TIMEOUT), self.connection() as connection:
             await connection.fetchval("SELECT 1")
 
     def connections(self) -> Mapping[str, int]:
@@ -214,7 +214,7 @@ async def _hand_back(connection: Any) -> None:  # noqa: ANN401 (see _prepare)
 
 
 @asynccontextmanager
-async def _translated() -> AsyncIterator[None]:
+async def _translated(pool: asyncpg.Pool[asyncpg.Record] | None = None) -> AsyncIterator[None]:
     """Turn the driver's errors into ours; theirs are dropped, since they may quote parameters and rows."""
     try:
         yield
@@ -223,12 +223,16 @@ async def _translated() -> AsyncIterator[None]:
         if task is not None and task.cancelling():
             # giving a connection back failed after a cancellation, and its error took the cancellation's place
             raise asyncio.CancelledError from None
-        error = _ours(exc)
+        error = _ours(exc, is_exhausted=isinstance(exc, TimeoutError) and pool is not None and _is_exhausted(pool))
         error.was_logged = isinstance(error, StoreUnavailable)
         raise error from None
 
 
-def _ours(error: Exception) -> FootnoteError:
+def _is_exhausted(pool: asyncpg.Pool[asyncpg.Record]) -> bool:
+    return pool.get_idle_size() == 0 and pool.get_size() == pool.get_max_size()
+
+
+def _ours(error: Exception, *, is_exhausted: bool) -> FootnoteError:
     if isinstance(error, asyncpg.QueryCanceledError):
         return StoreTimeout("the database took too long")
     if isinstance(error, _REFUSED):
@@ -237,8 +241,9 @@ def _ours(error: Exception) -> FootnoteError:
     if isinstance(error, asyncpg.PostgresError) and not isinstance(error, _UNAVAILABLE):
         name, state = type(error).__name__, error.sqlstate
         return StoreFailed(f"the database refused a statement (SQLSTATE {state}, {name})")
-    _log.warning("store unavailable", error=type(error).__name__)
-    return StoreUnavailable("the database is not available")
+    reason = "every connection to the database is in use" if is_exhausted else "the database is not available"
+    _log.warning("store unavailable", error=type(error).__name__, reason=reason)
+    return StoreUnavailable(reason)
 
 
 def plain_dsn(dsn: str) -> str:

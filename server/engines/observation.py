@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
@@ -35,20 +35,42 @@ WRITTEN = frozenset({"stop", "length"})
 _collection_label = Few()
 
 
+def count_unbegun(operation: Operation, question: Question, error: BaseException, *, seconds: float) -> None:
+    """Count an answer that failed before an engine was asked: its conversation could not be begun."""
+    outcome = spans.slug(error)
+    labels = {"footnote.operation": operation, "footnote.mode": _mode_label(question), "footnote.outcome": outcome}
+    ANSWER_DURATION.record(seconds, {**labels, "error.type": outcome})
+
+
+@contextmanager
+def timed_stage(name: str) -> Iterator[None]:
+    """Measure a stage that lies outside of the answer."""
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        STAGE_DURATION.record(time.perf_counter() - started, {"footnote.stage": name})
+
+
+def _mode_label(question: Question) -> str:
+    return question.mode if question.mode in CHAT_ENGINES else OTHER  # one that there is not is text of the client's
+
+
 class Observation:
     """What is seen of one answer."""
 
     def __init__(self, operation: Operation, question: Question, *, conversation_id: str | None = None) -> None:
         self._question = question
         self._started = time.perf_counter()
-        # a mode that there is not is text of the client's
-        mode = question.mode if question.mode in CHAT_ENGINES else OTHER
-        self._labels = {"footnote.operation": operation, "footnote.mode": mode}
+        self._labels = {"footnote.operation": operation, "footnote.mode": _mode_label(question)}
         self._first: float | None = None
         self._outcome = ""
         self._ended = False
         self._text: list[str] = []
         attributes: dict[str, spans.Value] = {**self._labels, "footnote.k": question.k}
+        if question.min_score is not None:
+            attributes["footnote.min_score"] = question.min_score
+        attributes["footnote.filtered"] = question.filters is not None or question.document_ids is not None
         attributes["openinference.span.kind"] = "CHAIN"  # Arize Phoenix's name for it
         if conversation_id is not None:
             attributes["gen_ai.conversation.id"] = conversation_id
@@ -129,6 +151,7 @@ class Observation:
         )
         RETRIEVED.record(len(passages), self._labels, context=self._context)
         if scores:
+            self.span.set_attribute("footnote.top_score", round(max(scores), 4))
             TOP_SCORE.record(max(scores), self._labels, context=self._context)
 
     def _done(self, done: Done) -> None:

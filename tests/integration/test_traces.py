@@ -256,7 +256,7 @@ def test_feedback_is_on_the_trace_of_its_answer(stack, served, receiver):
 
 
 def test_a_stream_that_takes_too_long_says_so_whoever_reads_it_slowly(stack, receiver):
-    stack.fresh(Reply("word " * 20_000))
+    stack.fresh(Reply(("x" * 2000 + " ") * 20_000))
     slow = {"STREAMS__TOTAL_TIMEOUT": "1.5", "STREAMS__WINDOW_BYTES": "1024", "LLM__TOKEN_TIMEOUT": "10"}
     with traced_server(stack, receiver, **slow) as (http, _):
         with http.stream("POST", "/query/stream", json={"question": QUESTION, "min_score": 0}) as response:
