@@ -22,6 +22,7 @@ BENCHMARKS = {
     "first_token": "/query/stream up to the first token, beside asking the model's server directly",
     "streams": "200 at once: tokens' delays, CPU, memory, beside a bare Starlette stream of the same model",
     "stalls": "the server's event loop while another process ingests",
+    "telemetry": "CPU of a query and memory without telemetry, with it, and with one trace in a hundred",
 }
 
 ALL = "all"
@@ -60,6 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=6, help="of load in each turn (default: 6)")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 16, 64, 256], help="default: 1 16 64 256")
     parser.add_argument("--every", type=int, default=12, help="ingestion: take every n-th page (default: 12)")
+    parser.add_argument(
+        "--queries", type=int, default=20_000, help="telemetry: while memory is watched (default: 20000; 0: not)"
+    )
     parser.add_argument("--all", dest="every", action="store_const", const=1, help="ingestion: take every page")
     return parser
 

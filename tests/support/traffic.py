@@ -44,7 +44,7 @@ class Traffic:
 
     def well(self) -> None:
         """Ask in every way, and be answered."""
-        self._stack.fresh(default=Reply("The engineer Milada Novak built it [1]."))
+        self._stack.fresh(default=Reply("The engineer Milada Novak built it [1].", delay=0.02))
         self._post("/query", QUESTION)
         self._post("/retrieve", QUESTION)
         self._post("/query", {**QUESTION, "mode": "keyword"})

@@ -14,6 +14,7 @@ from server.engines.models.errors import (
     ModelError,
     ModelFailed,
     ModelRateLimited,
+    ModelRefused,
     ModelRejected,
     ModelTimeout,
     ModelUnavailable,
@@ -53,10 +54,10 @@ def fail(breaker: CircuitBreaker, times: int = 3, error: BaseException = AWAY) -
             call(breaker, error)
 
 
-def refused(breaker: CircuitBreaker) -> ModelUnavailable:
-    with pytest.raises(ModelUnavailable) as caught:
+def refused(breaker: CircuitBreaker) -> ModelRefused:
+    with pytest.raises(ModelRefused) as caught:
         call(breaker)
-    assert type(caught.value) is ModelUnavailable
+    assert type(caught.value) is ModelRefused
     return caught.value
 
 
