@@ -21,6 +21,7 @@ Value = str | int | float | bool | tuple[str, ...]
 CLIENT, INTERNAL = SpanKind.CLIENT, SpanKind.INTERNAL
 CANCELLED = "cancelled"
 TOGETHER = 4
+"""Texts of one span have this many times the bound of a single one together."""
 BEYOND = 512
 """Characters behind the part of a text that is shown, which are looked at for what must not be."""
 
@@ -139,19 +140,19 @@ def context_of(span: Span | None) -> Context | None:
     return trace.set_span_in_context(span) if span is not None else None
 
 
-def failed(span: Span, error: BaseException, *, as_: BaseException | None = None) -> None:
+def failed(span: Span, error: BaseException) -> None:
     """Say in a span that it failed, and why: once in full, where the error happened; messages may quote, and stay out.
 
-    ``error.type`` is the problem's slug, of `as_` where the error will be raised as another one. Work that was
-    cancelled has not failed, nor has what could not be done as a caller asked for it: that is named, and no error.
+    ``error.type`` is the problem's slug. Work that was cancelled has not failed, nor has what could not be done as a
+    caller asked for it: that is named, and no error.
     """
     if not span.is_recording():
         return
     if isinstance(error, asyncio.CancelledError | GeneratorExit):
         span.set_attribute("footnote.outcome", CANCELLED)
         return
-    span.set_attribute("error.type", slug(as_ or error))
-    if _kind_of is not None and _kind_of(as_ or error).status < HTTPStatus.INTERNAL_SERVER_ERROR:
+    span.set_attribute("error.type", slug(error))
+    if _kind_of is not None and _kind_of(error).status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return
     span.set_status(StatusCode.ERROR)
     if not any(getattr(each, _RECORDED, False) for each in _chain(error)):

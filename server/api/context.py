@@ -8,6 +8,7 @@ from opentelemetry import trace
 from starlette.requests import Request
 from starlette.types import Scope
 
+from config import spans
 from server.api.contracts import Runtime
 
 ABORT = "footnote.abort"
@@ -26,5 +27,4 @@ def request_id_of(scope: Scope) -> str:
 
 def trace_id() -> str | None:
     """Return the current trace's id, 32 hex digits, or None where nothing is traced."""
-    context = trace.get_current_span().get_span_context()
-    return f"{context.trace_id:032x}" if context.is_valid else None
+    return spans.trace_id_of(trace.get_current_span())
