@@ -13,3 +13,35 @@ class EmbeddingFailed(FootnoteError):
 
 class Unreadable(FootnoteError):
     """A file cannot be made into text; the message is one sentence for people, with no text of the document."""
+
+
+class FetchRefused(FootnoteError):
+    """A URL is not fetched, and trying again will not help: its address, robots.txt, size, type or what it answered.
+
+    Attributes:
+        status: of the answer, where that was the reason; 404 and 410 mean that the page is gone.
+
+    """
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class FetchFailed(FootnoteError):
+    """A URL could not be fetched now; it may be later.
+
+    Attributes:
+        status: of the answer, where that was the reason.
+        retry_after: seconds to wait before the next try, where the site asked for that; else None.
+
+    """
+
+    def __init__(self, message: str, *, status: int | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after = retry_after
+
+
+class ClusterUnavailable(FootnoteError):
+    """The Ray cluster cannot be reached or used, or is lost; the message says what to do."""
