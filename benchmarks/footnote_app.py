@@ -90,7 +90,13 @@ async def serve(settings: Settings, *, watched: bool) -> None:
             context_window=settings.llm.context_window,
             description="",
         )
-        answers = AnswerService(runtime.database, embedder=runtime.embedder, model=model, settings=settings)
+        answers = AnswerService(
+            runtime.database,
+            generations=runtime.generations,
+            embedder=runtime.embedder,
+            model=model,
+            settings=settings,
+        )
         served = replace(runtime, model=model, answers=answers)
         app = create_app(settings, open_runtime=lambda _: nullcontext(served))
         if watched:

@@ -1,26 +1,28 @@
 """``python -m ingestion PATH…``: read files and folders into a collection.
 
-Exit codes: 0 all is indexed, 1 a document failed, 2 it could not start or the database went away, 3 a file was skipped,
-130 interrupted.
+Exit codes: 0 all is indexed, 1 a document failed or a generation was not activated, 2 it could not start or the
+database went away, 3 a file was skipped, 4 it was refused as it might lose documents, 130 interrupted.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ingestion.arguments import parse_arguments
+
 if TYPE_CHECKING:
+    import argparse
+
     from config.settings import Settings, TelemetrySettings
-    from ingestion.report import IngestReport
-    from ingestion.types import Json
+    from ingestion.command import Outcome
+    from ingestion.pipeline import Pipeline
 
 EXIT_CANNOT_START = 2
 EXIT_INTERRUPTED = 130
@@ -28,7 +30,7 @@ EXIT_INTERRUPTED = 130
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return the exit code."""
-    options = _parser().parse_args(arguments)
+    options = parse_arguments(sys.argv[1:] if arguments is None else arguments, description=__doc__.splitlines()[0])
     from config import logging as logs
     from config.settings import SettingsError, load_settings
     from config.telemetry import keep_to_own_propagation
@@ -50,14 +52,14 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
     from config.errors import FootnoteError
 
     try:
-        report = asyncio.run(_ingest(options, settings))
+        outcome = asyncio.run(_command(options, settings))
     except FootnoteError as exc:
         return _say(exc)
     except (KeyboardInterrupt, asyncio.CancelledError):  # before the work began, or asked for twice
         print("stopped; run it again to go on", file=sys.stderr)  # noqa: T201 (the command's output)
         return EXIT_INTERRUPTED
-    print(json.dumps(report.as_json()) if options.json else report.as_text())  # noqa: T201 (see above)
-    return report.exit_code
+    print(json.dumps(outcome.as_json()) if options.json else outcome.as_text())  # noqa: T201 (see above)
+    return outcome.exit_code
 
 
 def _say(error: Exception) -> int:
@@ -83,74 +85,31 @@ def _traced(settings: TelemetrySettings) -> Iterator[None]:
         yield
 
 
-async def _ingest(options: argparse.Namespace, settings: Settings) -> IngestReport:
+async def _command(options: argparse.Namespace, settings: Settings) -> Outcome:
     from config import spans
-    from ingestion.command import open_pipeline
+    from ingestion.command import run_command
+    from ingestion.indexing import open_indexing
     from ingestion.progress import open_progress
-    from ingestion.sources import find_files
 
     with spans.span("footnote.ingest"):
-        async with open_pipeline(
-            settings,
-            collection=options.collection,
-            base=options.base,
-            metadata=dict(options.metadata),
-        ) as pipeline:
-            _stop_on_signals(pipeline.stop)
+        async with open_indexing(settings) as indexing:
             with open_progress(quiet=options.json) as progress:
-                return await pipeline.run(find_files(options.paths), progress=progress)
+                return await run_command(options, indexing, watch=_stop_on_signals, progress=progress)
 
 
-def _stop_on_signals(stop: Callable[[], None]) -> None:
+def _stop_on_signals(pipeline: Pipeline) -> None:
     """Finish the document in hand on the first Ctrl-C or SIGTERM, end at once on the second."""
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
 
     def first() -> None:
         print("stopping after the document in hand; once more to stop at once", file=sys.stderr)  # noqa: T201
-        stop()
+        pipeline.stop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, task.cancel)  # type: ignore[union-attr]
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, first)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m ingestion", description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "paths", nargs="+", metavar="PATH", help="a file, a folder, or a pattern such as 'docs/**/*.md'"
-    )
-    parser.add_argument("--collection", default="default", help="where to (default: default)")
-    parser.add_argument(
-        "--metadata",
-        action="append",
-        default=[],
-        type=_metadata,
-        metavar="KEY=VALUE",
-        help="for every document; year=2024 is a number, year='\"2024\"' a string",
-    )
-    parser.add_argument("--base", type=Path, help="name sources relative to this folder; default: absolute paths")
-    parser.add_argument("--json", action="store_true", help="print the report as JSON")
-    return parser
-
-
-def _metadata(argument: str) -> tuple[str, Json]:
-    from ingestion.identity import OWN_KEYS
-
-    key, equals, value = argument.partition("=")
-    if not equals or not key:
-        msg = f"{argument!r} is not KEY=VALUE"
-        raise argparse.ArgumentTypeError(msg)
-    if key in OWN_KEYS:
-        msg = f"{key!r} is Footnote's own; take another key"
-        raise argparse.ArgumentTypeError(msg)
-    try:
-        parsed = json.loads(value)
-        json.dumps(parsed, allow_nan=False)  # NaN and infinity are no JSON, though Python reads them
-    except (ValueError, RecursionError):
-        return key, value
-    return key, parsed
 
 
 if __name__ == "__main__":

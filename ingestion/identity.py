@@ -11,7 +11,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from ingestion.types import Json
 from storage.chunk_tables import RESERVED_KEYS
-from storage.collections import Generation
+from storage.collections import Chunking, EmbeddingIdentity, Generation
 
 READER_VERSION = 1  # raised when readers or splitting change what comes out of the same bytes
 NAMESPACE = uuid5(NAMESPACE_URL, "urn:footnote:document")
@@ -54,13 +54,25 @@ def embedded_hash(text: str) -> UUID:
     return UUID(bytes=hashlib.sha256(text.encode()).digest()[:16])
 
 
-def pipeline_fingerprint(generation: Generation, *, metadata: Mapping[str, Json]) -> str:
-    """Return a hash of all that a document's chunks depend on besides its bytes."""
-    parts = [
-        READER_VERSION,
-        generation.embedding.fingerprint,
-        generation.chunking.tokens,
-        generation.chunking.overlap,
-        dict(sorted(metadata.items())),
-    ]
+def pipeline_fingerprint(embedding: EmbeddingIdentity, chunking: Chunking, *, metadata: Mapping[str, Json]) -> str:
+    """Return hashes of what a document's chunks depend on besides its bytes: how they are made, and its metadata."""
+    return f"{build_fingerprint(embedding, chunking)}:{_hash(dict(sorted(metadata.items())))}"
+
+
+def carried_fingerprint(stored: str, generation: Generation) -> str:
+    """Return a stored document's fingerprint as it is in another generation."""
+    return f"{build_fingerprint(generation.embedding, generation.chunking)}:{stored.rpartition(':')[2]}"
+
+
+def build_fingerprint(embedding: EmbeddingIdentity, chunking: Chunking) -> str:
+    """Return a hash of how a generation's chunks are made."""
+    return _hash([READER_VERSION, embedding.fingerprint, chunking.tokens, chunking.overlap, chunking.language])
+
+
+def free_metadata(metadata: Mapping[str, Json]) -> dict[str, Json]:
+    """Leave out what a document says under keys that are Footnote's own: a citation's page is the page."""
+    return {key: value for key, value in metadata.items() if key not in OWN_KEYS}
+
+
+def _hash(parts: object) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

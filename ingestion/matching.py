@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from ingestion.identity import OWN_KEYS, document_id, pipeline_fingerprint, source_of
+from ingestion.identity import document_id, free_metadata, pipeline_fingerprint, source_of
+from ingestion.incoming import Identified
 from ingestion.parsing import hash_file
 from ingestion.sources import source_name
 from ingestion.types import Json, Parsed
@@ -22,31 +23,31 @@ if TYPE_CHECKING:
 
 
 class Matching:
-    """Compares files with the documents of one generation.
-
-    Attributes:
-        sources: of all files of this run: none of these was moved away.
-
-    """
+    """Compares files with the documents of one generation, and of the active one `beside` it while it is built."""
 
     def __init__(
         self,
         documents: Documents,
         *,
         generation: Generation,
+        beside: Documents | None,
         retrying: BoundAsyncRetryingCaller,
         base: Path | None,
         metadata: Mapping[str, Json],
         max_file_bytes: int,
     ) -> None:
-        self.sources: frozenset[str] = frozenset()
         self._documents = documents
         self._generation = generation
         self._retrying = retrying
         self._base = base
         self._metadata = metadata
         self._max_file_bytes = max_file_bytes
-        self._fingerprint = pipeline_fingerprint(generation, metadata=metadata)
+        self._beside = beside
+        self._fingerprint = pipeline_fingerprint(generation.embedding, generation.chunking, metadata=metadata)
+
+    async def next_revision(self) -> int:
+        """See `Documents.next_revision`."""
+        return await self._retrying(self._documents.next_revision)
 
     async def changed(self, paths: Mapping[str, Path]) -> list[Path]:
         """Return the files, given by their sources, that are not stored as they are; they are told apart by hash."""
@@ -64,29 +65,42 @@ class Matching:
         except OSError:
             return False  # the reader will say why
 
-    async def identify(self, path: Path, parsed: Parsed) -> tuple[NewDocument, DocumentState | None]:
+    async def identify(self, path: Path, parsed: Parsed, *, revision: int) -> Identified:
         """Return the document that a file makes, and what it takes the place of."""
         source = source_of(path, base=self._base) or str(path)
-        stored = await self._retrying(self._documents.states, [source])
-        replaces = stored.get(source) or await self._moved_from(parsed.content_hash)
-        return (
-            NewDocument(
-                id=replaces.id if replaces else await self._free_id(source),
-                source=source,
-                location=str(path),
-                title=parsed.title,
-                metadata={**_free(parsed.metadata), **self._metadata, "file_name": source_name(Path(path.name))},
-                content_hash=parsed.content_hash,
-                pipeline_fingerprint=self._fingerprint,
-                size=parsed.size,
-            ),
-            replaces,
+        replaces = await self._with_source(self._documents, source)
+        known = replaces or await self._known_beside(source)
+        if known is None:
+            known = replaces = await self._moved_from(self._documents, parsed.content_hash)
+        if known is None and self._beside:
+            known = await self._moved_from(self._beside, parsed.content_hash)
+        if known is not None and replaces is None:
+            replaces = (await self._retrying(self._documents.by_ids, [known.id])).get(known.id)
+        document = NewDocument(
+            id=known.id if known else await self._free_id(source),
+            source=source,
+            location=str(path),
+            title=parsed.title,
+            metadata={**free_metadata(parsed.metadata), **self._metadata, "file_name": source_name(Path(path.name))},
+            content_hash=parsed.content_hash,
+            pipeline_fingerprint=self._fingerprint,
+            size=parsed.size,
+            revision=revision,
+            original=parsed.content_hash,
         )
+        return Identified(document, replaces)
 
-    async def _moved_from(self, content_hash: str) -> DocumentState | None:
+    async def _with_source(self, documents: Documents, source: str) -> DocumentState | None:
+        return (await self._retrying(documents.states, [source])).get(source)
+
+    async def _known_beside(self, source: str) -> DocumentState | None:
+        """Find the document in the generation beside: it keeps its id from one to the next."""
+        return await self._with_source(self._beside, source) if self._beside else None
+
+    async def _moved_from(self, documents: Documents, content_hash: str) -> DocumentState | None:
         """Find the document that these bytes were before their file was moved: same bytes, and its own file is gone."""
-        for state in await self._retrying(self._documents.same_content, content_hash):
-            if state.source not in self.sources and await asyncio.to_thread(self._is_gone, state):
+        for state in await self._retrying(documents.same_content, content_hash):
+            if await asyncio.to_thread(self._is_gone, state):
                 return state
         return None
 
@@ -103,10 +117,7 @@ class Matching:
     async def _free_id(self, source: str) -> str:
         """Return the source's own id, or the next one where a document that was moved away has kept it."""
         candidates = [document_id(source, generation=self._generation, attempt=attempt) for attempt in range(100)]
-        taken = await self._retrying(self._documents.by_ids, candidates)
+        taken = set(await self._retrying(self._documents.by_ids, candidates))
+        if self._beside:
+            taken |= set(await self._retrying(self._beside.by_ids, candidates))
         return next((candidate for candidate in candidates if candidate not in taken), str(uuid4()))
-
-
-def _free(metadata: Mapping[str, Json]) -> dict[str, Json]:
-    """Leave out what a document says under keys that are Footnote's own: a citation's page is the page."""
-    return {key: value for key, value in metadata.items() if key not in OWN_KEYS}

@@ -59,20 +59,19 @@ class _Job:
 class Parser:
     """Makes files into passages in worker processes, one file each at a time.
 
-    Workers are started when the first file comes, and again when one is lost. Use it as an async context manager, or
-    call `close`.
+    `width` is how many files are read at once. Workers are started when the first file comes, and again when one is
+    lost. Use it as an async context manager, or call `close`.
     """
 
-    def __init__(
-        self, *, tokenizer_file: Path, max_tokens: int, overlap: int, settings: IngestionSettings, workers: int = 1
-    ) -> None:
+    def __init__(self, *, tokenizer_file: Path, max_tokens: int, overlap: int, settings: IngestionSettings) -> None:
         from pebble import ProcessPool
 
+        self.width = settings.parse_workers
         self._job = _Job(str(tokenizer_file), max_tokens, overlap, settings.max_file_bytes)
         self._timeout = settings.parse_timeout
         self._memory = settings.parse_memory_bytes
         self._pool = ProcessPool(
-            max_workers=workers,
+            max_workers=self.width,
             max_tasks=_FILES_PER_WORKER,
             initializer=_prepare_worker,
             initargs=(self._memory,),

@@ -24,7 +24,7 @@ class PlainProgress:
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, at: TracebackType | None) -> None:
         return None
 
-    def update(self, report: IngestReport, *, total: int) -> None:
+    def update(self, report: IngestReport, *, total: int | None) -> None:
         """Print where it stands, unless that was printed just now."""
         now = time.monotonic()
         if now - self._shown < LINE_EVERY:
@@ -33,7 +33,7 @@ class PlainProgress:
         rate = report.chunks / (now - self._started)
         left = remaining(report, total=total, seconds=now - self._started)
         print(  # noqa: T201 (the command's output)
-            f"{report.documents} of {total} documents, {report.chunks} chunks, {rate:.1f} chunks/s, {left}",
+            f"{report.documents} of {total or 'some'} documents, {report.chunks} chunks, {rate:.1f} chunks/s, {left}",
             file=sys.stderr,
         )
 
@@ -65,7 +65,7 @@ class BarProgress:
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, at: TracebackType | None) -> None:
         self._bar.stop()
 
-    def update(self, report: IngestReport, *, total: int) -> None:
+    def update(self, report: IngestReport, *, total: int | None) -> None:
         """Move the bar."""
         seconds = time.monotonic() - self._started
         left = remaining(report, total=total, seconds=seconds)
@@ -79,9 +79,9 @@ def open_progress(*, quiet: bool) -> PlainProgress | BarProgress:
     return BarProgress() if sys.stderr.isatty() and not quiet else PlainProgress()
 
 
-def remaining(report: IngestReport, *, total: int, seconds: float) -> str:
+def remaining(report: IngestReport, *, total: int | None, seconds: float) -> str:
     """Estimate the time left from the pace so far, once that says something: the first documents wait for the model."""
-    if report.documents < max(3, total // 50):
+    if total is None or report.documents < max(3, total // 50):
         return "time left unknown"
     left = int(seconds / report.documents * (total - report.documents))
     return f"{left // 60}:{left % 60:02d} left"

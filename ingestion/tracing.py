@@ -31,7 +31,7 @@ MOST_DOCUMENTS = 500
 SLOW_SECONDS = 10.0  # of work; waiting for documents before it does not count
 DOCUMENT = "footnote.ingest.document"
 
-Outcome = Literal["added", "changed", "moved", "unchanged", "ignored", "skipped", "failed"]
+Outcome = Literal["added", "changed", "moved", "carried", "unchanged", "ignored", "skipped", "failed"]
 _tracer = trace.get_tracer("footnote")
 
 

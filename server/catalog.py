@@ -6,7 +6,7 @@ from storage.collections import CollectionInfo, Collections
 from storage.cursors import Page
 from storage.database import Database
 from storage.document_text import DocumentTexts, TextPart
-from storage.documents import DocumentCatalog, DocumentInfo
+from storage.document_catalog import DocumentCatalog, DocumentInfo
 
 
 class Catalog:

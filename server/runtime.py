@@ -23,6 +23,7 @@ from server.engines.answering import AnswerService
 from server.engines.models.choose import describe_extractive, open_model
 from server.engines.models.model import LanguageModel
 from server.feedback import Feedback
+from server.generations import PinnedGenerations, followed_generations
 from server.idempotency import Idempotency
 from server.streams.redis_relay import open_redis_relay
 from server.streams.streams import Streams
@@ -59,6 +60,7 @@ class Runtime:
     settings: Settings
     database: Database
     embedder: Embedder
+    generations: PinnedGenerations
     model: LanguageModel | None
     answers: AnswerService
     embeddings: EmbeddingService
@@ -76,11 +78,17 @@ class Runtime:
             "database": database,
             "schema": await self._schema_state() if database.ok else UNSEEN,
             "embedding": DependencyState(ok=True, detail=self.embedder.identity.model),
+            "generations": self._generations_state(),
             "model": await self._model_state(),
         }
 
     async def _schema_state(self) -> DependencyState:
         return await _state(schema.check(self.database), detail=f"revision {schema.REVISION}")
+
+    def _generations_state(self) -> DependencyState:
+        behind = "; ".join(f"{name}: {why}" for name, why in sorted(self.generations.behind.items()))
+        # the old generation answers meanwhile
+        return DependencyState(ok=not behind, detail=behind or "followed", required=False)
 
     async def _model_state(self) -> DependencyState:
         if self.model is None:
@@ -133,7 +141,10 @@ async def assemble(
     await stack.enter_async_context(leases.renewed())
     if model is not None:
         stack.enter_context(BREAKER_STATE.observed(model.breaker.readings))
-    answers = AnswerService(database, embedder=embedder, model=model, settings=settings)
+    generations = await stack.enter_async_context(
+        followed_generations(database, leases=leases, embedder=embedder, settings=settings)
+    )
+    answers = AnswerService(database, generations=generations, embedder=embedder, model=model, settings=settings)
     relay = await stack.enter_async_context(open_redis_relay(settings.streams)) if settings.streams.redis_url else None
     streams = Streams(settings.streams, relay=relay)
     conversations = Conversations(
@@ -156,6 +167,7 @@ async def assemble(
         settings=settings,
         database=database,
         embedder=embedder,
+        generations=generations,
         model=model,
         answers=answers,
         conversations=conversations,

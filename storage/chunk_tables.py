@@ -7,7 +7,7 @@ node ids; it weighs titles and headings into the search vector.
 
 from __future__ import annotations
 
-from storage.database import SCHEMA, Connection
+from storage.database import SCHEMA, Connection, Session
 
 HNSW_MAX_DIMENSION = 2000  # pgvector's limit for the type vector
 RESERVED_KEYS = ("_node_content", "_node_type", "document_id", "doc_id", "ref_doc_id")
@@ -23,8 +23,16 @@ def qualified(generation_id: int) -> str:
     return f"{SCHEMA}.{table_name(generation_id)}"
 
 
+def index_name(generation_id: int) -> str:
+    """Return the name of the vectors' index, without schema."""
+    return f"{table_name(generation_id)}_embedding"
+
+
 async def create(connection: Connection, generation_id: int, *, dimension: int, language: str) -> None:
-    """Create the table and its indexes; `language` has been looked up in ``pg_ts_config``."""
+    """Create the table and its indexes but that of the vectors; `language` has been looked up in ``pg_ts_config``.
+
+    Rows come many times faster into a table without an HNSW index: `build_index` makes it after a load.
+    """
     name = table_name(generation_id)
     await connection.execute(f"""
         CREATE TABLE {SCHEMA}.{name} (
@@ -52,10 +60,38 @@ async def create(connection: Connection, generation_id: int, *, dimension: int, 
         CREATE INDEX {name}_text ON {SCHEMA}.{name} USING gin (text_search_tsv);
         CREATE INDEX {name}_metadata ON {SCHEMA}.{name} USING gin (metadata_ jsonb_path_ops);
     """)
-    if dimension <= HNSW_MAX_DIMENSION:
-        await connection.execute(
-            f"CREATE INDEX {name}_embedding ON {SCHEMA}.{name} USING hnsw (embedding vector_cosine_ops)"
+
+
+async def has_index(connection: Session, generation_id: int) -> bool:
+    """Tell whether the vectors are indexed; one that was left half built, or that cannot be, is none."""
+    return bool(
+        await connection.fetchval(
+            """SELECT i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+               JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2""",
+            SCHEMA,
+            index_name(generation_id),
         )
+    )
+
+
+async def has_fewer(connection: Session, generation_id: int, *, than: int) -> bool:
+    """Tell whether there are fewer than so many chunks."""
+    return not await connection.fetchval(f"SELECT true FROM {qualified(generation_id)} OFFSET {int(than) - 1} LIMIT 1")
+
+
+async def build_index(connection: Session, generation_id: int, *, dimension: int) -> None:
+    """Build the HNSW index, readers and writers going on meanwhile; the connection must be in no transaction.
+
+    Without an index a search is exact, and reads every row. Nothing is done where pgvector has no index for so many
+    dimensions.
+    """
+    if dimension > HNSW_MAX_DIMENSION:
+        return
+    name = index_name(generation_id)
+    await connection.execute(f"DROP INDEX IF EXISTS {SCHEMA}.{name}")  # an invalid one, of a build that was killed
+    await connection.execute(
+        f"CREATE INDEX CONCURRENTLY {name} ON {qualified(generation_id)} USING hnsw (embedding vector_cosine_ops)"
+    )
 
 
 async def drop(connection: Connection, generation_id: int) -> None:

@@ -203,6 +203,7 @@ class ChunkStore(BasePydanticVectorStore):
 
     async def _add_document(self, document_id: str, nodes: list[BaseNode]) -> None:
         documents = Documents(self._database, generation=self._generation)
+        revision = await documents.next_revision()
         stored = (await documents.by_ids([document_id])).get(document_id)
         kept = [
             row for row in await self._stored_chunks(document_id) if row.node_id not in {node.node_id for node in nodes}
@@ -220,6 +221,7 @@ class ChunkStore(BasePydanticVectorStore):
             content_hash=digest.hexdigest(),
             pipeline_fingerprint="added through LlamaIndex",
             size=sum(len(chunk.text.encode()) for chunk in chunks),
+            revision=revision,
         )
         await documents.write(document, chunks, replaces=stored)
 

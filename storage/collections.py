@@ -2,37 +2,48 @@
 
 from __future__ import annotations
 
+import json
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from storage import chunk_tables
 from storage.cursors import Page, decode_cursor, encode_cursor
-from storage.errors import CollectionNotFound, EmbeddingMismatch, InvalidCollection
+from storage.errors import CollectionExists, CollectionNotFound, EmbeddingMismatch, InvalidCollection
 
 if TYPE_CHECKING:
     import asyncpg
 
-    from storage.database import Connection, Database
+    from storage.database import Connection, Database, Session
 
 DEFAULT_TENANT = "public"
 NAME_PATTERN = r"[a-z0-9][a-z0-9_-]{0,62}"
-COLUMNS = """g.id, c.tenant_id, c.name, g.number, c.id AS collection_id, c.language, c.embedding_model,
-    c.embedding_revision, c.embedding_fingerprint, c.dimension, c.normalized, c.chunk_tokens, c.chunk_overlap,
-    c.created_at"""
+COLUMNS = """g.id, c.tenant_id, c.name, g.number, g.state, c.id AS collection_id, g.language, g.embedding_model,
+    g.embedding_revision, g.embedding_fingerprint, g.embedding_options::text, g.dimension, g.normalized,
+    g.chunk_tokens, g.chunk_overlap, c.created_at"""
+FLIPS = "footnote_flips"  # the channel on which a collection's name is told when another generation answers for it
 ACTIVE = "footnote.collections c JOIN footnote.generations g ON g.collection_id = c.id AND g.state = 'active'"
+
+GenerationState = Literal["building", "ready", "active", "retired", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingIdentity:
-    """What makes vectors comparable: two models with one fingerprint give the same vectors."""
+    """What makes vectors comparable: two models with one fingerprint give the same vectors.
+
+    Attributes:
+        options: settings that, with model and revision, open it again; None where they were not kept.
+
+    """
 
     model: str
     revision: str
     fingerprint: str
     dimension: int
     normalized: bool
+    options: Mapping[str, str | None] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +62,9 @@ class Generation:
     id: int
     tenant_id: str
     collection: str
+    collection_id: int
     number: int
+    state: GenerationState
     embedding: EmbeddingIdentity
     chunking: Chunking
 
@@ -69,7 +82,7 @@ class Generation:
             f"collection {self.collection!r} was built with {built.model} (revision {built.revision}, "
             f"{built.dimension} dimensions, normalized: {built.normalized}), but {model} is configured; "
             "set FOOTNOTE_EMBEDDING__MODEL, __REVISION, __NORMALIZE and the rest as they were, "
-            "or ingest into a new collection"
+            "or build a new generation with --reindex"
         )
         raise EmbeddingMismatch(msg)
 
@@ -116,17 +129,62 @@ class Collections:
             EmbeddingMismatch: the collection was built with another model.
 
         """
-        if re.fullmatch(NAME_PATTERN, name) is None:
-            msg = f"{name[:80]!r} is no collection name: use a-z, 0-9, _ and -, a letter or digit first, 63 at most"
-            raise InvalidCollection(msg)
+        generation, is_new = await self._ensure(name, embedding, chunking)
+        if not is_new:
+            generation.require_embedding(embedding.fingerprint, model=embedding.model)
+        return generation
+
+    async def create(self, name: str, *, embedding: EmbeddingIdentity, chunking: Chunking) -> Generation:
+        """Make a collection with a first generation, which is empty.
+
+        Raises:
+            InvalidCollection: the name, or the language, cannot be used.
+            CollectionExists: there is one of that name.
+
+        """
+        generation, is_new = await self._ensure(name, embedding, chunking)
+        if not is_new:
+            raise CollectionExists(name)
+        return generation
+
+    async def active_of(self, names: Sequence[str], *, connection: Session) -> dict[str, Generation]:
+        """Return the generations that answer now, of those collections that there are."""
+        rows = await connection.fetch(
+            f"SELECT {COLUMNS} FROM {ACTIVE} WHERE c.tenant_id = $1 AND c.name = ANY($2)", self._tenant, list(names)
+        )
+        return {row["name"]: generation_of(row) for row in rows}
+
+    async def delete(self, name: str) -> None:
+        """Delete a collection with all its generations; no server answers from it once this has returned.
+
+        Raises:
+            CollectionNotFound: there is no such collection.
+
+        """
+        async with self._database.transaction(local={"statement_timeout": 0}) as connection:
+            generations = await connection.fetch(
+                """SELECT g.id FROM footnote.collections c JOIN footnote.generations g ON g.collection_id = c.id
+                   WHERE c.tenant_id = $1 AND c.name = $2 ORDER BY g.id FOR UPDATE OF c, g""",
+                self._tenant,
+                name,
+            )
+            if not generations:
+                raise CollectionNotFound(name)
+            for row in generations:
+                await chunk_tables.drop(connection, row["id"])
+            await connection.execute(
+                "DELETE FROM footnote.collections WHERE tenant_id = $1 AND name = $2", self._tenant, name
+            )
+            await connection.execute("SELECT pg_notify($1, $2)", FLIPS, name)
+
+    async def _ensure(self, name: str, embedding: EmbeddingIdentity, chunking: Chunking) -> tuple[Generation, bool]:
+        require_name(name)
         async with self._database.transaction() as connection:
             await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"collection {name}")
             try:
-                generation = await self._active(connection, name)
+                return await self._active(connection, name), False
             except CollectionNotFound:
-                return await self._create(connection, name, embedding, chunking)
-        generation.require_embedding(embedding.fingerprint, model=embedding.model)
-        return generation
+                return await self._create(connection, name, embedding, chunking), True
 
     async def info(self, name: str) -> CollectionInfo:
         """Describe a collection.
@@ -164,35 +222,65 @@ class Collections:
         )
         if row is None:
             raise CollectionNotFound(name)
-        return _generation(row)
+        return generation_of(row)
 
     async def _create(
         self, connection: Connection, name: str, embedding: EmbeddingIdentity, chunking: Chunking
     ) -> Generation:
-        await _require_language(connection, chunking.language)
         collection_id = await connection.fetchval(
-            """INSERT INTO footnote.collections (tenant_id, name, language, embedding_model, embedding_revision,
-                embedding_fingerprint, dimension, normalized, chunk_tokens, chunk_overlap)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING id""",
-            self._tenant,
-            name,
-            chunking.language,
-            embedding.model,
-            embedding.revision,
-            embedding.fingerprint,
-            embedding.dimension,
-            embedding.normalized,
-            chunking.tokens,
-            chunking.overlap,
+            "INSERT INTO footnote.collections (tenant_id, name) VALUES ($1, $2) RETURNING id", self._tenant, name
         )
-        generation_id = await connection.fetchval(
-            """INSERT INTO footnote.generations (tenant_id, collection_id, number, state, activated_at)
-               VALUES ($1, $2, 1, 'active', now()) RETURNING id""",
-            self._tenant,
-            collection_id,
+        await insert_generation(
+            connection,
+            tenant=self._tenant,
+            collection_id=collection_id,
+            embedding=embedding,
+            chunking=chunking,
+            state="active",
         )
-        await chunk_tables.create(connection, generation_id, dimension=embedding.dimension, language=chunking.language)
         return await self._active(connection, name)
+
+
+async def insert_generation(
+    connection: Connection,
+    *,
+    tenant: str,
+    collection_id: int,
+    embedding: EmbeddingIdentity,
+    chunking: Chunking,
+    state: GenerationState,
+    build_fingerprint: str | None = None,
+) -> int:
+    """Insert a generation with its table of chunks, the next number of its collection; return its id.
+
+    Raises:
+        InvalidCollection: the language cannot be used.
+
+    """
+    await _require_language(connection, chunking.language)
+    generation_id: int = await connection.fetchval(
+        """INSERT INTO footnote.generations (tenant_id, collection_id, number, state, activated_at, language,
+               embedding_model, embedding_revision, embedding_fingerprint, embedding_options, dimension, normalized,
+               chunk_tokens, chunk_overlap, build_fingerprint)
+           SELECT $1, $2::bigint, coalesce(max(number), 0) + 1, $3::text, CASE WHEN $3::text = 'active' THEN now() END,
+               $4, $5, $6, $7, $8::jsonb, $9, $10, $11, $12, $13
+           FROM footnote.generations WHERE collection_id = $2::bigint RETURNING id""",
+        tenant,
+        collection_id,
+        state,
+        chunking.language,
+        embedding.model,
+        embedding.revision,
+        embedding.fingerprint,
+        None if embedding.options is None else json.dumps(dict(embedding.options)),
+        embedding.dimension,
+        embedding.normalized,
+        chunking.tokens,
+        chunking.overlap,
+        build_fingerprint,
+    )
+    await chunk_tables.create(connection, generation_id, dimension=embedding.dimension, language=chunking.language)
+    return generation_id
 
 
 _INFO = f"""
@@ -202,6 +290,13 @@ _INFO = f"""
     ) d WHERE c.tenant_id = $1"""
 
 
+def require_name(name: str) -> None:
+    """Raise `InvalidCollection` unless this can be a collection's name."""
+    if re.fullmatch(NAME_PATTERN, name) is None:
+        msg = f"{name[:80]!r} is no collection name: use a-z, 0-9, _ and -, a letter or digit first, 63 at most"
+        raise InvalidCollection(msg)
+
+
 async def _require_language(connection: Connection, language: str) -> None:
     known = await connection.fetchval("SELECT array_agg(cfgname::text ORDER BY cfgname) FROM pg_ts_config")
     if language not in known:
@@ -209,18 +304,22 @@ async def _require_language(connection: Connection, language: str) -> None:
         raise InvalidCollection(msg)
 
 
-def _generation(row: asyncpg.Record) -> Generation:
+def generation_of(row: asyncpg.Record) -> Generation:
+    """Return what a row of `COLUMNS` says."""
     return Generation(
         id=row["id"],
         tenant_id=row["tenant_id"],
         collection=row["name"],
+        collection_id=row["collection_id"],
         number=row["number"],
+        state=row["state"],
         embedding=EmbeddingIdentity(
             model=row["embedding_model"],
             revision=row["embedding_revision"],
             fingerprint=row["embedding_fingerprint"],
             dimension=row["dimension"],
             normalized=row["normalized"],
+            options=None if row["embedding_options"] is None else json.loads(row["embedding_options"]),
         ),
         chunking=Chunking(tokens=row["chunk_tokens"], overlap=row["chunk_overlap"], language=row["language"]),
     )

@@ -15,13 +15,15 @@ from pgvector.asyncpg import register_vector
 
 from config.errors import FootnoteError
 from config.settings import DatabaseSettings
-from storage.errors import StoreFailed, StoreRefused, StoreTimeout, StoreUnavailable
+from storage.errors import MissingKey, StoreFailed, StoreRefused, StoreTimeout, StoreUnavailable, TableGone
 from storage.tracing import TracedConnection, waiting_for_connection
 
 if TYPE_CHECKING:
     Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+    Session = asyncpg.Connection[asyncpg.Record]
 else:
     Connection = asyncpg.pool.PoolConnectionProxy
+    Session = asyncpg.Connection
 
 SCHEMA = "footnote"
 PING_AFTER_IDLE = 5.0
@@ -77,9 +79,11 @@ class Database:
         pool: asyncpg.Pool[asyncpg.Record],
         *,
         settings: DatabaseSettings,
+        dsn: str,
         session: Mapping[str, str | int] | None = None,
     ) -> None:
         self._pool = pool
+        self._dsn = dsn
         self._session = dict(session or {})
         self._settings = settings
         self.loop = asyncio.get_running_loop()
@@ -97,7 +101,7 @@ class Database:
             try:
                 async with _translated():
                     pool = await _create_pool(plain_dsn(dsn), settings, session or {})
-                return cls(pool, settings=settings, session=session)
+                return cls(pool, settings=settings, dsn=plain_dsn(dsn), session=session)
             except StoreRefused:
                 raise
             except StoreUnavailable:
@@ -134,6 +138,23 @@ class Database:
         lent = self.transaction(local=local, readonly=True) if local else self.connection()
         async with lent as connection:
             yield connection
+
+    @asynccontextmanager
+    async def dedicated(self) -> AsyncIterator[Session]:
+        """Open a connection beside the pool, for what lasts: session locks, ``LISTEN``, building an index.
+
+        Its statements have no timeout. What it holds ends with it, and it ends with this process.
+        """
+        async with _translated():
+            connection = await asyncpg.connect(
+                self._dsn,
+                timeout=self._settings.connect_timeout,
+                server_settings=_server_settings(self._settings, {}) | {"statement_timeout": "0"},
+            )
+            try:
+                yield connection
+            finally:
+                await _closed(connection)
 
     async def ping(self) -> None:
         """Raise `StoreUnavailable` unless the database answers soon: a probe does not wait for a full pool."""
@@ -176,17 +197,28 @@ async def _create_pool(
         init=_prepare,
         setup=_ping_if_idle,
         reset=_hand_back,
-        server_settings={
-            "application_name": "footnote",
-            "search_path": f"{SCHEMA}, public",
-            "statement_timeout": str(int(settings.statement_timeout * 1000)),
-            "jit": "off",
-            **{name: str(value) for name, value in session.items()},
-        },
+        server_settings=_server_settings(settings, session),
     )
     if pool is None:  # pragma: no cover (only when called in a running constructor)
         raise StoreUnavailable
     return pool
+
+
+def _server_settings(settings: DatabaseSettings, session: Mapping[str, str | int]) -> dict[str, str]:
+    return {
+        "application_name": "footnote",
+        "search_path": f"{SCHEMA}, public",
+        "statement_timeout": str(int(settings.statement_timeout * 1000)),
+        "jit": "off",
+        **{name: str(value) for name, value in session.items()},
+    }
+
+
+async def _closed(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    try:
+        await asyncio.shield(connection.close(timeout=RELEASE_TIMEOUT))
+    except (asyncpg.PostgresError, *_UNAVAILABLE):
+        connection.terminate()
 
 
 async def _prepare(connection: Any) -> None:  # noqa: ANN401 (asyncpg hands a proxy that its stubs type otherwise)
@@ -233,11 +265,15 @@ def _is_exhausted(pool: asyncpg.Pool[asyncpg.Record]) -> bool:
 
 
 def _ours(error: Exception, *, is_exhausted: bool) -> FootnoteError:
-    if isinstance(error, asyncpg.QueryCanceledError):
+    if isinstance(error, asyncpg.QueryCanceledError | asyncpg.LockNotAvailableError):
         return StoreTimeout("the database took too long")
     if isinstance(error, _REFUSED):
         _log.warning("store refused", error=type(error).__name__)
         return StoreRefused("the database refuses us: check the user and the password in FOOTNOTE_DATABASE__URL")
+    if isinstance(error, asyncpg.ForeignKeyViolationError):
+        return MissingKey("a row points at one that is not there")
+    if isinstance(error, asyncpg.UndefinedTableError):
+        return TableGone("a table was dropped while it was wanted; ask again")
     if isinstance(error, asyncpg.PostgresError) and not isinstance(error, _UNAVAILABLE):
         name, state = type(error).__name__, error.sqlstate
         return StoreFailed(f"the database refused a statement (SQLSTATE {state}, {name})")

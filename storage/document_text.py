@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from storage.database import Connection, Database
 
 
+LONGEST = 2**31 - 1
+
+
 @dataclass(frozen=True, slots=True)
 class TextPart:
     """A part of a document's text; offsets are in characters and the same as a citation's.
@@ -72,6 +75,19 @@ class DocumentTexts:
         if generation is None:
             raise DocumentNotFound(document_id)
         return int(generation)
+
+
+async def text_of(connection: Connection, generation: int, document_id: str) -> str:
+    """Return the whole text of a document of a generation.
+
+    Raises:
+        DocumentNotFound: there is no such document.
+
+    """
+    rows = await _chunks(connection, generation, document_id, offset=0, end=LONGEST)
+    if rows[0]["text"] is None:
+        raise DocumentNotFound(document_id)
+    return _assembled(rows, offset=0, end=rows[0]["total"])
 
 
 async def _chunks(

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from storage import chunk_tables
-from storage.collections import ACTIVE, DEFAULT_TENANT, Generation
-from storage.cursors import Page, decode_cursor, encode_cursor
-from storage.errors import CollectionNotFound, DocumentNotFound, WriteConflict
+from storage.collections import Generation
+from storage.deletions import bury, is_buried, lock_documents
+from storage.errors import GenerationRetired, MissingKey, WriteConflict
 
 if TYPE_CHECKING:
-    import asyncpg
     import numpy as np
     from numpy.typing import NDArray
 
@@ -25,6 +24,10 @@ CHUNK_COLUMNS = (
     "tenant_id", "generation_id", "document_id", "node_id", "chunk_index", "page", "start_char", "end_char",
     "text", "metadata_", "embedding", "embedded_hash",
 )  # fmt: skip
+
+
+WRITABLE = frozenset({"building", "ready", "active"})  # states of a generation that takes documents
+WriteOutcome = Literal["written", "unchanged", "deleted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,8 @@ class NewDocument:
         content_hash: SHA-256 of its bytes, in hex.
         pipeline_fingerprint: everything else that its chunks depend on.
         size: bytes.
+        revision: from `Documents.next_revision`, before its source was read: of two versions, the higher is newer.
+        original: hash under which `storage.originals` keeps its bytes; None where it has none.
 
     """
 
@@ -59,6 +64,8 @@ class NewDocument:
     content_hash: str
     pipeline_fingerprint: str
     size: int
+    revision: int
+    original: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,21 +90,6 @@ class NewChunk:
     embedded_hash: UUID | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DocumentInfo:
-    """A document as clients see it."""
-
-    id: str
-    source: str
-    title: str
-    chunks: int
-    bytes: int
-    content_hash: str
-    metadata: Mapping[str, object]
-    ingested_at: datetime
-    collection: str
-
-
 class Documents:
     """The documents of one generation."""
 
@@ -118,6 +110,11 @@ class Documents:
         """Return what is stored under these ids."""
         return {state.id: state for state in await self._states("id = ANY($2)", list(ids))}
 
+    async def next_revision(self) -> int:
+        """Return what orders a version that is about to be read after all that were read before."""
+        async with self._database.connection() as connection:
+            return int(await connection.fetchval("SELECT nextval('footnote.document_revisions')"))
+
     async def vectors(self, document_id: str) -> dict[UUID, NDArray[np.float32]]:
         """Return the stored vectors of a document by the hash of the text that was embedded."""
         async with self._database.connection() as connection:
@@ -129,25 +126,68 @@ class Documents:
         return {row["embedded_hash"]: _float32(row["embedding"]) for row in rows}
 
     async def write(
-        self, document: NewDocument, chunks: Sequence[NewChunk], *, replaces: DocumentState | None
-    ) -> Literal["written", "unchanged"]:
+        self,
+        document: NewDocument,
+        chunks: Sequence[NewChunk],
+        *,
+        replaces: DocumentState | None,
+        displaces: DocumentState | None = None,
+        first: Callable[[Connection], Awaitable[None]] | None = None,
+    ) -> WriteOutcome:
         """Put the document in place of `replaces`, or of nothing, in one transaction.
 
-        Readers see the old version until the commit and the new one after it.
+        Readers see the old version until the commit and the new one after it. A version that was read before the
+        document was deleted is not written: ``deleted``; nor is one that is older than what is stored: ``unchanged``.
+        `displaces` is another document that has its source. `first` may refuse the transaction, by an error.
 
         Raises:
             WriteConflict: what is stored is no longer `replaces`; read the document again.
+            GenerationRetired: the generation takes no documents any more.
 
         """
+        with _lost_original(document):
+            return await self._write(document, chunks, replaces=replaces, displaces=displaces, first=first)
+
+    async def _write(
+        self,
+        document: NewDocument,
+        chunks: Sequence[NewChunk],
+        *,
+        replaces: DocumentState | None,
+        displaces: DocumentState | None,
+        first: Callable[[Connection], Awaitable[None]] | None,
+    ) -> WriteOutcome:
         # a large document takes its time to enter the HNSW index; readers are not kept waiting
         async with self._database.transaction(local={"statement_timeout": 0}) as connection:
-            await self._lock(connection, {document.source, *([replaces.source] if replaces else [])})
-            stored = await self._stored(connection, document)
-            if stored and _same_version(stored, document):
+            await self._hold(connection)
+            old = [state for state in (replaces, displaces) if state]
+            await lock_documents(
+                connection,
+                self._generation.collection_id,
+                sources={document.source, *(state.source for state in old)},
+                ids={document.id, *(state.id for state in old)},
+            )
+            if first is not None:
+                await first(connection)
+            stored, holder = await self._stored(connection, document)
+            if await is_buried(
+                connection,
+                self._generation.collection_id,
+                document_id=document.id,
+                source=document.source,
+                revision=document.revision,
+            ):
+                return "deleted"
+            if stored and not holder and _same_version(stored, document):
+                await self._raise_revision(connection, document)
                 return "unchanged"
-            if stored != replaces:
+            if stored and await self._is_older(connection, document):
+                return "unchanged"
+            if (stored, holder) != (replaces, displaces):
                 msg = f"{document.source!r} was changed by another writer"
                 raise WriteConflict(msg)
+            if holder:
+                await self._drop(connection, holder.id)
             await connection.execute(f"DELETE FROM {self._table} WHERE document_id = $1", document.id)
             await self._upsert(connection, document, chunks=len(chunks))
             await connection.copy_records_to_table(
@@ -159,12 +199,36 @@ class Documents:
         return "written"
 
     async def delete(self, document_id: str) -> bool:
-        """Delete a document with its chunks; tell whether there was one."""
+        """Delete a document from every generation of the collection; tell whether this one had it."""
         async with self._database.transaction() as connection:
-            done = await connection.execute(
-                "DELETE FROM footnote.documents WHERE generation_id = $1 AND id = $2", self._generation.id, document_id
+            had = await bury(connection, self._generation.collection_id, document_id=document_id)
+        return self._generation.id in had
+
+    async def _hold(self, connection: Connection) -> None:
+        """Keep the generation as it is until the transaction ends: a flip waits for it, and it for a flip."""
+        state = await connection.fetchval(
+            "SELECT state FROM footnote.generations WHERE id = $1 FOR KEY SHARE", self._generation.id
+        )
+        if state not in WRITABLE:
+            raise GenerationRetired(self._generation.collection, self._generation.name)
+
+    async def _is_older(self, connection: Connection, document: NewDocument) -> bool:
+        return bool(
+            await connection.fetchval(
+                "SELECT revision > $3 FROM footnote.documents WHERE generation_id = $1 AND id = $2",
+                self._generation.id,
+                document.id,
+                document.revision,
             )
-        return done != "DELETE 0"
+        )
+
+    async def _raise_revision(self, connection: Connection, document: NewDocument) -> None:
+        await connection.execute(
+            "UPDATE footnote.documents SET revision = $3 WHERE generation_id = $1 AND id = $2 AND revision < $3",
+            self._generation.id,
+            document.id,
+            document.revision,
+        )
 
     async def _states(self, condition: str, value: object) -> list[DocumentState]:
         async with self._database.connection() as connection:
@@ -176,12 +240,10 @@ class Documents:
             )
         return [DocumentState(**dict(row)) for row in rows]
 
-    async def _lock(self, connection: Connection, sources: set[str]) -> None:
-        for source in sorted(sources):  # in one order, so that two writers cannot wait for each other
-            key = f"document {self._generation.id} {source}"
-            await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", key)
-
-    async def _stored(self, connection: Connection, document: NewDocument) -> DocumentState | None:
+    async def _stored(
+        self, connection: Connection, document: NewDocument
+    ) -> tuple[DocumentState | None, DocumentState | None]:
+        """Return what is stored under the document's id, and what else has its source."""
         rows = await connection.fetch(
             "SELECT id, source, location, content_hash, pipeline_fingerprint FROM footnote.documents "
             "WHERE generation_id = $1 AND (id = $2 OR source = $3) FOR UPDATE",
@@ -189,20 +251,24 @@ class Documents:
             document.id,
             document.source,
         )
-        if len(rows) > 1:
-            msg = f"{document.source!r} was changed by another writer"
-            raise WriteConflict(msg)
-        return DocumentState(**dict(rows[0])) if rows else None
+        states = {row["id"] == document.id: DocumentState(**dict(row)) for row in rows}
+        return states.get(True), states.get(False)
+
+    async def _drop(self, connection: Connection, document_id: str) -> None:
+        await connection.execute(
+            "DELETE FROM footnote.documents WHERE generation_id = $1 AND id = $2", self._generation.id, document_id
+        )
 
     async def _upsert(self, connection: Connection, document: NewDocument, *, chunks: int) -> None:
         await connection.execute(
             """INSERT INTO footnote.documents (tenant_id, generation_id, id, source, location, title, metadata,
-                   content_hash, pipeline_fingerprint, bytes, chunks)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+                   content_hash, pipeline_fingerprint, bytes, chunks, revision, original)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
                ON CONFLICT (generation_id, id) DO UPDATE SET source = excluded.source, location = excluded.location,
                    title = excluded.title, metadata = excluded.metadata, content_hash = excluded.content_hash,
                    pipeline_fingerprint = excluded.pipeline_fingerprint, bytes = excluded.bytes,
-                   chunks = excluded.chunks, ingested_at = now()""",
+                   chunks = excluded.chunks, revision = excluded.revision, original = excluded.original,
+                   ingested_at = now()""",
             self._generation.tenant_id,
             self._generation.id,
             document.id,
@@ -214,6 +280,8 @@ class Documents:
             document.pipeline_fingerprint,
             document.size,
             chunks,
+            document.revision,
+            document.original,
         )
 
     def _record(self, document_id: str, chunk: NewChunk) -> tuple[object, ...]:
@@ -233,57 +301,14 @@ class Documents:
         )
 
 
-class DocumentCatalog:
-    """Reads over the documents of a tenant's active generations."""
-
-    def __init__(self, database: Database, *, tenant: str = DEFAULT_TENANT) -> None:
-        self._database = database
-        self._tenant = tenant
-
-    async def list(self, *, collection: str, limit: int, cursor: str | None = None) -> Page[DocumentInfo]:
-        """List a collection's documents by id.
-
-        Raises:
-            CollectionNotFound: there is no such collection.
-            InvalidCursor: the cursor is none of ours.
-
-        """
-        after = decode_cursor(cursor)
-        async with self._database.connection() as connection:
-            generation_id = await connection.fetchval(
-                f"SELECT g.id FROM {ACTIVE} WHERE c.tenant_id = $1 AND c.name = $2", self._tenant, collection
-            )
-            if generation_id is None:
-                raise CollectionNotFound(collection)
-            rows = await connection.fetch(
-                "SELECT d.*, $2::text AS collection FROM footnote.documents d "
-                "WHERE generation_id = $1 AND id > $3 ORDER BY id LIMIT $4",
-                generation_id,
-                collection,
-                after,
-                limit + 1,
-            )
-        items = tuple(_info(row) for row in rows[:limit])
-        return Page(items, encode_cursor(items[-1].id) if len(rows) > limit else None)
-
-    async def get(self, document_id: str, *, collection: str | None = None) -> DocumentInfo:
-        """Describe a document.
-
-        Raises:
-            DocumentNotFound: there is no such document (in that collection).
-
-        """
-        async with self._database.connection() as connection:
-            row = await connection.fetchrow(
-                f"""SELECT d.*, c.name AS collection FROM {ACTIVE} JOIN footnote.documents d ON d.generation_id = g.id
-                    WHERE c.tenant_id = $1 AND d.id = $2 AND ($3::text IS NULL OR c.name = $3) LIMIT 1""",
-                self._tenant,
-                document_id,
-                collection,
-            )
-        if row is None:
-            raise DocumentNotFound(document_id)
-        return _info(row)
+@contextmanager
+def _lost_original(document: NewDocument) -> Iterator[None]:
+    """Turn the one key that may be missing, that of an original which was pruned meanwhile, into a conflict."""
+    try:
+        yield
+    except MissingKey as exc:
+        msg = f"the bytes of {document.source!r} are not kept"
+        raise WriteConflict(msg) from exc
 
 
 def _same_version(stored: DocumentState, document: NewDocument) -> bool:
@@ -299,17 +324,3 @@ def _float32(vector: NDArray[np.float32] | object) -> NDArray[np.float32]:
     import numpy as np
 
     return np.asarray(vector.to_numpy() if hasattr(vector, "to_numpy") else vector, dtype=np.float32)
-
-
-def _info(row: asyncpg.Record) -> DocumentInfo:
-    return DocumentInfo(
-        id=row["id"],
-        source=row["source"],
-        title=row["title"],
-        chunks=row["chunks"],
-        bytes=row["bytes"],
-        content_hash=row["content_hash"],
-        metadata=json.loads(row["metadata"]),
-        ingested_at=row["ingested_at"],
-        collection=row["collection"],
-    )

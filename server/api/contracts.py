@@ -17,7 +17,7 @@ from server.streams.streams import Streams
 from storage.collections import CollectionInfo
 from storage.cursors import Page
 from storage.document_text import TextPart
-from storage.documents import DocumentInfo
+from storage.document_catalog import DocumentInfo
 
 
 class Answers(Protocol):

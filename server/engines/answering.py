@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.schema import NodeWithScore, QueryBundle
@@ -38,14 +38,16 @@ from server.engines.prompts import summary_messages
 from server.engines.registry import build_chat_engine, build_engine
 from server.errors import RerankUnavailable
 from storage.chunks import ChunkStore
-from storage.collections import Collections
+from storage.errors import TableGone
 
 if TYPE_CHECKING:
     from config.settings import Settings
     from ingestion.embedding import Embedder
     from server.engines.models.model import LanguageModel
+    from server.generations import Pinned, PinnedGenerations
     from storage.database import Database
 
+Result = TypeVar("Result")
 NOTHING_FOUND = "I found nothing about this in the documents of this collection."
 NO_MODEL = "none"
 EXTRACTIVE = "extractive"
@@ -59,10 +61,16 @@ class AnswerService:
     """
 
     def __init__(
-        self, database: Database, *, embedder: Embedder, model: LanguageModel | None, settings: Settings
+        self,
+        database: Database,
+        *,
+        generations: PinnedGenerations,
+        embedder: Embedder,
+        model: LanguageModel | None,
+        settings: Settings,
     ) -> None:
         self._database = database
-        self._collections = Collections(database)
+        self._generations = generations
         self._embedder = embedder
         self._model = model
         self._settings = settings
@@ -96,16 +104,21 @@ class AnswerService:
         return Observation("chat", turn.question, conversation_id=turn.conversation_id).events(self._chat(turn))
 
     async def _retrieved(self, question: Question) -> Retrieved:
+        async def found(parts: EngineParts) -> Sequence[NodeWithScore]:
+            engine: Any = build_engine(parts)  # most of them retrieve
+            nodes: Sequence[NodeWithScore] = await engine.aretrieve(QueryBundle(question.question))
+            return nodes
+
         started = time.perf_counter()
-        parts = await self._open(question)
-        engine, generation = build_engine(parts), parts.store.generation
-        nodes = await engine.aretrieve(QueryBundle(question.question))  # type: ignore[attr-defined] # of most engines
-        return Retrieved(
-            results=_citations(nodes, parts.record),
-            collection=generation.collection,
-            generation=generation.name,
-            timings_ms=_timings(parts.record, started),
-        )
+        async with AsyncExitStack() as stack:
+            parts, nodes = await self._engaged(question, stack, found)
+            generation = parts.store.generation
+            return Retrieved(
+                results=_citations(nodes, parts.record),
+                collection=generation.collection,
+                generation=generation.name,
+                timings_ms=_timings(parts.record, started),
+            )
 
     @property
     def notes_tokens(self) -> int:
@@ -114,7 +127,8 @@ class AnswerService:
 
     async def require_collection(self, name: str, /) -> None:
         """Raise `CollectionNotFound` unless there is such a collection."""
-        await self._collections.active(name)
+        async with self._generations.pinned(name):
+            pass
 
     async def summarize(self, history: Sequence[Message], /, *, summary: str) -> str:
         """Return notes of what was said, and of what an earlier summary says; empty where no chat model is at hand."""
@@ -128,31 +142,56 @@ class AnswerService:
             return "".join([event.text async for event in events if isinstance(event, Delta)]).strip()
 
     async def _stream(self, question: Question) -> AsyncGenerator[Event, None]:
+        async def asked(parts: EngineParts) -> tuple[Any, bool]:
+            engine = build_engine(parts)
+            return await engine.aquery(QueryBundle(question.question)), isinstance(engine, RetrieverQueryEngine)
+
         started = time.perf_counter()
-        parts = await self._open(question)
-        engine = build_engine(parts)
-        response: Any = await engine.aquery(QueryBundle(question.question))
-        refuses = isinstance(engine, RetrieverQueryEngine)
-        citations = _citations(response.source_nodes, parts.record)
-        events = self._events(parts, citations, pieces_of(response), started=started, refuses=refuses)
-        del response  # with its nodes, which take more than all the rest of a stream
-        async with aclosing(events):
+        async with AsyncExitStack() as stack:
+            parts, (response, refuses) = await self._engaged(question, stack, asked)
+            citations = _citations(response.source_nodes, parts.record)
+            events = self._events(parts, citations, pieces_of(response), started=started, refuses=refuses)
+            del response  # with its nodes, which take more than all the rest of a stream
+            await stack.enter_async_context(aclosing(events))
             async for event in events:
                 yield event
 
     async def _chat(self, turn: Turn) -> AsyncGenerator[Event, None]:
+        async def asked(parts: EngineParts) -> tuple[Any, bool]:
+            parts = replace(parts, conversation=self._history.fitted(turn, model=self._model))
+            engine = build_chat_engine(parts)
+            response = await engine.astream_chat(turn.question.question, list(parts.conversation.history))
+            return response, isinstance(engine, CondensingChatEngine)
+
         started = time.perf_counter()
-        parts = await self._open(turn.question)
-        parts = replace(parts, conversation=self._history.fitted(turn, model=self._model))
-        engine = build_chat_engine(parts)
-        response = await engine.astream_chat(turn.question.question, list(parts.conversation.history))
-        refuses = isinstance(engine, CondensingChatEngine)
-        citations = _citations(response.source_nodes, parts.record)
-        events = self._events(parts, citations, response.async_response_gen(), started=started, refuses=refuses)
-        del response  # see `_stream`
-        async with aclosing(events):
+        async with AsyncExitStack() as stack:
+            parts, (response, refuses) = await self._engaged(turn.question, stack, asked)
+            citations = _citations(response.source_nodes, parts.record)
+            events = self._events(parts, citations, response.async_response_gen(), started=started, refuses=refuses)
+            del response  # see `_stream`
+            await stack.enter_async_context(aclosing(events))
             async for event in events:
                 yield event
+
+    async def _engaged(
+        self, question: Question, stack: AsyncExitStack, ask: Callable[[EngineParts], Awaitable[Result]]
+    ) -> tuple[EngineParts, Result]:
+        """Pin the question to a generation for as long as the stack is open, and ask an engine.
+
+        A generation that was dropped by the time it is searched has a successor: that one is asked.
+        """
+        if question.rerank:
+            raise RerankUnavailable
+        for may_retry in (True, False):
+            pinned = await stack.enter_async_context(self._generations.pinned(question.collection))
+            parts = self._parts(question, pinned)
+            try:
+                return parts, await ask(parts)
+            except TableGone:
+                if not may_retry:
+                    raise
+                await self._generations.refresh()
+        raise AssertionError
 
     async def _events(
         self,
@@ -187,14 +226,12 @@ class AnswerService:
         record.timings_ms["generate"] = (time.perf_counter() - generating) * 1000
         yield self._done(record, started, _finish_reason(record), citations, cited=markers.cited)
 
-    async def _open(self, question: Question) -> EngineParts:
-        if question.rerank:
-            raise RerankUnavailable
-        generation = await self._collections.active(question.collection)
+    def _parts(self, question: Question, pinned: Pinned) -> EngineParts:
         return EngineParts(
             question=question,
-            store=ChunkStore(self._database, generation=generation, settings=self._settings.retrieval),
-            embedder=self._embedder,
+            store=ChunkStore(self._database, generation=pinned.generation, settings=self._settings.retrieval),
+            pinned=pinned,
+            embedder=pinned.embedder or self._embedder,
             model=self._model,
             settings=self._settings,
             record=Record(),

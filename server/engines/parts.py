@@ -18,6 +18,7 @@ from server.answers import Question, Usage
 if TYPE_CHECKING:
     from ingestion.embedding import Embedder
     from server.engines.models.model import Finish, LanguageModel
+    from server.generations import Pinned
     from storage.chunks import ChunkStore
 
 
@@ -98,6 +99,8 @@ class EngineParts:
 
     Attributes:
         store: over the generation that the request is pinned to.
+        pinned: that generation, with the model that it was built with.
+        embedder: that model, or the configured one where it cannot be used: to compare passages with each other.
         model: None: answers are extracted, not written.
         conversation: that the question stands in.
 
@@ -105,6 +108,7 @@ class EngineParts:
 
     question: Question
     store: ChunkStore
+    pinned: Pinned
     embedder: Embedder
     model: LanguageModel | None
     settings: Settings

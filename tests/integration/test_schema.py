@@ -2,11 +2,11 @@ import asyncio
 
 import psycopg2
 import pytest
-from support.corpus import fill, make_collection
 
-from storage import schema
+from storage import chunk_tables, schema
+from storage.collections import Collections
 from storage.database import Database
-from storage.documents import DocumentCatalog
+from storage.document_catalog import DocumentCatalog
 from storage.errors import SchemaMismatch
 from storage.feedback import FeedbackStore, NewFeedback
 from storage.leases import Leases
@@ -55,6 +55,23 @@ async def test_a_newer_schema_is_refused_by_server_and_upgrade(dsn, settings):
     await database.close()
 
 
+FIRST_REVISION = """
+INSERT INTO footnote.collections (tenant_id, name, language, embedding_model, embedding_revision, embedding_fingerprint,
+    dimension, normalized, chunk_tokens, chunk_overlap)
+VALUES ('public', 'default', 'english', 'm', '1', 'f', 3, true, 256, 32);
+INSERT INTO footnote.generations (tenant_id, collection_id, number, state, activated_at)
+VALUES ('public', 1, 1, 'active', now());
+INSERT INTO footnote.documents (tenant_id, generation_id, id, source, title, metadata, content_hash,
+    pipeline_fingerprint, bytes, chunks)
+VALUES ('public', 1, 'd', 'a', 'a', '{"year": 2024}', 'h', 'p', 14, 1);
+"""
+FIRST_CHUNK = """
+INSERT INTO footnote.data_generation_1 (tenant_id, generation_id, document_id, node_id, chunk_index, start_char,
+    end_char, text, metadata_, embedding)
+VALUES ('public', 1, 'd', 'n', 0, 0, 14, 'rain in spring', '{}', '[1,0,0]');
+"""
+
+
 async def test_an_index_of_the_first_revision_is_upgraded_with_all_that_is_in_it(empty_dsn, settings, monkeypatch):
     with monkeypatch.context() as earlier:
         earlier.setattr(schema, "REVISION", "0001")
@@ -62,9 +79,14 @@ async def test_an_index_of_the_first_revision_is_upgraded_with_all_that_is_in_it
     database = await Database.open(empty_dsn, settings=settings.database)
     with pytest.raises(SchemaMismatch, match=r"is at revision 0001.*python -m storage upgrade"):
         await schema.check(database)
-    await fill(database, await make_collection(database), {"a": ("rain in spring", {"year": 2024})})
+    async with database.transaction() as connection:
+        await connection.execute(FIRST_REVISION)
+        await chunk_tables.create(connection, 1, dimension=3, language="english")
+        await connection.execute(FIRST_CHUNK)
     assert schema.upgrade(empty_dsn) == ("0001", schema.REVISION)
     await schema.check(database)
+    generation = await Collections(database).active("default")
+    assert (generation.embedding.model, generation.chunking.tokens, generation.embedding.options) == ("m", 256, None)
     listed = await DocumentCatalog(database).list(collection="default", limit=5, cursor=None)
     assert [(item.source, item.chunks, item.metadata) for item in listed.items] == [("a", 1, {"year": 2024})]
     await database.close()

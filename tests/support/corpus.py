@@ -16,6 +16,7 @@ DIMENSION = 16
 IDENTITY = EmbeddingIdentity("made-up", "1", "fingerprint", DIMENSION, normalized=True)
 CHUNKING = Chunking(tokens=256, overlap=32, language="english")
 NAMESPACE = UUID(int=7)
+LATEST = 2**40  # a revision newer than any that the database gives
 
 
 def vector(text: str) -> np.ndarray:
@@ -25,7 +26,9 @@ def vector(text: str) -> np.ndarray:
     return made / np.linalg.norm(made)
 
 
-def document(name: str, *, content: str = "", metadata: dict[str, object] | None = None) -> NewDocument:
+def document(
+    name: str, *, content: str = "", metadata: dict[str, object] | None = None, revision: int = LATEST
+) -> NewDocument:
     """Return a document's row."""
     return NewDocument(
         id=str(uuid5(NAMESPACE, name)),
@@ -36,6 +39,7 @@ def document(name: str, *, content: str = "", metadata: dict[str, object] | None
         content_hash=hashlib.sha256((content or name).encode()).hexdigest(),
         pipeline_fingerprint="p",
         size=len(content),
+        revision=revision,
     )
 
 

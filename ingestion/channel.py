@@ -1,0 +1,51 @@
+"""A queue between two stages, bounded by what its items weigh."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+
+class Channel(Generic[Item]):
+    """Passes items on in their order; holds no more than `bound` in all, or one item that is heavier than that.
+
+    For one event loop, any number of writers and readers. Once it is closed, readers get what is left, then nothing.
+    """
+
+    def __init__(self, bound: int) -> None:
+        self._bound = bound
+        self._items: deque[tuple[Item, int]] = deque()
+        self._weight = 0
+        self._closed = False
+        self._changed = asyncio.Condition()
+
+    async def put(self, item: Item, *, weight: int) -> None:
+        """Pass an item on; wait while there is no room for it."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: not self._items or self._weight + weight <= self._bound)
+            self._items.append((item, weight))
+            self._weight += weight
+            self._changed.notify_all()
+
+    async def take(self, most: int = 1) -> list[Item]:
+        """Return what is there, one item at the least, up to a weight of `most`; empty once all is over."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._items or self._closed)
+            taken: list[Item] = []
+            weight = 0
+            while self._items and (not taken or weight + self._items[0][1] <= most):
+                item, one = self._items.popleft()
+                taken.append(item)
+                weight += one
+            self._weight -= weight
+            self._changed.notify_all()
+            return taken
+
+    async def close(self) -> None:
+        """Take note that nothing more will come."""
+        async with self._changed:
+            self._closed = True
+            self._changed.notify_all()

@@ -1,0 +1,80 @@
+"""Deleting documents so that no writer which read them before can bring them back."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from storage.database import Connection
+
+KEPT = timedelta(days=7)  # longer than any writer works on what it has read
+
+
+async def lock_documents(
+    connection: Connection, collection_id: int, *, sources: Collection[str] = (), ids: Collection[str] = ()
+) -> None:
+    """Let no other transaction write or delete these documents, in any generation, until this one ends."""
+    keys = sorted(
+        [f"source {collection_id} {source}" for source in sources] + [f"id {collection_id} {each}" for each in ids]
+    )
+    for key in keys:  # in one order, so that two writers cannot wait for each other
+        await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", key)
+
+
+async def bury(connection: Connection, collection_id: int, *, document_id: str) -> list[int]:
+    """Delete a document from every generation of a collection, and remember it.
+
+    A writer that read the document before, for whichever generation, is refused from the commit on; one that reads it
+    later makes it anew. Return the generations that had it.
+    """
+    sources = await connection.fetch(_SOURCES, collection_id, document_id)
+    await lock_documents(connection, collection_id, sources={row["source"] for row in sources}, ids={document_id})
+    rows = await connection.fetch(
+        """DELETE FROM footnote.documents d USING footnote.generations g
+           WHERE g.id = d.generation_id AND g.collection_id = $1 AND d.id = $2 RETURNING d.generation_id, d.source""",
+        collection_id,
+        document_id,
+    )
+    await connection.execute(
+        """INSERT INTO footnote.tombstones (collection_id, document_id, source, revision)
+           VALUES ($1, $2, $3, nextval('footnote.document_revisions'))
+           ON CONFLICT (collection_id, document_id) DO UPDATE SET source = excluded.source,
+               revision = excluded.revision, deleted_at = now()""",
+        collection_id,
+        document_id,
+        rows[0]["source"] if rows else "",
+    )
+    return [row["generation_id"] for row in rows]
+
+
+async def is_buried(
+    connection: Connection, collection_id: int, *, document_id: str, source: str, revision: int
+) -> bool:
+    """Tell whether a document was deleted after its version `revision` was read; the caller holds its lock."""
+    return bool(
+        await connection.fetchval(
+            """SELECT true FROM footnote.tombstones
+               WHERE collection_id = $1 AND (document_id = $2 OR source = $3) AND revision > $4 LIMIT 1""",
+            collection_id,
+            document_id,
+            source,
+            revision,
+        )
+    )
+
+
+async def forget_deletions(connection: Connection) -> int:
+    """Drop what was remembered of deletions that are a week old and of which no build can know; return how many."""
+    done = await connection.execute(
+        """DELETE FROM footnote.tombstones t WHERE deleted_at < now() - $1::interval AND NOT EXISTS (
+               SELECT FROM footnote.generations g WHERE g.collection_id = t.collection_id
+               AND g.state IN ('building', 'ready') AND g.created_at < t.deleted_at)""",
+        KEPT,
+    )
+    return int(done.split()[-1])
+
+
+_SOURCES = """SELECT DISTINCT d.source FROM footnote.documents d JOIN footnote.generations g ON g.id = d.generation_id
+              WHERE g.collection_id = $1 AND d.id = $2"""
