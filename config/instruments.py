@@ -19,6 +19,7 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 # https://github.com/open-telemetry/semantic-conventions-genai/blob/main/docs/gen-ai/gen-ai-metrics.md
 TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
 MODEL_SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
+JOB_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 14400.0)
 RATES = (1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500)
 COUNTS = (0, 1, 2, 3, 5, 8, 12, 20, 50, 100)
 
@@ -150,6 +151,14 @@ DB_TIMEOUTS = _meter.create_counter(
 # the process
 LOOP_LAG = _seconds("footnote.event_loop.lag", "How late the event loop comes to what is due.")
 
+# generations
+GENERATION_FLIPS = _meter.create_counter(
+    "footnote.generation.flips", unit="{flip}", description="Times that this process went over to another generation."
+)
+
+# What workers and commands record, and servers never do, is footnote.ingestion.*: it reaches Prometheus by OTLP, all
+# else is scraped from servers. `deploy/otel-collector.yaml` tells them apart by that name, so that nothing counts twice.
+
 # ingestion
 INGESTED_DOCUMENTS = _meter.create_counter(
     "footnote.ingestion.documents", unit="{document}", description="Documents by outcome: added, unchanged, failed, ..."
@@ -162,6 +171,16 @@ INGESTED_BYTES = _meter.create_counter(
 )
 INGESTION_STAGE_DURATION = _seconds(
     "footnote.ingestion.stage.duration", "A document's stage: parse, embed (a batch), write."
+)
+
+# jobs
+JOB_DURATION = _seconds(
+    "footnote.ingestion.job.duration",
+    "A try of a job, by kind and outcome (succeeded, retried, failed, returned, lost).",
+    buckets=JOB_SECONDS,
+)
+JOB_WAIT = _seconds(
+    "footnote.ingestion.job.wait", "From a job's submission to its first try, by kind.", buckets=JOB_SECONDS
 )
 
 
@@ -177,8 +196,16 @@ BREAKER_STATE = Gauge("footnote.breaker.state", "{state}", "1 for the state that
 COLLECTION_DOCUMENTS = Gauge("footnote.collection.documents", "{document}", "Documents that answer, by collection.")
 COLLECTION_CHUNKS = Gauge("footnote.collection.chunks", "{chunk}", "Chunks that answer, by collection.")
 GENERATION_AGE = Gauge("footnote.generation.age", "s", "Since the active generation was last written to.")
+GENERATIONS_BEHIND = Gauge(
+    "footnote.generations.behind", "{collection}", "Collections whose new generation cannot be read by this process."
+)
+GENERATIONS_OLD = Gauge(
+    "footnote.generations.old", "{generation}", "Generations that answer no more, but requests under way.", kind="sum"
+)
 MEMORY = Gauge("process.memory.usage", "By", "Physical memory of the process.", kind="sum")
 CPU_TIME = Gauge("process.cpu.time", "s", "CPU time of the process, by mode (user, system).", kind="total")
 OPEN_FILES = Gauge(
     "process.unix.file_descriptor.count", "{file_descriptor}", "Open files and sockets of the process.", kind="sum"
 )
+JOBS = Gauge("footnote.jobs", "{job}", "Jobs by status (queued, running, failed).")
+JOBS_AGE = Gauge("footnote.jobs.age", "s", "How long the job that is due longest has waited for a worker.")

@@ -11,6 +11,7 @@ import difflib
 import os
 import re
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -40,6 +41,7 @@ FALLBACKS = {
 }
 
 
+_HOST_NAME = re.compile(r"(?=[^/]*[a-z])[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?")
 _OTLP_HEADER = re.compile(r"[A-Za-z0-9_.-]+\s*=\s*[\x20-\x7e]*")
 
 
@@ -84,6 +86,16 @@ def _otlp_headers(value: SecretStr) -> SecretStr:
         msg = "must be name=value, with commas between; other than printable ASCII is written as %XX"
         raise ValueError(msg)
     return value
+
+
+def _private_place(value: str) -> str:
+    try:
+        return str(ip_network(value))
+    except ValueError:
+        if _HOST_NAME.fullmatch(value.lower()):
+            return value.lower()
+    msg = "each entry is a network without bits of a host, 10.1.0.0/16, or a host name, wiki.corp"
+    raise ValueError(msg)
 
 
 def _split(value: object) -> object:
@@ -303,8 +315,118 @@ class IngestionSettings(_Group):
     parse_memory_bytes: int = Field(
         4_294_967_296, ge=268_435_456, description="Memory of the process that reads files (Linux)."
     )
-    batch_chunks: int = Field(128, ge=1, le=100_000, description="Chunks embedded together.")
+    parse_workers: int = Field(
+        1, ge=1, le=256, description="Files that are read and split at once, each in a process of its own."
+    )
+    batch_chunks: int = Field(
+        512, ge=1, le=100_000, description="Chunks embedded together, sorted by length; bounds what is held in memory."
+    )
+    index_chunks: int = Field(
+        5000, ge=0, description="Chunks from which on a collection that grows document by document gets its HNSW index."
+    )
     nice: int = Field(10, ge=0, le=19, description="How far ingestion steps back for a server on the same machine.")
+    sync_share: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="Share of a collection above which `--sync` deletes nothing without `--yes`; five documents always "
+        "may go.",
+    )
+
+
+class GenerationSettings(_Group):
+    """Generations of a collection: which are kept, and how servers follow them."""
+
+    keep: int = Field(2, ge=0, le=100, description="Generations kept beside the one that answers, to go back to.")
+    spare_seconds: float = Field(
+        3600, ge=0, le=31_536_000, description="How long a generation that answered is kept in any case."
+    )
+    follow_seconds: float = Field(
+        1, ge=0.05, le=60, description="How often a server looks for flips, besides being told of them."
+    )
+
+
+class GateSettings(_Group):
+    """What a new generation must reach on golden questions to be activated (`--activate if-better`)."""
+
+    k: int = Field(10, ge=1, le=100, description="Documents looked at for recall and MRR.")
+    min_recall: float = Field(0.0, ge=0, le=1, description="Least recall@k of the new generation.")
+    recall_loss: float = Field(0.01, ge=0, le=1, description="How much recall@k may fall.")
+    mrr_loss: float = Field(0.02, ge=0, le=1, description="How much the mean reciprocal rank may fall.")
+
+
+class WebSettings(_Group):
+    """How pages are fetched from the web (`ingestion.web.limits` tells more)."""
+
+    user_agent: str | None = Field(
+        None,
+        min_length=1,
+        max_length=200,
+        pattern=r"^[A-Za-z_-]+[\x20-\x7e]*$",
+        description="Sent with each request; its first word is looked up in robots.txt. Unset: Footnote and its version.",
+    )
+    allowed_ports: Annotated[tuple[Annotated[int, Field(ge=1, le=65_535)], ...], NoDecode, BeforeValidator(_split)] = Field(
+        (80, 443), min_length=1, description="Ports that URLs may name, with commas between."
+    )
+    allow_private: Annotated[
+        tuple[Annotated[str, AfterValidator(_private_place)], ...], NoDecode, BeforeValidator(_split)
+    ] = Field((), description="Networks and host names that may be reached though not public: 10.1.0.0/16,wiki.corp.")
+    ca_file: Path | None = Field(None, description="Certificates of authorities that are trusted too, PEM.")
+    robots: bool = Field(True, description="Ask robots.txt.")
+    requests_per_second: float = Field(1, gt=0, le=1000, description="To one host; fractions are allowed.")
+    longest_wait: float = Field(120, gt=0, le=86_400, description="Seconds that a request waits for its turn.")
+    connect_timeout: float = Field(10, gt=0, le=600, description="Seconds to resolve a name and to connect.")
+    read_timeout: float = Field(30, gt=0, le=3600, description="Seconds of silence after which a page has failed.")
+    total_timeout: float = Field(120, gt=0, le=86_400, description="Seconds for one page, redirects included.")
+    max_bytes: int = Field(52_428_800, ge=1, description="Largest page, also when unpacked.")
+    max_feed_bytes: int = Field(10_485_760, ge=1, description="Largest feed or sitemap, also when unpacked.")
+    max_entries: int = Field(1000, ge=1, le=1_000_000, description="Pages of a feed or a sitemap that are taken.")
+
+
+class SourceSettings(_Group):
+    """Scheduled sources (`python -m ingestion run sources.yaml`)."""
+
+    retry_seconds: float = Field(
+        60, gt=0, le=86_400, description="Wait after a source has failed; it doubles with each failure in a row."
+    )
+    retry_most_seconds: float = Field(3600, gt=0, le=604_800, description="Longest such wait.")
+
+
+class JobSettings(_Group):
+    """Work that is done in the background: uploads, URLs, upkeep."""
+
+    worker: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="Whether the server runs a worker in a process of its own; auto: with its own PostgreSQL only. "
+        "Elsewhere: python -m ingestion worker.",
+    )
+    concurrency: int = Field(2, ge=1, le=64, description="Jobs that one worker does at once.")
+    attempts: int = Field(5, ge=1, le=100, description="How often a job is tried, where a failure may pass.")
+    retry_pause: float = Field(
+        2, gt=0, le=3600, description="Seconds before the second try; they double with each further one."
+    )
+    longest_pause: float = Field(300, gt=0, le=86_400, description="Seconds between two tries at the most.")
+    timeout: float = Field(3600, gt=0, le=604_800, description="Seconds that one try of a job may take.")
+    stalled_after: float = Field(
+        30,
+        ge=1,
+        le=3600,
+        description="Seconds without a sign of life after which another worker takes a running job up.",
+    )
+    poll_interval: float = Field(
+        5,
+        ge=0.1,
+        le=300,
+        description="Seconds between two looks for jobs that are due; new ones wake a worker at once.",
+    )
+    shutdown_timeout: float = Field(
+        20,
+        ge=0,
+        le=3600,
+        description="Seconds that running jobs have to end after SIGTERM, before they are given back.",
+    )
+    keep_days: float = Field(7, gt=0, le=3650, description="How long jobs that succeeded or were cancelled are kept.")
+    keep_failed_days: float = Field(90, gt=0, le=3650, description="How long dead jobs are kept, to be repeated.")
 
 
 class TelemetrySettings(_Group):
@@ -382,6 +504,11 @@ class Settings(BaseSettings):
     llm: LLMSettings = LLMSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     ingestion: IngestionSettings = IngestionSettings()
+    generations: GenerationSettings = GenerationSettings()
+    gate: GateSettings = GateSettings()
+    web: WebSettings = WebSettings()
+    sources: SourceSettings = SourceSettings()
+    jobs: JobSettings = JobSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     log: LogSettings = LogSettings()
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from ingestion.arguments import parse_arguments
+from ingestion.arguments import WORKER, parse_arguments
 
 if TYPE_CHECKING:
     import argparse
@@ -52,6 +52,8 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
     from config.errors import FootnoteError
 
     try:
+        if options.command == WORKER:
+            return _work(options, settings)
         outcome = asyncio.run(_command(options, settings))
     except FootnoteError as exc:
         return _say(exc)
@@ -60,6 +62,15 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
         return EXIT_INTERRUPTED
     print(json.dumps(outcome.as_json()) if options.json else outcome.as_text())  # noqa: T201 (see above)
     return outcome.exit_code
+
+
+def _work(options: argparse.Namespace, settings: Settings) -> int:
+    from functools import partial
+
+    from ingestion import worker
+    from ingestion.handlers import open_handlers
+
+    return worker.main(options, settings, open_handlers=partial(open_handlers, settings=settings))
 
 
 def _say(error: Exception) -> int:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from ingestion.types import Json
 
 INGEST = "ingest"
+RUN = "run"
+WORKER = "worker"
 
 
 def parse_arguments(arguments: Sequence[str], *, description: str) -> argparse.Namespace:
@@ -25,8 +27,11 @@ def parse_arguments(arguments: Sequence[str], *, description: str) -> argparse.N
         options = COMMANDS[arguments[0]]().parse_args(arguments[1:])
         options.command = arguments[0]
         return options
-    options = _ingest(description).parse_args(arguments)
+    parser = _ingest(description)
+    options = parser.parse_args(arguments)
     options.command = INGEST
+    if not options.paths and not options.reindex:
+        parser.error("a PATH is wanted, or --reindex")
     return options
 
 
@@ -37,7 +42,7 @@ def _ingest(description: str) -> argparse.ArgumentParser:
         epilog=f"Other commands: {', '.join(COMMANDS)} (each with --help). A folder of such a name: ./{min(COMMANDS)}",
     )
     parser.add_argument(
-        "paths", nargs="*", metavar="PATH", help="a file, a folder, or a pattern such as 'docs/**/*.md'"
+        "paths", nargs="*", metavar="PATH", help="a file, a folder, a pattern such as 'docs/**/*.md', or a URL"
     )
     parser.add_argument("--collection", default="default", help="where to (default: default)")
     parser.add_argument(
@@ -49,10 +54,35 @@ def _ingest(description: str) -> argparse.ArgumentParser:
         help="for every document; year=2024 is a number, year='\"2024\"' a string",
     )
     parser.add_argument("--base", type=Path, help="name sources relative to this folder; default: absolute paths")
+    parser.add_argument(
+        "--exclude",
+        action="append",
+        default=[],
+        type=_pattern,
+        metavar="PATTERN",
+        help="leave out files that match, as in a .gitignore",
+    )
+    parser.add_argument(
+        "--sync", action="store_true", help="then delete documents whose files are gone from the folders named"
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument("--yes", action="store_true", help="do what would be refused as it may lose documents")
+    _add_plan(parser)
     _add_build(parser)
     return parser
+
+
+def _add_plan(parser: argparse.ArgumentParser) -> None:
+    plan = parser.add_argument_group("a plan")
+    plan.add_argument(
+        "--dry-run", action="store_true", help="write nothing; say what would be done, and estimate time and cost"
+    )
+    plan.add_argument(
+        "--manifest",
+        type=Path,
+        metavar="FILE",
+        help="with --dry-run: write the plan there; without: refuse to do anything that is not in it",
+    )
 
 
 def _add_build(parser: argparse.ArgumentParser) -> None:
@@ -95,6 +125,18 @@ def _prune() -> argparse.ArgumentParser:
     return _of_collection("prune", "Drop generations and bytes that nothing needs any more.")
 
 
+def _run() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m ingestion run", description="Run the sources that are due.")
+    parser.add_argument("file", help="a YAML file that lists them; see docs/sources.md")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--all", action="store_true", help="run all of them, due or not")
+    which.add_argument("--only", action="append", default=[], metavar="NAME", help="run this one, due or not")
+    parser.add_argument("--dry-run", action="store_true", help="write nothing; say what would be done")
+    parser.add_argument("--yes", action="store_true", help="delete what sync would refuse to")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    return parser
+
+
 def _add_catch_up(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-catch-up",
@@ -110,7 +152,35 @@ def _of_collection(name: str, description: str) -> argparse.ArgumentParser:
     return parser
 
 
-COMMANDS = {"activate": _activate, "generations": _generations, "prune": _prune, "rollback": _rollback}
+def _worker() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m ingestion worker", description="Do the jobs that the server puts into the queue, until stopped."
+    )
+    parser.add_argument(
+        "--concurrency", type=int, choices=range(1, 65), metavar="N", help="jobs at once (default: as the settings say)"
+    )
+    return parser
+
+
+COMMANDS = {
+    "activate": _activate,
+    "generations": _generations,
+    "prune": _prune,
+    "rollback": _rollback,
+    RUN: _run,
+    WORKER: _worker,
+}
+
+
+def _pattern(argument: str) -> str:
+    from ingestion.wanted import excluding
+
+    try:
+        excluding([argument])
+    except ValueError as exc:
+        msg = f"{argument!r} is no pattern ({exc})"
+        raise argparse.ArgumentTypeError(msg) from exc
+    return argument
 
 
 def _metadata(argument: str) -> tuple[str, Json]:

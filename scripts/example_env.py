@@ -45,7 +45,7 @@ def shown(default: object) -> str:
         return ""
     if isinstance(default, bool):
         return str(default).lower()
-    return ",".join(default) if isinstance(default, tuple) else str(default)
+    return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from server.idempotency import Idempotency
 from server.streams.redis_relay import open_redis_relay
 from server.streams.streams import Streams
 from server.vitals import observed_vitals
+from server.worker_process import open_worker
 from storage import schema
 from storage.conversations import ConversationCatalog
 from storage.database import Database
@@ -113,6 +114,7 @@ async def open_runtime(settings: Settings, *, telemetry: Telemetry = NO_TELEMETR
         stack.push_async_callback(database.close)
         await schema.check(database)
         await stack.enter_async_context(kept_running(server))
+        await stack.enter_async_context(open_worker(settings))
         embedder = await asyncio.to_thread(open_embedder, settings)
         stack.callback(embedder.close)
         await embedder.query("warm-up")
@@ -162,7 +164,8 @@ async def assemble(
     await stack.enter_async_context(idempotency.kept_tidy())
     catalog = Catalog(database)
     if telemetry.is_on:
-        await stack.enter_async_context(observed_vitals(database, catalog=catalog, streams=streams))
+        vitals = observed_vitals(database, catalog=catalog, generations=generations, streams=streams)
+        await stack.enter_async_context(vitals)
     return Runtime(
         settings=settings,
         database=database,

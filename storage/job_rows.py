@@ -1,0 +1,172 @@
+"""What a job is, and what of it stands in a row of ``footnote.jobs``."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal
+from uuid import UUID
+
+from storage.errors import JobTooLarge
+from storage.texts import storable
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from storage.database import Connection
+
+Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+MOST_BYTES = 32_768
+"""Of a job's arguments, and of its result, as JSON."""
+
+_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+
+
+@dataclass(frozen=True, slots=True)
+class JobError:
+    """Why a job failed, or what its last attempt met.
+
+    Attributes:
+        name: the error's class, ``Unreadable``; ``internal`` for what Footnote has no name for.
+        detail: fit for clients, as a `FootnoteError` is.
+        field: the part of the request that is to blame, if one is.
+
+    """
+
+    name: str
+    detail: str
+    field: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to be done.
+
+    Attributes:
+        kind: which handler does it: ``index-document``.
+        document_id: the document that it brings up to date. Of one document's jobs one runs at a time, and a newer one
+            takes the place of those that still wait.
+        arguments: for the handler; JSON, `MOST_BYTES` at most. References, not documents.
+        lock: of a job without a document: what one job at a time works on, within the collection.
+        priority: higher goes first.
+        idempotency_key: submitting the same again gives the job that there is, for as long as that is kept.
+        idempotency_fingerprint: of the request that the key came with.
+
+    """
+
+    kind: str
+    collection: str
+    document_id: str | None = None
+    arguments: Mapping[str, object] = field(default_factory=dict)
+    lock: str | None = None
+    priority: int = 0
+    request_id: str | None = None
+    idempotency_key: str | None = None
+    idempotency_fingerprint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job.
+
+    Attributes:
+        done, total: progress, in units of the job's own; `total` is None while it is unknown.
+        attempts: how often it was begun, of those that count: one that a stopping worker gave back does not.
+        error: of a failed job, and of one that waits for its next try.
+        superseded_by: the newer job of the same document that took its place; such a job is cancelled.
+        traceparent: W3C trace context of whoever submitted it.
+        next_try_at: when it is tried again, where it waits for that.
+
+    """
+
+    id: UUID
+    tenant: str
+    collection: str
+    kind: str
+    document_id: str | None
+    arguments: Mapping[str, object]
+    status: Status
+    done: int
+    total: int | None
+    attempts: int
+    error: JobError | None
+    result: Mapping[str, object] | None
+    superseded_by: UUID | None
+    traceparent: str | None
+    request_id: str | None
+    created_at: datetime
+    started_at: datetime | None
+    heartbeat_at: datetime | None
+    next_try_at: datetime | None
+    finished_at: datetime | None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more happens to it, unless somebody asks for that."""
+        return self.status not in ("queued", "running")
+
+
+def document_lock(tenant: str, collection: str, document_id: str) -> str:
+    """Return the lock of a document's jobs."""
+    return f"{tenant}/{collection}/document/{document_id}"
+
+
+def lock_of(tenant: str, new: NewJob) -> str | None:
+    """Return what a job shares with no other that runs, None: with every one."""
+    if new.document_id is not None:
+        return document_lock(tenant, new.collection, new.document_id)
+    return None if new.lock is None else f"{tenant}/{new.collection}/{new.lock}"
+
+
+async def lock_jobs(connection: Connection, lock: str) -> None:
+    """Let nobody else put in, repeat or give back a job with this lock until the transaction ends."""
+    await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"jobs {lock}")
+
+
+def bounded_json(value: Mapping[str, object]) -> str:
+    """Return a mapping as JSON that PostgreSQL takes.
+
+    Raises:
+        JobTooLarge: it is larger than `MOST_BYTES`.
+
+    """
+    text = _NUL.sub(r"\1", storable(json.dumps(value, ensure_ascii=False, allow_nan=False)))
+    if len(text.encode()) > MOST_BYTES:
+        msg = f"a job's arguments and its result are {MOST_BYTES} bytes of JSON at most"
+        raise JobTooLarge(msg)
+    return text
+
+
+def job_of(row: asyncpg.Record) -> Job:
+    """Return the job that a row of ``footnote.jobs`` is."""
+    error = json.loads(row["error"]) if row["error"] else None
+    return Job(
+        id=row["id"],
+        tenant=row["tenant_id"],
+        collection=row["collection"],
+        kind=row["kind"],
+        document_id=row["document_id"],
+        arguments=json.loads(row["arguments"]),
+        status=row["status"],
+        done=row["done"],
+        total=row["total"],
+        attempts=row["attempts"],
+        error=JobError(**error) if error else None,
+        result=json.loads(row["result"]) if row["result"] else None,
+        superseded_by=row["superseded_by"],
+        traceparent=row["traceparent"],
+        request_id=row["request_id"],
+        created_at=row["created_at"],
+        started_at=row["started_at"],
+        heartbeat_at=row["heartbeat_at"],
+        next_try_at=row["next_try_at"],
+        finished_at=row["finished_at"],
+    )
+
+
+def error_json(error: JobError | None) -> str | None:
+    """Return what is kept of an error."""
+    return None if error is None else _NUL.sub(r"\1", storable(json.dumps(asdict(error), ensure_ascii=False)))
