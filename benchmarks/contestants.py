@@ -9,74 +9,91 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from benchmarks.corpus import page_text
+from benchmarks.effort import Effort, Meter
 from config.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from llama_index.core.node_parser import SentenceSplitter
 
+WARM_UP = 2  # pages
+
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What was ingested in how many seconds."""
+    """What was ingested at what price."""
 
-    seconds: float
     documents: int
     chunks: int
+    seconds: float
+    cpu: float
+    postgres: float
 
 
-def pipeline(pages: list[Path], _: str) -> Measured:
-    """Footnote's whole pipeline: reading, splitting, embedding, writing."""
-    return asyncio.run(_pipeline(pages, load_settings()))
+def _measured(documents: int, chunks: int, effort: Effort) -> Measured:
+    return Measured(documents, chunks, **asdict(effort))
 
 
-async def _pipeline(pages: list[Path], settings: Settings) -> Measured:
-    from ingestion.command import open_pipeline
-
-    async with open_pipeline(settings, collection=f"run-{uuid4().hex[:8]}", base=pages[0].parent) as opened:
-        await opened.run(pages[:2])
-        warm_up = opened.report.chunks
-        started = time.perf_counter()
-        report = await opened.run(pages[2:])
-        return Measured(time.perf_counter() - started, len(pages) - 2, report.chunks - warm_up)
+def pipeline(pages: list[Path], url: str) -> Measured:
+    """Footnote's whole pipeline: reading, splitting, embedding, writing, building the index."""
+    return asyncio.run(_pipeline(pages, url, load_settings()))
 
 
-def encode(pages: list[Path], _: str) -> Measured:
-    """The bare model on the same chunks, in one call, in batches as Footnote makes them."""
-    return asyncio.run(_encode(pages, load_settings()))
+async def _pipeline(pages: list[Path], url: str, settings: Settings) -> Measured:
+    from ingestion.indexing import open_indexing
+    from ingestion.ingesting import ingest
+    from ingestion.wanted import Wanted
+
+    async with open_indexing(settings) as indexing:
+
+        async def ingested(part: list[Path]) -> int:
+            wanted = Wanted(f"run-{uuid4().hex[:8]}", [str(page) for page in part], base=part[0].parent)
+            return (await ingest(indexing, wanted, watch=lambda _: None)).chunks
+
+        await ingested(pages[:WARM_UP])
+        meter = Meter(url)
+        chunks = await ingested(pages[WARM_UP:])
+        return _measured(len(pages) - WARM_UP, chunks, meter.read())
 
 
-async def _encode(pages: list[Path], settings: Settings) -> Measured:
+def bare(pages: list[Path], url: str) -> Measured:
+    """The model alone on the same chunks, in one call, the fastest way we know."""
+    return asyncio.run(_bare(pages, url, load_settings()))
+
+
+async def _bare(pages: list[Path], url: str, settings: Settings) -> Measured:
     from ingestion.embedding import open_embedder
 
-    texts = chunk_texts(pages[2:], settings)
+    texts = chunk_texts(pages[WARM_UP:], settings)
     embedder = open_embedder(settings)
     await embedder.texts(texts[:32])
-    started = time.perf_counter()
+    meter = Meter(url)
     await embedder.texts(texts)
-    measured = Measured(time.perf_counter() - started, len(pages) - 2, len(texts))
+    effort = meter.read()
     embedder.close()
-    return measured
+    return _measured(len(pages) - WARM_UP, len(texts), effort)
 
 
-def encode_32(pages: list[Path], _: str) -> Measured:
-    """The bare model on the same chunks, as sentence-transformers calls it by default."""
-    from ingestion.embedding import open_embedder
+def encode(pages: list[Path], url: str, *, batch_size: int) -> Measured:
+    """The model alone on the same chunks, through sentence-transformers, on the same ONNX file."""
+    from ingestion.backends import load_model
+    from ingestion.embedding import find_model
 
     settings = load_settings()
-    texts = chunk_texts(pages[2:], settings)
-    model = open_embedder(settings).model._model  # noqa: SLF001 (HuggingFaceEmbedding has no public way to it)
-    model.encode(texts[:32])
-    started = time.perf_counter()
-    model.encode(texts, show_progress_bar=False)
-    return Measured(time.perf_counter() - started, len(pages) - 2, len(texts))
+    texts = chunk_texts(pages[WARM_UP:], settings)
+    loaded, _ = load_model(find_model(settings.embedding), settings=settings)
+    model = loaded._model  # noqa: SLF001 (HuggingFaceEmbedding has no public way to it)
+    model.encode(texts[:32], batch_size=batch_size)
+    meter = Meter(url)
+    model.encode(texts, batch_size=batch_size, show_progress_bar=False)
+    return _measured(len(pages) - WARM_UP, len(texts), meter.read())
 
 
 def stock(pages: list[Path], url: str) -> Measured:
@@ -109,10 +126,10 @@ def _stock(pages: list[Path], url: str, *, splitter: SentenceSplitter) -> Measur
         ],
         vector_store=vector_store(url),
     )
-    made.run(documents=documents[:2])
-    started = time.perf_counter()
-    nodes = made.run(documents=documents[2:])
-    return Measured(time.perf_counter() - started, len(documents) - 2, len(nodes))
+    made.run(documents=documents[:WARM_UP])
+    meter = Meter(url)
+    nodes = made.run(documents=documents[WARM_UP:])
+    return _measured(len(documents) - WARM_UP, len(nodes), meter.read())
 
 
 def chunk_texts(pages: list[Path], settings: Settings) -> list[str]:
@@ -131,8 +148,9 @@ def chunk_texts(pages: list[Path], settings: Settings) -> list[str]:
 
 KINDS: dict[str, Callable[[list[Path], str], Measured]] = {
     "pipeline": pipeline,
-    "encode": encode,
-    "encode-32": encode_32,
+    "bare": bare,
+    "encode-4": partial(encode, batch_size=4),
+    "encode-32": partial(encode, batch_size=32),
     "stock-256": stock_256,
     "stock": stock,
 }

