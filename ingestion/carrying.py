@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
-from ingestion.identity import carried_fingerprint
+from ingestion.identity import carried_fingerprint, free_metadata
 from ingestion.incoming import FromDatabase, KeptDocument
 from ingestion.pipeline import RETRYING
 from storage.documents import Documents
@@ -55,20 +55,22 @@ class Carrying:
 
     async def _kept(self, stored: LaggingDocument, lagging: Lagging) -> KeptDocument | None:
         name = str(stored.metadata.get("file_name") or PurePath(stored.source).name or "document.txt")
-        original = stored.original
-        if original is None:  # it came through LlamaIndex, or before originals were kept: its text is all there is
+        original, metadata = stored.original, stored.metadata
+        if original is None:  # it came through LlamaIndex, or before originals were kept: its chunks are all there is
             try:
-                original = await self._keep_text(await RETRYING(lagging.text, stored.id))
+                content = await RETRYING(lagging.content, stored.id)
             except DocumentNotFound:
                 return None
+            original = await self._keep_text(content.text)
             name = f"{PurePath(name).stem or 'document'}.txt"
+            metadata = {**free_metadata(content.metadata), **metadata}
         return KeptDocument(
             id=stored.id,
             source=stored.source,
             location=stored.location,
             name=name,
             title=stored.title,
-            metadata={key: value for key, value in stored.metadata.items() if key != "file_name"},
+            metadata={key: value for key, value in metadata.items() if key != "file_name"},
             content_hash=original,
             pipeline_fingerprint=carried_fingerprint(stored.pipeline_fingerprint, self._target),
             revision=stored.revision,

@@ -46,7 +46,7 @@ def document_id(source: str, *, generation: Generation, attempt: int = 0) -> str
 
 def node_id(document: str, *, index: int, text: str) -> str:
     """Return a chunk's id; it changes with the text, so that it never points at other words."""
-    return str(uuid5(UUID(document), f"{index}\n{text}"))
+    return str(uuid5(_namespace(document), f"{index}\n{text}"))
 
 
 def embedded_hash(text: str) -> UUID:
@@ -72,6 +72,13 @@ def build_fingerprint(embedding: EmbeddingIdentity, chunking: Chunking) -> str:
 def free_metadata(metadata: Mapping[str, Json]) -> dict[str, Json]:
     """Leave out what a document says under keys that are Footnote's own: a citation's page is the page."""
     return {key: value for key, value in metadata.items() if key not in OWN_KEYS}
+
+
+def _namespace(document: str) -> UUID:
+    try:
+        return UUID(document)
+    except ValueError:  # an id that came through LlamaIndex may be any text
+        return uuid5(NAMESPACE, document)
 
 
 def _hash(parts: object) -> str:

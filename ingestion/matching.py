@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from storage.collections import Generation
     from storage.documents import Documents
 
+MOST_ATTEMPTS = 100
+
 
 class Matching:
     """Compares files with the documents of one generation, and of the active one `beside` it while it is built."""
@@ -43,6 +45,7 @@ class Matching:
         self._metadata = metadata
         self._max_file_bytes = max_file_bytes
         self._beside = beside
+        self._stores = [documents, *([beside] if beside else [])]
         self._fingerprint = pipeline_fingerprint(generation.embedding, generation.chunking, metadata=metadata)
 
     async def next_revision(self) -> int:
@@ -75,7 +78,7 @@ class Matching:
         if known is None and self._beside:
             known = await self._moved_from(self._beside, parsed.content_hash)
         if known is not None and replaces is None:
-            replaces = (await self._retrying(self._documents.by_ids, [known.id])).get(known.id)
+            replaces = await self._stored(known.id)
         document = NewDocument(
             id=known.id if known else await self._free_id(source),
             source=source,
@@ -95,14 +98,25 @@ class Matching:
 
     async def _known_beside(self, source: str) -> DocumentState | None:
         """Find the document in the generation beside: it keeps its id from one to the next."""
-        return await self._with_source(self._beside, source) if self._beside else None
+        known = await self._with_source(self._beside, source) if self._beside else None
+        return known if known and await self._is_free(known.id) else None
 
     async def _moved_from(self, documents: Documents, content_hash: str) -> DocumentState | None:
         """Find the document that these bytes were before their file was moved: same bytes, and its own file is gone."""
         for state in await self._retrying(documents.same_content, content_hash):
-            if await asyncio.to_thread(self._is_gone, state):
+            if await asyncio.to_thread(self._is_gone, state) and (
+                documents is self._documents or await self._is_free(state.id)
+            ):
                 return state
         return None
+
+    async def _is_free(self, document_id: str) -> bool:
+        """Tell whether a document of the generation beside has not become that of another file here."""
+        stored = await self._stored(document_id)
+        return stored is None or await asyncio.to_thread(self._is_gone, stored)
+
+    async def _stored(self, document_id: str) -> DocumentState | None:
+        return (await self._retrying(self._documents.by_ids, [document_id])).get(document_id)
 
     def _is_gone(self, state: DocumentState) -> bool:
         """Tell whether a document's file is nowhere: not where it was read, and not under its name in this base."""
@@ -116,8 +130,8 @@ class Matching:
 
     async def _free_id(self, source: str) -> str:
         """Return the source's own id, or the next one where a document that was moved away has kept it."""
-        candidates = [document_id(source, generation=self._generation, attempt=attempt) for attempt in range(100)]
-        taken = set(await self._retrying(self._documents.by_ids, candidates))
-        if self._beside:
-            taken |= set(await self._retrying(self._beside.by_ids, candidates))
-        return next((candidate for candidate in candidates if candidate not in taken), str(uuid4()))
+        for attempt in range(MOST_ATTEMPTS):
+            candidate = document_id(source, generation=self._generation, attempt=attempt)
+            if not [each for each in self._stores if await self._retrying(each.by_ids, [candidate])]:
+                return candidate
+        return str(uuid4())

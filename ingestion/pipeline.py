@@ -313,9 +313,7 @@ class Pipeline:
             except WriteConflict as exc:
                 last, conflict = work, exc
                 await RETRYING(work.incoming.again)
-                work = await self._prepare(work.incoming, work.trace)
-                if work is not None:
-                    await self._fill([work])
+                work = await self._prepared_again(work)
             except (StoreFailed, StoreTimeout) as exc:
                 self._fail(work, exc)
                 return
@@ -323,6 +321,16 @@ class Pipeline:
                 self._count(work, outcome)
                 return
         self._fail(last, conflict, reason=f"{conflict}, {MAX_CONFLICTS} times in a row")
+
+    async def _prepared_again(self, work: _Work) -> _Work | None:
+        again = await self._prepare(work.incoming, work.trace)
+        if again is not None:
+            try:
+                await self._fill([again])
+            except EmbeddingFailed as exc:
+                self._fail(again, exc)
+                return None
+        return again
 
     async def _write_once(self, work: _Work) -> str:
         identified = work.identified

@@ -212,4 +212,8 @@ async def catch_up(
     pipeline = await indexing.pipeline(target, beside=reference)
     watch(pipeline)
     carrying = Carrying(indexing.database, target=target)
-    return await pipeline.run(carrying.documents(reference), progress=progress)
+    before = -1
+    while len(carrying.tried) > before and not pipeline.is_stopping:  # one that gave way to another is to come back
+        before = len(carrying.tried)
+        await pipeline.run(carrying.documents(reference), progress=progress)
+    return pipeline.report

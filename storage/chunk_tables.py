@@ -95,5 +95,9 @@ async def build_index(connection: Session, generation_id: int, *, dimension: int
 
 
 async def drop(connection: Connection, generation_id: int) -> None:
-    """Drop the table."""
+    """Drop the table; nobody reads or writes documents at that moment.
+
+    Dropping its foreign key takes the documents' table as well: that one first, as those who delete a document do.
+    """
+    await connection.execute(f"LOCK TABLE {SCHEMA}.documents IN ACCESS EXCLUSIVE MODE")
     await connection.execute(f"DROP TABLE IF EXISTS {qualified(generation_id)}")

@@ -16,11 +16,8 @@ async def lock_documents(
     connection: Connection, collection_id: int, *, sources: Collection[str] = (), ids: Collection[str] = ()
 ) -> None:
     """Let no other transaction write or delete these documents, in any generation, until this one ends."""
-    keys = sorted(
-        [f"source {collection_id} {source}" for source in sources] + [f"id {collection_id} {each}" for each in ids]
-    )
-    for key in keys:  # in one order, so that two writers cannot wait for each other
-        await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", key)
+    keys = [f"source {collection_id} {source}" for source in sources] + [f"id {collection_id} {each}" for each in ids]
+    await connection.execute(_LOCK, keys)
 
 
 async def bury(connection: Connection, collection_id: int, *, document_id: str) -> list[int]:
@@ -31,6 +28,7 @@ async def bury(connection: Connection, collection_id: int, *, document_id: str) 
     """
     sources = await connection.fetch(_SOURCES, collection_id, document_id)
     await lock_documents(connection, collection_id, sources={row["source"] for row in sources}, ids={document_id})
+    await connection.execute(_SUPERSEDED, collection_id, document_id)
     rows = await connection.fetch(
         """DELETE FROM footnote.documents d USING footnote.generations g
            WHERE g.id = d.generation_id AND g.collection_id = $1 AND d.id = $2 RETURNING d.generation_id, d.source""",
@@ -76,5 +74,18 @@ async def forget_deletions(connection: Connection) -> int:
     return int(done.split()[-1])
 
 
+# in one order, so that two writers cannot wait for each other
+_LOCK = """SELECT pg_advisory_xact_lock(key) FROM (
+    SELECT DISTINCT hashtextextended(name, 0) AS key FROM unnest($1::text[]) AS name ORDER BY key OFFSET 0) AS keys"""
 _SOURCES = """SELECT DISTINCT d.source FROM footnote.documents d JOIN footnote.generations g ON g.id = d.generation_id
               WHERE g.collection_id = $1 AND d.id = $2"""
+
+# what had its source in another generation, and had given way to it: a rollback must not bring that back
+_SUPERSEDED = """DELETE FROM footnote.documents d USING footnote.generations g
+                 WHERE g.id = d.generation_id AND g.collection_id = $1 AND d.id <> $2
+                 AND d.source IN (SELECT own.source FROM footnote.documents own
+                                  JOIN footnote.generations og ON og.id = own.generation_id AND og.state = 'active'
+                                  WHERE og.collection_id = $1 AND own.id = $2)
+                 AND NOT EXISTS (SELECT FROM footnote.documents a JOIN footnote.generations ag
+                                 ON ag.id = a.generation_id AND ag.state = 'active'
+                                 WHERE ag.collection_id = $1 AND a.id = d.id)"""

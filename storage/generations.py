@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from storage.database import Connection, Database
 
 MOST_NUMBER = 2**31 - 1
-DROP_WAIT = "5s"  # for readers of a table that is to be dropped; another time will do
+DROP_WAIT = "1s"  # for those who read or write documents: they queue behind it; another time will do
 FLIP_WAIT = "60s"  # for documents that are being written
 
 

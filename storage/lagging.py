@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from storage import chunk_tables
 from storage.document_text import text_of
 from storage.generations import LAGGING
 
 if TYPE_CHECKING:
     from storage.collections import Generation
     from storage.database import Database
+
+_ONE_VERSION = {"transaction_isolation": "'repeatable read'"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,14 @@ class LaggingDocument:
     pipeline_fingerprint: str
     revision: int
     original: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LaggingContent:
+    """What chunks have to say of their document: its text, and the metadata that all of them have."""
+
+    text: str
+    metadata: Mapping[str, Any]
 
 
 class Lagging:
@@ -57,12 +68,28 @@ class Lagging:
         async with self._database.connection() as connection:
             return int(await connection.fetchval(f"SELECT count(*) {LAGGING}", self._reference.id, self._target.id))
 
-    async def text(self, document_id: str) -> str:
-        """Return a document's text, put together from its chunks in the reference.
+    async def content(self, document_id: str) -> LaggingContent:
+        """Return what the chunks of a document in the reference say of it, where nothing else does.
 
         Raises:
             DocumentNotFound: it is gone.
 
         """
-        async with self._database.connection() as connection:
-            return await text_of(connection, self._reference.id, document_id)
+        async with self._database.transaction(local=_ONE_VERSION, readonly=True) as connection:
+            text = await text_of(connection, self._reference.id, document_id)
+            rows = await connection.fetch(
+                f"""SELECT text, start_char, end_char, metadata_::text AS metadata
+                    FROM {chunk_tables.qualified(self._reference.id)} WHERE document_id = $1 ORDER BY chunk_index""",
+                document_id,
+            )
+        if any(text[row["start_char"] : row["end_char"]] != row["text"] for row in rows):
+            text = "\n\n".join(row["text"] for row in rows)  # nodes that do not know where they were
+        return LaggingContent(text, _common([json.loads(row["metadata"]) for row in rows]))
+
+
+def _common(metadata: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {
+        key: value
+        for key, value in metadata[0].items()
+        if all(key in each and each[key] == value for each in metadata[1:])
+    }

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from storage.database import Connection, Database
 
 BLOCK = 1 << 20
+CHANGED = "the file was changed while it was read"
 SPARED = timedelta(hours=1)  # an original that nothing points at yet may belong to a document that is being written
 
 
@@ -33,16 +34,40 @@ class Originals:
             WriteConflict: they are no longer those of the hash, or the file is gone.
 
         """
-        if await self._is_kept(content_hash):
-            return
         try:
             file = await asyncio.to_thread(path.open, "rb")
         except OSError as exc:
+            if await self._is_kept(content_hash):
+                return
             msg = f"{path.name!r} went away while it was read"
             raise WriteConflict(msg) from exc
         with file:
+            first = await asyncio.to_thread(file.read, BLOCK)
+            if len(first) < BLOCK:
+                await self._put_small(first, content_hash)
+                return
+            if await self._is_kept(content_hash):
+                return
+            file.seek(0)
             async with self._database.transaction(local={"statement_timeout": 0}) as connection:
                 await self.put_within(connection, file, content_hash=content_hash)
+
+    async def _put_small(self, data: bytes, content_hash: str) -> None:
+        """Keep what is one block, in one statement."""
+        if hashlib.sha256(data).hexdigest() != content_hash:
+            raise WriteConflict(CHANGED)
+        async with self._database.connection() as connection:
+            await connection.execute(
+                """WITH made AS (
+                       INSERT INTO footnote.originals (tenant_id, content_hash, bytes) VALUES ($1, $2, $3)
+                       ON CONFLICT DO NOTHING RETURNING tenant_id, content_hash)
+                   INSERT INTO footnote.original_blocks (tenant_id, content_hash, number, data)
+                   SELECT tenant_id, content_hash, 0, $4 FROM made WHERE $3 > 0""",
+                self._tenant,
+                content_hash,
+                len(data),
+                data,
+            )
 
     async def put_within(self, connection: Connection, file: BinaryIO, *, content_hash: str) -> None:
         """Do as `put` does inside a transaction of the caller's; `file` is read from where it stands.
@@ -66,8 +91,7 @@ class Originals:
             )
             size, number = size + len(block), number + 1
         if digest.hexdigest() != content_hash:
-            msg = "the file was changed while it was read"
-            raise WriteConflict(msg)
+            raise WriteConflict(CHANGED)
         await connection.execute(
             "UPDATE footnote.originals SET bytes = $3 WHERE tenant_id = $1 AND content_hash = $2",
             self._tenant,

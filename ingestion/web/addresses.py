@@ -121,7 +121,7 @@ class AddressRules:
 
         """
         if target.port not in self._ports:
-            msg = f"port {target.port} is not fetched from; FOOTNOTE_WEB__PORTS lists those that are"
+            msg = f"port {target.port} is not fetched from; FOOTNOTE_WEB__ALLOWED_PORTS lists those that are"
             raise FetchRefused(msg)
         try:
             ip_address(target.host)

@@ -66,7 +66,7 @@ class Exchange:
     def __init__(self, limits: WebLimits, *, user_agent: str, resolve: Resolve) -> None:
         self._limits = limits
         self._user_agent = user_agent
-        self._rules = AddressRules(ports=limits.ports, allow_private=limits.allow_private)
+        self._rules = AddressRules(ports=limits.allowed_ports, allow_private=limits.allow_private)
         self._pool = open_pool(GuardedBackend(self._rules, resolve=resolve), ca_file=limits.ca_file)
 
     async def close(self) -> None:

@@ -12,7 +12,7 @@ class WebLimits(Protocol):
 
     Attributes:
         user_agent: sent with each request; its first word is looked up in robots.txt. None: Footnote and its version.
-        ports: that URLs may name.
+        allowed_ports: that URLs may name.
         allow_private: networks (``10.1.0.0/16``) and host names (``wiki.corp``) that may be reached though not public.
         ca_file: certificates of authorities that are trusted beside the public ones, PEM.
         robots: whether robots.txt is asked.
@@ -30,7 +30,7 @@ class WebLimits(Protocol):
     @property
     def user_agent(self) -> str | None: ...  # noqa: D102 (told above)
     @property
-    def ports(self) -> Sequence[int]: ...  # noqa: D102 (told above)
+    def allowed_ports(self) -> Sequence[int]: ...  # noqa: D102 (told above)
     @property
     def allow_private(self) -> Sequence[str]: ...  # noqa: D102 (told above)
     @property

@@ -309,7 +309,7 @@ async def test_a_robots_txt_that_redirects_in_circles_is_none_and_one_behind_a_p
         await fetch(fetcher, site.url(), tmp_path)
     async with (
         serve({"/robots.txt": redirect("http://169.254.169.254/"), "/": page("<p>here")}) as site,
-        WebFetcher(limits_for(site, allow_private=("127.0.0.1/32",), ports=(site.port, 80))) as fetcher,
+        WebFetcher(limits_for(site, allow_private=("127.0.0.1/32",), allowed_ports=(site.port, 80))) as fetcher,
     ):
         with pytest.raises(FetchRefused):
             await fetcher.fetch(site.url(), folder=tmp_path)

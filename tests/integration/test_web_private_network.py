@@ -25,7 +25,7 @@ PRIVATE_HOSTS = """
 
 @pytest.mark.parametrize("host", PRIVATE_HOSTS)
 async def test_no_spelling_of_a_private_host_is_connected_to(host: str, tmp_path: Path):
-    async with serve({"/": page("secret")}) as site, WebFetcher(Limits(ports=(site.port,), robots=False)) as fetcher:
+    async with serve({"/": page("secret")}) as site, WebFetcher(Limits(allowed_ports=(site.port,), robots=False)) as fetcher:
         with pytest.raises(FetchRefused):
             await fetcher.fetch(f"http://{host}:{site.port}/", folder=tmp_path)
         assert site.connections == 0
@@ -56,7 +56,7 @@ async def test_a_name_is_refused_if_one_of_its_addresses_is_private(tmp_path: Pa
     async with serve({"/": page("secret")}) as site:
         for addresses in (["127.0.0.1"], ["8.8.8.8", "127.0.0.1"], ["127.0.0.1", "8.8.8.8"], ["::ffff:127.0.0.1"], []):
             resolve = resolving({"rebind.example": addresses})
-            async with WebFetcher(Limits(ports=(site.port,)), resolve=resolve) as fetcher:
+            async with WebFetcher(Limits(allowed_ports=(site.port,)), resolve=resolve) as fetcher:
                 with pytest.raises(FetchRefused) as caught:
                     await fetcher.fetch(site.url(host="rebind.example"), folder=tmp_path)
             assert "127.0.0.1" not in str(caught.value)
@@ -74,7 +74,7 @@ async def test_a_name_that_is_rebound_between_two_lookups_reaches_nothing_privat
 
     async with serve({"/": page("secret")}) as site:
         # a network that leads nowhere stands for a public address, which a test may not call
-        limits = Limits(ports=(site.port,), allow_private=("192.88.99.0/24",), robots=False, connect_timeout=0.3)
+        limits = Limits(allowed_ports=(site.port,), allow_private=("192.88.99.0/24",), robots=False, connect_timeout=0.3)
         async with WebFetcher(limits, resolve=rebinding) as fetcher:
             with pytest.raises(FetchFailed):
                 await fetcher.fetch(site.url(host="rebind.example"), folder=tmp_path)
@@ -100,7 +100,7 @@ async def test_the_page_after_robots_txt_is_judged_anew(tmp_path: Path):
 
 
 async def test_the_real_resolver_is_judged_too(tmp_path: Path):
-    async with serve({"/": page("secret")}) as site, WebFetcher(Limits(ports=(site.port,))) as fetcher:
+    async with serve({"/": page("secret")}) as site, WebFetcher(Limits(allowed_ports=(site.port,))) as fetcher:
         for host in ("localhost", socket.gethostname()):
             with pytest.raises((FetchRefused, FetchFailed)):
                 await fetcher.fetch(site.url(host=host), folder=tmp_path)

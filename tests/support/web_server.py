@@ -145,7 +145,7 @@ class Limits:
     """`ingestion.web.limits.WebLimits` for tests: fast, and lenient with nothing but the pace."""
 
     user_agent: str | None = None
-    ports: tuple[int, ...] = (80, 443)
+    allowed_ports: tuple[int, ...] = (80, 443)
     allow_private: tuple[str, ...] = ()
     ca_file: Path | None = None
     robots: bool = True
@@ -161,4 +161,4 @@ class Limits:
 
 def limits_for(*sites: Site, **changes: object) -> Limits:
     """Return limits that let the fetcher at these servers."""
-    return Limits(**{"ports": tuple(site.port for site in sites), "allow_private": ("127.0.0.0/8",), **changes})  # type: ignore[arg-type]
+    return Limits(**{"allowed_ports": tuple(site.port for site in sites), "allow_private": ("127.0.0.0/8",), **changes})  # type: ignore[arg-type]

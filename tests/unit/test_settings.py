@@ -187,7 +187,8 @@ def test_every_setting_is_described_and_can_be_set_by_its_name(monkeypatch: pyte
     for name, _, description, default in setting_keys():
         assert description.endswith("."), name
         if default not in (None, ()):
-            monkeypatch.setenv(name, str(default).lower() if isinstance(default, bool) else str(default))
+            shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+            monkeypatch.setenv(name, shown.lower() if isinstance(default, bool) else shown)
     assert load_settings() == Settings.model_construct()
 
 
