@@ -153,11 +153,11 @@ LOOP_LAG = _seconds("footnote.event_loop.lag", "How late the event loop comes to
 
 # generations
 GENERATION_FLIPS = _meter.create_counter(
-    "footnote.generation.flips", unit="{flip}", description="Times that this process went over to another generation."
+    "footnote.generation.flips", unit="{flip}", description="Switches of this process to another generation."
 )
 
 # What workers and commands record, and servers never do, is footnote.ingestion.*: it reaches Prometheus by OTLP, all
-# else is scraped from servers. `deploy/otel-collector.yaml` tells them apart by that name, so that nothing counts twice.
+# else is scraped from servers. deploy/otel-collector.yaml tells them apart by that name, and nothing counts twice.
 
 # ingestion
 INGESTED_DOCUMENTS = _meter.create_counter(

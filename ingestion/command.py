@@ -3,67 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-import structlog
-
-from ingestion.administration import administer, prune
-from ingestion.arguments import INGEST
-from ingestion.files import LocalFiles
-from ingestion.gate import Gate, read_golden
-from ingestion.reindexing import Reindexing
-from ingestion.sources import find_files
-from storage.errors import CollectionNotFound, GenerationRetired
+from ingestion.administration import Told, administer
+from ingestion.arguments import INGEST, RUN
+from ingestion.gate import read_golden
+from ingestion.ingesting import ingest, ingest_and_sync, reindex
+from ingestion.manifest import ManifestDiffers
+from ingestion.sync import EXIT_REFUSED, SyncRefused, require_folders
+from ingestion.wanted import Wanted
 
 if TYPE_CHECKING:
     import argparse
 
-    from ingestion.gate import GoldenQuestion
     from ingestion.indexing import Indexing
-    from ingestion.pipeline import Pipeline, Progress
-    from ingestion.reindexing import Activate, Reindexed
-    from ingestion.report import IngestReport
-    from ingestion.types import Json, Skipped
-    from storage.collections import Generation
-
-MOST_FLIPS = 10  # during one run
-_log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What is to be ingested, and how.
-
-    Attributes:
-        paths: as a user or a shell writes them.
-        base: folder that sources are named relative to.
-        metadata: for every document.
-
-    """
-
-    collection: str
-    paths: Sequence[str]
-    base: Path | None = None
-    metadata: Mapping[str, Json] = field(default_factory=dict)
-
-    def listing(self) -> Iterator[Path | Skipped]:
-        """Yield the files that there are now."""
-        return find_files(self.paths)
-
-
-class Counting:
-    """Counts a listing on a thread of its own, while its files are ingested."""
-
-    def __init__(self, listing: Callable[[], Iterator[object]]) -> None:
-        self._task = asyncio.ensure_future(asyncio.to_thread(_count, listing))
-
-    def total(self) -> int | None:
-        """Return how many there are, once that is known."""
-        done = self._task.done() and not self._task.cancelled() and self._task.exception() is None
-        return self._task.result() if done else None
+    from ingestion.ingesting import Watch
+    from ingestion.pipeline import Progress
 
 
 class Outcome(Protocol):
@@ -77,9 +34,6 @@ class Outcome(Protocol):
     def as_text(self) -> str: ...  # noqa: D102 (see above)
 
 
-Watch = Callable[["Pipeline"], None]
-
-
 async def run_command(options: argparse.Namespace, indexing: Indexing, *, watch: Watch, progress: Progress) -> Outcome:
     """Do what the arguments say; see `ingestion.arguments`.
 
@@ -87,9 +41,35 @@ async def run_command(options: argparse.Namespace, indexing: Indexing, *, watch:
         FootnoteError: it cannot be done; the message says what to do.
 
     """
+    if options.command == RUN:
+        return await _run_sources(options, indexing, watch=watch, progress=progress)
     if options.command != INGEST:
         return await administer(options, indexing, watch=watch, progress=progress)
-    wanted = Wanted(options.collection, options.paths, base=options.base, metadata=dict(options.metadata))
+    wanted = Wanted(
+        options.collection,
+        options.paths,
+        base=options.base,
+        metadata=dict(options.metadata),
+        exclude=tuple(options.exclude),
+    )
+    try:
+        if options.sync:
+            require_folders(wanted)
+        if options.dry_run or options.manifest:
+            from ingestion.dry_run import hold, plan
+        if options.dry_run:
+            manifest = options.manifest
+            return await plan(indexing, wanted, reindex=options.reindex, sync=options.sync, manifest=manifest)
+        if options.manifest:
+            await hold(indexing, wanted, reindex=options.reindex, sync=options.sync, manifest=options.manifest)
+        return await _ingest(options, indexing, wanted, watch=watch, progress=progress)
+    except (SyncRefused, ManifestDiffers) as exc:
+        return Told(f"refused: {exc}", {"refused": str(exc), "exit_code": EXIT_REFUSED}, exit_code=EXIT_REFUSED)
+
+
+async def _ingest(
+    options: argparse.Namespace, indexing: Indexing, wanted: Wanted, *, watch: Watch, progress: Progress
+) -> Outcome:
     if options.reindex:
         golden = await asyncio.to_thread(read_golden, options.gate) if options.gate else None
         return await reindex(
@@ -101,86 +81,17 @@ async def run_command(options: argparse.Namespace, indexing: Indexing, *, watch:
             force=options.yes,
             watch=watch,
             progress=progress,
+            sync=options.sync,
         )
+    if options.sync:
+        return await ingest_and_sync(indexing, wanted, force=options.yes, watch=watch, progress=progress)
     return await ingest(indexing, wanted, watch=watch, progress=progress)
 
 
-async def ingest(indexing: Indexing, wanted: Wanted, *, watch: Watch, progress: Progress | None = None) -> IngestReport:
-    """Bring files into the generation that answers; where another takes its place meanwhile, go on with that one.
+async def _run_sources(options: argparse.Namespace, indexing: Indexing, *, watch: Watch, progress: Progress) -> Outcome:
+    from ingestion.schedule import Scheduler
+    from ingestion.source_list import read_sources
 
-    Raises:
-        FootnoteError: the collection, the database or the model's files cannot be used; the message says what to do.
-
-    """
-    counting = Counting(wanted.listing)
-    for attempt in range(MOST_FLIPS):
-        generation = await indexing.ensure(wanted.collection)
-        pipeline = await indexing.pipeline(generation)
-        watch(pipeline)
-        files = _files(indexing, wanted)(generation, None)
-        changed = files.changed(wanted.listing(), report=pipeline.report, trace=pipeline.trace)
-        try:
-            report = await pipeline.run(changed, progress=progress, total=counting.total)
-        except GenerationRetired:
-            if attempt == MOST_FLIPS - 1:
-                raise
-            _log.info("another generation answers now; going on there", collection=wanted.collection)
-        else:
-            if not report.interrupted:
-                await indexing.generations.build_index(generation)
-            return report
-    raise AssertionError
-
-
-async def reindex(
-    indexing: Indexing,
-    wanted: Wanted,
-    *,
-    resume: bool,
-    activate: Activate,
-    golden: Sequence[GoldenQuestion] | None,
-    force: bool,
-    watch: Watch,
-    progress: Progress | None = None,
-) -> Reindexed | IngestReport:
-    """Build a new generation from the files and all that is stored; a collection that is new gets its first one.
-
-    Raises:
-        FootnoteError: as `ingest`; or another process builds one.
-
-    """
-    try:
-        active = await indexing.collections.active(wanted.collection)
-    except CollectionNotFound:
-        return await ingest(indexing, wanted, watch=watch, progress=progress)
-    gate = Gate(indexing.database, settings=indexing.settings, golden=golden) if golden else None
-    counting = Counting(wanted.listing)
-    reindexed = await Reindexing(indexing, active=active, progress=progress, force=force).run(
-        wanted.listing(),
-        files=_files(indexing, wanted),
-        resume=resume,
-        activate=activate,
-        gate=gate,
-        watch=watch,
-        total=counting.total,
-    )
-    await prune(indexing, wanted.collection)
-    return reindexed
-
-
-def _count(listing: Callable[[], Iterator[object]]) -> int:
-    return sum(1 for _ in listing())
-
-
-def _files(indexing: Indexing, wanted: Wanted) -> Callable[[Generation, Generation | None], LocalFiles]:
-    def files(generation: Generation, beside: Generation | None) -> LocalFiles:
-        return LocalFiles(
-            indexing.database,
-            generation=generation,
-            beside=beside,
-            settings=indexing.settings.ingestion,
-            base=wanted.base,
-            metadata=wanted.metadata,
-        )
-
-    return files
+    listed = await asyncio.to_thread(read_sources, Path(options.file))
+    scheduler = Scheduler(indexing, listed, watch=watch, progress=progress, force=options.yes)
+    return await scheduler.run(only=options.only, everything=options.all, dry_run=options.dry_run)

@@ -62,14 +62,14 @@ class Embedders:
             return known.files
         return (await asyncio.to_thread(self._find, identity))[1]
 
-    def keep_only(self, identities: set[str]) -> None:
-        """Close the models of other fingerprints, but those that are lent."""
-        for fingerprint in set(self._open) - identities - self._lent:
-            self._open.pop(fingerprint).close()
+    def give_up_others(self, fingerprints: set[str]) -> list[Embedder]:
+        """Forget the models of other fingerprints, but those that are lent; the caller closes them."""
+        return [self._open.pop(each) for each in set(self._open) - fingerprints - self._lent]
 
     def close(self) -> None:
         """Close all of them."""
-        self.keep_only(set())
+        for embedder in self.give_up_others(set()):
+            embedder.close()
 
     def _find(self, identity: EmbeddingIdentity) -> tuple[EmbeddingSettings, ModelFiles]:
         configured = self._settings.embedding

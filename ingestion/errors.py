@@ -15,6 +15,10 @@ class Unreadable(FootnoteError):
     """A file cannot be made into text; the message is one sentence for people, with no text of the document."""
 
 
+class CommandRefused(FootnoteError):
+    """What a command was asked to do makes no sense, or might lose documents; the message says what to change."""
+
+
 class FetchRefused(FootnoteError):
     """A URL is not fetched, and trying again will not help: its address, robots.txt, size, type or what it answered.
 

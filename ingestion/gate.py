@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from config.errors import FootnoteError
+from ingestion.errors import CommandRefused
 from storage.search import ChunkSearch, SearchRequest
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ PASSAGES_A_DOCUMENT = 4  # searched for, so that `k` documents are found though 
 MOST_QUESTIONS = 100_000
 
 
-class InvalidGate(FootnoteError):
+class InvalidGate(CommandRefused):
     """A file of questions cannot be used; the message names the line."""
 
 

@@ -15,13 +15,13 @@ from storage.errors import EmbeddingMismatch, GenerationBehind
 from storage.lagging import Lagging
 
 if TYPE_CHECKING:
-    from ingestion.files import LocalFiles
     from ingestion.gate import Gate, Verdict
     from ingestion.incoming import Incoming
     from ingestion.indexing import Indexing
     from ingestion.pipeline import Pipeline, Progress
     from ingestion.report import IngestReport
     from ingestion.types import Skipped
+    from ingestion.wanted import Arrivals
     from storage.collections import Generation
 
 MOST_ROUNDS = 50  # of carrying over what changed meanwhile, each shorter than the last
@@ -96,7 +96,7 @@ class Reindexing:
         self,
         listing: Iterable[Path | Skipped],
         *,
-        files: Callable[[Generation, Generation], LocalFiles],
+        files: Callable[[Generation, Generation], Arrivals],
         resume: bool,
         activate: Activate,
         gate: Gate | None,

@@ -106,6 +106,7 @@ KINDS: Mapping[type[FootnoteError], Kind] = {
     ingestion_errors.EmbeddingModelNotFound: Kind(503, "model-unavailable"),
     ingestion_errors.EmbeddingFailed: Kind(503, "model-unavailable"),
     ingestion_errors.Unreadable: INVALID,
+    ingestion_errors.CommandRefused: INVALID,
     ingestion_errors.FetchRefused: INVALID,
     ingestion_errors.FetchFailed: Kind(502, "fetch-failed"),
     ingestion_errors.ClusterUnavailable: Kind(503, "store-unavailable"),

@@ -19,9 +19,13 @@ CONTRACT = {
     "invalid-request", "collection-not-found", "document-not-found", "embedding-mismatch", "too-large",
     "unsupported-media-type", "model-failed", "model-rejected", "store-unavailable", "model-unavailable", "overloaded",
     "deadline-exceeded", "internal", "conversation-not-found", "conversation-busy",
+    "job-not-found", "already-exists",
 }  # fmt: skip
 
-ADDED = {"feedback-not-found", "model-not-found", "stream-not-found", "stream-abandoned", "stream-lost"}
+ADDED = {
+    "feedback-not-found", "model-not-found", "stream-not-found", "stream-abandoned", "stream-lost",
+    "generation-not-ready", "job-not-retryable", "fetch-failed",
+}  # fmt: skip
 
 
 def every_error() -> set[type[FootnoteError]]:
