@@ -90,20 +90,17 @@ WORK = Row(
     ],
 )
 
+AGE = Panel(
+    "Generation's age",
+    [Query(f"min by (footnote_collection) (footnote_generation_age_seconds{{{INTO}}})", "{{footnote_collection}}")],
+    "Since the active generation was last written to.",
+    unit="s",
+)
+
 STOCK = Row(
     "What answers",
     [
-        Panel(
-            "Generation's age",
-            [
-                Query(
-                    f"min by (footnote_collection) (footnote_generation_age_seconds{{{INTO}}})",
-                    "{{footnote_collection}}",
-                )
-            ],
-            "Since the active generation was last written to.",
-            unit="s",
-        ),
+        AGE,
         Panel(
             "Documents that answer",
             [

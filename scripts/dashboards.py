@@ -11,9 +11,10 @@ from pathlib import Path
 from dashboard_answers import ANSWERS
 from dashboard_health import HEALTH
 from dashboard_ingestion import INGESTION
+from dashboard_jobs import JOBS
 
 FOLDER = Path(__file__).parents[1] / "deploy" / "grafana" / "dashboards"
-DASHBOARDS = (HEALTH, ANSWERS, INGESTION)
+DASHBOARDS = (HEALTH, ANSWERS, INGESTION, JOBS)
 
 
 def rendered() -> dict[str, str]:
