@@ -126,6 +126,18 @@ class ServerSettings(_Group):
         )
     )
     max_body_bytes: int = Field(1_048_576, ge=1024, le=1_073_741_824, description="Largest JSON request body.")
+    max_uploads: int = Field(
+        16, ge=1, le=10_000, description="Files received at once; more get 503 `overloaded`. Each waits on the disk."
+    )
+    upload_timeout: float = Field(
+        1800, gt=0, le=86_400, description="Seconds that an upload may take in all, with what is done with it then."
+    )
+    upload_silence: float = Field(
+        30, gt=0, le=3600, description="Seconds in which nothing of an upload comes, after which it is given up."
+    )
+    max_watchers: int = Field(
+        200, ge=1, le=100_000, description="Jobs that are watched by `/jobs/{id}/events` at once; more get 503."
+    )
     request_timeout: float = Field(
         120, gt=0, le=3600, description="Seconds that a request which is no stream may take in all."
     )

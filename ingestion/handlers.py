@@ -112,7 +112,11 @@ class Handlers:
             job,
             content_hash=content_hash,
             name=name,
-            fingerprint=pipeline_fingerprint(generation.embedding, generation.chunking, metadata=_metadata(job)),
+            fingerprint=pipeline_fingerprint(
+                generation.embedding,
+                generation.chunking,
+                metadata=_metadata(job) | {"title": job.arguments.get("title")},
+            ),
         )
         incoming = FromDatabase(
             document,

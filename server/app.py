@@ -9,9 +9,9 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from config.settings import ServerSettings, Settings
+from config.settings import Settings
 from config.version import VERSION
-from server.api import chats, collections, documents, feedback, health, queries, streams
+from server.api import chats, collections, documents, feedback, health, jobs, queries, streams
 from server.api.contracts import OpenRuntime
 from server.api.documentation import DESCRIPTION, TAGS, DocumentedAPI
 from server.api.drain import Drain, RefuseWhileDraining
@@ -22,6 +22,7 @@ from server.api.middleware.concurrency import ConcurrencyLimit
 from server.api.middleware.deadline import Deadline
 from server.api.middleware.failsafe import Failsafe
 from server.api.middleware.request_ids import RequestIds
+from server.api.middleware.uploads import UploadBounds
 from server.api.openai import router as openai_router
 from server.api.openai.errors import OpenAIErrors
 from server.api.tracing import http_telemetry
@@ -35,6 +36,7 @@ ROUTERS = (
     streams.router,
     collections.router,
     documents.router,
+    jobs.router,
     openai_router,
     health.router,
 )
@@ -59,7 +61,7 @@ def create_app(settings: Settings, *, open_runtime: OpenRuntime) -> FastAPI:
         description=DESCRIPTION,
         openapi_tags=TAGS,
         lifespan=lifespan,
-        middleware=_middleware(settings.server, open_requests, drain),
+        middleware=_middleware(settings, open_requests, drain),
         generate_unique_id_function=lambda route: route.name,  # generated clients name their functions by it
         redirect_slashes=False,  # a redirect would name the host that a proxy sees
         telemetry=http_telemetry(settings.telemetry),
@@ -73,23 +75,35 @@ def create_app(settings: Settings, *, open_runtime: OpenRuntime) -> FastAPI:
     return app
 
 
-def _middleware(settings: ServerSettings, open_requests: OpenRequests, drain: Drain) -> list[Middleware]:
+def _middleware(settings: Settings, open_requests: OpenRequests, drain: Drain) -> list[Middleware]:
     """Return what surrounds each request, the outermost first."""
+    server = settings.server
     cors = Middleware(
         CORSMiddleware,
-        allow_origins=settings.cors_origins,
+        allow_origins=server.cors_origins,
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
         allow_headers=["*"],  # clients of OpenAI's and MCP's protocols send several of their own
-        expose_headers=["Idempotent-Replayed", "Retry-After", "X-Request-ID", "X-Stream-ID"],
+        expose_headers=["Location", "Idempotent-Replayed", "Retry-After", "X-Request-ID", "X-Stream-ID"],
     )
     return [
         Middleware(RequestIds),
         Middleware(AccessLog),
-        *([cors] if settings.cors_origins else []),
+        *([cors] if server.cors_origins else []),
         Middleware(OpenAIErrors),
         Middleware(Failsafe),
         Middleware(RefuseWhileDraining, drain=drain, exempt=health.HEALTH_PATHS),
-        Middleware(ConcurrencyLimit, most=settings.max_concurrency, exempt=health.HEALTH_PATHS),
-        Middleware(Deadline, seconds=settings.request_timeout, open_requests=open_requests),
-        Middleware(BodyLimit, most=settings.max_body_bytes),
+        Middleware(ConcurrencyLimit, most=server.max_concurrency, exempt=health.HEALTH_PATHS),
+        Middleware(
+            Deadline,
+            seconds=server.request_timeout,
+            upload_seconds=server.upload_timeout,
+            open_requests=open_requests,
+        ),
+        Middleware(BodyLimit, most=server.max_body_bytes),
+        Middleware(
+            UploadBounds,
+            most=server.max_uploads,
+            most_bytes=settings.ingestion.max_file_bytes,
+            silence=server.upload_silence,
+        ),
     ]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from storage.collections import CollectionInfo, Collections
 from storage.cursors import Page
 from storage.database import Database
-from storage.document_text import DocumentTexts, TextPart
 from storage.document_catalog import DocumentCatalog, DocumentInfo
+from storage.document_text import DocumentTexts, TextPart
 
 
 class Catalog:

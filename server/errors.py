@@ -105,3 +105,51 @@ class CollectionIsFixed(FootnoteError):
 
     def __init__(self, collection: str) -> None:
         super().__init__(f"the conversation is about {collection!r}; leave `collection` out, or begin another one")
+
+
+class UploadTooLarge(FootnoteError):
+    """A file is larger than the settings allow."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"a file has at most {most} bytes here (FOOTNOTE_INGESTION__MAX_FILE_BYTES)")
+
+
+class MalformedUpload(FootnoteError):
+    """A body is no ``multipart/form-data`` that can be read, or has too many or too large parts."""
+
+
+class InvalidUpload(FootnoteError):
+    """A part of an upload cannot be used."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+
+
+class UnsupportedUpload(FootnoteError):
+    """No reader takes such a file, whatever it calls itself."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the file cannot be read: {reason}")
+
+
+class UploadStalled(FootnoteError):
+    """A client began to send a file and then was silent."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"nothing of the upload came for {seconds:g} seconds")
+
+
+class NoRoomForUploads(Overloaded):
+    """The disk takes no more."""
+
+    def __init__(self) -> None:
+        super().__init__(retry_after=60)
+        self.args = ("there is no room for uploads at the moment; try again later",)
+
+
+class SourceTaken(FootnoteError):
+    """Another document of the collection has the source that this one shall have."""
+
+    def __init__(self, source: str, *, holder: str) -> None:
+        super().__init__(f"the source {source[:200]!r} is that of document {holder!r}; give another `source`")

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import structlog
 
+from config import spans
 from config.errors import FootnoteError
+from config.instruments import GENERATION_FLIPS, Few
 from ingestion.embedders import Embedders
 from storage.collections import FLIPS, Collections, Generation
 from storage.errors import StoreUnavailable
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from storage.database import Database, Session
     from storage.leases import Leases
 
+_collection_label = Few()
 _log = structlog.get_logger(__name__)
 
 
@@ -81,7 +86,9 @@ class PinnedGenerations:
         self._entries: dict[str, _Entry] = {}
         self._left: set[_Entry] = set()  # no longer current, but in use
         self._loading = asyncio.Lock()
+        self._refreshing = asyncio.Lock()
         self._told = asyncio.Event()
+        self._callers: dict[str, str] = {}  # W3C trace contexts of who flipped a collection, as told
         self.behind: dict[str, str] = {}  # collections whose new generation cannot be read here, and why
 
     @asynccontextmanager
@@ -95,6 +102,11 @@ class PinnedGenerations:
         entry = self._entries.get(collection) or await self._load(collection)
         with self._used(entry):
             yield entry.pinned
+
+    @property
+    def old(self) -> int:
+        """How many generations answer no more, but requests that are under way."""
+        return len(self._left)
 
     async def refresh(self) -> None:
         """Look at once which generations answer."""
@@ -130,6 +142,7 @@ class PinnedGenerations:
             generation = await self._collections.active(collection)
             entry = await self._leased(generation, await self._opened(generation))
             self._entries[collection] = entry
+            _count_flips(collection, 0)  # so that the first one is an increase
             return entry
 
     async def _opened(self, generation: Generation) -> Pinned:
@@ -140,7 +153,8 @@ class PinnedGenerations:
             return Pinned(generation, failure=exc)
 
     async def _leased(self, generation: Generation, pinned: Pinned) -> _Entry:
-        entry = _Entry(pinned, lease_name=reader_lease(generation, holder=self._leases.holder))
+        # one of its own: an earlier entry of the same generation, before it was flipped away and back, may end first
+        entry = _Entry(pinned, lease_name=reader_lease(generation, holder=uuid4()))
         async with self._database.transaction() as connection:
             await self._leases.take(connection, entry.lease_name)
         entry.lease.enter_context(self._leases.kept(entry.lease_name))
@@ -150,7 +164,7 @@ class PinnedGenerations:
         while True:
             try:
                 async with self._database.dedicated() as connection:
-                    await connection.add_listener(FLIPS, lambda *_: self._told.set())
+                    await connection.add_listener(FLIPS, lambda *notice: self._hear(str(notice[-1])))
                     while not connection.is_closed():
                         self._told.clear()
                         await self._refresh(connection)
@@ -162,6 +176,12 @@ class PinnedGenerations:
                 _log.exception("flips are not followed for now", error=type(exc).__name__)
             await asyncio.sleep(self._settings.follow_seconds)
 
+    def _hear(self, notice: str) -> None:
+        """Take note of a flip: the collection's name, and the trace that it is a part of, if any."""
+        collection, _, caller = notice.partition(" ")
+        self._callers[collection] = caller
+        self._told.set()
+
     async def _wait(self) -> None:
         try:
             async with asyncio.timeout(self._settings.follow_seconds):
@@ -170,6 +190,11 @@ class PinnedGenerations:
             pass
 
     async def _refresh(self, connection: Session) -> None:
+        async with self._refreshing:  # a request may look while the follower does
+            await self._compare(connection)
+
+    async def _compare(self, connection: Session) -> None:
+        callers, self._callers = self._callers, {}
         names = list(self._entries)
         if not names:
             return
@@ -178,14 +203,14 @@ class PinnedGenerations:
             if name not in active:
                 self._retire(name)
             elif active[name].id != self._entries[name].pinned.generation.id:
-                await self._switch(active[name])
+                await self._switch(active[name], caller=callers.get(name, ""))
             elif self._entries[name].pinned.embedder is None:
                 await self._try_again(name)
         await self._release_models()
 
-    async def _switch(self, generation: Generation) -> None:
+    async def _switch(self, generation: Generation, *, caller: str) -> None:
         """Answer from another generation once its model is open; until then the old one answers."""
-        name, old = generation.collection, self._entries[generation.collection].pinned
+        name, old, began = generation.collection, self._entries[generation.collection].pinned, time.perf_counter()
         pinned = await self._opened(generation)
         if pinned.failure is not None and old.embedder is not None and name not in self.behind:
             _log.error("the old generation goes on answering", collection=name, generation=old.generation.name)
@@ -196,6 +221,10 @@ class PinnedGenerations:
         self._retire(name)
         self._entries[name] = entry
         _log.info("another generation answers", collection=name, generation=generation.name)
+        _count_flips(name, 1)
+        told: dict[str, spans.Value] = {"footnote.collection": name, "footnote.generation": generation.name}
+        with spans.continued({"traceparent": caller}):
+            spans.past("footnote.generation.switch", seconds=time.perf_counter() - began, attributes=told)
 
     async def _try_again(self, name: str) -> None:
         pinned = await self._opened(self._entries[name].pinned.generation)
@@ -218,8 +247,16 @@ class PinnedGenerations:
         entry.lease.close()  # it is renewed no longer, and expires
 
     async def _release_models(self) -> None:
-        used = {entry.pinned.generation.embedding.fingerprint for entry in [*self._entries.values(), *self._left]}
-        await asyncio.to_thread(self._embedders.keep_only, used)
+        if self._loading.locked():  # a model that is open may belong to no entry yet; the next round will do
+            return
+        async with self._loading:
+            used = {entry.pinned.generation.embedding.fingerprint for entry in [*self._entries.values(), *self._left]}
+            for embedder in self._embedders.give_up_others(used):
+                await asyncio.to_thread(embedder.close)
+
+
+def _count_flips(collection: str, number: int) -> None:
+    GENERATION_FLIPS.add(number, {"footnote.collection": _collection_label(collection)})
 
 
 @asynccontextmanager

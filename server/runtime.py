@@ -17,7 +17,9 @@ from ingestion.dispatcher import traced_dispatcher
 from ingestion.embedding import Embedder, open_embedder
 from server.api.problems import slug_of
 from server.catalog import Catalog
+from server.collections import CollectionService
 from server.conversations import Conversations
+from server.documents import DocumentService
 from server.embeddings import EmbeddingService
 from server.engines.answering import AnswerService
 from server.engines.models.choose import describe_extractive, open_model
@@ -25,8 +27,10 @@ from server.engines.models.model import LanguageModel
 from server.feedback import Feedback
 from server.generations import PinnedGenerations, followed_generations
 from server.idempotency import Idempotency
+from server.jobs import JobService
 from server.streams.redis_relay import open_redis_relay
 from server.streams.streams import Streams
+from server.uploads import Uploads
 from server.vitals import observed_vitals
 from server.worker_process import open_worker
 from storage import schema
@@ -70,6 +74,10 @@ class Runtime:
     idempotency: Idempotency
     streams: Streams
     catalog: Catalog
+    collections: CollectionService
+    documents: DocumentService
+    jobs: JobService
+    uploads: Uploads
     telemetry: Telemetry
 
     async def health(self) -> Mapping[str, DependencyState]:
@@ -166,6 +174,7 @@ async def assemble(
     if telemetry.is_on:
         vitals = observed_vitals(database, catalog=catalog, generations=generations, streams=streams)
         await stack.enter_async_context(vitals)
+    collections = CollectionService(database, embedder=embedder, pinned=generations, settings=settings.ingestion)
     return Runtime(
         settings=settings,
         database=database,
@@ -179,6 +188,10 @@ async def assemble(
         streams=streams,
         embeddings=EmbeddingService(embedder),
         catalog=catalog,
+        collections=collections,
+        documents=DocumentService(database, collections=collections),
+        jobs=JobService(database, most_watchers=settings.server.max_watchers),
+        uploads=Uploads(settings.data_dir / "uploads", most_bytes=settings.ingestion.max_file_bytes),
         telemetry=telemetry,
     )
 

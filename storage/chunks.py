@@ -28,7 +28,7 @@ from storage import chunk_tables
 from storage.collections import Generation
 from storage.database import Database
 from storage.documents import Documents, NewChunk, NewDocument
-from storage.errors import UnsupportedFilter
+from storage.errors import UnsupportedFilter, WriteConflict
 from storage.filters import FilterGroup, Parameters, compile_filters
 from storage.search import ChunkSearch, Hit, SearchRequest
 
@@ -40,6 +40,7 @@ MODES: Mapping[VectorStoreQueryMode, Literal["hybrid", "vector", "keyword"]] = {
     VectorStoreQueryMode.TEXT_SEARCH: "keyword",
     VectorStoreQueryMode.SPARSE: "keyword",
 }
+MOST_CONFLICTS = 5
 Result = TypeVar("Result")
 
 
@@ -151,7 +152,7 @@ class ChunkStore(BasePydanticVectorStore):
         for node in nodes:
             by_document[node.ref_doc_id or node.node_id].append(node)
         for document_id, group in by_document.items():
-            await self._add_document(document_id, group)
+            await self._added(document_id, group)
         return [node.node_id for node in nodes]
 
     async def adelete(self, ref_doc_id: str, **_: Any) -> None:
@@ -201,6 +202,14 @@ class ChunkStore(BasePydanticVectorStore):
             parts.append(compile_filters(group, parameters))
         return " AND ".join(parts)
 
+    async def _added(self, document_id: str, nodes: list[BaseNode]) -> None:
+        for _ in range(MOST_CONFLICTS - 1):
+            try:
+                return await self._add_document(document_id, nodes)
+            except WriteConflict:  # another writer was there, or it is carried over from another generation
+                continue
+        return await self._add_document(document_id, nodes)
+
     async def _add_document(self, document_id: str, nodes: list[BaseNode]) -> None:
         documents = Documents(self._database, generation=self._generation)
         revision = await documents.next_revision()
@@ -211,10 +220,12 @@ class ChunkStore(BasePydanticVectorStore):
         chunks = [*kept, *(_new_chunk(node, document_id=document_id) for node in nodes)]
         chunks = [_renumbered(chunk, index) for index, chunk in enumerate(chunks)]
         first = nodes[0].metadata
+        source = stored.source if stored else str(first.get("source") or first.get("file_path") or document_id)
+        holder = (await documents.states([source])).get(source)
         digest = hashlib.sha256("\0".join(chunk.node_id + chunk.text for chunk in chunks).encode())
         document = NewDocument(
             id=document_id,
-            source=stored.source if stored else str(first.get("source") or first.get("file_path") or document_id),
+            source=source,
             location=stored.location if stored else None,
             title=str(first.get("title") or first.get("file_name") or document_id),
             metadata={},
@@ -223,7 +234,8 @@ class ChunkStore(BasePydanticVectorStore):
             size=sum(len(chunk.text.encode()) for chunk in chunks),
             revision=revision,
         )
-        await documents.write(document, chunks, replaces=stored)
+        displaced = holder if holder and holder.id != document_id else None
+        await documents.write(document, chunks, replaces=stored, displaces=displaced)
 
     async def _stored_chunks(self, document_id: str) -> list[NewChunk]:
         async with self._database.connection() as connection:

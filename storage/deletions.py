@@ -20,6 +20,16 @@ async def lock_documents(
     await connection.execute(_LOCK, keys)
 
 
+async def lock_flips(connection: Connection, collection_id: int, *, shared: bool = False) -> None:
+    """Let no flip of a collection happen until this transaction ends; a flip itself waits for all who hold it.
+
+    A row's lock would not do: those who share it go before one who waits to have it alone, so that a flip might wait
+    for as long as documents come. Here they queue.
+    """
+    suffix = "_shared" if shared else ""
+    await connection.execute(f"SELECT pg_advisory_xact_lock{suffix}(hashtextextended($1, 0))", f"flip {collection_id}")
+
+
 async def bury(connection: Connection, collection_id: int, *, document_id: str) -> list[int]:
     """Delete a document from every generation of a collection, and remember it.
 

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from storage import chunk_tables
 from storage.collections import Generation
-from storage.deletions import bury, is_buried, lock_documents
+from storage.deletions import bury, is_buried, lock_documents, lock_flips
 from storage.errors import GenerationRetired, MissingKey, WriteConflict
 
 if TYPE_CHECKING:
@@ -206,6 +206,7 @@ class Documents:
 
     async def _hold(self, connection: Connection) -> None:
         """Keep the generation as it is until the transaction ends: a flip waits for it, and it for a flip."""
+        await lock_flips(connection, self._generation.collection_id, shared=True)
         state = await connection.fetchval(
             "SELECT state FROM footnote.generations WHERE id = $1 FOR KEY SHARE", self._generation.id
         )
@@ -324,3 +325,8 @@ def _float32(vector: NDArray[np.float32] | object) -> NDArray[np.float32]:
     import numpy as np
 
     return np.asarray(vector.to_numpy() if hasattr(vector, "to_numpy") else vector, dtype=np.float32)
+
+
+async def next_revision(connection: Connection) -> int:
+    """Do as `Documents.next_revision` does, inside a transaction of the caller's."""
+    return int(await connection.fetchval("SELECT nextval('footnote.document_revisions')"))

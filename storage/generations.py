@@ -22,6 +22,7 @@ from storage.collections import (
     insert_generation,
 )
 from storage.cursors import Page, decode_cursor, encode_cursor
+from storage.deletions import lock_flips
 from storage.errors import (
     BuildRunning,
     CollectionNotFound,
@@ -200,6 +201,7 @@ class Generations:
         try:
             async with self._database.transaction(local={"lock_timeout": f"'{FLIP_WAIT}'"}) as connection:
                 collection_id = await self._collection_id(connection, collection)
+                await lock_flips(connection, collection_id)
                 rows = await connection.fetch(
                     """SELECT id, number, state FROM footnote.generations WHERE collection_id = $1
                        ORDER BY id FOR UPDATE""",
@@ -333,7 +335,8 @@ def reader_lease(generation: Generation, *, holder: object) -> str:
 LAGGING = """
     FROM footnote.documents a LEFT JOIN footnote.documents b ON b.generation_id = $2 AND b.id = a.id
     WHERE a.generation_id = $1 AND (b.id IS NULL OR (a.revision > b.revision AND
-        (a.content_hash, a.source, a.metadata) IS DISTINCT FROM (b.content_hash, b.source, b.metadata)))"""
+        (a.content_hash, a.source, a.title, a.metadata) IS DISTINCT FROM
+        (b.content_hash, b.source, b.title, b.metadata)))"""
 _FROM = "FROM footnote.generations g JOIN footnote.collections c ON c.id = g.collection_id"
 _INFO = """
     SELECT g.*, g.report::text AS report_json, d.documents, d.chunks FROM footnote.generations g, LATERAL (

@@ -109,9 +109,10 @@ class Originals:
         number = left = 0
         async with self._database.connection() as connection:
             size = await self._size(connection, content_hash)
-            while size is not None and (block := await self._block(connection, content_hash, number)) is not None:
-                yield block
-                number, left = number + 1, size - BLOCK * number - len(block)
+        # a connection for each block: who takes them may be slow, a client on a thin line say
+        while size is not None and (block := await self._block(content_hash, number)) is not None:
+            yield block
+            number, left = number + 1, size - BLOCK * number - len(block)
         if size is None or left > 0 or (size and not number):  # pruned before, or while we read
             raise OriginalNotFound(content_hash)
 
@@ -163,11 +164,12 @@ class Originals:
         )
         return bool(inserted)
 
-    async def _block(self, connection: Connection, content_hash: str, number: int) -> bytes | None:
-        block: bytes | None = await connection.fetchval(
-            "SELECT data FROM footnote.original_blocks WHERE tenant_id = $1 AND content_hash = $2 AND number = $3",
-            self._tenant,
-            content_hash,
-            number,
-        )
+    async def _block(self, content_hash: str, number: int) -> bytes | None:
+        async with self._database.connection() as connection:
+            block: bytes | None = await connection.fetchval(
+                "SELECT data FROM footnote.original_blocks WHERE tenant_id = $1 AND content_hash = $2 AND number = $3",
+                self._tenant,
+                content_hash,
+                number,
+            )
         return block

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Protocol
+from uuid import UUID
 
 from config.settings import Settings
 from config.telemetry import Telemetry
 from server.answers import Answer, Event, Question, Retrieved, Turn
+from server.collections import Activated, NewCollection
 from server.conversations import Conversations
+from server.documents import Content, NewVersion, Submitted
 from server.embeddings import Embedded
 from server.feedback import Feedback
 from server.idempotency import Idempotency
 from server.streams.streams import Streams
+from server.uploads import Uploads
 from storage.collections import CollectionInfo
 from storage.cursors import Page
-from storage.document_text import TextPart
 from storage.document_catalog import DocumentInfo
+from storage.document_text import TextPart
+from storage.generations import GenerationInfo
+from storage.jobs import Job, Status
 
 
 class Answers(Protocol):
@@ -61,6 +67,72 @@ class Catalog(Protocol):
 
     async def text(self, document_id: str, /, *, collection: str | None, offset: int, limit: int) -> TextPart:
         """Return at most `limit` characters of a document's text, from `offset` on."""
+        ...
+
+
+class Documents(Protocol):
+    """Documents, brought and taken away. Every method raises `FootnoteError`."""
+
+    async def submit(self, new: NewVersion, /) -> Submitted:
+        """Keep a document and submit the job that indexes it."""
+        ...
+
+    async def delete(self, document_id: str, /, *, collection: str | None) -> None:
+        """Delete a document, also one that is only on its way."""
+        ...
+
+    async def content(self, document_id: str, /, *, collection: str | None) -> Content:
+        """Return the bytes that a document was made of."""
+        ...
+
+
+class Jobs(Protocol):
+    """What happens to documents. Every method raises `FootnoteError`."""
+
+    async def get(self, job_id: UUID, /) -> Job:
+        """Return a job."""
+        ...
+
+    async def list(
+        self, *, limit: int, cursor: str | None, collection: str | None, status: Status | None, document_id: str | None
+    ) -> Page[Job]:
+        """List jobs, the newest first."""
+        ...
+
+    async def cancel(self, job_id: UUID, /) -> Job:
+        """Cancel a job that has not ended; return it as it is now."""
+        ...
+
+    async def retry(self, job_id: UUID, /) -> Job:
+        """Put a dead job into the queue again."""
+        ...
+
+    def watching(self) -> AbstractContextManager[None]:
+        """Take one of the places of those who watch; raises `Overloaded` where none is free."""
+        ...
+
+    def watch(self, job_id: UUID, /) -> AsyncIterator[Job]:
+        """Give a job as it is, then whenever it has changed, until it has ended."""
+        ...
+
+
+class CollectionWrites(Protocol):
+    """Collections, made and deleted, and their generations. Every method raises `FootnoteError`."""
+
+    async def create(self, new: NewCollection, /) -> CollectionInfo:
+        """Make a collection."""
+        ...
+
+    async def delete(self, name: str, /) -> None:
+        """Delete a collection with all that is in it."""
+        ...
+
+    async def generations(self, name: str, /, *, limit: int, cursor: str | None) -> Page[GenerationInfo]:
+        """List a collection's generations, the newest first."""
+        ...
+
+    async def activate(self, name: str, /, *, generation: str) -> Activated:
+        """Let a generation answer from now on."""
         ...
 
 
@@ -157,7 +229,27 @@ class Runtime(Protocol):
 
     @property
     def catalog(self) -> Catalog:
-        """The service behind ``/collections`` and ``/documents``."""
+        """What reads behind ``/collections`` and ``/documents``."""
+        ...
+
+    @property
+    def uploads(self) -> Uploads:
+        """Receives files."""
+        ...
+
+    @property
+    def documents(self) -> Documents:
+        """What writes behind ``/documents``."""
+        ...
+
+    @property
+    def jobs(self) -> Jobs:
+        """The service behind ``/jobs``."""
+        ...
+
+    @property
+    def collections(self) -> CollectionWrites:
+        """What writes behind ``/collections``."""
         ...
 
     async def health(self) -> Mapping[str, Dependency]:

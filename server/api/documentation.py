@@ -21,6 +21,7 @@ TAGS = [
     {"name": "feedback", "description": "What people think of the answers."},
     {"name": "collections", "description": "What can be asked."},
     {"name": "documents", "description": "What the answers come from."},
+    {"name": "jobs", "description": "What happens to documents that were brought, and when."},
     {"name": "openai", "description": "The same through OpenAI's protocol; errors have its shape under `/v1`."},
     {"name": "operating", "description": "For load balancers and people."},
 ]
@@ -50,6 +51,28 @@ EVENT_SCHEMA = {
     "required": ["data"],
 }
 STREAM = {"text/event-stream": {"schema": EVENT_SCHEMA, "example": EXAMPLE_STREAM}}
+EXAMPLE_JOB_STREAM = """\
+id: 1
+event: progress
+data: {"id":"0b1f6f0e-…","kind":"index-document","status":"running","progress":{"done":0,"total":1},…}
+
+id: end
+event: done
+data: {"id":"0b1f6f0e-…","kind":"index-document","status":"succeeded","progress":{"done":1,"total":1},…}
+
+data: [DONE]
+"""
+JOB_EVENT_SCHEMA = {
+    "type": "object",
+    "description": "One event; `data` is the job, of an `error` a problem, and `[DONE]` in the last one.",
+    "properties": {
+        "id": {"type": "string"},
+        "event": {"type": "string", "enum": ["progress", "done", "error", "message"]},
+        "data": {"type": "string"},
+    },
+    "required": ["data"],
+}
+JOB_STREAM = {"text/event-stream": {"schema": JOB_EVENT_SCHEMA, "example": EXAMPLE_JOB_STREAM}}
 _FURTHER = {
     400: ["invalid-request"],
     404: ["not-found"],

@@ -1,16 +1,39 @@
-"""Documents, to read."""
+"""Documents: brought, replaced, listed, read, deleted."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
+from urllib.parse import quote
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Path, Query, Request, Response
+from starlette.responses import StreamingResponse
 
 from server.api.context import runtime_of
+from server.api.document_requests import FORM, JSON, new_version
+from server.api.document_schemas import SubmittedOut, UploadFields, WebPageBody
 from server.api.documentation import problem_responses
-from server.api.schemas import DocumentId, DocumentOut, DocumentQuery, DocumentsQuery, PageOut
+from server.api.schemas import DocumentId, DocumentOut, DocumentQuery, DocumentsQuery, IdempotencyKey, PageOut
+from server.documents import NewVersion
+from server.uploaded_files import file_name
 
 router = APIRouter(tags=["documents"], responses=problem_responses(404, 422, 500, 503, 504))
+BRINGING = problem_responses(400, 409, 413, 415)
+REPLAYED = {"Idempotent-Replayed": "true"}
+_LOCATION = {"Location": {"description": "The job's address.", "schema": {"type": "string"}}}
+
+
+def _form_schema() -> dict[str, Any]:
+    schema = UploadFields.model_json_schema()
+    file = {"type": "string", "format": "binary", "minLength": 1, "description": "The file, with its name."}
+    return schema | {"properties": {"file": file, **schema["properties"]}, "required": ["file"]}
+
+
+BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {FORM: {"schema": _form_schema()}, JSON: {"schema": WebPageBody.model_json_schema()}},
+    }
+}
 
 
 @router.get("/documents")
@@ -22,6 +45,23 @@ async def list_documents(page: Annotated[DocumentsQuery, Query()], request: Requ
     return PageOut[DocumentOut].model_validate(found)
 
 
+@router.post(
+    "/documents",
+    status_code=202,
+    responses={202: {"headers": _LOCATION}, **BRINGING},
+    openapi_extra=BODY,
+    response_model=SubmittedOut,
+)
+async def add_document(request: Request, idempotency_key: IdempotencyKey = None) -> Response:
+    """Bring a document: a file in a form, or the URL of a page as JSON.
+
+    The answer comes once it is kept; the job that it names makes it answer questions. A document with the same id, or
+    without an id with the same source, is replaced; until the job has succeeded the old version answers.
+    """
+    async with new_version(request, key=idempotency_key) as new:
+        return await _submitted(request, new)
+
+
 @router.get("/documents/{document_id}")
 async def get_document(
     document_id: Annotated[DocumentId, Path()], where: Annotated[DocumentQuery, Query()], request: Request
@@ -29,3 +69,70 @@ async def get_document(
     """Describe a document."""
     found = await runtime_of(request).catalog.document(document_id, collection=where.collection)
     return DocumentOut.model_validate(found)
+
+
+@router.put(
+    "/documents/{document_id}",
+    status_code=202,
+    responses={202: {"headers": _LOCATION}, **BRINGING},
+    openapi_extra=BODY,
+    response_model=SubmittedOut,
+)
+async def replace_document(
+    document_id: Annotated[DocumentId, Path()],
+    where: Annotated[DocumentQuery, Query()],
+    request: Request,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Replace a document, which keeps its id; the old version answers until the job has succeeded.
+
+    The document must be there, or on its way. It keeps its source unless another one is given; title and metadata are
+    those of this request.
+    """
+    async with new_version(request, key=idempotency_key, replaces=document_id, collection=where.collection) as new:
+        return await _submitted(request, new)
+
+
+@router.delete("/documents/{document_id}", status_code=204)
+async def delete_document(
+    document_id: Annotated[DocumentId, Path()], where: Annotated[DocumentQuery, Query()], request: Request
+) -> None:
+    """Delete a document from every generation, and cancel what would bring it back.
+
+    It does not answer from here on, whatever jobs and builds were doing. One that is only on its way is deleted too.
+    """
+    await runtime_of(request).documents.delete(document_id, collection=where.collection)
+
+
+@router.get(
+    "/documents/{document_id}/content",
+    response_class=Response,
+    responses={200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}},
+)
+async def get_document_content(
+    document_id: Annotated[DocumentId, Path()], where: Annotated[DocumentQuery, Query()], request: Request
+) -> Response:
+    """Return the bytes that a document was made of, as a download."""
+    content = await runtime_of(request).documents.content(document_id, collection=where.collection)
+    headers = {
+        "Content-Disposition": _attachment(content.name),
+        "ETag": f'"{content.content_hash}"',
+        # whatever it is, no browser shall take it for a page of ours
+        "X-Content-Type-Options": "nosniff",
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+    }
+    return StreamingResponse(content.blocks, media_type="application/octet-stream", headers=headers)
+
+
+async def _submitted(request: Request, new: NewVersion) -> Response:
+    made = await runtime_of(request).documents.submit(new)  # to its end, though the client may have left
+    headers = {"Location": f"/jobs/{made.job_id}", **(REPLAYED if made.is_replay else {})}
+    out = SubmittedOut(document_id=made.document_id, job_id=made.job_id)
+    return Response(out.model_dump_json(), status_code=202, media_type="application/json", headers=headers)
+
+
+def _attachment(name: str) -> str:
+    """Return RFC 6266's header: the name for everybody, and in ASCII for old clients."""
+    safe = file_name(name)
+    plain = "".join(char if char.isascii() and char not in '"%' else "_" for char in safe)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(safe, safe='')}"

@@ -122,6 +122,12 @@ KINDS: Mapping[type[FootnoteError], Kind] = {
     server_errors.CollectionIsFixed: INVALID,
     server_errors.InvalidEventId: INVALID,
     server_errors.InvalidIdempotencyKey: INVALID,
+    server_errors.UploadTooLarge: Kind(413, "too-large"),
+    server_errors.MalformedUpload: MALFORMED,
+    server_errors.InvalidUpload: INVALID,
+    server_errors.UnsupportedUpload: Kind(415, "unsupported-media-type"),
+    server_errors.UploadStalled: Kind(504, "deadline-exceeded"),
+    server_errors.SourceTaken: Kind(409, "already-exists"),
     server_errors.StreamNotFound: Kind(404, "stream-not-found"),
     server_errors.StreamAbandoned: Kind(410, "stream-abandoned"),
     server_errors.StreamLost: Kind(503, "stream-lost"),
@@ -179,6 +185,11 @@ def kind_of(error_class: type[BaseException]) -> Kind | None:
 def kind_of_error(error: BaseException) -> Kind:
     """Return the kind of an error; ``internal`` where it has none."""
     return kind_of(type(error)) or INTERNAL
+
+
+def kind_of_name(name: str) -> Kind:
+    """Return the kind of an error class of which only the name was kept; ``internal`` where there is none."""
+    return next((kind for error_class, kind in KINDS.items() if error_class.__name__ == name), INTERNAL)
 
 
 def slug_of(error: BaseException) -> str:

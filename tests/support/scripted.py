@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import (
@@ -16,6 +17,7 @@ from contextlib import (
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -23,8 +25,9 @@ import httpx
 import numpy as np
 import uvloop
 from fastapi import FastAPI
+from support.scripted_documents import ScriptedCollections, ScriptedDocuments, ScriptedJobs
 
-from config.settings import EmbeddingSettings, ServerSettings, Settings, StreamSettings
+from config.settings import EmbeddingSettings, IngestionSettings, ServerSettings, Settings, StreamSettings
 from config.telemetry import NO_TELEMETRY, Telemetry
 from ingestion.embedding import ModelFiles, find_model
 from server.answers import Answer, Citation, Done, Question, Retrieved, Sources, Token, Turn, Usage, collect
@@ -36,11 +39,12 @@ from server.embeddings import EmbeddingService
 from server.feedback import Feedback
 from server.idempotency import Idempotency
 from server.streams.streams import Streams
+from server.uploads import Uploads
 from storage.collections import CollectionInfo, EmbeddingIdentity
 from storage.conversations import ConversationInfo, StoredMessage
 from storage.cursors import Page, decode_cursor, decode_moment, encode_cursor
+from storage.document_catalog import DocumentInfo
 from storage.document_text import TextPart
-from storage.documents import DocumentInfo
 from storage.errors import (
     CollectionNotFound,
     ConversationNotFound,
@@ -317,9 +321,14 @@ class ScriptedRuntime:
     feedback: Any = None
     telemetry: Telemetry = NO_TELEMETRY
     idempotency: Any = None
+    documents: ScriptedDocuments = field(default_factory=ScriptedDocuments)
+    jobs: ScriptedJobs = field(default_factory=ScriptedJobs)
+    collections: ScriptedCollections = field(default_factory=ScriptedCollections)
+    uploads: Any = None
 
     def __post_init__(self) -> None:
         self.streams = Streams(self.settings.streams)
+        self.uploads = Uploads(Path(tempfile.gettempdir()), most_bytes=self.settings.ingestion.max_file_bytes)
         self.conversations = ScriptedConversations(self.answers)
         self.feedback = Feedback(FeedbackInMemory())  # type: ignore[arg-type]
         self.idempotency = Idempotency(KeysInMemory(), streams=self.streams)  # type: ignore[arg-type]
@@ -361,14 +370,23 @@ class Served:
 
 
 def scripted_app(
-    script: tuple[object, ...] = HAPPY, *, streams: Mapping[str, Any] | None = None, **server: Any
+    script: tuple[object, ...] = HAPPY,
+    *,
+    streams: Mapping[str, Any] | None = None,
+    max_file_bytes: int = 52_428_800,
+    **server: Any,
 ) -> Scripted:
     """Make an application over a script: ``scripted_app(script, max_concurrency=1)``.
 
     A stream whose client leaves ends at once, unless ``streams={"grace": 5}`` or so.
     """
     stream_settings = StreamSettings(**{"grace": 0, **(streams or {})})
-    settings = Settings(server=ServerSettings(**server), streams=stream_settings, _env_file=None)
+    settings = Settings(
+        server=ServerSettings(**server),
+        streams=stream_settings,
+        ingestion=IngestionSettings(max_file_bytes=max_file_bytes),
+        _env_file=None,
+    )
     runtime = ScriptedRuntime(settings, ScriptedAnswers(script))
 
     @asynccontextmanager

@@ -1,4 +1,4 @@
-"""A bound for request bodies."""
+"""A bound for request bodies, but those that bring files."""
 
 from __future__ import annotations
 
@@ -22,6 +22,16 @@ class BodyTooLarge(HTTPException):
         super().__init__(413, f"a request body has at most {most} bytes here", headers=CLOSE)
 
 
+def is_upload(scope: Scope) -> bool:
+    """Tell whether a request brings a file: it has bounds of its own, those of `UploadBounds`."""
+    if scope["type"] != "http" or scope["method"] not in {"POST", "PUT"}:
+        return False
+    path: str = scope["path"]
+    return (path == "/documents" or path.startswith("/documents/")) and any(
+        name == b"content-type" and value.lower().startswith(b"multipart/") for name, value in scope["headers"]
+    )
+
+
 class BodyLimit:
     """Answers 413 ``too-large``: by ``Content-Length`` before anything is read, else as soon as too much has come."""
 
@@ -31,13 +41,13 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request."""
-        length = _content_length(scope) if scope["type"] == "http" else 0
+        length = content_length(scope) if scope["type"] == "http" and not is_upload(scope) else 0
         if length is None:
             await self._counted(scope, receive, send)
         elif length > self._most:
             problem = Problem(Kind(413, "too-large"), str(BodyTooLarge(self._most).detail))
             response = problem_response(problem, request_id=request_id_of(scope), headers=CLOSE)
-            await response(scope, receive, _lingering(receive, send))
+            await response(scope, receive, lingering(receive, send))
         else:
             await self._app(scope, receive, send)
 
@@ -52,15 +62,15 @@ class BodyLimit:
                 raise BodyTooLarge(self._most)
             return message
 
-        linger = _lingering(receive, send)
+        linger = lingering(receive, send)
 
-        async def send_lingering(message: Message) -> None:
+        async def sendlingering(message: Message) -> None:
             await (linger if seen > self._most else send)(message)
 
-        await self._app(scope, receive_counted, send_lingering)
+        await self._app(scope, receive_counted, sendlingering)
 
 
-def _content_length(scope: Scope) -> int | None:
+def content_length(scope: Scope) -> int | None:
     """Return the announced length, 0 for a request without a body, None where the length is not announced."""
     announced = chunked = None
     for name, value in scope["headers"]:
@@ -71,7 +81,7 @@ def _content_length(scope: Scope) -> int | None:
     return (0 if scope["method"] in {"GET", "HEAD", "OPTIONS"} else None) if announced is None or chunked else announced
 
 
-def _lingering(receive: Receive, send: Send) -> Send:
+def lingering(receive: Receive, send: Send) -> Send:
     """Put a short, bounded read between the answer's last byte and the connection's end.
 
     Closing with unread data in the socket makes the kernel reset the connection, and many clients, still sending, would

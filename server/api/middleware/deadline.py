@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from server.api.middleware.body_limit import is_upload
 from server.errors import DeadlineExceeded
 from server.interrupts import Interrupt, OpenRequests
 
 
 class Deadline:
-    """Ends a request after `seconds`; a stream has them for its first event, the model's own deadlines do the rest."""
+    """Ends a request after `seconds`, one that brings a file after `upload_seconds`.
 
-    def __init__(self, app: ASGIApp, *, seconds: float, open_requests: OpenRequests) -> None:
+    A stream has them for its first event; the model's own deadlines do the rest.
+    """
+
+    def __init__(self, app: ASGIApp, *, seconds: float, upload_seconds: float, open_requests: OpenRequests) -> None:
         self._app = app
         self._seconds = seconds
+        self._upload_seconds = upload_seconds
         self._open_requests = open_requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -21,7 +26,8 @@ class Deadline:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        interrupt = Interrupt(after=self._seconds, error=DeadlineExceeded(self._seconds))
+        seconds = self._upload_seconds if is_upload(scope) else self._seconds
+        interrupt = Interrupt(after=seconds, error=DeadlineExceeded(seconds))
         scope["state"]["interrupt"] = interrupt
 
         async def send_and_disarm(message: Message) -> None:

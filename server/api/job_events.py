@@ -1,0 +1,139 @@
+"""A job as server-sent events: ``progress`` …, then ``done`` or ``error``, then ``data: [DONE]``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+
+import structlog
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from server.api.context import ABORT, request_id_of
+from server.api.contracts import Jobs
+from server.api.disconnects import watch_for_disconnect
+from server.api.error_handlers import log_failure
+from server.api.job_schemas import JobOut, job_problem
+from server.api.problems import problem_of
+from server.api.sse import END, MEDIA_TYPE, PING
+from server.errors import ShuttingDown
+from server.interrupts import Interrupt
+from storage.jobs import Job
+
+LOOK_SECONDS = 1.0
+LAST_ID = "end"
+_log = structlog.get_logger(__name__)
+
+
+class JobEvents(Response):
+    """Tells a job's changes until it has ended; exactly one ``done`` or ``error``, whatever happens.
+
+    ``done`` has the job, which succeeded or was cancelled. ``error`` has a problem: that of the job, with the job
+    beside it, or of the watching, which can be begun again.
+    """
+
+    media_type = MEDIA_TYPE
+
+    def __init__(
+        self, job: Job, *, jobs: Jobs, ping_interval: float, write_timeout: float, is_stopping: Callable[[], bool]
+    ) -> None:
+        self.status_code = 200
+        self.background = None
+        self.init_headers({"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+        self._job = job
+        self._jobs = jobs
+        self._ping_interval = ping_interval
+        self._write_timeout = write_timeout
+        self._is_stopping = is_stopping
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the stream to its end."""
+        interrupt = Interrupt()
+        watcher: asyncio.Task[None] | None = None
+        with self._jobs.watching():
+            try:
+                await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+                async with interrupt:
+                    watcher = asyncio.create_task(watch_for_disconnect(receive, interrupt))
+                    await self._tell(send, request_id=request_id_of(scope))
+            except ClientDisconnect:
+                scope["state"]["client_left"] = True
+            except TimeoutError:
+                _log.info("a client stopped reading its stream")
+                scope["state"]["client_left"] = True
+                if abort := scope.get("extensions", {}).get(ABORT):
+                    abort()
+            finally:
+                if watcher is not None:
+                    watcher.cancel()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _tell(self, send: Send, *, request_id: str) -> None:
+        async with aclosing(self._frames(request_id)) as frames:
+            async for frame in frames:
+                async with asyncio.timeout(self._write_timeout):
+                    await send({"type": "http.response.body", "body": frame, "more_body": True})
+
+    async def _frames(self, request_id: str) -> AsyncGenerator[bytes, None]:
+        number = 0
+        try:
+            async with aclosing(self._changes()) as changes:
+                async for job in changes:
+                    if job is None:
+                        yield PING
+                    elif job.has_ended:
+                        yield _ending(job)
+                        return
+                    else:
+                        number += 1
+                        yield _frame(str(number), "progress", JobOut.of(job).model_dump_json())
+        except Exception as exc:  # noqa: BLE001 (a stream ends with a word, whatever happened)
+            problem = problem_of(exc, request_id=request_id)
+            log_failure(exc, problem)
+            document = problem.document(request_id) | {"retryable": problem.retryable}
+            yield _frame(str(number + 1), "error", json.dumps(document, ensure_ascii=False)) + END
+
+    async def _changes(self) -> AsyncGenerator[Job | None, None]:
+        """Give the job whenever it has changed, and None where nothing was to tell for a while."""
+        watched = self._jobs.watch(self._job.id)
+        silent = 0.0
+        next_one = asyncio.ensure_future(_next(watched))
+        try:
+            while True:
+                await asyncio.wait({next_one}, timeout=min(LOOK_SECONDS, self._ping_interval))
+                if next_one.done():
+                    job = next_one.result()
+                    yield job
+                    if job.has_ended:
+                        return
+                    silent, next_one = 0.0, asyncio.ensure_future(_next(watched))
+                    continue
+                if self._is_stopping():
+                    raise ShuttingDown
+                silent += min(LOOK_SECONDS, self._ping_interval)
+                if silent >= self._ping_interval:
+                    silent = 0.0
+                    yield None
+        finally:
+            next_one.cancel()
+            await asyncio.wait({next_one})
+            if not next_one.cancelled():
+                next_one.exception()  # told already, or of nobody's interest any more
+
+
+async def _next(jobs: AsyncIterator[Job]) -> Job:
+    return await anext(jobs)
+
+
+def _ending(job: Job) -> bytes:
+    if job.status != "failed":
+        return _frame(LAST_ID, "done", JobOut.of(job).model_dump_json()) + END
+    document = {**(job_problem(job) or {}), "job": JobOut.of(job).model_dump(mode="json")}
+    return _frame(LAST_ID, "error", json.dumps(document, ensure_ascii=False)) + END
+
+
+def _frame(own_id: str, name: str, data: str) -> bytes:
+    return f"id: {own_id}\nevent: {name}\ndata: {data}\n\n".encode()
