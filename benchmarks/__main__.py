@@ -22,6 +22,7 @@ BENCHMARKS = {
     "first_token": "/query/stream up to the first token, beside asking the model's server directly",
     "streams": "200 at once: tokens' delays, CPU, memory, beside a bare Starlette stream of the same model",
     "stalls": "the server's event loop while another process ingests",
+    "store": "load, HNSW build, search and recall over made-up chunks, beside raw SQL",
     "telemetry": "CPU of a query and memory without telemetry, with it, and with one trace in a hundred",
 }
 
@@ -63,6 +64,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--every", type=int, default=12, help="ingestion: take every n-th page (default: 12)")
     parser.add_argument(
         "--queries", type=int, default=20_000, help="telemetry: while memory is watched (default: 20000; 0: not)"
+    )
+    parser.add_argument("--chunks", type=int, default=100_000, help="store: how many (default: 100000)")
+    parser.add_argument("--again", action="store_true", help="store: measure searches anew over what --folder holds")
+    parser.add_argument(
+        "--indexes",
+        nargs="+",
+        default=["vector:16:200"],
+        metavar="TYPE:M:EF",
+        help="store: HNSW indexes to build, type vector or halfvec, m, ef_construction; the first one is searched",
     )
     parser.add_argument("--all", dest="every", action="store_const", const=1, help="ingestion: take every page")
     return parser

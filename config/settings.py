@@ -301,9 +301,9 @@ class RetrievalSettings(_Group):
     min_score: float = Field(
         0.15, ge=0, le=1, description="Bar for a passage's cosine similarity, where the request names none; 0: no bar."
     )
-    ef_search: int = Field(100, ge=1, le=1000, description="HNSW: length of the candidate list of a search.")
+    ef_search: int = Field(300, ge=1, le=1000, description="HNSW: length of the candidate list of a search.")
     max_scan_tuples: int = Field(
-        40_000, ge=1, le=2_147_483_647, description="HNSW: rows that a filtered search visits at the most."
+        20_000, ge=1, le=2_147_483_647, description="HNSW: rows that a filtered search visits at the most."
     )
 
 
@@ -335,6 +335,16 @@ class IngestionSettings(_Group):
     )
     index_chunks: int = Field(
         5000, ge=0, description="Chunks from which on a collection that grows document by document gets its HNSW index."
+    )
+    index_ef_construction: int = Field(
+        200, ge=4, le=1000, description="HNSW: candidates looked at for each row while the index is built."
+    )
+    index_m: int = Field(16, ge=2, le=100, description="HNSW: links of a row; half of `index_ef_construction` at most.")
+    index_memory_mb: int = Field(
+        1024,
+        ge=1,
+        le=1_000_000,
+        description="MiB that PostgreSQL may take to build an HNSW index; more rows are slower.",
     )
     nice: int = Field(10, ge=0, le=19, description="How far ingestion steps back for a server on the same machine.")
     sync_share: float = Field(
@@ -377,8 +387,8 @@ class WebSettings(_Group):
         pattern=r"^[A-Za-z_-]+[\x20-\x7e]*$",
         description="Sent with each request; its first word is looked up in robots.txt. Unset: Footnote and its version.",
     )
-    allowed_ports: Annotated[tuple[Annotated[int, Field(ge=1, le=65_535)], ...], NoDecode, BeforeValidator(_split)] = Field(
-        (80, 443), min_length=1, description="Ports that URLs may name, with commas between."
+    allowed_ports: Annotated[tuple[Annotated[int, Field(ge=1, le=65_535)], ...], NoDecode, BeforeValidator(_split)] = (
+        Field((80, 443), min_length=1, description="Ports that URLs may name, with commas between.")
     )
     allow_private: Annotated[
         tuple[Annotated[str, AfterValidator(_private_place)], ...], NoDecode, BeforeValidator(_split)

@@ -13,6 +13,7 @@ from ingestion.embedding import find_model
 from ingestion.parsing import Parser
 from ingestion.pipeline import Pipeline
 from storage import schema
+from storage.chunk_tables import IndexOptions
 from storage.collections import Chunking, Collections, EmbeddingIdentity
 from storage.database import Database
 from storage.generations import Generations
@@ -20,7 +21,7 @@ from storage.search import usual_scan
 from storage.server import database_server, kept_running
 
 if TYPE_CHECKING:
-    from config.settings import Settings
+    from config.settings import IngestionSettings, Settings
     from ingestion.embedding import ModelFiles
     from ingestion.pipeline import Embeds, Parses
     from storage.collections import Generation
@@ -34,7 +35,7 @@ class Indexing:
         self.database = database
         self.settings = settings
         self.collections = Collections(database)
-        self.generations = Generations(database)
+        self.generations = Generations(database, index=_index_options(settings.ingestion))
         self.embedders = Embedders(settings)
         self._stack = stack
         self._parsers: dict[tuple[Path, Chunking], Parses] = {}
@@ -107,6 +108,12 @@ class Indexing:
         wanted = self.settings.ingestion
         tokens = min(wanted.chunk_tokens or files.max_tokens, files.max_tokens)
         return Chunking(tokens=tokens, overlap=min(wanted.chunk_overlap, tokens // 4), language=wanted.language)
+
+
+def _index_options(settings: IngestionSettings) -> IndexOptions:
+    return IndexOptions(
+        m=settings.index_m, ef_construction=settings.index_ef_construction, memory_mb=settings.index_memory_mb
+    )
 
 
 @asynccontextmanager

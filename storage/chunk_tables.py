@@ -7,6 +7,10 @@ node ids; it weighs titles and headings into the search vector.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import asyncpg
+
 from storage.database import SCHEMA, Connection, Session
 
 HNSW_MAX_DIMENSION = 2000  # pgvector's limit for the type vector
@@ -79,7 +83,21 @@ async def has_fewer(connection: Session, generation_id: int, *, than: int) -> bo
     return not await connection.fetchval(f"SELECT true FROM {qualified(generation_id)} OFFSET {int(than) - 1} LIMIT 1")
 
 
-async def build_index(connection: Session, generation_id: int, *, dimension: int) -> None:
+@dataclass(frozen=True, slots=True)
+class IndexOptions:
+    """How an HNSW index is built (https://github.com/pgvector/pgvector#index-options).
+
+    Attributes:
+        memory_mb: MiB that PostgreSQL may take for it.
+
+    """
+
+    m: int = 16
+    ef_construction: int = 200
+    memory_mb: int = 1024
+
+
+async def build_index(connection: Session, generation_id: int, *, dimension: int, options: IndexOptions) -> None:
     """Build the HNSW index, readers and writers going on meanwhile; the connection must be in no transaction.
 
     Without an index a search is exact, and reads every row. Nothing is done where pgvector has no index for so many
@@ -87,10 +105,26 @@ async def build_index(connection: Session, generation_id: int, *, dimension: int
     """
     if dimension > HNSW_MAX_DIMENSION:
         return
+    await connection.execute(f"SET maintenance_work_mem = '{int(options.memory_mb)}MB'")
+    try:
+        await _create_index(connection, generation_id, options)
+    except (asyncpg.DiskFullError, asyncpg.OutOfMemoryError):
+        # several processes share that memory, of which a container has little (/dev/shm); one alone needs none of it
+        await connection.execute("SET max_parallel_maintenance_workers = 0")
+        await _create_index(connection, generation_id, options)
+
+
+async def analyze(connection: Session, generation_id: int) -> None:
+    """Tidy up after a load, and count words anew: searches begin with a question's rarest."""
+    await connection.execute(f"VACUUM (ANALYZE) {qualified(generation_id)}")
+
+
+async def _create_index(connection: Session, generation_id: int, options: IndexOptions) -> None:
     name = index_name(generation_id)
     await connection.execute(f"DROP INDEX IF EXISTS {SCHEMA}.{name}")  # an invalid one, of a build that was killed
     await connection.execute(
-        f"CREATE INDEX CONCURRENTLY {name} ON {qualified(generation_id)} USING hnsw (embedding vector_cosine_ops)"
+        f"CREATE INDEX CONCURRENTLY {name} ON {qualified(generation_id)} USING hnsw (embedding vector_cosine_ops) "
+        f"WITH (m = {int(options.m)}, ef_construction = {int(options.ef_construction)})"
     )
 
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from storage import chunk_tables
+from storage.chunk_tables import IndexOptions
 from storage.collections import (
     COLUMNS,
     DEFAULT_TENANT,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from storage.database import Connection, Database
 
+DEFAULT_INDEX = IndexOptions()
 MOST_NUMBER = 2**31 - 1
 DROP_WAIT = "1s"  # for those who read or write documents: they queue behind it; another time will do
 FLIP_WAIT = "60s"  # for documents that are being written
@@ -77,10 +79,13 @@ class Flip:
 
 
 class Generations:
-    """The generations of a tenant's collections."""
+    """The generations of a tenant's collections; `index` says how their vectors are indexed."""
 
-    def __init__(self, database: Database, *, tenant: str = DEFAULT_TENANT) -> None:
+    def __init__(
+        self, database: Database, *, tenant: str = DEFAULT_TENANT, index: IndexOptions = DEFAULT_INDEX
+    ) -> None:
         self._database = database
+        self._index = index
         self._tenant = tenant
 
     async def list(self, collection: str, *, limit: int, cursor: str | None = None) -> Page[GenerationInfo]:
@@ -243,7 +248,8 @@ class Generations:
                 return False
             if least and await chunk_tables.has_fewer(connection, generation.id, than=least):
                 return False
-            await chunk_tables.build_index(connection, generation.id, dimension=dimension)
+            await chunk_tables.build_index(connection, generation.id, dimension=dimension, options=self._index)
+            await chunk_tables.analyze(connection, generation.id)
         return True
 
     async def prune(self, collection: str, *, keep: int, spared_seconds: float) -> Sequence[str]:

@@ -7,13 +7,14 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from llama_index.core.vector_stores.types import MetadataFilter, MetadataFilters
-from support.corpus import fill, make_collection, vector
+from support.corpus import DIMENSION, fill, make_collection, vector
 
 from config.settings import RetrievalSettings
+from storage import chunk_tables, search_statement
 from storage.chunks import filter_group
 from storage.database import Database
 from storage.errors import UnsupportedFilter
-from storage.filters import Filter, FilterGroup
+from storage.filters import Filter, FilterGroup, Parameters, compile_filters
 from storage.search import ChunkSearch, SearchRequest
 
 ROWS = {
@@ -239,23 +240,166 @@ async def through_the_index(database):
     await opened.close()
 
 
-async def test_more_results_than_ef_search_are_given(database, through_the_index):
+async def indexed(database, texts):
     generation = await make_collection(database)
-    await fill(database, generation, {f"d{number}": (f"text {number}", {}) for number in range(300)})
+    await fill(database, generation, texts)
+    async with database.connection() as connection:
+        await chunk_tables.build_index(connection, generation.id, dimension=DIMENSION, options=chunk_tables.IndexOptions())
+    return generation
+
+
+async def scans(connection, generation):
+    """Count the scans of the HNSW index so far."""
+    await connection.execute("SELECT pg_stat_force_next_flush()")
+    name = chunk_tables.index_name(generation.id)
+    return await connection.fetchval("SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = $1", name)
+
+
+async def test_more_results_than_ef_search_are_given(database, through_the_index):
+    generation = await indexed(database, {f"d{number}": (f"text {number}", {}) for number in range(300)})
     settings = RetrievalSettings(ef_search=10, candidates=10)
     search = ChunkSearch(through_the_index, generation=generation, settings=settings)
     assert len(await search.search(SearchRequest("vector", limit=100, embedding=vector("q")))) == 100
+    async with through_the_index.connection() as connection:
+        assert await scans(connection, generation) >= 1
 
 
-async def test_a_filtered_search_through_the_index_fills_the_page(database, through_the_index):
-    """The stock store gave 0.8 of 10 rows here: HNSW filters what it found, and stops."""
-    generation = await make_collection(database)
-    texts = {f"d{number}": (f"text {number}", {"rare": number % 50 == 0}) for number in range(1000)}
-    await fill(database, generation, texts)
-    settings = RetrievalSettings(ef_search=10, candidates=10)
+def nearest(texts, *, limit, keep=lambda _metadata: True):
+    """Return the right answer: names of the nearest of those that are kept."""
+    kept = [name for name, (_text, metadata) in texts.items() if keep(metadata)]
+    return sorted(kept, key=lambda name: -float(vector(texts[name][0]) @ vector("q")))[:limit]
+
+
+RARE = (
+    (one("==", value=True, key="rare"), lambda metadata: metadata["rare"]),
+    (one("<", 20, key="number"), lambda metadata: metadata["number"] < 20),
+    (one("in", [3, 5, 8], key="number"), lambda metadata: metadata["number"] in {3, 5, 8}),
+    (one("text_match", "99", key="name"), lambda metadata: "99" in metadata["name"]),
+    (one("==", 5000, key="number"), lambda _metadata: False),
+)
+
+
+@pytest.mark.parametrize("max_scan_tuples", [1, 40_000])
+async def test_a_filtered_search_fills_the_page_whichever_way_it_goes(
+    database, through_the_index, monkeypatch, max_scan_tuples
+):
+    """The stock store gave 0.8 of 10 rows for the first: HNSW filters what it found, and stops."""
+    texts = {
+        f"d{number}": (f"text {number}", {"rare": number % 25 == 0, "number": number, "name": f"n{number}"})
+        for number in range(400)
+    }
+    generation = await indexed(database, texts)
+    settings = RetrievalSettings(ef_search=40, candidates=40, max_scan_tuples=max_scan_tuples)
     search = ChunkSearch(through_the_index, generation=generation, settings=settings)
-    rare = FilterGroup(filters=[one("==", value=True, key="rare")])
-    hits = await search.search(SearchRequest("vector", limit=10, embedding=vector("q"), filters=rare))
-    assert len(hits) == 10
-    assert all(hit.metadata["rare"] for hit in hits)
-    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+    for most in (2, 10_000):
+        monkeypatch.setattr(search_statement, "EXACT_ROWS", most)
+        for condition, keep in RARE:
+            group = FilterGroup(filters=[condition])
+            hits = await search.search(SearchRequest("vector", limit=10, embedding=vector("q"), filters=group))
+            right = nearest(texts, limit=10, keep=keep)
+            assert len(hits) == len(right), (most, condition)
+            assert all(keep(hit.metadata) for hit in hits)
+            assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+            # a scan that found enough is approximate; what was compared one by one is not
+            assert len({hit.metadata["source"] for hit in hits} & {*right}) >= 0.8 * len(right), (most, condition)
+
+
+async def test_few_chunks_that_meet_a_filter_are_compared_without_the_hnsw_index(database, through_the_index):
+    texts = {f"d{number}": (f"text {number}", {"rare": number % 50 == 0}) for number in range(500)}
+    generation = await indexed(database, texts)
+    search = ChunkSearch(through_the_index, generation=generation, settings=RetrievalSettings())
+    group = FilterGroup(filters=[one("==", value=True, key="rare")])
+    async with through_the_index.connection() as connection:
+        before = await scans(connection, generation)
+        hits = await search.search(SearchRequest("vector", limit=10, embedding=vector("q"), filters=group))
+        assert [hit.metadata["source"] for hit in hits] == nearest(texts, limit=10, keep=lambda m: m["rare"])
+        assert await scans(connection, generation) == before
+
+
+@pytest.mark.parametrize("most", [3, 10_000])
+async def test_hybrid_and_keyword_searches_keep_to_the_filter_whichever_way_they_go(database, monkeypatch, most):
+    monkeypatch.setattr(search_statement, "EXACT_ROWS", most)
+    texts = {f"d{number}": (f"common number{number} words", {"even": number % 2 == 0}) for number in range(40)}
+    generation = await make_collection(database)
+    await fill(database, generation, texts)
+    search = ChunkSearch(database, generation=generation, settings=RetrievalSettings())
+    group = FilterGroup(filters=[one("==", value=True, key="even")])
+    asked = {"embedding": vector("q"), "text": "common number8 number9", "limit": 40}
+    for mode in ("keyword", "hybrid"):
+        everything = await search.search(SearchRequest(mode, **asked))
+        even = await search.search(SearchRequest(mode, filters=group, **asked))
+        assert {hit.node_id for hit in even} == {hit.node_id for hit in everything if hit.metadata["even"]}
+        lexical = {hit.node_id: hit.scores.get("lexical") for hit in everything}
+        assert all(hit.scores.get("lexical") == lexical[hit.node_id] for hit in even)
+    assert (await search.search(SearchRequest("keyword", filters=group, **asked)))[0].metadata["source"] == "d8"
+
+
+@pytest.fixture
+async def words(database, monkeypatch):
+    """Fill a collection where a word is in every text, one in ten of them, one in two; statistics are there."""
+    monkeypatch.setattr(search_statement, "RANKED_ROWS", 20)
+    generation = await make_collection(database)
+    texts = {}
+    for number in range(100):
+        extra = " ".join([*["tenfold"] * (number % 10 == 0), *["unicorn"] * (number < 2)])
+        texts[f"d{number}"] = (f"everywhere filler{number} {extra}", {})
+    await fill(database, generation, texts)
+    async with database.connection() as connection:
+        await connection.execute(f"ANALYZE {chunk_tables.qualified(generation.id)}")
+    return ChunkSearch(database, generation=generation, settings=RetrievalSettings(candidates=1))
+
+
+async def by_keyword(search, text, limit):
+    hits = await search.search(SearchRequest("keyword", limit=limit, text=text))
+    return [hit.metadata["source"] for hit in hits]
+
+
+async def test_very_common_words_seek_no_chunks_where_rarer_ones_find_enough(words):
+    assert set(await by_keyword(words, "everywhere tenfold", 1)) <= {f"d{number}" for number in range(0, 100, 10)}
+    assert (await by_keyword(words, "everywhere tenfold unicorn", 1)) == ["d0"]
+
+
+async def test_common_words_seek_too_where_the_rare_ones_are_in_too_few_chunks(words):
+    found = await by_keyword(words, "everywhere unicorn", 50)
+    assert len(found) == 50
+    assert set(found[:2]) == {"d0", "d1"}
+
+
+async def test_a_question_of_common_words_only_is_answered(words):
+    assert len(await by_keyword(words, "everywhere", 100)) == 100
+
+
+CONDITIONS = st.recursive(
+    st.one_of(
+        st.builds(
+            lambda operator, value: Filter(key="ref", operator=operator, value=value),
+            st.sampled_from(["==", "!=", "text_match"]),
+            st.sampled_from(["10", "O'Brien", "nothing"]),
+        ),
+        st.builds(
+            lambda operator, value: Filter(key="tags", operator=operator, value=value),
+            st.sampled_from(["any", "all", "in", "nin"]),
+            st.lists(st.sampled_from(["a", "b", "%", 1, True]), max_size=3),
+        ),
+        st.builds(lambda value: Filter(key="tags", operator="contains", value=value), st.sampled_from(["a", 1, True])),
+    ),
+    lambda inner: st.builds(
+        lambda filters, condition: FilterGroup(filters=filters, condition=condition),
+        st.lists(inner, max_size=3),
+        st.sampled_from(["and", "or", "not"]),
+    ),
+    max_leaves=6,
+)
+
+
+@given(condition=CONDITIONS)
+@hypothesis_settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_what_the_metadata_index_is_asked_for_leaves_nothing_out(search, condition):
+    group = FilterGroup(filters=[condition])
+    parameters = Parameters()
+    exact = compile_filters(group, parameters)
+    async with search._database.connection() as connection:
+        table = chunk_tables.qualified(search._generation.id)
+        sql = f"SELECT metadata_ ->> 'source' AS source FROM {table} WHERE {exact}"
+        expected = {row["source"] for row in await connection.fetch(sql, *parameters.values)}
+    assert await found(search, condition) == expected

@@ -1,0 +1,153 @@
+"""The chunk table at any size: load, HNSW build, search beside raw SQL, recall beside exact search.
+
+Figures are kept in the folder as they come (``figures.json``): with ``--folder`` a run that was stopped goes on, and
+``--again`` measures the searches anew over the table that is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import tempfile
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+
+from benchmarks.figures import table
+from benchmarks.laboratory import Laboratory, open_laboratory
+from benchmarks.store_load import HnswIndex, build, empty_table, fill, sizes, vacuum
+from benchmarks.store_search import measure_index, measure_search
+from benchmarks.store_truth import Truth, read_truth
+from benchmarks.synthetic_chunks import SyntheticChunks
+from config.settings import Settings
+from storage.database import Database
+from storage.search import usual_scan
+from storage.server import database_server
+
+QUESTIONS = 200
+MEMORY = {
+    "shared_buffers": "4GB",
+    "effective_cache_size": "12GB",
+    "maintenance_work_mem": "3GB",
+    "max_parallel_maintenance_workers": "2",
+    "work_mem": "32MB",
+    "max_wal_size": "8GB",
+    "random_page_cost": "1.1",
+}
+
+
+@dataclass(frozen=True)
+class Notebook:
+    """The figures so far, in a file."""
+
+    path: Path
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """Return them."""
+        return json.loads(self.path.read_text()) if self.path.exists() else {}
+
+    def note(self, **figures: object) -> None:
+        """Add to them."""
+        self.path.write_text(json.dumps(self.figures | figures, indent=1))
+        print(json.dumps(figures), flush=True)
+
+
+def run(options: argparse.Namespace) -> str:
+    """Measure; return the figures."""
+    with tempfile.TemporaryDirectory(prefix="footnote-benchmark-") as temporary:
+        Path(temporary).chmod(0o755)  # PostgreSQL runs as another user where this runs as root
+        return _run(options.folder or Path(temporary), options)
+
+
+def _run(folder: Path, options: argparse.Namespace) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    _remember_memory(folder)
+    with open_laboratory(folder) as laboratory:
+        notebook = Notebook(laboratory.folder / "figures.json")
+        asyncio.run(_measure(laboratory, notebook, options))
+        return _tables(notebook.figures)
+
+
+def _remember_memory(folder: Path) -> None:
+    """Give the server its memory settings: they count from its next start."""
+    with database_server(Settings(data_dir=folder)) as server, closing(psycopg2.connect(server.dsn)) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            for name, value in MEMORY.items():
+                cursor.execute(f"ALTER SYSTEM SET {name} = '{value}'")
+
+
+async def _measure(laboratory: Laboratory, notebook: Notebook, options: argparse.Namespace) -> None:
+    settings = laboratory.settings()
+    chunks = SyntheticChunks(options.chunks)
+    database = await Database.open(laboratory.url, settings=settings.database, session=usual_scan(settings.retrieval))
+    try:
+        generation = await empty_table(database, dimension=chunks.dimension)
+        questions = chunks.questions(QUESTIONS)
+        truth_file = laboratory.folder / "truth.npz"
+        if "load_seconds" not in notebook.figures:
+            truth = Truth(questions)
+            notebook.note(chunks=options.chunks, load_seconds=await fill(database, generation, chunks, truth))
+            truth.save(truth_file)
+            notebook.note(vacuum_seconds=vacuum(laboratory.url, generation), sizes=await sizes(database, generation))
+        truths = read_truth(truth_file)
+        asked: dict[str, Any] = {"generation": generation, "questions": questions, "truths": truths}
+        for number, index in enumerate(map(HnswIndex.parse, options.indexes)):
+            if str(index) not in notebook.figures.get("indexes", {}):
+                await _index(laboratory, notebook, database, index, asked)
+            if number == 0 and (options.again or "search" not in notebook.figures):
+                search = await measure_search(database, url=laboratory.url, settings=settings.retrieval, **asked)
+                notebook.note(search=search)
+    finally:
+        await database.close()
+
+
+async def _index(
+    laboratory: Laboratory, notebook: Notebook, database: Database, index: HnswIndex, asked: Mapping[str, Any]
+) -> None:
+    seconds, size = await build(database, asked["generation"], index)
+    print(f"{index}: built in {seconds:.0f} s", flush=True)
+    figures = await measure_index(laboratory.url, index=index, **asked)
+    built = {"seconds": seconds, "bytes": size, "searches": figures}
+    notebook.note(indexes=notebook.figures.get("indexes", {}) | {str(index): built})
+
+
+def _tables(figures: Mapping[str, Any]) -> str:
+    count, seconds = figures["chunks"], figures["load_seconds"]
+    lines = [
+        (
+            f"{count} chunks: loaded in {seconds:.0f} s ({count / seconds:.0f} a second), "
+            f"vacuumed in {figures['vacuum_seconds']:.0f} s"
+        ),
+        table(["", "GB"], [[part, size / 1e9] for part, size in figures["sizes"].items()]),
+        table(
+            ["HNSW index", "built in s", "GB", "ef_search", "p50 ms", "p95 ms", "recall@10"],
+            [
+                [name, index["seconds"], index["bytes"] / 1e9, length, one["p50"], one["p95"], one["recall"]]
+                for name, index in figures["indexes"].items()
+                for length, one in index["searches"].items()
+            ],
+        ),
+        table(
+            ["", "raw SQL p50 ms", "p95", "recall@10", "Footnote p50 ms", "p95", "recall@10", "Footnote / raw, p50"],
+            [
+                [
+                    name,
+                    *(
+                        one.get(f"{side}_{what}", "")
+                        for side in ("raw", "footnote")
+                        for what in ("p50", "p95", "recall")
+                    ),
+                    one["footnote_p50"] / one["raw_p50"],
+                ]
+                for name, one in figures["search"].items()
+            ],
+        ),
+    ]
+    return "\n\n".join(lines)

@@ -1,0 +1,233 @@
+"""The one SQL statement of a search: its dense leg, its lexical leg, and how they are fused.
+
+How the dense leg goes depends on what a filter leaves over, which the statement finds out itself:
+
+- No filter: the HNSW index.
+- A filter that another index serves (ids, ``==``, ``in`` and the like): the chunks that meet it are fetched, up to
+  `EXACT_ROWS`. If those are all, they are compared one by one: exact, and quicker than a scan that meets few of them.
+- Else the HNSW index is scanned until enough chunks met the filter. Where it gives up before (``max_scan_tuples``),
+  all chunks that meet the filter are compared one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Union
+
+from config.settings import RetrievalSettings
+from storage import chunk_tables
+from storage.filters import FilterGroup, Parameters, compile_filters
+from storage.narrowing import compile_narrowing
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from storage.collections import Generation
+
+Vector = Union[Sequence[float], "NDArray[np.float32]"]
+EXACT_ROWS = 3000  # of a million chunks, those that a filter of 0.3 % leaves: a scan of HNSW is quicker from there on
+RANKED_ROWS = 3000  # chunks that the lexical leg means to rank; see _TERMS
+SPARE = 2  # times the chunks wanted that a filtered scan finds
+MAX_LEXEMES = 64  # of a question; the rest of a very long one adds cost and no aim
+COLUMNS = "c.node_id, c.document_id, c.chunk_index, c.page, c.start_char, c.end_char, c.text"
+RESERVED = ", ".join(f"'{key}'" for key in chunk_tables.RESERVED_KEYS)
+
+# A chunk is ranked by all words of the question, but it is sought by the rarest: the others join them as long as the
+# rarer ones are expected in fewer than `enough` chunks, or all up to it in no more than RANKED_ROWS. How common a word
+# is comes from the planner's statistics (the thousand most common); before the first ANALYZE all words are sought.
+_TERMS = """terms AS MATERIALIZED (
+    SELECT string_agg(quoted, ' | ')::tsquery AS any_of,
+        string_agg(quoted, ' | ') FILTER (WHERE up_to - expected < {enough} OR up_to <= {ranked})::tsquery AS sought
+    FROM (
+        SELECT quoted, expected, sum(expected) OVER (ORDER BY expected, quoted) AS up_to FROM (
+            SELECT '''' || replace(replace(lexeme, '\\', '\\\\'), '''', '''''') || '''' AS quoted,
+                coalesce(common.frequency * size.chunks, 0) AS expected
+            FROM (SELECT lexeme FROM unnest(to_tsvector({language}, {text})) ORDER BY positions[1] LIMIT {most}) l
+            CROSS JOIN (SELECT reltuples AS chunks FROM pg_class WHERE oid = '{table}'::regclass) size
+            LEFT JOIN (
+                SELECT unnest(most_common_elems::text::text[]) AS lexeme, unnest(most_common_elem_freqs) AS frequency
+                FROM pg_stats WHERE (schemaname, tablename, attname) = ('{schema}', '{name}', 'text_search_tsv')
+            ) common USING (lexeme)
+        ) e
+    ) u
+)"""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRequest:
+    """What to look for.
+
+    Attributes:
+        embedding: of the question; needed by the legs ``hybrid`` and ``vector``.
+        text: of the question; needed by ``hybrid`` and ``keyword``.
+        limit: chunks wanted.
+        min_score: least cosine similarity; 0 is no bar, and the mode ``keyword`` has none.
+
+    """
+
+    mode: Literal["hybrid", "vector", "keyword"]
+    limit: int
+    embedding: Vector | None = None
+    text: str | None = None
+    filters: FilterGroup | None = None
+    document_ids: Sequence[str] | None = None
+    node_ids: Sequence[str] | None = None
+    min_score: float = 0.0
+
+
+class SearchStatement:
+    """The statement for one request; `parameters` are bound to it.
+
+    Raises:
+        UnsupportedFilter: a filter cannot be honoured.
+
+    """
+
+    def __init__(self, request: SearchRequest, *, generation: Generation, settings: RetrievalSettings) -> None:
+        self._request = request
+        self._generation = generation
+        self._settings = settings
+        self._table = chunk_tables.qualified(generation.id)
+        self._values = Parameters()
+        self._where, self._narrow = self._conditions()
+        self._depth = self._wanted_of_a_leg()
+        self._vector = "" if request.mode == "keyword" else self._values.bind(request.embedding, "vector")
+        self.sql = self._sql()
+        self.parameters = self._values.values
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether not every chunk will do."""
+        return self._where != "true"
+
+    def _wanted_of_a_leg(self) -> int:
+        """Return how many chunks each leg looks for: one alone needs no more than are wanted, and it is exact on them.
+
+        A scan that goes on until enough chunks met a filter, in a relaxed order, is given more to choose from.
+        """
+        request, candidates = self._request, self._settings.candidates
+        if request.mode == "hybrid":
+            return max(candidates, request.limit)
+        return max(request.limit, min(candidates, SPARE * request.limit)) if self.is_filtered else request.limit
+
+    def _conditions(self) -> tuple[str, str | None]:
+        """Return the exact condition, and where an index other than HNSW serves it, one that says so, too."""
+        exact, served, request = [], [], self._request
+        for column, ids in (("document_id", request.document_ids), ("node_id", request.node_ids)):
+            if ids is not None:
+                exact.append(f"{column} = ANY({self._values.bind(list(ids), 'text[]')})")
+        served += exact
+        if request.filters is not None and request.filters.filters:
+            exact.append(compile_filters(request.filters, self._values))
+            narrow = compile_narrowing(request.filters, self._values)
+            served += [narrow] if narrow else []
+        where = " AND ".join(exact) or "true"
+        return where, " AND ".join([*served, where]) if served else None
+
+    def _sql(self) -> str:
+        mode = self._request.mode
+        parts = self._matching() if self._narrow else []
+        parts += [] if mode == "keyword" else self._dense()
+        parts += [] if mode == "vector" else self._lexical()
+        parts.append(f"best AS MATERIALIZED ({self._best()} LIMIT {self._request.limit})")
+        similarity = "NULL::float8"
+        if self._vector:
+            similarity = f"1 - coalesce(b.distance, c.embedding <=> {self._vector})"
+        return f"""WITH {", ".join(parts)}
+            SELECT {COLUMNS}, (c.metadata_ - ARRAY[{RESERVED}])::text AS metadata,
+                {similarity} AS dense, b.lexical, b.fused
+            FROM best b JOIN {self._table} c USING (id) ORDER BY b.place"""
+
+    def _matching(self) -> list[str]:
+        # vectors and lexemes that lie out of line are not read here: only where they lie is kept
+        return [
+            f"""matching AS MATERIALIZED (
+                SELECT id, embedding, text_search_tsv FROM {self._table}
+                WHERE {self._narrow} LIMIT {EXACT_ROWS + 1})""",
+            f"few AS MATERIALIZED (SELECT count(*) <= {EXACT_ROWS} AS are_all FROM matching)",
+        ]
+
+    def _dense(self) -> list[str]:
+        distance = f"embedding <=> {self._vector}"
+        not_few = "NOT (SELECT are_all FROM few)" if self._narrow else "true"
+        legs = [
+            f"""scanned AS MATERIALIZED (
+            SELECT id, {distance} AS distance FROM {self._table}
+            WHERE {self._where} AND {not_few} ORDER BY {distance} LIMIT {self._depth})"""
+        ]
+        found = ["SELECT id, distance FROM scanned"]
+        if self.is_filtered:
+            # without an index that serves the filter the whole table is read: for a page that is not full only
+            least = self._depth if self._narrow else self._request.limit
+            legs.append(f"""short AS MATERIALIZED (
+                SELECT {not_few} AND count(*) < {least} AS is_short FROM scanned)""")
+            # the sum keeps the planner from reading the HNSW index, which gave too few, again
+            found = [
+                "SELECT id, distance FROM scanned WHERE NOT (SELECT is_short FROM short)",
+                f"""(SELECT id, {distance} AS distance FROM {self._table}
+                    WHERE (SELECT is_short FROM short) AND {self._narrow or self._where}
+                    ORDER BY ({distance}) + 0 LIMIT {self._depth})""",
+            ]
+        if self._narrow:
+            found.append(f"""(SELECT id, {distance} AS distance FROM matching
+                WHERE (SELECT are_all FROM few) ORDER BY distance, id LIMIT {self._depth})""")
+        # the order of the index is relaxed where it scans on; this one is exact
+        legs.append(f"""dense AS MATERIALIZED (
+            SELECT id, distance, row_number() OVER (ORDER BY distance, id) AS rank
+            FROM ({" UNION ALL ".join(found)}) d)""")
+        return legs
+
+    def _lexical(self) -> list[str]:
+        terms = _TERMS.format(
+            enough=RANKED_ROWS if self.is_filtered else 10 * self._depth,
+            ranked=RANKED_ROWS,
+            most=MAX_LEXEMES,
+            language=f"'{self._generation.chunking.language}'::regconfig",
+            text=self._values.bind(self._request.text, "text"),
+            table=self._table,
+            schema=self._table.split(".")[0],
+            name=self._table.split(".")[1],
+        )
+        score = "ts_rank(text_search_tsv, (SELECT any_of FROM terms), 1)::float8 AS score"
+        not_few = "NOT (SELECT are_all FROM few)" if self._narrow else "true"
+        ranked = [
+            f"""SELECT id, {score} FROM {self._table}
+            WHERE text_search_tsv @@ (SELECT sought FROM terms) AND {not_few} AND {self._where}"""
+        ]
+        if self._narrow:
+            ranked.append(f"""SELECT id, {score} FROM matching
+                WHERE (SELECT are_all FROM few) AND text_search_tsv @@ (SELECT any_of FROM terms)""")
+        return [
+            terms,
+            f"""lexical AS MATERIALIZED (
+                SELECT id, score, row_number() OVER (ORDER BY score DESC, id) AS rank FROM (
+                    SELECT id, score FROM ({" UNION ALL ".join(ranked)}) r
+                    ORDER BY score DESC, id LIMIT {self._depth}) l)""",
+        ]
+
+    def _best(self) -> str:
+        request = self._request
+        bar = "true"
+        if self._vector and request.min_score > 0:
+            distance = (
+                f"coalesce(distance, (SELECT embedding <=> {self._vector} FROM {self._table} o WHERE o.id = f.id))"
+            )
+            bar = f"1 - {distance} >= {self._values.bind(request.min_score, 'float8')}"
+        if request.mode == "vector":
+            return f"""SELECT id, distance, NULL::float8 AS lexical, NULL::float8 AS fused, rank AS place
+                FROM dense f WHERE {bar} ORDER BY rank"""
+        if request.mode == "keyword":
+            return """SELECT id, NULL::float8 AS distance, score AS lexical, NULL::float8 AS fused, rank AS place
+                FROM lexical ORDER BY rank"""
+        return f"""SELECT id, distance, lexical, fused, row_number() OVER (ORDER BY fused DESC, id) AS place
+            FROM (SELECT id, sum(weight) AS fused, max(distance) AS distance, max(score) AS lexical FROM (
+                SELECT id, {self._weight(self._settings.dense_weight)}, distance, NULL::float8 AS score FROM dense
+                UNION ALL
+                SELECT id, {self._weight(self._settings.lexical_weight)}, NULL, score FROM lexical
+            ) u GROUP BY id) f WHERE {bar} ORDER BY place"""
+
+    def _weight(self, weight: float) -> str:
+        weight_, rrf_k = self._values.bind(weight, "float8"), self._values.bind(self._settings.rrf_k, "int")
+        return f"{weight_} / ({rrf_k} + rank) AS weight"
