@@ -20,6 +20,7 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
 MODEL_SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 JOB_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 14400.0)
+SIZES = (4096, 65_536, 1_048_576, 4_194_304, 16_777_216, 67_108_864, 268_435_456, 1_073_741_824)
 RATES = (1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500)
 COUNTS = (0, 1, 2, 3, 5, 8, 12, 20, 50, 100)
 
@@ -154,6 +155,11 @@ LOOP_LAG = _seconds("footnote.event_loop.lag", "How late the event loop comes to
 # generations
 GENERATION_FLIPS = _meter.create_counter(
     "footnote.generation.flips", unit="{flip}", description="Switches of this process to another generation."
+)
+
+# uploads
+UPLOAD_SIZE = _sizes(
+    "footnote.upload.size", "By", "Bytes of an upload, as far as it came, by what became of it.", buckets=SIZES
 )
 
 # What workers and commands record, and servers never do, is footnote.ingestion.*: it reaches Prometheus by OTLP, all

@@ -103,7 +103,7 @@ async def _command(options: argparse.Namespace, settings: Settings) -> Outcome:
     from ingestion.progress import open_progress
 
     with spans.span("footnote.ingest"):
-        async with open_indexing(settings) as indexing:
+        async with open_indexing(settings, ray=getattr(options, "ray", None)) as indexing:
             with open_progress(quiet=options.json) as progress:
                 return await run_command(options, indexing, watch=_stop_on_signals, progress=progress)
 

@@ -65,6 +65,9 @@ def _ingest(description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--sync", action="store_true", help="then delete documents whose files are gone from the folders named"
     )
+    parser.add_argument(
+        "--ray", metavar="ADDRESS", help="read and embed on a Ray cluster: auto, host:port, or local for a fresh one"
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument("--yes", action="store_true", help="do what would be refused as it may lose documents")
     _add_plan(parser)

@@ -45,7 +45,7 @@ class Embedders:
         async with self._opening:
             if (known := self.get(identity)) is not None:
                 return known
-            wanted, _ = await asyncio.to_thread(self._find, identity)
+            wanted, _ = await self.found(identity)
             embedder = await asyncio.to_thread(open_embedder, self._settings.model_copy(update={"embedding": wanted}))
             self._open[identity.fingerprint] = embedder
             return embedder
@@ -60,7 +60,17 @@ class Embedders:
         """
         if (known := self.get(identity)) is not None:
             return known.files
-        return (await asyncio.to_thread(self._find, identity))[1]
+        return (await self.found(identity))[1]
+
+    async def found(self, identity: EmbeddingIdentity) -> tuple[EmbeddingSettings, ModelFiles]:
+        """Return the settings that open the model which a generation was built with, and its files.
+
+        Raises:
+            EmbeddingMismatch: they are not those any more.
+            EmbeddingModelNotFound: there are none.
+
+        """
+        return await asyncio.to_thread(self._find, identity)
 
     def give_up_others(self, fingerprints: set[str]) -> list[Embedder]:
         """Forget the models of other fingerprints, but those that are lent; the caller closes them."""

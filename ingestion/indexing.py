@@ -24,14 +24,18 @@ if TYPE_CHECKING:
     from config.settings import IngestionSettings, Settings
     from ingestion.embedding import ModelFiles
     from ingestion.pipeline import Embeds, Parses
+    from ingestion.ray.connection import RayCluster
     from storage.collections import Generation
     from storage.database import Connection
 
 
 class Indexing:
-    """Makes pipelines; they share the readers of files and the models."""
+    """Makes pipelines; they share the readers of files and the models, which may be on a Ray cluster."""
 
-    def __init__(self, database: Database, *, settings: Settings, stack: AsyncExitStack) -> None:
+    def __init__(
+        self, database: Database, *, settings: Settings, stack: AsyncExitStack, cluster: RayCluster | None = None
+    ) -> None:
+        self._cluster = cluster
         self.database = database
         self.settings = settings
         self.collections = Collections(database)
@@ -78,7 +82,10 @@ class Indexing:
         files = await self.embedders.files_of(generation.embedding)
 
         async def open_embedder() -> Embeds:
-            return await self.embedders.of(generation.embedding)
+            if self._cluster is None:
+                return await self.embedders.of(generation.embedding)
+            used, found = await self.embedders.found(generation.embedding)
+            return await self._cluster.embedder(used, files=found)
 
         return Pipeline(
             self.database,
@@ -92,6 +99,10 @@ class Indexing:
 
     async def _parser(self, files: ModelFiles, chunking: Chunking) -> Parses:
         key = (files.tokenizer_file, chunking)
+        if key not in self._parsers and self._cluster is not None:
+            self._parsers[key] = await self._cluster.parser(
+                tokenizer_file=files.tokenizer_file, max_tokens=chunking.tokens, overlap=chunking.overlap
+            )
         if key not in self._parsers:
             self._parsers[key] = await self._stack.enter_async_context(
                 Parser(
@@ -117,11 +128,11 @@ def _index_options(settings: IngestionSettings) -> IndexOptions:
 
 
 @asynccontextmanager
-async def open_indexing(settings: Settings) -> AsyncIterator[Indexing]:
-    """Open the database; readers and models follow when they are needed.
+async def open_indexing(settings: Settings, *, ray: str | None = None) -> AsyncIterator[Indexing]:
+    """Open the database, and join the Ray cluster at that address, if any; readers and models follow when needed.
 
     Raises:
-        FootnoteError: the database cannot be used; the message says what to do.
+        FootnoteError: the database or the cluster cannot be used; the message says what to do.
 
     """
     async with AsyncExitStack() as stack:
@@ -130,4 +141,9 @@ async def open_indexing(settings: Settings) -> AsyncIterator[Indexing]:
         stack.push_async_callback(database.close)
         await stack.enter_async_context(kept_running(server))
         await schema.check(database)
-        yield Indexing(database, settings=settings, stack=stack)
+        cluster = None
+        if ray is not None:
+            from ingestion.ray.connection import open_ray
+
+            cluster = await stack.enter_async_context(open_ray(ray, settings=settings))
+        yield Indexing(database, settings=settings, stack=stack, cluster=cluster)

@@ -21,6 +21,7 @@ from config.instruments import (
     INGESTED_CHUNKS,
     INGESTED_DOCUMENTS,
     INGESTION_STAGE_DURATION,
+    Few,
 )
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ DOCUMENT = "footnote.ingest.document"
 
 Outcome = Literal["added", "changed", "moved", "carried", "unchanged", "ignored", "skipped", "failed"]
 _tracer = trace.get_tracer("footnote")
+_collection_label = Few()
 
 
 class RunTrace:
@@ -40,7 +42,7 @@ class RunTrace:
 
     def __init__(self, report: IngestReport) -> None:
         self._report = report
-        self._labels = {"footnote.collection": report.collection}
+        self._labels = {"footnote.collection": _collection_label(report.collection)}
         self._root: Span = trace.INVALID_SPAN
         self._unseen: Span = trace.INVALID_SPAN
         self._open: dict[DocumentTrace, None] = {}  # as many as the pipeline's queues hold

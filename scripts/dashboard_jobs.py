@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dashboard_ingestion import AGE
 from grafana import Dashboard, Panel, Query, Row, Variable
-from promql import HERE, RATE, quantile
+from promql import HERE, RATE, quantile, rate
 
 TRIES = "footnote:job_tries:increase15m"
 TRY = "footnote_ingestion_job_duration_seconds"
@@ -38,6 +38,28 @@ QUEUE = Row(
             "Jobs that failed for good, and are kept. GET /jobs?status=failed names them; one call repeats one.",
             kind="stat",
             steps=[1, 1],
+        ),
+    ],
+)
+
+UPLOADS = Row(
+    "Uploads",
+    [
+        Panel(
+            "Uploads by outcome",
+            [Query(rate("footnote_upload_size_bytes_count", by="footnote_outcome"), "{{footnote_outcome}}")],
+            "accepted: it is kept, and a job is in the queue; all else is a problem, by the name that clients get.",
+            unit="ops",
+            width=12,
+            stacked=True,
+        ),
+        Panel(
+            "Bytes uploaded",
+            [Query(rate("footnote_upload_size_bytes_sum", by="footnote_outcome"), "{{footnote_outcome}}")],
+            "A second; of what was refused, as far as it came.",
+            unit="Bps",
+            width=12,
+            stacked=True,
         ),
     ],
 )
@@ -128,5 +150,5 @@ JOBS = Dashboard(
         Variable("instance", 'up{job="footnote"}', "instance"),
         Variable("collection", "footnote_collection_documents", "footnote_collection"),
     ],
-    rows=[QUEUE, WORK, GENERATIONS],
+    rows=[QUEUE, UPLOADS, WORK, GENERATIONS],
 )

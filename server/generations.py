@@ -204,7 +204,8 @@ class PinnedGenerations:
                 self._retire(name)
             elif active[name].id != self._entries[name].pinned.generation.id:
                 await self._switch(active[name], caller=callers.get(name, ""))
-            elif self._entries[name].pinned.embedder is None:
+            else:
+                self.behind.pop(name, None)  # it was gone back to, before this server could follow
                 await self._try_again(name)
         await self._release_models()
 
@@ -227,6 +228,9 @@ class PinnedGenerations:
             spans.past("footnote.generation.switch", seconds=time.perf_counter() - began, attributes=told)
 
     async def _try_again(self, name: str) -> None:
+        """Open the model of the generation that answers, where that could not be done before."""
+        if self._entries[name].pinned.embedder is not None:
+            return
         pinned = await self._opened(self._entries[name].pinned.generation)
         if pinned.embedder is not None:
             self._entries[name].pinned = pinned
@@ -263,7 +267,7 @@ def _count_flips(collection: str, number: int) -> None:
 async def followed_generations(
     database: Database, *, leases: Leases, embedder: Embedder, settings: Settings
 ) -> AsyncIterator[PinnedGenerations]:
-    """Follow the generations of the collections that are asked for; `embedder` is the configured model, open already."""
+    """Follow the generations of the collections that are asked for; `embedder` is the configured, open model."""
     embedders = Embedders(settings)
     embedders.lend(embedder)
     generations = PinnedGenerations(database, leases=leases, embedders=embedders, settings=settings.generations)

@@ -6,8 +6,8 @@ import asyncio
 import hashlib
 import re
 import tempfile
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -16,6 +16,8 @@ from urllib.parse import unquote_to_bytes
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from config import spans
+from config.instruments import UPLOAD_SIZE
 from server.errors import InvalidUpload, MalformedUpload, NoRoomForUploads, UploadTooLarge
 from server.uploaded_files import ReceivedFile, file_name
 
@@ -67,12 +69,13 @@ class Uploads:
             parser = MultipartParser(
                 boundary, parts.callbacks, max_header_count=MOST_HEADERS, max_header_size=LONGEST_HEADER
             )
-            async for piece in body:
-                _parse(parser, piece)
-                if parts.waiting >= WRITTEN_AT_ONCE:
-                    await _written(parts)
-            await _written(parts)
-            yield parts.form()
+            with _counted(parts):
+                async for piece in body:
+                    _parse(parser, piece)
+                    if parts.waiting >= WRITTEN_AT_ONCE:
+                        await _written(parts)
+                await _written(parts)
+                yield parts.form()
 
     def _open(self) -> BinaryIO:
         try:
@@ -80,6 +83,19 @@ class Uploads:
             return tempfile.TemporaryFile(dir=self._folder, buffering=0)
         except OSError as exc:
             raise NoRoomForUploads from exc
+
+
+@contextmanager
+def _counted(parts: _Parts) -> Iterator[None]:
+    """Count an upload by what became of it, in the block that it was lent to, too."""
+    outcome = "accepted"
+    try:
+        yield
+    except BaseException as exc:
+        outcome = spans.CANCELLED if isinstance(exc, asyncio.CancelledError) else spans.slug(exc)
+        raise
+    finally:
+        UPLOAD_SIZE.record(parts.size, {"footnote.outcome": outcome})
 
 
 def _boundary(content_type: str) -> bytes:
@@ -115,7 +131,7 @@ class _Parts:
         self._digest = hashlib.sha256()
         self._waiting: list[bytes] = []
         self._fields: dict[str, bytearray] = {}
-        self._count = self._size = self.waiting = 0
+        self._count = self.size = self.waiting = 0
         self._header = (bytearray(), bytearray())
         self._disposition = b""
         self._into: bytearray | None = None  # the field that is being received, None: the file is
@@ -150,7 +166,7 @@ class _Parts:
         if self._file_name is None:
             raise InvalidUpload(FILE, "is required: a part of this name, with a file name")
         self._file.seek(0)
-        file = ReceivedFile(self._file, file_name(self._file_name), self._digest.hexdigest(), self._size)
+        file = ReceivedFile(self._file, file_name(self._file_name), self._digest.hexdigest(), self.size)
         return Form({name: _text(name, value) for name, value in self._fields.items()}, file)
 
     def _begin(self) -> None:
@@ -192,9 +208,9 @@ class _Parts:
                 msg = f"a field has at most {LONGEST_FIELD} bytes"
                 raise MalformedUpload(msg)
             return
-        self._size += end - start
+        self.size += end - start
         self.waiting += end - start
-        if self._size > self._most_bytes:
+        if self.size > self._most_bytes:
             raise UploadTooLarge(self._most_bytes)
         self._waiting.append(data[start:end])
 

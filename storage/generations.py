@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from config import spans
 from storage import chunk_tables
 from storage.chunk_tables import IndexOptions
 from storage.collections import (
@@ -308,7 +309,8 @@ class Generations:
                WHERE id = $1""",
             target["id"],
         )
-        await connection.execute("SELECT pg_notify($1, $2)", FLIPS, collection)
+        # the trace that the flip is a part of goes along, for the servers that follow it
+        await connection.execute("SELECT pg_notify($1, $2)", FLIPS, " ".join([collection, *spans.carrier().values()]))
         return Flip(str(active["number"]), str(target["number"]))
 
     async def _prune_one(self, generation_id: int, spared_seconds: float) -> bool:

@@ -46,8 +46,11 @@ WHERE j.id = $1 AND newer.created_at > j.created_at AND newer.status IN ('queued
 _COUNTS = """
 SELECT count(*) FILTER (WHERE status = 'queued') AS queued, count(*) FILTER (WHERE status = 'running') AS running,
     count(*) FILTER (WHERE status = 'failed') AS dead,
-    clock_timestamp() - min(coalesce(next_try_at, created_at))
-        FILTER (WHERE status = 'queued' AND (next_try_at IS NULL OR next_try_at <= clock_timestamp())) AS waiting
+    clock_timestamp() - least(
+        min(coalesce(next_try_at, created_at))
+            FILTER (WHERE status = 'queued' AND (next_try_at IS NULL OR next_try_at <= clock_timestamp())),
+        min(heartbeat_at) FILTER (WHERE status = 'running' AND heartbeat_at < clock_timestamp() - interval '2 minutes')
+    ) AS waiting
 FROM footnote.jobs WHERE status IN ('queued', 'running', 'failed')"""
 
 
@@ -57,7 +60,8 @@ class JobCounts:
 
     Attributes:
         queued: that wait, for a worker or for their next try.
-        oldest_seconds: how long the one that is due longest has waited for a worker.
+        oldest_seconds: how long the one that is due longest has waited for a worker; one whose worker has been silent
+            for two minutes waits for another one.
         dead: failed, and still kept.
 
     """

@@ -12,8 +12,8 @@ from server.api.problems import clean
 from server.mcp.addresses import DocumentAddress
 from storage.collections import CollectionInfo
 from storage.cursors import Page
-from storage.document_text import TextPart
 from storage.document_catalog import DocumentInfo
+from storage.document_text import TextPart
 
 
 class _Out(BaseModel):

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import signal
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
+from support.flips import add_collection, add_generation, empty_the_queue, flip, submit
 from support.model_server import Reply
 from support.prometheus import programs, start_prometheus
+from support.stack import until
 from support.traffic import QUESTION, add_empty_collection, database_gone, locked, traffic
+from support.workers import started
 
 LAPSE = 60
 
@@ -90,3 +94,39 @@ def test_readers_who_leave_are_told_of(stack):
     with watched(stack, STREAMS__GRACE="0") as (_, people, prometheus):
         stack.fresh(default=Reply("one two three four five six seven eight", delay=0.2))
         fires(prometheus, "FootnoteStreamsAbandoned", while_=lambda: people.leave(10))
+
+
+def test_jobs_that_nobody_takes_are_told_of(stack):
+    with watched(stack) as (_, _, prometheus):
+        submit(stack.dsn, "wait")
+        stack.rows("UPDATE footnote.jobs SET created_at = now() - interval '20 minutes' RETURNING id")
+        fires(prometheus, "FootnoteNoWorker", "FootnoteJobsWait")
+        empty_the_queue(stack.dsn)
+        prometheus.wait_for(lambda: not prometheus.alerts())
+
+
+def test_jobs_that_die_are_told_of_and_those_that_were_dead_before_are_not(stack, tmp_path):
+    with started(stack.dsn, tmp_path):
+        submit(stack.dsn, "unheard-of")
+        until(lambda: stack.rows("SELECT id FROM footnote.jobs WHERE status = 'failed'"))
+        with watched(stack) as (_, _, prometheus):
+            prometheus.wait_for(lambda: prometheus.value('footnote_jobs{footnote_status="failed"}') == 1)
+            assert prometheus.firing() == set()
+            submit(stack.dsn, "unheard-of")
+            fires(prometheus, "FootnoteJobsDie")
+    empty_the_queue(stack.dsn)
+
+
+def test_a_server_that_cannot_follow_a_flip_is_told_of_and_goes_on_answering(stack):
+    known = stack.embedder.identity
+    add_collection(stack.dsn, "followed", embedding=known)
+    with watched(stack) as (_, people, prometheus):
+        question = {**QUESTION, "collection": "followed"}
+        people.http.post("/retrieve", json=question).raise_for_status()
+        elsewhere = replace(known, model="a model of another machine", fingerprint="0" * 64, options=None)
+        flip(stack.dsn, "followed", add_generation(stack.dsn, "followed", embedding=elsewhere))
+        fires(prometheus, "FootnoteServerBehind")
+        assert "followed" in people.http.get("/ready").text
+        people.http.post("/retrieve", json=question).raise_for_status()
+        flip(stack.dsn, "followed", "1")
+        prometheus.wait_for(lambda: prometheus.value("footnote_generations_behind") == 0)

@@ -9,9 +9,11 @@ from contextlib import ExitStack
 
 import pytest
 from support.collector import start_exporter
+from support.flips import submit
 from support.otlp import start_receiver
 from support.prometheus import Asked, panels_queries, programs, rules_queries, start_prometheus, variables_queries
 from support.traffic import add_empty_collection, ingest, traffic
+from support.workers import started
 
 PRICES = {"m": {"input": 1000, "output": 5000}}
 # Metrics that nothing here can emit: the collector's own, by https://opentelemetry.io/docs/collector/internal-telemetry/
@@ -31,7 +33,7 @@ SECONDS_OF_LOAD = 6.0
 
 @pytest.fixture(scope="module")
 def loaded(stack, tmp_path_factory):
-    """Lend Prometheus, and the time since when it has seen a server, its users, its troubles and an ingestion."""
+    """Lend Prometheus, and the time since when it has seen a server, its users and troubles, an ingestion, a worker."""
     programs()
     add_empty_collection(stack)
     with ExitStack() as opened:
@@ -54,11 +56,12 @@ def loaded(stack, tmp_path_factory):
             "footnote": server.url.removeprefix("http://"),
             "footnote-ingestion": opened.enter_context(start_exporter(receiver)),
         }
+        opened.enter_context(_worker(stack, tmp_path_factory.mktemp("worker"), endpoint=receiver.http_url))
         prometheus = opened.enter_context(start_prometheus(targets))
         since = time.time()
         with ThreadPoolExecutor(1) as pool, traffic(stack, server.url) as people:
             ingested = pool.submit(ingest, stack, *_files(tmp_path_factory.mktemp("files")), endpoint=receiver.http_url)
-            _let(people)
+            _let(people, dsn=stack.dsn)
             assert ingested.result().returncode in {1, 3}, ingested.result().stderr
             prometheus.wait_for(lambda: prometheus.query("footnote:ingested_documents:increase15m"))
             receiver.hang()
@@ -73,7 +76,14 @@ def _files(folder):
     return [folder]
 
 
-def _let(people):
+def _worker(stack, folder, *, endpoint):
+    """Run a worker that gives a job up after a moment, and tries it twice."""
+    (folder / "go").touch()
+    telemetry = {"endpoint": endpoint, "metrics_interval": 1}
+    return started(stack.dsn, folder, telemetry=telemetry, timeout=0.2, attempts=2)
+
+
+def _let(people, *, dsn):
     """Do everything until each series has been seen to grow."""
     end, round_ = time.monotonic() + SECONDS_OF_LOAD, 0
     while time.monotonic() < end or round_ < 3:
@@ -83,6 +93,8 @@ def _let(people):
         people.in_vain()
         people.of_a_failing_model()
         people.and_leave()
+        people.http.post("/documents", files={"file": ("a.txt", f"Tide {round_}")}).raise_for_status()
+        submit(dsn, "wait", "stubborn", "unheard-of")  # the first is done, the second tried again, the third dies
         assert set(people.in_front_of_a_lock(8)) <= {503, 504}
         time.sleep(1.2)  # each round is in a scrape of its own
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import json
 import os
 import signal
@@ -10,8 +12,18 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.flips import add_collection, add_generation
 from support.otlp import Receiver, start_receiver
 from support.sql import execute
+from support.workers import ended
+
+from config import spans
+from config.settings import EmbeddingSettings
+from ingestion.embedding import find_model
+from storage.collections import Collections
+from storage.documents import Documents
+from storage.jobs import JobStore, NewJob
+from storage.originals import Originals
 
 ROOT = Path(__file__).parents[2]
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -30,6 +42,8 @@ faults = json.loads(sys.argv.pop(1))
 ingestion.tracing.MOST_DOCUMENTS = faults.get("most_documents", 500)
 
 class Model:
+    width = 1
+
     async def texts(self, texts):
         if any("POISON" in text for text in texts):
             raise EmbeddingFailed("the embedding model failed")
@@ -41,7 +55,12 @@ class Model:
     def close(self):
         pass
 
-ingestion.embedding.open_embedder = lambda settings: Model()
+def open_embedder(settings):
+    model = Model()
+    model.files = ingestion.embedding.find_model(settings.embedding)
+    return model
+
+ingestion.embedding.open_embedder = open_embedder
 from ingestion.__main__ import main
 code = main()
 if faults.get("tell_modules"):
@@ -76,12 +95,17 @@ def ingest(dsn, shared_dir, folder, receiver):
 
 
 def start(*arguments, dsn, data_dir, folder, receiver, real=False, faults=None, caller=None, **settings):
-    program = ["-m", "ingestion"] if real else ["-c", PROGRAM, json.dumps(faults or {})]
+    arguments = [str(folder), "--base", str(folder), "--json", *arguments]
     settings = {"data_dir": data_dir, "database__url": dsn, **settings}
+    return command(*arguments, receiver=receiver, real=real, faults=faults, caller=caller, **settings)
+
+
+def command(*arguments, receiver, real=False, faults=None, caller=None, **settings):
+    program = ["-m", "ingestion"] if real else ["-c", PROGRAM, json.dumps(faults or {})]
     if receiver is not None:
         settings.setdefault("telemetry__endpoint", receiver.http_url)
     return subprocess.Popen(
-        [sys.executable, *program, str(folder), "--base", str(folder), "--json", *arguments],
+        [sys.executable, *program, *arguments],
         cwd=ROOT,
         env={
             **os.environ,
@@ -389,6 +413,116 @@ def test_names_and_titles_are_told_where_the_operator_lets_content_in(ingest, re
     assert set(told) == {str(path) for path in folder.iterdir() if path.suffix != f".{SECRET}"}
     assert told[str(folder / f"{SECRET}.md")] == f"Title {SECRET}"
     assert f"Text {SECRET}" not in receiver.text
+
+
+async def upload(database, path):
+    """Do what a request that uploads a file does: its bytes and a job, in the request's trace."""
+    content_hash = hashlib.sha256(path.read_bytes()).hexdigest()
+    documents = Documents(database, generation=await Collections(database).active("default"))
+    await Originals(database).put(path, content_hash=content_hash)
+    arguments = {
+        "content_hash": content_hash,
+        "name": path.name,
+        "source": f"upload:{path.stem}",
+        "revision": await documents.next_revision(),
+    }
+    async with database.transaction() as connection:
+        return await JobStore(database).submit(
+            connection,
+            NewJob(kind="index-document", collection="default", document_id=path.stem, arguments=arguments),
+        )
+
+
+async def test_an_upload_is_one_trace_from_its_request_to_the_last_statement_of_a_worker(
+    database, dsn, shared_dir, folder, receiver
+):
+    write(folder, guide="# Guide\n\nThe lighthouse was built in 1871.")
+    add_collection(dsn, "default", embedding=identity())
+    with spans.continued({"traceparent": CALLER}):
+        job = await upload(database, folder / "guide.md")
+    worker = command("worker", receiver=receiver, data_dir=shared_dir, database__url=dsn)
+    done = await ended(database, job.id)
+    worker.send_signal(signal.SIGTERM)
+    _, err = await asyncio.to_thread(worker.communicate, timeout=60)
+    assert (worker.returncode, done.status, done.result and done.result["chunks"]) == (0, "succeeded", 1), err
+    span = receiver.span("footnote.job index-document")
+    assert (span.trace_id, span.parent_id, span.kind) == (TRACE, PARENT, "consumer")
+    assert (
+        span.attributes.items()
+        >= {
+            "footnote.job.id": str(job.id),
+            "footnote.job.kind": "index-document",
+            "footnote.job.attempt": 1,
+            "footnote.document.id": "guide",
+            "footnote.collection": "default",
+            "footnote.outcome": "succeeded",
+            "footnote.chunks": 1,
+        }.items()
+    )
+    tree = own_tree(receiver, TRACE)
+    assert tree[0] == "footnote.job index-document"
+    assert {"  footnote.ingest.document", "    footnote.ingest.parse", "    footnote.ingest.write"} <= set(tree)
+    assert "  footnote.ingest.embed" in tree
+    (written,) = receiver.spans(TRACE, name="footnote.ingest.write")
+    assert any(each.parent_id == written.span_id and each.kind == "client" for each in receiver.spans(TRACE))
+
+
+async def test_a_worker_s_metrics_say_what_became_of_jobs_and_lead_to_their_traces(
+    database, dsn, shared_dir, folder, receiver
+):
+    write(folder, good="# Good\n\nIt is.", bad="# Bad\n\nPOISON.")
+    add_collection(dsn, "default", embedding=identity())
+    with spans.continued({"traceparent": CALLER}):
+        jobs = [await upload(database, folder / f"{name}.md") for name in ("good", "bad")]
+    settings = {"jobs__attempts": 2, "jobs__retry_pause": 0.01, "data_dir": shared_dir, "database__url": dsn}
+    worker = command("worker", receiver=receiver, **settings)
+    assert [(await ended(database, job.id)).status for job in jobs] == ["succeeded", "failed"]
+    worker.send_signal(signal.SIGTERM)
+    await asyncio.to_thread(worker.communicate, timeout=60)
+    tries = receiver.points("footnote.ingestion.job.duration", {"footnote.job.kind": "index-document"})
+    assert {point.attributes["footnote.outcome"]: point.count for point in tries} == {
+        "succeeded": 1,
+        "retried": 1,
+        "failed": 1,
+    }
+    assert {exemplar.trace_id for point in tries for exemplar in point.exemplars} == {TRACE}
+    (wait,) = receiver.points("footnote.ingestion.job.wait")
+    assert wait.count == 2  # each once, whatever becomes of its tries
+    assert counted(receiver, "footnote.ingestion.documents", "footnote.outcome") == {"added": 1, "failed": 2}
+    failed = {s.attributes["footnote.outcome"]: s for s in receiver.spans(name="footnote.job index-document")}
+    assert failed["retried"].attributes["error.type"] == failed["failed"].attributes["error.type"] == "embedding-failed"
+
+
+async def test_a_flip_is_in_the_trace_of_who_asked_for_it(dsn, shared_dir, receiver):
+    add_collection(dsn, "default", embedding=identity())
+    name = add_generation(dsn, "default", embedding=identity())
+    settings = {"data_dir": shared_dir, "database__url": dsn}
+    flipping = command("activate", "default", name, receiver=receiver, caller=CALLER, **settings)
+    out, err = await asyncio.to_thread(flipping.communicate, timeout=60)
+    assert flipping.returncode == 0, err
+    assert "answers now" in out
+    root = receiver.span("footnote.ingest")
+    assert (root.trace_id, root.parent_id) == (TRACE, PARENT)
+    assert receiver.spans(TRACE, name="UPDATE footnote.generations")
+
+
+async def test_a_flip_takes_its_trace_to_the_servers_that_follow_it(dsn, shared_dir, receiver, database):
+    add_collection(dsn, "default", embedding=identity())
+    name = add_generation(dsn, "default", embedding=identity())
+    told = asyncio.Queue()
+    async with database.dedicated() as connection:
+        await connection.add_listener("footnote_flips", lambda *notice: told.put_nowait(notice[-1]))
+        settings = {"data_dir": shared_dir, "database__url": dsn}
+        flipping = command("activate", "default", name, receiver=receiver, caller=CALLER, **settings)
+        _, err = await asyncio.to_thread(flipping.communicate, timeout=60)
+        collection, traceparent = (await asyncio.wait_for(told.get(), 10)).split()
+    assert (collection, traceparent.split("-")[1]) == ("default", TRACE), err
+    assert traceparent.split("-")[2] in {span.span_id for span in receiver.spans(TRACE)}
+
+
+def identity():
+    """Return the configured model's identity; no test here loads it."""
+    return find_model(EmbeddingSettings()).identity(EmbeddingSettings())
 
 
 def hide(folder):

@@ -296,6 +296,14 @@ async def test_counts_tell_the_depth_of_the_queue_and_the_age_of_what_is_due(dat
     assert 3600 <= found.oldest_seconds < 3700
 
 
+async def test_a_job_whose_worker_is_gone_waits_for_another_one(database, dsn, jobs):
+    await submit(database, jobs)
+    await begin(database)
+    assert (await jobs.counts()).oldest_seconds == 0
+    execute(dsn, "UPDATE footnote.jobs SET heartbeat_at = now() - interval '10 minutes'")
+    assert 600 <= (await jobs.counts()).oldest_seconds < 700
+
+
 async def test_old_jobs_are_forgotten_dead_ones_later(database, dsn, jobs):
     dead, done, waiting = [await submit(database, jobs, document_id=name) for name in "abc"]
     runs = JobRuns(database)

@@ -11,12 +11,15 @@ import httpx
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as plain_text
+from support.flips import add_collection, add_generation, empty_the_queue, flip, submit
 from support.model_server import Reply
 from support.otlp import start_receiver
 from support.stack import PATIENCE, until
 
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
 QUESTION = "Who built the lighthouse?"
+CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+TRACE, PARENT = CALLER.split("-")[1:3]
 PRICES = {"m": {"input": 1000, "output": 2000}, "scripted-1": {"input": 100_000, "output": 1_000_000}}
 
 
@@ -151,6 +154,73 @@ def test_the_process_its_pool_and_its_collections_are_seen(http):
     assert value(http, "process_unix_file_descriptor_count") > 10
     assert until(lambda: value(http, "footnote_event_loop_lag_seconds_count") >= 2)
     assert value(http, "footnote_breaker_state", footnote_state="closed") == 1
+
+
+def test_the_queue_is_seen_without_a_worker(stack, http):
+    assert until(lambda: samples(http).get("footnote_jobs"))
+    assert value(http, "footnote_jobs") == 0
+    submit(stack.dsn, "wait", "wait", "wait")
+    stack.rows("UPDATE footnote.jobs SET created_at = now() - interval '90 seconds' RETURNING id")
+    try:
+        assert until(lambda: value(http, "footnote_jobs", footnote_status="queued") == 3)
+        assert {sample.labels["footnote_status"] for sample in samples(http)["footnote_jobs"]} == {
+            "queued",
+            "running",
+            "failed",
+        }
+        assert 90 <= value(http, "footnote_jobs_age_seconds") < 300
+    finally:
+        empty_the_queue(stack.dsn)
+
+
+def test_flips_are_counted_from_the_first_and_each_has_a_span(stack, http, receiver):
+    identity, labels = stack.embedder.identity, {"footnote_collection": "flipped"}
+    add_collection(stack.dsn, "flipped", embedding=identity)
+    ask(http, "/retrieve", collection="flipped").raise_for_status()
+    (before,) = (s for s in samples(http)["footnote_generation_flips_total"] if s.labels.items() >= labels.items())
+    assert before.value == 0
+    flip(stack.dsn, "flipped", add_generation(stack.dsn, "flipped", embedding=identity))
+    assert until(lambda: value(http, "footnote_generation_flips_total", **labels) == 1)
+    flip(stack.dsn, "flipped", "1")
+    assert until(lambda: value(http, "footnote_generation_flips_total", **labels) == 2)
+    receiver.wait_for(lambda: len(receiver.spans(name="footnote.generation.switch")) == 2)
+    told = [span.attributes for span in receiver.spans(name="footnote.generation.switch")]
+    assert [(each["footnote.collection"], each["footnote.generation"]) for each in told] == [
+        ("flipped", "2"),
+        ("flipped", "1"),
+    ]
+    assert value(http, "footnote_generations_behind") == value(http, "footnote_generations_old") == 0
+
+
+def test_a_flip_that_brings_its_trace_along_has_the_servers_switch_in_it(stack, http, receiver):
+    add_collection(stack.dsn, "traced", embedding=stack.embedder.identity)
+    ask(http, "/retrieve", collection="traced").raise_for_status()
+    add_generation(stack.dsn, "traced", embedding=stack.embedder.identity)
+    stack.rows(  # in one transaction
+        """UPDATE footnote.generations g SET state = CASE number WHEN 1 THEN 'retired' ELSE 'active' END,
+               activated_at = now(), retired_at = CASE number WHEN 1 THEN now() END
+           FROM footnote.collections c WHERE c.id = g.collection_id AND c.name = 'traced';
+           SELECT pg_notify('footnote_flips', %s)""",
+        f"traced {CALLER}",
+    )
+    receiver.wait_for(lambda: receiver.spans(TRACE, name="footnote.generation.switch"))
+    span = receiver.span("footnote.generation.switch", trace_id=TRACE)
+    assert (span.parent_id, span.attributes["footnote.generation"]) == (PARENT, "2")
+
+
+def test_a_generation_that_a_request_still_reads_is_seen(stack, http):
+    gate, identity = threading.Event(), stack.embedder.identity
+    stack.fresh(default=Reply("one two three four five six", gate=gate))
+    with http.stream("POST", "/query/stream", json={"question": QUESTION, "min_score": 0}) as response:
+        pieces = response.iter_text()
+        next(pieces)
+        flip(stack.dsn, "default", add_generation(stack.dsn, "default", embedding=identity))
+        assert until(lambda: value(http, "footnote_generations_old") == 1)
+        flip(stack.dsn, "default", "1")
+        gate.set()
+        for _ in pieces:
+            pass
+    assert until(lambda: value(http, "footnote_generations_old") == 0)
 
 
 def test_waiting_for_the_database_is_seen(http):

@@ -244,7 +244,9 @@ async def indexed(database, texts):
     generation = await make_collection(database)
     await fill(database, generation, texts)
     async with database.connection() as connection:
-        await chunk_tables.build_index(connection, generation.id, dimension=DIMENSION, options=chunk_tables.IndexOptions())
+        await chunk_tables.build_index(
+            connection, generation.id, dimension=DIMENSION, options=chunk_tables.IndexOptions()
+        )
     return generation
 
 

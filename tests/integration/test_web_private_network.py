@@ -25,7 +25,10 @@ PRIVATE_HOSTS = """
 
 @pytest.mark.parametrize("host", PRIVATE_HOSTS)
 async def test_no_spelling_of_a_private_host_is_connected_to(host: str, tmp_path: Path):
-    async with serve({"/": page("secret")}) as site, WebFetcher(Limits(allowed_ports=(site.port,), robots=False)) as fetcher:
+    async with (
+        serve({"/": page("secret")}) as site,
+        WebFetcher(Limits(allowed_ports=(site.port,), robots=False)) as fetcher,
+    ):
         with pytest.raises(FetchRefused):
             await fetcher.fetch(f"http://{host}:{site.port}/", folder=tmp_path)
         assert site.connections == 0
@@ -74,7 +77,9 @@ async def test_a_name_that_is_rebound_between_two_lookups_reaches_nothing_privat
 
     async with serve({"/": page("secret")}) as site:
         # a network that leads nowhere stands for a public address, which a test may not call
-        limits = Limits(allowed_ports=(site.port,), allow_private=("192.88.99.0/24",), robots=False, connect_timeout=0.3)
+        limits = Limits(
+            allowed_ports=(site.port,), allow_private=("192.88.99.0/24",), robots=False, connect_timeout=0.3
+        )
         async with WebFetcher(limits, resolve=rebinding) as fetcher:
             with pytest.raises(FetchFailed):
                 await fetcher.fetch(site.url(host="rebind.example"), folder=tmp_path)

@@ -72,7 +72,8 @@ def test_every_runbook_is_of_an_alert_and_its_links_lead_somewhere():
 
 
 def test_panels_that_the_runbooks_and_alerts_name_exist():
-    titles = {panel["title"] for panel in panels()} | {"Service health", "Answers", "Ingestion and generations"}
+    titles = {panel["title"] for panel in panels()}
+    titles |= {"Service health", "Answers", "Ingestion and generations", "Jobs and generations"}
     named = re.findall(r"(?<![*\w])\*([^*\n]+)\*(?!\*)", RUNBOOKS.read_text().replace("\n", " "))
     quoted = re.findall(r'panel "([^"]+)"', " ".join(rule["annotations"]["description"] for rule in alerts()))
     assert set(chain(named, quoted)) - titles == set()

@@ -1,0 +1,80 @@
+"""Jobs and flips over a test's database, from code that has no event loop of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from support.sql import execute
+
+from config.settings import DatabaseSettings
+from storage.collections import Chunking, Collections, EmbeddingIdentity
+from storage.database import Database
+from storage.generations import Generations
+from storage.jobs import JobStore, NewJob
+
+CHUNKING = Chunking(tokens=256, overlap=32, language="english")
+T = TypeVar("T")
+
+
+def submit(dsn: str, *kinds: str) -> None:
+    """Put a job of each kind into the queue, of no document."""
+
+    async def work(database: Database) -> None:
+        async with database.transaction() as connection:
+            for kind in kinds:
+                await JobStore(database).submit(connection, NewJob(kind=kind, collection="docs"))
+
+    _in_a_thread(dsn, work)
+
+
+def empty_the_queue(dsn: str) -> None:
+    """Forget every job."""
+    execute(dsn, "SET search_path TO footnote, public; DELETE FROM jobs; DELETE FROM procrastinate_jobs")
+
+
+def add_collection(dsn: str, name: str, *, embedding: EmbeddingIdentity) -> None:
+    """Make a collection with nothing in it."""
+
+    async def work(database: Database) -> None:
+        await Collections(database).ensure(name, embedding=embedding, chunking=CHUNKING)
+
+    _in_a_thread(dsn, work)
+
+
+def add_generation(dsn: str, collection: str, *, embedding: EmbeddingIdentity) -> str:
+    """Build a generation with nothing in it beside the one that answers; return its name."""
+
+    async def work(database: Database) -> str:
+        active, generations = await Collections(database).active(collection), Generations(database)
+        async with generations.building(active):
+            made = await generations.begin(
+                active, embedding=embedding, chunking=CHUNKING, fingerprint="made up", resume=False
+            )
+            await generations.finish(made, report={})
+        return made.name
+
+    return _in_a_thread(dsn, work)
+
+
+def flip(dsn: str, collection: str, name: str) -> None:
+    """Let a generation answer."""
+
+    async def work(database: Database) -> None:
+        await Generations(database).activate(collection, name)
+
+    _in_a_thread(dsn, work)
+
+
+def _in_a_thread(dsn: str, work: Callable[[Database], Awaitable[T]]) -> T:
+    async def run() -> T:
+        database = await Database.open(dsn, settings=DatabaseSettings())
+        try:
+            return await work(database)
+        finally:
+            await database.close()
+
+    with ThreadPoolExecutor(1) as pool:  # this thread's event loop is pytest's
+        return pool.submit(asyncio.run, run()).result()
