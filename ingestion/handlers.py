@@ -9,6 +9,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
+from config.errors import FootnoteError
 from ingestion.administration import prune
 from ingestion.errors import EmbeddingFailed, FetchRefused, Unreadable
 from ingestion.identity import pipeline_fingerprint
@@ -16,6 +19,7 @@ from ingestion.incoming import FromDatabase, Incoming, KeptDocument
 from ingestion.indexing import Indexing
 from ingestion.parsing import hash_file
 from ingestion.reindexing import catch_up
+from storage.deletions import forget_deletions
 from storage.documents import Documents
 from storage.errors import DocumentNotFound, GenerationNotFound
 from storage.originals import Originals
@@ -29,6 +33,8 @@ if TYPE_CHECKING:
     from storage.jobs import Job
 
 Result = Mapping[str, object]
+TIDY_SECONDS = 1800.0
+_log = structlog.get_logger(__name__)
 
 
 class Handlers:
@@ -145,9 +151,23 @@ class Handlers:
 @asynccontextmanager
 async def open_handlers(database: Database, *, settings: Settings) -> AsyncIterator[Mapping[str, Handler]]:
     """Open what jobs need, over an open database; models and readers follow with the first job."""
+    tidying = asyncio.create_task(_tidy(database))
     async with AsyncExitStack() as stack:
+        stack.callback(tidying.cancel)
         indexing = Indexing(database, settings=settings, stack=stack)
         yield Handlers(indexing, settings=settings, stack=stack).mapping
+
+
+async def _tidy(database: Database) -> None:
+    """Forget, now and then, the bytes of documents that were deleted or replaced, and deletions of long ago."""
+    while True:
+        await asyncio.sleep(TIDY_SECONDS)
+        try:
+            await Originals(database).prune()
+            async with database.transaction() as connection:
+                await forget_deletions(connection)
+        except FootnoteError as exc:
+            _log.info("nothing was tidied up", error=type(exc).__name__)
 
 
 async def _one(incoming: Incoming) -> AsyncIterator[Incoming]:

@@ -26,6 +26,9 @@ from ingestion.tokenizing import load_tokenizer
 from ingestion.types import Parsed, Skipped
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from pebble import ProcessPool
     from tokenizers import Tokenizer
 
 _BLOCK = 1 << 20
@@ -64,19 +67,11 @@ class Parser:
     """
 
     def __init__(self, *, tokenizer_file: Path, max_tokens: int, overlap: int, settings: IngestionSettings) -> None:
-        from pebble import ProcessPool
-
         self.width = settings.parse_workers
         self._job = _Job(str(tokenizer_file), max_tokens, overlap, settings.max_file_bytes)
         self._timeout = settings.parse_timeout
         self._memory = settings.parse_memory_bytes
-        self._pool = ProcessPool(
-            max_workers=self.width,
-            max_tasks=_FILES_PER_WORKER,
-            initializer=_prepare_worker,
-            initargs=(self._memory,),
-            context=multiprocessing.get_context("spawn"),
-        )
+        self._pool = self._new_pool()
 
     async def __aenter__(self) -> Self:
         return self
@@ -94,7 +89,12 @@ class Parser:
         from pebble import ProcessExpired
 
         with _interrupts_blocked():
-            future = self._pool.schedule(parse_file, args=(path, self._job), timeout=self._timeout)
+            try:
+                future = self._schedule(path)
+            except RuntimeError:  # a worker was killed while it was idle, which pebble's pool does not get over
+                await asyncio.to_thread(self.close)
+                self._pool = self._new_pool()
+                future = self._schedule(path)
         try:
             parsed: Parsed | Skipped = await asyncio.wrap_future(future)
         except TimeoutError as exc:
@@ -104,6 +104,23 @@ class Parser:
         except ProcessExpired as exc:
             return _lost(path, exc, "the reader crashed on it")
         return parsed
+
+    def _schedule(self, path: Path) -> Future[Parsed | Skipped]:
+        future: Future[Parsed | Skipped] = self._pool.schedule(
+            parse_file, args=(path, self._job), timeout=self._timeout
+        )
+        return future
+
+    def _new_pool(self) -> ProcessPool:
+        from pebble import ProcessPool
+
+        return ProcessPool(
+            max_workers=self.width,
+            max_tasks=_FILES_PER_WORKER,
+            initializer=_prepare_worker,
+            initargs=(self._memory,),
+            context=multiprocessing.get_context("spawn"),
+        )
 
     def close(self) -> None:
         """End the workers, at once; a file in work is given up."""

@@ -122,6 +122,17 @@ async def test_cancelling_frees_the_worker(tmp_path: Path) -> None:
         assert isinstance(await reading.parse(written(tmp_path / "good.md", "# Good")), Parsed)
 
 
+async def test_an_idle_reader_that_is_killed_is_replaced(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.md", "# A")
+    async with parser() as reading:
+        for _ in range(3):
+            assert isinstance(await reading.parse(path), Parsed)
+            for worker in workers():
+                worker.kill()
+                worker.wait()
+        assert isinstance(await reading.parse(path), Parsed)
+
+
 async def test_closing_leaves_no_process_behind(tmp_path: Path) -> None:
     async with parser() as reading:
         await reading.parse(written(tmp_path / "a.md", "# A"))

@@ -1,0 +1,119 @@
+"""A connected cluster, in the driver's process: makes readers and embedders, each a pool of actors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import uuid4
+
+import ray
+import structlog
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from ingestion.ray.actors import EmbeddingActor, EmbeddingJob, ParsingActor, ParsingJob
+from ingestion.ray.plan import EMBEDDING_SHARE, LATER_SHARE, PARSING_SHARE, Node, Plan, plan
+from ingestion.ray.pool import DEPTH, ActorPool
+from ingestion.ray.reading import SpreadParser
+from ingestion.ray.vectors import SpreadEmbedder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from config.settings import EmbeddingSettings, Settings
+    from ingestion.ray.messages import Patience
+
+A = TypeVar("A")
+_log = structlog.get_logger(__name__)
+
+
+class Session:
+    """Gives out readers and embedders; they live until the cluster is left."""
+
+    def __init__(
+        self, address: str, *, settings: Settings, plan: Plan, patience: Patience, stack: AsyncExitStack
+    ) -> None:
+        self.plan = plan
+        self._address = address
+        self._settings = settings
+        self._patience = patience
+        self._stack = stack
+        self._kinds: set[str] = set()
+
+    async def parser(self, *, tokenizer_file: Path, max_tokens: int, overlap: int) -> SpreadParser:
+        """Return a reader of files for this tokenizer and these sizes, in tokens; its actors come up meanwhile."""
+        ingestion = self._settings.ingestion
+        tokenizer = await asyncio.to_thread(tokenizer_file.read_bytes)
+        run = uuid4().hex
+        share = self._share("reading", PARSING_SHARE)
+
+        def start(number: int) -> tuple[Any, object]:
+            job = ParsingJob(
+                tokenizer=tokenizer,
+                max_tokens=max_tokens,
+                overlap=overlap,
+                settings=ingestion,
+                log=self._settings.log,
+                folder=f"footnote-ray-{run}-{number}",
+            )
+            node = self.plan.parsers[number]
+            return self._actor(ParsingActor, node=node, cpus=self.plan.cpus(share)), job
+
+        seconds = DEPTH * ingestion.parse_timeout + self._patience.connect
+        patience = replace(self._patience, call=seconds)
+        pool = self._pool(start, size=len(self.plan.parsers), kind="reading", patience=patience)
+        return SpreadParser(pool, max_file_bytes=ingestion.max_file_bytes)
+
+    def embedder(self, settings: EmbeddingSettings, *, fingerprint: str, opener: str) -> SpreadEmbedder:
+        """Return an embedder that runs the model of this fingerprint; its actors load it meanwhile."""
+        own = self._settings.model_copy(
+            update={"embedding": settings.model_copy(update={"threads": self.plan.threads})}
+        )
+        share = self._share("embedding", EMBEDDING_SHARE)
+        job = EmbeddingJob(settings=own, fingerprint=fingerprint, opener=opener)
+
+        def start(number: int) -> tuple[Any, object]:
+            node = self.plan.embedders[number]
+            return self._actor(EmbeddingActor, node=node, cpus=self.plan.cpus(share), gpus=self.plan.gpus), job
+
+        pool = self._pool(start, size=len(self.plan.embedders), kind="embedding", patience=self._patience)
+        return SpreadEmbedder(pool, batch_size=settings.batch_size)
+
+    def _share(self, kind: str, share: float) -> float:
+        if kind in self._kinds:
+            return LATER_SHARE
+        self._kinds.add(kind)
+        return share
+
+    def _pool(
+        self, start: Callable[[int], tuple[Any, object]], *, size: int, kind: str, patience: Patience
+    ) -> ActorPool:
+        pool = ActorPool(start, size=size, kind=kind, address=self._address, patience=patience)
+        self._stack.push_async_callback(pool.close)
+        return pool
+
+    def _actor(self, cls: type[A], *, node: str, cpus: float, gpus: int = 0) -> Any:  # noqa: ANN401 (Ray's handles are made at run time)
+        options = {"num_cpus": cpus, "num_gpus": gpus, "max_restarts": -1, "max_task_retries": 0}
+        # left to itself, Ray fills one node with readers, and no embedding actor finds room there
+        placed = NodeAffinitySchedulingStrategy(node, soft=True)
+        remote: Any = ray.remote(cls)
+        return remote.options(**options, scheduling_strategy=placed, max_concurrency=2 * DEPTH).remote()
+
+
+def find_plan(settings: Settings) -> Plan:
+    """Look at the cluster's nodes and share them out.
+
+    Raises:
+        ClusterUnavailable: there is nothing to share out.
+
+    """
+    nodes = [
+        Node(each["NodeID"], each["Resources"].get("CPU", 0), each["Resources"].get("GPU", 0))
+        for each in ray.nodes()  # type: ignore[no-untyped-call]
+        if each["Alive"]
+    ]
+    made = plan(nodes, settings=settings.embedding)
+    _log.info("working on a Ray cluster", nodes=len(nodes), parsers=len(made.parsers), embedders=len(made.embedders))
+    return made
