@@ -9,6 +9,7 @@ import os
 import signal
 import stat
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,12 +27,13 @@ from ingestion.tokenizing import load_tokenizer
 from ingestion.types import Parsed, Skipped
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
     from pebble import ProcessPool
     from tokenizers import Tokenizer
 
 _BLOCK = 1 << 20
+LOOK_SECONDS = 1.0
+START_SECONDS = 60.0  # for a worker to come up and take a file; a killed one may keep the pool's lock for ever
+MOST_POOLS = 3
 _FILES_PER_WORKER = 2000  # then a fresh one: libraries in C leak
 
 
@@ -68,6 +70,7 @@ class Parser:
 
     def __init__(self, *, tokenizer_file: Path, max_tokens: int, overlap: int, settings: IngestionSettings) -> None:
         self.width = settings.parse_workers
+        self._turns = asyncio.Semaphore(self.width)  # so that no file waits for others once it is with the pool
         self._job = _Job(str(tokenizer_file), max_tokens, overlap, settings.max_file_bytes)
         self._timeout = settings.parse_timeout
         self._memory = settings.parse_memory_bytes
@@ -88,28 +91,46 @@ class Parser:
         """
         from pebble import ProcessExpired
 
-        with _interrupts_blocked():
-            try:
-                future = self._schedule(path)
-            except RuntimeError:  # a worker was killed while it was idle, which pebble's pool does not get over
-                await asyncio.to_thread(self.close)
-                self._pool = self._new_pool()
-                future = self._schedule(path)
         try:
-            parsed: Parsed | Skipped = await asyncio.wrap_future(future)
+            async with self._turns:
+                for _ in range(MOST_POOLS):
+                    pool = self._pool
+                    try:
+                        return await self._read(path, pool)
+                    except _PoolBroken:
+                        await self._replace(pool)
+            return _lost(path, MemoryError(), "its reader was killed, again and again")
         except TimeoutError as exc:
             return _lost(path, exc, f"reading it took longer than {self._timeout:g} seconds")
         except MemoryError as exc:
             return _lost(path, exc, f"reading it took more than {self._memory >> 20} MiB of memory")
         except ProcessExpired as exc:
             return _lost(path, exc, "the reader crashed on it")
-        return parsed
 
-    def _schedule(self, path: Path) -> Future[Parsed | Skipped]:
-        future: Future[Parsed | Skipped] = self._pool.schedule(
-            parse_file, args=(path, self._job), timeout=self._timeout
-        )
-        return future
+    async def _read(self, path: Path, pool: ProcessPool) -> Parsed | Skipped:
+        """Read a file; a pool that breaks meanwhile would never say so."""
+        try:
+            with _interrupts_blocked():
+                future = pool.schedule(parse_file, args=(path, self._job), timeout=self._timeout)
+        except RuntimeError as exc:
+            raise _PoolBroken from exc
+        reading: asyncio.Future[Parsed | Skipped] = asyncio.wrap_future(future)
+        try:
+            began = time.monotonic()
+            while not (await asyncio.wait({reading}, timeout=LOOK_SECONDS))[0]:
+                is_late = not future.running() and time.monotonic() - began > START_SECONDS
+                if is_late or not pool.active:
+                    raise _PoolBroken
+        finally:
+            reading.cancel()  # one that is done is not touched by it
+        return reading.result()
+
+    async def _replace(self, broken: ProcessPool) -> None:
+        """Take a new pool in place of a broken one: pebble's does not get over a worker killed while it is idle."""
+        if self._pool is broken:
+            with _interrupts_blocked():
+                self._pool = self._new_pool()
+            await asyncio.to_thread(_end, broken)
 
     def _new_pool(self) -> ProcessPool:
         from pebble import ProcessPool
@@ -124,8 +145,16 @@ class Parser:
 
     def close(self) -> None:
         """End the workers, at once; a file in work is given up."""
-        self._pool.stop()  # type: ignore[no-untyped-call]
-        self._pool.join()
+        _end(self._pool)
+
+
+class _PoolBroken(Exception):
+    """Pebble has given a pool up."""
+
+
+def _end(pool: ProcessPool) -> None:
+    pool.stop()  # type: ignore[no-untyped-call]
+    pool.join()
 
 
 def _lost(path: Path, error: Exception, reason: str) -> Skipped:

@@ -13,6 +13,7 @@ import pytest
 from support import files
 
 from config.settings import IngestionSettings
+from ingestion import parsing
 from ingestion.parsing import Parser, hash_file
 from ingestion.types import Parsed, Skipped
 
@@ -122,10 +123,11 @@ async def test_cancelling_frees_the_worker(tmp_path: Path) -> None:
         assert isinstance(await reading.parse(written(tmp_path / "good.md", "# Good")), Parsed)
 
 
-async def test_an_idle_reader_that_is_killed_is_replaced(tmp_path: Path) -> None:
+async def test_an_idle_reader_that_is_killed_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parsing, "START_SECONDS", 10.0)
     path = written(tmp_path / "a.md", "# A")
     async with parser() as reading:
-        for _ in range(3):
+        for _ in range(2):
             assert isinstance(await reading.parse(path), Parsed)
             for worker in workers():
                 worker.kill()
