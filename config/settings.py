@@ -385,7 +385,7 @@ class WebSettings(_Group):
         min_length=1,
         max_length=200,
         pattern=r"^[A-Za-z_-]+[\x20-\x7e]*$",
-        description="Sent with each request; robots.txt is asked about its first word. Unset: Footnote and its version.",
+        description="Sent with each request; robots.txt is asked for its first word. Unset: Footnote and its version.",
     )
     allowed_ports: Annotated[tuple[Annotated[int, Field(ge=1, le=65_535)], ...], NoDecode, BeforeValidator(_split)] = (
         Field((80, 443), min_length=1, description="Ports that URLs may name, with commas between.")

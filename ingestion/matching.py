@@ -79,6 +79,9 @@ class Matching:
             known = await self._moved_from(self._beside, parsed.content_hash)
         if known is not None and replaces is None:
             replaces = await self._stored(known.id)
+            if replaces is not None and not await asyncio.to_thread(self._is_gone, replaces):
+                # another file became that document since we asked
+                return await self.identify(path, parsed, revision=revision)
         document = NewDocument(
             id=known.id if known else await self._free_id(source),
             source=source,

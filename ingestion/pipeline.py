@@ -343,6 +343,7 @@ class Pipeline:
             replaces=identified.replaces,
             displaces=identified.displaces,
             first=self._first,
+            is_carried=work.incoming.is_carried,
         )
 
     def _chunks(self, work: _Work) -> list[NewChunk]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from storage.database import SCHEMA, Connection, Session
+from storage.database import CHUNKS, SCHEMA, Connection, Session
 
 HNSW_MAX_DIMENSION = 2000  # pgvector's limit for the type vector
 RESERVED_KEYS = ("_node_content", "_node_type", "document_id", "doc_id", "ref_doc_id")
@@ -19,7 +19,7 @@ RESERVED_KEYS = ("_node_content", "_node_type", "document_id", "doc_id", "ref_do
 
 def table_name(generation_id: int) -> str:
     """Return the table's name, without schema; the stock class wants it without ``data_``."""
-    return f"data_generation_{generation_id}"
+    return f"{CHUNKS}{generation_id}"
 
 
 def qualified(generation_id: int) -> str:

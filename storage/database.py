@@ -26,6 +26,7 @@ else:
     Session = asyncpg.Connection
 
 SCHEMA = "footnote"
+CHUNKS = "data_generation_"  # tables of chunks: the only ones that come and go
 PING_AFTER_IDLE = 5.0
 PING_TIMEOUT = 2.0
 RELEASE_TIMEOUT = 2.0
@@ -272,7 +273,7 @@ def _ours(error: Exception, *, is_exhausted: bool) -> FootnoteError:
         return StoreRefused("the database refuses us: check the user and the password in FOOTNOTE_DATABASE__URL")
     if isinstance(error, asyncpg.ForeignKeyViolationError):
         return MissingKey("a row points at one that is not there")
-    if isinstance(error, asyncpg.UndefinedTableError):
+    if isinstance(error, asyncpg.UndefinedTableError) and CHUNKS in str(error):
         return TableGone("a table was dropped while it was wanted; ask again")
     if isinstance(error, asyncpg.PostgresError) and not isinstance(error, _UNAVAILABLE):
         name, state = type(error).__name__, error.sqlstate

@@ -41,7 +41,8 @@ async def bury(connection: Connection, collection_id: int, *, document_id: str) 
     await connection.execute(_SUPERSEDED, collection_id, document_id)
     rows = await connection.fetch(
         """DELETE FROM footnote.documents d USING footnote.generations g
-           WHERE g.id = d.generation_id AND g.collection_id = $1 AND d.id = $2 RETURNING d.generation_id, d.source""",
+           WHERE g.id = d.generation_id AND g.collection_id = $1 AND d.id = $2
+           RETURNING d.generation_id, d.source, g.state""",
         collection_id,
         document_id,
     )
@@ -52,15 +53,19 @@ async def bury(connection: Connection, collection_id: int, *, document_id: str) 
                revision = excluded.revision, deleted_at = now()""",
         collection_id,
         document_id,
-        rows[0]["source"] if rows else "",
+        # in others it may have one that is another document's by now
+        next((row["source"] for row in rows if row["state"] == "active"), ""),
     )
     return [row["generation_id"] for row in rows]
 
 
 async def is_buried(
-    connection: Connection, collection_id: int, *, document_id: str, source: str, revision: int
+    connection: Connection, collection_id: int, *, document_id: str, source: str | None, revision: int
 ) -> bool:
-    """Tell whether a document was deleted after its version `revision` was read; the caller holds its lock."""
+    """Tell whether a document was deleted after its version `revision` was read; the caller holds its lock.
+
+    By its id, and by its source unless that is None: a file may have got another id, if its document was moved.
+    """
     return bool(
         await connection.fetchval(
             """SELECT true FROM footnote.tombstones
@@ -93,9 +98,10 @@ _SOURCES = """SELECT DISTINCT d.source FROM footnote.documents d JOIN footnote.g
 # what had its source in another generation, and had given way to it: a rollback must not bring that back
 _SUPERSEDED = """DELETE FROM footnote.documents d USING footnote.generations g
                  WHERE g.id = d.generation_id AND g.collection_id = $1 AND d.id <> $2
-                 AND d.source IN (SELECT own.source FROM footnote.documents own
-                                  JOIN footnote.generations og ON og.id = own.generation_id AND og.state = 'active'
-                                  WHERE og.collection_id = $1 AND own.id = $2)
+                 AND EXISTS (SELECT FROM footnote.documents own
+                             JOIN footnote.generations og ON og.id = own.generation_id AND og.state = 'active'
+                             WHERE og.collection_id = $1 AND own.id = $2
+                             AND own.source = d.source AND own.revision > d.revision)
                  AND NOT EXISTS (SELECT FROM footnote.documents a JOIN footnote.generations ag
                                  ON ag.id = a.generation_id AND ag.state = 'active'
                                  WHERE ag.collection_id = $1 AND a.id = d.id)"""

@@ -133,12 +133,14 @@ class Documents:
         replaces: DocumentState | None,
         displaces: DocumentState | None = None,
         first: Callable[[Connection], Awaitable[None]] | None = None,
+        is_carried: bool = False,
     ) -> WriteOutcome:
         """Put the document in place of `replaces`, or of nothing, in one transaction.
 
         Readers see the old version until the commit and the new one after it. A version that was read before the
         document was deleted is not written: ``deleted``; nor is one that is older than what is stored: ``unchanged``.
-        `displaces` is another document that has its source. `first` may refuse the transaction, by an error.
+        `displaces` is another document that has its source. `first` may refuse the transaction, by an error. One that
+        `is_carried` comes from another generation, from where it would be gone had it been deleted.
 
         Raises:
             WriteConflict: what is stored is no longer `replaces`; read the document again.
@@ -146,7 +148,9 @@ class Documents:
 
         """
         with _lost_original(document):
-            return await self._write(document, chunks, replaces=replaces, displaces=displaces, first=first)
+            return await self._write(
+                document, chunks, replaces=replaces, displaces=displaces, first=first, is_carried=is_carried
+            )
 
     async def _write(
         self,
@@ -156,6 +160,7 @@ class Documents:
         replaces: DocumentState | None,
         displaces: DocumentState | None,
         first: Callable[[Connection], Awaitable[None]] | None,
+        is_carried: bool,
     ) -> WriteOutcome:
         # a large document takes its time to enter the HNSW index; readers are not kept waiting
         async with self._database.transaction(local={"statement_timeout": 0}) as connection:
@@ -174,7 +179,7 @@ class Documents:
                 connection,
                 self._generation.collection_id,
                 document_id=document.id,
-                source=document.source,
+                source=None if is_carried else document.source,
                 revision=document.revision,
             ):
                 return "deleted"

@@ -14,6 +14,7 @@ from uuid import uuid4
 import fasteners
 import psycopg2
 import pytest
+import structlog
 from support.environment import make_settings
 from support.sql import execute
 
@@ -35,6 +36,12 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
     monkeypatch.setattr(settings_module, "ENV_FILE", Path("no-such-file"))
     monkeypatch.setitem(Settings.model_config, "env_file", None)
+
+
+@pytest.fixture(autouse=True)
+def _no_context_from_other_tests() -> None:
+    """Forget what other tests bound to the lines of their log."""
+    structlog.contextvars.clear_contextvars()
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -371,6 +371,22 @@ async def test_what_a_deleted_document_had_replaced_does_not_come_back_with_a_ro
     assert set(await rig.sources()) == {"a.txt", "b.txt"}
 
 
+async def test_a_deletion_while_a_generation_catches_up_spares_what_took_the_deleted_ones_place(rig):
+    await rig.reindex()
+    (rig.folder / "a.txt").rename(rig.folder / "c.txt")
+    await rig.ingest()
+    rig.write(a="wnew")
+    await rig.ingest()
+    gens = await actual_state(rig.database, NAME)
+    moved = gens["2"].at("c.txt")
+    assert gens["1"].at("a.txt") == moved != gens["2"].at("a.txt")
+    await rig.generations.activate(NAME, "1")
+    active = await rig.active()
+    assert await Documents(rig.database, generation=active).delete(moved)
+    await catch_up(rig.indexing, target=active, reference=await rig.generations.get(NAME, "2"))
+    assert await rig.sources() == {"a.txt": {"wnew"}, "b.txt": {"wb1"}}
+
+
 def fields(made):
     return {name: getattr(made, name) for name in type(made).__dataclass_fields__}
 

@@ -268,8 +268,8 @@ def test_a_document_that_fails_is_an_error_once_and_the_run_is_none(ingest, rece
 
 
 def test_a_reader_that_does_not_come_back_is_an_error_of_reading_and_the_file_is_skipped(ingest, receiver, folder):
-    write(folder, a="# Alpha\n\nThe first.")
-    assert ingest(ingestion__parse_timeout=0.01).returncode == 3
+    write(folder, a="# Alpha\n\n" + "The first of many words. " * 400_000)
+    assert ingest(ingestion__parse_timeout=0.05).returncode == 3
     reading = receiver.span("footnote.ingest.parse")
     assert (reading.status_code, reading.attributes["error.type"]) == ("error", "timeout-error")
     (document,) = documents(receiver, outcome="skipped")
