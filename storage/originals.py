@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from storage.collections import DEFAULT_TENANT
-from storage.errors import OriginalNotFound, WriteConflict
+from storage.errors import MissingKey, OriginalNotFound, WriteConflict
 
 if TYPE_CHECKING:
     from storage.database import Connection, Database
@@ -129,6 +129,12 @@ class Originals:
 
     async def prune(self) -> int:
         """Delete what no document has pointed at for an hour; return how many there were."""
+        try:
+            return await self._prune()
+        except MissingKey:  # a document was written that points at one of them, just now
+            return await self._prune()
+
+    async def _prune(self) -> int:
         async with self._database.transaction(local={"statement_timeout": 0}) as connection:
             done = await connection.execute(
                 """DELETE FROM footnote.originals o WHERE tenant_id = $1 AND created_at < now() - $2::interval
