@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -104,9 +104,7 @@ async def open_worker(settings: Settings, *, command: Sequence[str] = COMMAND) -
 
 
 async def _spawn(command: Sequence[str]) -> asyncio.subprocess.Process:
-    parent_first = (
-        (sys.executable, "-I", "-S", str(die_with_parent.__file__), str(os.getpid())) if sys.platform == "linux" else ()
-    )
+    parent_first = die_with_parent.command(signal.SIGTERM) if sys.platform == "linux" else ()
     return await asyncio.create_subprocess_exec(
         *parent_first,
         *command,

@@ -162,6 +162,7 @@ def test_the_server_dies_with_a_parent_that_is_killed(data_dir: Path) -> None:
         pid = next(int(line) for line in lines if line.strip().isdigit())
         child = psutil.Process(pid)
         assert "llama-server" in child.name()
+        child.suspend()  # as deaf as it can be
         parent.kill()
     psutil.wait_procs([child], timeout=10)
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE

@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import os
 import secrets
+import signal
 import socket
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -140,7 +140,8 @@ class LlamaServer:
                 self._log_file.replace(self._log_file.with_suffix(".log.1"))
         with self._log_file.open("ab") as log:
             return await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-S", str(die_with_parent.__file__), str(os.getpid())),
+                # not SIGTERM: it has nothing to finish, and has been seen to live on after one
+                *die_with_parent.command(signal.SIGKILL),
                 *(str(self._program), *flags),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
