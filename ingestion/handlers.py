@@ -22,6 +22,7 @@ from ingestion.reindexing import catch_up
 from storage.deletions import forget_deletions
 from storage.documents import Documents
 from storage.errors import DocumentNotFound, GenerationNotFound
+from storage.lexicon import STALE_SHARE
 from storage.originals import Originals
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ class Handlers:
         _require_success(report, document)
         progress.tell(1, total=1)
         least = self._settings.ingestion.index_chunks
-        await self._indexing.generations.build_index(generation, least=least)
+        await self._indexing.generations.tidy(generation, least=least, stale_share=STALE_SHARE)
         outcome = next(
             (name for name in ("added", "changed", "moved", "unchanged") if report.counts[name]), "unchanged"
         )

@@ -138,7 +138,7 @@ class Reindexing:
             await self._catch_up(pipeline, carrying)
             if pipeline.is_stopping:
                 return result
-            await generations.build_index(target)
+            await generations.tidy(target)
             await self._catch_up(pipeline, carrying)
             await self._judge(result, target, gate)
             await generations.finish(target, report=result.as_json())

@@ -30,6 +30,7 @@ from storage.database import Database
 from storage.documents import Documents, NewChunk, NewDocument
 from storage.errors import UnsupportedFilter, WriteConflict
 from storage.filters import FilterGroup, Parameters, compile_filters
+from storage.lexicon import Lexicon
 from storage.search import ChunkSearch, Hit, SearchRequest
 
 SHOWN_TO_MODELS = ("title", "heading")  # the other metadata is for filters and citations
@@ -153,6 +154,7 @@ class ChunkStore(BasePydanticVectorStore):
             by_document[node.ref_doc_id or node.node_id].append(node)
         for document_id, group in by_document.items():
             await self._added(document_id, group)
+        await Lexicon(self._database, generation=self._generation).keep_up()
         return [node.node_id for node in nodes]
 
     async def adelete(self, ref_doc_id: str, **_: Any) -> None:
@@ -240,7 +242,9 @@ class ChunkStore(BasePydanticVectorStore):
     async def _stored_chunks(self, document_id: str) -> list[NewChunk]:
         async with self._database.connection() as connection:
             rows = await connection.fetch(
-                f"SELECT * FROM {self._table} WHERE document_id = $1 ORDER BY chunk_index", document_id
+                f"""SELECT node_id, chunk_index, page, start_char, end_char, text, metadata_, embedding, embedded_hash
+                    FROM {self._table} WHERE document_id = $1 ORDER BY chunk_index""",
+                document_id,
             )
         return [
             NewChunk(

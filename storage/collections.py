@@ -279,7 +279,7 @@ async def insert_generation(
         chunking.overlap,
         build_fingerprint,
     )
-    await chunk_tables.create(connection, generation_id, dimension=embedding.dimension, language=chunking.language)
+    await chunk_tables.create(connection, generation_id, dimension=embedding.dimension, chunking=chunking)
     return generation_id
 
 

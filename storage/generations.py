@@ -33,6 +33,7 @@ from storage.errors import (
     GenerationNotReady,
     StoreTimeout,
 )
+from storage.lexicon import Lexicon
 
 if TYPE_CHECKING:
     import asyncpg
@@ -237,21 +238,31 @@ class Generations:
             raise GenerationNotReady(msg)
         return str(number)
 
-    async def build_index(self, generation: Generation, *, least: int = 0) -> bool:
-        """Build the index over the vectors unless it is there, or they are fewer than `least`; tell whether it was."""
+    async def tidy(self, generation: Generation, *, least: int = 0, stale_share: float = 0.0) -> None:
+        """Do what searches want after documents were written: an index over the vectors, and words counted.
+
+        Args:
+            generation: that was written to.
+            least: chunks from which on the vectors are worth an index.
+            stale_share: see `Lexicon.keep_up`.
+
+        """
+        await self._build_index(generation, least=least)
+        await Lexicon(self._database, generation=generation).keep_up(stale_share=stale_share)
+
+    async def _build_index(self, generation: Generation, *, least: int) -> None:
         dimension = generation.embedding.dimension
         if dimension > chunk_tables.HNSW_MAX_DIMENSION:
-            return False
+            return
         async with self._database.dedicated() as connection:
             # one builder at a time; the others find that it is there
             await connection.execute("SELECT pg_advisory_lock(hashtextextended($1, 0))", f"index {generation.id}")
             if await chunk_tables.has_index(connection, generation.id):
-                return False
+                return
             if least and await chunk_tables.has_fewer(connection, generation.id, than=least):
-                return False
+                return
             await chunk_tables.build_index(connection, generation.id, dimension=dimension, options=self._index)
             await chunk_tables.analyze(connection, generation.id)
-        return True
 
     async def prune(self, collection: str, *, keep: int, spared_seconds: float) -> Sequence[str]:
         """Drop generations that do not answer: all but the newest `keep`, and none that a reader may hold.

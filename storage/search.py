@@ -26,7 +26,7 @@ MAX_EF_SEARCH = 1000  # pgvector's limit
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A chunk that was found; `scores` holds ``dense`` (cosine), ``lexical`` (ts_rank), ``fused``, where they apply."""
+    """A chunk that was found; `scores` holds ``dense`` (cosine), ``lexical`` (BM25), ``fused``, where they apply."""
 
     node_id: str
     document_id: str

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal, Union
 from config.settings import RetrievalSettings
 from storage import chunk_tables
 from storage.filters import FilterGroup, Parameters, compile_filters
+from storage.lexical_leg import LexicalLeg
 from storage.narrowing import compile_narrowing
 
 if TYPE_CHECKING:
@@ -28,31 +29,9 @@ if TYPE_CHECKING:
 
 Vector = Union[Sequence[float], "NDArray[np.float32]"]
 EXACT_ROWS = 3000  # of a million chunks, those that a filter of 0.3 % leaves: a scan of HNSW is quicker from there on
-RANKED_ROWS = 3000  # chunks that the lexical leg means to rank; see _TERMS
 SPARE = 2  # times the chunks wanted that a filtered scan finds
-MAX_LEXEMES = 64  # of a question; the rest of a very long one adds cost and no aim
 COLUMNS = "c.node_id, c.document_id, c.chunk_index, c.page, c.start_char, c.end_char, c.text"
 RESERVED = ", ".join(f"'{key}'" for key in chunk_tables.RESERVED_KEYS)
-
-# A chunk is ranked by all words of the question, but it is sought by the rarest: the others join them as long as the
-# rarer ones are expected in fewer than `enough` chunks, or all up to it in no more than RANKED_ROWS. How common a word
-# is comes from the planner's statistics (the thousand most common); before the first ANALYZE all words are sought.
-_TERMS = """terms AS MATERIALIZED (
-    SELECT string_agg(quoted, ' | ')::tsquery AS any_of,
-        string_agg(quoted, ' | ') FILTER (WHERE up_to - expected < {enough} OR up_to <= {ranked})::tsquery AS sought
-    FROM (
-        SELECT quoted, expected, sum(expected) OVER (ORDER BY expected, quoted) AS up_to FROM (
-            SELECT '''' || replace(replace(lexeme, '\\', '\\\\'), '''', '''''') || '''' AS quoted,
-                coalesce(common.frequency * size.chunks, 0) AS expected
-            FROM (SELECT lexeme FROM unnest(to_tsvector({language}, {text})) ORDER BY positions[1] LIMIT {most}) l
-            CROSS JOIN (SELECT reltuples AS chunks FROM pg_class WHERE oid = '{table}'::regclass) size
-            LEFT JOIN (
-                SELECT unnest(most_common_elems::text::text[]) AS lexeme, unnest(most_common_elem_freqs) AS frequency
-                FROM pg_stats WHERE (schemaname, tablename, attname) = ('{schema}', '{name}', 'text_search_tsv')
-            ) common USING (lexeme)
-        ) e
-    ) u
-)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +73,11 @@ class SearchStatement:
         self._where, self._narrow = self._conditions()
         self._depth = self._wanted_of_a_leg()
         self._vector = "" if request.mode == "keyword" else self._values.bind(request.embedding, "vector")
+        self._words: LexicalLeg | None = None
+        if request.mode != "vector":
+            self._words = LexicalLeg(
+                request.text or "", generation=generation, values=self._values, depth=self._depth, limit=request.limit
+            )
         self.sql = self._sql()
         self.parameters = self._values.values
 
@@ -130,7 +114,10 @@ class SearchStatement:
         mode = self._request.mode
         parts = self._matching() if self._narrow else []
         parts += [] if mode == "keyword" else self._dense()
-        parts += [] if mode == "vector" else self._lexical()
+        if self._words:
+            parts += self._words.parts(
+                where=self._where, is_filtered=self.is_filtered, has_few=self._narrow is not None
+            )
         parts.append(f"best AS MATERIALIZED ({self._best()} LIMIT {self._request.limit})")
         similarity = "NULL::float8"
         if self._vector:
@@ -141,10 +128,10 @@ class SearchStatement:
             FROM best b JOIN {self._table} c USING (id) ORDER BY b.place"""
 
     def _matching(self) -> list[str]:
-        # vectors and lexemes that lie out of line are not read here: only where they lie is kept
+        # vectors that lie out of line are not read here: only where they lie is kept
         return [
             f"""matching AS MATERIALIZED (
-                SELECT id, embedding, text_search_tsv FROM {self._table}
+                SELECT id, embedding, term_weights, text_search_tsv FROM {self._table}
                 WHERE {self._narrow} LIMIT {EXACT_ROWS + 1})""",
             f"few AS MATERIALIZED (SELECT count(*) <= {EXACT_ROWS} AS are_all FROM matching)",
         ]
@@ -179,34 +166,6 @@ class SearchStatement:
             FROM ({" UNION ALL ".join(found)}) d)""")
         return legs
 
-    def _lexical(self) -> list[str]:
-        terms = _TERMS.format(
-            enough=RANKED_ROWS if self.is_filtered else 10 * self._depth,
-            ranked=RANKED_ROWS,
-            most=MAX_LEXEMES,
-            language=f"'{self._generation.chunking.language}'::regconfig",
-            text=self._values.bind(self._request.text, "text"),
-            table=self._table,
-            schema=self._table.split(".")[0],
-            name=self._table.split(".")[1],
-        )
-        score = "ts_rank(text_search_tsv, (SELECT any_of FROM terms), 1)::float8 AS score"
-        not_few = "NOT (SELECT are_all FROM few)" if self._narrow else "true"
-        ranked = [
-            f"""SELECT id, {score} FROM {self._table}
-            WHERE text_search_tsv @@ (SELECT sought FROM terms) AND {not_few} AND {self._where}"""
-        ]
-        if self._narrow:
-            ranked.append(f"""SELECT id, {score} FROM matching
-                WHERE (SELECT are_all FROM few) AND text_search_tsv @@ (SELECT any_of FROM terms)""")
-        return [
-            terms,
-            f"""lexical AS MATERIALIZED (
-                SELECT id, score, row_number() OVER (ORDER BY score DESC, id) AS rank FROM (
-                    SELECT id, score FROM ({" UNION ALL ".join(ranked)}) r
-                    ORDER BY score DESC, id LIMIT {self._depth}) l)""",
-        ]
-
     def _best(self) -> str:
         request = self._request
         bar = "true"
@@ -221,7 +180,11 @@ class SearchStatement:
         if request.mode == "keyword":
             return """SELECT id, NULL::float8 AS distance, score AS lexical, NULL::float8 AS fused, rank AS place
                 FROM lexical ORDER BY rank"""
-        return f"""SELECT id, distance, lexical, fused, row_number() OVER (ORDER BY fused DESC, id) AS place
+        order = "fused DESC, id"
+        if self._words and self._words.has_phrases:
+            holds = self._words.holds("o.text_search_tsv")
+            order = f"(SELECT {holds} FROM {self._table} o WHERE o.id = f.id) DESC, {order}"
+        return f"""SELECT id, distance, lexical, fused, row_number() OVER (ORDER BY {order}) AS place
             FROM (SELECT id, sum(weight) AS fused, max(distance) AS distance, max(score) AS lexical FROM (
                 SELECT id, {self._weight(self._settings.dense_weight)}, distance, NULL::float8 AS score FROM dense
                 UNION ALL

@@ -10,11 +10,12 @@ from llama_index.core.vector_stores.types import MetadataFilter, MetadataFilters
 from support.corpus import DIMENSION, fill, make_collection, vector
 
 from config.settings import RetrievalSettings
-from storage import chunk_tables, search_statement
+from storage import chunk_tables, lexical_leg, search_statement
 from storage.chunks import filter_group
 from storage.database import Database
 from storage.errors import UnsupportedFilter
 from storage.filters import Filter, FilterGroup, Parameters, compile_filters
+from storage.lexicon import Lexicon
 from storage.search import ChunkSearch, SearchRequest
 
 ROWS = {
@@ -338,16 +339,15 @@ async def test_hybrid_and_keyword_searches_keep_to_the_filter_whichever_way_they
 
 @pytest.fixture
 async def words(database, monkeypatch):
-    """Fill a collection where a word is in every text, one in ten of them, one in two; statistics are there."""
-    monkeypatch.setattr(search_statement, "RANKED_ROWS", 20)
+    """Fill a collection where a word is in every text, one in ten of them, one in two; they have been counted."""
+    monkeypatch.setattr(lexical_leg, "RANKED_ROWS", 20)
     generation = await make_collection(database)
     texts = {}
     for number in range(100):
         extra = " ".join([*["tenfold"] * (number % 10 == 0), *["unicorn"] * (number < 2)])
         texts[f"d{number}"] = (f"everywhere filler{number} {extra}", {})
     await fill(database, generation, texts)
-    async with database.connection() as connection:
-        await connection.execute(f"ANALYZE {chunk_tables.qualified(generation.id)}")
+    assert await Lexicon(database, generation=generation).keep_up()
     return ChunkSearch(database, generation=generation, settings=RetrievalSettings(candidates=1))
 
 

@@ -144,7 +144,7 @@ class World:
         files = self.files(generation)
         report = await pipeline.run(files.changed(self.paths(), report=pipeline.report, trace=pipeline.trace))
         assert not report.failed
-        await self.indexing.generations.build_index(generation)
+        await self.indexing.generations.tidy(generation)
 
     async def upload(self, document_id: str, source: str, version: int) -> None:
         """Do as a worker does with an upload."""

@@ -155,11 +155,10 @@ class PointedGenerations(Generations):
         await super().finish(generation, **said)
         await self.points.reach()
 
-    async def build_index(self, generation, **bounds):
+    async def tidy(self, generation, **bounds):
         await self.points.reach()
-        built = await super().build_index(generation, **bounds)
+        await super().tidy(generation, **bounds)
         await self.points.reach()
-        return built
 
     async def _flip(self, connection, collection, name, **how):
         flip = await super()._flip(connection, collection, name, **how)
