@@ -29,7 +29,8 @@ MOST_ROWS = 10_000  # chunks that are scored at the very most
 MAX_LEXEMES = 64  # of a question, the rarest; the rest of a very long one adds cost and no aim
 MAX_PHRASES = 8
 TYPO_WEIGHT = 0.5  # of a word that was meant, perhaps
-SHORTEST_TYPO = 5  # characters; shorter words have too many neighbours
+SHORTEST_TYPO, LONGEST_TYPO = 5, 30  # characters; shorter words have too many neighbours
+MOST_TYPOS = 8  # in a question
 _QUOTED = re.compile(r'"([^"]{2,200})"|“([^”]{2,200})”|„([^“”]{2,200})[“”]|«([^»]{2,200})»|「([^」]{2,200})」')
 
 _TERMS = """corpus AS MATERIALIZED (
@@ -41,13 +42,16 @@ _TERMS = """corpus AS MATERIALIZED (
     ORDER BY x.chunks NULLS LAST, l.positions[1] LIMIT {most}
 ), meant AS MATERIALIZED (
     SELECT m.lexeme, m.chunks, {typo_weight} AS weight
-    FROM (SELECT lexeme, footnote.typed_wrong(lexeme) AS patterns FROM asked
-          WHERE chunks IS NULL AND length(lexeme) >= {shortest} AND lexeme ~ '^[[:alpha:]]+$') u
+    FROM (SELECT DISTINCT lower(word) AS word
+          FROM regexp_split_to_table(footnote.words({text}), '[^[:alpha:]]+') AS word
+          WHERE length(word) BETWEEN {shortest} AND {longest} AND (SELECT chunks > 0 FROM corpus)
+          AND EXISTS (SELECT FROM asked WHERE chunks IS NULL)) w
+    JOIN asked u ON u.lexeme = (tsvector_to_array(to_tsvector({language}, word)))[1] AND u.chunks IS NULL
     CROSS JOIN LATERAL (
-        SELECT lexeme, chunks FROM footnote.lexicon WHERE generation_id = {generation} AND (lexeme = ANY (u.patterns)
-            OR lexeme >= left(u.lexeme, 2) AND lexeme < left(u.lexeme, 2) || U&'\\+10FFFF'
-            AND length(lexeme) BETWEEN length(u.lexeme) AND length(u.lexeme) + 1 AND lexeme LIKE ANY (u.patterns))
+        SELECT lexeme, chunks FROM footnote.lexicon
+        WHERE generation_id = {generation} AND lexeme = ANY (footnote.mistyped({language}, word))
         ORDER BY chunks DESC, lexeme LIMIT 1) m
+    LIMIT {most_typos}
 ), terms AS MATERIALIZED (
     SELECT *, '''' || replace(replace(lexeme, '\\', '\\\\'), '''', '''''') || '''' AS quoted,
         sum(chunks) OVER (ORDER BY chunks, lexeme) AS up_to
@@ -165,6 +169,8 @@ class LexicalLeg:
             most=MAX_LEXEMES,
             typo_weight=TYPO_WEIGHT,
             shortest=SHORTEST_TYPO,
+            longest=LONGEST_TYPO,
+            most_typos=MOST_TYPOS,
             ranked=RANKED_ROWS,
             enough=RANKED_ROWS if is_filtered else 10 * self._depth,
         )

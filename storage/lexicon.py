@@ -51,7 +51,7 @@ class Lexicon:
 LENGTH = "-(term_weights <#> '{1000000000:1}/1000000000')"  # see footnote.term_weights
 _STALE = """
     SELECT (SELECT coalesce(max(id), 0) FROM {table}) >
-        coalesce((SELECT last_chunk + $2 * chunks FROM footnote.lexicons WHERE generation_id = $1), 0)"""
+        coalesce((SELECT last_chunk + $2::float8 * chunks FROM footnote.lexicons WHERE generation_id = $1), 0)"""
 _STATE = """
     INSERT INTO footnote.lexicons (generation_id, chunks, average_length, last_chunk)
     SELECT $1, count(*), coalesce(avg({length}), 0), coalesce(max(id), 0) FROM {table}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from uuid import UUID, uuid5
 
 import numpy as np
@@ -71,9 +72,11 @@ def chunks(of: NewDocument, *texts: str) -> list[NewChunk]:
     return made
 
 
-async def make_collection(database: Database, name: str = "default") -> Generation:
+async def make_collection(
+    database: Database, name: str = "default", *, language: str = CHUNKING.language
+) -> Generation:
     """Make a collection."""
-    return await Collections(database).ensure(name, embedding=IDENTITY, chunking=CHUNKING)
+    return await Collections(database).ensure(name, embedding=IDENTITY, chunking=replace(CHUNKING, language=language))
 
 
 async def fill(
