@@ -98,9 +98,7 @@ def quoted_phrases(text: str) -> list[str]:
 class LexicalLeg:
     """The part of a search's statement that finds chunks by words.
 
-    Attributes:
-        has_phrases: whether the question quotes anything; chunks that hold all of it come first.
-
+    Chunks that hold all that the question quotes come first.
     """
 
     def __init__(self, text: str, *, generation: Generation, values: Parameters, depth: int, limit: int) -> None:
@@ -114,12 +112,14 @@ class LexicalLeg:
         self._limit = limit
 
     @property
-    def has_phrases(self) -> bool:
-        """Whether the question quotes anything; chunks that hold all of it come first."""
-        return bool(self._phrases)
+    def score(self) -> str:
+        """How well a chunk meets the question; 0: it has none of its words."""
+        return _SCORE.format(length=_LENGTH, typical=self._typical)
 
     def holds(self, lexemes: str) -> str:
-        """Return a condition: a chunk with these lexemes holds all that the question quotes."""
+        """Return a condition: a chunk with these lexemes holds all that the question quotes, if it does."""
+        if not self._phrases:
+            return "false"
         return f"coalesce({lexemes} @@ (SELECT held FROM quoted), false)"
 
     def parts(self, *, where: str, is_filtered: bool, has_few: bool) -> list[str]:
@@ -131,8 +131,7 @@ class LexicalLeg:
             has_few: whether there are ``matching`` and ``few``, see `storage.search_statement`.
 
         """
-        score = _SCORE.format(length=_LENGTH, typical=self._typical)
-        columns = f"id, {score} AS score, {self.holds('text_search_tsv') if self._phrases else 'false'} AS holds"
+        columns = f"id, {self.score} AS score, {self.holds('text_search_tsv')} AS holds"
         usable = f"{where} AND NOT (SELECT are_all FROM few)" if has_few else where
         sought = (
             "(SELECT sought || (SELECT held FROM quoted) FROM wanted)"

@@ -118,13 +118,12 @@ class SearchStatement:
             parts += self._words.parts(
                 where=self._where, is_filtered=self.is_filtered, has_few=self._narrow is not None
             )
+        if self._words and self._vector:
+            parts += self._fused(self._words)
         parts.append(f"best AS MATERIALIZED ({self._best()} LIMIT {self._request.limit})")
-        similarity = "NULL::float8"
-        if self._vector:
-            similarity = f"1 - coalesce(b.distance, c.embedding <=> {self._vector})"
         return f"""WITH {", ".join(parts)}
             SELECT {COLUMNS}, (c.metadata_ - ARRAY[{RESERVED}])::text AS metadata,
-                {similarity} AS dense, b.lexical, b.fused
+                1 - b.distance AS dense, b.lexical, b.fused
             FROM best b JOIN {self._table} c USING (id) ORDER BY b.place"""
 
     def _matching(self) -> list[str]:
@@ -166,31 +165,50 @@ class SearchStatement:
             FROM ({" UNION ALL ".join(found)}) d)""")
         return legs
 
+    def _fused(self, words: LexicalLeg) -> list[str]:
+        """Judge what either leg found by both, and fuse the ranks.
+
+        A chunk that only one leg found has its place in the other's order, too: an HNSW index does not find all.
+        """
+        settings, bind = self._settings, self._values.bind
+        share = bind(settings.combined_dense_share, "float8")
+        together = f"""{share} * (1 - distance) / nullif(max(greatest(1 - distance, 0)) OVER (), 0)
+            + (1 - {share}) * coalesce(score / nullif(max(score) OVER (), 0), 0)"""
+        rrf_k = bind(settings.rrf_k, "int")
+        summands = [
+            f"{bind(weight, 'float8')} / ({rrf_k} + {rank})"
+            for weight, rank in (
+                (settings.dense_weight, f"CASE WHEN by_meaning <= {self._depth} THEN by_meaning END"),
+                (settings.lexical_weight, f"CASE WHEN score > 0 AND by_words <= {self._depth} THEN by_words END"),
+                (settings.combined_weight, "by_both"),
+            )
+        ]
+        return [
+            f"""judged AS MATERIALIZED (
+                SELECT id, embedding <=> {self._vector} AS distance, {words.score} AS score,
+                    {words.holds("text_search_tsv")} AS holds
+                FROM (SELECT id FROM dense UNION SELECT id FROM lexical) f JOIN {self._table} USING (id))""",
+            f"""ranked AS MATERIALIZED (
+                SELECT *, row_number() OVER (ORDER BY distance, id) AS by_meaning,
+                    row_number() OVER (ORDER BY holds DESC, score DESC, id) AS by_words,
+                    row_number() OVER (ORDER BY together DESC NULLS LAST, id) AS by_both
+                FROM (SELECT *, {together} AS together FROM judged) j)""",
+            f"""fused AS MATERIALIZED (
+                SELECT id, distance, nullif(score, 0) AS lexical, holds, by_both,
+                    {" + ".join(f"coalesce({summand}, 0)" for summand in summands)} AS fused FROM ranked)""",
+        ]
+
     def _best(self) -> str:
         request = self._request
         bar = "true"
         if self._vector and request.min_score > 0:
-            distance = (
-                f"coalesce(distance, (SELECT embedding <=> {self._vector} FROM {self._table} o WHERE o.id = f.id))"
-            )
-            bar = f"1 - {distance} >= {self._values.bind(request.min_score, 'float8')}"
+            bar = f"1 - distance >= {self._values.bind(request.min_score, 'float8')}"
         if request.mode == "vector":
             return f"""SELECT id, distance, NULL::float8 AS lexical, NULL::float8 AS fused, rank AS place
-                FROM dense f WHERE {bar} ORDER BY rank"""
+                FROM dense WHERE {bar} ORDER BY rank"""
         if request.mode == "keyword":
             return """SELECT id, NULL::float8 AS distance, score AS lexical, NULL::float8 AS fused, rank AS place
                 FROM lexical ORDER BY rank"""
-        order = "fused DESC, id"
-        if self._words and self._words.has_phrases:
-            holds = self._words.holds("o.text_search_tsv")
-            order = f"(SELECT {holds} FROM {self._table} o WHERE o.id = f.id) DESC, {order}"
-        return f"""SELECT id, distance, lexical, fused, row_number() OVER (ORDER BY {order}) AS place
-            FROM (SELECT id, sum(weight) AS fused, max(distance) AS distance, max(score) AS lexical FROM (
-                SELECT id, {self._weight(self._settings.dense_weight)}, distance, NULL::float8 AS score FROM dense
-                UNION ALL
-                SELECT id, {self._weight(self._settings.lexical_weight)}, NULL, score FROM lexical
-            ) u GROUP BY id) f WHERE {bar} ORDER BY place"""
-
-    def _weight(self, weight: float) -> str:
-        weight_, rrf_k = self._values.bind(weight, "float8"), self._values.bind(self._settings.rrf_k, "int")
-        return f"{weight_} / ({rrf_k} + rank) AS weight"
+        return f"""SELECT id, distance, lexical, fused,
+                row_number() OVER (ORDER BY holds DESC, fused DESC, by_both) AS place
+            FROM fused WHERE {bar} ORDER BY place"""

@@ -198,7 +198,7 @@ async def test_hybrid_scores_are_reciprocal_ranks_of_both_legs(database):
     texts = {f"d{number}": (f"common words number{number}", {}) for number in range(30)}
     texts["needle"] = ("random_page_cost is a planner constant", {})
     await fill(database, generation, texts)
-    settings = RetrievalSettings(rrf_k=60, dense_weight=1, lexical_weight=1)
+    settings = RetrievalSettings(rrf_k=60, dense_weight=1, lexical_weight=1, combined_weight=0)
     search = ChunkSearch(database, generation=generation, settings=settings)
     query = {"embedding": vector("common words number7"), "text": "planner constant number7"}
     dense = await search.search(SearchRequest("vector", limit=31, **query))
