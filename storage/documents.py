@@ -186,7 +186,9 @@ class Documents:
             if stored and not holder and _same_version(stored, document):
                 await self._raise_revision(connection, document)
                 return "unchanged"
-            if stored and await self._is_older(connection, document):
+            # where nothing was to be replaced, another file may just have become the document of that id
+            is_same = stored and (replaces or is_carried or stored.source == document.source)
+            if is_same and await self._is_older(connection, document):
                 return "unchanged"
             if (stored, holder) != (replaces, displaces):
                 msg = f"{document.source!r} was changed by another writer"
