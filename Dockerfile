@@ -25,6 +25,8 @@ COPY config /app/config
 COPY storage /app/storage
 COPY ingestion /app/ingestion
 COPY server /app/server
+COPY relevance /app/relevance
+COPY evaluation /app/evaluation
 RUN /opt/venv/bin/python -m compileall -q /app
 
 # --- Stage 2, `runtime`: Python, that environment, Footnote, and a user that owns nothing but /data.

@@ -15,7 +15,7 @@ DEV_ENV := $(if $(LINKED),,$(VENV)/.footnote-dev)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test check format lock clean benchmark ingest
+.PHONY: help install run test check format lock clean benchmark ingest evaluate
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -57,6 +57,9 @@ lock: $(DEV_ENV) ## Write the lock files anew from pyproject.toml (UPGRADE=--upg
 
 benchmark: $(DEV_ENV) ## Measure what the README claims (minutes)
 	@$(BIN)/python -m benchmarks
+
+evaluate: $(RUN_ENV) ## Ask 38 questions about this documentation, and hold what is found to its floors (a minute)
+	@$(BIN)/python -m evaluation.small
 
 clean: ## Remove the environment and caches; data in .footnote stays
 	@test -L $(VENV) || rm -rf $(VENV)

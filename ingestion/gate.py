@@ -1,18 +1,22 @@
-"""Whether a new generation finds what the old one found: questions whose right documents are known.
-
-Recall@k and the reciprocal rank are LlamaIndex's (``llama_index.core.evaluation.retrieval.metrics``).
-"""
+"""Whether a new generation finds what the old one found: questions whose right documents are known."""
 
 from __future__ import annotations
 
-import asyncio
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from ingestion.errors import CommandRefused
+from relevance import reading
+from relevance.errors import InvalidGolden
+from relevance.golden import GoldenQuestion
+from relevance.judging import FoundPassage, Ranking, document_ranking
+from relevance.lines import WANTED
+from relevance.metrics import mean, ranking_scores
+from storage.filters import FilterGroup
 from storage.search import ChunkSearch, SearchRequest
 
 if TYPE_CHECKING:
@@ -21,20 +25,12 @@ if TYPE_CHECKING:
     from storage.collections import Generation
     from storage.database import Database
 
+__all__ = ["Gate", "GoldenQuestion", "InvalidGate", "Quality", "Verdict", "read_golden"]
 PASSAGES_A_DOCUMENT = 4  # searched for, so that `k` documents are found though one gives several passages
-MOST_QUESTIONS = 100_000
 
 
 class InvalidGate(CommandRefused):
     """A file of questions cannot be used; the message names the line."""
-
-
-@dataclass(frozen=True, slots=True)
-class GoldenQuestion:
-    """A question and the documents that answer it, by id or by source."""
-
-    question: str
-    documents: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,22 +76,24 @@ class Verdict:
 
 
 def read_golden(path: Path) -> list[GoldenQuestion]:
-    """Read questions, a JSON object a line: ``{"question": …, "documents": [id or source, …]}``.
+    """Read golden questions that name documents; those without an answer are left out.
 
     Raises:
-        InvalidGate: the file cannot be read, or a line is not such an object.
+        InvalidGate: the file cannot be read, or a line is no golden question that names documents.
 
     """
     try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as exc:
-        msg = f"--gate {path}: it cannot be read as UTF-8 text ({type(exc).__name__})"
+        golden = reading.read_golden(path)
+    except InvalidGolden as exc:
+        msg = f"--gate {exc}"
         raise InvalidGate(msg) from exc
-    golden = [_question(line, path, number) for number, line in enumerate(lines, start=1) if line.strip()]
-    if not golden or len(golden) > MOST_QUESTIONS:
-        msg = f"--gate {path}: it holds {len(golden)} questions; 1 to {MOST_QUESTIONS} are wanted"
+    asked = [question for question in golden.questions if not question.unanswerable]
+    for question in asked:
+        _require_use(question, path)
+    if not asked:
+        msg = f"--gate {path}: it holds 0 questions that have an answer; one at least is wanted"
         raise InvalidGate(msg)
-    return golden
+    return asked
 
 
 class Gate:
@@ -117,36 +115,39 @@ class Gate:
 
     async def quality(self, generation: Generation, *, embedder: Embedder | None) -> Quality:
         """Ask a generation every question."""
-        from llama_index.core.evaluation.retrieval.metrics import MRR, Recall
-
-        search = ChunkSearch(self._database, generation=generation, settings=self._settings.retrieval)
-        recall, mrr = Recall(), MRR()
-        recalls: list[float] = []
-        ranks: list[float] = []
-        for golden in self._golden:
-            found = await self._found(search, golden, embedder)
-            wanted = sorted(golden.documents)
-            recalls.append(recall.compute(expected_ids=wanted, retrieved_ids=found).score if found else 0.0)
-            ranks.append(mrr.compute(expected_ids=wanted, retrieved_ids=found).score if found else 0.0)
-        await asyncio.sleep(0)
-        return Quality(sum(recalls) / len(recalls), sum(ranks) / len(ranks))
-
-    async def _found(self, search: ChunkSearch, golden: GoldenQuestion, embedder: Embedder | None) -> list[str]:
-        """Return the best documents, each under the name that the question knows it by."""
         k = self._settings.gate.k
+        search = ChunkSearch(self._database, generation=generation, settings=self._settings.retrieval)
+        scores = ranking_scores([await self._found(search, golden, embedder) for golden in self._golden], k=k)
+        return Quality(mean([each[f"recall@{k}"] for each in scores]), mean([each[f"mrr@{k}"] for each in scores]))
+
+    async def _found(self, search: ChunkSearch, golden: GoldenQuestion, embedder: Embedder | None) -> Ranking:
+        """Return the documents that were found, the best first."""
         hits = await search.search(
             SearchRequest(
                 mode="hybrid" if embedder else "keyword",
-                limit=k * PASSAGES_A_DOCUMENT,
+                limit=self._settings.gate.k * PASSAGES_A_DOCUMENT,
                 embedding=await embedder.query(golden.question) if embedder else None,
                 text=golden.question,
+                filters=FilterGroup.model_validate(golden.filters) if golden.filters else None,
             )
         )
-        named = (
-            source if (source := str(hit.metadata.get("source"))) in golden.documents else hit.document_id
-            for hit in hits
-        )
-        return list(dict.fromkeys(named))[:k]
+        found = [
+            FoundPassage(hit.document_id, str(hit.metadata.get("source")), hit.start, hit.end, hit.text) for hit in hits
+        ]
+        ranked = document_ranking(golden, found)
+        assert ranked is not None  # noqa: S101 (`read_golden` wants documents)
+        return ranked
+
+
+def _require_use(question: GoldenQuestion, path: Path) -> None:
+    if not question.named_documents:
+        msg = f"--gate {path}, line {question.line}: it names no documents; {WANTED} is wanted"
+        raise InvalidGate(msg)
+    try:
+        FilterGroup.model_validate(question.filters or {"filters": []})
+    except ValidationError as exc:
+        msg = f'--gate {path}, line {question.line}: "filters" cannot be read; they must be as in the API'
+        raise InvalidGate(msg) from exc
 
 
 def _reason(old: Quality, new: Quality, gate: GateSettings) -> str | None:
@@ -157,16 +158,3 @@ def _reason(old: Quality, new: Quality, gate: GateSettings) -> str | None:
     if new.mrr < old.mrr - gate.mrr_loss:
         return f"MRR fell by more than {gate.mrr_loss:g}"
     return None
-
-
-def _question(line: str, path: Path, number: int) -> GoldenQuestion:
-    try:
-        entry = json.loads(line)
-        question, documents = entry["question"], entry["documents"]
-        is_right = isinstance(question, str) and question.strip() and isinstance(documents, list) and documents
-        if is_right and all(isinstance(each, str) for each in documents):
-            return GoldenQuestion(question, frozenset(documents))
-    except (ValueError, TypeError, KeyError, RecursionError):
-        pass
-    msg = f'--gate {path}, line {number}: {{"question": "…", "documents": ["source or id", …]}} is wanted'
-    raise InvalidGate(msg)

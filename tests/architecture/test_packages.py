@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("config", "storage", "ingestion", "server")
+PACKAGES = ("config", "relevance", "storage", "ingestion", "server", "evaluation")
 ENTRY_POINTS = {"__main__", "env"}  # run, not imported; env.py is Alembic's
 
 IMPORT_ALL = """

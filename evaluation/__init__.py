@@ -1,0 +1,1 @@
+"""Measures what a collection finds for golden questions: ``python -m evaluation``."""

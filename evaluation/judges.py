@@ -1,0 +1,86 @@
+"""Written answers, judged by LlamaIndex's evaluators with the configured model."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from config.errors import FootnoteError
+from evaluation.asking import Asks, Variant, request_body
+from evaluation.errors import QuestionFailed
+from evaluation.results import CORRECTNESS, FAITHFULNESS, RELEVANCY, AnswerResult, QuestionResult
+
+if TYPE_CHECKING:
+    from evaluation.running import Plan
+    from relevance.golden import GoldenQuestion
+    from server.engines.models.model import LanguageModel
+
+AT_ONCE = 4
+_SCORE = re.compile(r"\s*\W*(?:score\W*)?([1-5](?:\.\d+)?)\b", re.IGNORECASE)
+
+
+class Judges:
+    """Lets answers be written and judged.
+
+    - faithfulness: 1 where the passages support the answer, 0 where they do not;
+    - relevancy: 1 where answer and passages fit the question;
+    - correctness: 1..5, against the reference answer; only where there is one.
+    """
+
+    def __init__(self, model: LanguageModel) -> None:
+        from llama_index.core.evaluation import CorrectnessEvaluator, FaithfulnessEvaluator, RelevancyEvaluator
+
+        llm = model.llm
+        self._evaluators: dict[str, Any] = {
+            FAITHFULNESS: FaithfulnessEvaluator(llm=llm),
+            RELEVANCY: RelevancyEvaluator(llm=llm),
+            # LlamaIndex's own parser fails on an answer of one line
+            CORRECTNESS: CorrectnessEvaluator(llm=llm, parser_function=parse_score),
+        }
+        self._room = asyncio.Semaphore(AT_ONCE)
+
+    async def judged(
+        self, questions: Sequence[QuestionResult], *, plan: Plan, variant: Variant, asks: Asks
+    ) -> list[QuestionResult]:
+        """Return the results with answers; questions that failed, and those for which nothing was found, have none."""
+
+        async def one(result: QuestionResult, golden: GoldenQuestion) -> QuestionResult:
+            if result.error is not None or not result.found:
+                return result
+            async with self._room:
+                return result.model_copy(update={"answer": await self._answered(golden, plan, variant, asks)})
+
+        return list(await asyncio.gather(*map(one, questions, plan.golden)))
+
+    async def _answered(self, golden: GoldenQuestion, plan: Plan, variant: Variant, asks: Asks) -> AnswerResult:
+        body = request_body(golden, collection=plan.collection, k=plan.k, variant=variant)
+        try:
+            written = await asks.answer(body)
+        except QuestionFailed as exc:
+            return AnswerResult(text="", scores={}, failures={"answer": str(exc)})
+        scores: dict[str, float] = {}
+        failures: dict[str, str] = {}
+        for name, evaluator in self._evaluators.items():
+            if name == CORRECTNESS and (golden.reference is None or golden.unanswerable):
+                continue
+            given = {"reference": golden.reference} if name == CORRECTNESS else {"contexts": written.contexts}
+            try:
+                verdict = await evaluator.aevaluate(query=golden.question, response=written.text, **given)
+            except FootnoteError as exc:
+                failures[name] = str(exc)
+                continue
+            if verdict.score is None:
+                failures[name] = "the model gave no score"
+            else:
+                scores[name] = float(verdict.score)
+        return AnswerResult(text=written.text, scores=scores, failures=failures)
+
+
+def parse_score(reply: str) -> tuple[float | None, str | None]:
+    """Return the score at the beginning of an evaluator's reply, 1..5, and the rest; None where there is none."""
+    found = _SCORE.match(reply)
+    if found is None or float(found[1]) > 5:  # noqa: PLR2004 (the scale of LlamaIndex's prompt)
+        return None, reply.strip() or None
+    return float(found[1]), reply[found.end() :].strip() or None

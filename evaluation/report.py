@@ -1,0 +1,78 @@
+"""A run, or a comparison, as one HTML page that needs nothing else: no script, no font, no picture from elsewhere.
+
+Questions and passages are other people's texts: the template escapes everything but our own plots, and the page's
+policy lets a browser load nothing and run nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evaluation import plots
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+    from evaluation.comparing import Comparison
+    from evaluation.results import EngineResult, QuestionResult, RunResult
+
+MOST_WORST = 25
+MOST_QUESTIONS = 2000  # of one engine that are told one by one: a browser has to hold the page
+
+
+def run_page(run: RunResult, comparisons: Sequence[Comparison]) -> str:
+    """Return the page of a run."""
+    levels = list(dict.fromkeys(level for result in run.engines for level in result.metrics))
+    return _page(
+        "run.html.j2",
+        run=run,
+        levels=levels,
+        metrics_plots={level: plots.metrics_plot(run.engines, level=level) for level in levels},
+        latency_plot=plots.latency_plot(run.engines),
+        comparisons=comparisons,
+        difference_plots=[plots.difference_plot(each) if each.main else "" for each in comparisons],
+        main=_main_metric,
+        worst=_worst,
+        most_questions=MOST_QUESTIONS,
+    )
+
+
+def comparison_page(comparisons: Sequence[Comparison]) -> str:
+    """Return the page of comparisons of earlier runs."""
+    return _page(
+        "comparison.html.j2",
+        comparisons=comparisons,
+        difference_plots=[plots.difference_plot(each) if each.main else "" for each in comparisons],
+    )
+
+
+def _page(name: str, **values: object) -> str:
+    return _environment().get_template(name).render(**values)
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _main_metric(question: QuestionResult) -> tuple[str, float] | None:
+    """Return the most telling metric of the most exact level; None where nothing was judged."""
+    for scores in question.metrics.values():
+        return next(iter(scores.items()), None)
+    return None
+
+
+def _worst(result: EngineResult) -> list[QuestionResult]:
+    """Return the questions to look at first: those that found least, and those that should have found nothing."""
+    judged = [(found[1], each) for each in result.questions if (found := _main_metric(each)) and found[1] < 1]
+    wrong = [(0.0, each) for each in result.questions if each.unanswerable and each.found]
+    return [each for _, each in sorted(judged + wrong, key=lambda pair: pair[0])[:MOST_WORST]]

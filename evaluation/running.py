@@ -1,0 +1,147 @@
+"""A run: every golden question, asked of every engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from evaluation.asking import Asks, Found, Variant, request_body
+from evaluation.errors import EvaluationRefused, QuestionFailed
+from evaluation.results import EngineResult, PassageResult, QuestionResult
+from evaluation.summing import summed
+from relevance.golden import GoldenPassage, GoldenQuestion
+from relevance.judging import LEVELS, is_right, ranking
+from relevance.metrics import ranking_scores
+
+if TYPE_CHECKING:
+    from evaluation.judges import Judges
+
+EXCERPT = 300  # characters of a passage that are kept
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to ask of whom."""
+
+    golden: Sequence[GoldenQuestion]
+    collection: str
+    k: int
+    variants: Sequence[Variant]
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    golden: GoldenQuestion
+    found: Found | None
+    error: str | None = None
+
+
+async def run_plan(
+    plan: Plan, asks: Asks, *, judges: Judges | None = None, progress: Progress = lambda _done, _total: None
+) -> list[EngineResult]:
+    """Ask all questions of all engines, one at a time, so that they do not wait for each other.
+
+    Whichever engine is asked a question first warms the database for the next: they take turns.
+
+    Raises:
+        EvaluationRefused: an engine answers not even the first question.
+
+    """
+    await _warm_up(plan, asks)
+    outcomes: dict[str, list[_Outcome]] = {variant.name: [] for variant in plan.variants}
+    total, done = len(plan.golden) * len(plan.variants), 0
+    for number, golden in enumerate(plan.golden):
+        turn = number % len(plan.variants)
+        for variant in [*plan.variants[turn:], *plan.variants[:turn]]:
+            outcomes[variant.name].append(await _asked(golden, plan, variant, asks))
+            done += 1
+            progress(done, total)
+    results = []
+    for variant in plan.variants:
+        questions = _scored(outcomes[variant.name], k=plan.k)
+        if judges is not None:
+            questions = await judges.judged(questions, plan=plan, variant=variant, asks=asks)
+        found = next((each.found for each in outcomes[variant.name] if each.found), None)
+        results.append(summed(questions, engine=variant.name, generation=found.generation if found else ""))
+    return results
+
+
+async def _warm_up(plan: Plan, asks: Asks) -> None:
+    for golden in plan.golden:
+        for variant in plan.variants:
+            request_body(golden, collection=plan.collection, k=plan.k, variant=variant)
+    for variant in plan.variants:
+        body = request_body(plan.golden[0], collection=plan.collection, k=plan.k, variant=variant)
+        try:
+            await asks.retrieve(body)
+        except QuestionFailed as exc:
+            msg = f"{variant.name}: {exc}"
+            raise EvaluationRefused(msg) from exc
+
+
+async def _asked(golden: GoldenQuestion, plan: Plan, variant: Variant, asks: Asks) -> _Outcome:
+    body = request_body(golden, collection=plan.collection, k=plan.k, variant=variant)
+    try:
+        return _Outcome(golden, await asks.retrieve(body))
+    except QuestionFailed as exc:
+        return _Outcome(golden, None, str(exc))
+
+
+def _scored(outcomes: Sequence[_Outcome], *, k: int) -> list[QuestionResult]:
+    metrics: list[dict[str, dict[str, float]]] = [{} for _ in outcomes]
+    for level in LEVELS:
+        ranked = [
+            (place, made)
+            for place, outcome in enumerate(outcomes)
+            if outcome.found and (made := ranking(outcome.golden, outcome.found.passages, level=level))
+        ]
+        scores = ranking_scores([made for _, made in ranked], k=k) if ranked else []
+        for (place, _), score in zip(ranked, scores, strict=True):
+            metrics[place][level] = dict(score)
+    return [_result(outcome, measured) for outcome, measured in zip(outcomes, metrics, strict=True)]
+
+
+def _result(outcome: _Outcome, metrics: dict[str, dict[str, float]]) -> QuestionResult:
+    golden, found = outcome.golden, outcome.found
+    return QuestionResult(
+        id=golden.key,
+        question=golden.question,
+        kind=golden.kind,
+        unanswerable=golden.unanswerable,
+        expected=_expected(golden),
+        metrics=metrics,
+        latency_ms=round(found.latency_ms, 3) if found else 0.0,
+        timings_ms=dict(found.timings_ms) if found else {},
+        found=_passages(golden, found) if found else [],
+        error=outcome.error,
+    )
+
+
+def _passages(golden: GoldenQuestion, found: Found) -> list[PassageResult]:
+    return [
+        PassageResult(
+            document_id=passage.document_id,
+            source=passage.source,
+            start=passage.start,
+            end=passage.end,
+            score=score,
+            right=is_right(golden, passage),
+            text=passage.text[:EXCERPT],
+        )
+        for passage, score in zip(found.passages, found.scores, strict=True)
+    ]
+
+
+def _expected(golden: GoldenQuestion) -> list[str]:
+    if golden.unanswerable:
+        return ["nothing: there is no answer"]
+    passages = [_named(passage) for passage in golden.passages]
+    answers = [f"a passage with “{answer}”" for answer in golden.answers] if not passages else []
+    return [*passages, *answers, *sorted(golden.documents)]
+
+
+def _named(passage: GoldenPassage) -> str:
+    where = f" of {passage.document}" if passage.document else ""
+    return f"“{passage.text[:EXCERPT]}”{where}" if passage.text else f"{passage.start}–{passage.end}{where}"  # noqa: RUF001 (a range)

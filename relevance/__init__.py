@@ -1,0 +1,1 @@
+"""Whether what was found is right: golden questions, judging, ranking metrics and their statistics."""
