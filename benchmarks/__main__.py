@@ -23,6 +23,7 @@ BENCHMARKS = {
     "streams": "200 at once: tokens' delays, CPU, memory, beside a bare Starlette stream of the same model",
     "stalls": "the server's event loop while another process ingests",
     "store": "load, HNSW build, search and recall over made-up chunks, beside raw SQL",
+    "retrieval": "nDCG and recall of every engine over HTTP, beside bm25s, exact dense search and RRF in memory",
     "telemetry": "CPU of a query and memory without telemetry, with it, and with one trace in a hundred",
 }
 
@@ -74,6 +75,18 @@ def _parser() -> argparse.ArgumentParser:
         metavar="TYPE:M:EF",
         help="store: HNSW indexes to build, type vector or halfvec, m, ef_construction; the first one is searched",
     )
+    parser.add_argument("--data", type=Path, help="retrieval: folder with xquad.en.json and repliqa-50.json")
+    parser.add_argument(
+        "--beir",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FOLDER",
+        help="retrieval: collections in BEIR's layout, to be asked beside these two",
+    )
+    parser.add_argument("--sets", nargs="+", help="retrieval: xquad, repliqa, or names of --beir (default: all)")
+    parser.add_argument("--questions", type=int, help="retrieval: of each set, at the most (default: all)")
+    parser.add_argument("--engines", nargs="+", help="retrieval: by name (default: all that need no model)")
     parser.add_argument("--all", dest="every", action="store_const", const=1, help="ingestion: take every page")
     return parser
 

@@ -22,14 +22,17 @@ from benchmarks.figures import table
 from benchmarks.laboratory import Laboratory, open_laboratory
 from benchmarks.store_load import HnswIndex, build, empty_table, fill, sizes, vacuum
 from benchmarks.store_search import measure_index, measure_search
+from benchmarks.store_server import embedding_time, measure_server
 from benchmarks.store_truth import Truth, read_truth
 from benchmarks.synthetic_chunks import SyntheticChunks
 from config.settings import Settings
 from storage.database import Database
+from storage.lexicon import Lexicon
 from storage.search import usual_scan
 from storage.server import database_server
 
 QUESTIONS = 200
+SIDES = ("raw", "statement")
 MEMORY = {
     "shared_buffers": "4GB",
     "effective_cache_size": "12GB",
@@ -95,6 +98,7 @@ async def _measure(laboratory: Laboratory, notebook: Notebook, options: argparse
             truth = Truth(questions)
             notebook.note(chunks=options.chunks, load_seconds=await fill(database, generation, chunks, truth))
             truth.save(truth_file)
+            await Lexicon(database, generation=generation).keep_up()
             notebook.note(vacuum_seconds=vacuum(laboratory.url, generation), sizes=await sizes(database, generation))
         truths = read_truth(truth_file)
         asked: dict[str, Any] = {"generation": generation, "questions": questions, "truths": truths}
@@ -104,6 +108,12 @@ async def _measure(laboratory: Laboratory, notebook: Notebook, options: argparse
             if number == 0 and (options.again or "search" not in notebook.figures):
                 search = await measure_search(database, url=laboratory.url, settings=settings.retrieval, **asked)
                 notebook.note(search=search)
+            if number == 0 and (options.again or "server" not in notebook.figures):
+                server = await measure_server(
+                    laboratory, generation=generation, questions=questions, settings=settings.retrieval
+                )
+                notebook.note(server=server)
+                notebook.note(embedding=await embedding_time(laboratory, questions))
     finally:
         await database.close()
 
@@ -148,6 +158,29 @@ def _tables(figures: Mapping[str, Any]) -> str:
                 ]
                 for name, one in figures["search"].items()
             ],
+        ),
+        table(
+            [
+                "through /retrieve",
+                "p50 ms",
+                "p95",
+                *(f"{side} {name}" for side in SIDES for name in ("p50", "p95")),
+                *(f"p95 / {side}'s" for side in SIDES),
+            ],
+            [
+                [
+                    name,
+                    one["server_p50"],
+                    one["server_p95"],
+                    *(one[f"{side}_{what}"] for side in SIDES for what in ("p50", "p95")),
+                    *(one["server_p95"] / one[f"{side}_p95"] for side in SIDES),
+                ]
+                for name, one in figures["server"].items()
+            ],
+        ),
+        (
+            "raw: SQL as one writes it by hand; statement: what the server sends, alone. To embed a question, which is "
+            f"in none of them, takes {figures['embedding']['p50']:.1f} ms (p95 {figures['embedding']['p95']:.1f})."
         ),
     ]
     return "\n\n".join(lines)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psycopg2
 
@@ -15,6 +15,7 @@ from storage.collections import Chunking, Collections, EmbeddingIdentity, Genera
 from storage.database import Connection, Database
 from storage.documents import CHUNK_COLUMNS
 
+MADE_UP = EmbeddingIdentity("made-up", "1", "made-up", 384, normalized=True)
 PARTS = {
     "rows": "SELECT pg_relation_size('{table}')",
     "vectors and texts out of line": "SELECT pg_table_size('{table}') - pg_relation_size('{table}')",
@@ -50,7 +51,7 @@ async def empty_table(database: Database, *, dimension: int) -> Generation:
     """Make a collection whose table has no HNSW index, or return the one that is there."""
     generation = await Collections(database).ensure(
         "store",
-        embedding=EmbeddingIdentity("made-up", "1", "made-up", dimension, normalized=True),
+        embedding=replace(MADE_UP, dimension=dimension),
         chunking=Chunking(tokens=256, overlap=0, language="english"),
     )
     table = chunk_tables.qualified(generation.id)
