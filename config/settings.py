@@ -295,15 +295,136 @@ class RetrievalSettings(_Group):
     """How passages are found."""
 
     candidates: int = Field(64, ge=1, le=1000, description="Rows that each leg hands to the fusion, at the least.")
-    rrf_k: int = Field(60, ge=1, le=10_000, description="Reciprocal rank fusion: a row scores weight / (rrf_k + rank).")
+    rrf_k: int = Field(5, ge=1, le=10_000, description="Reciprocal rank fusion: a row scores weight / (rrf_k + rank).")
     dense_weight: float = Field(1.0, ge=0, le=100, description="Weight of the dense leg in the fusion.")
     lexical_weight: float = Field(1.0, ge=0, le=100, description="Weight of the lexical leg in the fusion.")
+    combined_weight: float = Field(
+        4.0,
+        ge=0,
+        le=100,
+        description="Weight in the fusion of the order by both legs' scores together; 0: ranks alone.",
+    )
+    combined_dense_share: float = Field(
+        0.6, ge=0, le=1, description="Of those scores, each divided by the best one, the share of the dense leg's."
+    )
     min_score: float = Field(
         0.15, ge=0, le=1, description="Bar for a passage's cosine similarity, where the request names none; 0: no bar."
     )
-    ef_search: int = Field(300, ge=1, le=1000, description="HNSW: length of the candidate list of a search.")
+    max_per_document: int | None = Field(
+        None, ge=1, le=100, description="Passages of one document at the most; unset: as many as are best."
+    )
+    near_duplicates: Literal["drop", "keep"] = Field(
+        "drop", description="drop: a passage that says again what a better one says gives its place to the next."
+    )
+    near_duplicate_share: float = Field(
+        0.9, ge=0.5, le=1, description="Share of a passage's runs of three words that make it one, if in a better one."
+    )
+    join_neighbours: bool = Field(False, description="Make one passage of chunks that follow each other.")
+    passage_chars: int = Field(3000, ge=100, le=1_000_000, description="Longest passage that is made so.")
+    ef_search: int = Field(400, ge=1, le=1000, description="HNSW: length of the candidate list of a search.")
     max_scan_tuples: int = Field(
         20_000, ge=1, le=2_147_483_647, description="HNSW: rows that a filtered search visits at the most."
+    )
+
+
+class RerankSettings(_Group):
+    """A second look at the passages that were found (docs/reranking.md)."""
+
+    provider: Literal["none", "local", "cohere", "jina", "llm"] = Field(
+        "none",
+        description="local: a cross-encoder; cohere, jina: an endpoint of that kind; llm: the model that answers.",
+    )
+    model: str | None = Field(
+        None,
+        min_length=1,
+        description="local: a directory or a hub name; cohere, jina: the model's name, unset: a usual one.",
+    )
+    revision: str | None = Field(None, description="local: a hub model's commit or tag; unset: the hub's newest.")
+    url: str | None = Field(
+        None,
+        description="cohere, jina: address of the endpoint, up to /v2/rerank or /v1/rerank; unset: the provider's.",
+    )
+    api_key: SecretStr | None = Field(None, description="cohere, jina: the key.")
+    always: bool = Field(True, description="Rerank where the request does not say; false: where it asks for it.")
+    candidates: int = Field(30, ge=1, le=1000, description="Passages that are ranked again, and at least `k`.")
+    timeout: float = Field(
+        2, gt=0, le=60, description="Seconds for it; then the passages go on in the order in which they were found."
+    )
+    backend: Literal["auto", "onnx", "torch"] = Field(
+        "auto", description="local: auto: ONNX where the model can be exported, else torch."
+    )
+    batch_size: int = Field(8, ge=1, le=1024, description="local: passages in one call of the model at the most.")
+    threads: int | None = Field(
+        None, ge=1, le=1024, description="local: calls of the model at once; unset: one a core."
+    )
+    max_tokens: int = Field(
+        512, ge=16, le=100_000, description="local: tokens of question and passage that are read, at the most."
+    )
+    breaker_failures: int = Field(
+        3, ge=0, le=1000, description="Failures in a row after which it is not asked for a while; 0: always asked."
+    )
+    breaker_seconds: float = Field(10, gt=0, le=3600, description="How long that while is.")
+
+
+class CacheSettings(_Group):
+    """What is kept to be given again (docs/caching.md)."""
+
+    embedding_bytes: int = Field(
+        33_554_432, ge=0, description="Memory for questions' vectors, by model and exact text; 0: none are kept."
+    )
+    redis_url: Annotated[SecretStr, AfterValidator(_redis_url)] | None = Field(
+        None, description="redis://host:6379/0: replicas share questions' vectors; unset: each keeps its own."
+    )
+    redis_timeout: float = Field(
+        0.1, gt=0, le=10, description="Seconds that a look into Redis may take; then it is done without."
+    )
+    redis_ttl: float = Field(604_800, gt=0, le=31_536_000, description="Seconds that a vector is kept in Redis.")
+    answers: bool = Field(
+        False,
+        description="Give an answer again to the same question, as long as nothing has changed in the collection.",
+    )
+    answer_bytes: int = Field(67_108_864, ge=65_536, description="Memory for such answers.")
+    answer_ttl: float = Field(600, gt=0, le=604_800, description="Seconds after which an answer is written anew.")
+
+
+class EngineSettings(_Group):
+    """What the engines by name may spend (docs/engines/)."""
+
+    call_timeout: float = Field(
+        30, gt=0, le=600, description="Seconds for one call of the model beside the one that writes the answer."
+    )
+    parallel_calls: int = Field(4, ge=1, le=64, description="Such calls, or searches, of one question at once.")
+    fusion_queries: int = Field(
+        3, ge=0, le=8, description="fusion: other wordings of the question that the model is asked for."
+    )
+    fusion_own_weight: float = Field(
+        2, ge=1, le=100, description="fusion: weight of the question as it was asked; each other wording has 1."
+    )
+    window_chunks: int = Field(1, ge=0, le=20, description="window: chunks on either side of a hit.")
+    window_characters: int = Field(
+        2000, ge=0, le=100_000, description="window: characters on either side of a hit, in whole chunks, at the most."
+    )
+    merging_ratio: float = Field(
+        0.5, ge=0, lt=1, description="auto_merging: more than this share of a part's passages must have been found."
+    )
+    merging_characters: int = Field(
+        6000, ge=100, le=1_000_000, description="auto_merging: longest part that is given as a whole."
+    )
+    merging_group: int = Field(
+        4, ge=2, le=50, description="auto_merging: chunks that are one part where a document has no headings or pages."
+    )
+    sub_questions: int = Field(4, ge=2, le=4, description="sub_question: parts of a question at the most.")
+    router_collections: int = Field(
+        16, ge=1, le=100, description="router: collections that it looks at, the named one and then by name."
+    )
+    summary_documents: int = Field(
+        3, ge=1, le=100, description="summary: documents that are read where the request names none."
+    )
+    summary_calls: int = Field(
+        8, ge=1, le=100, description="summary: calls of the model that read; as many again may put notes together."
+    )
+    summary_tokens: int = Field(
+        60_000, ge=1000, le=10_000_000, description="summary: tokens that are read at the most, estimated."
     )
 
 
@@ -334,10 +455,10 @@ class IngestionSettings(_Group):
         512, ge=1, le=100_000, description="Chunks embedded together, sorted by length; bounds what is held in memory."
     )
     index_chunks: int = Field(
-        5000, ge=0, description="Chunks from which on a collection that grows document by document gets its HNSW index."
+        5000, ge=0, description="Chunks from which on a collection gets an HNSW index; searches of fewer are exact."
     )
     index_ef_construction: int = Field(
-        200, ge=4, le=1000, description="HNSW: candidates looked at for each row while the index is built."
+        400, ge=4, le=1000, description="HNSW: candidates looked at for each row while the index is built."
     )
     index_m: int = Field(16, ge=2, le=100, description="HNSW: links of a row; half of `index_ef_construction` at most.")
     index_memory_mb: int = Field(
@@ -525,6 +646,9 @@ class Settings(BaseSettings):
     embedding: EmbeddingSettings = EmbeddingSettings()
     llm: LLMSettings = LLMSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
+    rerank: RerankSettings = RerankSettings()
+    cache: CacheSettings = CacheSettings()
+    engines: EngineSettings = EngineSettings()
     ingestion: IngestionSettings = IngestionSettings()
     generations: GenerationSettings = GenerationSettings()
     gate: GateSettings = GateSettings()

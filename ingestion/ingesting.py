@@ -156,7 +156,7 @@ async def _ingested(
                 _log.info("another generation answers now; going on there", collection=wanted.collection)
             else:
                 if not report.interrupted:
-                    await indexing.generations.tidy(generation)
+                    await indexing.generations.tidy(generation, least=indexing.settings.ingestion.index_chunks)
                 return run
     raise AssertionError
 

@@ -138,7 +138,7 @@ class Reindexing:
             await self._catch_up(pipeline, carrying)
             if pipeline.is_stopping:
                 return result
-            await generations.tidy(target)
+            await generations.tidy(target, least=self._indexing.settings.ingestion.index_chunks)
             await self._catch_up(pipeline, carrying)
             await self._judge(result, target, gate)
             await generations.finish(target, report=result.as_json())

@@ -107,7 +107,7 @@ class IndexOptions:
     """
 
     m: int = 16
-    ef_construction: int = 200
+    ef_construction: int = 400
     memory_mb: int = 1024
 
 

@@ -170,7 +170,15 @@ class ChunkStore(BasePydanticVectorStore):
         parameters = Parameters()
         where = self._where(parameters, node_ids, filters)
         async with self._database.transaction() as connection:
-            await connection.execute(f"DELETE FROM {self._table} WHERE {where}", *parameters.values)
+            # their documents are told, too: what was cached of them must not answer again
+            await connection.execute(
+                f"""WITH gone AS (DELETE FROM {self._table} WHERE {where} RETURNING document_id)
+                    UPDATE footnote.documents d
+                    SET chunks = d.chunks - g.chunks, pipeline_fingerprint = d.pipeline_fingerprint
+                    FROM (SELECT document_id, count(*) AS chunks FROM gone GROUP BY document_id) g
+                    WHERE d.generation_id = {int(self._generation.id)} AND d.id = g.document_id""",
+                *parameters.values,
+            )
 
     def add(self, nodes: Sequence[BaseNode], **_: Any) -> list[str]:
         """See `async_add`."""

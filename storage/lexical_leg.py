@@ -58,7 +58,7 @@ _TERMS = """corpus AS MATERIALIZED (
     FROM (SELECT lexeme, max(weight) AS weight, max(coalesce(chunks, 0)) AS chunks
           FROM (SELECT * FROM asked UNION ALL SELECT * FROM meant) b GROUP BY lexeme) t
 ), wanted AS MATERIALIZED (
-    SELECT any_of::tsquery AS any_of, weights::sparsevec AS weights,
+    SELECT any_of::tsquery AS any_of, all_of::tsquery AS all_of, weights::sparsevec AS weights,
         (CASE WHEN one IS NULL THEN any_of
             WHEN other IS NULL AND rare_ones >= {enough} THEN rare
             ELSE concat_ws(' | ', rare, CASE WHEN other IS NULL THEN one
@@ -66,7 +66,7 @@ _TERMS = """corpus AS MATERIALIZED (
                     THEN '(' || one || ' & (' || concat_ws(' | ', other, third) || '))'
                 ELSE '(' || one || ' & ' || other || ' & (' || third || '))' END) END)::tsquery AS sought
     FROM (
-        SELECT string_agg(quoted, ' | ') AS any_of,
+        SELECT string_agg(quoted, ' | ') AS any_of, string_agg(quoted, ' & ') FILTER (WHERE weight = 1) AS all_of,
             '{{' || string_agg(dimension || ':' || (weight * ln(1 + (greatest(corpus.chunks - t.chunks, 0) + 0.5)
                 / (t.chunks + 0.5)))::real, ',') || '}}/1000000000' AS weights,
             string_agg(quoted, ' | ') FILTER (WHERE place IS NULL) AS rare,
@@ -121,6 +121,10 @@ class LexicalLeg:
         if not self._phrases:
             return "false"
         return f"coalesce({lexemes} @@ (SELECT held FROM quoted), false)"
+
+    def holds_all(self, lexemes: str) -> str:
+        """Return a condition: a chunk with these lexemes holds every word of the question, or all that it quotes."""
+        return f"(coalesce({lexemes} @@ (SELECT all_of FROM wanted), false) OR {self.holds(lexemes)})"
 
     def parts(self, *, where: str, is_filtered: bool, has_few: bool) -> list[str]:
         """Return the statement's parts; the last is ``lexical (id, score, rank)``.

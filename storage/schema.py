@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from storage.database import SCHEMA, Database, plain_dsn
 from storage.errors import SchemaMismatch, StoreUnavailable
 
-REVISION = "0007"
+REVISION = "0008"
 UPGRADE_LOCK = 0x466F6F74  # "Foot", the key of the advisory lock that one upgrade at a time holds
 _log = structlog.get_logger(__name__)
 

@@ -43,6 +43,7 @@ class SearchRequest:
         text: of the question; needed by ``hybrid`` and ``keyword``.
         limit: chunks wanted.
         min_score: least cosine similarity; 0 is no bar, and the mode ``keyword`` has none.
+        spares_words: in the mode ``hybrid``, whether chunks with every word of the question need not come up to it.
 
     """
 
@@ -54,6 +55,7 @@ class SearchRequest:
     document_ids: Sequence[str] | None = None
     node_ids: Sequence[str] | None = None
     min_score: float = 0.0
+    spares_words: bool = False
 
 
 class SearchStatement:
@@ -183,10 +185,13 @@ class SearchStatement:
                 (settings.combined_weight, "by_both"),
             )
         ]
+        is_spared = "false"
+        if self._request.spares_words and self._request.min_score > 0:
+            is_spared = words.holds_all("text_search_tsv")
         return [
             f"""judged AS MATERIALIZED (
                 SELECT id, embedding <=> {self._vector} AS distance, {words.score} AS score,
-                    {words.holds("text_search_tsv")} AS holds
+                    {words.holds("text_search_tsv")} AS holds, {is_spared} AS is_spared
                 FROM (SELECT id FROM dense UNION SELECT id FROM lexical) f JOIN {self._table} USING (id))""",
             f"""ranked AS MATERIALIZED (
                 SELECT *, row_number() OVER (ORDER BY distance, id) AS by_meaning,
@@ -194,7 +199,7 @@ class SearchStatement:
                     row_number() OVER (ORDER BY together DESC NULLS LAST, id) AS by_both
                 FROM (SELECT *, {together} AS together FROM judged) j)""",
             f"""fused AS MATERIALIZED (
-                SELECT id, distance, nullif(score, 0) AS lexical, holds, by_both,
+                SELECT id, distance, nullif(score, 0) AS lexical, holds, is_spared, by_both,
                     {" + ".join(f"coalesce({summand}, 0)" for summand in summands)} AS fused FROM ranked)""",
         ]
 
@@ -211,4 +216,4 @@ class SearchStatement:
                 FROM lexical ORDER BY rank"""
         return f"""SELECT id, distance, lexical, fused,
                 row_number() OVER (ORDER BY holds DESC, fused DESC, by_both) AS place
-            FROM fused WHERE {bar} ORDER BY place"""
+            FROM fused WHERE {bar} OR is_spared ORDER BY place"""

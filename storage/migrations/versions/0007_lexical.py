@@ -28,7 +28,9 @@ BEGIN ATOMIC
     SELECT regexp_replace(
         CASE WHEN at_odd THEN regexp_replace(regexp_replace(regexp_replace(content,
             '[^{CJK}]+', ' ', 'g'), '(?<![{CJK}])[{CJK}]', '', 'g'), '(?<![{CJK}])[{CJK}](?![{CJK}])', ' ', 'g')
-        ELSE regexp_replace(content, '[\u3000-\u303f\uff00-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65]', ' ', 'g')
+        ELSE regexp_replace(regexp_replace(content,
+            '[\u3000-\u303f\uff00-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65]', ' ', 'g'),
+            '(?<![{CJK}])[{CJK}](?![{CJK}])', ' \& ', 'g')
         END, '([{CJK}][{CJK}])(?:[{CJK}](?![{CJK}]))?', ' \1 ', 'g');
 END;
 
