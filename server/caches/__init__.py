@@ -1,0 +1,1 @@
+"""What is kept to be given again: vectors of questions, and answers."""

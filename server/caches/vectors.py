@@ -1,0 +1,104 @@
+"""Vectors of questions: the same words to the same model need not be embedded again.
+
+A key is a hash of all that decides the vector: the model's fingerprint, and the exact text. So nothing is ever out of
+date, and no text leaves the process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from cachetools import LRUCache
+
+from config.instruments import CACHE_LOOKUPS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ingestion.embedding import Embedder
+    from storage.collections import EmbeddingIdentity
+
+ENTRY_BYTES = 300
+"""What an entry takes beside its vector's numbers: the key, and the objects."""
+
+
+class SharedVectors(Protocol):
+    """Vectors that several processes share; none of its methods fails or takes long."""
+
+    async def find(self, key: str, identity: EmbeddingIdentity) -> NDArray[np.float32] | None:
+        """Return a vector that this model can have made; None where there is none, or it cannot be told in time."""
+        ...
+
+    def keep(self, key: str, vector: NDArray[np.float32]) -> None:
+        """Keep a vector some time soon."""
+        ...
+
+
+class QuestionVectors:
+    """Embeds questions, each but once. Use it from one event loop.
+
+    Vectors that it gives are shared, and cannot be written to.
+    """
+
+    def __init__(self, *, most_bytes: int, shared: SharedVectors | None = None) -> None:
+        self._kept: LRUCache[str, NDArray[np.float32]] = LRUCache(most_bytes, getsizeof=_size)
+        self._shared = shared
+
+    async def of(self, question: str, *, embedder: Embedder) -> NDArray[np.float32]:
+        """Return a question's vector; shape (dimension,), float32.
+
+        Raises:
+            EmbeddingFailed: the model failed.
+
+        """
+        if not self._kept.maxsize and self._shared is None:
+            return await embedder.query(question)
+        identity = embedder.identity
+        key = key_of(question, identity)
+        vector = self._here(key)
+        if vector is None:
+            shared = self._shared if is_alike_everywhere(identity) else None
+            vector = await shared.find(key, identity) if shared else None
+            if vector is None:
+                vector = await embedder.query(question)
+                if shared:
+                    shared.keep(key, vector)
+            vector = self._keep(key, vector)
+        return vector
+
+    def _here(self, key: str) -> NDArray[np.float32] | None:
+        if not self._kept.maxsize:
+            return None
+        vector = self._kept.get(key)
+        CACHE_LOOKUPS.add(1, _labels(is_hit=vector is not None))
+        return vector
+
+    def _keep(self, key: str, vector: NDArray[np.float32]) -> NDArray[np.float32]:
+        if _size(vector) > self._kept.maxsize:
+            return vector
+        kept = vector.copy()  # it may be a row of a batch, which would be kept as a whole
+        kept.setflags(write=False)
+        self._kept[key] = kept
+        return kept
+
+
+def key_of(question: str, identity: EmbeddingIdentity) -> str:
+    """Return the key of a question's vector: the model, readable, and a hash of it with the text."""
+    model = f"{identity.model}\0{identity.fingerprint}\0{identity.dimension}\0"
+    text = (model + question).encode(errors="surrogatepass")
+    return f"{identity.fingerprint}:{hashlib.sha256(text).hexdigest()}"
+
+
+def is_alike_everywhere(identity: EmbeddingIdentity) -> bool:
+    """Tell whether another machine makes the same vectors; int8 is made for one CPU's instructions or another's."""
+    return (identity.options or {}).get("quantization") == "none"
+
+
+def _size(vector: NDArray[np.float32]) -> int:
+    return vector.nbytes + ENTRY_BYTES
+
+
+def _labels(*, is_hit: bool) -> dict[str, str]:
+    return {"footnote.cache": "questions", "footnote.result": "hit" if is_hit else "miss"}

@@ -1,0 +1,117 @@
+"""Reranking as LlamaIndex's engines know it: node postprocessors."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+from llama_index.core.bridge.pydantic import PrivateAttr
+from llama_index.core.postprocessor.types import BaseNodePostprocessor
+from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
+
+from server.answers import Reranked
+
+if TYPE_CHECKING:
+    from server.engines.parts import Record
+    from server.engines.reranking.reranker import Reranker
+
+Score = Callable[[str, Sequence[str]], Awaitable[Sequence[float | None]]]
+"""Given a question and passages, return the passages' scores; None: not ranked."""
+
+
+class Reranking(BaseNodePostprocessor):
+    """Puts passages into the order of a `Reranker`, or leaves them in theirs, and tells the record which.
+
+    The first `most` are ranked; others come behind them, as they were found, with the least score.
+    """
+
+    most: int
+    _reranker: Reranker = PrivateAttr()
+    _ranking: BaseNodePostprocessor = PrivateAttr()
+    _record: Record = PrivateAttr()
+
+    def __init__(self, reranker: Reranker, *, ranking: BaseNodePostprocessor, record: Record, most: int) -> None:
+        super().__init__(most=most)
+        self._reranker = reranker
+        self._ranking = ranking
+        self._record = record
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return LlamaIndex's name for the class."""
+        return "Reranking"
+
+    def _postprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        _refuse_sync(nodes, query_bundle)
+
+    async def _apostprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        first: dict[str, NodeWithScore] = {}
+        for each in nodes:
+            first.setdefault(each.node.node_id, each)
+        found, rest = list(first.values())[: self.most], list(first.values())[self.most :]
+        if not found or query_bundle is None:
+            nothing = Reranked(applied=False, model=self._reranker.model, candidates=0, reason="no-passages")
+            self._record.add_reranking(nothing)
+            return nodes
+        with self._record.stage("rerank"):
+            ranked, done = await self._reranker.ranked(found, query_bundle, ranking=self._ranking)
+        self._record.add_reranking(done)
+        return [*self._noted(ranked), *_below(rest, ranked[-1].score)] if done.applied else nodes
+
+    def _noted(self, ranked: list[NodeWithScore]) -> list[NodeWithScore]:
+        scores = self._record.scores
+        for each in ranked:
+            scores[each.node.node_id] = {**scores.get(each.node.node_id, {}), "rerank": float(each.score or 0.0)}
+        return ranked
+
+
+class ScoredRanking(BaseNodePostprocessor):
+    """Ranks passages by the scores that a function gives them."""
+
+    _score: Score = PrivateAttr()
+
+    def __init__(self, score: Score) -> None:
+        super().__init__()
+        self._score = score
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return LlamaIndex's name for the class."""
+        return "ScoredRanking"
+
+    def _postprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        _refuse_sync(nodes, query_bundle)
+
+    async def _apostprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        question = query_bundle.query_str if query_bundle else ""
+        scores = await self._score(question, [shown(each.node) for each in nodes])
+        ranked = [
+            NodeWithScore(node=each.node, score=score)
+            for each, score in zip(nodes, scores, strict=True)
+            if score is not None
+        ]
+        return sorted(ranked, key=lambda each: -(each.score or 0.0))
+
+
+def shown(node: BaseNode) -> str:
+    """Return what a reranker reads of a passage: its text under the heading that it stands under."""
+    place = node.metadata.get("heading") or node.metadata.get("title") or ""
+    text = node.get_content(MetadataMode.NONE)
+    return f"{place}\n{text}" if place else text
+
+
+def _below(rest: Sequence[NodeWithScore], score: float | None) -> list[NodeWithScore]:
+    return [NodeWithScore(node=each.node, score=score) for each in rest]
+
+
+def _refuse_sync(nodes: Sequence[NodeWithScore], query_bundle: QueryBundle | None) -> NoReturn:
+    msg = "Footnote's rerankers are async: await apostprocess_nodes()"
+    raise NotImplementedError(msg, len(nodes), query_bundle is None)

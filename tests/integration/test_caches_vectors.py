@@ -1,0 +1,275 @@
+"""Vectors of questions that are kept: in memory, and in a real Redis, whatever that holds and however it fares."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from redis.asyncio import Redis
+from support.redis_server import start_redis
+
+from config.settings import CacheSettings, SettingsError
+from server.caches.redis_vectors import REST_SECONDS, RedisVectors, bytes_of, open_redis_vectors, vector_in
+from server.caches.vectors import ENTRY_BYTES, QuestionVectors, key_of
+from storage.collections import EmbeddingIdentity
+
+IDENTITY = EmbeddingIdentity("m", "r", "f" * 32, 8, normalized=True, options={"quantization": "none"})
+ENTRY = 8 * 4 + ENTRY_BYTES
+
+
+class Counting:
+    """A model that gives each text a vector of its own, and counts."""
+
+    def __init__(self, identity=IDENTITY):
+        self.identity = identity
+        self.asked = []
+
+    async def query(self, text):
+        self.asked.append(text)
+        seed = [*text.encode(errors="surrogatepass"), *self.identity.fingerprint.encode()]
+        vector = np.random.default_rng(seed).normal(size=self.identity.dimension).astype(np.float32)
+        return vector / np.linalg.norm(vector)
+
+
+@pytest.fixture
+def redis():
+    with start_redis() as server:
+        yield server
+
+
+@pytest.fixture
+async def client(redis):
+    opened = Redis.from_url(redis.url)
+    yield opened
+    await opened.aclose()
+
+
+def shared(redis, **values):
+    return RedisVectors(CacheSettings(redis_url=redis.url, redis_timeout=0.5, **values))
+
+
+async def stored(client):
+    """Return the only key in Redis, once it is there."""
+    (key,) = await told(lambda: client.keys("*"))
+    return key
+
+
+async def told(look, *, wanted=bool):
+    """Return what a look gives, once it is what is wanted."""
+    for _ in range(500):
+        if wanted(seen := await look()):
+            return seen
+        await asyncio.sleep(0.01)
+    raise AssertionError(seen)
+
+
+async def test_the_same_words_are_embedded_once_and_no_others_get_their_vector():
+    vectors, model = QuestionVectors(most_bytes=10_000), Counting()
+    texts = ["a", "a ", "A", "é", "e\u0301", "", "\ud800"]
+    first = [await vectors.of(text, embedder=model) for text in texts]
+    again = [await vectors.of(text, embedder=model) for text in texts]
+    assert model.asked == texts
+    for one, other, text in zip(first, again, texts, strict=True):
+        assert np.array_equal(one, other)
+        assert np.array_equal(one, await Counting().query(text))
+
+
+@pytest.mark.parametrize("change", [{"fingerprint": "e" * 32}, {"model": "other"}, {"dimension": 9}])
+def test_whatever_changes_vectors_changes_the_key(change):
+    assert key_of("a", IDENTITY) != key_of("a", replace(IDENTITY, **change))
+    assert key_of("a", IDENTITY) == key_of("a", replace(IDENTITY))
+
+
+async def test_another_model_has_vectors_of_its_own():
+    vectors = QuestionVectors(most_bytes=10_000)
+    one, other = Counting(), Counting(replace(IDENTITY, fingerprint="e" * 32))
+    first, second = await vectors.of("a", embedder=one), await vectors.of("a", embedder=other)
+    assert not np.allclose(first, second)
+    assert other.asked == ["a"]
+
+
+async def test_as_many_bytes_are_kept_as_are_set_and_what_is_asked_for_stays_longest():
+    vectors, model = QuestionVectors(most_bytes=3 * ENTRY), Counting()
+    for text in ("a", "b", "c", "a", "d", "a", "b"):
+        await vectors.of(text, embedder=model)
+    assert model.asked == ["a", "b", "c", "d", "b"]
+
+
+@pytest.mark.parametrize("most_bytes", [0, ENTRY - 1])
+async def test_with_no_room_each_question_is_embedded(most_bytes):
+    vectors, model = QuestionVectors(most_bytes=most_bytes), Counting()
+    for _ in range(2):
+        await vectors.of("a", embedder=model)
+    assert model.asked == ["a", "a"]
+
+
+async def test_a_kept_vector_cannot_be_changed_by_who_gets_it():
+    vectors, model = QuestionVectors(most_bytes=10_000), Counting()
+    with pytest.raises(ValueError, match="read-only"):
+        (await vectors.of("a", embedder=model))[0] = 9
+
+
+async def test_a_failure_of_the_model_is_not_kept():
+    class Failing(Counting):
+        async def query(self, text):
+            await super().query(text)
+            raise RuntimeError
+
+    vectors = QuestionVectors(most_bytes=10_000)
+    with pytest.raises(RuntimeError):
+        await vectors.of("a", embedder=Failing())
+    model = Counting()
+    await vectors.of("a", embedder=model)
+    assert model.asked == ["a"]
+
+
+async def test_the_real_model_s_vector_comes_back_bit_for_bit(redis, client, embedder):
+    question = "Who built the lighthouse?"
+    expected = await embedder.query(question)
+    for _ in range(2):
+        found = shared(redis)
+        vector = await QuestionVectors(most_bytes=0, shared=found).of(question, embedder=embedder)
+        assert np.array_equal(vector, expected)
+        await stored(client)
+        await found.close()
+
+
+async def test_replicas_share_vectors_through_redis_and_no_text_is_in_it(redis, client):
+    one, other, model = shared(redis), shared(redis), Counting()
+    first = await QuestionVectors(most_bytes=10_000, shared=one).of("private words", embedder=model)
+    key = await stored(client)
+    second = await QuestionVectors(most_bytes=10_000, shared=other).of("private words", embedder=model)
+    assert model.asked == ["private words"]
+    assert np.array_equal(first, second)
+    assert b"private" not in key + await client.get(key)
+    assert 0 < await client.pttl(key) <= 604_800_000
+    await one.close()
+    await other.close()
+
+
+async def test_vectors_that_other_machines_make_otherwise_are_not_shared(redis, client):
+    found = shared(redis)
+    model = Counting(replace(IDENTITY, options={"quantization": "int8"}))
+    await QuestionVectors(most_bytes=10_000, shared=found).of("a", embedder=model)
+    await found.close()
+    assert await client.keys("*") == []
+
+
+RIGHT = np.eye(1, 8, dtype=np.float32)[0]
+
+
+@pytest.mark.parametrize(
+    "poison",
+    [
+        b"",
+        b"x",
+        b"\0" * 36,
+        bytes_of(RIGHT)[:-1],
+        bytes_of(RIGHT) + b"\0",
+        b"\0\0\0\0" + RIGHT.tobytes(),
+        bytes_of(np.eye(1, 9, dtype=np.float32)[0]),
+        bytes_of(RIGHT * np.float32(np.nan)),
+        bytes_of(np.full(8, np.inf, dtype=np.float32)),
+        bytes_of(RIGHT * 2),
+        bytes_of(RIGHT * 0),
+        b"\xff" * 100_000,
+    ],
+)
+async def test_what_is_no_vector_of_this_model_is_not_believed_and_is_replaced(redis, client, poison):
+    found, model = shared(redis), Counting()
+    vectors = QuestionVectors(most_bytes=0, shared=found)
+    expected = await vectors.of("a", embedder=model)
+    key = await stored(client)
+    await client.set(key, poison)
+    assert np.array_equal(await vectors.of("a", embedder=model), expected)
+    assert model.asked == ["a", "a"]
+    assert found.trouble is None
+    await told(lambda: client.get(key), wanted=lambda content: content == bytes_of(expected))
+    await found.close()
+
+
+def test_a_vector_of_any_length_is_one_where_the_model_does_not_normalise():
+    assert vector_in(bytes_of(RIGHT * 2), IDENTITY) is None
+    assert np.array_equal(vector_in(bytes_of(RIGHT * 2), replace(IDENTITY, normalized=False)), RIGHT * 2)
+
+
+async def test_a_key_that_holds_a_list_is_as_good_as_none(redis, client):
+    found, model = shared(redis), Counting()
+    vectors = QuestionVectors(most_bytes=0, shared=found)
+    await vectors.of("a", embedder=model)
+    key = await stored(client)
+    await client.delete(key)
+    await client.rpush(key, "x")
+    assert np.array_equal(await vectors.of("a", embedder=model), await Counting().query("a"))
+    await found.close()
+
+
+async def test_a_redis_that_hangs_costs_one_wait_and_then_nothing_for_a_while(redis):
+    clock = [0.0]
+    found = RedisVectors(CacheSettings(redis_url=redis.url, redis_timeout=0.1), clock=lambda: clock[0])
+    vectors, model = QuestionVectors(most_bytes=0, shared=found), Counting()
+    await vectors.of("a", embedder=model)
+    with redis.frozen():
+        began = time.monotonic()
+        await vectors.of("b", embedder=model)
+        assert time.monotonic() - began >= 0.1
+        assert "TimeoutError" in found.trouble
+        calls = found._calls.copy()
+        for _ in range(50):
+            await vectors.of("c", embedder=model)
+        assert found._calls <= calls  # nothing more was asked of it
+        assert not await found.ping()
+    clock[0] += REST_SECONDS + 1
+    assert np.array_equal(await vectors.of("b", embedder=model), await Counting().query("b"))
+    assert found.trouble is None
+    await found.close()
+
+
+async def test_a_redis_that_dies_and_comes_back_is_used_again(redis, client):
+    found, model = shared(redis), Counting()
+    vectors = QuestionVectors(most_bytes=0, shared=found)
+    redis.kill()
+    await vectors.of("a", embedder=model)
+    assert not await found.ping()
+    assert "questions are embedded here" in found.trouble
+    redis.start()
+    assert await found.ping()
+    await vectors.of("a", embedder=model)
+    assert await stored(client)
+    await found.close()
+
+
+async def test_a_question_that_is_given_up_while_redis_hangs_ends_at_once(redis):
+    found = RedisVectors(CacheSettings(redis_url=redis.url, redis_timeout=10))
+    await found.ping()
+    with redis.frozen():
+        asking = asyncio.create_task(QuestionVectors(most_bytes=0, shared=found).of("a", embedder=Counting()))
+        await asyncio.sleep(0.1)
+        asking.cancel()
+        done, _ = await asyncio.wait({asking}, timeout=5)
+        assert done == {asking}
+        assert asking.cancelled()
+        await found.close()
+    assert found.trouble is None
+
+
+async def test_a_redis_that_wants_another_password_fails_no_question():
+    with start_redis(password="right") as server:
+        found = RedisVectors(CacheSettings(redis_url=server.url.replace("right", "wrong"), redis_timeout=1))
+        model = Counting()
+        await QuestionVectors(most_bytes=0, shared=found).of("a", embedder=model)
+        assert model.asked == ["a"]
+        assert not await found.ping()
+        assert "wrong" not in found.trouble
+        await found.close()
+
+
+@pytest.mark.parametrize("url", ["redis://host:none/0", "redis://host/0?made_up=1"])
+async def test_an_address_that_is_none_is_told_at_the_start_without_quoting_it(url):
+    with pytest.raises(SettingsError, match="FOOTNOTE_CACHE__REDIS_URL") as caught:
+        async with open_redis_vectors(CacheSettings(redis_url=url)):
+            pass
+    assert "host" not in str(caught.value).replace("redis://host:6379/0", "")
