@@ -113,11 +113,17 @@ TOP_SCORE = _sizes(
 COST = _meter.create_counter(
     "footnote.cost", unit="{USD}", description="What models cost by the settings' price table, by model and tenant."
 )
+RERANK_DURATION = _seconds(
+    "footnote.rerank.duration", "A reranking, by provider, model and outcome: applied, or why not."
+)
+RERANK_FAILURES = _meter.create_counter(
+    "footnote.rerank.failures", unit="{reranking}", description="Rerankings that were not applied, by why not."
+)
 STREAM_ENDINGS = _meter.create_counter(
     "footnote.stream.endings", unit="{stream}", description="Streams that ended, by how: a finish reason or a problem."
 )
 CACHE_LOOKUPS = _meter.create_counter(
-    "footnote.cache.lookups", unit="{lookup}", description="Lookups by cache (answers, vectors) and result (hit, miss)."
+    "footnote.cache.lookups", unit="{lookup}", description="Lookups by cache (questions, ...) and result (hit, miss)."
 )
 FEEDBACK = _meter.create_counter(
     "footnote.feedback", unit="{rating}", description="What people thought of answers, by rating."

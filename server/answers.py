@@ -19,6 +19,10 @@ class Question:
         k: passages given to the model.
         mode: name of an engine.
         min_score: bar for a passage's cosine similarity, 0..1; None: the settings' bar.
+        max_per_document: passages of one document at the most; None: the settings' cap.
+        near_duplicates: whether a passage that says again what a better one says is left out; None: as is set.
+        join_neighbours: whether chunks that follow each other become one passage; None: as is set.
+        rerank: whether they are ranked a second time; None: as is set.
         temperature, max_tokens: None: the settings' values.
         stop: texts at which the model shall stop.
 
@@ -31,7 +35,10 @@ class Question:
     filters: FilterGroup | None = None
     document_ids: tuple[str, ...] | None = None
     min_score: float | None = None
-    rerank: bool = False
+    max_per_document: int | None = None
+    near_duplicates: Literal["drop", "keep"] | None = None
+    join_neighbours: bool | None = None
+    rerank: bool | None = None
     temperature: float | None = None
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
@@ -73,8 +80,9 @@ class Citation:
     Attributes:
         id: the ``n`` of ``[n]`` in the answer, from 1.
         score: what the passages are ordered by, descending; its scale is the engine's.
-        scores: the parts of it: ``dense`` (cosine), ``lexical``, ``fused``.
+        scores: the parts of it: ``dense`` (cosine), ``lexical``, ``fused``, ``rerank``.
         start, end: character offsets in the document.
+        chunks: indexes of the chunks that it is made of, ascending; `chunk_index` is the best one's.
         cited: whether the answer points at it.
 
     """
@@ -94,6 +102,7 @@ class Citation:
     end: int
     metadata: Mapping[str, object]
     cited: bool = False
+    chunks: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +114,54 @@ class Usage:
     total_tokens: int
 
 
+RerankTrouble = Literal[
+    "circuit-open", "failed", "no-passages", "nonsense", "rate-limited", "rejected", "timeout", "unavailable"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Reranked:
+    """What became of a reranking that was wanted.
+
+    Attributes:
+        applied: whether the passages are in its order; else they are in the one in which they were found.
+        model: that has ranked them, or should have.
+        candidates: how many passages it was given.
+        reason: why it was not applied; None where it was.
+
+    """
+
+    applied: bool
+    model: str
+    candidates: int
+    reason: RerankTrouble | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineReport:
+    """What an engine did besides finding passages and answering from them.
+
+    Attributes:
+        name: of the engine that answered; where the router chose one, that one's.
+        queries: what was searched for beside the question, or instead of it: other wordings, parts.
+        calls: of the model, beside the one that writes the answer.
+        notes: a sentence each: what was chosen, and what was not done or not read, and why.
+
+    """
+
+    name: str
+    queries: tuple[str, ...] = ()
+    calls: int = 0
+    notes: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
     """First event of a stream: the passages, before the model has said anything.
 
     Attributes:
+        rerank: None where none was wanted.
+        cached: whether the answer was written for an earlier question, and is given again.
         standalone_question: what was searched for, within a conversation.
         trace_id: of the answer's own trace, 32 hex digits, also where it is given again; None where none was made.
 
@@ -119,9 +171,12 @@ class Sources:
     sources: tuple[str, ...]
     collection: str
     generation: str
+    rerank: Reranked | None = None
+    cached: bool = False
     standalone_question: str | None = None
     conversation_id: str | None = None
     trace_id: str | None = None
+    engine: EngineReport | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +204,7 @@ class Done:
     sources: tuple[str, ...]
     conversation_id: str | None = None
     message_id: str | None = None
+    engine: EngineReport | None = None
 
 
 Event = Sources | Token | Done
@@ -218,6 +274,8 @@ class Retrieved:
     collection: str
     generation: str
     timings_ms: Mapping[str, float] = field(default_factory=dict)
+    rerank: Reranked | None = None
+    engine: EngineReport | None = None
 
 
 def events_of(answer: Answer) -> AsyncGenerator[Event, None]:

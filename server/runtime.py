@@ -16,6 +16,10 @@ from config.telemetry import NO_TELEMETRY, Telemetry
 from ingestion.dispatcher import traced_dispatcher
 from ingestion.embedding import Embedder, open_embedder
 from server.api.problems import slug_of
+from server.caches.answers import AnswerCache
+from server.caches.ground import ground_of
+from server.caches.redis_vectors import RedisVectors, open_redis_vectors
+from server.caches.vectors import QuestionVectors
 from server.catalog import Catalog
 from server.collections import CollectionService
 from server.conversations import Conversations
@@ -24,6 +28,8 @@ from server.embeddings import EmbeddingService
 from server.engines.answering import AnswerService
 from server.engines.models.choose import describe_extractive, open_model
 from server.engines.models.model import LanguageModel
+from server.engines.reranking.choose import open_reranker
+from server.engines.reranking.reranker import Reranker
 from server.feedback import Feedback
 from server.generations import PinnedGenerations, followed_generations
 from server.idempotency import Idempotency
@@ -38,6 +44,7 @@ from storage.conversations import ConversationCatalog
 from storage.database import Database
 from storage.feedback import FeedbackStore
 from storage.idempotency import KeyStore
+from storage.index_versions import IndexVersions
 from storage.leases import Leases
 from storage.search import usual_scan
 from storage.server import database_server, kept_running
@@ -67,6 +74,8 @@ class Runtime:
     embedder: Embedder
     generations: PinnedGenerations
     model: LanguageModel | None
+    reranker: Reranker | None
+    shared_vectors: RedisVectors | None
     answers: AnswerService
     embeddings: EmbeddingService
     conversations: Conversations
@@ -89,6 +98,7 @@ class Runtime:
             "embedding": DependencyState(ok=True, detail=self.embedder.identity.model),
             "generations": self._generations_state(),
             "model": await self._model_state(),
+            **await self._optional_states(),
         }
 
     async def _schema_state(self) -> DependencyState:
@@ -105,6 +115,17 @@ class Runtime:
         reason = self.model.breaker.refusal or await self.model.unready_reason()
         # passages are found without it, so a server without its model is worth keeping in rotation
         return DependencyState(ok=reason is None, detail=reason or self.model.description, required=False)
+
+    async def _optional_states(self) -> dict[str, DependencyState]:
+        """Return the states of what is there only where the settings ask for it; questions are answered without."""
+        states = {}
+        if (reranker := self.reranker) is not None:
+            reason = reranker.breaker.refusal or reranker.trouble
+            states["rerank"] = DependencyState(ok=reason is None, detail=reason or reranker.description, required=False)
+        if (shared := self.shared_vectors) is not None:
+            ok = await shared.ping()
+            states["cache"] = DependencyState(ok=ok, detail=shared.trouble or "Redis answers", required=False)
+        return states
 
 
 @asynccontextmanager
@@ -130,8 +151,18 @@ async def open_runtime(settings: Settings, *, telemetry: Telemetry = NO_TELEMETR
         if model is not None:
             stack.push_async_callback(model.close)
         _log.info("model chosen", choice=model.description if model else describe_extractive(settings))
+        reranker = await open_reranker(settings, model=model)
+        if reranker is not None:
+            stack.push_async_callback(reranker.close)
+            _log.info("reranker chosen", choice=reranker.description)
         yield await assemble(
-            settings, database=database, embedder=embedder, model=model, stack=stack, telemetry=telemetry
+            settings,
+            database=database,
+            embedder=embedder,
+            model=model,
+            reranker=reranker,
+            stack=stack,
+            telemetry=telemetry,
         )
 
 
@@ -142,6 +173,7 @@ async def assemble(
     embedder: Embedder,
     model: LanguageModel | None,
     stack: AsyncExitStack,
+    reranker: Reranker | None = None,
     telemetry: Telemetry = NO_TELEMETRY,
 ) -> Runtime:
     """Return the services over what is open; `stack` closes them, before it closes that."""
@@ -151,10 +183,22 @@ async def assemble(
     await stack.enter_async_context(leases.renewed())
     if model is not None:
         stack.enter_context(BREAKER_STATE.observed(model.breaker.readings))
+    if reranker is not None:
+        stack.enter_context(BREAKER_STATE.observed(reranker.breaker.readings))
     generations = await stack.enter_async_context(
         followed_generations(database, leases=leases, embedder=embedder, settings=settings)
     )
-    answers = AnswerService(database, generations=generations, embedder=embedder, model=model, settings=settings)
+    shared_vectors = await stack.enter_async_context(open_redis_vectors(settings.cache))
+    answers = AnswerService(
+        database,
+        generations=generations,
+        embedder=embedder,
+        model=model,
+        settings=settings,
+        reranker=reranker,
+        vectors=QuestionVectors(most_bytes=settings.cache.embedding_bytes, shared=shared_vectors),
+        kept=_answer_cache(settings, database, model, reranker) if settings.cache.answers else None,
+    )
     relay = await stack.enter_async_context(open_redis_relay(settings.streams)) if settings.streams.redis_url else None
     streams = Streams(settings.streams, relay=relay)
     conversations = Conversations(
@@ -181,6 +225,8 @@ async def assemble(
         embedder=embedder,
         generations=generations,
         model=model,
+        reranker=reranker,
+        shared_vectors=shared_vectors,
         answers=answers,
         conversations=conversations,
         feedback=Feedback(FeedbackStore(database)),
@@ -194,6 +240,13 @@ async def assemble(
         uploads=Uploads(settings.data_dir / "uploads", most_bytes=settings.ingestion.max_file_bytes),
         telemetry=telemetry,
     )
+
+
+def _answer_cache(
+    settings: Settings, database: Database, model: LanguageModel | None, reranker: Reranker | None
+) -> AnswerCache:
+    ground = ground_of(settings, model=model, reranker=reranker)
+    return AnswerCache(settings.cache, versions=IndexVersions(database), ground=ground)
 
 
 async def _state(check: asyncio.Future[None] | object, *, detail: str) -> DependencyState:

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from server.answers import Answer, Done, FinishReason, Retrieved, Sources
+from server.answers import Answer, Done, FinishReason, RerankTrouble, Retrieved, Sources
 from server.api.context import trace_id
 from server.api.problems import clean
 
@@ -28,11 +28,12 @@ class CitationOut(_Out):
     chunk_index: int
     text: str
     score: float = Field(description="What the passages are ordered by; its scale is the engine's.")
-    scores: dict[str, float] = Field(description="Its parts: `dense` (cosine), `lexical`, `fused`.")
+    scores: dict[str, float] = Field(description="Its parts: `dense` (cosine), `lexical`, `fused`, `rerank`.")
     start: int = Field(description="Character offset in the document.")
     end: int
     metadata: dict[str, Any]
     cited: bool
+    chunks: list[int] = Field(description="Chunks that it is made of, by index; `chunk_index` is the best one's.")
 
 
 class UsageOut(_Out):
@@ -41,6 +42,29 @@ class UsageOut(_Out):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+
+
+class RerankOut(_Out):
+    """What became of a reranking that was wanted."""
+
+    applied: bool = Field(description="Whether the passages are in its order.")
+    model: str
+    candidates: int = Field(description="Passages that it was given.")
+    reason: RerankTrouble | None = Field(description="Why it was not applied: they are in the order they were found.")
+
+
+class EngineOut(_Out):
+    """What an engine did besides finding passages and answering from them."""
+
+    name: str = Field(description="Of the engine that answered; `router` names the one that it chose.")
+    queries: list[str] = Field(description="Searched for beside the question: other wordings, or its parts.")
+    calls: int = Field(description="Of the model, beside the one that writes the answer.")
+    notes: list[str] = Field(description="What was chosen; what was not done or not read, and why.")
+
+
+ENGINE = Field(None, description="What the engine did.")
+RERANK = Field(None, description="Null where no reranking was wanted.")
+CACHED = Field(False, description="The answer was written for an earlier question; no model was called for this one.")
 
 
 class AnswerOut(_Out):
@@ -54,6 +78,9 @@ class AnswerOut(_Out):
     usage: UsageOut | None
     cost_usd: float | None
     timings_ms: dict[str, float]
+    rerank: RerankOut | None = RERANK
+    cached: bool = CACHED
+    engine: EngineOut | None = ENGINE
     collection: str
     generation: str
     trace_id: str | None
@@ -99,6 +126,9 @@ def _members(answer: Answer, *, request_id: str) -> dict[str, Any]:
         "usage": done.usage,
         "cost_usd": done.cost_usd,
         "timings_ms": done.timings_ms,
+        "rerank": answer.sources.rerank,
+        "cached": answer.sources.cached,
+        "engine": done.engine,
         "collection": answer.sources.collection,
         "generation": answer.sources.generation,
         "trace_id": answer.sources.trace_id or trace_id(),
@@ -111,6 +141,8 @@ class RetrievedOut(_Out):
 
     results: list[CitationOut]
     timings_ms: dict[str, float]
+    rerank: RerankOut | None = RERANK
+    engine: EngineOut | None = ENGINE
     collection: str
     generation: str
     trace_id: str | None
@@ -123,6 +155,8 @@ class RetrievedOut(_Out):
             {
                 "results": retrieved.results,
                 "timings_ms": retrieved.timings_ms,
+                "rerank": retrieved.rerank,
+                "engine": retrieved.engine,
                 "collection": retrieved.collection,
                 "generation": retrieved.generation,
                 "trace_id": trace_id(),
@@ -136,6 +170,9 @@ class SourcesOut(_Out):
 
     citations: list[CitationOut]
     sources: list[str]
+    rerank: RerankOut | None = RERANK
+    cached: bool = CACHED
+    engine: EngineOut | None = ENGINE
     collection: str
     generation: str
     trace_id: str | None
@@ -151,6 +188,9 @@ class SourcesOut(_Out):
             {
                 "citations": sources.citations,
                 "sources": sources.sources,
+                "rerank": sources.rerank,
+                "cached": sources.cached,
+                "engine": sources.engine,
                 "collection": sources.collection,
                 "generation": sources.generation,
                 "trace_id": sources.trace_id or trace_id(),
@@ -174,6 +214,7 @@ class DoneOut(_Out):
     sources: list[str] = Field(description="Of the cited passages, or of all where none is cited.")
     conversation_id: str | None = None
     message_id: str | None = None
+    engine: EngineOut | None = ENGINE
 
     @classmethod
     def of(cls, done: Done) -> Self:
@@ -189,5 +230,6 @@ class DoneOut(_Out):
                 "sources": done.sources,
                 "conversation_id": done.conversation_id,
                 "message_id": done.message_id,
+                "engine": done.engine,
             }
         )

@@ -21,6 +21,8 @@ from server.streams.run import Run
 from server.streams.streams import new_stream_id
 
 REPLAYED = {"Idempotent-Replayed": "true"}
+GIVEN_AGAIN = {"Cache-Status": "footnote; hit"}
+"""RFC 9211; a stream says so in its event `sources`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ async def answer_whole(request: Request, asked: Asked, *, key: str | None, schem
         else:
             joined, headers = await _joined(request, asked, key)
             answer = joined if isinstance(joined, Answer) else await joined.answer()
+    if answer.sources.cached:
+        headers = {**(headers or {}), **GIVEN_AGAIN}
     out = schema.of(answer, request_id=request_id_of(request.scope))
     return Response(out.model_dump_json(), media_type="application/json", headers=headers)
 

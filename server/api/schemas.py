@@ -102,7 +102,8 @@ class SearchOptions(BaseModel):
         "hybrid",
         pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$",
         max_length=64,
-        description="`hybrid`, `vector`, `keyword` or another engine; in `/chat` also `context`, `simple`, `agent`.",
+        description="`hybrid`, `vector`, `keyword`, `fusion`, `window`, `auto_merging`, `sub_question`, `router`, "
+        "`summary` or an engine of your own; in `/chat` also `context`, `simple`, `agent`.",
     )
     filters: Annotated[FilterGroup | None, BeforeValidator(_bounded_filters)] = Field(
         None, description='LlamaIndex `MetadataFilters`; a value\'s JSON type counts: `10` does not match `"10"`.'
@@ -113,7 +114,16 @@ class SearchOptions(BaseModel):
     min_score: float | None = Field(
         None, ge=0, le=1, description="Bar for a passage's cosine similarity; unset: the server's."
     )
-    rerank: bool = Field(False, description="Let a reranker order the passages, where one is configured.")
+    max_per_document: Annotated[int, Field(ge=1, le=100), Whole] | None = Field(
+        None, description="Passages of one document at the most; unset: the server's."
+    )
+    near_duplicates: Literal["drop", "keep"] | None = Field(
+        None, description="`drop`: leave out passages that say again what a better one says; unset: the server's."
+    )
+    join_neighbours: bool | None = Field(
+        None, description="Make one passage of chunks that follow each other; unset: the server's."
+    )
+    rerank: bool | None = Field(None, description="Let a reranker order the passages; unset: as the server is set.")
 
 
 QuestionText = Annotated[
@@ -149,6 +159,9 @@ class AskingOptions(SearchOptions):
             filters=self.filters,
             document_ids=None if self.document_ids is None else tuple(self.document_ids),
             min_score=self.min_score,
+            max_per_document=self.max_per_document,
+            near_duplicates=self.near_duplicates,
+            join_neighbours=self.join_neighbours,
             rerank=self.rerank,
             temperature=self.temperature,
             max_tokens=self.max_tokens,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.schema import NodeWithScore, QueryBundle
@@ -26,13 +28,14 @@ from server.answers import (
     Turn,
     collect,
 )
+from server.caches.vectors import QuestionVectors
 from server.engines.chat.condensing import CondensingChatEngine
 from server.engines.chat.history import History, TokenCounter, chat_message
 from server.engines.chat.needs import conversational
 from server.engines.citations import CitationFilter
 from server.engines.models.model import Delta
 from server.engines.observation import Observation
-from server.engines.parts import Conversation, EngineParts, Record, total_cost, total_usage
+from server.engines.parts import Conversation, Elsewhere, EngineParts, Record, total_cost, total_usage
 from server.engines.pieces import pieces_of
 from server.engines.prompts import summary_messages
 from server.engines.registry import build_chat_engine, build_engine
@@ -43,7 +46,9 @@ from storage.errors import TableGone
 if TYPE_CHECKING:
     from config.settings import Settings
     from ingestion.embedding import Embedder
+    from server.caches.answers import AnswerCache
     from server.engines.models.model import LanguageModel
+    from server.engines.reranking.reranker import Reranker
     from server.generations import Pinned, PinnedGenerations
     from storage.database import Database
 
@@ -68,14 +73,27 @@ class AnswerService:
         embedder: Embedder,
         model: LanguageModel | None,
         settings: Settings,
+        reranker: Reranker | None = None,
+        vectors: QuestionVectors | None = None,
+        kept: AnswerCache | None = None,
     ) -> None:
+        """Take what is open; without `vectors` and `kept` each question is embedded, and answered, anew."""
         self._database = database
         self._generations = generations
         self._embedder = embedder
         self._model = model
         self._settings = settings
+        self._reranker = reranker
+        self._vectors = vectors or QuestionVectors(most_bytes=0)
+        self._kept = kept
         self.counter = TokenCounter(embedder.files.tokenizer_file)
         self._history = History(self.counter, settings=settings.chat)
+
+    def over(self, generations: PinnedGenerations) -> Self:
+        """Return the same service over other generations."""
+        other = copy.copy(self)
+        other._generations = generations  # noqa: SLF001 (of our own)
+        return other
 
     async def ask(self, question: Question, /) -> Answer:
         """Answer a question; cancelling the call cancels the model's."""
@@ -97,7 +115,8 @@ class AnswerService:
 
     def stream(self, question: Question, /) -> AsyncGenerator[Event, None]:
         """Answer piece by piece: `Sources`, any number of `Token`, `Done`; closing it cancels the model call."""
-        return Observation("query", question).events(self._stream(question))
+        events = self._again_or_new(question) if self._kept else self._stream(question)
+        return Observation("query", question).events(events)
 
     def chat(self, turn: Turn, /) -> AsyncGenerator[Event, None]:
         """Answer within a conversation that the caller keeps; as `stream` does."""
@@ -112,12 +131,14 @@ class AnswerService:
         started = time.perf_counter()
         async with AsyncExitStack() as stack:
             parts, nodes = await self._engaged(question, stack, found)
-            generation = parts.store.generation
+            generation = parts.record.searched or parts.store.generation
             return Retrieved(
                 results=_citations(nodes, parts.record),
                 collection=generation.collection,
                 generation=generation.name,
                 timings_ms=_timings(parts.record, started),
+                rerank=parts.record.reranked,
+                engine=parts.record.report(),
             )
 
     @property
@@ -140,6 +161,15 @@ class AnswerService:
         events = model.stream(summary_messages(conversation), temperature=0.0, max_tokens=SUMMARY_TOKENS)
         async with aclosing(events):
             return "".join([event.text async for event in events if isinstance(event, Delta)]).strip()
+
+    async def _again_or_new(self, question: Question) -> AsyncGenerator[Event, None]:
+        assert self._kept is not None  # noqa: S101 (`stream` has looked)
+        async with self._generations.pinned(question.collection) as pinned:
+            generation = pinned.generation
+        fresh = partial(self._stream, question)
+        async with aclosing(self._kept.events(question, generation=generation, fresh=fresh)) as events:
+            async for event in events:
+                yield event
 
     async def _stream(self, question: Question) -> AsyncGenerator[Event, None]:
         async def asked(parts: EngineParts) -> tuple[Any, bool]:
@@ -180,11 +210,11 @@ class AnswerService:
 
         A generation that was dropped by the time it is searched has a successor: that one is asked.
         """
-        if question.rerank:
+        if question.rerank and self._settings.rerank.provider == "none":
             raise RerankUnavailable
         for may_retry in (True, False):
             pinned = await stack.enter_async_context(self._generations.pinned(question.collection))
-            parts = self._parts(question, pinned)
+            parts = self._parts(question, pinned, stack)
             try:
                 return parts, await ask(parts)
             except TableGone:
@@ -203,14 +233,17 @@ class AnswerService:
         refuses: bool,
     ) -> AsyncGenerator[Event, None]:
         """Turn an engine's citations and its text into events; one that `refuses` says so where nothing was found."""
-        record, generation = parts.record, parts.store.generation
+        record = parts.record
+        generation = record.searched or parts.store.generation
         async with aclosing(pieces):
             yield Sources(
                 citations,
                 _sources(citations),
                 collection=generation.collection,
                 generation=generation.name,
+                rerank=record.reranked,
                 standalone_question=record.standalone_question,
+                engine=record.report(),
             )
             if not citations and refuses:  # the generator has not begun, and never will
                 yield Token(NOTHING_FOUND)
@@ -226,7 +259,18 @@ class AnswerService:
         record.timings_ms["generate"] = (time.perf_counter() - generating) * 1000
         yield self._done(record, started, _finish_reason(record), citations, cited=markers.cited)
 
-    def _parts(self, question: Question, pinned: Pinned) -> EngineParts:
+    @asynccontextmanager
+    async def _visited(self, parts: EngineParts, collection: str) -> AsyncIterator[EngineParts]:
+        async with self._generations.pinned(collection) as pinned:
+            yield replace(
+                parts,
+                question=replace(parts.question, collection=collection),
+                store=ChunkStore(self._database, generation=pinned.generation, settings=self._settings.retrieval),
+                pinned=pinned,
+                embedder=pinned.embedder or self._embedder,
+            )
+
+    def _parts(self, question: Question, pinned: Pinned, kept: AsyncExitStack) -> EngineParts:
         return EngineParts(
             question=question,
             store=ChunkStore(self._database, generation=pinned.generation, settings=self._settings.retrieval),
@@ -234,7 +278,10 @@ class AnswerService:
             embedder=pinned.embedder or self._embedder,
             model=self._model,
             settings=self._settings,
-            record=Record(),
+            reranker=self._reranker,
+            vectors=self._vectors,
+            record=Record(engine=question.mode),
+            elsewhere=Elsewhere(visit=self._visited, kept=kept),
         )
 
     def _done(
@@ -256,6 +303,7 @@ class AnswerService:
             timings_ms=_timings(record, started),
             citations=marked,
             sources=_sources([citation for citation in marked if citation.cited] or marked),
+            engine=record.report(),
         )
 
 
@@ -274,6 +322,7 @@ def _citation(number: int, found: NodeWithScore, record: Record) -> Citation:
     metadata = dict(node.metadata)
     start = getattr(node, "start_char_idx", None) or 0
     text = node.get_content()
+    chunk_index = int(metadata.pop("chunk_index", 0))
     return Citation(
         id=number,
         node_id=node.node_id,
@@ -282,13 +331,14 @@ def _citation(number: int, found: NodeWithScore, record: Record) -> Citation:
         title=str(metadata.pop("title", "")),
         heading=metadata.pop("heading", None),
         page=metadata.pop("page", None),
-        chunk_index=int(metadata.pop("chunk_index", 0)),
+        chunk_index=chunk_index,
         text=text,
         score=float(found.score or 0.0),
         scores=record.scores.get(node.node_id, {}),
         start=start,
         end=getattr(node, "end_char_idx", None) or start + len(text),
         metadata=metadata,
+        chunks=record.chunks.get(node.node_id, (chunk_index,)),
     )
 
 

@@ -2,34 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.query_engine import RetrieverQueryEngine
 
 from server.engines.parts import EngineParts
+from server.engines.passages import SelectPassages, selection_of
+from server.engines.reranking import wants_reranking
 from server.engines.retrieval import FitContextWindow
 from server.engines.synthesis import LOCAL, synthesizer_for
 
 LOCAL_WINDOW = 2048  # tokens: some four passages
 
 
-def retriever_engine(parts: EngineParts, *, retriever: BaseRetriever) -> RetrieverQueryEngine:
-    """Return LlamaIndex's engine over a retriever of ours, with what is done to the passages before they are shown."""
+def retriever_engine(
+    parts: EngineParts, *, retriever: BaseRetriever, widened: Sequence[BaseNodePostprocessor] = ()
+) -> RetrieverQueryEngine:
+    """Return LlamaIndex's engine over a retriever of ours, with what is done to the passages before they are shown.
+
+    `widened` is what makes longer passages of those that were selected, before they are fitted into the prompt.
+    """
     return RetrieverQueryEngine(
         retriever,
         response_synthesizer=synthesizer_for(parts),
-        node_postprocessors=_postprocessors(parts),
+        node_postprocessors=[*_postprocessors(parts), *widened, *fitting(parts)],
         callback_manager=CallbackManager([]),
     )
 
 
 def _postprocessors(parts: EngineParts) -> list[BaseNodePostprocessor]:
-    """Return what the passages go through, in order."""
-    return [*_fitting(parts)]
+    """Return what the passages go through, in order, to be selected."""
+    return [*_reranking(parts), SelectPassages(selection_of(parts), record=parts.record)]
 
 
-def _fitting(parts: EngineParts) -> list[BaseNodePostprocessor]:
+def _reranking(parts: EngineParts) -> list[BaseNodePostprocessor]:
+    return [parts.reranker.postprocessor(parts)] if parts.reranker and wants_reranking(parts) else []
+
+
+def fitting(parts: EngineParts) -> list[FitContextWindow]:
+    """Return what keeps a prompt within the model's context window; nothing where there is no model."""
     if parts.model is None:
         return []
     reserved = parts.conversation.tokens + (parts.question.max_tokens or parts.model.max_tokens)

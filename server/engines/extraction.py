@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ingestion.sentences import sentences
@@ -49,12 +49,18 @@ def _candidates(passages: Sequence[Passage]) -> list[tuple[int, str]]:
     """Return (number of the passage, sentence); headings, code and questions answer nothing."""
     found: dict[str, int] = {}
     for number, passage in enumerate(passages[:PASSAGES], start=1):
-        prose = _HEADING.sub("\n", _FENCE.sub("\n", passage.text))
-        for start, end in sentences(prose, 0, len(prose)):
-            text = " ".join(without_markers(_MARKUP.sub(r"\1", prose[start:end])).split())
-            if SHORTEST <= len(text) <= LONGEST and not text.endswith((":", "?")) and is_prose(text):
-                found.setdefault(text, number)
+        for text in quotable_sentences(passage.text):
+            found.setdefault(text, number)
     return [(number, text) for text, number in found.items()][:SENTENCES]
+
+
+def quotable_sentences(text: str) -> Iterator[str]:
+    """Yield a passage's sentences that can stand alone, without its markup and without what looks like a citation."""
+    prose = _HEADING.sub("\n", _FENCE.sub("\n", text))
+    for start, end in sentences(prose, 0, len(prose)):
+        sentence = " ".join(without_markers(_MARKUP.sub(r"\1", prose[start:end])).split())
+        if SHORTEST <= len(sentence) <= LONGEST and not sentence.endswith((":", "?")) and is_prose(sentence):
+            yield sentence
 
 
 def is_prose(text: str) -> bool:

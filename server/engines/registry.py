@@ -9,7 +9,7 @@ from typing import TypeVar
 from llama_index.core.base.base_query_engine import BaseQueryEngine
 from llama_index.core.chat_engine.types import BaseChatEngine
 
-from server.engines import hybrid, keyword, vector
+from server.engines import auto_merging, fusion, hybrid, keyword, router, sub_question, summary, vector, window
 from server.engines.chat import agent, context, simple
 from server.engines.chat.condensing import condensing
 from server.engines.parts import ChatEngine, Engine, EngineParts
@@ -21,6 +21,12 @@ ENGINES: Mapping[str, Engine] = MappingProxyType(
         "hybrid": hybrid.build,
         "vector": vector.build,
         "keyword": keyword.build,
+        "fusion": fusion.build,
+        "window": window.build,
+        "auto_merging": auto_merging.build,
+        "sub_question": sub_question.build,
+        "router": router.build,
+        "summary": summary.build,
     }
 )
 

@@ -10,11 +10,13 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
 from server.engines.parts import EngineParts
+from server.engines.passages import deeper, depth_of
 from storage.chunks import hit_node
 from storage.search import SearchRequest, Vector
 
 CHARACTERS_A_TOKEN = 3.0  # fewer than any tokenizer needs for prose, so that a prompt never overflows
 PROMPT_TOKENS = 400  # instructions, question and the frame around the passages
+FRAME_CHARACTERS = 100  # number and place of a passage
 
 
 class StoreRetriever(BaseRetriever):
@@ -26,24 +28,33 @@ class StoreRetriever(BaseRetriever):
         self._mode = mode
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        parts, question = self._parts, self._parts.question
+        parts = self._parts
         embedding: Vector | None = None
         if self._mode != "keyword":
             embedder = parts.pinned.require_embedder()
             with parts.record.stage("embed"):
-                embedding = await embedder.query(query_bundle.query_str)
+                embedding = await parts.vectors.of(query_bundle.query_str, embedder=embedder)
         with parts.record.stage("retrieve"):
-            hits = await parts.store.search(
-                SearchRequest(
-                    mode=self._mode,
-                    limit=question.k,
-                    embedding=embedding,
-                    text=query_bundle.query_str,
-                    filters=question.filters,
-                    document_ids=question.document_ids,
-                    min_score=parts.settings.retrieval.min_score if question.min_score is None else question.min_score,
-                )
-            )
+            depth = depth_of(parts)
+            found = await self._found(query_bundle.query_str, embedding, depth=depth)
+            while further := deeper(found, parts, depth=depth):
+                depth = further
+                found = await self._found(query_bundle.query_str, embedding, depth=depth)
+        return found
+
+    async def _found(self, text: str, embedding: Vector | None, *, depth: int) -> list[NodeWithScore]:
+        parts, question = self._parts, self._parts.question
+        request = SearchRequest(
+            mode=self._mode,
+            limit=depth,
+            embedding=embedding,
+            text=text,
+            filters=question.filters,
+            document_ids=question.document_ids,
+            min_score=parts.settings.retrieval.min_score if question.min_score is None else question.min_score,
+            spares_words=question.min_score is None,
+        )
+        hits = await parts.store.search(request)
         parts.record.scores.update({hit.node_id: hit.scores for hit in hits})
         return [NodeWithScore(node=hit_node(hit), score=hit.score) for hit in hits]
 
@@ -64,14 +75,18 @@ class FitContextWindow(BaseNodePostprocessor):
     reserved: int
     message: int = 0
 
+    def room(self, query: str) -> float:
+        """Return how many characters of passages go into the prompt, with what frames each; it may be none."""
+        question = max(self.message, len(query))
+        return (self.context_window - self.reserved - PROMPT_TOKENS) * CHARACTERS_A_TOKEN - question
+
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
-        question = max(self.message, len(query_bundle.query_str) if query_bundle else 0)
-        room = (self.context_window - self.reserved - PROMPT_TOKENS) * CHARACTERS_A_TOKEN - question
+        room = self.room(query_bundle.query_str if query_bundle else "")
         kept: list[NodeWithScore] = []
         for node in nodes:
-            room -= len(node.node.get_content()) + 100
+            room -= len(node.node.get_content()) + FRAME_CHARACTERS
             if room < 0 and kept:  # one passage is always given; the provider says if even that is too much
                 break
             kept.append(node)

@@ -14,7 +14,19 @@ from server.api.schemas import CollectionName, Cursor, DocumentId, QuestionBody
 
 MOST_CHARACTERS = 100_000
 MOST_ERRORS = 5
-SEARCH_FIELDS = ("question", "collection", "k", "mode", "document_ids", "filters", "min_score", "rerank")
+SEARCH_FIELDS = (
+    "question",
+    "collection",
+    "k",
+    "mode",
+    "document_ids",
+    "filters",
+    "min_score",
+    "max_per_document",
+    "near_duplicates",
+    "join_neighbours",
+    "rerank",
+)
 ASK_FIELDS = (*SEARCH_FIELDS, "temperature", "max_tokens")
 Arguments = Mapping[str, object]
 Model = TypeVar("Model", bound=BaseModel)

@@ -15,7 +15,7 @@ async def test_an_answer_has_every_field_of_the_contract(scripted: Make, client:
         answer = (await http.post("/query", json={"question": "port?"})).json()
     assert set(answer) == {
         "answer", "citations", "sources", "finish_reason", "model", "usage", "cost_usd", "timings_ms", "collection",
-        "generation", "trace_id", "request_id",
+        "generation", "trace_id", "request_id", "rerank", "cached", "engine",
     }  # fmt: skip
     assert answer["answer"] == "Set the port [1]."
     assert {

@@ -233,7 +233,8 @@ def test_replays_are_cache_hits(stack, http):
     for _ in range(3):
         http.post("/query", json={"question": QUESTION}, headers={"Idempotency-Key": "counted"})
     counted = {
-        result: value(http, "footnote_cache_lookups_total", footnote_result=result) for result in ("hit", "miss")
+        result: value(http, "footnote_cache_lookups_total", footnote_cache="answers", footnote_result=result)
+        for result in ("hit", "miss")
     }
     assert counted == {"hit": 2, "miss": 1}
 

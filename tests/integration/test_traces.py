@@ -35,7 +35,8 @@ WRITTEN = [
 @contextmanager
 def traced_server(stack, receiver, **env):
     """Serve with spans sent to a receiver; yields a client and the process."""
-    to = {"TELEMETRY__ENDPOINT": receiver.http_url, "LLM__MAX_RETRIES": "0", "STREAMS__GRACE": "0", **env}
+    to = {"TELEMETRY__ENDPOINT": receiver.http_url, "LLM__MAX_RETRIES": "0", "STREAMS__GRACE": "0"}
+    to |= {"CACHE__EMBEDDING_BYTES": "0", **env}  # questions come again, and each shall have the whole trace
     with (
         stack.process(program=SERVER, LLM__BREAKER_FAILURES="0", **to) as process,
         httpx.Client(base_url=process.url, timeout=PATIENCE) as http,

@@ -14,6 +14,7 @@ from ingestion.embedding import Embedder
 from ingestion.identity import embedded_hash
 from server.app import create_app
 from server.engines.models.choose import open_model
+from server.engines.reranking.choose import open_reranker
 from server.runtime import Runtime, assemble
 from storage.chunks import make_node, node_json
 from storage.collections import Chunking, Collections
@@ -67,7 +68,12 @@ async def open_services(settings: Settings, *, embedder: Embedder) -> AsyncItera
         model = await open_model(settings)
         if model is not None:
             stack.push_async_callback(model.close)
-        yield await assemble(settings, database=database, embedder=embedder, model=model, stack=stack)
+        reranker = await open_reranker(settings, model=model)
+        if reranker is not None:
+            stack.push_async_callback(reranker.close)
+        yield await assemble(
+            settings, database=database, embedder=embedder, model=model, reranker=reranker, stack=stack
+        )
 
 
 def real_app(settings: Settings, *, embedder: Embedder) -> FastAPI:

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, Field
 
 from server.answers import Answer, Done, FinishReason, Sources, Usage
-from server.api.answer_schemas import CitationOut, UsageOut
+from server.api.answer_schemas import CitationOut, EngineOut, UsageOut
 from server.api.context import trace_id
 from server.api.problems import clean
 
@@ -44,6 +44,7 @@ class DetailsOut(BaseModel):
     standalone_question: str | None = Field(description="What was searched for.")
     timings_ms: dict[str, float]
     cost_usd: float | None
+    engine: EngineOut | None = None
     trace_id: str | None
     request_id: str
 
@@ -59,6 +60,7 @@ class DetailsOut(BaseModel):
             standalone_question=sources.standalone_question,
             timings_ms=dict(done.timings_ms),
             cost_usd=done.cost_usd,
+            engine=None if done.engine is None else EngineOut.model_validate(done.engine),
             trace_id=sources.trace_id or trace_id(),
             request_id=request_id,
         )
@@ -148,7 +150,8 @@ def finish_reason_of(done: Done) -> Literal["stop", "length"]:
 
 def usage_of(done: Done) -> Usage | None:
     """Return what the answer took; nothing where no model was asked, None where its provider does not count."""
-    if done.usage is None and done.finish_reason in ASKED_NO_MODEL and "condense" not in done.timings_ms:
+    was_called = "condense" in done.timings_ms or (done.engine is not None and done.engine.calls > 0)
+    if done.usage is None and done.finish_reason in ASKED_NO_MODEL and not was_called:
         return Usage(0, 0, 0)
     return done.usage
 

@@ -1,0 +1,106 @@
+"""Calls of the model beside the one that writes the answer: counted, bounded in time and number, read defensively."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import aclosing
+from typing import TypeVar
+
+from llama_index.core.llms import ChatMessage
+
+from server.engines.models.errors import ModelTimeout
+from server.engines.models.model import Delta, LanguageModel
+from server.engines.parts import EngineParts
+
+LONGEST_REPLY = 20_000  # characters that are looked at
+LONGEST_LINE = 500  # characters of a question or a wording
+_ITEM = re.compile(r"^\s*(?:[-*•]|\(?\d{1,3}[.):])\s+(.+)$")
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+_LETTER = re.compile(r"[^\W\d_]")
+Result = TypeVar("Result")
+
+
+async def consult(parts: EngineParts, model: LanguageModel, messages: Sequence[ChatMessage], *, max_tokens: int) -> str:
+    """Return what the model says, whole; what it took is counted in the record.
+
+    Raises:
+        ModelError: the call failed, or took longer than ``engines.call_timeout`` (`ModelTimeout`).
+
+    """
+    seconds, pieces = parts.settings.engines.call_timeout, list[str]()
+    try:
+        async with (
+            asyncio.timeout(seconds),
+            aclosing(model.stream(messages, temperature=0.0, max_tokens=max_tokens)) as events,
+        ):
+            async for event in events:
+                if isinstance(event, Delta):
+                    pieces.append(event.text)
+                else:
+                    parts.record.add_call(event)
+    except TimeoutError:
+        msg = f"a call of the model beside the answer took longer than {seconds:g} seconds"
+        raise ModelTimeout(msg) from None
+    return "".join(pieces).strip()
+
+
+async def all_of(calls: Iterable[Callable[[], Awaitable[Result]]], *, at_once: int) -> list[Result]:
+    """Return all results in order; the first failure, or being cancelled, ends the others before this returns."""
+    turns = asyncio.Semaphore(at_once)
+
+    async def in_turn(call: Callable[[], Awaitable[Result]]) -> Result:
+        async with turns:
+            return await call()
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(in_turn(call)) for call in calls]
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+def listed(reply: str, *, most: int, besides: str) -> list[str]:
+    """Return the questions that a model lists, as JSON or line by line; at most so many, none twice, none `besides`.
+
+    It is written by a model: what cannot be read is no list, prose around it does not count, and nothing of it is
+    longer than `LONGEST_LINE`.
+    """
+    reply = reply[:LONGEST_REPLY]
+    found: dict[str, str] = {}
+    for item in _json_items(reply) or _line_items(reply):
+        text = " ".join(_storable(item).split()).strip("\"'“”` ")
+        if _LETTER.search(text) and len(text) <= LONGEST_LINE:
+            found.setdefault(text.casefold(), text)
+    found.pop(" ".join(besides.split()).casefold(), None)
+    return list(found.values())[:most]
+
+
+def _json_items(reply: str) -> list[str]:
+    start, end = reply.find("["), reply.rfind("]")
+    if start < 0:
+        return []
+    try:
+        items = json.loads(reply[start : end + 1])
+    except (ValueError, RecursionError):  # such as a list that the token limit has cut: its whole strings count
+        items = [_string(match.group()) for match in _STRING.finditer(reply, start)]
+    return [item for item in items if isinstance(item, str)] if isinstance(items, list) else []
+
+
+def _string(literal: str) -> str:
+    try:
+        return str(json.loads(literal))
+    except ValueError:
+        return ""
+
+
+def _line_items(reply: str) -> list[str]:
+    return [match.group(1) for line in reply.splitlines() if (match := _ITEM.match(line))]
+
+
+def _storable(text: str) -> str:
+    """Leave out what no database and no tokenizer takes: NUL, halves of surrogate pairs."""
+    return text.encode("utf-8", "ignore").decode().replace("\0", "")
