@@ -145,8 +145,9 @@ Pair = tuple[QuestionResult, QuestionResult]
 def _pairs(first: EngineResult, second: EngineResult) -> Iterator[Pair]:
     others = {each.id: each for each in second.questions if each.error is None}
     for each in first.questions:
-        if each.error is None and each.id in others:
-            yield each, others[each.id]
+        other = others.get(each.id)
+        if each.error is None and other and other.question == each.question:
+            yield each, other
 
 
 def _level(pairs: Sequence[Pair], level: str) -> list[tuple[dict[str, float], dict[str, float]]]:

@@ -170,6 +170,12 @@ class ChunkStore(BasePydanticVectorStore):
         parameters = Parameters()
         where = self._where(parameters, node_ids, filters)
         async with self._database.transaction() as connection:
+            # documents are locked before their chunks, as by everybody else
+            await connection.execute(
+                f"""SELECT FROM footnote.documents d WHERE d.generation_id = {int(self._generation.id)} AND d.id IN
+                    (SELECT document_id FROM {self._table} WHERE {where}) ORDER BY d.id FOR UPDATE""",
+                *parameters.values,
+            )
             # their documents are told, too: what was cached of them must not answer again
             await connection.execute(
                 f"""WITH gone AS (DELETE FROM {self._table} WHERE {where} RETURNING document_id)

@@ -42,23 +42,23 @@ _TERMS = """corpus AS MATERIALIZED (
     ORDER BY x.chunks NULLS LAST, l.positions[1] LIMIT {most}
 ), meant AS MATERIALIZED (
     SELECT m.lexeme, m.chunks, {typo_weight} AS weight
-    FROM (SELECT DISTINCT lower(word) AS word
-          FROM regexp_split_to_table(footnote.words({text}), '[^[:alpha:]]+') AS word
-          WHERE length(word) BETWEEN {shortest} AND {longest} AND (SELECT chunks > 0 FROM corpus)
-          AND EXISTS (SELECT FROM asked WHERE chunks IS NULL)) w
-    JOIN asked u ON u.lexeme = (tsvector_to_array(to_tsvector({language}, word)))[1] AND u.chunks IS NULL
+    FROM (SELECT word FROM (SELECT DISTINCT lower(word) AS word
+              FROM regexp_split_to_table(footnote.words({text}), '[^[:alpha:]]+') AS word
+              WHERE length(word) BETWEEN {shortest} AND {longest} AND (SELECT chunks > 0 FROM corpus)
+              AND EXISTS (SELECT FROM asked WHERE chunks IS NULL)) d
+          JOIN asked u ON u.lexeme = (tsvector_to_array(to_tsvector({language}, word)))[1] AND u.chunks IS NULL
+          ORDER BY word LIMIT {most_typos}) w
     CROSS JOIN LATERAL (
         SELECT lexeme, chunks FROM footnote.lexicon
         WHERE generation_id = {generation} AND lexeme = ANY (footnote.mistyped({language}, word))
         ORDER BY chunks DESC, lexeme LIMIT 1) m
-    LIMIT {most_typos}
 ), terms AS MATERIALIZED (
     SELECT *, '''' || replace(replace(lexeme, '\\', '\\\\'), '''', '''''') || '''' AS quoted,
         sum(chunks) OVER (ORDER BY chunks, lexeme) AS up_to
     FROM (SELECT lexeme, max(weight) AS weight, max(coalesce(chunks, 0)) AS chunks
           FROM (SELECT * FROM asked UNION ALL SELECT * FROM meant) b GROUP BY lexeme) t
 ), wanted AS MATERIALIZED (
-    SELECT any_of::tsquery AS any_of, all_of::tsquery AS all_of, weights::sparsevec AS weights,
+    SELECT any_of::tsquery AS any_of, all_of::tsquery AS all_of, rare::tsquery AS rare, weights::sparsevec AS weights,
         (CASE WHEN one IS NULL THEN any_of
             WHEN other IS NULL AND rare_ones >= {enough} THEN rare
             ELSE concat_ws(' | ', rare, CASE WHEN other IS NULL THEN one
@@ -67,8 +67,9 @@ _TERMS = """corpus AS MATERIALIZED (
                 ELSE '(' || one || ' & ' || other || ' & (' || third || '))' END) END)::tsquery AS sought
     FROM (
         SELECT string_agg(quoted, ' | ') AS any_of, string_agg(quoted, ' & ') FILTER (WHERE weight = 1) AS all_of,
+            -- two words of one dimension cannot be told from each other: the first one stands for both
             '{{' || string_agg(dimension || ':' || (weight * ln(1 + (greatest(corpus.chunks - t.chunks, 0) + 0.5)
-                / (t.chunks + 0.5)))::real, ',') || '}}/1000000000' AS weights,
+                / (t.chunks + 0.5)))::real, ',') FILTER (WHERE is_first) || '}}/1000000000' AS weights,
             string_agg(quoted, ' | ') FILTER (WHERE place IS NULL) AS rare,
             coalesce(sum(t.chunks) FILTER (WHERE place IS NULL), 0) AS rare_ones,
             max(quoted) FILTER (WHERE place = 1) AS one,
@@ -78,6 +79,7 @@ _TERMS = """corpus AS MATERIALIZED (
                 / max(nullif(corpus.chunks, 0)) AS pairs
         FROM (
             SELECT *, footnote.dimension(lexeme) AS dimension,
+                row_number() OVER (PARTITION BY footnote.dimension(lexeme) ORDER BY chunks, lexeme) = 1 AS is_first,
                 CASE WHEN up_to > {ranked}
                     THEN row_number() OVER (PARTITION BY up_to > {ranked} ORDER BY chunks, lexeme) END AS place
             FROM terms
@@ -137,12 +139,12 @@ class LexicalLeg:
         """
         columns = f"id, {self.score} AS score, {self.holds('text_search_tsv')} AS holds"
         usable = f"{where} AND NOT (SELECT are_all FROM few)" if has_few else where
-        sought = (
-            "(SELECT sought || (SELECT held FROM quoted) FROM wanted)"
-            if self._phrases
-            else "(SELECT sought FROM wanted)"
-        )
-        scored = ["SELECT * FROM found WHERE NOT (SELECT is_short FROM scarce)", "SELECT * FROM others"]
+        # a phrase of stop words holds nothing: `||` with NULL would be NULL
+        rare = "rare"
+        if self._phrases:
+            held = "(SELECT held FROM quoted)"
+            rare = f"coalesce(rare || {held}, rare, {held})"
+        scored = ["SELECT * FROM found", "SELECT * FROM others"]
         if has_few:
             scored.append(f"""SELECT {columns} FROM matching WHERE (SELECT are_all FROM few)
                 AND term_weights <#> (SELECT weights FROM wanted) < 0""")
@@ -150,13 +152,19 @@ class LexicalLeg:
             self._terms(is_filtered=is_filtered),
             *self._quoted(),
             f"""found AS MATERIALIZED (
-                SELECT {columns} FROM {self._table}
-                WHERE text_search_tsv @@ {sought} AND {usable} LIMIT {MOST_ROWS})""",
+                (SELECT {columns} FROM {self._table}
+                WHERE text_search_tsv @@ (SELECT {rare} FROM wanted) AND {usable} LIMIT {MOST_ROWS})
+                UNION ALL  -- rows with a rare word are never crowded out by those with common ones
+                (SELECT {columns} FROM {self._table}
+                WHERE (SELECT rare IS DISTINCT FROM sought FROM wanted)
+                AND text_search_tsv @@ (SELECT sought FROM wanted) AND {usable}
+                AND (text_search_tsv @@ (SELECT {rare} FROM wanted)) IS NOT TRUE LIMIT {MOST_ROWS}))""",
             f"""scarce AS MATERIALIZED (
                 SELECT count(*) < {self._limit} AND (SELECT sought <> any_of FROM wanted) AS is_short FROM found)""",
             f"""others AS MATERIALIZED (
                 SELECT {columns} FROM {self._table} WHERE (SELECT is_short FROM scarce)
-                AND text_search_tsv @@ (SELECT any_of FROM wanted) AND {usable} LIMIT {MOST_ROWS})""",
+                AND text_search_tsv @@ (SELECT any_of FROM wanted) AND {usable}
+                AND id NOT IN (SELECT id FROM found) LIMIT {MOST_ROWS})""",
             f"""lexical AS MATERIALIZED (
                 SELECT id, score, row_number() OVER (ORDER BY holds DESC, score DESC, id) AS rank FROM (
                     SELECT * FROM ({" UNION ALL ".join(scored)}) r

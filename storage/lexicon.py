@@ -33,13 +33,16 @@ class Lexicon:
             key = f"lexicon {self._generation.id}"
             if not await connection.fetchval("SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))", key):
                 return False
+            # what drops a generation holds its row before its table: so do we, or each would wait for the other
+            held = "SELECT true FROM footnote.generations WHERE id = $1 FOR KEY SHARE"
+            if not await connection.fetchval(held, self._generation.id):
+                return False
             if not await connection.fetchval(_STALE.format(table=self._table), self._generation.id, stale_share):
                 return False
             await self._count(connection)
         return True
 
     async def _count(self, connection: Connection) -> None:
-        # a generation that is dropped meanwhile takes its lexicon along
         await connection.execute(_STATE.format(table=self._table, length=LENGTH), self._generation.id)
         await connection.execute(_LEXEMES.format(table=self._table), self._generation.id)
 

@@ -190,7 +190,7 @@ class SearchStatement:
             is_spared = words.holds_all("text_search_tsv")
         return [
             f"""judged AS MATERIALIZED (
-                SELECT id, embedding <=> {self._vector} AS distance, {words.score} AS score,
+                SELECT id, nullif(embedding <=> {self._vector}, 'NaN') AS distance, {words.score} AS score,
                     {words.holds("text_search_tsv")} AS holds, {is_spared} AS is_spared
                 FROM (SELECT id FROM dense UNION SELECT id FROM lexical) f JOIN {self._table} USING (id))""",
             f"""ranked AS MATERIALIZED (
@@ -210,7 +210,7 @@ class SearchStatement:
             bar = f"1 - distance >= {self._values.bind(request.min_score, 'float8')}"
         if request.mode == "vector":
             return f"""SELECT id, distance, NULL::float8 AS lexical, NULL::float8 AS fused, rank AS place
-                FROM dense WHERE {bar} ORDER BY rank"""
+                FROM dense WHERE {bar} AND distance <> 'NaN' ORDER BY rank"""
         if request.mode == "keyword":
             return """SELECT id, NULL::float8 AS distance, score AS lexical, NULL::float8 AS fused, rank AS place
                 FROM lexical ORDER BY rank"""

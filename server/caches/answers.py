@@ -21,7 +21,7 @@ from cachetools import TTLCache
 from opentelemetry import trace
 
 from config.instruments import CACHE_LOOKUPS
-from server.answers import Answer, Citation, Event, Question, Transcript, Usage, events_of
+from server.answers import Answer, Citation, EngineReport, Event, Question, Transcript, Usage, events_of
 
 if TYPE_CHECKING:
     from config.settings import CacheSettings
@@ -111,6 +111,7 @@ def is_good(answer: Answer, generation: Generation) -> bool:
         and bool(answer.answer)
         and (answer.sources.collection, answer.sources.generation) == (generation.collection, generation.name)
         and (reranked is None or reranked.applied)
+        and not (answer.done.engine and answer.done.engine.notes)  # something was left out, or could not be done
     )
 
 
@@ -119,9 +120,20 @@ def again(answer: Answer, *, seconds: float) -> Answer:
     timings = dict.fromkeys(_STAGES, 0.0) | {"total": round(seconds * 1000, 3)}
     return Answer(
         answer.answer,
-        sources=replace(answer.sources, cached=True),
-        done=replace(answer.done, usage=Usage(0, 0, 0), cost_usd=0.0, timings_ms=timings),
+        sources=replace(answer.sources, cached=True, engine=_idle(answer.sources.engine)),
+        done=replace(
+            answer.done,
+            usage=Usage(0, 0, 0),
+            cost_usd=0.0,
+            timings_ms=timings,
+            engine=_idle(answer.done.engine),
+        ),
     )
+
+
+def _idle(report: EngineReport | None) -> EngineReport | None:
+    """Return what an engine did, but for calls of the model: none was made."""
+    return replace(report, calls=0) if report else None
 
 
 def size_of(answer: Answer) -> int:

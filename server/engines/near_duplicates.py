@@ -47,6 +47,11 @@ class Wording:
         return tuple(word.casefold() for word in _TOKEN.findall(self._text) if _is_telling(word))
 
     @cached_property
+    def tellers(self) -> frozenset[str]:
+        """The same, without their order."""
+        return frozenset(self.telling)
+
+    @cached_property
     def characters(self) -> frozenset[str]:
         """Those of scripts without blanks, and words of scripts without capitals."""
         return frozenset(filter(_is_caseless, self.words))
@@ -58,6 +63,8 @@ class Wording:
 
     def is_repeated_by(self, other: Wording, *, share: float) -> bool:
         """Whether the other one says this share of it, and all in it that tells things apart."""
+        if not self.tellers <= other.words:  # most texts of one template differ in these, and it is told at once
+            return False
         if len(self.words - other.words) > (1 - share) * len(self.tokens) + SHINGLE:  # so many shingles are new, too
             return False
         shared = len(self.shingles & other.shingles)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
@@ -17,6 +19,8 @@ from server.engines.reranking import wants_reranking
 MOST_HITS = 1000
 SPARE_HITS = 8
 DEEPER = 4
+FEW_HITS = 100  # compared with each other in a few milliseconds
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,13 @@ def stretch_of(found: NodeWithScore, record: Record) -> Stretch:
     return Stretch(node.ref_doc_id or "", start, start + len(text) if end is None else end, text, chunks)
 
 
+async def aside(choose: Callable[..., Result], /, *given: Any, hits: int, **further: Any) -> Result:
+    """Choose among hits, in a thread where they are so many that others would wait for it."""
+    if hits <= FEW_HITS:
+        return choose(*given, **further)
+    return await asyncio.to_thread(choose, *given, **further)
+
+
 class SelectPassages(BaseNodePostprocessor):
     """Leaves the passages of an answer: no near-duplicates, no more of a document than wanted, neighbours joined, `k`.
 
@@ -128,7 +139,9 @@ class SelectPassages(BaseNodePostprocessor):
     async def _apostprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
-        return self._postprocess_nodes(nodes, query_bundle)  # LlamaIndex's own starts a thread for it
+        return await aside(
+            self._postprocess_nodes, nodes, query_bundle, hits=len(nodes)
+        )  # LlamaIndex's: always a thread
 
     def _node(self, passage: Passage) -> NodeWithScore:
         best, stretch = passage.best, passage.stretch

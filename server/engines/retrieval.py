@@ -10,7 +10,7 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
 from server.engines.parts import EngineParts
-from server.engines.passages import deeper, depth_of
+from server.engines.passages import aside, deeper, depth_of
 from storage.chunks import hit_node
 from storage.search import SearchRequest, Vector
 
@@ -37,7 +37,7 @@ class StoreRetriever(BaseRetriever):
         with parts.record.stage("retrieve"):
             depth = depth_of(parts)
             found = await self._found(query_bundle.query_str, embedding, depth=depth)
-            while further := deeper(found, parts, depth=depth):
+            while further := await aside(deeper, found, parts, depth=depth, hits=len(found)):
                 depth = further
                 found = await self._found(query_bundle.query_str, embedding, depth=depth)
         return found

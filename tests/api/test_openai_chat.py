@@ -50,6 +50,7 @@ def test_what_the_protocol_has_no_place_for_is_in_an_object_of_footnote_s(script
         "standalone_question": "What is the port?",
         "timings_ms": dict(DONE.timings_ms),
         "cost_usd": None,
+        "engine": None,
         "trace_id": None,
         "request_id": "mine",
     }

@@ -1,10 +1,12 @@
 """The lexical leg against BM25 as bm25s has it, and what people type: identifiers, phrases, typos, other scripts."""
 
 import random
+from dataclasses import replace
 
 import bm25s
+import numpy as np
 import pytest
-from support.corpus import document, fill, make_collection, vector
+from support.corpus import DIMENSION, chunks, document, fill, make_collection, vector
 
 from config.settings import RetrievalSettings
 from storage import chunk_tables, lexical_leg
@@ -77,6 +79,39 @@ async def test_words_are_found_before_anything_was_counted(database):
     search = await searched(database, ["the cat sat", "the dog ran", "cat and dog"], counted=False)
     assert (await by_words(search, "cats and dogs"))[0] == "cat and dog"
     assert set(await by_words(search, "cats")) == {"the cat sat", "cat and dog"}
+
+
+@pytest.mark.parametrize("question", ["zyzzyva common", '"zyzzyva beetle" common words', 'what does "the" zyzzyva do'])
+async def test_a_rare_word_is_found_beside_one_that_is_everywhere(database, monkeypatch, question):
+    """Those with the rare one come last in the table, and more than are scored have the other."""
+    monkeypatch.setattr(lexical_leg, "RANKED_ROWS", 20)
+    monkeypatch.setattr(lexical_leg, "MOST_ROWS", 40)
+    rare = [f"common words of a zyzzyva beetle, number {number}" for number in range(3)]
+    search = await searched(database, [*(f"common words {number}" for number in range(200)), *rare])
+    assert set((await by_words(search, question))[:3]) == {*rare}
+
+
+async def test_words_that_fall_on_one_dimension_do_not_fail_a_search(database):
+    async with database.connection() as connection:
+        assert await connection.fetchval("SELECT footnote.dimension('q115932') = footnote.dimension('q13995')")
+    search = await searched(database, ["q115932 apple", "q13995 pear", "neither"], language="simple")
+    assert len(await by_words(search, "q115932 q13995")) == 2
+
+
+async def test_a_vector_without_a_direction_spoils_no_search(database):
+    generation = await make_collection(database)
+    await fill(database, generation, {"right": ("apple pie", {}), "other": ("pear", {})})
+    made = document("zero", content="zero")
+    (chunk,) = chunks(made, "apple of zeros")
+    await Documents(database, generation=generation).write(
+        made, [replace(chunk, embedding=np.zeros(DIMENSION, dtype="float32"))], replaces=None
+    )
+    search = ChunkSearch(database, generation=generation, settings=RetrievalSettings())
+    for mode in ("hybrid", "vector"):
+        hits = await search.search(
+            SearchRequest(mode, limit=5, text="apple", embedding=vector("apple pie"), min_score=0.5)
+        )
+        assert [(hit.text, hit.scores["dense"]) for hit in hits] == [("apple pie", pytest.approx(1, abs=1e-5))]
 
 
 IDENTIFIERS = [
@@ -329,4 +364,3 @@ async def test_the_words_of_one_collection_say_nothing_of_another(database):
     await Lexicon(database, generation=loud).keep_up()
     after = await search.search(SearchRequest("keyword", limit=5, text="apple fgi secretword"))
     assert [(hit.node_id, hit.score) for hit in after] == [(hit.node_id, hit.score) for hit in before]
-    assert isinstance(Documents(database, generation=loud), Documents)

@@ -119,6 +119,7 @@ async def test_an_index_of_the_first_revision_is_upgraded_with_all_that_is_in_it
         assert [hit.text for hit in found] == ["rain in spring"]
     async with database.connection() as connection:
         assert await chunk_tables.has_index(connection, 1)
+        assert await connection.fetchval("SELECT chunks FROM footnote.lexicon WHERE lexeme = 'rain'") == 1
     await database.close()
 
 

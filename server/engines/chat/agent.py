@@ -25,6 +25,7 @@ from server.engines.models.guarded import GuardedLLM
 from server.engines.models.model import LanguageModel
 from server.engines.parts import EngineParts
 from server.engines.prompts import SYSTEM, passage_of
+from server.engines.stretches import with_single_chunks
 
 MOST_STEPS = 8  # calls of the model
 LONGEST_SEARCH = 2000  # characters
@@ -138,4 +139,5 @@ async def _one_piece(text: str) -> AsyncGenerator[str, None]:
 
 def build(parts: EngineParts) -> BaseChatEngine:
     """Return the engine for one turn."""
-    return AgentChatEngine(parts, engine=hybrid.build(parts), model=chat_model(parts))
+    # searches share the record: chunks that one of them joined must not be taken for the next one's
+    return AgentChatEngine(parts, engine=hybrid.build(with_single_chunks(parts)), model=chat_model(parts))

@@ -171,8 +171,16 @@ def scores_in(content: bytes, *, passages: int) -> list[float | None]:
         if type(index) is not int or not 0 <= index < passages or scores[index] is not None:
             msg = "the reranker named a passage twice, or one that it was not given"
             raise RerankNonsense(msg)
-        if type(score) not in (int, float) or not math.isfinite(score):
-            msg = "the reranker gave a score that is no number"
-            raise RerankNonsense(msg)
-        scores[index] = float(score)
+        scores[index] = _number(score)
     return scores
+
+
+def _number(score: object) -> float:
+    try:
+        number = float(score) if type(score) in {int, float} else math.nan  # type: ignore[arg-type] # it was asked
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        msg = "the reranker gave a score that is no number"
+        raise RerankNonsense(msg)
+    return number

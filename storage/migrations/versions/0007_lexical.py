@@ -125,6 +125,14 @@ CREATE INDEX {name}_text ON footnote.{name} USING gin (text_search_tsv);
 LEXEMES = """footnote.lexemes('{language}'::regconfig,
     coalesce(metadata_ ->> 'title', '') || ' ' || coalesce(metadata_ ->> 'heading', '') || ' ' || text)"""
 
+COUNT = """
+INSERT INTO footnote.lexicons (generation_id, chunks, average_length, last_chunk)
+SELECT {id}, count(*), coalesce(avg(-(term_weights <#> '{{1000000000:1}}/1000000000')), 0), coalesce(max(id), 0)
+FROM footnote.{name};
+INSERT INTO footnote.lexicon (generation_id, lexeme, chunks)
+SELECT {id}, word, ndoc FROM ts_stat('SELECT text_search_tsv FROM footnote.{name}');
+"""
+
 
 def upgrade() -> None:
     """Create functions and tables, and write the tables of chunks anew."""
@@ -133,10 +141,12 @@ def upgrade() -> None:
     database.exec_driver_sql(TABLES)
     generations = database.exec_driver_sql("SELECT id, language, chunk_tokens FROM footnote.generations ORDER BY id")
     for generation_id, language, chunk_tokens in generations.all():
+        name = f"data_generation_{int(generation_id)}"
         database.exec_driver_sql(
             COLUMNS.format(
-                name=f"data_generation_{int(generation_id)}",
+                name=name,
                 lexemes=LEXEMES.format(language=language),
                 typical_length=max(16.0, chunk_tokens / 4),
             )
         )
+        database.exec_driver_sql(COUNT.format(id=int(generation_id), name=name))
