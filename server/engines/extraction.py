@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ingestion.sentences import sentences
@@ -31,27 +32,44 @@ async def best_sentences(question: str, passages: Sequence[Passage], *, embedder
     if not candidates:
         return [f"“{without_markers(passages[0].text)[:LONGEST].strip()}” [1]"]
     # a sentence is judged under its heading: what "it" is stands there
-    headings = [passage.label.rpartition(" > ")[2] for passage in passages]
-    vectors = await embedder.queries([question, *(f"{headings[number - 1]}: {text}" for number, text in candidates)])
+    vectors = await embedder.queries([question, *(f"{each.heading}: {each.text}" for each in candidates)])
     scores = [
-        float(vector @ vectors[0]) - RANK_STEP * (number - 1)
-        for vector, (number, _) in zip(vectors[1:], candidates, strict=True)
+        float(vector @ vectors[0]) - RANK_STEP * (each.number - 1)
+        for vector, each in zip(vectors[1:], candidates, strict=True)
     ]
     best = sorted(range(len(candidates)), key=lambda index: -scores[index])[:QUOTED]
     return [
-        f"“{candidates[index][1]}” [{candidates[index][0]}]"
+        f"“{candidates[index].text}” [{candidates[index].number}]"
         for index in best
         if scores[index] >= BEST_SHARE * scores[best[0]] or index == best[0]
     ]
 
 
-def _candidates(passages: Sequence[Passage]) -> list[tuple[int, str]]:
-    """Return (number of the passage, sentence); headings, code and questions answer nothing."""
-    found: dict[str, int] = {}
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A sentence, the number of its passage, and the heading that it stands under."""
+
+    text: str
+    number: int
+    heading: str
+
+
+def _candidates(passages: Sequence[Passage]) -> list[_Candidate]:
+    """Return the sentences that may answer; headings, code and questions answer nothing."""
+    found: dict[str, _Candidate] = {}
     for number, passage in enumerate(passages[:PASSAGES], start=1):
-        for text in quotable_sentences(passage.text):
-            found.setdefault(text, number)
-    return [(number, text) for text, number in found.items()][:SENTENCES]
+        heading = passage.label.rpartition(" > ")[2]
+        before, own = _parted(passage.text, heading)
+        for part, above in ((own, heading), (before, "")):
+            for text in quotable_sentences(part):
+                found.setdefault(text, _Candidate(text, number, above))
+    return list(found.values())[:SENTENCES]
+
+
+def _parted(text: str, heading: str) -> tuple[str, str]:
+    """Return the end of the section before, where a passage begins with one, and what stands under its own heading."""
+    line = re.search(rf"^\s{{0,3}}#{{1,6}}\s+{re.escape(heading)}\s*$", text, re.MULTILINE) if heading else None
+    return (text[: line.start()], text[line.start() :]) if line else ("", text)
 
 
 def quotable_sentences(text: str) -> Iterator[str]:
