@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -20,8 +18,8 @@ from config.settings import EmbeddingSettings, Settings
 from ingestion.embedding import ModelFiles
 from ingestion.encoders import Encoder, LibraryEncoder, onnx_encoder
 from ingestion.errors import EmbeddingModelNotFound
+from ingestion.onnx_exports import ONNX_FILE, kept_export
 
-ONNX_FILE = "onnx/model.onnx"
 INT8_FILE = "onnx/model_quint8.onnx"
 _log = structlog.get_logger(__name__)
 
@@ -97,35 +95,22 @@ def _load_onnx(files: ModelFiles, *, settings: Settings, threads: int | None) ->
 
 
 def _export(files: ModelFiles, target: Path, settings: EmbeddingSettings) -> None:
-    """Export beside the target and rename: two processes may do so at once, and one may be killed."""
     from sentence_transformers import export_dynamic_quantized_onnx_model
 
     _log.info("exporting the embedding model to ONNX, once", model=files.name)
-    for library in ("sentence_transformers", "transformers"):  # they advise to keep the export, which is what we do
-        logging.getLogger(library).setLevel(logging.ERROR)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix="exporting-") as scratch:
+    with kept_export(target) as scratch:
         # a model that comes with an ONNX file of its own is exported too: one code path, one set of weights
         arguments = {"provider": "CPUExecutionProvider", "export": True}
         embedding = _open(files, settings, backend="onnx", model_kwargs=arguments)
         model = embedding._model  # noqa: SLF001 (HuggingFaceEmbedding has no public way to it)
-        model.save_pretrained(scratch)
+        model.save_pretrained(str(scratch))
         if settings.quantization == "int8":
-            export_dynamic_quantized_onnx_model(model, _int8_flavour(), scratch)
-            made = next(path for path in Path(scratch, "onnx").glob("*int8*.onnx"))
-            made.rename(Path(scratch, INT8_FILE))
+            export_dynamic_quantized_onnx_model(model, _int8_flavour(), str(scratch))
+            made = next(path for path in (scratch / "onnx").glob("*int8*.onnx"))
+            made.rename(scratch / INT8_FILE)
         if target.exists():  # the export is there and the int8 one is added to it
-            for path in Path(scratch, "onnx").iterdir():
+            for path in (scratch / "onnx").iterdir():
                 path.replace(target / "onnx" / path.name)
-            return
-        Path(scratch).chmod(0o755)
-        try:
-            Path(scratch).rename(target)
-        except OSError:
-            if not (target / ONNX_FILE).exists():  # nobody else was quicker
-                raise
-        else:
-            Path(scratch).mkdir()  # for TemporaryDirectory to remove
 
 
 def _int8_flavour() -> str:

@@ -20,9 +20,10 @@ from server.engines.models.errors import ModelError
 from server.engines.parts import EngineParts
 from server.engines.passages import deeper, depth_of
 from server.engines.prompts import EXPANSION_SYSTEM, quoted_question
+from server.engines.retrieval import search_request
 from storage.chunks import hit_node
 from storage.errors import TableGone
-from storage.search import Hit, SearchRequest, Vector
+from storage.search import Hit, Vector
 
 WORDING_TOKENS = 60  # of one wording, its frame included
 _log = structlog.get_logger(__name__)
@@ -52,7 +53,7 @@ class FusionRetriever(BaseRetriever):
         with record.stage("retrieve"):
             depth = depth_of(self._parts)
             found = await self._found(queries, list(vectors), depth=depth)
-            while further := deeper(found, self._parts, depth=depth):
+            while further := await deeper(found, self._parts, depth=depth):
                 depth = further
                 found = await self._found(queries, list(vectors), depth=depth)
         return found
@@ -111,17 +112,7 @@ class FusionRetriever(BaseRetriever):
         return [end for end in ended if isinstance(end, Ranking)]
 
     async def _ranking(self, query: str, vector: Vector, *, weight: float, depth: int) -> Ranking | FootnoteError:
-        asked, bar = self._parts.question, self._parts.settings.retrieval.min_score
-        request = SearchRequest(
-            mode="hybrid",
-            limit=depth,
-            embedding=vector,
-            text=query,
-            filters=asked.filters,
-            document_ids=asked.document_ids,
-            min_score=bar if asked.min_score is None else asked.min_score,
-            spares_words=asked.min_score is None,
-        )
+        request = search_request(self._parts, mode="hybrid", text=query, embedding=vector, limit=depth)
         try:
             return Ranking(await self._parts.store.search(request), weight)
         except FootnoteError as error:

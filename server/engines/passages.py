@@ -75,7 +75,7 @@ def depth_of(parts: EngineParts) -> int:
     return max(selection.k, min(depth, MOST_HITS))
 
 
-def deeper(found: Sequence[NodeWithScore], parts: EngineParts, *, depth: int) -> int | None:
+async def deeper(found: Sequence[NodeWithScore], parts: EngineParts, *, depth: int) -> int | None:
     """Return how many hits to look for instead, where too few passages would be left of those found so far.
 
     That is where many repeat each other, or are of a few documents that have a cap. None: it will do, there are no
@@ -84,8 +84,8 @@ def deeper(found: Sequence[NodeWithScore], parts: EngineParts, *, depth: int) ->
     if len(found) < depth or depth >= MOST_HITS:
         return None
     selection = selection_of(parts)
-    enough = len(select(found, selection, record=parts.record)) >= selection.k
-    return None if enough else min(MOST_HITS, DEEPER * depth)
+    left = await aside(select, found, selection, record=parts.record, hits=len(found))
+    return None if len(left) >= selection.k else min(MOST_HITS, DEEPER * depth)
 
 
 def select(found: Iterable[NodeWithScore], selection: Selection, *, record: Record) -> list[Passage]:

@@ -10,13 +10,30 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
 from server.engines.parts import EngineParts
-from server.engines.passages import aside, deeper, depth_of
+from server.engines.passages import deeper, depth_of
 from storage.chunks import hit_node
 from storage.search import SearchRequest, Vector
 
 CHARACTERS_A_TOKEN = 3.0  # fewer than any tokenizer needs for prose, so that a prompt never overflows
 PROMPT_TOKENS = 400  # instructions, question and the frame around the passages
 FRAME_CHARACTERS = 100  # number and place of a passage
+
+
+def search_request(
+    parts: EngineParts, *, mode: Literal["hybrid", "vector", "keyword"], text: str, embedding: Vector | None, limit: int
+) -> SearchRequest:
+    """Return a search for a text within all that the question asks for."""
+    question = parts.question
+    return SearchRequest(
+        mode=mode,
+        limit=limit,
+        embedding=embedding,
+        text=text,
+        filters=question.filters,
+        document_ids=question.document_ids,
+        min_score=parts.settings.retrieval.min_score if question.min_score is None else question.min_score,
+        spares_words=question.min_score is None,
+    )
 
 
 class StoreRetriever(BaseRetriever):
@@ -37,24 +54,16 @@ class StoreRetriever(BaseRetriever):
         with parts.record.stage("retrieve"):
             depth = depth_of(parts)
             found = await self._found(query_bundle.query_str, embedding, depth=depth)
-            while further := await aside(deeper, found, parts, depth=depth, hits=len(found)):
+            while further := await deeper(found, parts, depth=depth):
                 depth = further
                 found = await self._found(query_bundle.query_str, embedding, depth=depth)
         return found
 
     async def _found(self, text: str, embedding: Vector | None, *, depth: int) -> list[NodeWithScore]:
-        parts, question = self._parts, self._parts.question
-        request = SearchRequest(
-            mode=self._mode,
-            limit=depth,
-            embedding=embedding,
-            text=text,
-            filters=question.filters,
-            document_ids=question.document_ids,
-            min_score=parts.settings.retrieval.min_score if question.min_score is None else question.min_score,
-            spares_words=question.min_score is None,
+        parts = self._parts
+        hits = await parts.store.search(
+            search_request(parts, mode=self._mode, text=text, embedding=embedding, limit=depth)
         )
-        hits = await parts.store.search(request)
         parts.record.scores.update({hit.node_id: hit.scores for hit in hits})
         return [NodeWithScore(node=hit_node(hit), score=hit.score) for hit in hits]
 

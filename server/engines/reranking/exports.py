@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
-import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import structlog
 
 from config.settings import RerankSettings, Settings, SettingsError
+from ingestion.onnx_exports import ONNX_FILE, kept_export
 from server.engines.reranking.cross_encoder import LibraryScorer, Scorer, onnx_scorer
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
-ONNX_FILE = "onnx/model.onnx"
 _HASHED = ("*.json", "*.safetensors", "*.bin")
 _log = structlog.get_logger(__name__)
 
@@ -98,23 +96,11 @@ def _load_onnx(files: CrossEncoderFiles, settings: Settings) -> Scorer:
 
 
 def _export(files: CrossEncoderFiles, target: Path, settings: RerankSettings) -> None:
-    """Export beside the target and rename: two processes may do so at once, and one may be killed."""
     _log.info("exporting the reranker to ONNX, once", model=files.name)
-    for library in ("sentence_transformers", "transformers"):  # they advise to keep the export, which is what we do
-        logging.getLogger(library).setLevel(logging.ERROR)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix="exporting-") as scratch:
+    with kept_export(target) as scratch:
         # a model that comes with an ONNX file of its own is exported too: one code path, one set of weights
         arguments = {"provider": "CPUExecutionProvider", "export": True}
-        _open(files.directory, settings, backend="onnx", model_kwargs=arguments).save_pretrained(scratch)
-        Path(scratch).chmod(0o755)
-        try:
-            Path(scratch).rename(target)
-        except OSError:
-            if not (target / ONNX_FILE).exists():  # nobody else was quicker
-                raise
-        else:
-            Path(scratch).mkdir()  # for TemporaryDirectory to remove
+        _open(files.directory, settings, backend="onnx", model_kwargs=arguments).save_pretrained(str(scratch))
 
 
 def _open(
