@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from llama_index.core.base.base_query_engine import BaseQueryEngine
 from llama_index.core.bridge.pydantic import PrivateAttr
-from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
 from server.engines.assembly import fitting, retriever_engine
+from server.engines.async_only import AsyncPostprocessor
 from server.engines.hierarchy import MergingRule, merge
 from server.engines.parts import EngineParts
 from server.engines.retrieval import FRAME_CHARACTERS, StoreRetriever
@@ -20,7 +20,7 @@ REACH = 100  # chunks on either side of a hit that are looked at
 ROOM_SHARE = 0.5  # of the prompt's room for passages that one merged part may take
 
 
-class Merging(BaseNodePostprocessor):
+class Merging(AsyncPostprocessor):
     """Gives parents in place of their passages, where more than a share of these were found.
 
     LlamaIndex's `AutoMergingRetriever` wants the parents stored as nodes of their own, and reads them from its
@@ -32,12 +32,6 @@ class Merging(BaseNodePostprocessor):
     def __init__(self, parts: EngineParts) -> None:
         super().__init__()
         self._parts = parts
-
-    def _postprocess_nodes(
-        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
-    ) -> list[NodeWithScore]:
-        msg = "Footnote's postprocessors are async: await apostprocess_nodes()"
-        raise NotImplementedError(msg, nodes[:0], query_bundle)
 
     async def _apostprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None

@@ -8,12 +8,11 @@ from functools import partial
 
 import structlog
 from llama_index.core.base.base_query_engine import BaseQueryEngine
-from llama_index.core.base.base_retriever import BaseRetriever
-from llama_index.core.callbacks import CallbackManager
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
 from config.errors import FootnoteError
 from server.engines.assembly import retriever_engine
+from server.engines.async_only import AsyncRetriever
 from server.engines.chat.needs import conversational
 from server.engines.consulting import all_of, consult, listed
 from server.engines.models.errors import ModelError
@@ -29,7 +28,7 @@ WORDING_TOKENS = 60  # of one wording, its frame included
 _log = structlog.get_logger(__name__)
 
 
-class FusionRetriever(BaseRetriever):
+class FusionRetriever(AsyncRetriever):
     """Reciprocal rank fusion over searches for the question and for other wordings of it.
 
     The question as it was asked is always searched for, and weighs most. LlamaIndex's `QueryFusionRetriever` has the
@@ -38,7 +37,7 @@ class FusionRetriever(BaseRetriever):
     """
 
     def __init__(self, parts: EngineParts) -> None:
-        super().__init__(callback_manager=CallbackManager([]))
+        super().__init__()
         self._parts = parts
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
@@ -63,10 +62,6 @@ class FusionRetriever(BaseRetriever):
         fused = fuse(rankings, rrf_k=self._parts.settings.retrieval.rrf_k)[:depth]
         self._parts.record.scores.update({hit.node_id: hit.scores for hit in fused})
         return [NodeWithScore(node=hit_node(hit), score=hit.score) for hit in fused]
-
-    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        msg = "Footnote's retrievers are async: await aretrieve()"
-        raise NotImplementedError(msg, query_bundle.query_str[:0])
 
     async def _wordings(self, question: str) -> list[str]:
         """Return other wordings, without being stopped by a model that gives none."""

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
 
-from llama_index.core.base.base_retriever import BaseRetriever
-from llama_index.core.callbacks import CallbackManager
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
 from server.engines.assembly import fitting
+from server.engines.async_only import AsyncRetriever
 from server.engines.chat.needs import conversational
 from server.engines.citations import without_markers
 from server.engines.hierarchy import common_path
@@ -52,14 +51,14 @@ class Shortfall:
     sentences: list[str]
 
 
-class WholeDocuments(BaseRetriever):
+class WholeDocuments(AsyncRetriever):
     """Finds documents, and gives all of each, in order, as passages of several chunks.
 
     The documents are those that the question names, else those with the best hits. Filters hold for each chunk.
     """
 
     def __init__(self, parts: EngineParts, *, shortfall: Shortfall) -> None:
-        super().__init__(callback_manager=CallbackManager([]))
+        super().__init__()
         self._parts = parts
         self._shortfall = shortfall
 
@@ -82,10 +81,6 @@ class WholeDocuments(BaseRetriever):
         read = _within_calls(nodes, bounds)
         self._tell(wanted, read)
         return read
-
-    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        msg = "Footnote's retrievers are async: await aretrieve()"
-        raise NotImplementedError(msg, query_bundle.query_str[:0])
 
     async def _chosen(self, query: QueryBundle) -> list[str]:
         named = self._parts.question.document_ids

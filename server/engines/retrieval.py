@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from llama_index.core.base.base_retriever import BaseRetriever
-from llama_index.core.callbacks import CallbackManager
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
+from server.engines.async_only import AsyncRetriever
 from server.engines.parts import EngineParts
 from server.engines.passages import deeper, depth_of
 from storage.chunks import hit_node
@@ -36,11 +35,11 @@ def search_request(
     )
 
 
-class StoreRetriever(BaseRetriever):
+class StoreRetriever(AsyncRetriever):
     """Finds passages by vector, by words, or by both."""
 
     def __init__(self, parts: EngineParts, *, mode: Literal["hybrid", "vector", "keyword"]) -> None:
-        super().__init__(callback_manager=CallbackManager([]))
+        super().__init__()
         self._parts = parts
         self._mode = mode
 
@@ -66,10 +65,6 @@ class StoreRetriever(BaseRetriever):
         )
         parts.record.scores.update({hit.node_id: hit.scores for hit in hits})
         return [NodeWithScore(node=hit_node(hit), score=hit.score) for hit in hits]
-
-    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        msg = "Footnote's retrievers are async: await aretrieve()"
-        raise NotImplementedError(msg, query_bundle.query_str[:0])
 
 
 class FitContextWindow(BaseNodePostprocessor):

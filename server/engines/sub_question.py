@@ -11,7 +11,6 @@ from typing import Any
 
 import structlog
 from llama_index.core.base.base_query_engine import BaseQueryEngine
-from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.base.response.schema import RESPONSE_TYPE
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.prompts.mixin import PromptDictType
@@ -22,6 +21,7 @@ from llama_index.core.schema import NodeWithScore, QueryBundle
 from llama_index.core.tools import ToolMetadata
 
 from server.engines.assembly import fitting, retriever_engine
+from server.engines.async_only import AsyncRetriever
 from server.engines.chat.needs import conversational
 from server.engines.consulting import all_of, consult, listed
 from server.engines.models.errors import ModelError
@@ -85,11 +85,11 @@ class Plan:
     found: dict[str, list[str]] = field(default_factory=dict)
 
 
-class PartsRetriever(BaseRetriever):
+class PartsRetriever(AsyncRetriever):
     """Searches for all parts at once; `k` passages in all, the best of each part in turn."""
 
     def __init__(self, parts: EngineParts, *, plan: Plan) -> None:
-        super().__init__(callback_manager=CallbackManager([]))
+        super().__init__()
         self._parts = parts
         self._plan = plan
 
@@ -107,10 +107,6 @@ class PartsRetriever(BaseRetriever):
         for question, nodes in zip(questions, found, strict=True):
             self._plan.found[question] = [node.node.node_id for node in nodes if node.node.node_id in ids]
         return kept
-
-    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        msg = "Footnote's retrievers are async: await aretrieve()"
-        raise NotImplementedError(msg, query_bundle.query_str[:0])
 
     async def _questions(self, query: QueryBundle) -> list[str]:
         most, model = self._parts.settings.engines.sub_questions, conversational(self._parts.model)

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 from llama_index.core.base.base_query_engine import BaseQueryEngine
 from llama_index.core.bridge.pydantic import PrivateAttr
-from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
 from server.engines.assembly import fitting, retriever_engine
+from server.engines.async_only import AsyncPostprocessor
 from server.engines.parts import EngineParts
 from server.engines.retrieval import StoreRetriever
 from server.engines.stretches import Stretch, chunks_around, length_of, share_of, with_single_chunks
 from storage.surroundings import StoredChunk, runs_of
 
 
-class Windows(BaseNodePostprocessor):
+class Windows(AsyncPostprocessor):
     """Gives each hit its neighbours in the document, and makes one passage of windows that touch.
 
     LlamaIndex's `SentenceWindowNodeParser` stores a window with each sentence, for `MetadataReplacementPostProcessor`
@@ -29,12 +29,6 @@ class Windows(BaseNodePostprocessor):
     def __init__(self, parts: EngineParts) -> None:
         super().__init__()
         self._parts = parts
-
-    def _postprocess_nodes(
-        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
-    ) -> list[NodeWithScore]:
-        msg = "Footnote's postprocessors are async: await apostprocess_nodes()"
-        raise NotImplementedError(msg, nodes[:0], query_bundle)
 
     async def _apostprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None

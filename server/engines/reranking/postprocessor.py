@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
 
 from server.answers import Reranked
+from server.engines.async_only import AsyncPostprocessor
 
 if TYPE_CHECKING:
     from server.engines.parts import Record
@@ -19,7 +20,7 @@ Score = Callable[[str, Sequence[str]], Awaitable[Sequence[float | None]]]
 """Given a question and passages, return the passages' scores; None: not ranked."""
 
 
-class Reranking(BaseNodePostprocessor):
+class Reranking(AsyncPostprocessor):
     """Puts passages into the order of a `Reranker`, or leaves them in theirs, and tells the record which.
 
     The first `most` are ranked; others come behind them, as they were found, with the least score.
@@ -40,11 +41,6 @@ class Reranking(BaseNodePostprocessor):
     def class_name(cls) -> str:
         """Return LlamaIndex's name for the class."""
         return "Reranking"
-
-    def _postprocess_nodes(
-        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
-    ) -> list[NodeWithScore]:
-        _refuse_sync(nodes, query_bundle)
 
     async def _apostprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
@@ -69,7 +65,7 @@ class Reranking(BaseNodePostprocessor):
         return ranked
 
 
-class ScoredRanking(BaseNodePostprocessor):
+class ScoredRanking(AsyncPostprocessor):
     """Ranks passages by the scores that a function gives them."""
 
     _score: Score = PrivateAttr()
@@ -82,11 +78,6 @@ class ScoredRanking(BaseNodePostprocessor):
     def class_name(cls) -> str:
         """Return LlamaIndex's name for the class."""
         return "ScoredRanking"
-
-    def _postprocess_nodes(
-        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
-    ) -> list[NodeWithScore]:
-        _refuse_sync(nodes, query_bundle)
 
     async def _apostprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
@@ -110,8 +101,3 @@ def shown(node: BaseNode) -> str:
 
 def _below(rest: Sequence[NodeWithScore], score: float | None) -> list[NodeWithScore]:
     return [NodeWithScore(node=each.node, score=score) for each in rest]
-
-
-def _refuse_sync(nodes: Sequence[NodeWithScore], query_bundle: QueryBundle | None) -> NoReturn:
-    msg = "Footnote's rerankers are async: await apostprocess_nodes()"
-    raise NotImplementedError(msg, len(nodes), query_bundle is None)
