@@ -23,6 +23,7 @@ RUN --mount=type=cache,target=/root/.cache \
 
 COPY config /app/config
 COPY storage /app/storage
+COPY embedding /app/embedding
 COPY ingestion /app/ingestion
 COPY server /app/server
 COPY relevance /app/relevance

@@ -47,9 +47,9 @@ def pipeline(pages: list[Path], url: str) -> Measured:
 
 
 async def _pipeline(pages: list[Path], url: str, settings: Settings) -> Measured:
-    from ingestion.indexing import open_indexing
-    from ingestion.ingesting import ingest
-    from ingestion.wanted import Wanted
+    from ingestion.inputs.selection import Wanted
+    from ingestion.pipeline.factory import open_indexing
+    from ingestion.runs.run import ingest
 
     async with open_indexing(settings) as indexing:
 
@@ -69,7 +69,7 @@ def bare(pages: list[Path], url: str) -> Measured:
 
 
 async def _bare(pages: list[Path], url: str, settings: Settings) -> Measured:
-    from ingestion.embedding import open_embedder
+    from embedding.embedder import open_embedder
 
     texts = chunk_texts(pages[WARM_UP:], settings)
     embedder = open_embedder(settings)
@@ -83,8 +83,8 @@ async def _bare(pages: list[Path], url: str, settings: Settings) -> Measured:
 
 def encode(pages: list[Path], url: str, *, batch_size: int) -> Measured:
     """The model alone on the same chunks, through sentence-transformers, on the same ONNX file."""
-    from ingestion.backends import load_model
-    from ingestion.embedding import find_model
+    from embedding.backends import load_model
+    from embedding.embedder import find_model
 
     settings = load_settings()
     texts = chunk_texts(pages[WARM_UP:], settings)
@@ -134,9 +134,9 @@ def _stock(pages: list[Path], url: str, *, splitter: SentenceSplitter) -> Measur
 
 def chunk_texts(pages: list[Path], settings: Settings) -> list[str]:
     """Return what Footnote embeds of the pages."""
-    from ingestion.chunking import embed_text
-    from ingestion.embedding import find_model
-    from ingestion.parsing import _Job, parse_file
+    from embedding.embedder import find_model
+    from ingestion.chunking.splitter import embed_text
+    from ingestion.readers.process_pool import _Job, parse_file
     from ingestion.types import Parsed
 
     files = find_model(settings.embedding)

@@ -78,10 +78,10 @@ async def serve(settings: Settings, *, watched: bool) -> None:
     from server.api.listener import Listener
     from server.api.sockets import bind
     from server.app import create_app
-    from server.engines.answering import AnswerService
     from server.engines.models.limits import Limits
     from server.engines.models.model import LanguageModel
     from server.runtime import open_runtime
+    from server.services.answers import AnswerService
 
     async with open_runtime(settings) as runtime:
         model = LanguageModel(

@@ -24,7 +24,7 @@ from config.settings import Settings, load_settings
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ingestion.pipeline import Pipeline
+    from ingestion.pipeline.pipeline import Pipeline
 
 FOLDER_FILES = 1000  # in each folder
 PAUSE = 0.25  # seconds between two looks
@@ -98,7 +98,7 @@ class InstantModel:
     width = 1
 
     def __init__(self, settings: Settings) -> None:
-        from ingestion.embedding import find_model
+        from embedding.embedder import find_model
 
         self.files = find_model(settings.embedding)
         self.identity = self.files.identity(settings.embedding)
@@ -154,9 +154,9 @@ def _readers(process: psutil.Process) -> int:
 
 
 async def _measure(folder: Path, settings: Settings) -> dict[str, object]:
-    from ingestion.indexing import open_indexing
-    from ingestion.ingesting import ingest
-    from ingestion.wanted import Wanted
+    from ingestion.inputs.selection import Wanted
+    from ingestion.pipeline.factory import open_indexing
+    from ingestion.runs.run import ingest
 
     watching = Watching()
     async with open_indexing(settings) as indexing:

@@ -12,10 +12,10 @@ from benchmarks.corpus import manual_pages
 from benchmarks.figures import median, table
 from benchmarks.laboratory import Laboratory, open_laboratory
 from config.settings import Settings
-from ingestion.indexing import open_indexing
-from ingestion.ingesting import ingest
-from ingestion.parsing import hash_file
-from ingestion.wanted import Wanted
+from ingestion.inputs.selection import Wanted
+from ingestion.pipeline.factory import open_indexing
+from ingestion.readers.process_pool import hash_file
+from ingestion.runs.run import ingest
 
 TURNS = 7  # for each round that was asked for
 

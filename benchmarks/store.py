@@ -27,8 +27,8 @@ from benchmarks.store_truth import Truth, read_truth
 from benchmarks.synthetic_chunks import SyntheticChunks
 from config.settings import Settings
 from storage.database import Database
-from storage.lexicon import Lexicon
-from storage.search import usual_scan
+from storage.search.lexicon import Lexicon
+from storage.search.search import usual_scan
 from storage.server import database_server
 
 QUESTIONS = 200

@@ -18,9 +18,9 @@ from benchmarks.store_truth import TOP, VALUES, filter_of
 from benchmarks.synthetic_chunks import Question
 from config.settings import RetrievalSettings
 from storage import chunk_tables
-from storage.collections import Generation
+from storage.collections.collections import Generation
 from storage.database import Database
-from storage.search import ChunkSearch, SearchRequest
+from storage.search.search import ChunkSearch, SearchRequest
 
 Truths = Mapping[str | None, Sequence[set[int]]]
 LISTS = (40, 64, 100, 200, 300, 400)  # lengths of HNSW's candidate list

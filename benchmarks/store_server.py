@@ -22,10 +22,10 @@ from benchmarks.store_search import WARM_UP, Case, RawSearch, connect
 from benchmarks.store_truth import TOP, filter_of
 from benchmarks.synthetic_chunks import Question
 from config.settings import RetrievalSettings
-from ingestion.embedding import open_embedder
+from embedding.embedder import open_embedder
 from storage import chunk_tables
-from storage.collections import Generation
-from storage.search_statement import SearchRequest, SearchStatement
+from storage.collections.collections import Generation
+from storage.search.statement import SearchRequest, SearchStatement
 
 CASES = (
     Case("dense", "vector"),

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.synthetic_chunks import Block, Question
-from storage.filters import Filter, FilterGroup
+from storage.search.filters import Filter, FilterGroup
 
 TOP = 10
 VALUES = {"team": 50, "customer": 400, "shelf": 50}  # a question filters by one value in so many

@@ -16,7 +16,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.chunks import make_node, node_json
+from storage.vector_store import make_node, node_json
 
 Vectors = NDArray[np.float32]
 BLOCK = 5000  # chunks made at a time

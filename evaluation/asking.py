@@ -14,11 +14,11 @@ from config.errors import FootnoteError
 from evaluation.errors import EvaluationRefused, QuestionFailed
 from relevance.judging import FoundPassage
 from server.answers import Citation
-from server.api.schemas import QuestionBody
+from server.api.schemas.questions import QuestionBody
 
 if TYPE_CHECKING:
     from relevance.golden import GoldenQuestion
-    from server.engines.answering import AnswerService
+    from server.services.answers import AnswerService
 
 MOST_SECONDS = 300.0  # for one question over HTTP
 

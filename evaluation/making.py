@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from evaluation.errors import EvaluationRefused
 from relevance.golden import GoldenPassage, GoldenQuestion
 from server.engines.models.errors import ModelError
-from storage.search import ChunkSearch, Hit, SearchRequest
+from storage.search.search import ChunkSearch, Hit, SearchRequest
 
 if TYPE_CHECKING:
     from server.engines.models.model import LanguageModel
-    from server.generations import Pinned
     from server.runtime import Runtime
+    from server.services.pinned_generations import Pinned
 
 SHORTEST = 200  # characters of a chunk that a question can be about
 MOST_CHUNKS = 100  # of a document to choose from

@@ -16,7 +16,7 @@ from evaluation.errors import EvaluationRefused
 if TYPE_CHECKING:
     from server.engines.models.model import LanguageModel
     from server.runtime import Runtime
-    from storage.collections import Generation
+    from storage.collections.collections import Generation
 
 NO_MODEL = (
     "no model is at hand, and {what} needs one: set FOOTNOTE_LLM__API_KEY (OpenAI), FOOTNOTE_LLM__BASE_URL and "
@@ -122,9 +122,9 @@ def require_model(model: LanguageModel | None, *, what: str) -> LanguageModel:
 async def _one_generation(runtime: Runtime, *, collection: str, name: str) -> AsyncIterator[ServiceAsks]:
     import asyncio
 
-    from ingestion.embedders import Embedders
-    from server.generations import Pinned
-    from storage.generations import Generations
+    from embedding.cache import Embedders
+    from server.services.pinned_generations import Pinned
+    from storage.collections.generations import Generations
 
     generation = await Generations(runtime.database).get(collection, name)
     if generation.state not in {"active", "ready", "retired"}:

@@ -15,14 +15,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from ingestion.arguments import WORKER, parse_arguments
+from ingestion.cli.arguments import WORKER, parse_arguments
 
 if TYPE_CHECKING:
     import argparse
 
     from config.settings import Settings, TelemetrySettings
-    from ingestion.command import Outcome
-    from ingestion.pipeline import Pipeline
+    from ingestion.cli.command import Outcome
+    from ingestion.pipeline.pipeline import Pipeline
 
 EXIT_CANNOT_START = 2
 EXIT_INTERRUPTED = 130
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(sys.argv[1:] if arguments is None else arguments, description=__doc__.splitlines()[0])
     from config import logging as logs
     from config.settings import SettingsError, load_settings
-    from config.telemetry import keep_to_own_propagation
+    from config.telemetry.setup import keep_to_own_propagation
 
     keep_to_own_propagation()
     try:
@@ -67,8 +67,8 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
 def _work(options: argparse.Namespace, settings: Settings) -> int:
     from functools import partial
 
-    from ingestion import worker
-    from ingestion.handlers import open_handlers
+    from ingestion.jobs import worker
+    from ingestion.jobs.handlers import open_handlers
 
     return worker.main(options, settings, open_handlers=partial(open_handlers, settings=settings))
 
@@ -87,9 +87,9 @@ def _traced(settings: TelemetrySettings) -> Iterator[None]:
     if not settings.enabled or settings.endpoint is None:
         yield
         return
-    from config import spans
     from config.settings import trace_parent
-    from config.telemetry import open_telemetry
+    from config.telemetry import spans
+    from config.telemetry.setup import open_telemetry
     from config.version import VERSION
 
     with open_telemetry(settings, version=VERSION), spans.continued(trace_parent()):
@@ -97,10 +97,10 @@ def _traced(settings: TelemetrySettings) -> Iterator[None]:
 
 
 async def _command(options: argparse.Namespace, settings: Settings) -> Outcome:
-    from config import spans
-    from ingestion.command import run_command
-    from ingestion.indexing import open_indexing
-    from ingestion.progress import open_progress
+    from config.telemetry import spans
+    from ingestion.cli.command import run_command
+    from ingestion.cli.progress import open_progress
+    from ingestion.pipeline.factory import open_indexing
 
     with spans.span("footnote.ingest"):
         async with open_indexing(settings, ray=getattr(options, "ray", None)) as indexing:

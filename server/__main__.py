@@ -17,7 +17,7 @@ from socket import socket
 from config import logging
 from config.errors import FootnoteError
 from config.settings import Settings, SettingsError, load_settings
-from config.telemetry import keep_to_own_propagation, open_telemetry
+from config.telemetry.setup import keep_to_own_propagation, open_telemetry
 from config.version import VERSION
 from server.api.sockets import ListenError, bind
 

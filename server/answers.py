@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from storage.filters import FilterGroup
+from storage.search.filters import FilterGroup
 
 FinishReason = Literal["stop", "length", "no_context", "extractive"]
 

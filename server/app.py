@@ -26,8 +26,8 @@ from server.api.middleware.uploads import UploadBounds
 from server.api.openai import router as openai_router
 from server.api.openai.errors import OpenAIErrors
 from server.api.tracing import http_telemetry
-from server.interrupts import OpenRequests
 from server.mcp.http import McpEndpoint, McpRoute
+from server.waiting.interrupts import OpenRequests
 
 ROUTERS = (
     queries.router,

@@ -10,45 +10,45 @@ from dataclasses import dataclass
 import structlog
 
 from config.errors import FootnoteError
-from config.instruments import BREAKER_STATE
 from config.settings import Settings
-from config.telemetry import NO_TELEMETRY, Telemetry
-from ingestion.dispatcher import traced_dispatcher
-from ingestion.embedding import Embedder, open_embedder
+from config.telemetry.metrics import BREAKER_STATE
+from config.telemetry.setup import NO_TELEMETRY, Telemetry
+from embedding.embedder import Embedder, open_embedder
 from server.api.problems import slug_of
 from server.caches.answers import AnswerCache
-from server.caches.ground import ground_of
 from server.caches.redis_vectors import RedisVectors, open_redis_vectors
 from server.caches.vectors import QuestionVectors
-from server.catalog import Catalog
-from server.collections import CollectionService
-from server.conversations import Conversations
-from server.documents import DocumentService
-from server.embeddings import EmbeddingService
-from server.engines.answering import AnswerService
+from server.engines.dispatcher_spans import traced_dispatcher
+from server.engines.fingerprint import ground_of
 from server.engines.models.choose import describe_extractive, open_model
 from server.engines.models.model import LanguageModel
 from server.engines.reranking.choose import open_reranker
 from server.engines.reranking.reranker import Reranker
-from server.feedback import Feedback
-from server.generations import PinnedGenerations, followed_generations
-from server.idempotency import Idempotency
-from server.jobs import JobService
+from server.process.vitals import observed_vitals
+from server.process.worker import open_worker
+from server.services.answers import AnswerService
+from server.services.catalog import Catalog
+from server.services.collections import CollectionService
+from server.services.conversations import Conversations
+from server.services.documents import DocumentService
+from server.services.embeddings import EmbeddingService
+from server.services.feedback import Feedback
+from server.services.idempotency import Idempotency
+from server.services.jobs import JobService
+from server.services.pinned_generations import PinnedGenerations, followed_generations
 from server.streams.redis_relay import open_redis_relay
 from server.streams.streams import Streams
-from server.uploads import Uploads
-from server.vitals import observed_vitals
-from server.worker_process import open_worker
+from server.uploads.multipart import Uploads
 from storage import schema
-from storage.conversations import ConversationCatalog
+from storage.chat.conversations import ConversationCatalog
+from storage.chat.feedback import FeedbackStore
+from storage.chat.idempotency import KeyStore
+from storage.chat.turns import TurnStore
+from storage.collections.index_versions import IndexVersions
 from storage.database import Database
-from storage.feedback import FeedbackStore
-from storage.idempotency import KeyStore
-from storage.index_versions import IndexVersions
 from storage.leases import Leases
-from storage.search import usual_scan
+from storage.search.search import usual_scan
 from storage.server import database_server, kept_running
-from storage.turns import TurnStore
 
 _log = structlog.get_logger(__name__)
 

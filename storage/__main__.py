@@ -10,7 +10,7 @@ import sys
 from config import logging as logs
 from config.errors import FootnoteError
 from config.settings import Settings, SettingsError, load_settings
-from storage.feedback import Rating
+from storage.chat.feedback import Rating
 from storage.server import database_server
 
 
@@ -54,8 +54,8 @@ def _upgrade(dsn: str) -> None:
 
 async def _export_feedback(dsn: str, *, settings: Settings, rating: Rating | None) -> None:
     from storage import schema
+    from storage.chat.feedback import FeedbackStore
     from storage.database import Database
-    from storage.feedback import FeedbackStore
 
     database = await Database.open(dsn, settings=settings.database)
     try:

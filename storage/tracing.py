@@ -18,8 +18,8 @@ from typing import Any
 import asyncpg
 from opentelemetry import trace
 
-from config import spans
-from config.instruments import DB_DURATION, DB_TIMEOUTS, DB_WAIT
+from config.telemetry import spans
+from config.telemetry.metrics import DB_DURATION, DB_TIMEOUTS, DB_WAIT
 
 POOL = {"db.client.connection.pool.name": "footnote"}
 LONG_WAIT = 0.005  # seconds for a connection, from which on a trace shows them

@@ -35,9 +35,9 @@ async def ingest(settings: Settings) -> None:
         FootnoteError: the database or the model cannot be used.
 
     """
-    from ingestion.indexing import open_indexing
-    from ingestion.ingesting import ingest as bring
-    from ingestion.wanted import Wanted
+    from ingestion.inputs.selection import Wanted
+    from ingestion.pipeline.factory import open_indexing
+    from ingestion.runs.run import ingest as bring
 
     async with open_indexing(settings) as indexing:
         wanted = Wanted(COLLECTION, [str(page) for page in corpus()], base=ROOT)

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ingestion.embedding import Embedder
-    from ingestion.parsing import Parser
+    from embedding.embedder import Embedder
+    from ingestion.readers.process_pool import Parser
 
-OPENER = "ingestion.embedding:open_embedder"
+OPENER = "embedding.embedder:open_embedder"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ def _folder(job: ParsingJob) -> Path:
 
 
 def _open_parser(job: ParsingJob) -> Parser:
-    from ingestion.parsing import Parser
+    from ingestion.readers.process_pool import Parser
 
     return Parser(
         tokenizer_file=_folder(job) / "tokenizer.json",

@@ -10,9 +10,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from config import spans
 from config.settings import Settings
-from ingestion.embedding_calls import observed_call
+from config.telemetry import spans
+from embedding.observation import observed_call
 from ingestion.errors import ClusterUnavailable
 from ingestion.ray.actors import OPENER
 from ingestion.ray.link import started
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from config.settings import EmbeddingSettings
-    from ingestion.embedding import ModelFiles
+    from embedding.embedder import ModelFiles
     from ingestion.ray.link import Link
-    from storage.collections import EmbeddingIdentity
+    from storage.collections.collections import EmbeddingIdentity
 
 _ADDRESS = re.compile(r"(ray://)?(?P<host>[^\s/:]+|\[[0-9A-Fa-f:.]+\]):(?P<port>\d{1,5})")
 _PROBING = 5.0

@@ -12,10 +12,10 @@ import ray
 from ray.exceptions import RayError
 
 from ingestion.errors import ClusterUnavailable, Unreadable
-from ingestion.parsing import _bytes_of
+from ingestion.inputs.walk import reason_of
 from ingestion.ray.actors import Refused, named
 from ingestion.ray.pool import DEPTH, CallFailed
-from ingestion.sources import reason_of
+from ingestion.readers.process_pool import _bytes_of
 from ingestion.types import Parsed, Skipped
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from server.answers import Answer, Event, collect, events_of
-from server.api.answer_schemas import AnswerOut
 from server.api.context import request_id_of, runtime_of
 from server.api.disconnects import ended_by_disconnect
+from server.api.schemas.answers import AnswerOut
 from server.api.sse import EventEncoder, open_run
-from server.idempotency import Key
+from server.services.idempotency import Key
 from server.streams.run import Run
 from server.streams.streams import new_stream_id
 

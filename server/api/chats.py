@@ -6,12 +6,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from server.api.answer_schemas import ChatAnswerOut
 from server.api.asking import Asked, answer_stream, answer_whole
 from server.api.context import request_id_of, runtime_of, trace_id
 from server.api.documentation import STREAM, problem_responses
 from server.api.json_body import JsonRoute
-from server.api.schemas import (
+from server.api.schemas.answers import ChatAnswerOut
+from server.api.schemas.questions import (
     ChatBody,
     ConversationId,
     ConversationMessagesOut,
@@ -22,7 +22,7 @@ from server.api.schemas import (
     TitleBody,
 )
 from server.api.sse import EventStream
-from server.conversations import ChatMessage
+from server.services.conversations import ChatMessage
 
 router = APIRouter(tags=["chatting"], route_class=JsonRoute)
 CHATTING = problem_responses(400, 404, 409, 413, 415, 422, 500, 502, 503, 504)

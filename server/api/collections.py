@@ -6,11 +6,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from server.api.collection_schemas import ActivationBody, ActivationOut, CollectionBody, GenerationOut
 from server.api.context import runtime_of
 from server.api.documentation import problem_responses
 from server.api.json_body import JsonRoute
-from server.api.schemas import CollectionName, CollectionOut, PageOut, PageQuery
+from server.api.schemas.collections import ActivationBody, ActivationOut, CollectionBody, GenerationOut
+from server.api.schemas.questions import CollectionName, CollectionOut, PageOut, PageQuery
 
 router = APIRouter(tags=["collections"], route_class=JsonRoute, responses=problem_responses(422, 500, 503, 504))
 Name = Annotated[CollectionName, Path()]

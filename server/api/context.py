@@ -8,7 +8,7 @@ from opentelemetry import trace
 from starlette.requests import Request
 from starlette.types import Scope
 
-from config import spans
+from config.telemetry import spans
 from server.api.contracts import Runtime
 
 ABORT = "footnote.abort"

@@ -8,22 +8,22 @@ from typing import Protocol
 from uuid import UUID
 
 from config.settings import Settings
-from config.telemetry import Telemetry
+from config.telemetry.setup import Telemetry
 from server.answers import Answer, Event, Question, Retrieved, Turn
-from server.collections import Activated, NewCollection
-from server.conversations import Conversations
-from server.documents import Content, NewVersion, Submitted
-from server.embeddings import Embedded
-from server.feedback import Feedback
-from server.idempotency import Idempotency
+from server.services.collections import Activated, NewCollection
+from server.services.conversations import Conversations
+from server.services.documents import Content, NewVersion, Submitted
+from server.services.embeddings import Embedded
+from server.services.feedback import Feedback
+from server.services.idempotency import Idempotency
 from server.streams.streams import Streams
-from server.uploads import Uploads
-from storage.collections import CollectionInfo
+from server.uploads.multipart import Uploads
+from storage.collections.collections import CollectionInfo
+from storage.collections.generations import GenerationInfo
 from storage.cursors import Page
-from storage.document_catalog import DocumentInfo
-from storage.document_text import TextPart
-from storage.generations import GenerationInfo
-from storage.jobs import Job, Status
+from storage.documents.catalog import DocumentInfo
+from storage.documents.text import TextPart
+from storage.jobs.jobs import Job, Status
 
 
 class Answers(Protocol):

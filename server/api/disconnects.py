@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive
 
-from server.interrupts import Interrupt
+from server.waiting.interrupts import Interrupt
 
 
 async def watch_for_disconnect(receive: Receive, interrupt: Interrupt) -> None:

@@ -14,10 +14,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from server.api.context import request_id_of, runtime_of
-from server.api.document_schemas import DocumentFields, UploadFields, WebPageBody
 from server.api.json_body import JsonRequest
-from server.documents import NewVersion, WebPage
-from server.uploaded_files import ReceivedFile, require_readable
+from server.api.schemas.documents import DocumentFields, UploadFields, WebPageBody
+from server.services.documents import NewVersion, WebPage
+from server.uploads.received_file import ReceivedFile, require_readable
 
 FORM = "multipart/form-data"
 JSON = "application/json"

@@ -10,11 +10,11 @@ from starlette.responses import StreamingResponse
 
 from server.api.context import runtime_of
 from server.api.document_requests import FORM, JSON, new_version
-from server.api.document_schemas import SubmittedOut, UploadFields, WebPageBody
 from server.api.documentation import problem_responses
-from server.api.schemas import DocumentId, DocumentOut, DocumentQuery, DocumentsQuery, IdempotencyKey, PageOut
-from server.documents import NewVersion
-from server.uploaded_files import file_name
+from server.api.schemas.documents import SubmittedOut, UploadFields, WebPageBody
+from server.api.schemas.questions import DocumentId, DocumentOut, DocumentQuery, DocumentsQuery, IdempotencyKey, PageOut
+from server.services.documents import NewVersion
+from server.uploads.received_file import file_name
 
 router = APIRouter(tags=["documents"], responses=problem_responses(404, 422, 500, 503, 504))
 BRINGING = problem_responses(400, 409, 413, 415)

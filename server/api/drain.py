@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from server.api.context import request_id_of
 from server.api.problems import problem_of, problem_response
 from server.errors import ShuttingDown
-from server.interrupts import OpenRequests
+from server.waiting.interrupts import OpenRequests
 
 LOOK_SECONDS = 0.05
 CLOSE = {"Connection": "close"}

@@ -17,8 +17,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
 
-from config import spans
 from config.errors import FootnoteError
+from config.telemetry import spans
 from server.api.context import request_id_of
 from server.api.problems import (
     INTERNAL,
@@ -109,7 +109,7 @@ def field_errors(entries: Iterable[Mapping[str, Any]], *, body: object) -> list[
     return [FieldError(field, " or ".join(dict.fromkeys(found))) for field, found in reasons.items()]
 
 
-# pydantic puts the names of a union's members into the path; `storage.filters` has such unions
+# pydantic puts the names of a union's members into the path; `storage.search.filters` has such unions
 _BRANCHES = ("Filter", "FilterGroup")
 _TYPES = ("bool", "int", "float", "str")
 

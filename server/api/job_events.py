@@ -16,12 +16,12 @@ from server.api.context import ABORT, request_id_of
 from server.api.contracts import Jobs
 from server.api.disconnects import watch_for_disconnect
 from server.api.error_handlers import log_failure
-from server.api.job_schemas import JobOut, job_problem
 from server.api.problems import problem_of
+from server.api.schemas.jobs import JobOut, job_problem
 from server.api.sse import END, MEDIA_TYPE, PING
 from server.errors import ShuttingDown
-from server.interrupts import Interrupt
-from storage.jobs import Job
+from server.waiting.interrupts import Interrupt
+from storage.jobs.jobs import Job
 
 LOOK_SECONDS = 1.0
 LAST_ID = "end"

@@ -10,8 +10,8 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from server.api.context import runtime_of
 from server.api.documentation import JOB_STREAM, problem_responses
 from server.api.job_events import LAST_ID, JobEvents
-from server.api.job_schemas import JobOut, JobsQuery
-from server.api.schemas import PageOut
+from server.api.schemas.jobs import JobOut, JobsQuery
+from server.api.schemas.questions import PageOut
 
 router = APIRouter(tags=["jobs"], responses=problem_responses(422, 500, 503, 504))
 JobId = Annotated[UUID, Path(description="`job_id` of the answer to the request that submitted it.")]

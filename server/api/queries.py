@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from server.api.answer_schemas import AnswerOut, RetrievedOut
 from server.api.asking import Asked, answer_stream, answer_whole
 from server.api.context import request_id_of, runtime_of
 from server.api.disconnects import ended_by_disconnect
 from server.api.documentation import STREAM, problem_responses
 from server.api.json_body import JsonRoute
-from server.api.schemas import IdempotencyKey, QuestionBody
+from server.api.schemas.answers import AnswerOut, RetrievedOut
+from server.api.schemas.questions import IdempotencyKey, QuestionBody
 from server.api.sse import EventStream
 
 ASKING = problem_responses(400, 404, 409, 413, 415, 422, 500, 502, 503, 504)

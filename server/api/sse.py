@@ -19,17 +19,17 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from server.answers import Done, Event, Token, events_of
-from server.api.answer_schemas import DoneOut, SourcesOut
 from server.api.context import ABORT, request_id_of, runtime_of
 from server.api.disconnects import ended_by_disconnect, watch_for_disconnect
 from server.api.error_handlers import log_failure
 from server.api.problems import clean, problem_of
+from server.api.schemas.answers import DoneOut, SourcesOut
 from server.errors import InvalidEventId, StreamLost, StreamNotFound
-from server.interrupts import Interrupt
-from server.patience import Patience
 from server.streams.log import FramesForgotten
 from server.streams.run import Encoder, Run
 from server.streams.streams import Readable, event_number
+from server.waiting.interrupts import Interrupt
+from server.waiting.patience import Patience
 
 MEDIA_TYPE = "text/event-stream"
 PING = b": ping\n\n"

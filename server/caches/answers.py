@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING
 from cachetools import TTLCache
 from opentelemetry import trace
 
-from config.instruments import CACHE_LOOKUPS
+from config.telemetry.metrics import CACHE_LOOKUPS
 from server.answers import Answer, Citation, EngineReport, Event, Question, Transcript, Usage, events_of
 
 if TYPE_CHECKING:
     from config.settings import CacheSettings
-    from storage.collections import Generation
-    from storage.index_versions import IndexVersions
+    from storage.collections.collections import Generation
+    from storage.collections.index_versions import IndexVersions
 
 CITATION_BYTES = 2000
 """What a citation takes beside its text: the objects, its place and its scores."""

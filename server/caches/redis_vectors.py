@@ -20,13 +20,13 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
-from config.instruments import CACHE_LOOKUPS
 from config.settings import CacheSettings, SettingsError
+from config.telemetry.metrics import CACHE_LOOKUPS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from storage.collections import EmbeddingIdentity
+    from storage.collections.collections import EmbeddingIdentity
 
 REST_SECONDS = 5.0
 """How long Redis is left alone after it failed or was slow: a dead one costs one wait in so many seconds."""

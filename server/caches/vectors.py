@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from cachetools import LRUCache
 
-from config.instruments import CACHE_LOOKUPS
+from config.telemetry.metrics import CACHE_LOOKUPS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ingestion.embedding import Embedder
-    from storage.collections import EmbeddingIdentity
+    from embedding.embedder import Embedder
+    from storage.collections.collections import EmbeddingIdentity
 
 ENTRY_BYTES = 300
 """What an entry takes beside its vector's numbers: the key, and the objects."""

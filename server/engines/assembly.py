@@ -10,10 +10,10 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.query_engine import RetrieverQueryEngine
 
 from server.engines.parts import EngineParts
-from server.engines.passages import SelectPassages, selection_of
+from server.engines.passages.selection import SelectPassages, selection_of
 from server.engines.reranking import wants_reranking
 from server.engines.retrieval import FitContextWindow
-from server.engines.synthesis import LOCAL, synthesizer_for
+from server.engines.writing.synthesis import LOCAL, synthesizer_for
 
 LOCAL_WINDOW = 2048  # tokens: some four passages
 

@@ -17,12 +17,12 @@ from server.answers import EngineReport, Question, Reranked, Usage
 from server.caches.vectors import QuestionVectors
 
 if TYPE_CHECKING:
-    from ingestion.embedding import Embedder
+    from embedding.embedder import Embedder
     from server.engines.models.model import Finish, LanguageModel
     from server.engines.reranking.reranker import Reranker
-    from server.generations import Pinned
-    from storage.chunks import ChunkStore
-    from storage.collections import Generation
+    from server.services.pinned_generations import Pinned
+    from storage.collections.collections import Generation
+    from storage.vector_store import ChunkStore
 
 
 UNKEPT = QuestionVectors(most_bytes=0)

@@ -9,18 +9,18 @@ from typing import TypeVar
 from llama_index.core.base.base_query_engine import BaseQueryEngine
 from llama_index.core.chat_engine.types import BaseChatEngine
 
-from server.engines import auto_merging, fusion, hybrid, keyword, router, sub_question, summary, vector, window
 from server.engines.chat import agent, context, simple
 from server.engines.chat.condensing import condensing
 from server.engines.parts import ChatEngine, Engine, EngineParts
+from server.engines.query import auto_merging, fusion, plain, router, sub_question, summary, window
 from server.errors import UnknownEngine
 
 Build = TypeVar("Build")
 ENGINES: Mapping[str, Engine] = MappingProxyType(
     {
-        "hybrid": hybrid.build,
-        "vector": vector.build,
-        "keyword": keyword.build,
+        "hybrid": plain.build_hybrid,
+        "vector": plain.build_vector,
+        "keyword": plain.build_keyword,
         "fusion": fusion.build,
         "window": window.build,
         "auto_merging": auto_merging.build,

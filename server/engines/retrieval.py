@@ -7,11 +7,11 @@ from typing import Literal
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
-from server.engines.async_only import AsyncRetriever
+from server.engines.llama_index import AsyncRetriever
 from server.engines.parts import EngineParts
-from server.engines.passages import deeper, depth_of
-from storage.chunks import hit_node
-from storage.search import SearchRequest, Vector
+from server.engines.passages.selection import deeper, depth_of
+from storage.search.search import SearchRequest, Vector
+from storage.vector_store import hit_node
 
 CHARACTERS_A_TOKEN = 3.0  # fewer than any tokenizer needs for prose, so that a prompt never overflows
 PROMPT_TOKENS = 400  # instructions, question and the frame around the passages

@@ -15,8 +15,8 @@ from server.api.contracts import Runtime
 from server.api.error_handlers import log_failure
 from server.api.problems import INVALID, Problem, problem_of
 from server.errors import DeadlineExceeded
-from server.interrupts import Interrupt, OpenRequests
 from server.mcp.arguments import InvalidArguments
+from server.waiting.interrupts import Interrupt, OpenRequests
 
 GetRuntime = Callable[[], Awaitable[Runtime]]
 Result = TypeVar("Result")

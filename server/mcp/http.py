@@ -21,10 +21,10 @@ from starlette.types import Message, Receive, Scope, Send
 
 from config.settings import ServerSettings
 from server.api.contracts import Runtime
-from server.interrupts import Interrupt, OpenRequests
 from server.mcp.calls import Calls
 from server.mcp.origins import refused_origin
 from server.mcp.protocol import make_server
+from server.waiting.interrupts import Interrupt, OpenRequests
 
 PATH = "/mcp"
 # `origins` does what this is for, without breaking whoever is behind a proxy

@@ -19,7 +19,7 @@ from mcp_types import (
 from server.api.contracts import Runtime
 from server.mcp.addresses import TEMPLATE, DocumentAddress, parse_address
 from server.mcp.arguments import MOST_CHARACTERS
-from storage.document_catalog import DocumentInfo
+from storage.documents.catalog import DocumentInfo
 from storage.errors import InvalidCursor
 
 PAGE = 100

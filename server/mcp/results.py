@@ -10,10 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from server.answers import Citation, Done, FinishReason, Retrieved, Sources
 from server.api.problems import clean
 from server.mcp.addresses import DocumentAddress
-from storage.collections import CollectionInfo
+from storage.collections.collections import CollectionInfo
 from storage.cursors import Page
-from storage.document_catalog import DocumentInfo
-from storage.document_text import TextPart
+from storage.documents.catalog import DocumentInfo
+from storage.documents.text import TextPart
 
 
 class _Out(BaseModel):

@@ -21,12 +21,12 @@ from mcp.server.stdio import stdio_server
 
 from config.errors import FootnoteError
 from config.settings import Settings
-from config.telemetry import Telemetry, open_telemetry
+from config.telemetry.setup import Telemetry, open_telemetry
 from server.api.contracts import Runtime
 from server.api.problems import kind_of_error
-from server.interrupts import OpenRequests
 from server.mcp.calls import Calls
 from server.mcp.protocol import make_server
+from server.waiting.interrupts import OpenRequests
 
 _log = structlog.get_logger(__name__)
 Opening = Callable[[], Awaitable[AbstractAsyncContextManager[Runtime]]]

@@ -9,14 +9,14 @@ from typing import Any, Protocol, cast
 
 import structlog
 
-from config import spans
-from config.instruments import STREAM_ENDINGS
 from config.settings import StreamSettings
+from config.telemetry import spans
+from config.telemetry.metrics import STREAM_ENDINGS
 from server.answers import UNFINISHED, Answer, Event, Transcript
 from server.errors import DeadlineExceeded, StreamAbandoned
-from server.interrupts import Interrupt
 from server.streams.log import LogReader, StreamLog
 from server.streams.relay import Relay
+from server.waiting.interrupts import Interrupt
 
 CLOSING_SECONDS = 5.0
 SILENCE = 60.0

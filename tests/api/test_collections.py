@@ -13,9 +13,9 @@ from support.indexed import index
 from support.stack import Stack, StackClient, open_stack
 
 from config.settings import DatabaseSettings
-from storage.collections import Chunking, Collections
+from storage.collections.collections import Chunking, Collections
+from storage.collections.generations import Generations
 from storage.database import Database
-from storage.generations import Generations
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import json
 import pytest
 from support.scripted import Connect, Logged, Make, Serve
 
-from server.api.feedback_schemas import FeedbackBody
+from server.api.schemas.feedback import FeedbackBody
 
 JSON = {"content-type": "application/json"}
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"

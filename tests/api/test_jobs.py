@@ -19,7 +19,7 @@ from support.scripted_documents import DEAD_JOB, DONE_JOB
 from support.stack import Stack, StackClient, open_stack, until
 
 from storage.errors import StoreUnavailable
-from storage.jobs import JobError
+from storage.jobs.jobs import JobError
 
 RUNNING = replace(DONE_JOB, status="running", finished_at=None, result=None, done=0)
 

@@ -13,7 +13,7 @@ from support.openai_clients import ASK, MODEL, connect, connect_async
 from support.scripted import DONE, SOURCES, Hang, Make, Serve
 
 from server.answers import Done, Message, Question, Sources, Token, Usage
-from storage.filters import Filter, FilterGroup
+from storage.search.filters import Filter, FilterGroup
 
 
 def test_the_client_reads_an_answer_with_its_citations(scripted: Make, serve: Serve) -> None:

@@ -12,7 +12,7 @@ import pytest
 from support.openai_clients import EMBEDDING_MODEL, MODEL, connect, connect_async
 from support.scripted import NOW, Hang, Make, ScriptedCatalog, Serve
 
-from storage.collections import CollectionInfo
+from storage.collections.collections import CollectionInfo
 from storage.cursors import Page, decode_cursor, encode_cursor
 
 

@@ -97,7 +97,7 @@ def test_every_operation_is_described_with_its_problems() -> None:
 
 
 def test_requests_have_examples_and_they_are_valid() -> None:
-    from server.api.schemas import QuestionBody
+    from server.api.schemas.questions import QuestionBody
 
     examples = app.openapi()["components"]["schemas"]["QuestionBody"]["examples"]
     assert len(examples) >= 2

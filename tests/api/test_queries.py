@@ -7,7 +7,7 @@ from server.answers import Token
 from server.engines.models.errors import ModelFailed, ModelRejected, ModelTimeout, ModelUnavailable
 from server.errors import UnknownEngine
 from storage.errors import CollectionNotFound, EmbeddingMismatch, StoreUnavailable
-from storage.filters import Filter, FilterGroup
+from storage.search.filters import Filter, FilterGroup
 
 
 async def test_an_answer_has_every_field_of_the_contract(scripted: Make, client: Connect) -> None:

@@ -23,7 +23,7 @@ import pytest
 from support.scripted import Logged, Make, Serve, Served, scripted_app
 from support.stack import Stack, open_stack, until
 
-from server.uploads import Uploads
+from server.uploads.multipart import Uploads
 
 BOUNDARY = b"frontier"
 FORM = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY.decode()}"}

@@ -13,13 +13,13 @@ from support.model_server import ModelServer, Reply, start_model_server
 
 from server.answers import Done, Question, Sources, Token
 from server.engines import registry
-from server.engines.answering import NOTHING_FOUND, AnswerService
 from server.engines.models.choose import open_model
 from server.engines.models.errors import ModelFailed
-from server.engines.prompts import SYSTEM
+from server.engines.writing.prompts import SYSTEM
 from server.errors import RerankUnavailable, UnknownEngine
-from server.generations import followed_generations
-from storage.collections import Chunking, Collections
+from server.services.answers import NOTHING_FOUND, AnswerService
+from server.services.pinned_generations import followed_generations
+from storage.collections.collections import Chunking, Collections
 from storage.errors import CollectionNotFound, EmbeddingMismatch
 from storage.leases import Leases
 

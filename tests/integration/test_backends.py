@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from config.settings import Settings
-from ingestion.backends import INT8_FILE, ONNX_FILE, load_model
-from ingestion.embedding import find_model, open_embedder
-from ingestion.encoders import LibraryEncoder, OnnxEncoder, onnx_encoder
+from embedding.backends import INT8_FILE, ONNX_FILE, load_model
+from embedding.embedder import find_model, open_embedder
+from embedding.encoders import LibraryEncoder, OnnxEncoder, onnx_encoder
 
 TEXTS = ["PostgreSQL keeps several versions of a row.", "Sourdough rises for twelve hours.", "word " * 400]
 
@@ -76,5 +76,5 @@ def test_a_model_that_pools_otherwise_is_called_as_the_library_does_or_by_the_li
 
 
 def test_a_model_whose_own_code_gives_other_vectors_is_left_to_the_library(library, monkeypatch):
-    monkeypatch.setattr("ingestion.encoders._mean", lambda states, _: states.max(axis=1))
+    monkeypatch.setattr("embedding.encoders._mean", lambda states, _: states.max(axis=1))
     assert onnx_encoder(library, threads=1, batch_size=32) is None

@@ -17,9 +17,9 @@ from support.rerank_server import start_rerank_server
 from config.settings import CacheSettings
 from server.answers import Answer, Done, Question, Sources, Token, Usage, collect
 from server.caches.answers import AnswerCache
-from storage.collections import Chunking, Collections
-from storage.documents import Documents
-from storage.index_versions import IndexVersions
+from storage.collections.collections import Chunking, Collections
+from storage.collections.index_versions import IndexVersions
+from storage.documents.writes import Documents
 
 QUESTION = "Who built the lighthouse of Ostrava Bay?"
 CHUNKING = Chunking(tokens=256, overlap=32, language="english")
@@ -330,7 +330,7 @@ class Fresh:
 
 @pytest.fixture
 def generation(embedder):
-    from storage.collections import Generation
+    from storage.collections.collections import Generation
 
     return Generation(
         id=1,

@@ -16,8 +16,8 @@ from support.model_server import Reply, start_model_server
 from support.scripted import running
 from support.sql import execute
 
-from server.engines.answering import NOTHING_FOUND
-from server.engines.citations import unnumbered
+from server.engines.writing.citations import unnumbered
+from server.services.answers import NOTHING_FOUND
 
 ANSWER = "It was built in 1871 [1]."
 

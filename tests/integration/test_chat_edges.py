@@ -13,8 +13,8 @@ from support.events import ending, parse
 from support.model_server import Reply
 from support.stack import PATIENCE, until
 
-from storage.chunks import ChunkStore
 from storage.errors import StoreUnavailable
+from storage.vector_store import ChunkStore
 
 ASKED = "Who built the lighthouse of Ostrava Bay?"
 CHAT = {"message": ASKED}

@@ -18,8 +18,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from support.corpus import DIMENSION, fill, make_collection, vector
 
 from config.settings import RetrievalSettings
-from storage.chunks import ChunkStore
-from storage.collections import Collections
+from storage.collections.collections import Collections
+from storage.vector_store import ChunkStore
 
 TEXTS = {
     "a": ("Autovacuum removes dead rows", {"year": 2024, "tags": ["x"]}),

@@ -4,8 +4,8 @@ from dataclasses import replace
 import pytest
 from support.corpus import CHUNKING, IDENTITY, fill, make_collection
 
-from storage.collections import Collections
-from storage.document_catalog import DocumentCatalog
+from storage.collections.collections import Collections
+from storage.documents.catalog import DocumentCatalog
 from storage.errors import (
     CollectionNotFound,
     DocumentNotFound,

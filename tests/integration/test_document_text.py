@@ -9,12 +9,12 @@ import pytest
 from support.corpus import chunks, document, make_collection, vector
 from tokenizers import Tokenizer
 
-from ingestion.chunking import split
+from ingestion.chunking.splitter import split
 from ingestion.types import Extracted, Heading
-from storage.chunks import make_node, node_json
-from storage.document_text import DocumentTexts
-from storage.documents import Documents, NewChunk
+from storage.documents.text import DocumentTexts
+from storage.documents.writes import Documents, NewChunk
 from storage.errors import DocumentNotFound
+from storage.vector_store import make_node, node_json
 
 SECTION = "## Part {n}\n\n" + "The {n}. lamp of the lighthouse — ünïcode 🕯 — burns oil. It was lit by hand!\n\n\n" * 12
 TEXT = "\n\n # Lamps\n\n" + "".join(SECTION.replace("{n}", str(n)) for n in range(12)) + "\t \n"

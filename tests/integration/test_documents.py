@@ -3,7 +3,7 @@ import asyncio
 import pytest
 from support.corpus import chunks, document, make_collection
 
-from storage.documents import Documents
+from storage.documents.writes import Documents
 from storage.errors import WriteConflict
 
 

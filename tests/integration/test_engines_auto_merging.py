@@ -5,8 +5,8 @@ from support.chaptered import index_chaptered
 from support.engines import BREAD, HARBOUR, service
 
 from server.answers import Question
-from server.engines.hierarchy import MergingRule, Range, common_path, merge
-from storage.surroundings import StoredChunk
+from server.engines.passages.hierarchy import MergingRule, Range, common_path, merge
+from storage.search.neighbours import StoredChunk
 
 RULE = MergingRule(ratio=0.5, longest=10_000, group=4)
 

@@ -9,10 +9,10 @@ from support.engines import BREAD, HARBOUR, last_messages, scripted, service
 from support.model_server import Reply, start_model_server
 
 from server.answers import Question
-from server.engines.fusion import Ranking, fuse
+from server.engines.query.fusion import Ranking, fuse
 from storage.errors import StoreUnavailable, TableGone
-from storage.filters import Filter, FilterGroup
-from storage.search import ChunkSearch, Hit
+from storage.search.filters import Filter, FilterGroup
+from storage.search.search import ChunkSearch, Hit
 
 ASKED = "What does the woman in the tower earn?"
 

@@ -12,7 +12,7 @@ from support.model_server import Reply, start_model_server
 from support.sql import execute
 
 from server.answers import Question, Sources, Token
-from storage.collections import Chunking, Collections
+from storage.collections.collections import Chunking, Collections
 from storage.errors import CollectionNotFound
 
 PAY = "What is the keeper of the lighthouse paid a month?"
@@ -140,7 +140,7 @@ async def test_filters_and_documents_are_looked_for_where_they_are(opened, model
 
 async def test_a_collection_of_another_model_is_compared_by_one_model(opened, database, embedder, monkeypatch):
     """Its cosines mean something else: this one's would win always."""
-    from server.generations import PinnedGenerations
+    from server.services.pinned_generations import PinnedGenerations
 
     other = replace(embedder.identity, fingerprint="other")
     original = PinnedGenerations._opened
@@ -177,7 +177,7 @@ async def test_a_collection_of_another_model_is_compared_by_one_model(opened, da
 
 
 async def test_the_chosen_generation_is_held_until_the_stream_ends(opened, model_server, monkeypatch):
-    from server.generations import PinnedGenerations
+    from server.services.pinned_generations import PinnedGenerations
 
     held = []
     original = PinnedGenerations._used

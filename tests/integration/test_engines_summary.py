@@ -10,11 +10,11 @@ from support.engines import BREAD, HARBOUR, last_messages, requests_of, scripted
 from support.model_server import Reply, start_model_server
 
 from server.answers import Question, Sources
-from server.engines.answering import NOTHING_FOUND
 from server.engines.models.errors import ModelError
-from server.engines.reading import Bounds, calls_of, shares
-from storage.filters import Filter, FilterGroup
-from storage.surroundings import Extent
+from server.engines.query.summary_reading import Bounds, calls_of, shares
+from server.services.answers import NOTHING_FOUND
+from storage.search.filters import Filter, FilterGroup
+from storage.search.neighbours import Extent
 
 LONG = "# Journal\n\n" + "\n\n".join(
     f"## Day {day}\n\n" + f"On day {day} the wind came from the west and ship number {day} was seen. " * 4

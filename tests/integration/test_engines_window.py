@@ -6,7 +6,7 @@ from support.engines import BREAD, HARBOUR, service
 from support.model_server import Reply, start_model_server
 
 from server.answers import Question
-from storage.filters import Filter, FilterGroup
+from storage.search.filters import Filter, FilterGroup
 
 PAY = "How many crowns a month is the keeper's pay?"
 
@@ -108,8 +108,8 @@ async def test_nodes_without_offsets_stay_apart(opened, database, embedder):
     from llama_index.core.schema import TextNode
 
     from config.settings import RetrievalSettings
-    from storage.chunks import ChunkStore
-    from storage.collections import Collections
+    from storage.collections.collections import Collections
+    from storage.vector_store import ChunkStore
 
     store = ChunkStore(database, generation=await Collections(database).active("default"), settings=RetrievalSettings())
     texts = ["The cellar holds nine barrels of cider.", "Barrels are rolled by two men.", "Cider is drunk in May."]

@@ -15,12 +15,12 @@ from support.indexed import real_app
 from support.scripted import ScriptedEmbedder, running
 from support.sql import execute
 
-from storage.conversations import ConversationCatalog
+from storage.chat.conversations import ConversationCatalog
+from storage.chat.feedback import EXPORT_PAGE, FeedbackStore, NewFeedback
+from storage.chat.turns import NewTurn, TurnAnswer, TurnStore
 from storage.cursors import encode_cursor
 from storage.errors import FeedbackNotFound, InvalidCursor
-from storage.feedback import EXPORT_PAGE, FeedbackStore, NewFeedback
 from storage.leases import Leases
-from storage.turns import NewTurn, TurnAnswer, TurnStore
 
 ROOT = Path(__file__).parents[2]
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"

@@ -20,11 +20,11 @@ from support.model_server import Reply
 from support.stack import PATIENCE, until
 
 from config.settings import DatabaseSettings
-from ingestion.indexing import Indexing
-from ingestion.ingesting import reindex
-from ingestion.wanted import Wanted
+from ingestion.inputs.selection import Wanted
+from ingestion.pipeline.factory import Indexing
+from ingestion.runs.run import reindex
+from storage.collections.generations import Generations
 from storage.database import Database
-from storage.generations import Generations
 
 NAME = "editions"
 QUESTION = "Which edition of the lighthouse book is this?"
@@ -196,7 +196,7 @@ def operator(stack, tmp_path):
 
 
 async def _delete(dsn):
-    from storage.collections import Collections
+    from storage.collections.collections import Collections
 
     database = await Database.open(dsn, settings=DatabaseSettings())
     await Collections(database).delete(NAME)

@@ -14,13 +14,12 @@ from support.corpus import chunks, document
 from support.index_model import IDENTITIES, MadeUpIndexing, Points, actual_state, chunking_of, vector_of
 
 from config.settings import GenerationSettings, IngestionSettings, RetrievalSettings
-from ingestion.files import LocalFiles
-from ingestion.gate import Gate, GoldenQuestion, InvalidGate, read_golden
-from ingestion.reindexing import Reindexing, catch_up
-from server.generations import PinnedGenerations
-from storage.chunks import ChunkStore
+from ingestion.inputs.local_files import LocalFiles
+from ingestion.runs.gate import Gate, GoldenQuestion, InvalidGate, read_golden
+from ingestion.runs.reindexing import Reindexing, catch_up
+from server.services.pinned_generations import PinnedGenerations
 from storage.deletions import bury
-from storage.documents import Documents
+from storage.documents.writes import Documents
 from storage.errors import (
     BuildRunning,
     CollectionNotFound,
@@ -28,9 +27,10 @@ from storage.errors import (
     GenerationNotReady,
     GenerationRetired,
 )
-from storage.filters import Filter, FilterGroup
 from storage.leases import Leases
-from storage.search import ChunkSearch, SearchRequest
+from storage.search.filters import Filter, FilterGroup
+from storage.search.search import ChunkSearch, SearchRequest
+from storage.vector_store import ChunkStore
 
 NAME = "docs"
 PATIENCE = 20
@@ -272,8 +272,8 @@ async def test_a_writer_of_a_generation_that_was_retired_is_refused_and_writes_n
 
 
 async def test_an_ingestion_goes_on_in_the_generation_that_took_over_meanwhile(rig):
-    from ingestion.ingesting import ingest
-    from ingestion.wanted import Wanted
+    from ingestion.inputs.selection import Wanted
+    from ingestion.runs.run import ingest
 
     await rig.reindex(size=2, activate="never")
     rig.write(c="wc1", d="wd1")

@@ -13,8 +13,8 @@ from support.events import ending, parse
 from support.model_server import Reply
 from support.stack import PATIENCE, texts, until
 
+from storage.chat.idempotency import KeyStore
 from storage.errors import LeaseLost
-from storage.idempotency import KeyStore
 from storage.leases import Leases
 
 ASKED = "Who built the lighthouse of Ostrava Bay?"

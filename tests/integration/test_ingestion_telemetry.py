@@ -17,13 +17,13 @@ from support.otlp import Receiver, start_receiver
 from support.sql import execute
 from support.workers import ended
 
-from config import spans
 from config.settings import EmbeddingSettings
-from ingestion.embedding import find_model
-from storage.collections import Collections
-from storage.documents import Documents
-from storage.jobs import JobStore, NewJob
-from storage.originals import Originals
+from config.telemetry import spans
+from embedding.embedder import find_model
+from storage.collections.collections import Collections
+from storage.documents.originals import Originals
+from storage.documents.writes import Documents
+from storage.jobs.jobs import JobStore, NewJob
 
 ROOT = Path(__file__).parents[2]
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -34,12 +34,12 @@ SECRET = "wombat-77-secret"
 PROGRAM = """
 import asyncio, json, sys
 import numpy as np
-import ingestion.embedding
-import ingestion.tracing
+import embedding.embedder
+import ingestion.pipeline.tracing
 from ingestion.errors import EmbeddingFailed
 
 faults = json.loads(sys.argv.pop(1))
-ingestion.tracing.MOST_DOCUMENTS = faults.get("most_documents", 500)
+ingestion.pipeline.tracing.MOST_DOCUMENTS = faults.get("most_documents", 500)
 
 class Model:
     width = 1
@@ -57,10 +57,10 @@ class Model:
 
 def open_embedder(settings):
     model = Model()
-    model.files = ingestion.embedding.find_model(settings.embedding)
+    model.files = embedding.embedder.find_model(settings.embedding)
     return model
 
-ingestion.embedding.open_embedder = open_embedder
+embedding.embedder.open_embedder = open_embedder
 from ingestion.__main__ import main
 code = main()
 if faults.get("tell_modules"):
@@ -564,7 +564,7 @@ JOB = """
 import json, os, subprocess, sys
 from config import spans
 from config.settings import load_settings
-from config.telemetry import open_telemetry
+from config.telemetry.setup import open_telemetry
 
 with open_telemetry(load_settings().telemetry, version="1"):
     if len(sys.argv) == 4:

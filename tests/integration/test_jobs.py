@@ -8,13 +8,13 @@ import pytest
 from support.sql import execute
 from support.workers import until
 
-from config import spans
+from config.telemetry import spans
 from storage.database import Database
 from storage.errors import IdempotencyKeyReused, JobLost, JobNotFound, JobNotRetryable, JobTooLarge
-from storage.job_rows import MOST_BYTES, JobError
-from storage.job_runs import JobRuns, Pulse
-from storage.jobs import JobCounts, JobStore, NewJob
-from storage.queue import Taken
+from storage.jobs.jobs import JobCounts, JobStore, NewJob
+from storage.jobs.queue import Taken
+from storage.jobs.rows import MOST_BYTES, JobError
+from storage.jobs.runs import JobRuns, Pulse
 
 
 @pytest.fixture

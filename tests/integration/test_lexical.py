@@ -9,13 +9,14 @@ import pytest
 from support.corpus import DIMENSION, chunks, document, fill, make_collection, vector
 
 from config.settings import RetrievalSettings
-from storage import chunk_tables, lexical_leg
-from storage.chunks import ChunkStore
+from storage import chunk_tables
 from storage.database import Database
-from storage.documents import Documents
-from storage.lexical_leg import quoted_phrases
-from storage.lexicon import Lexicon
-from storage.search import ChunkSearch, SearchRequest
+from storage.documents.writes import Documents
+from storage.search import lexical_leg
+from storage.search.lexical_leg import quoted_phrases
+from storage.search.lexicon import Lexicon
+from storage.search.search import ChunkSearch, SearchRequest
+from storage.vector_store import ChunkStore
 
 
 async def searched(database: Database, texts, *, language="english", counted=True):

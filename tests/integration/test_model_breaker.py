@@ -17,8 +17,8 @@ from support.events import ending
 from support.model_server import ANSWER, Reply, start_model_server
 from support.stack import PATIENCE, until
 
-from config.instruments import BREAKER_STATE
 from config.settings import LLMSettings, Settings
+from config.telemetry.metrics import BREAKER_STATE
 from server.engines.models.choose import open_model
 from server.engines.models.errors import ModelError, ModelTimeout, ModelUnavailable
 from server.engines.models.local import LocalModel, missing

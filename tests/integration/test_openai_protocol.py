@@ -18,7 +18,7 @@ from support.scripted import running
 
 from server.app import create_app
 from server.runtime import open_runtime
-from storage.collections import Chunking, Collections
+from storage.collections.collections import Chunking, Collections
 
 TEXTS = {
     "lighthouse.md": "The lighthouse of Ostrava Bay was built in 1871 by the engineer Milada Novak.",

@@ -4,7 +4,7 @@ import pytest
 from support.environment import make_settings
 from support.ingested import asking, ingested
 
-from storage.document_text import DocumentTexts
+from storage.documents.text import DocumentTexts
 
 LAMPS = [
     f"Lamp {n} of the lighthouse burns oil of sort {n}, which the keeper fetches from the harbour on day {n} of the "

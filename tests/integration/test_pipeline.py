@@ -11,7 +11,7 @@ from support.corpus import make_collection
 from support.pipelines import MadeUpModel, ingest_files
 
 from config.settings import IngestionSettings
-from ingestion.parsing import Parser
+from ingestion.readers.process_pool import Parser
 from storage.errors import StoreUnavailable
 
 
@@ -199,7 +199,7 @@ async def test_a_file_that_changes_under_a_slow_run_ends_in_its_last_version(dat
 
 
 async def test_a_database_that_stays_away_ends_the_run_with_its_name(database, ingest, tmp_path, monkeypatch):
-    from ingestion import pipeline
+    from ingestion.pipeline import pipeline
 
     write(tmp_path, a="Text.")
     monkeypatch.setattr(

@@ -7,10 +7,10 @@ from support.indexings import open_made_up
 from support.sql import execute
 
 from config.settings import Price
-from ingestion.dry_run import hold, plan
-from ingestion.ingesting import ingest, ingest_and_sync, reindex
-from ingestion.manifest import WINDOW, ManifestDiffers, ManifestInvalid
-from ingestion.wanted import Wanted
+from ingestion.dry_run.commands import hold, plan
+from ingestion.dry_run.manifest import WINDOW, ManifestDiffers, ManifestInvalid
+from ingestion.inputs.selection import Wanted
+from ingestion.runs.run import ingest, ingest_and_sync, reindex
 from storage.errors import CollectionNotFound
 
 COUNTED = ("added", "changed", "moved", "deleted", "unchanged")
@@ -210,7 +210,7 @@ HEADER = (
 async def test_a_damaged_manifest_gets_one_clear_sentence(indexing, tmp_path, content, said, monkeypatch):
     manifest = tmp_path / "plan.jsonl"
     manifest.write_text(content, "latin-1")
-    from ingestion import manifest as module
+    from ingestion.dry_run import manifest as module
 
     monkeypatch.setattr(module, "_compare_headers", lambda *_: None)
     with pytest.raises(ManifestInvalid, match=said):

@@ -18,13 +18,13 @@ from support import files as made_files
 from support.ray_cluster import RayNodes, made_up, ray_environment, start_ray
 
 from config.settings import EmbeddingSettings, IngestionSettings, Settings
-from ingestion.embedding import find_model
+from embedding.embedder import find_model
 from ingestion.errors import ClusterUnavailable, EmbeddingFailed
-from ingestion.parsing import Parser
 from ingestion.ray import connection
 from ingestion.ray.connection import open_ray
 from ingestion.ray.messages import Patience
 from ingestion.ray.plan import EMBEDDING_SHARE, PARSING_SHARE, Node, Plan, plan
+from ingestion.readers.process_pool import Parser
 from ingestion.types import Parsed, Skipped
 
 pytestmark = [
@@ -225,7 +225,10 @@ async def test_a_listener_that_is_no_ray_cluster_is_told_in_time(own_settings) -
 
 
 def test_without_the_option_ray_is_not_loaded() -> None:
-    code = "import sys, ingestion.__main__, ingestion.ray.connection, ingestion.indexing; print('ray' in sys.modules)"
+    code = (
+        "import sys, ingestion.__main__, ingestion.ray.connection, ingestion.pipeline.factory; "
+        "print('ray' in sys.modules)"
+    )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
 
 

@@ -19,10 +19,10 @@ from support.sql import execute
 from support.stack import PATIENCE, ROOT, until
 
 from config.settings import DatabaseSettings
-from storage.collections import Collections
+from storage.collections.collections import Collections
+from storage.collections.generations import Generations
 from storage.database import Database
-from storage.documents import Documents
-from storage.generations import Generations
+from storage.documents.writes import Documents
 from storage.local import LocalPostgres
 
 KILLS = 4
@@ -30,9 +30,9 @@ NAME = "docs"
 PROGRAM = """
 import asyncio, hashlib, os, sys
 import numpy as np
-import ingestion.indexing
+import ingestion.pipeline.factory
 from config.settings import EmbeddingSettings
-from ingestion.embedders import Embedders
+from embedding.cache import Embedders
 
 class SlowModel:
     width = 1
@@ -55,7 +55,7 @@ class SlowModels(Embedders):
     async def of(self, identity):
         return SlowModel(identity)
 
-ingestion.indexing.Embedders = SlowModels
+ingestion.pipeline.factory.Embedders = SlowModels
 from ingestion.__main__ import main
 sys.exit(main())
 """

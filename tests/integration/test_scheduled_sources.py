@@ -9,12 +9,12 @@ from support.sql import execute
 from support.web_server import page, redirect, reply, serve
 
 from config.settings import WebSettings
-from ingestion.ingesting import ingest, ingest_and_sync
-from ingestion.schedule import Scheduler, UnknownSource
-from ingestion.source_list import Source, read_sources
-from ingestion.strict_yaml import SourcesInvalid
-from ingestion.wanted import Wanted
-from storage.document_catalog import DocumentCatalog
+from ingestion.inputs.selection import Wanted
+from ingestion.runs.run import ingest, ingest_and_sync
+from ingestion.schedule.scheduler import Scheduler, UnknownSource
+from ingestion.schedule.source_file import Source, read_sources
+from ingestion.schedule.strict_yaml import SourcesInvalid
+from storage.documents.catalog import DocumentCatalog
 from storage.source_runs import SourceKey, SourceRuns
 
 

@@ -4,14 +4,14 @@ import psycopg2
 import pytest
 
 from storage import chunk_tables, schema
-from storage.collections import Collections
+from storage.chat.feedback import FeedbackStore, NewFeedback
+from storage.chat.turns import NewTurn, TurnAnswer, TurnStore
+from storage.collections.collections import Collections
 from storage.database import Database
-from storage.document_catalog import DocumentCatalog
+from storage.documents.catalog import DocumentCatalog
 from storage.errors import SchemaMismatch
-from storage.feedback import FeedbackStore, NewFeedback
 from storage.leases import Leases
-from storage.search import ChunkSearch, SearchRequest
-from storage.turns import NewTurn, TurnAnswer, TurnStore
+from storage.search.search import ChunkSearch, SearchRequest
 
 
 @pytest.fixture

@@ -10,13 +10,14 @@ from llama_index.core.vector_stores.types import MetadataFilter, MetadataFilters
 from support.corpus import DIMENSION, fill, make_collection, vector
 
 from config.settings import RetrievalSettings
-from storage import chunk_tables, lexical_leg, search_statement
-from storage.chunks import filter_group
+from storage import chunk_tables
 from storage.database import Database
 from storage.errors import UnsupportedFilter
-from storage.filters import Filter, FilterGroup, Parameters, compile_filters
-from storage.lexicon import Lexicon
-from storage.search import ChunkSearch, SearchRequest
+from storage.search import lexical_leg, statement
+from storage.search.filters import Filter, FilterGroup, Parameters, compile_filters
+from storage.search.lexicon import Lexicon
+from storage.search.search import ChunkSearch, SearchRequest
+from storage.vector_store import filter_group
 
 ROWS = {
     "ten-string": {"ref": "10", "tags": ["a", "b"]},
@@ -295,7 +296,7 @@ async def test_a_filtered_search_fills_the_page_whichever_way_it_goes(
     settings = RetrievalSettings(ef_search=40, candidates=40, max_scan_tuples=max_scan_tuples)
     search = ChunkSearch(through_the_index, generation=generation, settings=settings)
     for most in (2, 10_000):
-        monkeypatch.setattr(search_statement, "EXACT_ROWS", most)
+        monkeypatch.setattr(statement, "EXACT_ROWS", most)
         for condition, keep in RARE:
             group = FilterGroup(filters=[condition])
             hits = await search.search(SearchRequest("vector", limit=10, embedding=vector("q"), filters=group))
@@ -321,7 +322,7 @@ async def test_few_chunks_that_meet_a_filter_are_compared_without_the_hnsw_index
 
 @pytest.mark.parametrize("most", [3, 10_000])
 async def test_hybrid_and_keyword_searches_keep_to_the_filter_whichever_way_they_go(database, monkeypatch, most):
-    monkeypatch.setattr(search_statement, "EXACT_ROWS", most)
+    monkeypatch.setattr(statement, "EXACT_ROWS", most)
     texts = {f"d{number}": (f"common number{number} words", {"even": number % 2 == 0}) for number in range(40)}
     generation = await make_collection(database)
     await fill(database, generation, texts)

@@ -14,7 +14,7 @@ from support.events import ending, parse
 from support.model_server import ANSWER, Reply
 from support.stack import PATIENCE, execute, texts, until
 
-import server.conversations
+import server.services.conversations
 
 ASKED = "Who built the lighthouse of Ostrava Bay?"
 PATHS = {"query": "/query/stream", "chat": "/chat/stream"}
@@ -177,7 +177,7 @@ def database_gone(stack):
 
 @kinds
 def test_a_database_that_goes_away_for_good_fails_what_must_be_kept_and_nothing_else(stack, monkeypatch, kind):
-    monkeypatch.setattr(server.conversations, "TRIES", 2)
+    monkeypatch.setattr(server.services.conversations, "TRIES", 2)
     stack.fresh(Reply("one two three four five six", delay=0.1))
     with stack.serve(chat={"lease_seconds": 2}) as http:
         with opened(http, kind) as (_, _, rest), database_gone(stack):
@@ -331,7 +331,7 @@ def database_frozen(stack):
 
 
 def test_a_database_that_answers_nothing_any_more_ends_the_stream_at_its_deadline(stack, monkeypatch):
-    monkeypatch.setattr(server.conversations, "RECORDING_SECONDS", 0.5)
+    monkeypatch.setattr(server.services.conversations, "RECORDING_SECONDS", 0.5)
     frozen = threading.Event()
     stack.fresh(Reply("one two three four five six", gate=frozen))
     short = {"streams": {"total_timeout": 3}, "chat": {"lease_seconds": 2}, "database": {"acquire_timeout": 1}}

@@ -9,11 +9,11 @@ from support.indexings import open_made_up
 from support.sql import execute
 
 from config.settings import IngestionSettings
-from ingestion.ingesting import ingest, ingest_and_sync, reindex
-from ingestion.sync import FLOOR, SyncRefused, require_folders
-from ingestion.wanted import Wanted
-from storage.document_catalog import DocumentCatalog
-from storage.documents import Documents
+from ingestion.inputs.selection import Wanted
+from ingestion.runs.run import ingest, ingest_and_sync, reindex
+from ingestion.runs.sync import FLOOR, SyncRefused, require_folders
+from storage.documents.catalog import DocumentCatalog
+from storage.documents.writes import Documents
 
 
 @pytest.fixture

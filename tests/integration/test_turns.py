@@ -7,12 +7,12 @@ from uuid import uuid4
 
 import pytest
 
-from storage.conversations import ConversationCatalog
+from storage.chat.conversations import ConversationCatalog
+from storage.chat.idempotency import KeyStore
+from storage.chat.turns import NewTurn, TurnAnswer, TurnStore, lease_name
 from storage.cursors import encode_cursor
 from storage.errors import ConversationBusy, ConversationNotFound, IdempotencyKeyReused, InvalidCursor, LeaseLost
-from storage.idempotency import KeyStore
 from storage.leases import Leases
-from storage.turns import NewTurn, TurnAnswer, TurnStore, lease_name
 
 ANSWER = TurnAnswer("a", 1, None, "[]", "stop", "m", None, None, "{}", "1")
 ASKED = NewTurn("q", 1, "r", None)

@@ -238,7 +238,7 @@ async def test_a_feed_without_end_is_refused_and_one_that_is_away_fails_for_now(
 
 def test_ingestion_without_urls_imports_nothing_of_the_web():
     program = (
-        "import sys, ingestion.__main__, ingestion.pipeline\n"
+        "import sys, ingestion.__main__, ingestion.pipeline.pipeline\n"
         "print([name for name in sys.modules if name.startswith('ingestion.web')])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

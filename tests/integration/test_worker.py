@@ -8,11 +8,11 @@ import pytest
 from support.workers import PATIENCE, ended, submit, until, working
 
 from ingestion.errors import EmbeddingFailed, FetchFailed, FetchRefused, Unreadable
-from ingestion.jobs import may_pass, pause_before
+from ingestion.jobs.retries import may_pass, pause_before
 from storage.database import Database
 from storage.errors import CollectionNotFound, GenerationRetired, JobLost, StoreRefused, StoreUnavailable, WriteConflict
-from storage.job_rows import MOST_BYTES
-from storage.jobs import JobError, JobStore
+from storage.jobs.jobs import JobError, JobStore
+from storage.jobs.rows import MOST_BYTES
 
 
 class Gate:

@@ -12,10 +12,10 @@ from support.environment import make_settings
 from support.otlp import start_receiver
 from support.workers import PATIENCE, ended, started, submit, until
 
-from config import spans
+from config.telemetry import spans
 from storage import schema
 from storage.database import Database
-from storage.jobs import JobStore
+from storage.jobs.jobs import JobStore
 from storage.local import LocalPostgres
 
 

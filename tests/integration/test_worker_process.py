@@ -12,8 +12,8 @@ import pytest
 from support.environment import make_settings
 from support.workers import PATIENCE, ROOT, until
 
-from server import worker_process
-from server.worker_process import is_wanted, open_worker
+from server.process import worker as worker_process
+from server.process.worker import is_wanted, open_worker
 
 OBEDIENT = """
 import signal, sys, time
@@ -37,7 +37,7 @@ import asyncio, sys
 from pathlib import Path
 from config import logging
 from config.settings import LogSettings, Settings
-from server.worker_process import open_worker
+from server.process.worker import open_worker
 
 async def main():
     logging.configure(LogSettings())

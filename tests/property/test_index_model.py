@@ -43,18 +43,18 @@ from support.index_model import (
 )
 
 from config.settings import IngestionSettings, RetrievalSettings
-from ingestion.files import LocalFiles
 from ingestion.identity import pipeline_fingerprint
-from ingestion.incoming import FromDatabase, KeptDocument
-from ingestion.reindexing import NOT_WANTED, Reindexing, catch_up
-from storage import originals
-from storage.chunks import ChunkStore
+from ingestion.inputs.local_files import LocalFiles
+from ingestion.inputs.stored import FromDatabase, KeptDocument
+from ingestion.runs.reindexing import NOT_WANTED, Reindexing, catch_up
 from storage.database import Database
 from storage.deletions import bury
-from storage.documents import Documents
+from storage.documents import originals
+from storage.documents.originals import Originals
+from storage.documents.writes import Documents
 from storage.errors import StoreUnavailable
-from storage.originals import Originals
-from storage.search import ChunkSearch, SearchRequest
+from storage.search.search import ChunkSearch, SearchRequest
+from storage.vector_store import ChunkStore
 
 LONG = int(os.environ.get("INDEX_EXAMPLES", "0"))
 SHORT = settings(

@@ -7,15 +7,15 @@ from pathlib import PurePath
 
 from support.corpus import document
 
-from ingestion.chunking import embed_text, split
-from ingestion.embedding import Embedder
+from embedding.embedder import Embedder
+from embedding.tokenizer import load_tokenizer
+from ingestion.chunking.splitter import embed_text, split
 from ingestion.identity import embedded_hash, node_id
 from ingestion.readers import read
-from ingestion.tokenizing import load_tokenizer
-from storage.chunks import make_node, node_json
-from storage.collections import Chunking, Collections, Generation
+from storage.collections.collections import Chunking, Collections, Generation
 from storage.database import Database
-from storage.documents import Documents, NewChunk
+from storage.documents.writes import Documents, NewChunk
+from storage.vector_store import make_node, node_json
 
 
 async def index_chaptered(

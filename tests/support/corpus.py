@@ -8,10 +8,10 @@ from uuid import UUID, uuid5
 
 import numpy as np
 
-from storage.chunks import make_node, node_json
-from storage.collections import Chunking, Collections, EmbeddingIdentity, Generation
+from storage.collections.collections import Chunking, Collections, EmbeddingIdentity, Generation
 from storage.database import Database
-from storage.documents import Documents, NewChunk, NewDocument
+from storage.documents.writes import Documents, NewChunk, NewDocument
+from storage.vector_store import make_node, node_json
 
 DIMENSION = 16
 IDENTITY = EmbeddingIdentity("made-up", "1", "fingerprint", DIMENSION, normalized=True)

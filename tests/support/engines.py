@@ -10,10 +10,10 @@ from support.environment import make_settings
 from support.model_server import ModelServer, Reply
 
 from config.settings import Settings
-from ingestion.embedding import Embedder
-from server.engines.answering import AnswerService
+from embedding.embedder import Embedder
 from server.engines.models.choose import open_model
-from server.generations import followed_generations
+from server.services.answers import AnswerService
+from server.services.pinned_generations import followed_generations
 from storage.database import Database
 from storage.leases import Leases
 

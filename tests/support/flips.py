@@ -10,10 +10,10 @@ from typing import TypeVar
 from support.sql import execute
 
 from config.settings import DatabaseSettings
-from storage.collections import Chunking, Collections, EmbeddingIdentity
+from storage.collections.collections import Chunking, Collections, EmbeddingIdentity
+from storage.collections.generations import Generations
 from storage.database import Database
-from storage.generations import Generations
-from storage.jobs import JobStore, NewJob
+from storage.jobs.jobs import JobStore, NewJob
 
 CHUNKING = Chunking(tokens=256, overlap=32, language="english")
 T = TypeVar("T")

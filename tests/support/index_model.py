@@ -14,18 +14,18 @@ import numpy as np
 import pytest
 
 from config.settings import IngestionSettings, Settings
-from ingestion.chunking import embed_text
-from ingestion.embedders import Embedders
+from embedding.cache import Embedders
+from ingestion.chunking.splitter import embed_text
 from ingestion.identity import embedded_hash
-from ingestion.indexing import Indexing
-from ingestion.pipeline import Embeds, Pipeline
+from ingestion.pipeline.factory import Indexing
+from ingestion.pipeline.pipeline import Embeds, Pipeline
 from ingestion.types import Chunk, Parsed, Skipped
-from storage.collections import Chunking, EmbeddingIdentity
+from storage.collections.collections import Chunking, EmbeddingIdentity
+from storage.collections.generations import Generations
 from storage.database import Database
-from storage.documents import Documents
+from storage.documents.originals import Originals
+from storage.documents.writes import Documents
 from storage.errors import StoreUnavailable
-from storage.generations import Generations
-from storage.originals import Originals
 
 if TYPE_CHECKING:
     import asyncpg

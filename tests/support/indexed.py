@@ -10,16 +10,16 @@ from fastapi import FastAPI
 from support.corpus import document
 
 from config.settings import Settings
-from ingestion.embedding import Embedder
+from embedding.embedder import Embedder
 from ingestion.identity import embedded_hash
 from server.app import create_app
 from server.engines.models.choose import open_model
 from server.engines.reranking.choose import open_reranker
 from server.runtime import Runtime, assemble
-from storage.chunks import make_node, node_json
-from storage.collections import Chunking, Collections
+from storage.collections.collections import Chunking, Collections
 from storage.database import Database
-from storage.documents import Documents, NewChunk
+from storage.documents.writes import Documents, NewChunk
+from storage.vector_store import make_node, node_json
 
 TEXTS = {
     "lighthouse.md": "The lighthouse of Ostrava Bay was built in 1871 by the engineer Milada Novak.",

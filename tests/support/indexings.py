@@ -1,4 +1,4 @@
-"""`ingestion.indexing.Indexing` over a test's database: real readers, real tokenizer, made-up vectors."""
+"""`ingestion.pipeline.factory.Indexing` over a test's database: real readers, real tokenizer, made-up vectors."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 from support.pipelines import MadeUpModel
 
 from config.settings import EmbeddingSettings, Settings
-from ingestion.embedding import ModelFiles, find_model
-from ingestion.indexing import Indexing
-from storage.collections import EmbeddingIdentity
+from embedding.embedder import ModelFiles, find_model
+from ingestion.pipeline.factory import Indexing
+from storage.collections.collections import EmbeddingIdentity
 from storage.database import Database
 
 DIMENSION = 384

@@ -18,7 +18,7 @@ from support.environment import make_settings
 from support.pipelines import MadeUpModel, ingest_files
 
 from config.settings import IngestionSettings
-from ingestion.parsing import Parser
+from ingestion.readers.process_pool import Parser
 from storage.database import Database
 
 

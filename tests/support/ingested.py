@@ -13,11 +13,11 @@ from support.pipelines import ingest_files
 from support.scripted import running
 
 from config.settings import IngestionSettings, Settings
-from ingestion.embedding import Embedder
-from ingestion.parsing import Parser
-from storage.collections import Chunking, Collections
+from embedding.embedder import Embedder
+from ingestion.readers.process_pool import Parser
+from storage.collections.collections import Chunking, Collections
 from storage.database import Database
-from storage.lexicon import Lexicon
+from storage.search.lexicon import Lexicon
 
 
 async def ingested(

@@ -19,11 +19,11 @@ from typing import Any
 
 from config import logging
 from config.settings import LogSettings, Settings
-from config.telemetry import open_telemetry
-from ingestion.jobs import Handler, Progress
-from ingestion.worker import main
+from config.telemetry.setup import open_telemetry
+from ingestion.jobs.retries import Handler, Progress
+from ingestion.jobs.worker import main
 from storage.database import Database
-from storage.jobs import Job
+from storage.jobs.jobs import Job
 
 
 class Handlers:

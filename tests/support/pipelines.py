@@ -11,11 +11,11 @@ from support.corpus import vector
 
 from config.settings import IngestionSettings
 from ingestion.errors import EmbeddingFailed
-from ingestion.files import LocalFiles
-from ingestion.pipeline import Embeds, Parses, Pipeline, Progress
-from ingestion.report import IngestReport
-from ingestion.sources import find_files
-from storage.collections import Generation
+from ingestion.inputs.local_files import LocalFiles
+from ingestion.inputs.walk import find_files
+from ingestion.pipeline.pipeline import Embeds, Parses, Pipeline, Progress
+from ingestion.pipeline.report import IngestReport
+from storage.collections.collections import Generation
 from storage.database import Database
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import psutil
 
 from config.settings import Settings
-from ingestion.embedding import ModelFiles, find_model
+from embedding.embedder import ModelFiles, find_model
 
 STORE_BYTES = 100_000_000
 STARTING_SECONDS = 60

@@ -28,23 +28,25 @@ from fastapi import FastAPI
 from support.scripted_documents import ScriptedCollections, ScriptedDocuments, ScriptedJobs
 
 from config.settings import EmbeddingSettings, IngestionSettings, ServerSettings, Settings, StreamSettings
-from config.telemetry import NO_TELEMETRY, Telemetry
-from ingestion.embedding import ModelFiles, find_model
+from config.telemetry.setup import NO_TELEMETRY, Telemetry
+from embedding.embedder import ModelFiles, find_model
 from server.answers import Answer, Citation, Done, Question, Retrieved, Sources, Token, Turn, Usage, collect
 from server.api.listener import Listener
 from server.api.sockets import bind
 from server.app import create_app
-from server.conversations import ChatMessage
-from server.embeddings import EmbeddingService
-from server.feedback import Feedback
-from server.idempotency import Idempotency
+from server.services.conversations import ChatMessage
+from server.services.embeddings import EmbeddingService
+from server.services.feedback import Feedback
+from server.services.idempotency import Idempotency
 from server.streams.streams import Streams
-from server.uploads import Uploads
-from storage.collections import CollectionInfo, EmbeddingIdentity
-from storage.conversations import ConversationInfo, StoredMessage
+from server.uploads.multipart import Uploads
+from storage.chat.conversations import ConversationInfo, StoredMessage
+from storage.chat.feedback import KeptRating, NewFeedback, RatedAnswer, Rating
+from storage.chat.idempotency import KeyState
+from storage.collections.collections import CollectionInfo, EmbeddingIdentity
 from storage.cursors import Page, decode_cursor, decode_moment, encode_cursor
-from storage.document_catalog import DocumentInfo
-from storage.document_text import TextPart
+from storage.documents.catalog import DocumentInfo
+from storage.documents.text import TextPart
 from storage.errors import (
     CollectionNotFound,
     ConversationNotFound,
@@ -52,8 +54,6 @@ from storage.errors import (
     FeedbackNotFound,
     IdempotencyKeyReused,
 )
-from storage.feedback import KeptRating, NewFeedback, RatedAnswer, Rating
-from storage.idempotency import KeyState
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 CITATION = Citation(
@@ -257,7 +257,7 @@ class ScriptedConversations:
 
 
 class KeysInMemory:
-    """What `storage.idempotency.KeyStore` does, for one process and without expiry."""
+    """What `storage.chat.idempotency.KeyStore` does, for one process and without expiry."""
 
     def __init__(self) -> None:
         self._keys: dict[str, tuple[str, str, str | None]] = {}
@@ -286,7 +286,7 @@ class KeysInMemory:
 
 
 class FeedbackInMemory:
-    """What `storage.feedback.FeedbackStore` does, for one process; all ratings are one page."""
+    """What `storage.chat.feedback.FeedbackStore` does, for one process; all ratings are one page."""
 
     def __init__(self) -> None:
         self.given: dict[str, NewFeedback] = {}

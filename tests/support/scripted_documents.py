@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from server.collections import Activated, NewCollection
-from server.documents import Content, NewVersion, Submitted
 from server.errors import Overloaded
-from storage.collections import CollectionInfo
+from server.services.collections import Activated, NewCollection
+from server.services.documents import Content, NewVersion, Submitted
+from storage.collections.collections import CollectionInfo
+from storage.collections.generations import GenerationInfo
 from storage.cursors import Page, decode_cursor, decode_moment
 from storage.errors import (
     CollectionExists,
@@ -22,8 +23,7 @@ from storage.errors import (
     JobNotFound,
     JobNotRetryable,
 )
-from storage.generations import GenerationInfo
-from storage.jobs import Job, JobError
+from storage.jobs.jobs import Job, JobError
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 DOCUMENTS = ("doc-1", "doc-2", "doc-3")

@@ -34,7 +34,7 @@ from support.scripted import running
 from support.sql import execute
 
 from config.settings import DatabaseSettings
-from ingestion.embedding import Embedder
+from embedding.embedder import Embedder
 from storage.database import Database
 
 ROOT = Path(__file__).parents[2]
@@ -47,7 +47,7 @@ import sys
 import numpy as np
 import server.runtime
 from config.settings import EmbeddingSettings
-from ingestion.embedding import find_model
+from embedding.embedder import find_model
 from server.__main__ import main
 
 class OneVector:

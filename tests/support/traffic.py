@@ -21,7 +21,7 @@ from support.sql import execute
 from support.stack import PATIENCE, ROOT, Stack
 
 from config.settings import DatabaseSettings
-from storage.collections import Chunking, Collections
+from storage.collections.collections import Chunking, Collections
 from storage.database import Database
 
 QUESTION = {"question": "Who built the lighthouse of Ostrava Bay?"}

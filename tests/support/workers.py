@@ -16,10 +16,10 @@ from typing import Any
 from uuid import UUID
 
 from config.settings import Settings
-from ingestion.jobs import Handler
-from ingestion.worker import run_worker
+from ingestion.jobs.retries import Handler
+from ingestion.jobs.worker import run_worker
 from storage.database import Database
-from storage.jobs import Job, JobStore, NewJob
+from storage.jobs.jobs import Job, JobStore, NewJob
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0

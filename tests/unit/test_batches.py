@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion.batches import plan
+from embedding.batches import plan
 
 
 @given(st.lists(st.integers(0, 600), max_size=200), st.integers(1, 600), st.integers(1, 40))

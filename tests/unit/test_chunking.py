@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from ingestion.chunking import context_line, embed_text, split
-from ingestion.sentences import sentences
+from ingestion.chunking.sentences import sentences
+from ingestion.chunking.splitter import context_line, embed_text, split
 from ingestion.types import Chunk, Extracted, Heading
 
 

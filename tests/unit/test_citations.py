@@ -3,7 +3,7 @@ from itertools import pairwise
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from server.engines.citations import MARKER, CitationFilter, without_markers
+from server.engines.writing.citations import MARKER, CitationFilter, without_markers
 
 ANSWERS = st.text(st.sampled_from("[]0123 9,;ab.\n ("), max_size=60)
 

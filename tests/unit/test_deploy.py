@@ -118,7 +118,7 @@ def test_grafana_is_given_what_the_dashboards_ask_for():
     asked = {panel["datasource"]["uid"] for panel in panels()}
     assert asked <= sources.keys()
     destinations = sources["prometheus"]["jsonData"]["exemplarTraceIdDestinations"]
-    assert {each["name"] for each in destinations} == {"trace_id"}  # as config/exposition.py names it
+    assert {each["name"] for each in destinations} == {"trace_id"}  # as config/telemetry/exposition.py names it
     assert destinations[0]["datasourceUid"] in sources
 
 
@@ -138,7 +138,7 @@ def test_every_sampling_policy_has_the_settings_of_its_type():
 
 
 def test_the_collector_keeps_the_spans_of_feedback_by_their_name():
-    from server.feedback import REMARK
+    from server.services.feedback import REMARK
 
     (policy,) = (
         p for p in read("otel-collector.yaml")["processors"]["tail_sampling"]["policies"] if p["name"] == "rated"

@@ -19,9 +19,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from config.spans import Content
-from ingestion import dispatcher as module
-from ingestion.dispatcher import DispatcherSpans, traced_dispatcher
+from config.telemetry.spans import Content
+from server.engines import dispatcher_spans as module
+from server.engines.dispatcher_spans import DispatcherSpans, traced_dispatcher
 
 SECRET = "wombat-77-secret"
 dispatcher = get_dispatcher("tests.dispatcher_spans")
@@ -178,7 +178,7 @@ def test_a_method_that_calls_its_base_class_s_is_one_span(exported):
 
 @pytest.mark.usefixtures("handler")
 def test_passages_are_told_where_the_operator_lets_content_in(exported, monkeypatch):
-    monkeypatch.setattr("config.spans._content", Content("full"))
+    monkeypatch.setattr("config.telemetry.spans._content", Content("full"))
     Retriever().retrieve("x")
     (span,) = exported.get_finished_spans()
     told = json.loads(span.attributes["gen_ai.retrieval.documents"])

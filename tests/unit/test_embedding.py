@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from config.settings import EmbeddingSettings
-from ingestion.embedding import BUNDLED, Embedder, ModelFiles, find_model
-from ingestion.encoders import Batch
+from embedding.embedder import BUNDLED, Embedder, ModelFiles, find_model
+from embedding.encoders import Batch
 from ingestion.errors import EmbeddingFailed, EmbeddingModelNotFound
 
 FILES = ModelFiles("made-up", Path("nowhere"), "1", 3, 256)

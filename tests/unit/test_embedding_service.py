@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.scripted import ScriptedEmbedder
 
 from ingestion.errors import EmbeddingFailed
-from server.embeddings import PIECE_TEXTS, PIECE_TOKENS, EmbeddingService, _pieces
+from server.services.embeddings import PIECE_TEXTS, PIECE_TOKENS, EmbeddingService, _pieces
 
 LONG = "word " * 300  # more than the model reads
 

@@ -5,10 +5,10 @@ from opentelemetry.sdk.resources import Resource
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from support.otlp import start_receiver
 
-from config.exposition import ScrapedReader
-from config.instruments import COUNTS, Few, Gauge, tenant_label
 from config.settings import TelemetrySettings
-from config.telemetry import make_meter_provider, make_tracer_provider
+from config.telemetry.exposition import ScrapedReader
+from config.telemetry.metrics import COUNTS, Few, Gauge, tenant_label
+from config.telemetry.setup import make_meter_provider, make_tracer_provider
 
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
 
@@ -65,7 +65,7 @@ def test_what_is_not_traced_has_no_exemplar(reader, meter):
 
 
 def test_a_gauge_is_read_from_whoever_is_observed_at_that_time(reader, meter, monkeypatch):
-    monkeypatch.setattr("config.instruments._meter", meter)
+    monkeypatch.setattr("config.telemetry.metrics._meter", meter)
     gauge = Gauge("things.there", "{thing}", "Things.", kind="sum")
     with gauge.observed(lambda: [(3, {"kind": "a"})]):
         assert b'things_there{kind="a"} 3.0' in reader.exposition()[0]
@@ -85,7 +85,7 @@ def test_a_tenants_label_names_nobody():
 
 
 def test_a_receivers_base_address_may_name_a_signal():
-    from config.exporters import open_exporter
+    from config.telemetry.exporters import open_exporter
 
     with start_receiver() as receiver:
         settings = TelemetrySettings(endpoint=f"{receiver.http_url}/v1/traces", headers="a=b, c=d=e")

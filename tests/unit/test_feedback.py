@@ -13,12 +13,12 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from support.scripted import FeedbackInMemory
 
-from config import instruments, spans
 from config.settings import TelemetrySettings
-from config.telemetry import make_meter_provider, make_tracer_provider
-from server.feedback import Feedback
+from config.telemetry import metrics, spans
+from config.telemetry.setup import make_meter_provider, make_tracer_provider
+from server.services.feedback import Feedback
+from storage.chat.feedback import NewFeedback, RatedAnswer
 from storage.errors import StoreUnavailable
-from storage.feedback import NewFeedback, RatedAnswer
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 SECRET = "MARKED-SECRET"
@@ -29,7 +29,7 @@ def counted(monkeypatch):
     """Count with a real meter; return a function that reads the ratings' counts."""
     reader = InMemoryMetricReader()
     meter = make_meter_provider(reader, resource=Resource.create()).get_meter("footnote")
-    monkeypatch.setattr(instruments, "FEEDBACK", meter.create_counter("footnote.feedback", unit="{rating}"))
+    monkeypatch.setattr(metrics, "FEEDBACK", meter.create_counter("footnote.feedback", unit="{rating}"))
 
     def read():
         data = reader.get_metrics_data()

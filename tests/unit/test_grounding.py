@@ -1,5 +1,5 @@
-from server.engines.extraction import is_prose
-from server.engines.grounding import grounded
+from server.engines.writing.extraction import is_prose
+from server.engines.writing.grounding import grounded
 
 PASSAGES = [
     "The lighthouse of Ostrava Bay was built in 1871 by the engineer Milada Novak.",

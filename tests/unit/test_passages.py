@@ -9,11 +9,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from llama_index.core.schema import NodeWithScore
 
-from server.engines.near_duplicates import Wording
 from server.engines.parts import Record
-from server.engines.passages import Selection, SelectPassages
-from storage.chunks import make_node
-from storage.document_text import _blanks
+from server.engines.passages.near_duplicates import Wording
+from server.engines.passages.selection import Selection, SelectPassages
+from storage.documents.text import _blanks
+from storage.vector_store import make_node
 
 GERMAN = (
     "Der Leuchtturm von Ostrau wurde im Jahr 1871 von der Ingenieurin Milada Novak gebaut und steht seither auf dem "

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from server.patience import Patience
+from server.waiting.patience import Patience
 
 
 def soon(seconds: float = 0.02) -> float:

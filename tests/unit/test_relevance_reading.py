@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ingestion import gate
+from ingestion.runs import gate
 from relevance.errors import InvalidGolden
 from relevance.golden import GoldenPassage, GoldenQuestion
 from relevance.reading import MOST_LINE_BYTES, read_golden

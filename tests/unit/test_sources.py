@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ingestion.sources import find_files, source_name
+from ingestion.inputs.walk import find_files, source_name
 from ingestion.types import Skipped
 
 
@@ -165,7 +165,7 @@ def test_a_name_of_odd_bytes_is_found_and_can_be_shown(tmp_path: Path) -> None:
 
 def test_searching_and_parsing_import_no_heavy_library() -> None:
     program = (
-        "import sys, ingestion.sources, ingestion.parsing\n"
+        "import sys, ingestion.inputs.walk, ingestion.readers.process_pool\n"
         "heavy = {'trafilatura', 'markitdown', 'llama_index', 'nltk', 'pypdfium2', 'lxml', 'markdown_it'}\n"
         "heavy |= {'tokenizers', 'numpy', 'openpyxl', 'html_to_markdown', 'charset_normalizer'}\n"
         "print(sorted(heavy & set(sys.modules)))"

@@ -10,10 +10,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from config import spans
 from config.settings import TelemetrySettings
-from config.spans import Content
-from config.telemetry import make_tracer_provider
+from config.telemetry import spans
+from config.telemetry.setup import make_tracer_provider
+from config.telemetry.spans import Content
 from server.api.problems import kind_of_error
 from server.errors import Overloaded
 from storage.errors import CollectionNotFound

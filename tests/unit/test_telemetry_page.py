@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "operations" / "telemetry.md"
 ROOMS = ("config", "storage", "ingestion", "server")
 INSTRUMENTS = {"_seconds", "_sizes", "create_counter", "Gauge"}
-"""What makes an instrument in ``config/instruments.py``, its name first."""
+"""What makes an instrument in ``config/telemetry/metrics.py``, its name first."""
 
 BY_FASTAPI = {"http.server.request.duration", "http.server.active_requests"}
 OURS = re.compile(r"footnote(?:\.[a-z0-9_]+)+")
@@ -44,7 +44,7 @@ def names_in_code():
 
 
 def metrics_in_code():
-    tree = ast.parse((ROOT / "config" / "instruments.py").read_text())
+    tree = ast.parse((ROOT / "config" / "telemetry" / "metrics.py").read_text())
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and node.args]
     return {
         call.args[0].value

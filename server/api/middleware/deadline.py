@@ -6,7 +6,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.api.middleware.body_limit import is_upload
 from server.errors import DeadlineExceeded
-from server.interrupts import Interrupt, OpenRequests
+from server.waiting.interrupts import Interrupt, OpenRequests
 
 
 class Deadline:

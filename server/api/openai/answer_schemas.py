@@ -8,9 +8,9 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, Field
 
 from server.answers import Answer, Done, FinishReason, Sources, Usage
-from server.api.answer_schemas import CitationOut, EngineOut, UsageOut
 from server.api.context import trace_id
 from server.api.problems import clean
+from server.api.schemas.answers import CitationOut, EngineOut, UsageOut
 
 ASKED_NO_MODEL = frozenset({"no_context", "extractive"})
 

@@ -8,11 +8,11 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from server.answers import Done, Event, Sources, Token
-from server.api.answer_schemas import CitationOut
 from server.api.error_handlers import log_failure
 from server.api.openai.answer_schemas import DetailsOut, finish_reason_of, opening, usage_of
 from server.api.openai.errors import translated
 from server.api.problems import clean, problem_of
+from server.api.schemas.answers import CitationOut
 
 END = b"data: [DONE]\n\n"
 _CITATIONS = TypeAdapter(list[CitationOut])

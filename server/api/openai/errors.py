@@ -13,7 +13,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.api import problems
-from server.api.schemas import SearchOptions
+from server.api.schemas.questions import SearchOptions
 
 PREFIX = "/v1"
 COMPLETIONS = f"{PREFIX}/chat/completions"

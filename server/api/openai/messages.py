@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from server.answers import Message
 from server.api.openai.refusals import Only, fault
-from server.api.schemas import LONGEST_QUESTION, NO_NUL, Text
+from server.api.schemas.questions import LONGEST_QUESTION, NO_NUL, Text
 
 MOST_MESSAGES = 2000
 LONGEST_CONTENT = 100_000

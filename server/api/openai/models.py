@@ -12,7 +12,7 @@ from server.api.json_body import JsonRoute
 from server.api.openai.answer_schemas import ModelOut, ModelsOut
 from server.api.openai.errors import PREFIX, error_responses
 from server.api.openai.schemas import OWNER, ModelName, collection_of
-from storage.collections import CollectionInfo
+from storage.collections.collections import CollectionInfo
 
 PAGE = 1000
 router = APIRouter(prefix=PREFIX, tags=["openai"], route_class=JsonRoute, responses=error_responses())

@@ -17,15 +17,15 @@ from llama_index.core.workflow import WorkflowRuntimeError
 from workflows.handler import WorkflowHandler
 
 from config.errors import FootnoteError
-from server.engines import hybrid
+from server.engines.abilities import chat_model
 from server.engines.chat.base import PiecewiseResponse, StatelessChatEngine
-from server.engines.chat.needs import chat_model
 from server.engines.models.errors import ModelFailed
 from server.engines.models.guarded import GuardedLLM
 from server.engines.models.model import LanguageModel
 from server.engines.parts import EngineParts
-from server.engines.prompts import SYSTEM, passage_of
-from server.engines.stretches import with_single_chunks
+from server.engines.passages.widening import with_single_chunks
+from server.engines.query.plain import build_hybrid
+from server.engines.writing.prompts import SYSTEM, passage_of
 
 MOST_STEPS = 8  # calls of the model
 LONGEST_SEARCH = 2000  # characters
@@ -140,4 +140,4 @@ async def _one_piece(text: str) -> AsyncGenerator[str, None]:
 def build(parts: EngineParts) -> BaseChatEngine:
     """Return the engine for one turn."""
     # searches share the record: chunks that one of them joined must not be taken for the next one's
-    return AgentChatEngine(parts, engine=hybrid.build(with_single_chunks(parts)), model=chat_model(parts))
+    return AgentChatEngine(parts, engine=build_hybrid(with_single_chunks(parts)), model=chat_model(parts))

@@ -12,12 +12,12 @@ from llama_index.core.chat_engine.types import BaseChatEngine, StreamingAgentCha
 from llama_index.core.llms import ChatMessage, MessageRole
 from llama_index.core.schema import QueryBundle
 
+from server.engines.abilities import conversational
 from server.engines.chat.base import PiecewiseResponse, StatelessChatEngine
-from server.engines.chat.needs import conversational
 from server.engines.models.model import Delta, Finish, LanguageModel
 from server.engines.parts import Engine, EngineParts
 from server.engines.pieces import pieces_of
-from server.engines.prompts import condense_messages
+from server.engines.writing.prompts import condense_messages
 
 LONGEST_STANDALONE = 2000  # characters
 CONDENSED_TOKENS = 256

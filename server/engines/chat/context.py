@@ -2,11 +2,11 @@
 
 from llama_index.core.chat_engine.types import BaseChatEngine
 
-from server.engines import hybrid
 from server.engines.chat.condensing import CondensingChatEngine
 from server.engines.parts import EngineParts
+from server.engines.query.plain import build_hybrid
 
 
 def build(parts: EngineParts) -> BaseChatEngine:
     """Return the engine for one turn."""
-    return CondensingChatEngine(parts, engine=hybrid.build(parts), condenses=False)
+    return CondensingChatEngine(parts, engine=build_hybrid(parts), condenses=False)

@@ -9,11 +9,11 @@ from pathlib import Path
 from llama_index.core.llms import ChatMessage, MessageRole
 
 from config.settings import ChatSettings
-from ingestion.tokenizing import load_tokenizer
+from embedding.tokenizer import load_tokenizer
 from server.answers import Message, Turn
-from server.engines.citations import MARKER, unnumbered
 from server.engines.models.model import LanguageModel
 from server.engines.parts import Conversation
+from server.engines.writing.citations import MARKER, unnumbered
 
 MESSAGE_TOKENS = 8  # role and frame of a message
 SHARE = 0.5  # of what the answer leaves of the context window; the passages need the rest

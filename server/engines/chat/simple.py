@@ -7,12 +7,12 @@ from __future__ import annotations
 from llama_index.core.chat_engine.types import BaseChatEngine, StreamingAgentChatResponse
 from llama_index.core.llms import ChatMessage
 
+from server.engines.abilities import chat_model
 from server.engines.chat.base import PiecewiseResponse, StatelessChatEngine
-from server.engines.chat.needs import chat_model
 from server.engines.models.model import LanguageModel
 from server.engines.parts import EngineParts
-from server.engines.prompts import simple_messages
-from server.engines.synthesis import written
+from server.engines.writing.prompts import simple_messages
+from server.engines.writing.synthesis import written
 
 
 class SimpleChatEngine(StatelessChatEngine):

@@ -15,7 +15,7 @@ from typing import Literal, get_args
 
 import structlog
 
-from config.instruments import Readings
+from config.telemetry.metrics import Readings
 from server.engines.models.errors import ModelBusy, ModelError, ModelRateLimited, ModelRefused
 
 State = Literal["closed", "half_open", "open"]
@@ -79,7 +79,7 @@ class CircuitBreaker:
         self._learn(turn, None)
 
     def readings(self) -> Readings:
-        """Return 1 for the state that it is in and 0 for the others: see `config.instruments.BREAKER_STATE`."""
+        """Return 1 for the state that it is in and 0 for the others: see `config.telemetry.metrics.BREAKER_STATE`."""
         current = self.state
         return [
             (float(state == current), {"footnote.breaker": self._provider, "footnote.state": state})

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from config import spans
+from config.telemetry import spans
 
 LONGEST_LINE = 4 * 1024 * 1024
 """Bytes; a line of a stream longer than this is no token."""

@@ -31,7 +31,7 @@ from server.engines.models.observation import ModelCall, retried
 from server.engines.models.prices import cost_of
 from server.engines.models.provider import Chunk, Provider, Request
 from server.engines.models.retries import Again
-from server.patience import Patience
+from server.waiting.patience import Patience
 
 if TYPE_CHECKING:
     from llama_index.core.llms import LLM, ChatMessage

@@ -13,8 +13,16 @@ from typing import TYPE_CHECKING
 
 from opentelemetry import trace
 
-from config import spans
-from config.instruments import COST, MODEL_DURATION, MODEL_FIRST_CHUNK, MODEL_RETRIES, OUTPUT_RATE, TENANT, TOKEN_USAGE
+from config.telemetry import spans
+from config.telemetry.metrics import (
+    COST,
+    MODEL_DURATION,
+    MODEL_FIRST_CHUNK,
+    MODEL_RETRIES,
+    OUTPUT_RATE,
+    TENANT,
+    TOKEN_USAGE,
+)
 from server.engines.models.errors import ModelRefused
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ingestion.batches import plan
+from embedding.batches import plan
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import structlog
 
 from config.settings import RerankSettings, Settings, SettingsError
-from ingestion.onnx_exports import ONNX_FILE, kept_export
+from embedding.onnx_exports import ONNX_FILE, kept_export
 from server.engines.reranking.cross_encoder import LibraryScorer, Scorer, onnx_scorer
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from config import spans
-from config.instruments import RERANK_DURATION, RERANK_FAILURES
+from config.telemetry import spans
+from config.telemetry.metrics import RERANK_DURATION, RERANK_FAILURES
 from server.engines.models.errors import ModelError
 from server.engines.reranking.troubles import trouble_of
 

@@ -10,7 +10,7 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
 
 from server.answers import Reranked
-from server.engines.async_only import AsyncPostprocessor
+from server.engines.llama_index import AsyncPostprocessor
 
 if TYPE_CHECKING:
     from server.engines.parts import Record

@@ -1,0 +1,1 @@
+"""Telemetry: set-up, spans, metrics, exporters, and what they expose."""

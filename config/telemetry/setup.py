@@ -1,0 +1,182 @@
+"""OpenTelemetry for one process: providers in, shutdown out.
+
+Exporters work on threads of their own, behind bounded queues; a receiver that is away costs what is dropped meanwhile,
+and one line in the log.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from config.telemetry import spans
+from config.telemetry.spans import ErrorKind
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import MetricReader
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+
+    from config.settings import TelemetrySettings
+    from config.telemetry.exposition import ScrapedReader
+
+EXPORT_SECONDS = 5
+CLOSING_SECONDS = 3.0
+BATCH_SPANS = 512
+BATCH_SECONDS = 1.0
+MOST_ATTRIBUTES = 64
+MOST_EVENTS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """What a process tells of itself.
+
+    Attributes:
+        scraped: what Prometheus reads; None where telemetry is off.
+
+    """
+
+    scraped: ScrapedReader | None = None
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is told."""
+        return self.scraped is not None
+
+    def exposition(self, accept: str = "") -> tuple[bytes, str]:
+        """Return the metrics and their content type; nothing where telemetry is off. It may be called on any thread."""
+        return self.scraped.exposition(accept) if self.scraped else (b"", "text/plain; charset=utf-8")
+
+
+NO_TELEMETRY = Telemetry()
+
+
+@contextmanager
+def open_telemetry(
+    settings: TelemetrySettings, *, version: str, kind_of: Callable[[BaseException], ErrorKind] | None = None
+) -> Iterator[Telemetry]:
+    """Set OpenTelemetry's global providers; send what is left, for `CLOSING_SECONDS` at the most, at the end.
+
+    A process does this once. `kind_of` names errors (see `spans.name_problems`).
+    """
+    if not settings.enabled:
+        yield NO_TELEMETRY
+        return
+    from opentelemetry import metrics, propagate, trace
+
+    from config.telemetry.exposition import ScrapedReader
+
+    if kind_of is not None:
+        spans.name_problems(kind_of)
+    spans.let_in(spans.Content(settings.content, most_bytes=settings.content_bytes))
+    os.environ.setdefault("OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", "true")  # the SDK then counts what it drops
+    scraped = ScrapedReader()
+    resource = _resource(settings, version=version)
+    meters = make_meter_provider(scraped, *_metric_exporter(settings), resource=resource)
+    tracers = make_tracer_provider(settings, *_span_exporter(settings, meters), resource=resource)
+    metrics.set_meter_provider(meters)
+    trace.set_tracer_provider(tracers)
+    propagate.set_global_textmap(spans.PROPAGATOR)
+    try:
+        yield Telemetry(scraped)
+    finally:
+        _close(tracers, meters)
+
+
+def keep_to_own_propagation() -> None:
+    """Let nobody else's choice stop us: OpenTelemetry's API reads it when it is imported, and fails on unknown names.
+
+    Call it before that. `open_telemetry` sets the way in which Footnote goes on with traces.
+    """
+    os.environ["OTEL_PROPAGATORS"] = "tracecontext"
+
+
+def make_tracer_provider(settings: TelemetrySettings, *processors: SpanProcessor, resource: Resource) -> TracerProvider:
+    """Return a provider that samples as the settings say, and joins traces as `spans.remark` asks."""
+    from opentelemetry.metrics import NoOpMeterProvider
+    from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+    from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+    from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+
+    class Ids(RandomIdGenerator):
+        def generate_trace_id(self) -> int:
+            return spans.trace_to_join() or super().generate_trace_id()
+
+    provider = TracerProvider(
+        sampler=ParentBased(TraceIdRatioBased(settings.sample_ratio)),
+        resource=resource,
+        id_generator=Ids(),
+        shutdown_on_exit=False,
+        meter_provider=NoOpMeterProvider(),  # three counts a span cost as much as the span; processors count batches
+        span_limits=SpanLimits(max_span_attributes=MOST_ATTRIBUTES, max_events=MOST_EVENTS),
+    )
+    for processor in processors:
+        provider.add_span_processor(processor)
+    return provider
+
+
+def make_meter_provider(*readers: MetricReader, resource: Resource) -> MeterProvider:
+    """Return a provider whose exemplars are of sampled traces."""
+    from opentelemetry.sdk.metrics import MeterProvider, TraceBasedExemplarFilter
+
+    return MeterProvider(readers, resource=resource, exemplar_filter=TraceBasedExemplarFilter(), shutdown_on_exit=False)
+
+
+def _resource(settings: TelemetrySettings, *, version: str) -> Resource:
+    from opentelemetry.sdk.resources import Resource
+
+    return Resource.create(
+        {
+            "service.name": settings.service_name,
+            "service.version": version,
+            "service.instance.id": str(uuid4()),
+        }
+    )
+
+
+def _span_exporter(settings: TelemetrySettings, meters: MeterProvider) -> Iterator[SpanProcessor]:
+    if settings.endpoint is None:
+        return
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    from config.telemetry.exporters import open_exporter
+
+    yield BatchSpanProcessor(
+        open_exporter(settings, "traces", timeout=EXPORT_SECONDS),
+        max_queue_size=settings.queue_spans,
+        schedule_delay_millis=BATCH_SECONDS * 1000,
+        max_export_batch_size=BATCH_SPANS,
+        meter_provider=meters,
+    )
+
+
+def _metric_exporter(settings: TelemetrySettings) -> Iterator[MetricReader]:
+    if settings.endpoint is None:
+        return
+    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+
+    from config.telemetry.exporters import open_exporter
+
+    yield PeriodicExportingMetricReader(
+        open_exporter(settings, "metrics", timeout=EXPORT_SECONDS),
+        export_interval_millis=settings.metrics_interval * 1000,
+        export_timeout_millis=EXPORT_SECONDS * 1000,
+    )
+
+
+def _close(*providers: Any) -> None:
+    """Send what is queued; a receiver that does not answer holds the process up for a bounded time, all in all."""
+    threads = [threading.Thread(target=provider.shutdown, daemon=True) for provider in providers]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + CLOSING_SECONDS
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))

@@ -1,0 +1,1 @@
+"""The embedding model: its files, opening it, embedding with it, keeping vectors."""

@@ -1,0 +1,1 @@
+"""From a document's text to chunks that the embedding model can read whole."""

@@ -1,0 +1,76 @@
+"""`--dry-run` and `--manifest`: telling what would be done, and holding a run to what was told."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ingestion.dry_run.estimate import Estimator
+from ingestion.dry_run.manifest import compare, read_header, writing
+from ingestion.dry_run.planner import Planner, open_plan
+
+if TYPE_CHECKING:
+    from ingestion.dry_run.plan import Plan
+    from ingestion.inputs.selection import Wanted
+    from ingestion.inputs.web_pages import UrlDocuments
+    from ingestion.pipeline.factory import Indexing
+
+
+async def plan(indexing: Indexing, wanted: Wanted, *, reindex: bool, sync: bool, manifest: Path | None = None) -> Plan:
+    """Return what would be done, with an estimate of what it takes; write it to a manifest if that is wanted.
+
+    Raises:
+        ManifestInvalid: the manifest cannot be written.
+        FootnoteError: the collection, the database or the model cannot be used.
+
+    """
+    planner = await open_plan(indexing, wanted, reindex=reindex, sync=sync)
+    async with _open_pages(indexing, wanted, planner, sync=sync) as pages:
+        with writing(manifest, planner.header) if manifest else nullcontext() as file:
+            async for entry in planner.entries(pages):
+                if file:
+                    file.add(entry)
+        embedding, chunking = planner.made
+        planner.plan.estimate = await Estimator(indexing, embedding=embedding, chunking=chunking).estimate(
+            planner.sample
+        )
+    return planner.plan
+
+
+async def hold(indexing: Indexing, wanted: Wanted, *, reindex: bool, sync: bool, manifest: Path) -> None:
+    """Return if what would be done is what a manifest says.
+
+    Raises:
+        ManifestDiffers: it is not.
+        ManifestInvalid: the manifest cannot be read.
+        FootnoteError: as `plan`.
+
+    """
+    read_header(manifest)
+    planner = await open_plan(indexing, wanted, reindex=reindex, sync=sync)
+    async with _open_pages(indexing, wanted, planner, sync=sync) as pages:
+        await compare(manifest, planner.header, planner.entries(pages))
+
+
+@asynccontextmanager
+async def _open_pages(
+    indexing: Indexing, wanted: Wanted, planner: Planner, *, sync: bool
+) -> AsyncIterator[UrlDocuments | None]:
+    if not wanted.urls:
+        yield None
+        return
+    from ingestion.inputs.web_pages import Aim, UrlDocuments, open_web
+
+    async with open_web(indexing.settings.web) as (fetcher, folder):
+        yield UrlDocuments(
+            indexing.database,
+            aim=Aim(*planner.made, planner.active),
+            fetcher=fetcher,
+            limits=indexing.settings.web,
+            folder=folder,
+            urls=wanted.urls,
+            metadata=wanted.metadata,
+            sync=sync,
+        )

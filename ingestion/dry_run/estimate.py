@@ -1,0 +1,281 @@
+"""What an ingestion will take, from a small sample: chunks, tokens, time and the price of embedding.
+
+Each kind and size of document is scaled by its bytes. The range is two standard errors of what the sampled documents
+have for a byte, relative to others of their kind, and never less than a tenth unless every document was looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from embedding.tokenizer import load_tokenizer
+from ingestion.dry_run.sampling import Sample, Stratum
+from ingestion.readers.process_pool import Parser
+from ingestion.types import Parsed
+from storage.errors import OriginalNotFound
+
+if TYPE_CHECKING:
+    from config.settings import Price
+    from ingestion.dry_run.sampling import Candidate
+    from ingestion.pipeline.factory import Indexing
+    from ingestion.pipeline.pipeline import Embeds
+    from storage.collections.collections import Chunking, EmbeddingIdentity
+
+MOST_SECONDS = 30.0  # for reading the sample, and again for embedding
+MOST_CHUNKS = 96
+LEAST_SPREAD = 0.1
+SLACK = 1.5  # what a machine that has other things to do may take longer
+MILLION = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A guess between two bounds."""
+
+    low: float
+    likely: float
+    high: float
+
+    def as_json(self, digits: int = 0) -> dict[str, float]:
+        """Return it for machines."""
+        return {name: round(getattr(self, name), digits or None) for name in ("low", "likely", "high")}
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What is to be expected.
+
+    Attributes:
+        documents: that were looked at.
+        unreadable: of these, those that will be skipped.
+        chunks: that will be written.
+        tokens: that will be embedded; the low end is without documents that only changed, whose vectors may serve.
+        seconds: wall clock; loading of the model included, the index that is built afterwards not.
+        cost_usd: None where the settings have no price for the model, as for one that runs on this machine.
+
+    """
+
+    documents: int
+    unreadable: int
+    chunks: Range
+    tokens: Range
+    seconds: Range
+    cost_usd: Range | None
+
+    def as_json(self) -> dict[str, object]:
+        """Return it for machines."""
+        return {
+            "sampled": {"documents": self.documents, "unreadable": self.unreadable},
+            "chunks": self.chunks.as_json(),
+            "tokens": self.tokens.as_json(),
+            "seconds": self.seconds.as_json(1),
+            "cost_usd": self.cost_usd.as_json(6) if self.cost_usd else None,
+        }
+
+    def as_text(self) -> str:
+        """Return it for people."""
+        lines = [
+            f"estimate, from {self.documents}: {_count(self.chunks)} chunks, {_count(self.tokens)} tokens to embed",
+            f"time here: {_time(self.seconds.likely)} ({_time(self.seconds.low)} to {_time(self.seconds.high)})",
+        ]
+        if self.cost_usd:
+            cost = self.cost_usd
+            lines.append(f"embedding: about {cost.likely:.4f} US dollars ({cost.low:.4f} to {cost.high:.4f})")
+        else:
+            lines.append("embedding: no price (the model runs here; FOOTNOTE_LLM__PRICES has none for it)")
+        if self.unreadable:
+            lines.append(f"{self.unreadable} of the {self.documents} documents could not be read and will be skipped")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A document that was read."""
+
+    stratum: Stratum
+    size: int
+    chunks: int
+    tokens: int
+    seconds: float
+
+
+class Estimator:
+    """Reads and embeds a sample as a generation's documents would be."""
+
+    def __init__(self, indexing: Indexing, *, embedding: EmbeddingIdentity, chunking: Chunking) -> None:
+        self._indexing = indexing
+        self._embedding = embedding
+        self._chunking = chunking
+        self._texts: list[list[str]] = []  # of each document that was read, a few to embed
+
+    async def estimate(self, sample: Sample) -> Estimate | None:
+        """Return what the documents that were offered to the sample will take; None where there are none.
+
+        Raises:
+            FootnoteError: the model, or the database, cannot be used.
+
+        """
+        if not sample.strata:
+            return None
+        seen, unreadable = await self._read(sample)
+        loading, pace = await self._embed() if any(stratum.embedded_bytes for stratum in sample.strata) else (0.0, 0.0)
+        everything = [stratum.bytes for stratum in sample.strata]
+        chunks = _scaled(sample, seen, lambda each: each.chunks, everything)
+        tokens = _tokens(sample, seen)
+        reading = _scaled(sample, seen, lambda each: each.seconds, everything)
+        workers = self._indexing.settings.ingestion.parse_workers
+        seconds = _seconds(reading, tokens, workers=workers, loading=loading, pace=pace)
+        return Estimate(len(seen), unreadable, chunks, tokens, seconds, self._cost(tokens))
+
+    async def _read(self, sample: Sample) -> tuple[list[_Seen], int]:
+        files = await self._indexing.embedders.files_of(self._embedding)
+        seen: list[_Seen] = []
+        unreadable = 0
+        async with Parser(
+            tokenizer_file=files.tokenizer_file,
+            max_tokens=self._chunking.tokens,
+            overlap=self._chunking.overlap,
+            settings=self._indexing.settings.ingestion,
+        ) as parser:
+            begun, warm = time.monotonic(), set[str]()
+            for stratum, candidate in sample.chosen():
+                if time.monotonic() - begun > MOST_SECONDS and seen:
+                    break
+                if candidate.kind not in warm:  # the first of a kind waits for its reader to be imported
+                    warm.add(candidate.kind)
+                    await _parsed(parser, candidate)
+                parsed, seconds = await _parsed(parser, candidate)
+                texts = await asyncio.to_thread(_texts, parsed) if parsed else []
+                tokens = await asyncio.to_thread(_count_tokens, str(files.tokenizer_file), texts)
+                self._texts.append(texts[:: max(1, len(texts) // MOST_CHUNKS)][:MOST_CHUNKS])
+                seen.append(_Seen(stratum, candidate.size, len(texts), tokens, seconds))
+                unreadable += parsed is None
+        return seen, unreadable
+
+    async def _embed(self) -> tuple[float, float]:
+        """Return how long the model took to load, in seconds, and how long it takes for a token."""
+        texts = _round_robin(self._texts, most=MOST_CHUNKS)
+        if not texts:
+            return 0.0, 0.0
+        began = time.monotonic()
+        embedder: Embeds = await self._indexing.embedders.of(self._embedding)
+        loading = time.monotonic() - began
+        await embedder.texts(texts[:1])
+        tokenizer = str((await self._indexing.embedders.files_of(self._embedding)).tokenizer_file)
+        began, tokens = time.monotonic(), 0
+        for begin in range(0, len(texts), MOST_CHUNKS // 3):
+            part = texts[begin : begin + MOST_CHUNKS // 3]
+            tokens += await asyncio.to_thread(_count_tokens, tokenizer, part)
+            await embedder.texts(part)
+            if time.monotonic() - began > MOST_SECONDS:
+                break
+        return loading, (time.monotonic() - began) / max(1, tokens)
+
+    def _cost(self, tokens: Range) -> Range | None:
+        prices: Mapping[str, Price] = self._indexing.settings.llm.prices
+        price = prices.get(self._embedding.model)
+        if price is None:
+            return None
+        return Range(*(price.input * count / MILLION for count in (tokens.low, tokens.likely, tokens.high)))
+
+
+def _scaled(sample: Sample, seen: Sequence[_Seen], value: Callable[[_Seen], float], sizes: Sequence[int]) -> Range:
+    """Scale what the sampled documents have by the bytes of all; `sizes` are those of the sample's strata."""
+    of_stratum, of_kind = defaultdict[int, list[_Seen]](list), defaultdict[str, list[_Seen]](list)
+    for each in seen:
+        of_stratum[id(each.stratum)].append(each)
+        of_kind[each.stratum.kind].append(each)
+    likely = sum(
+        size * _rate(of_stratum.get(id(stratum)) or of_kind.get(stratum.kind) or seen, value)
+        for stratum, size in zip(sample.strata, sizes, strict=True)
+    )
+    if len(seen) == sum(stratum.documents for stratum in sample.strata):
+        return Range(likely, likely, likely)
+    spread = max(LEAST_SPREAD, 2 * _relative_error(of_kind, value))
+    return Range(likely / (1 + spread), likely, likely * (1 + spread))
+
+
+def _rate(seen: Sequence[_Seen], value: Callable[[_Seen], float]) -> float:
+    return sum(value(each) for each in seen) / max(1, sum(each.size for each in seen))
+
+
+def _relative_error(of_kind: Mapping[str, Sequence[_Seen]], value: Callable[[_Seen], float]) -> float:
+    """Return the standard error of a rate, relative to it: how far documents are from the rate of their kind."""
+    off = []
+    for seen in of_kind.values():
+        rate = _rate(seen, value)
+        off += [value(each) / (rate * each.size) - 1 for each in seen if rate and each.size]
+    if len(off) < 2:  # noqa: PLR2004 (one says nothing of the others)
+        return 1.0
+    return math.sqrt(statistics.fmean(each**2 for each in off) / len(off))
+
+
+def _tokens(sample: Sample, seen: Sequence[_Seen]) -> Range:
+    most = _scaled(sample, seen, lambda each: each.tokens, [each.embedded_bytes for each in sample.strata])
+    least = _scaled(
+        sample, seen, lambda each: each.tokens, [each.embedded_bytes - each.changed_bytes for each in sample.strata]
+    )
+    return Range(least.low, most.likely, most.high)
+
+
+def _seconds(reading: Range, tokens: Range, *, workers: int, loading: float, pace: float) -> Range:
+    """Reading and embedding go on side by side: at best the slower of them is all, at worst they share one core."""
+    read = [value / workers for value in (reading.low, reading.likely, reading.high)]
+    embed = [value * pace for value in (tokens.low, tokens.likely, tokens.high)]
+    return Range(
+        loading + max(read[0], embed[0]) / SLACK,
+        loading + max(read[1], embed[1]) + min(read[1], embed[1]) / 2,
+        loading + (read[2] + embed[2]) * SLACK,
+    )
+
+
+async def _parsed(parser: Parser, candidate: Candidate) -> tuple[Parsed | None, float]:
+    try:
+        async with candidate.opened() as path:
+            began = time.monotonic()
+            parsed = await parser.parse(path)
+    except OriginalNotFound:
+        return None, 0.0
+    return parsed if isinstance(parsed, Parsed) else None, time.monotonic() - began
+
+
+def _texts(parsed: Parsed) -> list[str]:
+    from ingestion.chunking.splitter import embed_text
+
+    return [embed_text(parsed.title, chunk) for chunk in parsed.chunks]
+
+
+def _count_tokens(tokenizer_file: str, texts: Sequence[str]) -> int:
+    tokenizer = load_tokenizer(tokenizer_file)
+    return sum(len(encoding.ids) for encoding in tokenizer.encode_batch(list(texts)))
+
+
+def _round_robin(texts: Sequence[Sequence[str]], *, most: int) -> list[str]:
+    """Take one text of each document, then another one, up to `most`."""
+    longest = max(map(len, texts), default=0)
+    return [each[turn] for turn in range(longest) for each in texts if turn < len(each)][:most]
+
+
+def _count(number: Range) -> str:
+    if round(number.low) == round(number.high):
+        return f"{number.likely:,.0f}"
+    return f"{_rounded(number.likely):,} ({_rounded(number.low):,} to {_rounded(number.high):,})"
+
+
+def _rounded(number: float) -> int:
+    """Return it with two digits that count: an estimate has no more."""
+    return int(round(number, -max(0, math.floor(math.log10(number)) - 1))) if number >= 1 else round(number)
+
+
+def _time(seconds: float) -> str:
+    if seconds < 100:  # noqa: PLR2004 (then minutes are easier to read)
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes / 60:.1f} h"  # noqa: PLR2004 (likewise)

@@ -1,0 +1,116 @@
+"""A few documents that stand for many, spread over kinds and sizes."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, TypeAlias
+
+from ingestion.inputs.stored import safe_name
+from ingestion.readers.kinds import KIND_OF_SUFFIX
+
+if TYPE_CHECKING:
+    from storage.documents.originals import Originals
+
+MOST_DOCUMENTS = 24
+_KEPT = MOST_DOCUMENTS  # of one kind and size; all of them, where there are no more
+Opens: TypeAlias = Callable[[], AbstractAsyncContextManager[Path]]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A document that is to be read.
+
+    Attributes:
+        embedded: its text is to be embedded; False where its vectors are stored already.
+        is_change: of a document that is stored, so that some of its vectors may serve again.
+        opened: lends a file with its bytes.
+
+    """
+
+    name: str
+    size: int
+    opened: Opens
+    embedded: bool = True
+    is_change: bool = False
+
+    @property
+    def kind(self) -> str:
+        """What reader it takes."""
+        return KIND_OF_SUFFIX.get(PurePath(self.name).suffix.lower(), "plain")
+
+
+@dataclass(slots=True)
+class Stratum:
+    """Documents of one kind and of about one size; bytes are of all of them, `kept` are some, chosen by chance."""
+
+    kind: str
+    documents: int = 0
+    bytes: int = 0
+    embedded_bytes: int = 0
+    changed_bytes: int = 0
+    kept: list[Candidate] = field(default_factory=list)
+
+
+class Sample:
+    """Chooses documents while all of them pass by, in bounded memory; the same documents give the same choice."""
+
+    def __init__(self) -> None:
+        self._strata: dict[tuple[str, int], Stratum] = {}
+        self._random = random.Random(0)  # noqa: S311 (no secret)
+
+    def offer(self, candidate: Candidate) -> None:
+        """Count a document, and perhaps keep it."""
+        key = (candidate.kind, candidate.size.bit_length() // 2)
+        stratum = self._strata.setdefault(key, Stratum(candidate.kind))
+        stratum.documents += 1
+        stratum.bytes += candidate.size
+        stratum.embedded_bytes += candidate.size * candidate.embedded
+        stratum.changed_bytes += candidate.size * (candidate.embedded and candidate.is_change)
+        if len(stratum.kept) < _KEPT:
+            stratum.kept.append(candidate)
+        elif (place := self._random.randrange(stratum.documents)) < _KEPT:
+            stratum.kept[place] = candidate
+
+    @property
+    def strata(self) -> list[Stratum]:
+        """What there is, most bytes first."""
+        return sorted(self._strata.values(), key=lambda stratum: -stratum.bytes)
+
+    def chosen(self) -> Iterator[tuple[Stratum, Candidate]]:
+        """Yield the documents to look at: one of each stratum first, then a second one, then a third."""
+        rounds = (
+            (stratum, stratum.kept[turn])
+            for turn in range(_KEPT)
+            for stratum in self.strata
+            if turn < len(stratum.kept)
+        )
+        for _, each in zip(range(MOST_DOCUMENTS), rounds, strict=False):
+            yield each
+
+
+def on_disk(path: Path) -> Opens:
+    """Return what lends a file."""
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Path]:
+        yield path
+
+    return opened
+
+
+def in_database(originals: Originals, *, content_hash: str, name: str) -> Opens:
+    """Return what lends a copy of the bytes that the database keeps."""
+    import tempfile
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Path]:
+        with tempfile.TemporaryDirectory(prefix="footnote-") as folder:
+            path = Path(folder) / safe_name(name)
+            await originals.write_to(content_hash, path)
+            yield path
+
+    return opened

@@ -1,0 +1,1 @@
+"""What a run was given, and what of it changed."""

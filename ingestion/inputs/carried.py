@@ -1,0 +1,86 @@
+"""Carrying documents over from the generation that answers into one that is built, or gone back to."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
+
+from ingestion.identity import carried_fingerprint, free_metadata
+from ingestion.inputs.stored import FromDatabase, KeptDocument
+from ingestion.pipeline.pipeline import RETRYING
+from storage.collections.missing import Lagging, LaggingDocument
+from storage.documents.originals import Originals
+from storage.documents.writes import Documents
+from storage.errors import DocumentNotFound
+
+if TYPE_CHECKING:
+    from storage.collections.collections import Generation
+    from storage.database import Database
+
+PAGE = 256
+
+
+class Carrying:
+    """What the generation `target` lacks of `reference`, or has in older versions, from the database's own copies.
+
+    Attributes:
+        tried: documents, with their revisions, that were passed on once; another round passes them by.
+
+    """
+
+    def __init__(self, database: Database, *, target: Generation) -> None:
+        self.tried: set[tuple[str, int]] = set()
+        self._database = database
+        self._target = target
+        self._documents = Documents(database, generation=target)
+        self._originals = Originals(database, tenant=target.tenant_id)
+
+    async def documents(self, reference: Generation) -> AsyncIterator[FromDatabase]:
+        """Yield the documents that are to be carried over, each once in its latest version."""
+        lagging = Lagging(self._database, target=self._target, reference=reference)
+        after = ""
+        while page := await RETRYING(lagging.page, after=after, limit=PAGE):
+            after = page[-1].id
+            for stored in page:
+                if (stored.id, stored.revision) in self.tried:
+                    continue
+                self.tried.add((stored.id, stored.revision))
+                kept = await self._kept(stored, lagging)
+                if kept is not None:
+                    yield FromDatabase(kept, self._documents, self._originals, is_carried=True)
+
+    async def _kept(self, stored: LaggingDocument, lagging: Lagging) -> KeptDocument | None:
+        name = str(stored.metadata.get("file_name") or PurePath(stored.source).name or "document.txt")
+        original, metadata = stored.original, stored.metadata
+        if original is None:  # it came through LlamaIndex, or before originals were kept: its chunks are all there is
+            try:
+                content = await RETRYING(lagging.content, stored.id)
+            except DocumentNotFound:
+                return None
+            original = await self._keep_text(content.text)
+            name = f"{PurePath(name).stem or 'document'}.txt"
+            metadata = {**free_metadata(content.metadata), **metadata}
+        return KeptDocument(
+            id=stored.id,
+            source=stored.source,
+            location=stored.location,
+            name=name,
+            title=stored.title,
+            metadata={key: value for key, value in metadata.items() if key != "file_name"},
+            content_hash=original,
+            pipeline_fingerprint=carried_fingerprint(stored.pipeline_fingerprint, self._target),
+            revision=stored.revision,
+        )
+
+    async def _keep_text(self, text: str) -> str:
+        data = text.encode()
+        content_hash = hashlib.sha256(data).hexdigest()
+        with tempfile.TemporaryDirectory(prefix="footnote-") as folder:
+            path = Path(folder) / "text"
+            await asyncio.to_thread(path.write_bytes, data)
+            await RETRYING(self._originals.put, path, content_hash=content_hash)
+        return content_hash

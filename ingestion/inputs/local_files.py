@@ -1,0 +1,93 @@
+"""Local files on their way into a generation: those that changed, found a few hundred at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ingestion.identity import absolute, source_of
+from ingestion.inputs.matching import Matching
+from ingestion.inputs.stored import FileOnDisk
+from ingestion.pipeline.pipeline import RETRYING
+from ingestion.types import Json, Skipped
+from storage.documents.originals import Originals
+from storage.documents.writes import Documents
+
+if TYPE_CHECKING:
+    from config.settings import IngestionSettings
+    from ingestion.pipeline.report import IngestReport
+    from ingestion.pipeline.tracing import RunTrace
+    from storage.collections.collections import Generation
+    from storage.database import Database
+
+LOOK_AHEAD = 256  # files that are hashed and compared in one query
+
+
+class LocalFiles:
+    """Compares a listing of files with what is stored, and passes on what is new or changed.
+
+    Listing and hashing are done on a thread, and only so far ahead as documents are taken.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        generation: Generation,
+        settings: IngestionSettings,
+        beside: Generation | None = None,
+        base: Path | None = None,
+        metadata: Mapping[str, Json] | None = None,
+    ) -> None:
+        self.base = absolute(base) if base else None
+        self._originals = Originals(database, tenant=generation.tenant_id)
+        self.matching = Matching(
+            Documents(database, generation=generation),
+            generation=generation,
+            beside=Documents(database, generation=beside) if beside else None,
+            retrying=RETRYING,
+            base=self.base,
+            metadata=dict(metadata or {}),
+            max_file_bytes=settings.max_file_bytes,
+        )
+
+    async def changed(
+        self, listing: Iterable[Path | Skipped], *, report: IngestReport, trace: RunTrace
+    ) -> AsyncIterator[FileOnDisk]:
+        """Yield the files that are to be ingested; count the others."""
+        entries = iter(listing)
+        while batch := await asyncio.to_thread(_some, entries):
+            with trace.comparing(files=len(batch)) as span:
+                # before any of them is looked at: what is written meanwhile is newer
+                revision = await self.matching.next_revision()
+                files = await self._compared(batch, report=report, trace=trace)
+                span.set_attribute("footnote.documents.changed", len(files))
+            for path in files:
+                yield FileOnDisk(path, revision, self.matching, self._originals)
+
+    async def _compared(
+        self, entries: Iterable[Path | Skipped], *, report: IngestReport, trace: RunTrace
+    ) -> list[Path]:
+        paths: dict[str, Path] = {}
+        for entry in entries:
+            source = None if isinstance(entry, Skipped) else source_of(absolute(entry), base=self.base)
+            if isinstance(entry, Path) and source is not None:
+                paths[source] = absolute(entry)
+                continue
+            skipped = entry if isinstance(entry, Skipped) else Skipped(entry, UNNAMABLE)
+            report.skip(skipped)
+            trace.count("ignored" if skipped.expected else "skipped")
+        changed = await self.matching.changed(paths)
+        report.unchanged += len(paths) - len(changed)
+        trace.count("unchanged", number=len(paths) - len(changed))
+        return changed
+
+
+UNNAMABLE = "its path is longer than 2,000 bytes or not Unicode: rename it"
+
+
+def _some(entries: Iterator[Path | Skipped]) -> list[Path | Skipped]:
+    return list(itertools.islice(entries, LOOK_AHEAD))

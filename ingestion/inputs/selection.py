@@ -1,0 +1,145 @@
+"""What is to be ingested: files and pages, as a user names them, and what came of looking for them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ingestion.identity import absolute
+from ingestion.inputs.walk import find_files
+from ingestion.types import Json, Skipped
+
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
+
+    from ingestion.inputs.local_files import LocalFiles
+    from ingestion.inputs.stored import Incoming
+    from ingestion.inputs.web_pages import UrlDocuments
+    from ingestion.pipeline.report import IngestReport
+    from ingestion.pipeline.tracing import RunTrace
+
+MAGIC = frozenset("*?[")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be ingested, and how.
+
+    Attributes:
+        paths: files, folders, patterns and URLs, as a user or a shell writes them.
+        base: folder that sources are named relative to.
+        metadata: for every document.
+        exclude: patterns of files to leave out, as in a ``.gitignore``.
+
+    """
+
+    collection: str
+    paths: Sequence[str]
+    base: Path | None = None
+    metadata: Mapping[str, Json] = field(default_factory=dict)
+    exclude: Sequence[str] = ()
+
+    @property
+    def urls(self) -> list[str]:
+        """The URLs among the paths."""
+        return [path for path in self.paths if is_url(path)]
+
+    @property
+    def files(self) -> list[str]:
+        """The others."""
+        return [path for path in self.paths if not is_url(path)]
+
+    @property
+    def patterns(self) -> list[str]:
+        """The paths that are neither files nor folders, but patterns of their names."""
+        return [path for path in self.files if MAGIC & set(path) and not os.path.lexists(path)]
+
+    def listing(self) -> Iterator[Path | Skipped]:
+        """Yield the files that there are now."""
+        found = find_files(self.files)
+        return _without(found, self) if self.exclude else found
+
+
+def is_url(path: str) -> bool:
+    """Tell a URL from a path of a file."""
+    return path.lower().startswith(("http://", "https://"))
+
+
+def excluding(patterns: Sequence[str]) -> GitIgnoreSpec:
+    """Read patterns as a ``.gitignore`` has them.
+
+    Raises:
+        ValueError: one is none.
+
+    """
+    from pathspec import GitIgnoreSpec
+
+    return GitIgnoreSpec.from_lines(patterns)
+
+
+def _without(found: Iterable[Path | Skipped], wanted: Wanted) -> Iterator[Path | Skipped]:
+    spec = excluding(wanted.exclude)
+    folders = [absolute(Path(path)) for path in wanted.files]
+    for entry in found:
+        path = absolute(entry.path if isinstance(entry, Skipped) else entry)
+        inside = next((path.relative_to(folder) for folder in folders if path.is_relative_to(folder)), path)
+        if not spec.match_file(inside.as_posix().lstrip("/")):
+            yield entry
+
+
+class Listed:
+    """Takes note, while a listing is gone through, of what `--sync` must know: what was found, and what was closed.
+
+    Attributes:
+        files: number of files under each path that was named.
+        closed: the first folder or file that could not be looked at.
+
+    """
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted = wanted
+        self.files = {absolute(Path(path)): 0 for path in wanted.files}
+        self.closed: Path | None = None
+
+    def __iter__(self) -> Iterator[Path | Skipped]:
+        """List."""
+        for entry in self._wanted.listing():
+            self._note(entry)
+            yield entry
+
+    def _note(self, entry: Path | Skipped) -> None:
+        if isinstance(entry, Skipped) and self.closed is None and not entry.expected and _is_closed(entry.path):
+            self.closed = entry.path
+        path = absolute(entry.path if isinstance(entry, Skipped) else entry)
+        for root in self.files:
+            if path == root or path.is_relative_to(root):
+                self.files[root] += not (isinstance(entry, Skipped) and path == root)
+
+
+def _is_closed(path: Path) -> bool:
+    """Tell whether something is there that we may not look at: a listing passes a folder on only where that is so."""
+    try:
+        return path.is_dir() and not path.is_symlink()
+    except OSError:
+        return True
+
+
+class Arrivals:
+    """Everything that is wanted, on its way into a generation: files first, then pages."""
+
+    def __init__(self, files: LocalFiles, pages: UrlDocuments | None) -> None:
+        self._files = files
+        self._pages = pages
+
+    async def changed(
+        self, listing: Iterable[Path | Skipped], *, report: IngestReport, trace: RunTrace
+    ) -> AsyncIterator[Incoming]:
+        """Yield what is to be ingested; count the rest."""
+        async for file in self._files.changed(listing, report=report, trace=trace):
+            yield file
+        if self._pages:
+            async for page in self._pages.changed(report=report, trace=trace):
+                yield page

@@ -1,0 +1,306 @@
+"""Pages from the web on their way into a generation: fetched if they changed, kept in the database, then indexed."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path, PosixPath
+from typing import TYPE_CHECKING, Literal, Self
+from uuid import uuid4
+
+from ingestion.errors import FetchFailed, FetchRefused
+from ingestion.identity import MAX_SOURCE_BYTES, document_id, pipeline_fingerprint
+from ingestion.inputs.stored import FromDatabase, KeptDocument
+from ingestion.pipeline.pipeline import RETRYING
+from ingestion.readers.process_pool import hash_file
+from ingestion.types import Json, Skipped
+from ingestion.web.feeds import expand
+from ingestion.web.fetching import Fetched, NotModified, Validators, WebFetcher
+from ingestion.web.urls import read_url
+from storage.documents.originals import Originals
+from storage.documents.web_pages import KnownPage, WebPages
+from storage.documents.writes import Documents
+
+if TYPE_CHECKING:
+    from config.settings import WebSettings
+    from ingestion.pipeline.report import IngestReport
+    from ingestion.pipeline.tracing import RunTrace
+    from storage.collections.collections import Chunking, EmbeddingIdentity, Generation
+    from storage.database import Database
+    from storage.documents.writes import DocumentState
+
+State = Literal["new", "unchanged", "gone", "skipped", "failed"]
+GONE = {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
+MOST_FINAL_URL = 8192
+_IDS = 10  # that are tried; a document which took another source keeps the id that was made of its first one
+
+
+class ShownUrl(PosixPath):
+    """A URL where a path is shown: both its slashes stay."""
+
+    def __new__(cls, url: str) -> Self:
+        """Take the URL as it is."""
+        made = super().__new__(cls, url)
+        made.url = url
+        return made
+
+    url: str
+
+    def __str__(self) -> str:
+        """Return the URL."""
+        return self.url
+
+
+@dataclass(slots=True)
+class FetchedPage(FromDatabase):
+    """A page whose bytes are in the database."""
+
+    @property
+    def shown(self) -> Path:
+        """Its URL."""
+        return ShownUrl(self.document.source)
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """What came of looking at a URL.
+
+    Attributes:
+        state: ``new`` is to be indexed, for the first time or again; ``gone`` is a document whose page answers 404 or
+            410; ``skipped`` will not work another time either, ``failed`` may.
+        reason: for people.
+        known: what is to be remembered of the page.
+        path: of the bytes; None where they are the ones that the database keeps.
+        stored: what is stored of it already.
+
+    """
+
+    url: str
+    state: State
+    revision: int = 0
+    reason: str = ""
+    known: KnownPage | None = None
+    path: Path | None = None
+    size: int = 0
+    stored: DocumentState | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """Where pages go to, and how they are made there: a generation, or one that there will be.
+
+    Attributes:
+        generation: None where the collection is new.
+        beside: the active one, while `generation` is built.
+
+    """
+
+    embedding: EmbeddingIdentity
+    chunking: Chunking
+    generation: Generation | None
+    beside: Generation | None = None
+
+
+class UrlDocuments:
+    """Looks at URLs, and at the pages that feeds and sitemaps among them list.
+
+    Attributes:
+        gone: URLs of stored documents that are no more; for `--sync`.
+
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        aim: Aim,
+        fetcher: WebFetcher,
+        limits: WebSettings,
+        folder: Path,
+        urls: Sequence[str],
+        metadata: Mapping[str, Json],
+        sync: bool = False,
+    ) -> None:
+        self.gone: list[str] = []
+        self._aim = aim
+        self._shelves = [Documents(database, generation=each) for each in (aim.generation, aim.beside) if each]
+        self._originals = Originals(database)
+        self._pages = WebPages(database)
+        self._fetcher = fetcher
+        self._limits = limits
+        self._folder = folder
+        self._urls = urls
+        self._metadata = metadata
+        self._sync = sync
+        self._fingerprint = pipeline_fingerprint(aim.embedding, aim.chunking, metadata=metadata)
+
+    async def changed(self, *, report: IngestReport, trace: RunTrace) -> AsyncIterator[FromDatabase]:
+        """Yield the pages that are to be ingested; count the others."""
+        async for visit in self.visits():
+            if visit.state == "new":
+                yield await self._kept(visit)
+            elif visit.state == "unchanged":
+                report.unchanged += 1
+                trace.count("unchanged")
+                await self._remember(visit)
+            elif visit.state == "failed":
+                report.fail(Skipped(ShownUrl(visit.url), visit.reason))
+                trace.count("failed")
+            elif visit.state == "skipped" or not self._sync:
+                report.skip(Skipped(ShownUrl(visit.url), visit.reason))
+                trace.count("skipped")
+
+    async def visits(self) -> AsyncIterator[Visit]:
+        """Look at each page once; what was fetched is in temporary files, which are the caller's."""
+        seen: set[str] = set()
+        for given in self._urls:
+            async for url in self._expanded(given):
+                if isinstance(url, str) and url in seen:
+                    continue
+                visit = url if isinstance(url, Visit) else await self._visit(url)
+                seen.add(visit.url)
+                if visit.state == "gone":
+                    self.gone.append(visit.url)
+                yield visit
+
+    async def _expanded(self, given: str) -> AsyncIterator[str | Visit]:
+        try:
+            url = read_url(given).url
+        except FetchRefused as exc:
+            yield Visit(given, "skipped", reason=str(exc))
+            return
+        if await RETRYING(self._pages.get, url):  # it was a page before; asking whether it changed is one request
+            yield url
+            return
+        try:
+            entries = await expand(url, fetcher=self._fetcher, limits=self._limits)
+        except (FetchRefused, FetchFailed) as exc:
+            yield await self._without(url, exc)
+            return
+        for entry in entries:
+            yield entry.url
+
+    async def _visit(self, url: str) -> Visit:
+        if len(url.encode()) > MAX_SOURCE_BYTES:
+            return Visit(url, "skipped", reason=f"the URL is longer than {MAX_SOURCE_BYTES} bytes")
+        # before it is fetched: what is written meanwhile is newer
+        revision = await RETRYING(self._shelves[0].next_revision) if self._shelves else 0
+        stored = await self._stored(url)
+        known = await RETRYING(self._pages.get, url)
+        if known and not any(state and state.content_hash == known.content_hash for state in stored):
+            known = None  # its bytes may be gone, or were never indexed
+        asked = Validators(known.final_url, known.etag, known.last_modified) if known else None
+        try:
+            fetched = await self._fetcher.fetch(url, validators=asked, folder=self._folder)
+        except (FetchRefused, FetchFailed) as exc:
+            return await self._without(url, exc)
+        if isinstance(fetched, NotModified):
+            if known is None:  # nobody asked on a condition
+                return Visit(url, "failed", reason="the site says that nothing changed, though nobody asked")
+            return self._new(url, revision, known, stored=stored)
+        return await self._fetched(fetched, revision, stored)
+
+    async def _fetched(self, page: Fetched, revision: int, stored: Sequence[DocumentState | None]) -> Visit:
+        content_hash = await asyncio.to_thread(hash_file, page.path)
+        known = KnownPage(
+            url=page.url,
+            final_url=page.validators.url,
+            etag=page.validators.etag,
+            last_modified=page.validators.last_modified,
+            content_hash=content_hash,
+            file_name=page.path.name,
+        )
+        return self._new(page.url, revision, known, stored=stored, path=page.path, size=page.size)
+
+    def _new(
+        self,
+        url: str,
+        revision: int,
+        known: KnownPage,
+        *,
+        stored: Sequence[DocumentState | None],
+        path: Path | None = None,
+        size: int = 0,
+    ) -> Visit:
+        here = stored[0] if stored else None  # that in the generation itself
+        is_same = here and (here.content_hash, here.pipeline_fingerprint) == (known.content_hash, self._fingerprint)
+        state: State = "unchanged" if is_same else "new"
+        return Visit(url, state, revision, known=known, path=path, size=size, stored=_first(stored))
+
+    async def _without(self, url: str, error: FetchRefused | FetchFailed) -> Visit:
+        stored = await self._stored(url)
+        if isinstance(error, FetchFailed):
+            return Visit(url, "failed", reason=str(error))
+        if error.status in GONE and any(stored):
+            reason = f"{error}; its last version stays, --sync deletes it"
+            return Visit(url, "gone", reason=reason, stored=_first(stored))
+        return Visit(url, "skipped", reason=str(error))
+
+    async def _stored(self, url: str) -> list[DocumentState | None]:
+        """Return what is stored of a page: in the generation first, then in the one beside it."""
+        return [(await RETRYING(shelf.states, [url])).get(url) for shelf in self._shelves]
+
+    async def _kept(self, visit: Visit) -> FromDatabase:
+        known, generation = visit.known, self._aim.generation
+        if known is None or generation is None:
+            raise AssertionError
+        if visit.path is not None:
+            await RETRYING(self._originals.put, visit.path, content_hash=known.content_hash)
+        await self._remember(visit)
+        kept = KeptDocument(
+            id=visit.stored.id if visit.stored else await self._free_id(visit.url, generation),
+            source=visit.url,
+            location=None,
+            name=known.file_name,
+            title=None,
+            metadata=self._metadata,
+            content_hash=known.content_hash,
+            pipeline_fingerprint=self._fingerprint,
+            revision=visit.revision,
+        )
+        return FetchedPage(kept, self._shelves[0], self._originals)
+
+    async def _remember(self, visit: Visit) -> None:
+        if visit.known and len(visit.known.final_url) <= MOST_FINAL_URL:
+            await RETRYING(self._pages.put, visit.known)
+        await asyncio.to_thread(discard, visit)
+
+    async def _free_id(self, url: str, generation: Generation) -> str:
+        candidates = [document_id(url, generation=generation, attempt=attempt) for attempt in range(_IDS)]
+        taken: set[str] = set()
+        for shelf in self._shelves:
+            taken |= set(await RETRYING(shelf.by_ids, candidates))
+        return next((candidate for candidate in candidates if candidate not in taken), str(uuid4()))
+
+
+def _first(states: Sequence[DocumentState | None]) -> DocumentState | None:
+    return next((state for state in states if state is not None), None)
+
+
+def discard(visit: Visit) -> None:
+    """Remove a page's temporary file."""
+    if visit.path is not None:
+        shutil.rmtree(visit.path.parent, ignore_errors=True)
+
+
+@asynccontextmanager
+async def open_web(limits: WebSettings) -> AsyncIterator[tuple[WebFetcher, Path]]:
+    """Lend a fetcher, and a folder for what it fetches.
+
+    Raises:
+        FetchRefused: a setting of the group ``web`` cannot be used.
+
+    """
+    try:
+        fetcher = WebFetcher(limits)
+    except (ValueError, OSError) as exc:
+        msg = f"a setting under FOOTNOTE_WEB cannot be used: {exc}"
+        raise FetchRefused(msg) from exc
+    with tempfile.TemporaryDirectory(prefix="footnote-web-") as folder:
+        async with fetcher:
+            yield fetcher, Path(folder)

@@ -1,0 +1,1 @@
+"""Background jobs: the worker, the kinds of jobs it runs, retries."""

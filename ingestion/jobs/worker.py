@@ -1,0 +1,125 @@
+"""The worker: takes jobs from the queue and does them, until it is told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ingestion.jobs.runner import JobRunner
+from storage import schema
+from storage.database import Database
+from storage.jobs import queue
+from storage.jobs.runs import JobRuns
+from storage.server import database_server, kept_running
+
+if TYPE_CHECKING:
+    from config.settings import Settings
+    from ingestion.jobs.retries import Handler
+
+_log = structlog.get_logger(__name__)
+
+
+async def run_worker(
+    database: Database,
+    handlers: Mapping[str, Handler],
+    *,
+    dsn: str,
+    settings: Settings,
+    concurrency: int | None = None,
+    stop: asyncio.Event,
+    hurry: asyncio.Event | None = None,
+) -> None:
+    """Do jobs, `concurrency` at once (None: as the settings say), until `stop` is set.
+
+    Then no more are taken; those in hand have ``jobs.shutdown_timeout`` seconds to end, or until `hurry` is set, and
+    go back into the queue after that. A database that is away is waited for. `dsn` is the address of `database`.
+    """
+    runner = JobRunner(JobRuns(database), handlers, settings=settings.jobs, stop=stop)
+    async with _beside(runner.pulse()), _beside(runner.look_after_others()), _beside(_hurried(runner, hurry)):
+        await queue.work(
+            dsn,
+            runner.run,
+            database=settings.database,
+            concurrency=concurrency or settings.jobs.concurrency,
+            poll=settings.jobs.poll_interval,
+            grace=settings.jobs.shutdown_timeout,
+            stop=stop,
+        )
+
+
+def main(
+    options: argparse.Namespace,
+    settings: Settings,
+    *,
+    open_handlers: Callable[[Database], AbstractAsyncContextManager[Mapping[str, Handler]]],
+) -> int:
+    """Run ``python -m ingestion worker``; return the exit code.
+
+    `options.concurrency` may be None. `open_handlers` opens what the handlers need, over the open database. The first
+    SIGTERM or Ctrl-C lets the jobs in hand end, the second gives them back at once.
+
+    Raises:
+        FootnoteError: it cannot start; the message says what to do.
+
+    """
+    return asyncio.run(_serve(settings, open_handlers, concurrency=options.concurrency))
+
+
+async def _serve(
+    settings: Settings,
+    open_handlers: Callable[[Database], AbstractAsyncContextManager[Mapping[str, Handler]]],
+    *,
+    concurrency: int | None,
+) -> int:
+    stop, hurry = asyncio.Event(), asyncio.Event()
+    _stop_on_signals(stop, hurry)
+    with database_server(settings) as server:
+        database = await Database.open(server.dsn, settings=settings.database)
+        try:
+            await schema.check(database)
+            async with kept_running(server), open_handlers(database) as handlers:
+                _log.info("worker ready", kinds=sorted(handlers), concurrency=concurrency or settings.jobs.concurrency)
+                await run_worker(
+                    database,
+                    handlers,
+                    dsn=server.dsn,
+                    settings=settings,
+                    concurrency=concurrency,
+                    stop=stop,
+                    hurry=hurry,
+                )
+        finally:
+            await database.close()
+    return 0
+
+
+def _stop_on_signals(stop: asyncio.Event, hurry: asyncio.Event) -> None:
+    def take() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, take)
+
+
+async def _hurried(runner: JobRunner, hurry: asyncio.Event | None) -> None:
+    if hurry is not None:
+        await hurry.wait()
+        runner.let_go()
+
+
+@asynccontextmanager
+async def _beside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Let work go on beside a block."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task

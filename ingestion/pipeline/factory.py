@@ -1,0 +1,149 @@
+"""What it takes to write into any generation: readers and models, opened when they are first needed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from embedding.cache import Embedders
+from embedding.embedder import find_model
+from ingestion.pipeline.pipeline import Pipeline
+from ingestion.readers.process_pool import Parser
+from storage import schema
+from storage.chunk_tables import IndexOptions
+from storage.collections.collections import Chunking, Collections, EmbeddingIdentity
+from storage.collections.generations import Generations
+from storage.database import Database
+from storage.search.search import usual_scan
+from storage.server import database_server, kept_running
+
+if TYPE_CHECKING:
+    from config.settings import IngestionSettings, Settings
+    from embedding.embedder import ModelFiles
+    from ingestion.pipeline.pipeline import Embeds, Parses
+    from ingestion.ray.connection import RayCluster
+    from storage.collections.collections import Generation
+    from storage.database import Connection
+
+
+class Indexing:
+    """Makes pipelines; they share the readers of files and the models, which may be on a Ray cluster."""
+
+    def __init__(
+        self, database: Database, *, settings: Settings, stack: AsyncExitStack, cluster: RayCluster | None = None
+    ) -> None:
+        self._cluster = cluster
+        self.database = database
+        self.settings = settings
+        self.collections = Collections(database)
+        self.generations = Generations(database, index=_index_options(settings.ingestion))
+        self.embedders = Embedders(settings)
+        self._stack = stack
+        self._parsers: dict[tuple[Path, Chunking], Parses] = {}
+        stack.callback(self.embedders.close)
+
+    async def configured(self) -> tuple[EmbeddingIdentity, Chunking]:
+        """Return what the settings say of a new generation.
+
+        Raises:
+            EmbeddingModelNotFound: there is no such model.
+
+        """
+        files = await asyncio.to_thread(find_model, self.settings.embedding)
+        return files.identity(self.settings.embedding), self._chunking(files)
+
+    async def ensure(self, collection: str) -> Generation:
+        """Return a collection's active generation, made if need be with what the settings say.
+
+        Raises:
+            InvalidCollection: the name, or the language, cannot be used.
+            EmbeddingMismatch: the settings name another model than the one it was built with.
+
+        """
+        embedding, chunking = await self.configured()
+        return await self.collections.ensure(collection, embedding=embedding, chunking=chunking)
+
+    async def pipeline(
+        self,
+        generation: Generation,
+        *,
+        beside: Generation | None = None,
+        first: Callable[[Connection], Awaitable[None]] | None = None,
+    ) -> Pipeline:
+        """Return a pipeline into a generation; the model is loaded when a document needs it.
+
+        Raises:
+            EmbeddingMismatch: the model that it was built with is not to be had here.
+
+        """
+        files = await self.embedders.files_of(generation.embedding)
+
+        async def open_embedder() -> Embeds:
+            if self._cluster is None:
+                return await self.embedders.of(generation.embedding)
+            used, found = await self.embedders.found(generation.embedding)
+            return await self._cluster.embedder(used, files=found)
+
+        return Pipeline(
+            self.database,
+            generation=generation,
+            parser=await self._parser(files, generation.chunking),
+            open_embedder=open_embedder,
+            settings=self.settings.ingestion,
+            beside=beside,
+            first=first,
+        )
+
+    async def _parser(self, files: ModelFiles, chunking: Chunking) -> Parses:
+        key = (files.tokenizer_file, chunking)
+        if key not in self._parsers and self._cluster is not None:
+            self._parsers[key] = await self._cluster.parser(
+                tokenizer_file=files.tokenizer_file, max_tokens=chunking.tokens, overlap=chunking.overlap
+            )
+        if key not in self._parsers:
+            self._parsers[key] = await self._stack.enter_async_context(
+                Parser(
+                    tokenizer_file=files.tokenizer_file,
+                    max_tokens=chunking.tokens,
+                    overlap=chunking.overlap,
+                    settings=self.settings.ingestion,
+                )
+            )
+        return self._parsers[key]
+
+    def _chunking(self, files: ModelFiles) -> Chunking:
+        """Return the chunking of a new generation: what the settings say, and no more than the model reads."""
+        wanted = self.settings.ingestion
+        tokens = min(wanted.chunk_tokens or files.max_tokens, files.max_tokens)
+        return Chunking(tokens=tokens, overlap=min(wanted.chunk_overlap, tokens // 4), language=wanted.language)
+
+
+def _index_options(settings: IngestionSettings) -> IndexOptions:
+    return IndexOptions(
+        m=settings.index_m, ef_construction=settings.index_ef_construction, memory_mb=settings.index_memory_mb
+    )
+
+
+@asynccontextmanager
+async def open_indexing(settings: Settings, *, ray: str | None = None) -> AsyncIterator[Indexing]:
+    """Open the database, and join the Ray cluster at that address, if any; readers and models follow when needed.
+
+    Raises:
+        FootnoteError: the database or the cluster cannot be used; the message says what to do.
+
+    """
+    async with AsyncExitStack() as stack:
+        server = stack.enter_context(database_server(settings))
+        database = await Database.open(server.dsn, settings=settings.database, session=usual_scan(settings.retrieval))
+        stack.push_async_callback(database.close)
+        await stack.enter_async_context(kept_running(server))
+        await schema.check(database)
+        cluster = None
+        if ray is not None:
+            from ingestion.ray.connection import open_ray
+
+            cluster = await stack.enter_async_context(open_ray(ray, settings=settings))
+        yield Indexing(database, settings=settings, stack=stack, cluster=cluster)

@@ -1,0 +1,413 @@
+"""Ingestion: documents in, one transaction a document out.
+
+Reading runs in processes of its own, embedding on a thread or on other machines, writing on the event loop; channels
+between them, bounded by weight, keep memory bounded. A document is visible whole in its old version until its new one
+is committed whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+from uuid import UUID
+
+import stamina
+
+from config.errors import FootnoteError
+from config.settings import IngestionSettings
+from config.telemetry import spans
+from ingestion.errors import EmbeddingFailed
+from ingestion.identity import embedded_hash, node_id
+from ingestion.inputs.stored import Identified, Incoming
+from ingestion.pipeline.channel import Channel
+from ingestion.pipeline.report import IngestReport
+from ingestion.pipeline.tracing import DocumentTrace, RunTrace
+from ingestion.types import Parsed, Skipped
+from storage.collections.collections import Generation
+from storage.documents.writes import Documents, NewChunk
+from storage.errors import OriginalNotFound, StoreFailed, StoreTimeout, StoreUnavailable, WriteConflict
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from storage.database import Connection, Database
+
+MAX_CONFLICTS = 5
+WRITERS = 2  # one writes while the other waits for the disk
+RETRYING = stamina.AsyncRetryingCaller(attempts=6, timeout=60, wait_initial=0.2, wait_max=10).on(StoreUnavailable)
+LOST = "it was deleted while it was read"
+
+
+class Embeds(Protocol):
+    """An embedding model: texts to an array of shape (texts, dimension), float32.
+
+    `width` is how many calls it can work on at once.
+    """
+
+    @property
+    def width(self) -> int: ...  # noqa: D102 (see above)
+
+    async def texts(self, texts: Sequence[str], /) -> NDArray[np.float32]:
+        """Embed passages."""
+        ...
+
+
+class Parses(Protocol):
+    """A reader of files; `width` is how many it can read at once."""
+
+    @property
+    def width(self) -> int: ...  # noqa: D102 (see above)
+
+    async def parse(self, path: Path, /) -> Parsed | Skipped:
+        """Read and split a file."""
+        ...
+
+
+class Progress(Protocol):
+    """Somebody who watches."""
+
+    def update(self, report: IngestReport, *, total: int | None) -> None:
+        """Take note of where it stands; `total` is None while nobody knows."""
+        ...
+
+
+@dataclass(slots=True)
+class _Work:
+    """A document on its way through the pipeline."""
+
+    incoming: Incoming
+    identified: Identified
+    parsed: Parsed
+    texts: list[str]
+    hashes: list[UUID]
+    vectors: dict[UUID, NDArray[np.float32]]
+    trace: DocumentTrace
+    reused: int = 0
+
+    def __post_init__(self) -> None:
+        self.reused = len(self.texts) - len(self.missing)
+
+    @property
+    def missing(self) -> dict[UUID, str]:
+        """The texts whose vectors are not known yet."""
+        return {key: text for key, text in zip(self.hashes, self.texts, strict=True) if key not in self.vectors}
+
+    @property
+    def weight(self) -> int:
+        """What it takes of a channel's room, in chunks."""
+        return len(self.texts) or 1
+
+
+class Pipeline:
+    """Writes documents into one generation of a collection.
+
+    Vectors that are stored are not made again, be it in the generation that is active `beside` one that is built.
+    `first` may refuse the transaction of a document, by an error: see `Documents.write`.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        generation: Generation,
+        parser: Parses,
+        open_embedder: Callable[[], Awaitable[Embeds]],
+        settings: IngestionSettings,
+        beside: Generation | None = None,
+        first: Callable[[Connection], Awaitable[None]] | None = None,
+    ) -> None:
+        self._first = first
+        self._documents = Documents(database, generation=generation)
+        self._shelves = [self._documents]  # where vectors of the same model may be
+        if beside and beside.embedding.fingerprint == generation.embedding.fingerprint:
+            self._shelves.append(Documents(database, generation=beside))
+        self._parser = parser
+        self._open_embedder = open_embedder
+        self._embedder: Embeds | None = None
+        self._opening = asyncio.Lock()
+        self._settings = settings
+        self.generation = generation
+        self.report = IngestReport(generation.collection, generation=generation.name)
+        self.trace = RunTrace(self.report)
+        self._stop = asyncio.Event()
+        self._progress: Progress | None = None
+        self._total: Callable[[], int | None] = lambda: None
+
+    def stop(self) -> None:
+        """Finish the documents in hand and end; for signal handlers."""
+        self._stop.set()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it was asked to end."""
+        return self._stop.is_set()
+
+    async def run(
+        self,
+        incoming: AsyncIterator[Incoming],
+        *,
+        progress: Progress | None = None,
+        total: Callable[[], int | None] = lambda: None,
+    ) -> IngestReport:
+        """Ingest the documents; return what came of them, and tell of it in the current span and under it.
+
+        A document that cannot be read or embedded is in the report, and the rest goes on.
+
+        Raises:
+            StoreUnavailable: the database stayed away; what is committed stays, and another run goes on from there.
+            GenerationRetired: another generation took this one's place; a run with that one goes on from there.
+
+        """
+        self._progress, self._total = progress, total
+        with self.trace.running():
+            return await self._run(incoming)
+
+    async def _run(self, incoming: AsyncIterator[Incoming]) -> IngestReport:
+        started = time.monotonic()
+        window = self._settings.batch_chunks
+        parsed: Channel[_Work] = Channel(2 * window)
+        embedded: Channel[_Work] = Channel(2 * window)
+        self._tell()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._read_all(incoming, parsed))
+                group.create_task(self._embed_all(parsed, embedded))
+                for _ in range(WRITERS):
+                    group.create_task(self._write_all(embedded))
+        except* FootnoteError as failures:
+            raise _first_of(failures) from None
+        finally:
+            self.report.seconds += time.monotonic() - started
+            self.report.interrupted = self._stop.is_set()
+        self._tell()
+        return self.report
+
+    def _tell(self) -> None:
+        if self._progress:
+            self._progress.update(self.report, total=self._total())
+
+    async def _read_all(self, incoming: AsyncIterator[Incoming], out: Channel[_Work]) -> None:
+        turn = asyncio.Lock()  # an iterator has one caller at a time
+
+        async def reader() -> None:
+            while not self._stop.is_set():
+                async with turn:
+                    each = await anext(incoming, None)
+                if each is None:
+                    return
+                work = await self._prepare(each, self.trace.begin(str(each.shown)))
+                if work is not None:
+                    await out.put(work, weight=work.weight)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(max(1, self._parser.width)):
+                group.create_task(reader())
+        await out.close()
+
+    async def _prepare(self, incoming: Incoming, trace: DocumentTrace) -> _Work | None:
+        try:
+            async with incoming.opened() as path:
+                with trace.stage("parse"):
+                    parsed = await self._parser.parse(path)
+        except OriginalNotFound:
+            parsed = Skipped(incoming.shown, LOST)
+        if isinstance(parsed, Skipped):
+            self.report.skip(Skipped(incoming.shown, parsed.reason))
+            trace.end("skipped", reason=parsed.reason)
+            return None
+        self.report.bytes += parsed.size
+        self.trace.count_read(parsed.size)
+        with spans.under(trace.span):
+            return await self._work(incoming, parsed, trace)
+
+    async def _work(self, incoming: Incoming, parsed: Parsed, trace: DocumentTrace) -> _Work:
+        identified = await RETRYING(incoming.identify, parsed)
+        from ingestion.chunking.splitter import embed_text
+
+        texts = [embed_text(parsed.title, chunk) for chunk in parsed.chunks]
+        hashes = [embedded_hash(text) for text in texts]
+        vectors = await self._stored_vectors(identified)
+        work = _Work(incoming, identified, parsed, texts, hashes, vectors, trace)
+        trace.describe(identified.document, chunks=len(texts))
+        if vectors:
+            trace.count_lookups(found=work.reused, missing=len(texts) - work.reused)
+        return work
+
+    async def _stored_vectors(self, identified: Identified) -> dict[UUID, NDArray[np.float32]]:
+        found: dict[UUID, NDArray[np.float32]] = {}
+        for shelf in self._shelves:
+            if identified.replaces or shelf is not self._documents:
+                found |= await RETRYING(shelf.vectors, identified.document.id)
+        return found
+
+    async def _embed_all(self, parsed: Channel[_Work], out: Channel[_Work]) -> None:
+        # while the model works, the channel fills by itself: nobody waits for a batch to be full
+        width = 2  # one call in work, and the next at hand
+        async with asyncio.TaskGroup() as group:
+            calls: set[asyncio.Task[None]] = set()
+            while (batch := await parsed.take(self._settings.batch_chunks)) and not self._stop.is_set():
+                calls.add(group.create_task(self._embed_batch(batch, out)))
+                if self._embedder is not None:
+                    width = self._embedder.width + 1
+                if len(calls) >= width:
+                    _, calls = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+        while self._stop.is_set() and await parsed.take(self._settings.batch_chunks):
+            pass  # readers that wait for room must come to their end
+        await out.close()
+
+    async def _embed_batch(self, batch: list[_Work], out: Channel[_Work]) -> None:
+        try:
+            await self._fill(batch)
+        except EmbeddingFailed:
+            for work in batch:  # one by one, to find the document that the model cannot take
+                try:
+                    await self._fill([work])
+                except EmbeddingFailed as exc:
+                    self._fail(work, exc)
+                else:
+                    await out.put(work, weight=work.weight)
+            return
+        for work in batch:
+            await out.put(work, weight=work.weight)
+
+    async def _fill(self, batch: Sequence[_Work]) -> None:
+        missing = {key: text for work in batch for key, text in work.missing.items()}
+        if not missing:
+            return
+        async with self._opening:
+            if self._embedder is None:
+                with spans.span("footnote.ingest.load_model"):
+                    self._embedder = await self._open_embedder()
+        with self.trace.embedding({work.trace: len(work.missing) for work in batch if work.missing}):
+            await self._embed_texts(self._embedder, missing, batch)
+
+    async def _embed_texts(self, embedder: Embeds, missing: Mapping[UUID, str], batch: Sequence[_Work]) -> None:
+        keys = list(missing)
+        for begin in range(0, len(keys), 2 * self._settings.batch_chunks):  # one huge document is many calls
+            part = keys[begin : begin + 2 * self._settings.batch_chunks]
+            started = time.monotonic()
+            vectors = await embedder.texts([missing[key] for key in part])
+            self.report.embedding_seconds += time.monotonic() - started
+            made = dict(zip(part, vectors, strict=True))
+            for work in batch:
+                work.vectors.update({key: made[key] for key in work.hashes if key in made})
+
+    async def _write_all(self, embedded: Channel[_Work]) -> None:
+        while batch := await embedded.take():
+            for work in batch:
+                await self._write(work)
+                self._tell()
+
+    async def _write(self, work: _Work | None) -> None:
+        for _ in range(MAX_CONFLICTS):
+            if work is None:
+                return
+            try:
+                with work.trace.stage("write"):
+                    outcome = await self._write_once(work)
+            except WriteConflict as exc:
+                last, conflict = work, exc
+                await RETRYING(work.incoming.again)
+                work = await self._prepared_again(work)
+            except (StoreFailed, StoreTimeout) as exc:
+                self._fail(work, exc)
+                return
+            else:
+                self._count(work, outcome)
+                return
+        self._fail(last, conflict, reason=f"{conflict}, {MAX_CONFLICTS} times in a row")
+
+    async def _prepared_again(self, work: _Work) -> _Work | None:
+        again = await self._prepare(work.incoming, work.trace)
+        if again is not None:
+            try:
+                await self._fill([again])
+            except EmbeddingFailed as exc:
+                self._fail(again, exc)
+                return None
+        return again
+
+    async def _write_once(self, work: _Work) -> str:
+        identified = work.identified
+        if identified.document.original:
+            await RETRYING(work.incoming.keep, identified.document.original)
+        return await RETRYING(
+            self._documents.write,
+            identified.document,
+            self._chunks(work),
+            replaces=identified.replaces,
+            displaces=identified.displaces,
+            first=self._first,
+            is_carried=work.incoming.is_carried,
+        )
+
+    def _chunks(self, work: _Work) -> list[NewChunk]:
+        from storage.vector_store import make_node, node_json
+
+        chunks = []
+        document = work.identified.document
+        shared = {**document.metadata, "title": document.title, "source": document.source}
+        for chunk, key in zip(work.parsed.chunks, work.hashes, strict=True):
+            place = {"heading": chunk.heading, "page": chunk.page, "chunk_index": chunk.index}
+            node = make_node(
+                node_id(document.id, index=chunk.index, text=chunk.text),
+                document_id=document.id,
+                text=chunk.text,
+                metadata={**shared, **{name: value for name, value in place.items() if value is not None}},
+                start=chunk.start,
+                end=chunk.end,
+            )
+            chunks.append(
+                NewChunk(
+                    node_id=node.node_id,
+                    index=chunk.index,
+                    page=chunk.page,
+                    start=chunk.start,
+                    end=chunk.end,
+                    text=chunk.text,
+                    metadata_json=node_json(node),
+                    embedding=work.vectors[key],
+                    embedded_hash=key,
+                )
+            )
+        return chunks
+
+    def _count(self, work: _Work, outcome: str) -> None:
+        replaces = work.identified.replaces
+        if outcome == "deleted":
+            self.report.skip(Skipped(work.incoming.shown, LOST, expected=True))
+            work.trace.end("skipped", reason=LOST)
+            return
+        if outcome == "unchanged":
+            self.report.unchanged += 1
+            work.trace.end("unchanged")
+            return
+        if work.incoming.is_carried:
+            self.report.carried += 1
+            work.trace.end("carried")
+        elif replaces is None:
+            self.report.added += 1
+            work.trace.end("added")
+        elif replaces.source != work.identified.document.source:
+            self.report.moved += 1
+            work.trace.end("moved")
+        else:
+            self.report.changed += 1
+            work.trace.end("changed")
+        self.report.chunks += len(work.texts)
+        self.report.reused += work.reused
+        self.trace.count_written(embedded=len(work.texts) - work.reused, reused=work.reused)
+
+    def _fail(self, work: _Work, error: FootnoteError, *, reason: str | None = None) -> None:
+        self.report.fail(Skipped(work.incoming.shown, reason or str(error)))
+        work.trace.end("failed", error=error)
+
+
+def _first_of(failures: BaseExceptionGroup[FootnoteError]) -> FootnoteError:
+    first = failures.exceptions[0]
+    return _first_of(first) if isinstance(first, BaseExceptionGroup) else first

@@ -1,0 +1,150 @@
+"""What an ingestion did."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ingestion.inputs.walk import source_name
+from ingestion.types import Json, Skipped
+
+MOST_NAMED = 1000  # files of each kind that are named
+EXIT_OK, EXIT_FAILED, EXIT_SKIPPED, EXIT_INTERRUPTED = 0, 1, 3, 130
+
+
+@dataclass(slots=True)
+class IngestReport:
+    """Counts of documents and chunks; `ignored`, `skipped` and `failed` name the first thousand with their reasons.
+
+    Attributes:
+        generation: that was written to.
+        carried: documents taken over from the generation that was active.
+        deleted: documents whose files are gone, with ``--sync``.
+        ignored: files of kinds that have no reader, met in a folder; nothing to worry about.
+        numbers: how many of those three there are in all.
+        reused: chunks whose vector was stored already, since their text had not changed.
+        bytes: of the files that were read; unchanged ones are not.
+        seconds: wall clock, model loading included.
+        embedding_seconds: spent in the model.
+
+    """
+
+    collection: str
+    generation: str = ""
+    added: int = 0
+    changed: int = 0
+    moved: int = 0
+    carried: int = 0
+    deleted: int = 0
+    unchanged: int = 0
+    ignored: list[Skipped] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    failed: list[Skipped] = field(default_factory=list)
+    numbers: Counter[str] = field(default_factory=Counter)
+    chunks: int = 0
+    reused: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    embedding_seconds: float = 0.0
+    interrupted: bool = False
+
+    def skip(self, entry: Skipped) -> None:
+        """Take note of a file that is not indexed."""
+        self._note("ignored" if entry.expected else "skipped", entry)
+
+    def fail(self, entry: Skipped) -> None:
+        """Take note of a document that could not be indexed."""
+        self._note("failed", entry)
+
+    def _note(self, kind: Literal["ignored", "skipped", "failed"], entry: Skipped) -> None:
+        self.numbers[kind] += 1
+        named: list[Skipped] = getattr(self, kind)
+        if len(named) < MOST_NAMED:
+            named.append(entry)
+
+    @property
+    def documents(self) -> int:
+        """Documents dealt with so far, whatever came of them."""
+        return sum(self.counts.values())
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Documents by what came of them."""
+        return {
+            "added": self.added,
+            "changed": self.changed,
+            "moved": self.moved,
+            "carried": self.carried,
+            "unchanged": self.unchanged,
+            "ignored": self.numbers["ignored"],
+            "skipped": self.numbers["skipped"],
+            "failed": self.numbers["failed"],
+        }
+
+    @property
+    def exit_code(self) -> int:
+        """130 when interrupted, 1 when a document failed, 3 when one was skipped, else 0."""
+        if self.interrupted:
+            return EXIT_INTERRUPTED
+        if self.failed:
+            return EXIT_FAILED
+        return EXIT_SKIPPED if self.skipped else EXIT_OK
+
+    def as_json(self) -> dict[str, Json]:
+        """Return it for machines."""
+        return {
+            "collection": self.collection,
+            "generation": self.generation,
+            "documents": {
+                "added": self.added,
+                "changed": self.changed,
+                "moved": self.moved,
+                "carried": self.carried,
+                "deleted": self.deleted,
+                "unchanged": self.unchanged,
+                "ignored": self.numbers["ignored"],
+                "skipped": self.numbers["skipped"],
+                "failed": self.numbers["failed"],
+            },
+            "ignored": _listed(self.ignored),
+            "skipped": _listed(self.skipped),
+            "failed": _listed(self.failed),
+            "chunks": {"written": self.chunks, "reused": self.reused},
+            "bytes": self.bytes,
+            "seconds": round(self.seconds, 3),
+            "embedding_seconds": round(self.embedding_seconds, 3),
+            "interrupted": self.interrupted,
+            "exit_code": self.exit_code,
+        }
+
+    def as_text(self) -> str:
+        """Return it for people."""
+        counts = [
+            (self.added, "added"),
+            (self.changed, "changed"),
+            (self.moved, "moved"),
+            (self.carried, "carried over"),
+            (self.deleted, "deleted"),
+            (self.unchanged, "unchanged"),
+            (self.numbers["ignored"], "of other kinds ignored"),
+            (self.numbers["skipped"], "skipped"),
+            (self.numbers["failed"], "failed"),
+        ]
+        shown = ", ".join(f"{count} {name}" for count, name in counts if count) or "nothing found"
+        lines = [f"{self.collection}: documents: {shown}"]
+        if self.chunks:
+            reused = f", {self.reused} of them with vectors that were stored already" if self.reused else ""
+            lines.append(f"{self.chunks} chunks written{reused}, {self.seconds:.1f} s")
+        for kind, named in (("skipped", self.skipped), ("failed", self.failed)):
+            lines += [f"  {kind} {source_name(entry.path)}: {entry.reason}" for entry in named]
+            if self.numbers[kind] > len(named):
+                lines.append(f"  … and {self.numbers[kind] - len(named)} more {kind}")
+        if self.interrupted:
+            lines.append("interrupted: every document is there whole or not at all; run it again to go on")
+        return "\n".join(lines)
+
+
+def _listed(entries: Sequence[Skipped]) -> list[Json]:
+    return [{"path": source_name(entry.path), "reason": entry.reason} for entry in entries]

@@ -1,0 +1,1 @@
+"""Whole runs: ingest, synchronise, re-index, prune, and the gate before activation."""

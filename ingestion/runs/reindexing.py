@@ -1,0 +1,219 @@
+"""Building a generation beside the one that answers, and flipping to it once it lacks nothing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import structlog
+
+from ingestion.identity import build_fingerprint
+from ingestion.inputs.carried import Carrying
+from storage.collections.missing import Lagging
+from storage.errors import EmbeddingMismatch, GenerationBehind
+
+if TYPE_CHECKING:
+    from ingestion.inputs.selection import Arrivals
+    from ingestion.inputs.stored import Incoming
+    from ingestion.pipeline.factory import Indexing
+    from ingestion.pipeline.pipeline import Pipeline, Progress
+    from ingestion.pipeline.report import IngestReport
+    from ingestion.runs.gate import Gate, Verdict
+    from ingestion.types import Skipped
+    from storage.collections.collections import Generation
+
+MOST_ROUNDS = 50  # of carrying over what changed meanwhile, each shorter than the last
+NOT_WANTED = "--activate never"
+Activate = Literal["never", "always", "if-better"]
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Reindexed:
+    """What came of a build.
+
+    Attributes:
+        activated: whether the new generation answers now.
+        kept_because: why it does not, for people.
+
+    """
+
+    report: IngestReport
+    before: str
+    after: str
+    activated: bool = False
+    kept_because: str | None = None
+    verdict: Verdict | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """As an ingestion's; 1 where the new generation was not activated, against the operator's wish."""
+        return self.report.exit_code or int(not self.activated and self.kept_because != NOT_WANTED)
+
+    def build(self) -> dict[str, object]:
+        """Return what is to be said of the build alone."""
+        return {
+            "before": self.before,
+            "after": self.after,
+            "activated": self.activated,
+            "kept_because": self.kept_because,
+            "gate": self.verdict.as_json() if self.verdict else None,
+        }
+
+    def as_json(self) -> dict[str, object]:
+        """Return it for machines."""
+        return {**self.report.as_json(), "build": self.build(), "exit_code": self.exit_code}
+
+    def as_text(self) -> str:
+        """Return it for people."""
+        lines = [self.report.as_text(), *([self.verdict.as_text()] if self.verdict else [])]
+        collection = self.report.collection
+        if self.activated:
+            lines.append(f"generation {self.after} answers now, in place of {self.before}")
+            lines.append(f"back again: python -m ingestion rollback {collection}")
+        elif self.report.interrupted:
+            lines.append("interrupted: go on with --reindex --resume")
+        else:
+            lines.append(f"generation {self.after} is kept and not activated: {self.kept_because}")
+            lines.append(f"activate it: python -m ingestion activate {collection} {self.after}")
+        return "\n".join(lines)
+
+
+class Reindexing:
+    """Builds generations of one collection."""
+
+    def __init__(
+        self, indexing: Indexing, *, active: Generation, progress: Progress | None = None, force: bool = False
+    ) -> None:
+        self._indexing = indexing
+        self._active = active
+        self._progress = progress
+        self._force = force
+
+    async def run(
+        self,
+        listing: Iterable[Path | Skipped],
+        *,
+        files: Callable[[Generation, Generation], Arrivals],
+        resume: bool,
+        activate: Activate,
+        gate: Gate | None,
+        watch: Callable[[Pipeline], None] = lambda _: None,
+        total: Callable[[], int | None] = lambda: None,
+    ) -> Reindexed:
+        """Build a generation from the files and from what else is stored; activate it if it may be.
+
+        Args:
+            listing: files, as `find_files` yields them; they go before what is stored of them.
+            files: makes the comparison for a generation, beside another.
+            resume: take up a build that was left unfinished, if its settings were the same.
+            activate: when to flip; ``if-better`` asks the gate.
+            gate: golden questions.
+            watch: is shown the pipeline before it runs; for signal handlers.
+            total: documents of the listing, once they are counted.
+
+        Raises:
+            BuildRunning: another process builds a generation of this collection.
+            FootnoteError: the model, the database or a setting cannot be used.
+
+        """
+        generations = self._indexing.generations
+        embedding, chunking = await self._indexing.configured()
+        async with generations.building(self._active):
+            target = await generations.begin(
+                self._active,
+                embedding=embedding,
+                chunking=chunking,
+                fingerprint=build_fingerprint(embedding, chunking),
+                resume=resume,
+            )
+            pipeline = await self._indexing.pipeline(target, beside=self._active)
+            watch(pipeline)
+            result = Reindexed(pipeline.report, before=self._active.name, after=target.name)
+            changed = files(target, self._active).changed(listing, report=pipeline.report, trace=pipeline.trace)
+            await self._feed(pipeline, changed, total)
+            carrying = Carrying(self._indexing.database, target=target)
+            await self._catch_up(pipeline, carrying)
+            if pipeline.is_stopping:
+                return result
+            await generations.tidy(target, least=self._indexing.settings.ingestion.index_chunks)
+            await self._catch_up(pipeline, carrying)
+            await self._judge(result, target, gate)
+            await generations.finish(target, report=result.as_json())
+            if self._may_flip(result, activate):
+                await self._flip(result, pipeline, carrying)
+            await generations.finish(target, report=result.as_json())
+        return result
+
+    async def _feed(
+        self, pipeline: Pipeline, incoming: AsyncIterator[Incoming], total: Callable[[], int | None] = lambda: None
+    ) -> None:
+        await pipeline.run(incoming, progress=self._progress, total=total)
+
+    async def _catch_up(self, pipeline: Pipeline, carrying: Carrying) -> None:
+        active = await self._indexing.collections.active(self._active.collection)
+        if not pipeline.is_stopping and active.id != pipeline.generation.id:
+            await self._feed(pipeline, carrying.documents(active))
+
+    async def _judge(self, result: Reindexed, target: Generation, gate: Gate | None) -> None:
+        if gate is None:
+            return
+        embedders = self._indexing.embedders
+        try:
+            old = await embedders.of(self._active.embedding)
+        except EmbeddingMismatch:  # the gate then compares words with words and vectors
+            old = None
+        result.verdict = await gate.compare(self._active, target, embedders=(old, await embedders.of(target.embedding)))
+
+    def _may_flip(self, result: Reindexed, activate: Activate) -> bool:
+        if activate == "never":
+            result.kept_because = NOT_WANTED
+        elif activate == "if-better" and result.verdict and result.verdict.reason:
+            result.kept_because = result.verdict.reason
+        elif not self._force and result.report.numbers["failed"]:
+            result.kept_because = f"{result.report.numbers['failed']} documents failed; --yes takes it as it is"
+        return result.kept_because is None
+
+    async def _flip(self, result: Reindexed, pipeline: Pipeline, carrying: Carrying) -> None:
+        generations, collection = self._indexing.generations, self._active.collection
+        for _ in range(MOST_ROUNDS):
+            before = len(carrying.tried)
+            try:
+                flip = await generations.activate(collection, result.after, complete=True)
+            except GenerationBehind:
+                await self._catch_up(pipeline, carrying)
+                if len(carrying.tried) > before:
+                    continue
+                if not self._force:
+                    result.kept_because = await self._what_is_missing(pipeline.generation)
+                    return
+                flip = await generations.activate(collection, result.after)
+            result.before, result.activated = flip.before, True
+            return
+        result.kept_because = "documents change faster than they can be carried over; activate it when it is quieter"
+
+    async def _what_is_missing(self, target: Generation) -> str:
+        active = await self._indexing.collections.active(target.collection)
+        missing = await Lagging(self._indexing.database, target=target, reference=active).count()
+        return f"{missing} documents that answer today could not be carried over; --yes takes it without them"
+
+
+async def catch_up(
+    indexing: Indexing,
+    *,
+    target: Generation,
+    reference: Generation,
+    watch: Callable[[Pipeline], None] = lambda _: None,
+    progress: Progress | None = None,
+) -> IngestReport:
+    """Bring into a generation what is newer in another, from the database's own copies."""
+    pipeline = await indexing.pipeline(target, beside=reference)
+    watch(pipeline)
+    carrying = Carrying(indexing.database, target=target)
+    before = -1
+    while len(carrying.tried) > before and not pipeline.is_stopping:  # one that gave way to another is to come back
+        before = len(carrying.tried)
+        await pipeline.run(carrying.documents(reference), progress=progress)
+    return pipeline.report

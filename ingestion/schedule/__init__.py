@@ -1,0 +1,1 @@
+"""Sources that are ingested on a schedule."""

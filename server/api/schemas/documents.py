@@ -1,0 +1,166 @@
+"""Documents as clients bring them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic_core import from_json
+
+from ingestion.errors import FetchRefused
+from ingestion.identity import MAX_SOURCE_BYTES, OWN_KEYS
+from ingestion.web.urls import read_url
+from server.api.schemas.questions import NO_NUL, CollectionName, Text
+
+LONGEST_ID = 512  # bytes
+LONGEST_METADATA = 16_384  # bytes of JSON
+DEEPEST_METADATA = 16
+LONGEST_KEY = 200
+ID_PATTERN = r"^[^\x00-\x20\x7f/\\][^\x00-\x1f\x7f/\\]*$"
+
+
+def _shown(value: str, *, most_bytes: int) -> str:
+    if not value.isprintable():
+        msg = "must not hold control characters, or others that are not seen"
+        raise ValueError(msg)
+    if len(value.encode()) > most_bytes:
+        msg = f"must have at most {most_bytes} bytes as UTF-8"
+        raise ValueError(msg)
+    return value
+
+
+def _document_id(value: str) -> str:
+    if value in {".", ".."}:
+        msg = "must be something else than . and .., which addresses do not keep"
+        raise ValueError(msg)
+    return _shown(value, most_bytes=LONGEST_ID)
+
+
+def _source(value: str) -> str:
+    return _shown(value, most_bytes=MAX_SOURCE_BYTES)
+
+
+def _url(value: str) -> str:
+    try:
+        return _source(read_url(value).url)
+    except FetchRefused as exc:
+        raise ValueError(str(exc)) from exc
+
+
+def _parsed(value: object) -> object:
+    try:
+        return from_json(str(value), allow_inf_nan=False, cache_strings="none")
+    except ValueError as exc:
+        msg = f"is no JSON: {exc}"
+        raise ValueError(msg) from None
+
+
+def _metadata(value: dict[str, Any]) -> dict[str, Any]:
+    for key in value:
+        if key in OWN_KEYS:
+            msg = f"{key!r} is Footnote's own key; take another one"
+            raise ValueError(msg)
+        if not 1 <= len(key) <= LONGEST_KEY:
+            msg = f"keys have 1 to {LONGEST_KEY} characters"
+            raise ValueError(msg)
+    for depth, leaf in _leaves(value, depth=0):
+        _require_storable(depth, leaf)
+    if len(json.dumps(value, ensure_ascii=False).encode()) > LONGEST_METADATA:
+        msg = f"must have at most {LONGEST_METADATA} bytes as JSON"
+        raise ValueError(msg)
+    return value
+
+
+def _require_storable(depth: int, leaf: object) -> None:
+    if depth > DEEPEST_METADATA:
+        msg = f"must not be nested deeper than {DEEPEST_METADATA} levels"
+        raise ValueError(msg)
+    if isinstance(leaf, str) and "\0" in leaf:
+        msg = "must not contain a NUL character"
+        raise ValueError(msg)
+    if isinstance(leaf, float) and not math.isfinite(leaf):
+        msg = "holds a number that is too large"
+        raise ValueError(msg)
+
+
+def _leaves(node: object, *, depth: int) -> Iterator[tuple[int, object]]:
+    """Give every key and value, and stop one level below the deepest that is allowed."""
+    yield depth, node
+    if depth > DEEPEST_METADATA:
+        return
+    if isinstance(node, Mapping):
+        for key in node:
+            yield depth, key
+    inner = node.values() if isinstance(node, Mapping) else node if isinstance(node, list) else ()
+    for child in inner:
+        yield from _leaves(child, depth=depth + 1)
+
+
+NewDocumentId = Annotated[
+    Text,
+    AfterValidator(_document_id),
+    Field(min_length=1, max_length=LONGEST_ID, pattern=ID_PATTERN, examples=["handbook-2026"]),
+]
+SourceName = Annotated[
+    Text,
+    AfterValidator(_source),
+    Field(
+        min_length=1, max_length=MAX_SOURCE_BYTES, json_schema_extra={"pattern": NO_NUL}, examples=["hr/handbook.md"]
+    ),
+]
+Title = Annotated[Text, Field(min_length=1, max_length=500, json_schema_extra={"pattern": NO_NUL})]
+Metadata = Annotated[
+    dict[str, Any],
+    AfterValidator(_metadata),
+    Field(examples=[{"year": 2026, "team": "support"}]),
+]
+
+
+class DocumentFields(BaseModel):
+    """What may be said of a document that is brought."""
+
+    model_config = ConfigDict(extra="forbid")
+    collection: CollectionName | None = Field(
+        None, description="Unset: `default`, which is made when the first document comes; of a PUT the document's own."
+    )
+    metadata: Metadata = Field(
+        default_factory=dict, description="A JSON object; questions can be filtered by it, and types count."
+    )
+    document_id: NewDocumentId | None = Field(
+        None, description="Unset: that of the document with this source, else one that follows from the source."
+    )
+    source: SourceName | None = Field(
+        None, description="What citations name, unique in a collection. Unset: the file's name, of a page its URL."
+    )
+    title: Title | None = Field(None, description="Unset: the document's own.")
+
+
+class UploadFields(DocumentFields):
+    """What a form may hold beside its file."""
+
+    @field_validator("metadata", mode="before")
+    @classmethod
+    def _read(cls, value: object) -> object:
+        return _parsed(value)
+
+
+class WebPageBody(DocumentFields):
+    """A page to be fetched by a worker: http or https, from a public address."""
+
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        json_schema_extra={"examples": [{"url": "https://example.org/handbook.html", "metadata": {"team": "support"}}]},
+    )
+    url: Annotated[str, AfterValidator(_url), Field(max_length=MAX_SOURCE_BYTES, pattern=r"^[hH][tT][tT][pP][sS]?://")]
+
+
+class SubmittedOut(BaseModel):
+    """The document is on its way; the job says when it answers."""
+
+    document_id: str
+    job_id: UUID

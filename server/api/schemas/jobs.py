@@ -1,0 +1,98 @@
+"""Jobs as clients read them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+from server.api.problems import RETRYABLE, FieldError, Problem, kind_of_name
+from server.api.schemas.questions import CollectionName, DocumentId, PageQuery
+from storage.jobs.jobs import Job, JobError
+
+JobStatus = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+
+
+class JobsQuery(PageQuery):
+    """Which jobs."""
+
+    collection: CollectionName | None = Field(None, description="Unset: any.")
+    status: JobStatus | None = Field(None, description="Unset: any.")
+    document_id: DocumentId | None = Field(None, description="Unset: any.")
+
+
+class ProgressOut(BaseModel):
+    """How far a job is, in units of its own."""
+
+    done: int
+    total: int | None = Field(description="Null while nobody knows.")
+
+
+class JobOut(BaseModel):
+    """A job."""
+
+    id: UUID
+    kind: str = Field(examples=["index-document"])
+    collection: str
+    document_id: str | None
+    status: JobStatus = Field(description="`queued` and `running` change; the others last, until somebody repeats it.")
+    progress: ProgressOut
+    error: dict[str, Any] | None = Field(
+        description="A problem document: why it failed, or what its last try met; null where all is well."
+    )
+    result: dict[str, Any] | None = Field(description="Of a job that succeeded: `outcome`, `chunks` and others.")
+    attempts: int
+    superseded_by: UUID | None = Field(description="The newer job of the same document that took its place.")
+    request_id: str | None = Field(description="Of the request that submitted it.")
+    trace_id: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    next_try_at: Annotated[datetime | None, Field(description="When it is tried again, where it waits for that.")]
+
+    @classmethod
+    def of(cls, job: Job) -> Self:
+        """Return a job as clients read it."""
+        return cls(
+            id=job.id,
+            kind=job.kind,
+            collection=job.collection,
+            document_id=job.document_id,
+            status=job.status,
+            progress=ProgressOut(done=job.done, total=job.total),
+            error=job_problem(job),
+            result=None if job.result is None else dict(job.result),
+            attempts=job.attempts,
+            superseded_by=job.superseded_by,
+            request_id=job.request_id,
+            trace_id=_trace_id(job),
+            created_at=job.created_at,
+            started_at=job.started_at,
+            finished_at=job.finished_at,
+            next_try_at=job.next_try_at,
+        )
+
+
+def job_problem(job: Job) -> dict[str, Any] | None:
+    """Return the problem document of a job's error, which is its request's and its trace's."""
+    if job.error is None:
+        return None
+    problem = _problem(job.error)
+    return problem.document(job.request_id or "") | {"trace_id": _trace_id(job), "retryable": problem.retryable}
+
+
+def _problem(error: JobError) -> Problem:
+    kind = kind_of_name(error.name)
+    return Problem(
+        kind,
+        error.detail,
+        errors=(FieldError(error.field, error.detail),) if error.field and kind.slug == "invalid-request" else (),
+        retryable=kind.slug in RETRYABLE,
+    )
+
+
+def _trace_id(job: Job) -> str | None:
+    # W3C trace context: version, trace id, span id, flags
+    return job.traceparent.split("-")[1] if job.traceparent else None

@@ -1,0 +1,29 @@
+"""What all answers of a process stand on, beside the documents and the question."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+from config.version import VERSION
+from server.engines.writing import prompts
+
+if TYPE_CHECKING:
+    from config.settings import Settings
+    from server.engines.models.model import LanguageModel
+    from server.engines.reranking.reranker import Reranker
+
+
+def ground_of(settings: Settings, *, model: LanguageModel | None, reranker: Reranker | None) -> str:
+    """Return a hash of the models, of the settings that change answers, of the prompts, and of this version."""
+    texts = {name: str(text) for name, text in vars(prompts).items() if name.isupper()}
+    parts = [
+        VERSION,
+        *(group.model_dump(mode="json") for group in (settings.llm, settings.retrieval, settings.rerank)),
+        settings.engines.model_dump(mode="json"),
+        [model.provider, model.name] if model else None,
+        reranker.model if reranker else None,
+        texts,
+    ]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,85 @@
+"""Longer passages of small hits: consecutive chunks of a document, read around what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from llama_index.core.schema import BaseNode, NodeWithScore
+
+from server.engines.parts import EngineParts
+from server.engines.passages.hierarchy import common_path
+from server.engines.retrieval import FRAME_CHARACTERS, FitContextWindow
+from storage.search.neighbours import Span, StoredChunk, Surroundings, joined
+from storage.vector_store import make_node
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Consecutive chunks with the hits among them, best first, one at least; no chunks where they have gone."""
+
+    chunks: Sequence[StoredChunk]
+    hits: Sequence[NodeWithScore]
+
+    def passage(self, parts: EngineParts) -> NodeWithScore:
+        """Return it as one passage: its best hit's id, score and page, the headings above all of it.
+
+        The record tells its chunks.
+        """
+        best = self.hits[0]
+        if len(self.chunks) <= 1:
+            return best
+        parts.record.chunks[best.node.node_id] = tuple(chunk.index for chunk in self.chunks)
+        node = make_node(
+            best.node.node_id,
+            document_id=best.node.ref_doc_id or "",
+            text=joined(self.chunks),
+            metadata={**best.node.metadata, "heading": common_path(self.chunks)},
+            start=self.chunks[0].start,
+            end=self.chunks[-1].end,
+        )
+        return NodeWithScore(node=node, score=best.score)
+
+
+def with_single_chunks(parts: EngineParts) -> EngineParts:
+    """Return the parts for an engine that joins chunks itself: its hits are chunks as they are stored."""
+    return replace(parts, question=replace(parts.question, join_neighbours=False))
+
+
+def length_of(chunks: Sequence[StoredChunk]) -> int:
+    """Return how many characters consecutive chunks are together."""
+    return chunks[-1].end - chunks[0].start
+
+
+def index_of(node: BaseNode) -> int:
+    """Return the place of a chunk's node among its document's chunks."""
+    return int(node.metadata.get("chunk_index", 0))
+
+
+async def chunks_around(
+    parts: EngineParts, nodes: Iterable[NodeWithScore], *, chunks: int, characters: int
+) -> list[StoredChunk]:
+    """Return the nodes' own chunks and so much on either side of each, as far as the question's filters allow."""
+    spans = [
+        Span(
+            node.node.ref_doc_id or "",
+            first=index_of(node.node) - chunks,
+            last=index_of(node.node) + chunks,
+            start=(getattr(node.node, "start_char_idx", None) or 0) - characters,
+            end=(getattr(node.node, "end_char_idx", None) or 0) + characters + 1,
+        )
+        for node in nodes
+    ]
+    surroundings = Surroundings(parts.store.client, generation=parts.store.generation)
+    with parts.record.stage("retrieve"):
+        return await surroundings.around(spans, filters=parts.question.filters)
+
+
+def share_of(fitting: Sequence[FitContextWindow], nodes: Sequence[NodeWithScore], query: str) -> float:
+    """Return how long each of so many passages may become, so that the prompt holds all of them; there may be no end.
+
+    Widening a passage never costs another one its place.
+    """
+    if not nodes or not fitting:
+        return float("inf")
+    return min(fit.room(query) for fit in fitting) / len(nodes) - FRAME_CHARACTERS

@@ -1,0 +1,147 @@
+"""The engine that chooses: which of the tenant's collections to search, and with which engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+from llama_index.core.base.base_query_engine import BaseQueryEngine
+from llama_index.core.base.response.schema import RESPONSE_TYPE
+from llama_index.core.query_engine import RetrieverQueryEngine
+from llama_index.core.schema import NodeWithScore, QueryBundle
+
+from server.engines.abilities import conversational
+from server.engines.assembly import retriever_engine
+from server.engines.parts import Engine, EngineParts
+from server.engines.query import plain, sub_question, summary
+from server.engines.query.router_choices import likeliest, selected
+from server.engines.retrieval import StoreRetriever
+from server.engines.writing.consulting import all_of
+from storage.collections.signposts import Signpost, signposts
+from storage.errors import CollectionNotFound
+
+TITLES = 8  # of a collection's documents that the model is shown
+ENGINES: Mapping[str, tuple[Engine, str]] = MappingProxyType(
+    {
+        "hybrid": (plain.build_hybrid, "Finds the passages that answer one question: a fact, a definition, a how-to."),
+        "summary": (summary.build, "Reads whole documents: for a summary, an overview, what a document is about."),
+        "sub_question": (
+            sub_question.build,
+            "Parts a question that asks for several things, as a comparison does, and answers each part.",
+        ),
+    }
+)
+
+
+class RoutingQueryEngine(RetrieverQueryEngine):
+    """Chooses, and then is the engine that was chosen, over the collection that was chosen.
+
+    LlamaIndex's `RouterQueryEngine` wants every engine built before it chooses among them, which would hold a
+    generation of each collection, and reads the global settings; its selectors serve (`router_choices`). The chosen
+    collection is held until the request ends. Which one it is stands in the answer, as `collection`, `generation` and
+    in the engine's notes.
+    """
+
+    def __init__(self, parts: EngineParts) -> None:
+        usual = retriever_engine(parts, retriever=StoreRetriever(parts, mode="hybrid"))
+        super().__init__(
+            usual.retriever,
+            response_synthesizer=usual._response_synthesizer,  # noqa: SLF001 (LlamaIndex's has no accessor)
+            callback_manager=usual.callback_manager,
+        )
+        self._parts = parts
+        self._chosen: BaseQueryEngine = usual
+
+    async def aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        """Choose, and find passages there."""
+        with self._parts.record.stage("route"):
+            self._chosen = await self._choice(query_bundle.query_str)
+        nodes: list[NodeWithScore] = await self._chosen.aretrieve(query_bundle)  # type: ignore[attr-defined] # it has
+        return nodes
+
+    async def asynthesize(
+        self,
+        query_bundle: QueryBundle,
+        nodes: list[NodeWithScore],
+        additional_source_nodes: Sequence[NodeWithScore] | None = None,
+    ) -> RESPONSE_TYPE:
+        """Answer as the engine that was chosen does."""
+        return await self._chosen.asynthesize(query_bundle, nodes, additional_source_nodes)
+
+    async def _aquery(self, query_bundle: QueryBundle) -> RESPONSE_TYPE:
+        return await self.asynthesize(query_bundle, await self.aretrieve(query_bundle))
+
+    async def _choice(self, question: str) -> BaseQueryEngine:
+        collection, engine = await all_of(
+            [lambda: self._collection(question), lambda: self._engine(question)], at_once=2
+        )
+        parts = await self._held(collection)
+        self._parts.record.searched = parts.store.generation
+        self._parts.record.engine = engine
+        build, _ = ENGINES[engine]
+        return build(parts)
+
+    async def _held(self, collection: str) -> EngineParts:
+        """Return the parts over a collection, which is held until the request ends."""
+        elsewhere, here = self._parts.elsewhere, self._parts.store.generation.collection
+        if elsewhere is None or collection == here:
+            return self._parts
+        try:
+            return await elsewhere.kept.enter_async_context(elsewhere.visit(self._parts, collection))
+        except CollectionNotFound:  # deleted since it was chosen
+            self._parts.record.notes.append(f"Collection {collection} is gone: {here} was searched.")
+            return self._parts
+
+    async def _collection(self, question: str) -> str:
+        generation, settings = self._parts.store.generation, self._parts.settings.engines
+        here = generation.collection
+        if self._parts.elsewhere is None:
+            return here
+        signs = await signposts(
+            self._parts.store.client,
+            tenant=generation.tenant_id,
+            first=here,
+            limit=settings.router_collections,
+            titles=TITLES,
+        )
+        names = [sign.collection for sign in signs]
+        if len(names) < 2:  # noqa: PLR2004 (nothing to choose from)
+            return names[0] if names else here
+        return await self._one_of(names, [_described(sign) for sign in signs], question)
+
+    async def _one_of(self, names: Sequence[str], descriptions: Sequence[str], question: str) -> str:
+        asked, by = self._parts.question, "the model"
+        # what is asked of chosen documents must be sought where they are: descriptions do not tell
+        is_narrowed = asked.document_ids is not None or asked.filters is not None
+        model = None if is_narrowed else conversational(self._parts.model)
+        place: int | None = None
+        if model is not None:
+            place = await selected(self._parts, model, choices=descriptions, question=question)
+        if place is None:
+            by = "the passages that they hold"
+            name = await likeliest(self._parts, names, question=question)
+        else:
+            name = names[place]
+        self._parts.record.notes.append(f"Collection {name} was chosen of {len(names)}, by {by}.")
+        return name
+
+    async def _engine(self, question: str) -> str:
+        model = conversational(self._parts.model)
+        if model is None:
+            return "hybrid"
+        descriptions = [description for _, description in ENGINES.values()]
+        place = await selected(self._parts, model, choices=descriptions, question=question)
+        name = list(ENGINES)[place or 0]
+        self._parts.record.notes.append(
+            f"Engine {name} was chosen by the model." if place is not None else "The model chose no engine: hybrid."
+        )
+        return name
+
+
+def _described(sign: Signpost) -> str:
+    return f"Collection {sign.collection}, with documents such as: {'; '.join(sign.titles)}"
+
+
+def build(parts: EngineParts) -> BaseQueryEngine:
+    """Return the engine for one request."""
+    return RoutingQueryEngine(parts)

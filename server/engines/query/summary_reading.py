@@ -1,0 +1,199 @@
+"""Which documents are read whole, and how they are cut into passages and calls of the model, all of it bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import ceil
+
+from llama_index.core.schema import NodeWithScore, QueryBundle
+
+from server.engines.abilities import conversational
+from server.engines.assembly import fitting
+from server.engines.llama_index import AsyncRetriever
+from server.engines.parts import EngineParts
+from server.engines.passages.hierarchy import common_path
+from server.engines.retrieval import CHARACTERS_A_TOKEN, FRAME_CHARACTERS, StoreRetriever
+from server.engines.writing.citations import without_markers
+from storage.search.neighbours import Extent, StoredChunk, Surroundings, follows, joined, runs_of
+from storage.vector_store import make_node
+
+LEAST_ROOM = 1500  # characters of a call, however small the model's window
+LEAST_PASSAGE = 1500  # characters, where a document is that long
+UNREAD_SHARE = 0.3  # of the best document's score: worse ones are not read
+EXTRACTIVE_CHARACTERS = 200_000  # that are read of documents where no model reads them
+FULL = 0.8  # of the room: passages end with their last chunk, and calls with their last passage
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much may be read for one question.
+
+    Attributes:
+        passages: at the most.
+        room: characters that one call of the model reads.
+        characters: of all documents together.
+        calls: that read; None where no model reads.
+
+    """
+
+    passages: int
+    room: float
+    characters: int
+    calls: int | None
+
+
+@dataclass(slots=True)
+class Shortfall:
+    """What was not read, a sentence for each document, for the end of the answer."""
+
+    sentences: list[str]
+
+
+class WholeDocuments(AsyncRetriever):
+    """Finds documents, and gives all of each, in order, as passages of several chunks.
+
+    The documents are those that the question names, else those with the best hits. Filters hold for each chunk.
+    """
+
+    def __init__(self, parts: EngineParts, *, shortfall: Shortfall) -> None:
+        super().__init__()
+        self._parts = parts
+        self._shortfall = shortfall
+
+    async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        bounds = bounds_of(self._parts, query_bundle.query_str)
+        surroundings = Surroundings(self._parts.store.client, generation=self._parts.store.generation)
+        chosen = await self._chosen(query_bundle)
+        with self._parts.record.stage("retrieve"):
+            extents = await surroundings.extents(chosen)
+            documents = [extents[document_id] for document_id in chosen if document_id in extents]
+            nodes: list[NodeWithScore] = []
+            wanted: dict[str, int] = {extent.document_id: extent.characters for extent in documents}
+            for extent, passages, characters in shares(documents[: bounds.passages], bounds):
+                chunks = await surroundings.beginning(
+                    extent.document_id, characters=characters, filters=self._parts.question.filters
+                )
+                nodes += self._nodes(cut(chunks, passages, longest=bounds.room))
+                if characters >= extent.characters:  # a filter may leave out its end: then that was not wanted
+                    wanted[extent.document_id] = chunks[-1].end if chunks else 0
+        read = _within_calls(nodes, bounds)
+        self._tell(wanted, read)
+        return read
+
+    async def _chosen(self, query: QueryBundle) -> list[str]:
+        named = self._parts.question.document_ids
+        if named is not None:
+            return list(dict.fromkeys(named))
+        hits = await StoreRetriever(self._parts, mode="hybrid").aretrieve(query)
+        return best_documents(hits, most=self._parts.settings.engines.summary_documents)
+
+    def _nodes(self, groups: Sequence[Sequence[StoredChunk]]) -> list[NodeWithScore]:
+        return [self._node(group, after=before) for before, group in pairwise([None, *groups]) if group]
+
+    def _node(self, chunks: Sequence[StoredChunk], *, after: Sequence[StoredChunk] | None) -> NodeWithScore:
+        """Return a group as a passage, without what its first chunk repeats of the group before."""
+        first = chunks[0]
+        repeated = max(0, after[-1].end - first.start) if after and follows(after[-1], first) else 0
+        self._parts.record.chunks[first.node_id] = tuple(chunk.index for chunk in chunks)
+        place = {"chunk_index": first.index, "heading": common_path(chunks)}
+        page = {} if first.page is None else {"page": first.page}
+        node = make_node(
+            first.node_id,
+            document_id=first.document_id,
+            text=joined(chunks)[repeated:],
+            metadata={**first.metadata, **place, **page},
+            start=first.start + repeated,
+            end=chunks[-1].end,
+        )
+        return NodeWithScore(node=node, score=None)
+
+    def _tell(self, wanted: Mapping[str, int], read: Sequence[NodeWithScore]) -> None:
+        """Say where reading stopped; `wanted` is the end, in characters, of what should have been read of each."""
+        ends = {node.node.ref_doc_id or "": node.node for node in read}  # the last passage of each
+        for document_id, end in wanted.items():
+            last = ends.get(document_id)
+            source = without_markers(str(last.metadata.get("source", "")) if last else f"document {document_id}")
+            stopped = getattr(last, "end_char_idx", None) or 0
+            if end and not last:
+                self._shortfall.sentences.append(f"{source} was not read.")
+            elif stopped < end:
+                self._shortfall.sentences.append(f"Of {source} the first {stopped} of {end} characters were read.")
+        self._parts.record.notes += self._shortfall.sentences
+
+
+def bounds_of(parts: EngineParts, query: str) -> Bounds:
+    """Return how much may be read: what the settings allow, and the model's window."""
+    settings = parts.settings.engines
+    if conversational(parts.model) is None:
+        return Bounds(parts.question.k, EXTRACTIVE_CHARACTERS, EXTRACTIVE_CHARACTERS, None)
+    room = max(LEAST_ROOM, min(fit.room(query) for fit in fitting(parts)))
+    most = min(parts.question.k, settings.summary_calls) * room * FULL
+    characters = int(min(settings.summary_tokens * CHARACTERS_A_TOKEN, most))
+    return Bounds(parts.question.k, room, characters, settings.summary_calls)
+
+
+def best_documents(hits: Iterable[NodeWithScore], *, most: int) -> list[str]:
+    """Return the documents with the best hits: each scores the sum of 1/rank, and far worse ones are left out."""
+    scores: dict[str, float] = {}
+    for rank, hit in enumerate(hits, start=1):
+        document_id = hit.node.ref_doc_id or ""
+        scores[document_id] = scores.get(document_id, 0.0) + 1 / rank
+    best = sorted(scores, key=lambda document_id: -scores[document_id])
+    return [document_id for document_id in best[:most] if scores[document_id] >= UNREAD_SHARE * scores[best[0]]]
+
+
+def shares(documents: Sequence[Extent], bounds: Bounds) -> list[tuple[Extent, int, int]]:
+    """Return how many passages and characters of each document are read; what a short one leaves, the next ones get."""
+    left, given = bounds.characters, list[int]()
+    for place, extent in enumerate(documents):
+        given.append(min(extent.characters, left // (len(documents) - place)))
+        left -= given[-1]
+    passages = [1] * len(documents)
+    while sum(passages) < bounds.passages:
+        longest = max(range(len(documents)), key=lambda place: given[place] / passages[place], default=None)
+        if longest is None or given[longest] / (passages[longest] + 1) < LEAST_PASSAGE:
+            break
+        passages[longest] += 1
+    return list(zip(documents, passages, given, strict=True))
+
+
+def cut(chunks: Sequence[StoredChunk], passages: int, *, longest: float) -> list[list[StoredChunk]]:
+    """Part a document's chunks into groups of about the same length, at most so many unless texts do not join."""
+    if not chunks:
+        return []
+    start, length = chunks[0].start, max(1, chunks[-1].end - chunks[0].start)
+    size = min(ceil(length / passages), longest)
+    groups: list[list[StoredChunk]] = []
+    for run in runs_of(chunks):
+        number = -1
+        for chunk in run:
+            place = int((chunk.start - start) / size)
+            if place != number:
+                groups.append([])
+                number = place
+            groups[-1].append(chunk)
+    return groups
+
+
+def calls_of(lengths: Sequence[int], room: float) -> list[range]:
+    """Return which passages each call reads: as many consecutive ones as have room, one at the least."""
+    calls: list[range] = []
+    used = 0.0
+    for place, length in enumerate(lengths):
+        used += length + FRAME_CHARACTERS
+        if calls and used <= room:
+            calls[-1] = range(calls[-1].start, place + 1)
+        else:
+            calls.append(range(place, place + 1))
+            used = length + FRAME_CHARACTERS
+    return calls
+
+
+def _within_calls(nodes: Sequence[NodeWithScore], bounds: Bounds) -> list[NodeWithScore]:
+    kept = list(nodes[: bounds.passages])
+    if bounds.calls is None:
+        return kept
+    calls = calls_of([len(node.node.get_content()) for node in kept], bounds.room)[: bounds.calls]
+    return kept[: calls[-1].stop] if calls else []

@@ -1,0 +1,94 @@
+"""Small hits, answered with their surroundings: a chunk is found by what it says, and read with its neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from llama_index.core.base.base_query_engine import BaseQueryEngine
+from llama_index.core.bridge.pydantic import PrivateAttr
+from llama_index.core.schema import NodeWithScore, QueryBundle
+
+from server.engines.assembly import fitting, retriever_engine
+from server.engines.llama_index import AsyncPostprocessor
+from server.engines.parts import EngineParts
+from server.engines.passages.widening import Stretch, chunks_around, length_of, share_of, with_single_chunks
+from server.engines.retrieval import StoreRetriever
+from storage.search.neighbours import StoredChunk, runs_of
+
+
+class Windows(AsyncPostprocessor):
+    """Gives each hit its neighbours in the document, and makes one passage of windows that touch.
+
+    LlamaIndex's `SentenceWindowNodeParser` stores a window with each sentence, for `MetadataReplacementPostProcessor`
+    to show; here the neighbours are read from the chunk table, so that nothing is stored twice, and a window's width is
+    a matter of settings, not of indexing.
+    """
+
+    _parts: EngineParts = PrivateAttr()
+
+    def __init__(self, parts: EngineParts) -> None:
+        super().__init__()
+        self._parts = parts
+
+    async def _apostprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        settings = self._parts.settings.engines
+        if not nodes or not settings.window_chunks:
+            return nodes
+        share = share_of(fitting(self._parts), nodes, query_bundle.query_str if query_bundle else "")
+        chunks = await chunks_around(
+            self._parts, nodes, chunks=settings.window_chunks, characters=settings.window_characters
+        )
+        windows = windows_of(
+            nodes, chunks, most=settings.window_chunks, characters=settings.window_characters, longest=share
+        )
+        return [window.passage(self._parts) for window in windows]
+
+
+def windows_of(
+    hits: Sequence[NodeWithScore], chunks: Sequence[StoredChunk], *, most: int, characters: int, longest: float
+) -> list[Stretch]:
+    """Return the hits with at most so many chunks and characters on either side; windows that touch are one.
+
+    They are in the order of their best hits. A hit whose chunk has gone meanwhile stays as it is.
+    """
+    places = {hit.node.node_id: place for place, hit in enumerate(hits)}
+    windows: list[Stretch] = []
+    for run in runs_of(chunks):
+        found = [index for index, chunk in enumerate(run) if chunk.node_id in places]
+        spans = [_span(run, index, most=most, characters=characters, longest=longest) for index in found]
+        for first, last in _merged(spans):
+            inside = [places[chunk.node_id] for chunk in run[first : last + 1] if chunk.node_id in places]
+            windows.append(Stretch(run[first : last + 1], [hits[place] for place in sorted(inside)]))
+    read = {chunk.node_id for chunk in chunks}
+    windows += [Stretch((), [hit]) for hit in hits if hit.node.node_id not in read]
+    return sorted(windows, key=lambda window: places[window.hits[0].node.node_id])
+
+
+def _span(run: Sequence[StoredChunk], hit: int, *, most: int, characters: int, longest: float) -> tuple[int, int]:
+    """Return the first and the last chunk of a hit's window: one more on either side in turn, while there is room."""
+    first = last = hit
+    least, end = run[hit].start - characters, run[hit].end + characters
+    for _ in range(most):
+        if first > 0 and run[first - 1].start >= least and length_of(run[first - 1 : last + 1]) <= longest:
+            first -= 1
+        if last + 1 < len(run) and run[last + 1].end <= end and length_of(run[first : last + 2]) <= longest:
+            last += 1
+    return first, last
+
+
+def _merged(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    merged: list[tuple[int, int]] = []
+    for first, last in spans:
+        if merged and first <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
+        else:
+            merged.append((first, last))
+    return merged
+
+
+def build(parts: EngineParts) -> BaseQueryEngine:
+    """Return the engine for one request."""
+    parts = with_single_chunks(parts)
+    return retriever_engine(parts, retriever=StoreRetriever(parts, mode="hybrid"), widened=[Windows(parts)])

@@ -1,0 +1,60 @@
+"""Keeping a very small model honest: a sentence counts only if a passage holds its words, and then it cites it.
+
+The local model is a base model of 270 million parameters. It answers many questions from a good passage, cites nothing,
+and makes up the rest (a port that stands nowhere, the same sentence twenty times). So each of its sentences is checked
+before anybody sees it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+
+from server.engines.writing.extraction import is_prose
+
+FEWEST = 4  # words that tell: an answer of one or two may stand anywhere in a passage, in another sense
+SHARE = 0.75  # of a sentence's words that one passage must hold; every number must be there
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
+_ENDS = (".", "!", "。")  # a text that just stops is a scrap
+_WORD = re.compile(r"[^\W_]+")
+_LONG = 4  # characters; shorter words, numbers apart, say nothing about where a sentence comes from
+
+
+async def grounded(pieces: AsyncIterator[str], passages: Sequence[str]) -> AsyncGenerator[str, None]:
+    """Yield the sentences that a passage holds, each with its citation, ``… [2]``; end at the first that none does."""
+    words = [set(_words(passage)) for passage in passages]
+    seen: set[str] = set()
+    async for sentence in _sentences(pieces):
+        key = " ".join(_words(sentence))
+        number = _passage_of(sentence, words)
+        if number is None or key in seen:
+            return
+        yield f"{' ' if seen else ''}{sentence} [{number}]"
+        seen.add(key)
+
+
+async def _sentences(pieces: AsyncIterator[str]) -> AsyncGenerator[str, None]:
+    held = ""
+    async for piece in pieces:
+        *whole, held = _SENTENCE_END.split(held + piece)
+        for sentence in whole:
+            if sentence.strip():
+                yield " ".join(sentence.split())
+    if held.strip():
+        yield " ".join(held.split())
+
+
+def _passage_of(sentence: str, passages: Sequence[set[str]]) -> int | None:
+    """Return the number, from 1, of the passage that holds the sentence's words best, or None."""
+    words = _words(sentence)
+    telling = {word for word in words if len(word) >= _LONG or word.isdigit()}
+    numbers = {word for word in words if any(character.isdigit() for character in word)}
+    if len(telling) < FEWEST or not sentence.endswith(_ENDS) or not is_prose(sentence):
+        return None
+    shares = [len(telling & passage) / len(telling) if numbers <= passage else 0.0 for passage in passages]
+    best = max(range(len(shares)), key=shares.__getitem__)
+    return best + 1 if shares[best] >= SHARE else None
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.casefold())

@@ -1,0 +1,163 @@
+"""Response synthesizers: LlamaIndex's interface, our prompts, and streams all the way."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from functools import cache
+from typing import Any
+
+from llama_index.core.base.response.schema import RESPONSE_TYPE
+from llama_index.core.callbacks import CallbackManager
+from llama_index.core.indices.prompt_helper import ChatPromptHelper, PromptHelper
+from llama_index.core.llms import LLM, ChatMessage, MockLLM
+from llama_index.core.prompts.mixin import PromptDictType
+from llama_index.core.response_synthesizers import BaseSynthesizer
+from llama_index.core.response_synthesizers.base import QueryTextType
+from llama_index.core.schema import NodeWithScore
+
+from server.engines.models.model import Finish, LanguageModel
+from server.engines.parts import EngineParts
+from server.engines.writing.extraction import best_sentences
+from server.engines.writing.grounding import grounded
+from server.engines.writing.prompts import COMPLETION_STOPS, Passage, chat_messages, completion_messages, passage_of
+
+LOCAL = "local"  # the provider whose model is too small to be taken at its word
+
+
+class _StreamingSynthesizer(BaseSynthesizer):
+    """Answers by an async generator, which begins its work when it is first asked for a piece."""
+
+    def __init__(self, parts: EngineParts, *, llm: LLM) -> None:
+        helper, chat_helper = _prompt_helpers()
+        super().__init__(
+            llm=llm,
+            callback_manager=CallbackManager([]),
+            prompt_helper=helper,
+            chat_prompt_helper=chat_helper,
+            streaming=True,
+        )
+        self._parts = parts
+        self._passages: list[Passage] = []
+
+    async def asynthesize(
+        self,
+        query: QueryTextType,
+        nodes: list[NodeWithScore],
+        additional_source_nodes: Sequence[NodeWithScore] | None = None,
+        **response_kwargs: Any,
+    ) -> RESPONSE_TYPE:
+        # LlamaIndex hands texts with their metadata in front to aget_response; we want to know which is which
+        self._passages = [passage_of(found.node) for found in nodes]
+        return await super().asynthesize(query, nodes, additional_source_nodes, **response_kwargs)
+
+    def get_response(self, query_str: str, text_chunks: Sequence[str], **_: Any) -> str:
+        msg = "Footnote's synthesizers are async: await aget_response()"
+        raise NotImplementedError(msg, query_str[:0], text_chunks[:0])
+
+    async def aget_response(self, query_str: str, text_chunks: Sequence[str], **_: Any) -> AsyncGenerator[str, None]:
+        return self._pieces(query_str, self._passages or [Passage("", text) for text in text_chunks])
+
+    def _pieces(self, question: str, passages: Sequence[Passage]) -> AsyncGenerator[str, None]:
+        raise NotImplementedError
+
+    def _standalone(self, question: str) -> str:
+        """Return the question for those who cannot read the conversation around it."""
+        return self._parts.record.standalone_question or question
+
+    def _get_prompts(self) -> PromptDictType:
+        return {}
+
+    def _update_prompts(self, prompts: PromptDictType) -> None:
+        """Nothing to update: the prompts are code."""
+
+
+class CitingSynthesizer(_StreamingSynthesizer):
+    """Lets the model write an answer that cites its passages by number."""
+
+    def __init__(self, parts: EngineParts, *, model: LanguageModel) -> None:
+        super().__init__(parts, llm=model.llm)
+        self._model = model
+
+    async def _pieces(self, question: str, passages: Sequence[Passage]) -> AsyncGenerator[str, None]:
+        if self._model.provider != LOCAL:
+            pieces = self._written(question, passages)
+        else:
+            pieces = self._checked(question, passages)
+        async with aclosing(pieces):
+            async for piece in pieces:
+                yield piece
+
+    async def _checked(self, question: str, passages: Sequence[Passage]) -> AsyncGenerator[str, None]:
+        written = self._written(question, passages)
+        said = False
+        async with aclosing(written), aclosing(grounded(written, [str(passage) for passage in passages])) as sentences:
+            async for sentence in sentences:
+                said = True
+                yield sentence
+        if not said:
+            async for piece in quotations(self._standalone(question), passages, parts=self._parts):
+                yield piece
+
+    async def _written(self, question: str, passages: Sequence[Passage]) -> AsyncGenerator[str, None]:
+        if self._model.is_chat:
+            pieces = written(self._parts, self._model, chat_messages(question, passages, self._parts.conversation))
+        else:
+            messages = completion_messages(self._standalone(question), passages)
+            pieces = written(self._parts, self._model, messages, stops=COMPLETION_STOPS)
+        async with aclosing(pieces):
+            async for piece in pieces:
+                yield piece
+
+
+class ExtractiveSynthesizer(_StreamingSynthesizer):
+    """Quotes the sentences that are nearest to the question, with their citations; no model writes."""
+
+    def __init__(self, parts: EngineParts) -> None:
+        super().__init__(parts, llm=_no_llm())
+
+    async def _pieces(self, question: str, passages: Sequence[Passage]) -> AsyncGenerator[str, None]:
+        async for piece in quotations(self._standalone(question), passages, parts=self._parts):
+            yield piece
+
+
+async def written(
+    parts: EngineParts, model: LanguageModel, messages: Sequence[ChatMessage], *, stops: tuple[str, ...] = ()
+) -> AsyncGenerator[str, None]:
+    """Yield what the model writes under the question's options, and leave in the record how it ended."""
+    asked = parts.question
+    stream = model.stream(
+        messages, temperature=asked.temperature, max_tokens=asked.max_tokens, stop=(*stops, *asked.stop)
+    )
+    async with aclosing(stream):
+        async for event in stream:
+            if isinstance(event, Finish):
+                parts.record.finish = event
+            else:
+                yield event.text
+
+
+async def quotations(question: str, passages: Sequence[Passage], *, parts: EngineParts) -> AsyncGenerator[str, None]:
+    """Yield the best sentences in small pieces, as a model's answer comes."""
+    parts.record.extracted = True
+    quotes = await best_sentences(question, passages, embedder=parts.embedder)
+    for word in "\n\n".join(quotes).split(" "):
+        yield word + " "
+
+
+def synthesizer_for(parts: EngineParts) -> BaseSynthesizer:
+    """Return the model's synthesizer, or the extractive one where there is no model."""
+    if parts.model is None:
+        return ExtractiveSynthesizer(parts)
+    return CitingSynthesizer(parts, model=parts.model)
+
+
+@cache
+def _prompt_helpers() -> tuple[PromptHelper, ChatPromptHelper]:
+    # unused by ours, but LlamaIndex's base class makes them anew (with tiktoken) wherever it is given none
+    return PromptHelper(tokenizer=str.split), ChatPromptHelper(tokenizer=str.split)
+
+
+@cache
+def _no_llm() -> LLM:
+    return MockLLM()  # never called; without one, LlamaIndex's base class resolves its global setting, which is OpenAI

@@ -1,0 +1,156 @@
+"""What a server tells while it runs: of its process, event loop and pool, of its collections, and of the queue."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import psutil
+import structlog
+
+from config.errors import FootnoteError
+from config.telemetry.metrics import (
+    COLLECTION_CHUNKS,
+    COLLECTION_DOCUMENTS,
+    CPU_TIME,
+    DB_CONNECTIONS,
+    DB_MOST_CONNECTIONS,
+    GENERATION_AGE,
+    GENERATIONS_BEHIND,
+    GENERATIONS_OLD,
+    JOBS,
+    JOBS_AGE,
+    LOOP_LAG,
+    MEMORY,
+    OPEN_FILES,
+    OPEN_STREAMS,
+    Readings,
+)
+from storage.jobs.jobs import JobStore
+from storage.tracing import POOL
+
+if TYPE_CHECKING:
+    from server.services.catalog import Catalog
+    from server.services.pinned_generations import PinnedGenerations
+    from server.streams.streams import Streams
+    from storage.collections.collections import CollectionInfo
+    from storage.database import Database
+    from storage.jobs.jobs import JobCounts
+
+BEAT_SECONDS = 0.5
+LOOK_SECONDS = 30.0
+COUNT_SECONDS = 10.0
+MOST_COLLECTIONS = 50
+_log = structlog.get_logger(__name__)
+
+
+@asynccontextmanager
+async def observed_vitals(
+    database: Database, *, catalog: Catalog, generations: PinnedGenerations, streams: Streams
+) -> AsyncIterator[None]:
+    """Measure until the block ends; metrics that are read when they are collected are read from here."""
+    process, collections, queue = psutil.Process(), _Collections(catalog), _Queue(JobStore(database))
+    sources = {
+        MEMORY: lambda: [(process.memory_info().rss, {})],
+        CPU_TIME: lambda: _cpu_times(process),
+        OPEN_FILES: lambda: [(process.num_fds(), {})],
+        OPEN_STREAMS: lambda: [(len(streams), {})],
+        DB_CONNECTIONS: lambda: _connections(database.connections()),
+        DB_MOST_CONNECTIONS: lambda: [(database.connections()["max"], POOL)],
+        COLLECTION_DOCUMENTS: collections.documents,
+        COLLECTION_CHUNKS: collections.chunks,
+        GENERATION_AGE: collections.ages,
+        GENERATIONS_BEHIND: lambda: [(len(generations.behind), {})],
+        GENERATIONS_OLD: lambda: [(generations.old, {})],
+        JOBS: queue.statuses,
+        JOBS_AGE: queue.ages,
+    }
+    async with AsyncExitStack() as stack:
+        for gauge, source in sources.items():
+            stack.enter_context(gauge.observed(source))
+        looks = (_repeated(collections.look, every=LOOK_SECONDS), _repeated(queue.look, every=COUNT_SECONDS))
+        for work in (_beat(), *looks):
+            task = asyncio.create_task(work)
+            stack.callback(task.cancel)
+        yield
+
+
+async def _beat() -> None:
+    """Measure how late the loop comes to what is due."""
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + BEAT_SECONDS
+        await asyncio.sleep(BEAT_SECONDS)
+        LOOP_LAG.record(max(0.0, loop.time() - due))
+
+
+async def _repeated(look: Callable[[], Awaitable[None]], *, every: float) -> None:
+    """Look, now and then, for ever; what cannot be seen stays as it was."""
+    while True:
+        try:
+            await look()
+        except FootnoteError as exc:
+            _log.debug("nothing was counted", error=type(exc).__name__)
+        await asyncio.sleep(every)
+
+
+class _Queue:
+    """The jobs of all servers and tenants as they were when they were counted last."""
+
+    def __init__(self, jobs: JobStore) -> None:
+        self._jobs = jobs
+        self._seen: JobCounts | None = None  # not zeros: jobs that died before would seem to die now
+
+    async def look(self) -> None:
+        """Count."""
+        self._seen = await self._jobs.counts()
+
+    def statuses(self) -> Readings:
+        """Return the number of jobs by status."""
+        if self._seen is None:
+            return []
+        counted = {"queued": self._seen.queued, "running": self._seen.running, "failed": self._seen.dead}
+        return [(number, {"footnote.status": status}) for status, number in counted.items()]
+
+    def ages(self) -> Readings:
+        """Return the seconds that the job that is due longest has waited."""
+        return [] if self._seen is None else [(self._seen.oldest_seconds, {})]
+
+
+class _Collections:
+    """The collections as they were when they were looked at last; the first `MOST_COLLECTIONS` by name."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._seen: tuple[CollectionInfo, ...] = ()
+
+    async def look(self) -> None:
+        """Look."""
+        self._seen = tuple((await self._catalog.collections(limit=MOST_COLLECTIONS, cursor=None)).items)
+
+    def documents(self) -> Readings:
+        """Return each collection's documents."""
+        return [(info.documents, {"footnote.collection": info.name}) for info in self._seen]
+
+    def chunks(self) -> Readings:
+        """Return each collection's chunks."""
+        return [(info.chunks, {"footnote.collection": info.name}) for info in self._seen]
+
+    def ages(self) -> Iterator[tuple[float, Mapping[str, str]]]:
+        """Return the seconds since each collection was written to."""
+        now = datetime.now(UTC)
+        for info in self._seen:
+            written = info.updated_at or info.created_at
+            yield max(0.0, (now - written).total_seconds()), {"footnote.collection": info.name}
+
+
+def _cpu_times(process: psutil.Process) -> Readings:
+    times = process.cpu_times()
+    return [(times.user, {"cpu.mode": "user"}), (times.system, {"cpu.mode": "system"})]
+
+
+def _connections(counts: Mapping[str, int]) -> Readings:
+    return [(counts[state], {**POOL, "db.client.connection.state": state}) for state in ("idle", "used")]

@@ -1,0 +1,1 @@
+"""What the handlers call: answers, conversations, documents, collections, jobs."""

@@ -1,0 +1,352 @@
+"""The service that turns a question into an answer with citations, whole or piece by piece."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from llama_index.core.query_engine import RetrieverQueryEngine
+from llama_index.core.schema import NodeWithScore, QueryBundle
+
+from config.telemetry import spans
+from server.answers import (
+    Answer,
+    Citation,
+    Done,
+    Event,
+    FinishReason,
+    Message,
+    Question,
+    Retrieved,
+    Sources,
+    Token,
+    Turn,
+    collect,
+)
+from server.caches.vectors import QuestionVectors
+from server.engines.abilities import conversational
+from server.engines.chat.condensing import CondensingChatEngine
+from server.engines.chat.history import History, TokenCounter, chat_message
+from server.engines.models.model import Delta
+from server.engines.parts import Conversation, Elsewhere, EngineParts, Record, total_cost, total_usage
+from server.engines.pieces import pieces_of
+from server.engines.registry import build_chat_engine, build_engine
+from server.engines.writing.citations import CitationFilter
+from server.engines.writing.prompts import summary_messages
+from server.errors import RerankUnavailable
+from server.services.observation import Observation
+from storage.errors import TableGone
+from storage.vector_store import ChunkStore
+
+if TYPE_CHECKING:
+    from config.settings import Settings
+    from embedding.embedder import Embedder
+    from server.caches.answers import AnswerCache
+    from server.engines.models.model import LanguageModel
+    from server.engines.reranking.reranker import Reranker
+    from server.services.pinned_generations import Pinned, PinnedGenerations
+    from storage.database import Database
+
+Result = TypeVar("Result")
+NOTHING_FOUND = "I found nothing about this in the documents of this collection."
+NO_MODEL = "none"
+EXTRACTIVE = "extractive"
+SUMMARY_TOKENS = 300
+
+
+class AnswerService:
+    """Answers questions; each is pinned to the generation that was active when it came.
+
+    Every method raises `FootnoteError`s only, apart from defects.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        generations: PinnedGenerations,
+        embedder: Embedder,
+        model: LanguageModel | None,
+        settings: Settings,
+        reranker: Reranker | None = None,
+        vectors: QuestionVectors | None = None,
+        kept: AnswerCache | None = None,
+    ) -> None:
+        """Take what is open; without `vectors` and `kept` each question is embedded, and answered, anew."""
+        self._database = database
+        self._generations = generations
+        self._embedder = embedder
+        self._model = model
+        self._settings = settings
+        self._reranker = reranker
+        self._vectors = vectors or QuestionVectors(most_bytes=0)
+        self._kept = kept
+        self.counter = TokenCounter(embedder.files.tokenizer_file)
+        self._history = History(self.counter, settings=settings.chat)
+
+    def over(self, generations: PinnedGenerations) -> Self:
+        """Return the same service over other generations."""
+        other = copy.copy(self)
+        other._generations = generations  # noqa: SLF001 (of our own)
+        return other
+
+    async def ask(self, question: Question, /) -> Answer:
+        """Answer a question; cancelling the call cancels the model's."""
+        return await collect(self.stream(question))
+
+    async def retrieve(self, question: Question, /) -> Retrieved:
+        """Find passages, call no model."""
+        observation = Observation("retrieve", question)
+        try:
+            with spans.under(observation.span):
+                retrieved = await self._retrieved(question)
+            observation.found(retrieved)
+        except BaseException as exc:
+            observation.failed(exc)
+            raise
+        finally:
+            observation.end()
+        return retrieved
+
+    def stream(self, question: Question, /) -> AsyncGenerator[Event, None]:
+        """Answer piece by piece: `Sources`, any number of `Token`, `Done`; closing it cancels the model call."""
+        events = self._again_or_new(question) if self._kept else self._stream(question)
+        return Observation("query", question).events(events)
+
+    def chat(self, turn: Turn, /) -> AsyncGenerator[Event, None]:
+        """Answer within a conversation that the caller keeps; as `stream` does."""
+        return Observation("chat", turn.question, conversation_id=turn.conversation_id).events(self._chat(turn))
+
+    async def _retrieved(self, question: Question) -> Retrieved:
+        async def found(parts: EngineParts) -> Sequence[NodeWithScore]:
+            engine: Any = build_engine(parts)  # most of them retrieve
+            nodes: Sequence[NodeWithScore] = await engine.aretrieve(QueryBundle(question.question))
+            return nodes
+
+        started = time.perf_counter()
+        async with AsyncExitStack() as stack:
+            parts, nodes = await self._engaged(question, stack, found)
+            generation = parts.record.searched or parts.store.generation
+            return Retrieved(
+                results=_citations(nodes, parts.record),
+                collection=generation.collection,
+                generation=generation.name,
+                timings_ms=_timings(parts.record, started),
+                rerank=parts.record.reranked,
+                engine=parts.record.report(),
+            )
+
+    @property
+    def notes_tokens(self) -> int:
+        """How much of a conversation can be summed up at once."""
+        return self._model.context_window // 2 if self._model else 0
+
+    async def require_collection(self, name: str, /) -> None:
+        """Raise `CollectionNotFound` unless there is such a collection."""
+        async with self._generations.pinned(name):
+            pass
+
+    async def summarize(self, history: Sequence[Message], /, *, summary: str) -> str:
+        """Return notes of what was said, and of what an earlier summary says; empty where no chat model is at hand."""
+        model = conversational(self._model)
+        if model is None:
+            return ""
+        cut = (replace(message, content=message.content[: self.notes_tokens]) for message in history)
+        conversation = Conversation(history=tuple(map(chat_message, cut)), summary=summary)
+        events = model.stream(summary_messages(conversation), temperature=0.0, max_tokens=SUMMARY_TOKENS)
+        async with aclosing(events):
+            return "".join([event.text async for event in events if isinstance(event, Delta)]).strip()
+
+    async def _again_or_new(self, question: Question) -> AsyncGenerator[Event, None]:
+        assert self._kept is not None  # noqa: S101 (`stream` has looked)
+        async with self._generations.pinned(question.collection) as pinned:
+            generation = pinned.generation
+        fresh = partial(self._stream, question)
+        async with aclosing(self._kept.events(question, generation=generation, fresh=fresh)) as events:
+            async for event in events:
+                yield event
+
+    async def _stream(self, question: Question) -> AsyncGenerator[Event, None]:
+        async def asked(parts: EngineParts) -> tuple[Any, bool]:
+            engine = build_engine(parts)
+            return await engine.aquery(QueryBundle(question.question)), isinstance(engine, RetrieverQueryEngine)
+
+        started = time.perf_counter()
+        async with AsyncExitStack() as stack:
+            parts, (response, refuses) = await self._engaged(question, stack, asked)
+            citations = _citations(response.source_nodes, parts.record)
+            events = self._events(parts, citations, pieces_of(response), started=started, refuses=refuses)
+            del response  # with its nodes, which take more than all the rest of a stream
+            await stack.enter_async_context(aclosing(events))
+            async for event in events:
+                yield event
+
+    async def _chat(self, turn: Turn) -> AsyncGenerator[Event, None]:
+        async def asked(parts: EngineParts) -> tuple[Any, bool]:
+            parts = replace(parts, conversation=self._history.fitted(turn, model=self._model))
+            engine = build_chat_engine(parts)
+            response = await engine.astream_chat(turn.question.question, list(parts.conversation.history))
+            return response, isinstance(engine, CondensingChatEngine)
+
+        started = time.perf_counter()
+        async with AsyncExitStack() as stack:
+            parts, (response, refuses) = await self._engaged(turn.question, stack, asked)
+            citations = _citations(response.source_nodes, parts.record)
+            events = self._events(parts, citations, response.async_response_gen(), started=started, refuses=refuses)
+            del response  # see `_stream`
+            await stack.enter_async_context(aclosing(events))
+            async for event in events:
+                yield event
+
+    async def _engaged(
+        self, question: Question, stack: AsyncExitStack, ask: Callable[[EngineParts], Awaitable[Result]]
+    ) -> tuple[EngineParts, Result]:
+        """Pin the question to a generation for as long as the stack is open, and ask an engine.
+
+        A generation that was dropped by the time it is searched has a successor: that one is asked.
+        """
+        if question.rerank and self._settings.rerank.provider == "none":
+            raise RerankUnavailable
+        for may_retry in (True, False):
+            pinned = await stack.enter_async_context(self._generations.pinned(question.collection))
+            parts = self._parts(question, pinned, stack)
+            try:
+                return parts, await ask(parts)
+            except TableGone:
+                if not may_retry:
+                    raise
+                await self._generations.refresh()
+        raise AssertionError
+
+    async def _events(
+        self,
+        parts: EngineParts,
+        citations: tuple[Citation, ...],
+        pieces: AsyncGenerator[str, None],
+        *,
+        started: float,
+        refuses: bool,
+    ) -> AsyncGenerator[Event, None]:
+        """Turn an engine's citations and its text into events; one that `refuses` says so where nothing was found."""
+        record = parts.record
+        generation = record.searched or parts.store.generation
+        async with aclosing(pieces):
+            yield Sources(
+                citations,
+                _sources(citations),
+                collection=generation.collection,
+                generation=generation.name,
+                rerank=record.reranked,
+                standalone_question=record.standalone_question,
+                engine=record.report(),
+            )
+            if not citations and refuses:  # the generator has not begun, and never will
+                yield Token(NOTHING_FOUND)
+                yield self._done(record, started, "no_context", citations, cited=set())
+                return
+            markers = CitationFilter(len(citations))
+            generating = time.perf_counter()
+            async for piece in pieces:
+                if text := markers.feed(piece):
+                    yield Token(text)
+            if text := markers.end().rstrip():
+                yield Token(text)
+        record.timings_ms["generate"] = (time.perf_counter() - generating) * 1000
+        yield self._done(record, started, _finish_reason(record), citations, cited=markers.cited)
+
+    @asynccontextmanager
+    async def _visited(self, parts: EngineParts, collection: str) -> AsyncIterator[EngineParts]:
+        async with self._generations.pinned(collection) as pinned:
+            yield replace(
+                parts,
+                question=replace(parts.question, collection=collection),
+                store=ChunkStore(self._database, generation=pinned.generation, settings=self._settings.retrieval),
+                pinned=pinned,
+                embedder=pinned.embedder or self._embedder,
+            )
+
+    def _parts(self, question: Question, pinned: Pinned, kept: AsyncExitStack) -> EngineParts:
+        return EngineParts(
+            question=question,
+            store=ChunkStore(self._database, generation=pinned.generation, settings=self._settings.retrieval),
+            pinned=pinned,
+            embedder=pinned.embedder or self._embedder,
+            model=self._model,
+            settings=self._settings,
+            reranker=self._reranker,
+            vectors=self._vectors,
+            record=Record(engine=question.mode),
+            elsewhere=Elsewhere(visit=self._visited, kept=kept),
+        )
+
+    def _done(
+        self, record: Record, started: float, reason: FinishReason, citations: Sequence[Citation], *, cited: set[int]
+    ) -> Done:
+        marked = tuple(replace(citation, cited=citation.id in cited) for citation in citations)
+        finish = record.finish
+        if reason == "no_context":
+            model = NO_MODEL
+        elif reason == "extractive":
+            model = EXTRACTIVE
+        else:
+            model = finish.model if finish else self._model.name if self._model else NO_MODEL
+        return Done(
+            finish_reason=reason,
+            model=model,
+            usage=total_usage(record.usage, finish.usage if finish else None),
+            cost_usd=total_cost(record.cost_usd, finish.cost_usd if finish else None),
+            timings_ms=_timings(record, started),
+            citations=marked,
+            sources=_sources([citation for citation in marked if citation.cited] or marked),
+            engine=record.report(),
+        )
+
+
+def _finish_reason(record: Record) -> FinishReason:
+    if record.extracted:
+        return "extractive"
+    return record.finish.finish_reason if record.finish else "stop"
+
+
+def _citations(nodes: Sequence[NodeWithScore], record: Record) -> tuple[Citation, ...]:
+    return tuple(_citation(number, node, record) for number, node in enumerate(nodes, start=1))
+
+
+def _citation(number: int, found: NodeWithScore, record: Record) -> Citation:
+    node = found.node
+    metadata = dict(node.metadata)
+    start = getattr(node, "start_char_idx", None) or 0
+    text = node.get_content()
+    chunk_index = int(metadata.pop("chunk_index", 0))
+    return Citation(
+        id=number,
+        node_id=node.node_id,
+        document_id=node.ref_doc_id or "",
+        source=str(metadata.pop("source", "")),
+        title=str(metadata.pop("title", "")),
+        heading=metadata.pop("heading", None),
+        page=metadata.pop("page", None),
+        chunk_index=chunk_index,
+        text=text,
+        score=float(found.score or 0.0),
+        scores=record.scores.get(node.node_id, {}),
+        start=start,
+        end=getattr(node, "end_char_idx", None) or start + len(text),
+        metadata=metadata,
+        chunks=record.chunks.get(node.node_id, (chunk_index,)),
+    )
+
+
+def _sources(citations: Sequence[Citation]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(citation.source for citation in citations))
+
+
+def _timings(record: Record, started: float) -> dict[str, float]:
+    timings = {**record.timings_ms, "total": (time.perf_counter() - started) * 1000}
+    timings.setdefault("generate", 0.0)
+    return {name: round(value, 3) for name, value in timings.items()}

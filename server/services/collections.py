@@ -1,0 +1,145 @@
+"""Collections, made and deleted; generations, told apart and activated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import structlog
+
+from config.errors import FootnoteError
+from storage.collections.collections import Chunking, CollectionInfo, Collections, Generation
+from storage.collections.generations import Flip, GenerationInfo, Generations
+from storage.cursors import Page
+from storage.errors import GenerationNotReady, InvalidCollection
+from storage.jobs.jobs import JobStore, NewJob
+
+if TYPE_CHECKING:
+    from config.settings import IngestionSettings
+    from embedding.embedder import Embedder
+    from server.services.pinned_generations import PinnedGenerations
+    from storage.database import Database
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class NewCollection:
+    """A collection to be made; what is None is as the settings have it."""
+
+    name: str
+    language: str | None = None
+    chunk_tokens: int | None = None
+    chunk_overlap: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Activated:
+    """A generation that answers now.
+
+    Attributes:
+        job_id: of the job that brings what is newer in the one that answered before; None where there was none.
+
+    """
+
+    collection: str
+    generation: str
+    before: str
+    job_id: UUID | None
+
+
+class CollectionService:
+    """Writes over collections. Every method raises `FootnoteError`s only, apart from defects."""
+
+    def __init__(
+        self, database: Database, *, embedder: Embedder, pinned: PinnedGenerations, settings: IngestionSettings
+    ) -> None:
+        self._database = database
+        self._embedder = embedder
+        self._pinned = pinned
+        self._settings = settings
+        self._collections = Collections(database)
+        self._generations = Generations(database)
+        self._jobs = JobStore(database)
+
+    async def active(self, name: str, /) -> Generation:
+        """Return the generation that answers now."""
+        return await self._collections.active(name)
+
+    async def create(self, new: NewCollection, /) -> CollectionInfo:
+        """Make a collection for the configured embedding model.
+
+        Raises:
+            InvalidCollection: the name, the language or the chunking cannot be used.
+            CollectionExists: there is one of that name.
+
+        """
+        await self._collections.create(new.name, embedding=self._embedder.identity, chunking=self._chunking(new))
+        return await self._collections.info(new.name)
+
+    async def ensure(self, name: str, /) -> Generation:
+        """Return a collection's active generation, made as the settings say where there is none."""
+        return await self._collections.ensure(
+            name, embedding=self._embedder.identity, chunking=self._chunking(NewCollection(name))
+        )
+
+    async def delete(self, name: str, /) -> None:
+        """Delete a collection with its generations and documents, and cancel its jobs.
+
+        Raises:
+            CollectionNotFound: there is no such collection.
+
+        """
+        await self._collections.delete(name)
+        async with self._database.transaction() as connection:
+            await self._jobs.cancel_of_collection(connection, name)
+        await self._follow()
+
+    async def generations(self, name: str, /, *, limit: int, cursor: str | None) -> Page[GenerationInfo]:
+        """List a collection's generations, the newest first."""
+        return await self._generations.list(name, limit=limit, cursor=cursor)
+
+    async def activate(self, name: str, /, *, generation: str) -> Activated:
+        """Let a generation answer from now on; documents that changed since are brought into it by a job.
+
+        Raises:
+            CollectionNotFound: there is no such collection.
+            GenerationNotFound: it has no such generation.
+            GenerationNotReady: it is not built to its end.
+
+        """
+        flip = await self._generations.activate(name, generation)
+        await self._follow()
+        return Activated(name, flip.after, flip.before, await self._catch_up(name, flip))
+
+    async def _catch_up(self, name: str, flip: Flip) -> UUID | None:
+        before = flip.before
+        if before == flip.after:  # a repeated request: the first may have died before it came to this
+            try:
+                before = await self._generations.previous(name)
+            except GenerationNotReady:
+                return None
+        new = NewJob(kind="catch-up", collection=name, arguments={"generation": before}, lock="catch-up")
+        async with self._database.transaction() as connection:
+            return (await self._jobs.submit(connection, new)).id
+
+    async def _follow(self) -> None:
+        """Look at once what answers; where that fails, the poll will find it."""
+        try:
+            await self._pinned.refresh()
+        except FootnoteError as exc:
+            _log.warning("a flip is followed a moment later", error=type(exc).__name__)
+
+    def _chunking(self, new: NewCollection) -> Chunking:
+        """Return a new collection's chunking: what is wanted, and no more than the model reads."""
+        most = self._embedder.files.max_tokens
+        if new.chunk_tokens is not None and new.chunk_tokens > most:
+            msg = f"the embedding model reads {most} tokens: chunk_tokens cannot be more"
+            raise InvalidCollection(msg)
+        tokens = min(new.chunk_tokens or self._settings.chunk_tokens or most, most)
+        if new.chunk_overlap is not None and new.chunk_overlap > tokens // 2:
+            msg = f"chunk_overlap is half of chunk_tokens at the most, {tokens // 2}"
+            raise InvalidCollection(msg)
+        overlap = min(self._settings.chunk_overlap, tokens // 4) if new.chunk_overlap is None else new.chunk_overlap
+        return Chunking(tokens=tokens, overlap=overlap, language=new.language or self._settings.language)

@@ -1,0 +1,287 @@
+"""Conversations: the turns that are answered, one at a time in each, and kept with what became of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from bisect import bisect_right
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from pydantic import TypeAdapter
+
+from config.errors import FootnoteError
+from config.settings import ChatSettings
+from server.answers import Answer, Citation, Done, Event, Message, Question, Sources, Transcript, Turn, Usage
+from server.errors import CollectionIsFixed, ShuttingDown, StreamAbandoned
+from server.waiting.interrupts import why_cancelled
+from storage.chat.conversations import ConversationCatalog, ConversationInfo, StoredMessage
+from storage.chat.turns import Memory, NewTurn, OpenTurn, PastTurn, TurnAnswer, TurnStore
+from storage.cursors import Page
+from storage.errors import StoreUnavailable
+from storage.texts import storable
+
+if TYPE_CHECKING:
+    from server.services.answers import AnswerService
+    from server.services.idempotency import Key
+    from server.streams.streams import Streams
+
+TRIES = 4
+RECORDING_SECONDS = 10.0
+WAITING_SECONDS = 1.0
+CLOSING_SECONDS = 3.0
+_CITATIONS = TypeAdapter(tuple[Citation, ...])
+_USAGE = TypeAdapter(Usage)
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatMessage:
+    """A message of a user's.
+
+    Attributes:
+        question: its `collection` counts where the conversation is new.
+        conversation_id: None: a new conversation begins.
+        collection: as the request names it, None where it names none.
+        key: the idempotency key that it came with; its answer is kept in one transaction with the turn.
+
+    """
+
+    question: Question
+    conversation_id: str | None
+    collection: str | None
+    request_id: str
+    trace_id: str | None = None
+    stream_id: str | None = None
+    key: Key | None = None
+
+
+class Conversations:
+    """Answers messages within conversations. Every method raises `FootnoteError`s only, apart from defects."""
+
+    def __init__(
+        self,
+        answers: AnswerService,
+        *,
+        turns: TurnStore,
+        catalog: ConversationCatalog,
+        streams: Streams,
+        settings: ChatSettings,
+        slug_of: Callable[[BaseException], str],
+    ) -> None:
+        self._answers = answers
+        self._turns = turns
+        self._catalog = catalog
+        self._streams = streams
+        self._settings = settings
+        self._slug_of = slug_of
+        self._background: set[asyncio.Task[None]] = set()
+
+    async def stream(self, message: ChatMessage, /) -> AsyncGenerator[Event, None]:
+        """Answer a message piece by piece, as `AnswerService.stream` does; the turn is kept before `Done` is given.
+
+        Closing it, or its failure, leaves a turn that is marked so and that no later one reads.
+        """
+        from server.services.observation import count_unbegun, timed_stage  # which takes LlamaIndex's time to import
+
+        started = time.perf_counter()
+        try:
+            with timed_stage("open"):
+                turn = await self._opened(message)
+        except FootnoteError as exc:
+            count_unbegun("chat", message.question, exc, seconds=time.perf_counter() - started)
+            raise
+        turn_is_open, transcript = True, Transcript()
+        try:
+            async with AsyncExitStack() as stack:
+                stack.enter_context(self._turns.at_work(turn))
+                events = await stack.enter_async_context(aclosing(self._answers.chat(await self._turn(message, turn))))
+                async for event in events:
+                    named = _named(event, turn)
+                    if (answer := transcript.add(named)) is not None:
+                        with timed_stage("keep"):
+                            await self._keep(message, turn, answer)
+                        turn_is_open = False
+                    yield named
+        except BaseException as exc:
+            if turn_is_open:
+                await self._break_off(turn, exc, transcript.text)
+            raise
+
+    async def list(self, *, limit: int, cursor: str | None) -> Page[ConversationInfo]:
+        """List conversations, the latest first."""
+        return await self._catalog.list(limit=limit, cursor=cursor)
+
+    async def get(self, conversation_id: str, /) -> ConversationInfo:
+        """Describe a conversation."""
+        return await self._catalog.get(conversation_id)
+
+    async def messages(self, conversation_id: str, /, *, limit: int, cursor: str | None) -> Page[StoredMessage]:
+        """List its messages, the oldest first; a question and its answer are never on two pages."""
+        return await self._catalog.messages(conversation_id, turns=max(1, limit // 2), cursor=cursor)
+
+    async def rename(self, conversation_id: str, /, *, title: str) -> ConversationInfo:
+        """Give a conversation another title."""
+        await self._catalog.rename(conversation_id, title=title)
+        return await self._catalog.get(conversation_id)
+
+    async def delete(self, conversation_id: str, /) -> None:
+        """Delete a conversation, with the streams that could be taken up again and the answers kept for their keys."""
+        await self._streams.forget(await self._catalog.delete(conversation_id))
+
+    async def close(self) -> None:
+        """Let what is being recorded be recorded; end what takes longer."""
+        if self._background:
+            await asyncio.wait(self._background, timeout=CLOSING_SECONDS)
+        for task in self._background:
+            task.cancel()
+
+    async def _opened(self, message: ChatMessage) -> OpenTurn:
+        """Begin a turn; a cancellation that comes while it is committed does not leave it behind."""
+        opening = asyncio.ensure_future(self._open(message))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            self._start(self._undo(opening))
+            raise
+
+    async def _undo(self, opening: asyncio.Future[OpenTurn]) -> None:
+        problem = self._slug_of(StreamAbandoned())
+        await self._turns.break_off(await opening, state="abandoned", problem=problem, partial="")
+
+    async def _open(self, message: ChatMessage) -> OpenTurn:
+        asked = NewTurn(
+            message.question.question,
+            tokens=self._answers.counter.count(message.question.question),
+            request_id=message.request_id,
+            stream_id=message.stream_id,
+            trace_id=message.trace_id,
+        )
+        if message.conversation_id is None:
+            await self._answers.require_collection(message.question.collection)
+            return await self._turns.begin(asked, collection=message.question.collection)
+        turn = await self._turns.proceed(message.conversation_id, asked)
+        if message.collection not in {None, turn.collection}:
+            await self._turns.withdraw(turn)
+            raise CollectionIsFixed(turn.collection)
+        return turn
+
+    async def _turn(self, message: ChatMessage, turn: OpenTurn) -> Turn:
+        memory = await self._turns.memory(turn, most_tokens=self._settings.history_tokens)
+        return Turn(
+            replace(message.question, collection=turn.collection),
+            history=_history(memory),
+            summary=memory.summary,
+            conversation_id=str(turn.conversation_id),
+        )
+
+    async def _keep(self, message: ChatMessage, turn: OpenTurn, answer: Answer) -> None:
+        kept = self._kept(answer)
+        within = None
+        if message.key is not None:
+            within = partial(message.key.keep_within, answer=answer, conversation_id=turn.conversation_id)
+        for attempt in range(1, TRIES + 1):
+            try:
+                await self._turns.complete(turn, kept, within=within)
+                break
+            except StoreUnavailable:
+                if attempt == TRIES:
+                    raise
+                await asyncio.sleep(0.25 * 2**attempt)
+        if self._settings.summary:
+            self._start(self._summarize(turn))
+
+    def _kept(self, answer: Answer) -> TurnAnswer:
+        done, text = answer.done, storable(answer.answer)
+        return TurnAnswer(
+            answer=text,
+            answer_tokens=self._answers.counter.count(text),
+            standalone_question=storable(answer.sources.standalone_question or "") or None,
+            citations_json=_CITATIONS.dump_json(done.citations).decode(),
+            finish_reason=done.finish_reason,
+            model=done.model,
+            usage_json=_USAGE.dump_json(done.usage).decode() if done.usage else None,
+            cost_usd=done.cost_usd,
+            timings_json=json.dumps(dict(done.timings_ms)),
+            generation=answer.sources.generation,
+        )
+
+    async def _break_off(self, turn: OpenTurn, error: BaseException, partial_answer: str) -> None:
+        """Record what became of a turn; in a task of its own, since this one may be being cancelled.
+
+        The client's last event does not wait for it for long.
+        """
+        recording = self._start(
+            asyncio.wait_for(self._recording(turn, error, why_cancelled(), partial_answer), RECORDING_SECONDS)
+        )
+        await asyncio.wait({recording}, timeout=WAITING_SECONDS)
+
+    async def _recording(
+        self, turn: OpenTurn, error: BaseException, cause: Exception | None, partial_answer: str
+    ) -> None:
+        if getattr(error, "field", None):  # the request could never have been answered
+            await self._turns.withdraw(turn)
+            return
+        if isinstance(error, asyncio.CancelledError | GeneratorExit):
+            error = cause if isinstance(cause, FootnoteError) else StreamAbandoned()
+        await self._turns.break_off(
+            turn,
+            state="abandoned" if isinstance(error, StreamAbandoned | ShuttingDown) else "failed",
+            problem=self._slug_of(error),
+            partial=storable(partial_answer),
+        )
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(_logged(work))
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return task
+
+    async def _summarize(self, turn: OpenTurn) -> None:
+        forgotten = await self._turns.forgotten(turn, most_tokens=self._settings.history_tokens)
+        forgotten = replace(forgotten, turns=_first_of(forgotten.turns, self._answers.notes_tokens))
+        if not forgotten.turns:
+            return
+        summary = await self._answers.summarize(_history(forgotten), summary=forgotten.summary)
+        if summary:
+            await self._turns.summarize(turn, summary=storable(summary), through=forgotten.turns[-1].number)
+
+
+async def _logged(work: Coroutine[Any, Any, None]) -> None:
+    """Do what nobody waits for the outcome of: a lease that is not given back expires, a summary is made next time."""
+    try:
+        await work
+    except (FootnoteError, TimeoutError) as exc:
+        _log.warning("a turn was not recorded", error=type(exc).__name__)
+
+
+def _named(event: Event, turn: OpenTurn) -> Event:
+    """Return an event that says which conversation it belongs to, where it is of a kind that does."""
+    if isinstance(event, Sources):
+        return replace(event, conversation_id=str(turn.conversation_id))
+    if isinstance(event, Done):
+        return replace(event, conversation_id=str(turn.conversation_id), message_id=str(turn.answer_id))
+    return event
+
+
+def _history(memory: Memory) -> tuple[Message, ...]:
+    return tuple(
+        message
+        for turn in memory.turns
+        for message in (
+            Message("user", turn.question, turn.question_tokens),
+            Message("assistant", turn.answer, turn.answer_tokens),
+        )
+    )
+
+
+def _first_of(turns: Sequence[PastTurn], most_tokens: int) -> tuple[PastTurn, ...]:
+    """Return the first turns that have so many tokens together, and one at the least."""
+    tokens = list(accumulate(turn.question_tokens + turn.answer_tokens for turn in turns))
+    return tuple(turns[: max(1, bisect_right(tokens, most_tokens))])

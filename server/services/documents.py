@@ -1,0 +1,274 @@
+"""Documents as clients bring them, replace them and take them away; workers do what takes time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+from ingestion.identity import document_id as id_of_source
+from server.errors import InvalidIdempotencyKey, SourceTaken
+from server.uploads.received_file import ReceivedFile
+from storage.collections.collections import DEFAULT_TENANT
+from storage.deletions import bury
+from storage.documents.catalog import DocumentCatalog
+from storage.documents.originals import Originals
+from storage.documents.writes import Documents, next_revision
+from storage.errors import CollectionNotFound, DocumentNotFound
+from storage.jobs.jobs import Job, JobStore, NewJob
+from storage.jobs.rows import document_lock, lock_jobs
+
+if TYPE_CHECKING:
+    from server.services.collections import CollectionService
+    from storage.collections.collections import Generation
+    from storage.database import Connection, Database
+
+DEFAULT_COLLECTION = "default"
+MOST_JOBS = 100
+UNENDED = ("queued", "running")
+_SANE_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+@dataclass(frozen=True, slots=True)
+class WebPage:
+    """A page that a worker shall fetch; `url` has been read strictly."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewVersion:
+    """A document as a client brings it.
+
+    Attributes:
+        collection: None: the one that has the document, of a new one ``default``.
+        document_id: None: that of the document with this source, else one that follows from the source.
+        source: None: the file's name, behind the document's id where that was given; of a page its URL.
+        title: None: the document's own.
+        must_exist: it replaces a document that is there, or on its way; its source stays unless another is given.
+        key: the client's idempotency key.
+
+    """
+
+    content: ReceivedFile | WebPage
+    collection: str | None = None
+    metadata: Mapping[str, object] = field(default_factory=dict)
+    document_id: str | None = None
+    source: str | None = None
+    title: str | None = None
+    must_exist: bool = False
+    key: str | None = None
+    request_id: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of what is asked for."""
+        content = self.content
+        what = [content.url] if isinstance(content, WebPage) else [content.content_hash, content.name]
+        asked = [what, self.collection, dict(self.metadata), self.document_id, self.source, self.title, self.must_exist]
+        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A job that brings a document; `is_replay`: an earlier request with the same key submitted it."""
+
+    document_id: str
+    job_id: UUID
+    is_replay: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A document's original bytes."""
+
+    name: str
+    content_hash: str
+    blocks: AsyncIterator[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What there is of a document already: stored, or on its way."""
+
+    collection: str
+    source: str | None
+
+
+class DocumentService:
+    """Brings and deletes documents. Every method raises `FootnoteError`s only, apart from defects."""
+
+    def __init__(self, database: Database, *, collections: CollectionService) -> None:
+        self._database = database
+        self._collections = collections
+        self._catalog = DocumentCatalog(database)
+        self._originals = Originals(database)
+        self._jobs = JobStore(database)
+
+    async def submit(self, new: NewVersion, /) -> Submitted:
+        """Keep a document's bytes and put the job that indexes them into the queue, both or neither.
+
+        What is stored of the document answers until the job has succeeded.
+
+        Raises:
+            InvalidIdempotencyKey: it is too long, or not made of printable ASCII.
+            IdempotencyKeyReused: it came with another request before.
+            CollectionNotFound: there is no such collection; ``default`` is made when the first document comes.
+            DocumentNotFound: it must exist, and does not.
+            SourceTaken: another document has its source.
+
+        """
+        if new.key is not None and not _SANE_KEY.fullmatch(new.key):
+            msg = "must be 1 to 255 printable ASCII characters without spaces"
+            raise InvalidIdempotencyKey(msg)
+        known = await self._known(new) if new.document_id is not None else None
+        if new.must_exist and known is None:
+            raise DocumentNotFound(new.document_id or "")
+        generation = await self._generation((known and known.collection) or new.collection or DEFAULT_COLLECTION)
+        document_id, source = await self._identity(new, known, generation)
+        async with self._database.transaction() as connection:
+            return await self._submit(connection, new, document_id=document_id, source=source, generation=generation)
+
+    async def delete(self, document_id: str, /, *, collection: str | None) -> None:
+        """Delete a document from every generation, with the jobs that would bring it back; it never answers again.
+
+        Raises:
+            DocumentNotFound: there is none (in that collection), and none on its way.
+
+        """
+        places = await self._collections_of(document_id, collection)
+        async with self._database.transaction() as connection:
+            cancelled = [name for name in places if await self._jobs.cancel_of_document(connection, name, document_id)]
+            try:
+                had = await self._catalog.delete(connection, document_id, collection=collection)
+            except DocumentNotFound:
+                if not cancelled:
+                    raise
+                had = []
+            for name in cancelled:
+                if name not in had and (generation := places[name]) is not None:
+                    await bury(connection, generation.collection_id, document_id=document_id)
+
+    async def content(self, document_id: str, /, *, collection: str | None) -> Content:
+        """Return the bytes that a document was made of.
+
+        Raises:
+            DocumentNotFound: there is no such document (in that collection).
+            OriginalNotFound: its bytes are not kept: it was not added by Footnote.
+
+        """
+        info = await self._catalog.get(document_id, collection=collection)
+        blocks = self._originals.blocks(info.content_hash)
+        first = await anext(blocks, b"")  # what is not there is told before anything is sent
+        name = str(info.metadata.get("file_name") or info.source.rpartition("/")[2])
+        return Content(name, info.content_hash, _chained(first, blocks))
+
+    async def _submit(
+        self, connection: Connection, new: NewVersion, *, document_id: str, source: str, generation: Generation
+    ) -> Submitted:
+        content = new.content
+        if isinstance(content, ReceivedFile):
+            await self._originals.put_within(connection, content.file, content_hash=content.content_hash)
+        # before the revision is taken: a deletion is either older than it, or sees this job and cancels it
+        await lock_jobs(connection, document_lock(DEFAULT_TENANT, generation.collection, document_id))
+        revision = await next_revision(connection)
+        job = await self._jobs.submit(
+            connection,
+            NewJob(
+                kind="index-url" if isinstance(content, WebPage) else "index-document",
+                collection=generation.collection,
+                document_id=document_id,
+                arguments={**_arguments(new, source=source), "revision": revision},
+                request_id=new.request_id,
+                idempotency_key=new.key,
+                idempotency_fingerprint=new.fingerprint if new.key is not None else None,
+            ),
+        )
+        return Submitted(job.document_id or document_id, job.id, is_replay=job.arguments.get("revision") != revision)
+
+    async def _known(self, new: NewVersion) -> _Known | None:
+        """Find a document by its id; where no collection is named and it may be new, in the default one only."""
+        document_id = str(new.document_id)
+        collection = new.collection or (None if new.must_exist else DEFAULT_COLLECTION)
+        try:
+            info = await self._catalog.get(document_id, collection=collection)
+        except DocumentNotFound:
+            jobs = await self._jobs_of(document_id, collection, statuses=UNENDED)
+            return next((_Known(job.collection, _source_of(job)) for job in jobs), None)
+        return _Known(info.collection, info.source)
+
+    async def _generation(self, collection: str) -> Generation:
+        try:
+            return await self._collections.active(collection)
+        except CollectionNotFound:
+            if collection != DEFAULT_COLLECTION:
+                raise
+        return await self._collections.ensure(collection)
+
+    async def _identity(self, new: NewVersion, known: _Known | None, generation: Generation) -> tuple[str, str]:
+        """Return a document's id and source."""
+        documents = Documents(self._database, generation=generation)
+        source = new.source or (known.source if known and new.must_exist else None) or _default_source(new)
+        holder = (await documents.states([source])).get(source)
+        if new.document_id is None:
+            return holder.id if holder else await _free_id(source, documents, generation), source
+        if holder is not None and holder.id != new.document_id:
+            raise SourceTaken(source, holder=holder.id)
+        return new.document_id, source
+
+    async def _collections_of(self, document_id: str, collection: str | None) -> dict[str, Generation | None]:
+        """Return where a document is or is to be, in the order of locks."""
+        jobs = await self._jobs_of(document_id, collection, statuses=(*UNENDED, "failed"))
+        names = {job.collection for job in jobs} | ({collection} if collection else set())
+        with suppress(DocumentNotFound):
+            names.add((await self._catalog.get(document_id, collection=collection)).collection)
+        found: dict[str, Generation | None] = {}
+        for name in sorted(names):
+            try:
+                found[name] = await self._collections.active(name)
+            except CollectionNotFound:
+                found[name] = None
+        return found
+
+    async def _jobs_of(self, document_id: str, collection: str | None, *, statuses: Sequence[str]) -> list[Job]:
+        page = await self._jobs.list(limit=MOST_JOBS, document_id=document_id, collection=collection)
+        return [job for job in page.items if job.status in statuses]
+
+
+def _arguments(new: NewVersion, *, source: str) -> dict[str, object]:
+    """Return what a worker must know; it reads no more of the request."""
+    common = {"source": source, "title": new.title, "metadata": dict(new.metadata)}
+    content = new.content
+    if isinstance(content, WebPage):
+        return {"url": content.url, **common}
+    return {"content_hash": content.content_hash, "name": content.name, "bytes": content.size, **common}
+
+
+def _default_source(new: NewVersion) -> str:
+    if isinstance(new.content, WebPage):
+        return new.content.url
+    # two documents may have files of one name, and sources are unique
+    return new.content.name if new.document_id is None else f"{new.document_id}/{new.content.name}"
+
+
+def _source_of(job: Job) -> str | None:
+    source = job.arguments.get("source") or job.arguments.get("url")
+    return str(source) if source else None
+
+
+async def _free_id(source: str, documents: Documents, generation: Generation) -> str:
+    """Return the source's own id, or the next one where a document that was renamed has kept it."""
+    candidates = [id_of_source(source, generation=generation, attempt=attempt) for attempt in range(20)]
+    taken = await documents.by_ids(candidates)
+    return next((candidate for candidate in candidates if candidate not in taken), str(uuid4()))
+
+
+async def _chained(first: bytes, blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for block in blocks:
+        yield block

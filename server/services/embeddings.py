@@ -1,0 +1,102 @@
+"""Embedding for others: whole lists of texts, in pieces so small that questions do not wait behind them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from embedding.tokenizer import load_tokenizer
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from embedding.embedder import Embedder
+
+PIECE_TOKENS = 512
+"""Of one call of the model, padding included; about 60 ms of a slow processor."""
+PIECE_TEXTS = 64
+COUNTED_AT_ONCE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """Texts, embedded.
+
+    Attributes:
+        vectors: shape (texts, dimension), float32, in the order of the texts.
+        tokens: that the model read.
+        truncated: positions of the texts that are longer than what the model reads.
+
+    """
+
+    vectors: NDArray[np.float32]
+    tokens: int
+    truncated: tuple[int, ...]
+
+
+class EmbeddingService:
+    """The embedding model for whoever wants vectors.
+
+    The model works on one thread, which questions need too. So all lists of texts together have one call of it waiting
+    at any time, take turns with each other, and a question waits for one of their pieces at the most.
+
+    Attributes:
+        model: the model's name, as collections remember it.
+        max_tokens: what the model reads of a text, special tokens included.
+
+    """
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+        self._turn = asyncio.Lock()
+        self.model = embedder.identity.model
+        self.dimension = embedder.identity.dimension
+        self.max_tokens = embedder.files.max_tokens
+
+    async def embed(self, texts: Sequence[str], *, as_questions: bool = False) -> Embedded:
+        """Embed passages, or questions; cancelling the call leaves the rest undone.
+
+        Raises:
+            EmbeddingFailed: the model failed.
+
+        """
+        lengths = await self._lengths(texts)
+        read = np.minimum(lengths, self.max_tokens)
+        call = self._embedder.queries if as_questions else self._embedder.texts
+        vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
+        for piece in _pieces(read):
+            async with self._turn:
+                vectors[piece] = await call([texts[index] for index in piece])
+        return Embedded(
+            vectors,
+            tokens=int(read.sum()),
+            truncated=tuple(np.flatnonzero(lengths > self.max_tokens).tolist()),
+        )
+
+    async def _lengths(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """Count each text's tokens with the model's own tokenizer, on a thread."""
+        counts: list[int] = []
+        for begin in range(0, len(texts), COUNTED_AT_ONCE):
+            counts += await asyncio.to_thread(self._count, texts[begin : begin + COUNTED_AT_ONCE])
+        return np.array(counts, dtype=np.int64)
+
+    def _count(self, texts: Sequence[str]) -> list[int]:
+        # the batch method lets other threads run meanwhile, the one for a single text does not
+        tokenizer = load_tokenizer(str(self._embedder.files.tokenizer_file))
+        return [len(encoding.ids) for encoding in tokenizer.encode_batch_fast(list(texts))]
+
+
+def _pieces(lengths: NDArray[np.int64]) -> Iterator[list[int]]:
+    """Group texts of like length, the shortest first: a call is padded to its longest text."""
+    piece: list[int] = []
+    for index in np.argsort(lengths, kind="stable").tolist():
+        if piece and (len(piece) == PIECE_TEXTS or (len(piece) + 1) * lengths[index] > PIECE_TOKENS):
+            yield piece
+            piece = []
+        piece.append(index)
+    if piece:
+        yield piece

@@ -1,0 +1,161 @@
+"""Idempotency keys: one request, one answer, however often it is sent.
+
+After the IETF's draft "The Idempotency-Key HTTP Header Field": the same key with the same request joins the answer that
+is being written, or gets the one that was; with another request it is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import structlog
+from opentelemetry import trace
+from pydantic import TypeAdapter
+
+from config.errors import FootnoteError
+from config.telemetry.metrics import CACHE_LOOKUPS
+from server.answers import Answer, Event, Transcript
+from server.errors import InvalidIdempotencyKey
+from storage.chat.idempotency import KeyState, KeyStore
+from storage.texts import storable
+
+if TYPE_CHECKING:
+    from server.streams.run import Run
+    from server.streams.streams import Streams
+    from storage.database import Connection
+
+LOOK_SECONDS = 0.2
+RECORDING_SECONDS = 10.0
+WAITING_SECONDS = 1.0
+TIDY_SECONDS = 600.0
+_SANE = re.compile(r"[\x21-\x7e]{1,255}")
+_ANSWER = TypeAdapter(Answer)
+HIT = {"footnote.cache": "answers", "footnote.result": "hit"}
+MISS = {"footnote.cache": "answers", "footnote.result": "miss"}
+_log = structlog.get_logger(__name__)
+
+
+class Key:
+    """A key that was taken, with the request that has to be answered for it."""
+
+    def __init__(self, key: str, *, store: KeyStore) -> None:
+        self._key = key
+        self._store = store
+
+    async def keep_within(self, connection: Connection, *, answer: Answer, conversation_id: UUID) -> None:
+        """Keep the answer in somebody else's transaction."""
+        await self._store.keep_within(
+            connection, self._key, answer_json=_dumped(answer), conversation_id=conversation_id
+        )
+
+    async def guard(self, events: AsyncIterator[Event], *, keep: bool) -> AsyncGenerator[Event, None]:
+        """Pass events on; give the key back where no answer comes of them.
+
+        `keep`: keep the answer before `Done` is given; else whoever makes the events has done so.
+        """
+        transcript, answered = Transcript(), False
+        try:
+            with self._store.at_work(self._key):
+                async with aclosing(events) as given:  # type: ignore[type-var]
+                    async for event in given:
+                        if (answer := transcript.add(event)) is not None:
+                            if keep:
+                                await self._store.keep(self._key, answer_json=_dumped(answer))
+                            answered = True
+                        yield event
+        finally:
+            if not answered:
+                await asyncio.wait({asyncio.create_task(self._release())}, timeout=WAITING_SECONDS)
+
+    async def _release(self) -> None:
+        try:
+            await asyncio.wait_for(self._store.release(self._key), RECORDING_SECONDS)
+        except (FootnoteError, TimeoutError) as exc:
+            _log.warning("an idempotency key was left to expire", error=type(exc).__name__)
+
+
+class Idempotency:
+    """Answers each key once."""
+
+    def __init__(self, store: KeyStore, *, streams: Streams) -> None:
+        self._store = store
+        self._streams = streams
+        self._undoing: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def kept_tidy(self) -> AsyncIterator[None]:
+        """Delete answers whose time is over, now and then, until the block ends."""
+        tidying = asyncio.create_task(self._tidy())
+        try:
+            yield
+        finally:
+            tidying.cancel()
+            if self._undoing:
+                await asyncio.wait(self._undoing, timeout=WAITING_SECONDS)
+
+    async def join(
+        self, given: str, *, fingerprint: str, start: Callable[[Key, str], Run], stream_id: str
+    ) -> Run | Answer:
+        """Return the run that answers a key, or the answer that it had.
+
+        `start` starts a run with the key and `stream_id`, whose events it passes through `Key.guard`. While another
+        process is at it this waits; the caller bounds how long.
+
+        Raises:
+            InvalidIdempotencyKey: it is too long, or not made of printable ASCII.
+            IdempotencyKeyReused: it came with another request before.
+
+        """
+        if not _SANE.fullmatch(given):
+            msg = "must be 1 to 255 printable ASCII characters without spaces"
+            raise InvalidIdempotencyKey(msg)
+        while True:
+            state = await self._taken(given, fingerprint=fingerprint, stream_id=stream_id)
+            if state.mine:
+                CACHE_LOOKUPS.add(1, MISS)
+                return start(Key(given, store=self._store), stream_id)
+            if state.answer_json is not None:
+                CACHE_LOOKUPS.add(1, HIT)
+                trace.get_current_span().set_attribute("footnote.cache_hit", True)
+                return _ANSWER.validate_json(state.answer_json)
+            if (run := self._streams.here(state.stream_id)) and not run.is_ending:
+                CACHE_LOOKUPS.add(1, HIT)
+                return run
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _taken(self, given: str, *, fingerprint: str, stream_id: str) -> KeyState:
+        """Take a key; a cancellation that comes while that is committed does not leave it taken."""
+        taking = asyncio.ensure_future(self._store.take(given, fingerprint=fingerprint, stream_id=stream_id))
+        try:
+            return await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            undoing = asyncio.create_task(self._undo(given, taking))
+            self._undoing.add(undoing)
+            undoing.add_done_callback(self._undoing.discard)
+            raise
+
+    async def _undo(self, given: str, taking: asyncio.Future[KeyState]) -> None:
+        with suppress(FootnoteError):
+            if (await taking).mine:
+                await self._store.release(given)
+
+    async def _tidy(self) -> None:
+        while True:
+            try:
+                await self._store.forget_old()
+            except FootnoteError as exc:
+                _log.warning("old idempotency keys were not deleted", error=type(exc).__name__)
+            await asyncio.sleep(TIDY_SECONDS)
+
+
+def _dumped(answer: Answer) -> str:
+    # what comes from the database is clean; the model's own words may not be
+    standalone = answer.sources.standalone_question
+    sources = replace(answer.sources, standalone_question=storable(standalone) if standalone else standalone)
+    return _ANSWER.dump_json(replace(answer, answer=storable(answer.answer), sources=sources)).decode()

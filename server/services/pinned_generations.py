@@ -1,0 +1,278 @@
+"""Which generation answers for a collection: looked up once, held while it is used, followed when it is flipped."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import structlog
+
+from config.errors import FootnoteError
+from config.telemetry import spans
+from config.telemetry.metrics import GENERATION_FLIPS, Few
+from embedding.cache import Embedders
+from storage.collections.collections import FLIPS, Collections, Generation
+from storage.collections.generations import reader_lease
+from storage.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from config.settings import GenerationSettings, Settings
+    from embedding.embedder import Embedder
+    from storage.database import Database, Session
+    from storage.leases import Leases
+
+_collection_label = Few()
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """A generation that a request is pinned to, and the model that it was built with.
+
+    Attributes:
+        failure: why that model cannot be used; None where it can.
+
+    """
+
+    generation: Generation
+    embedder: Embedder | None = None
+    failure: FootnoteError | None = None
+
+    def require_embedder(self) -> Embedder:
+        """Return the model.
+
+        Raises:
+            EmbeddingMismatch: it is not to be had here.
+            EmbeddingModelNotFound: its files are gone.
+
+        """
+        if self.embedder is None:
+            raise self.failure or FootnoteError
+        return self.embedder
+
+
+@dataclass(slots=True, eq=False)
+class _Entry:
+    """A generation that this server answers from, or did and somebody still reads."""
+
+    pinned: Pinned
+    lease: ExitStack = field(default_factory=ExitStack)
+    lease_name: str = ""
+    users: int = 0
+    is_current: bool = True
+
+
+class PinnedGenerations:
+    """The generations that this server answers from.
+
+    A flip elsewhere is told by ``NOTIFY``, and found by a poll where that was missed. The next request is then pinned
+    to the new generation, once its model is open; requests under way keep the one they began with. While a server
+    may read a generation it holds a lease on it, so that nobody drops it.
+    """
+
+    def __init__(
+        self, database: Database, *, leases: Leases, embedders: Embedders, settings: GenerationSettings
+    ) -> None:
+        self._database = database
+        self._collections = Collections(database)
+        self._leases = leases
+        self._embedders = embedders
+        self._settings = settings
+        self._entries: dict[str, _Entry] = {}
+        self._left: set[_Entry] = set()  # no longer current, but in use
+        self._loading = asyncio.Lock()
+        self._refreshing = asyncio.Lock()
+        self._told = asyncio.Event()
+        self._callers: dict[str, str] = {}  # W3C trace contexts of who flipped a collection, as told
+        self.behind: dict[str, str] = {}  # collections whose new generation cannot be read here, and why
+
+    @asynccontextmanager
+    async def pinned(self, collection: str) -> AsyncIterator[Pinned]:
+        """Hold the generation that answers for a collection until the block ends.
+
+        Raises:
+            CollectionNotFound: there is no such collection.
+
+        """
+        entry = self._entries.get(collection) or await self._load(collection)
+        with self._used(entry):
+            yield entry.pinned
+
+    @property
+    def old(self) -> int:
+        """How many generations answer no more, but requests that are under way."""
+        return len(self._left)
+
+    async def refresh(self) -> None:
+        """Look at once which generations answer."""
+        async with self._database.dedicated() as connection:
+            await self._refresh(connection)
+
+    @asynccontextmanager
+    async def followed(self) -> AsyncIterator[None]:
+        """Follow flips until the block ends."""
+        following = asyncio.create_task(self._follow())
+        try:
+            yield
+        finally:
+            following.cancel()
+            await asyncio.wait([following])
+            for entry in [*self._entries.values(), *self._left]:
+                entry.lease.close()
+
+    @contextmanager
+    def _used(self, entry: _Entry) -> Iterator[None]:
+        entry.users += 1
+        try:
+            yield
+        finally:
+            entry.users -= 1
+            if not entry.users and not entry.is_current:
+                self._forget(entry)
+
+    async def _load(self, collection: str) -> _Entry:
+        async with self._loading:
+            if (known := self._entries.get(collection)) is not None:
+                return known
+            generation = await self._collections.active(collection)
+            entry = await self._leased(generation, await self._opened(generation))
+            self._entries[collection] = entry
+            _count_flips(collection, 0)  # so that the first one is an increase
+            return entry
+
+    async def _opened(self, generation: Generation) -> Pinned:
+        try:
+            return Pinned(generation, await self._embedders.of(generation.embedding))
+        except FootnoteError as exc:
+            _log.warning("a collection's model cannot be used", collection=generation.collection, error=str(exc))
+            return Pinned(generation, failure=exc)
+
+    async def _leased(self, generation: Generation, pinned: Pinned) -> _Entry:
+        # one of its own: an earlier entry of the same generation, before it was flipped away and back, may end first
+        entry = _Entry(pinned, lease_name=reader_lease(generation, holder=uuid4()))
+        async with self._database.transaction() as connection:
+            await self._leases.take(connection, entry.lease_name)
+        entry.lease.enter_context(self._leases.kept(entry.lease_name))
+        return entry
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                async with self._database.dedicated() as connection:
+                    await connection.add_listener(FLIPS, lambda *notice: self._hear(str(notice[-1])))
+                    while not connection.is_closed():
+                        self._told.clear()
+                        await self._refresh(connection)
+                        await self._wait()
+            except FootnoteError as exc:
+                level = _log.info if isinstance(exc, StoreUnavailable) else _log.warning
+                level("flips are not followed for now", error=type(exc).__name__)
+            except Exception as exc:  # noqa: BLE001 (whatever it is: a server that no longer follows is worse)
+                _log.exception("flips are not followed for now", error=type(exc).__name__)
+            await asyncio.sleep(self._settings.follow_seconds)
+
+    def _hear(self, notice: str) -> None:
+        """Take note of a flip: the collection's name, and the trace that it is a part of, if any."""
+        collection, _, caller = notice.partition(" ")
+        self._callers[collection] = caller
+        self._told.set()
+
+    async def _wait(self) -> None:
+        try:
+            async with asyncio.timeout(self._settings.follow_seconds):
+                await self._told.wait()
+        except TimeoutError:
+            pass
+
+    async def _refresh(self, connection: Session) -> None:
+        async with self._refreshing:  # a request may look while the follower does
+            await self._compare(connection)
+
+    async def _compare(self, connection: Session) -> None:
+        callers, self._callers = self._callers, {}
+        names = list(self._entries)
+        if not names:
+            return
+        active = await self._collections.active_of(names, connection=connection)
+        for name in names:
+            if name not in active:
+                self._retire(name)
+            elif active[name].id != self._entries[name].pinned.generation.id:
+                await self._switch(active[name], caller=callers.get(name, ""))
+            else:
+                self.behind.pop(name, None)  # it was gone back to, before this server could follow
+                await self._try_again(name)
+        await self._release_models()
+
+    async def _switch(self, generation: Generation, *, caller: str) -> None:
+        """Answer from another generation once its model is open; until then the old one answers."""
+        name, old, began = generation.collection, self._entries[generation.collection].pinned, time.perf_counter()
+        pinned = await self._opened(generation)
+        if pinned.failure is not None and old.embedder is not None and name not in self.behind:
+            _log.error("the old generation goes on answering", collection=name, generation=old.generation.name)
+        if pinned.failure is not None and old.embedder is not None:
+            self.behind[name] = f"generation {generation.name}: {pinned.failure}"
+            return
+        entry = await self._leased(generation, pinned)
+        self._retire(name)
+        self._entries[name] = entry
+        _log.info("another generation answers", collection=name, generation=generation.name)
+        _count_flips(name, 1)
+        told: dict[str, spans.Value] = {"footnote.collection": name, "footnote.generation": generation.name}
+        with spans.continued({"traceparent": caller}):
+            spans.past("footnote.generation.switch", seconds=time.perf_counter() - began, attributes=told)
+
+    async def _try_again(self, name: str) -> None:
+        """Open the model of the generation that answers, where that could not be done before."""
+        if self._entries[name].pinned.embedder is not None:
+            return
+        pinned = await self._opened(self._entries[name].pinned.generation)
+        if pinned.embedder is not None:
+            self._entries[name].pinned = pinned
+
+    def _retire(self, name: str) -> None:
+        entry = self._entries.pop(name, None)
+        self.behind.pop(name, None)
+        if entry is None:
+            return
+        entry.is_current = False
+        if entry.users:
+            self._left.add(entry)
+        else:
+            self._forget(entry)
+
+    def _forget(self, entry: _Entry) -> None:
+        self._left.discard(entry)
+        entry.lease.close()  # it is renewed no longer, and expires
+
+    async def _release_models(self) -> None:
+        if self._loading.locked():  # a model that is open may belong to no entry yet; the next round will do
+            return
+        async with self._loading:
+            used = {entry.pinned.generation.embedding.fingerprint for entry in [*self._entries.values(), *self._left]}
+            for embedder in self._embedders.give_up_others(used):
+                await asyncio.to_thread(embedder.close)
+
+
+def _count_flips(collection: str, number: int) -> None:
+    GENERATION_FLIPS.add(number, {"footnote.collection": _collection_label(collection)})
+
+
+@asynccontextmanager
+async def followed_generations(
+    database: Database, *, leases: Leases, embedder: Embedder, settings: Settings
+) -> AsyncIterator[PinnedGenerations]:
+    """Follow the generations of the collections that are asked for; `embedder` is the configured, open model."""
+    embedders = Embedders(settings)
+    embedders.lend(embedder)
+    generations = PinnedGenerations(database, leases=leases, embedders=embedders, settings=settings.generations)
+    try:
+        async with generations.followed():
+            yield generations
+    finally:
+        await asyncio.to_thread(embedders.close)

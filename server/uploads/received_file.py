@@ -1,0 +1,68 @@
+"""A file that a client sent: what it may be called, and whether it can be read, judged by its bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import BinaryIO
+
+from ingestion.errors import Unreadable
+from ingestion.inputs.stored import safe_name
+from ingestion.readers.kinds import kind_of
+from server.errors import InvalidUpload, UnsupportedUpload
+
+HEAD = 65_536
+ARCHIVE_END = 1 << 20
+"""Bytes at the end of an archive in which its list of contents must be: no document has a longer one, and a made-up
+list of millions of names would cost this process its memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedFile:
+    """A file on our disk.
+
+    Attributes:
+        file: stands at its beginning.
+        name: fit to be shown, and to be a file's name; its suffix says what the file claims to be.
+        content_hash: SHA-256 of its bytes, in hex.
+        size: bytes.
+
+    """
+
+    file: BinaryIO
+    name: str
+    content_hash: str
+    size: int
+
+
+def file_name(given: str) -> str:
+    """Return a name without folders and without characters that hide or reorder others."""
+    return safe_name(re.split(r"[/\\]", given)[-1])
+
+
+async def require_readable(file: ReceivedFile) -> None:
+    """Refuse what no reader takes; what is damaged further inside is found when it is read.
+
+    Raises:
+        InvalidUpload: it is empty.
+        UnsupportedUpload: no reader takes such bytes, or they are not what the name says.
+
+    """
+    if not file.size:
+        raise InvalidUpload("file", "is empty")  # noqa: EM101 (a field's name and a reason)
+    try:
+        kind_of(PurePath(file.name), data=await asyncio.to_thread(_glimpse, file))
+    except Unreadable as exc:
+        raise UnsupportedUpload(str(exc)) from exc
+
+
+def _glimpse(file: ReceivedFile) -> bytes:
+    """Return as much of a file as it takes to tell what it is."""
+    head = file.file.read(HEAD)
+    if head.startswith(b"PK"):
+        file.file.seek(max(0, file.size - ARCHIVE_END))
+        head = head[:4] + file.file.read(ARCHIVE_END)
+    file.file.seek(0)
+    return head

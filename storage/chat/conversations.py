@@ -1,0 +1,236 @@
+"""Conversations, to list, read, rename and delete; `storage.chat.turns` writes them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal
+from uuid import UUID
+
+from storage.collections.collections import DEFAULT_TENANT
+from storage.cursors import Page, decode_cursor, decode_moment, encode_cursor, encode_moment
+from storage.errors import ConversationNotFound, InvalidCursor
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from storage.database import Database
+
+TurnState = Literal["running", "complete", "failed", "abandoned"]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMessage:
+    """A message as clients see it; an answer's `state` says what became of it, `problem` is a problem's slug."""
+
+    id: str
+    role: Literal["user", "assistant"]
+    content: str
+    state: TurnState
+    created_at: datetime
+    citations: Sequence[Mapping[str, object]] = ()
+    finish_reason: str | None = None
+    problem: str | None = None
+    standalone_question: str | None = None
+    model: str | None = None
+    usage: Mapping[str, int] | None = None
+    generation: str | None = None
+    trace_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationInfo:
+    """A conversation as clients see it."""
+
+    id: str
+    title: str
+    collection: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class ConversationCatalog:
+    """Conversations of one tenant. Every id that is none of its own is a `ConversationNotFound`."""
+
+    def __init__(self, database: Database, *, tenant: str = DEFAULT_TENANT) -> None:
+        self._database = database
+        self._tenant = tenant
+
+    async def list(self, *, limit: int, cursor: str | None) -> Page[ConversationInfo]:
+        """List conversations, the latest first.
+
+        Raises:
+            InvalidCursor: the cursor is none of ours.
+
+        """
+        before, before_id = decode_moment(cursor)
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(
+                """SELECT id, title, collection, created_at, updated_at FROM footnote.conversations
+                   WHERE tenant_id = $1 AND ($2::timestamptz IS NULL OR (updated_at, id) < ($2, $3))
+                   ORDER BY updated_at DESC, id DESC LIMIT $4""",
+                self._tenant,
+                before,
+                before_id,
+                limit + 1,
+            )
+        items = tuple(_info(row) for row in rows[:limit])
+        last = rows[limit - 1] if len(rows) > limit else None
+        return Page(items, encode_moment(last["updated_at"], last["id"]) if last else None)
+
+    async def get(self, conversation_id: str) -> ConversationInfo:
+        """Describe a conversation.
+
+        Raises:
+            ConversationNotFound: there is none.
+
+        """
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(
+                """SELECT id, title, collection, created_at, updated_at FROM footnote.conversations
+                   WHERE tenant_id = $1 AND id = $2""",
+                self._tenant,
+                conversation_uuid(conversation_id),
+            )
+        if row is None:
+            raise ConversationNotFound(conversation_id)
+        return _info(row)
+
+    async def messages(self, conversation_id: str, *, turns: int, cursor: str | None) -> Page[StoredMessage]:
+        """List the messages of a conversation, `turns` questions with their answers a page, the oldest first.
+
+        Raises:
+            InvalidCursor: the cursor is none of ours.
+
+        """
+        after = decode_cursor(cursor)
+        if not (after.isascii() and after.isdigit() and len(after) < 10) and after:  # noqa: PLR2004 (an integer of SQL)
+            raise InvalidCursor
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(
+                _TURNS, self._tenant, conversation_uuid(conversation_id), int(after or 0), turns + 1
+            )
+        more = len(rows) > turns
+        items = tuple(message for row in rows[:turns] for message in _messages(row))
+        return Page(items, encode_cursor(str(rows[turns - 1]["number"])) if more else None)
+
+    async def rename(self, conversation_id: str, *, title: str) -> None:
+        """Give a conversation another title.
+
+        Raises:
+            ConversationNotFound: there is none.
+
+        """
+        async with self._database.connection() as connection:
+            found = await connection.fetchval(
+                """UPDATE footnote.conversations SET title = $3 WHERE tenant_id = $1 AND id = $2 RETURNING true""",
+                self._tenant,
+                conversation_uuid(conversation_id),
+                title,
+            )
+        if not found:
+            raise ConversationNotFound(conversation_id)
+
+    async def delete(self, conversation_id: str) -> tuple[str, ...]:
+        """Delete a conversation with all that was said in it and of its answers; return the ids of its streams.
+
+        A turn that is being answered finds no row to write to.
+
+        Raises:
+            ConversationNotFound: there is none.
+
+        """
+        own = conversation_uuid(conversation_id)
+        async with self._database.transaction() as connection:
+            found = await connection.fetchval(
+                "SELECT true FROM footnote.conversations WHERE tenant_id = $1 AND id = $2 FOR UPDATE", self._tenant, own
+            )
+            if not found:
+                raise ConversationNotFound(conversation_id)
+            await connection.execute("DELETE FROM footnote.leases WHERE name = $1", lease_name(own))
+            streams = await connection.fetch(
+                """SELECT stream_id FROM footnote.turns
+                   WHERE tenant_id = $1 AND conversation_id = $2 AND stream_id IS NOT NULL
+                   ORDER BY number DESC LIMIT 100""",  # older streams are forgotten already
+                self._tenant,
+                own,
+            )
+            await connection.execute(
+                "DELETE FROM footnote.idempotency_keys WHERE tenant_id = $1 AND conversation_id = $2",
+                self._tenant,
+                own,
+            )
+            await connection.execute(_DELETE_FEEDBACK, self._tenant, own)
+            await connection.execute(
+                "DELETE FROM footnote.conversations WHERE tenant_id = $1 AND id = $2", self._tenant, own
+            )
+        return tuple(row["stream_id"] for row in streams)
+
+
+def conversation_uuid(conversation_id: str) -> UUID:
+    """Return a conversation's id as the database has it.
+
+    Raises:
+        ConversationNotFound: no conversation has such an id.
+
+    """
+    try:
+        return UUID(conversation_id)
+    except ValueError:
+        raise ConversationNotFound(conversation_id[:80]) from None
+
+
+def lease_name(conversation_id: UUID) -> str:
+    """Return the name of the lease that the writer of a conversation holds."""
+    return f"conversation {conversation_id}"
+
+
+_TURNS = """
+    SELECT number, state, question_id, answer_id, question, standalone_question, answer, citations, finish_reason,
+        problem, model, usage, generation, trace_id, asked_at, answered_at,
+        EXISTS (SELECT FROM footnote.leases
+                WHERE name = 'conversation ' || conversation_id AND expires_at >= clock_timestamp()) AS at_work
+    FROM footnote.turns
+    WHERE tenant_id = $1 AND conversation_id = $2 AND number > $3 ORDER BY number LIMIT $4"""
+
+# in one order, so that two deletions of one trace's conversations do not wait for each other
+_DELETE_FEEDBACK = """
+    DELETE FROM footnote.feedback WHERE id IN (
+        SELECT id FROM footnote.feedback WHERE tenant_id = $1 AND trace_id IN (
+            SELECT trace_id FROM footnote.turns WHERE tenant_id = $1 AND conversation_id = $2)
+        ORDER BY id FOR UPDATE)"""
+
+
+def _messages(row: asyncpg.Record) -> tuple[StoredMessage, StoredMessage]:
+    state: TurnState = "abandoned" if row["state"] == "running" and not row["at_work"] else row["state"]
+    asked = StoredMessage(
+        id=str(row["question_id"]), role="user", content=row["question"], state=state, created_at=row["asked_at"]
+    )
+    answered = StoredMessage(
+        id=str(row["answer_id"]),
+        role="assistant",
+        content=row["answer"],
+        state=state,
+        created_at=row["answered_at"] or row["asked_at"],
+        citations=json.loads(row["citations"]),
+        finish_reason=row["finish_reason"],
+        problem=row["problem"],
+        standalone_question=row["standalone_question"],
+        model=row["model"],
+        usage=json.loads(row["usage"]) if row["usage"] else None,
+        generation=row["generation"],
+        trace_id=row["trace_id"],
+    )
+    return asked, answered
+
+
+def _info(row: asyncpg.Record) -> ConversationInfo:
+    return ConversationInfo(
+        id=str(row["id"]),
+        title=row["title"],
+        collection=row["collection"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )

@@ -1,0 +1,1 @@
+"""Collections, their generations, and which of those answers."""

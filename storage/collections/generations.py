@@ -1,0 +1,398 @@
+"""Building a generation beside the one that answers, flipping to it, going back, and dropping old ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from config.telemetry import spans
+from storage import chunk_tables
+from storage.chunk_tables import IndexOptions
+from storage.collections.collections import (
+    COLUMNS,
+    DEFAULT_TENANT,
+    FLIPS,
+    Chunking,
+    EmbeddingIdentity,
+    Generation,
+    GenerationState,
+    generation_of,
+    insert_generation,
+)
+from storage.cursors import Page, decode_cursor, encode_cursor
+from storage.deletions import lock_flips
+from storage.errors import (
+    BuildRunning,
+    CollectionNotFound,
+    GenerationBehind,
+    GenerationNotFound,
+    GenerationNotReady,
+    StoreTimeout,
+)
+from storage.search.lexicon import Lexicon
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from storage.database import Connection, Database
+
+DEFAULT_INDEX = IndexOptions()
+MOST_NUMBER = 2**31 - 1
+DROP_WAIT = "1s"  # for those who read or write documents: they queue behind it; another time will do
+FLIP_WAIT = "60s"  # for documents that are being written
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationInfo:
+    """A generation as clients see it.
+
+    Attributes:
+        report: what the build did, and what a gate thought of it.
+        table: what the stock ``PGVectorStore`` opens, in the schema ``footnote``.
+
+    """
+
+    name: str
+    state: GenerationState
+    documents: int
+    chunks: int
+    embedding_model: str
+    dimension: int
+    language: str
+    chunk_tokens: int
+    chunk_overlap: int
+    table: str
+    report: Mapping[str, object] | None
+    created_at: datetime
+    activated_at: datetime | None
+    retired_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """What answered before and what answers now, by name; they are the same where nothing changed."""
+
+    before: str
+    after: str
+
+
+class Generations:
+    """The generations of a tenant's collections; `index` says how their vectors are indexed."""
+
+    def __init__(
+        self, database: Database, *, tenant: str = DEFAULT_TENANT, index: IndexOptions = DEFAULT_INDEX
+    ) -> None:
+        self._database = database
+        self._index = index
+        self._tenant = tenant
+
+    async def list(self, collection: str, *, limit: int, cursor: str | None = None) -> Page[GenerationInfo]:
+        """List a collection's generations, the newest first.
+
+        Raises:
+            CollectionNotFound: there is no such collection.
+            InvalidCursor: the cursor is none of ours.
+
+        """
+        before = _number(decode_cursor(cursor)) if cursor else MOST_NUMBER
+        async with self._database.connection() as connection:
+            collection_id = await self._collection_id(connection, collection)
+            rows = await connection.fetch(_INFO, collection_id, before, limit + 1)
+        items = tuple(_info(row) for row in rows[:limit])
+        return Page(items, encode_cursor(items[-1].name) if len(rows) > limit else None)
+
+    async def get(self, collection: str, name: str) -> Generation:
+        """Return a generation.
+
+        Raises:
+            CollectionNotFound: there is no such collection.
+            GenerationNotFound: it has no such generation.
+
+        """
+        async with self._database.connection() as connection:
+            await self._collection_id(connection, collection)
+            row = await connection.fetchrow(
+                f"SELECT {COLUMNS} {_FROM} WHERE c.tenant_id = $1 AND c.name = $2 AND g.number = $3",
+                self._tenant,
+                collection,
+                _number(name),
+            )
+        if row is None:
+            raise GenerationNotFound(collection, name)
+        return generation_of(row)
+
+    @asynccontextmanager
+    async def building(self, active: Generation) -> AsyncIterator[None]:
+        """Be the only one who builds a generation of this collection, until the block ends or this process does.
+
+        Raises:
+            BuildRunning: somebody else does.
+
+        """
+        async with self._database.dedicated() as connection:
+            key = f"build {active.collection_id}"
+            if not await connection.fetchval("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", key):
+                raise BuildRunning(active.collection)
+            yield
+
+    async def begin(
+        self,
+        active: Generation,
+        *,
+        embedding: EmbeddingIdentity,
+        chunking: Chunking,
+        fingerprint: str,
+        resume: bool,
+    ) -> Generation:
+        """Return a generation to build; to be called under `building`.
+
+        One that was left unfinished is taken up again if `resume` is wanted and it has the same `fingerprint`, which
+        is a hash of the build's settings; else it is dropped.
+
+        Raises:
+            InvalidCollection: the language cannot be used.
+
+        """
+        async with self._database.transaction(local={"statement_timeout": 0}) as connection:
+            rows = await connection.fetch(
+                f"""SELECT {COLUMNS}, g.build_fingerprint {_FROM} WHERE c.id = $1 AND g.activated_at IS NULL
+                    AND g.state IN ('building', 'ready') ORDER BY g.number DESC""",
+                active.collection_id,
+            )
+            for row in rows:
+                if resume and row["build_fingerprint"] == fingerprint:
+                    return generation_of(row)
+                if row["state"] == "building":
+                    await _drop(connection, row["id"])
+            made = await insert_generation(
+                connection,
+                tenant=self._tenant,
+                collection_id=active.collection_id,
+                embedding=embedding,
+                chunking=chunking,
+                state="building",
+                build_fingerprint=fingerprint,
+            )
+            (row,) = await connection.fetch(f"SELECT {COLUMNS} {_FROM} WHERE g.id = $1", made)
+        return generation_of(row)
+
+    async def finish(self, generation: Generation, *, report: Mapping[str, object]) -> None:
+        """Take note that a build is done, and keep what is to be said of it."""
+        async with self._database.transaction() as connection:
+            await connection.execute(
+                """UPDATE footnote.generations SET report = $2::jsonb,
+                       state = CASE state WHEN 'building' THEN 'ready' ELSE state END WHERE id = $1""",
+                generation.id,
+                json.dumps(dict(report)),
+            )
+
+    async def activate(self, collection: str, name: str, *, complete: bool = False) -> Flip:
+        """Let a generation answer from now on, in one transaction; going back is the same.
+
+        Args:
+            collection: its name.
+            name: of the generation.
+            complete: refuse one that lacks what the active one has.
+
+        Raises:
+            CollectionNotFound: there is no such collection.
+            GenerationNotFound: it has no such generation.
+            GenerationNotReady: it is not built yet, or documents are being written for longer than a minute.
+            GenerationBehind: it lacks documents, or has old versions, and `complete` is wanted.
+
+        """
+        try:
+            async with self._database.transaction(local={"lock_timeout": f"'{FLIP_WAIT}'"}) as connection:
+                collection_id = await self._collection_id(connection, collection)
+                await lock_flips(connection, collection_id)
+                rows = await connection.fetch(
+                    """SELECT id, number, state FROM footnote.generations WHERE collection_id = $1
+                       ORDER BY id FOR UPDATE""",
+                    collection_id,
+                )
+                return await self._flip(connection, collection, name, rows=rows, complete=complete)
+        except StoreTimeout as exc:
+            msg = f"documents of collection {collection!r} are being written for longer than {FLIP_WAIT}; try again"
+            raise GenerationNotReady(msg) from exc
+
+    async def previous(self, collection: str) -> str:
+        """Return the name of the generation that answered before the active one did.
+
+        Raises:
+            CollectionNotFound: there is no such collection.
+            GenerationNotReady: none did, or it has been dropped.
+
+        """
+        async with self._database.connection() as connection:
+            number = await connection.fetchval(
+                """SELECT number FROM footnote.generations WHERE collection_id = $1 AND state = 'retired'
+                   ORDER BY retired_at DESC, number DESC LIMIT 1""",
+                await self._collection_id(connection, collection),
+            )
+        if number is None:
+            msg = f"collection {collection!r} has no generation to go back to"
+            raise GenerationNotReady(msg)
+        return str(number)
+
+    async def tidy(self, generation: Generation, *, least: int = 0, stale_share: float = 0.0) -> None:
+        """Do what searches want after documents were written: an index over the vectors, and words counted.
+
+        Args:
+            generation: that was written to.
+            least: chunks from which on the vectors are worth an index.
+            stale_share: see `Lexicon.keep_up`.
+
+        """
+        await self._build_index(generation, least=least)
+        await Lexicon(self._database, generation=generation).keep_up(stale_share=stale_share)
+
+    async def _build_index(self, generation: Generation, *, least: int) -> None:
+        dimension = generation.embedding.dimension
+        if dimension > chunk_tables.HNSW_MAX_DIMENSION:
+            return
+        async with self._database.dedicated() as connection:
+            # one builder at a time; the others find that it is there
+            await connection.execute("SELECT pg_advisory_lock(hashtextextended($1, 0))", f"index {generation.id}")
+            if await chunk_tables.has_index(connection, generation.id):
+                return
+            if least and await chunk_tables.has_fewer(connection, generation.id, than=least):
+                return
+            await chunk_tables.build_index(connection, generation.id, dimension=dimension, options=self._index)
+            await chunk_tables.analyze(connection, generation.id)
+
+    async def prune(self, collection: str, *, keep: int, spared_seconds: float) -> Sequence[str]:
+        """Drop generations that do not answer: all but the newest `keep`, and none that a reader may hold.
+
+        One that answered less than `spared_seconds` ago stays, and so does one that a server has leased.
+        """
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(
+                """SELECT id, number FROM footnote.generations
+                   WHERE collection_id = $1 AND state IN ('ready', 'retired', 'failed')
+                   ORDER BY coalesce(retired_at, created_at) DESC, number DESC OFFSET $2""",
+                await self._collection_id(connection, collection),
+                keep,
+            )
+        return [str(row["number"]) for row in rows if await self._prune_one(row["id"], spared_seconds)]
+
+    async def discard(self, collection: str, name: str) -> None:
+        """Drop a generation that does not answer, whoever holds it.
+
+        Raises:
+            CollectionNotFound: there is no such collection.
+            GenerationNotFound: it has no such generation.
+            GenerationNotReady: it answers.
+
+        """
+        generation = await self.get(collection, name)
+        async with self._database.transaction(local={"statement_timeout": 0}) as connection:
+            state = await connection.fetchval(
+                "SELECT state FROM footnote.generations WHERE id = $1 FOR UPDATE", generation.id
+            )
+            if state == "active":
+                msg = f"generation {name} of collection {collection!r} answers; activate another one first"
+                raise GenerationNotReady(msg)
+            await _drop(connection, generation.id)
+
+    async def _flip(
+        self, connection: Connection, collection: str, name: str, *, rows: Sequence[asyncpg.Record], complete: bool
+    ) -> Flip:
+        target = next((row for row in rows if row["number"] == _number(name)), None)
+        active = next(row for row in rows if row["state"] == "active")
+        if target is None:
+            raise GenerationNotFound(collection, name)
+        if target["state"] == "active":
+            return Flip(name, name)
+        if target["state"] in {"building", "failed"} and not (complete and target["state"] == "building"):
+            msg = f"generation {name} of collection {collection!r} is not built to its end: --reindex --resume goes on"
+            raise GenerationNotReady(msg)
+        if complete and await connection.fetchval(f"SELECT EXISTS (SELECT {LAGGING})", active["id"], target["id"]):
+            raise GenerationBehind(collection, name)
+        await connection.execute(
+            "UPDATE footnote.generations SET state = 'retired', retired_at = now() WHERE id = $1", active["id"]
+        )
+        await connection.execute(
+            """UPDATE footnote.generations SET state = 'active', activated_at = now(), retired_at = NULL
+               WHERE id = $1""",
+            target["id"],
+        )
+        # the trace that the flip is a part of goes along, for the servers that follow it
+        await connection.execute("SELECT pg_notify($1, $2)", FLIPS, " ".join([collection, *spans.carrier().values()]))
+        return Flip(str(active["number"]), str(target["number"]))
+
+    async def _prune_one(self, generation_id: int, spared_seconds: float) -> bool:
+        try:
+            async with self._database.transaction(
+                local={"statement_timeout": 0, "lock_timeout": f"'{DROP_WAIT}'"}
+            ) as connection:
+                if await connection.fetchval(_DROPPABLE, generation_id, float(spared_seconds)) is None:
+                    return False
+                await _drop(connection, generation_id)
+        except StoreTimeout:
+            return False
+        return True
+
+    async def _collection_id(self, connection: Connection, name: str) -> int:
+        found = await connection.fetchval(
+            "SELECT id FROM footnote.collections WHERE tenant_id = $1 AND name = $2", self._tenant, name
+        )
+        if found is None:
+            raise CollectionNotFound(name)
+        return int(found)
+
+
+def reader_lease(generation: Generation, *, holder: object) -> str:
+    """Return the name of the lease that keeps a generation from being dropped while a server answers from it."""
+    return f"generation {generation.id} {holder}"
+
+
+# documents of generation $1 that generation $2 lacks, or has in an older version
+LAGGING = """
+    FROM footnote.documents a LEFT JOIN footnote.documents b ON b.generation_id = $2 AND b.id = a.id
+    WHERE a.generation_id = $1 AND (b.id IS NULL OR (a.revision > b.revision AND
+        (a.content_hash, a.source, a.title, a.metadata) IS DISTINCT FROM
+        (b.content_hash, b.source, b.title, b.metadata)))"""
+_FROM = "FROM footnote.generations g JOIN footnote.collections c ON c.id = g.collection_id"
+_INFO = """
+    SELECT g.*, g.report::text AS report_json, d.documents, d.chunks FROM footnote.generations g, LATERAL (
+        SELECT count(*) AS documents, coalesce(sum(chunks), 0) AS chunks
+        FROM footnote.documents WHERE generation_id = g.id
+    ) d WHERE g.collection_id = $1 AND g.number < $2 ORDER BY g.number DESC LIMIT $3"""
+_DROPPABLE = """
+    SELECT true FROM footnote.generations g WHERE g.id = $1 AND g.state IN ('ready', 'retired', 'failed')
+    AND coalesce(g.retired_at, g.created_at) < now() - make_interval(secs => $2)
+    AND NOT EXISTS (SELECT FROM footnote.leases l WHERE l.name LIKE 'generation ' || g.id || ' %'
+                    AND l.expires_at > clock_timestamp())
+    FOR UPDATE"""
+
+
+async def _drop(connection: Connection, generation_id: int) -> None:
+    await chunk_tables.drop(connection, generation_id)
+    await connection.execute("DELETE FROM footnote.generations WHERE id = $1", generation_id)
+
+
+def _number(name: str) -> int:
+    return int(name) if name.isascii() and name.isdigit() and len(name) <= 9 else 0  # noqa: PLR2004 (fits an integer)
+
+
+def _info(row: asyncpg.Record) -> GenerationInfo:
+    return GenerationInfo(
+        name=str(row["number"]),
+        state=row["state"],
+        documents=row["documents"],
+        chunks=int(row["chunks"]),
+        embedding_model=row["embedding_model"],
+        dimension=row["dimension"],
+        language=row["language"],
+        chunk_tokens=row["chunk_tokens"],
+        chunk_overlap=row["chunk_overlap"],
+        table=chunk_tables.table_name(row["id"]),
+        report=json.loads(row["report_json"]) if row["report_json"] else None,
+        created_at=row["created_at"],
+        activated_at=row["activated_at"],
+        retired_at=row["retired_at"],
+    )

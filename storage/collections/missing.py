@@ -1,0 +1,95 @@
+"""What one generation lacks of another: the documents that are newer there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from storage import chunk_tables
+from storage.collections.generations import LAGGING
+from storage.documents.text import text_of
+
+if TYPE_CHECKING:
+    from storage.collections.collections import Generation
+    from storage.database import Database
+
+_ONE_VERSION = {"transaction_isolation": "'repeatable read'"}
+
+
+@dataclass(frozen=True, slots=True)
+class LaggingDocument:
+    """A document of the reference, as far as it takes to make it anew."""
+
+    id: str
+    source: str
+    location: str | None
+    title: str
+    metadata: Mapping[str, Any]
+    content_hash: str
+    pipeline_fingerprint: str
+    revision: int
+    original: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LaggingContent:
+    """What chunks have to say of their document: its text, and the metadata that all of them have."""
+
+    text: str
+    metadata: Mapping[str, Any]
+
+
+class Lagging:
+    """Documents that `target` lacks, or has in an older version than `reference`."""
+
+    def __init__(self, database: Database, *, target: Generation, reference: Generation) -> None:
+        self._database = database
+        self._target = target
+        self._reference = reference
+
+    async def page(self, *, after: str, limit: int) -> list[LaggingDocument]:
+        """Return the next of them, by id."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(
+                f"""SELECT a.id, a.source, a.location, a.title, a.metadata::text AS metadata, a.content_hash,
+                        a.pipeline_fingerprint, a.revision, a.original
+                    {LAGGING} AND a.id > $3 ORDER BY a.id LIMIT $4""",
+                self._reference.id,
+                self._target.id,
+                after,
+                limit,
+            )
+        return [LaggingDocument(**{**dict(row), "metadata": json.loads(row["metadata"])}) for row in rows]
+
+    async def count(self) -> int:
+        """Count them."""
+        async with self._database.connection() as connection:
+            return int(await connection.fetchval(f"SELECT count(*) {LAGGING}", self._reference.id, self._target.id))
+
+    async def content(self, document_id: str) -> LaggingContent:
+        """Return what the chunks of a document in the reference say of it, where nothing else does.
+
+        Raises:
+            DocumentNotFound: it is gone.
+
+        """
+        async with self._database.transaction(local=_ONE_VERSION, readonly=True) as connection:
+            text = await text_of(connection, self._reference.id, document_id)
+            rows = await connection.fetch(
+                f"""SELECT text, start_char, end_char, metadata_::text AS metadata
+                    FROM {chunk_tables.qualified(self._reference.id)} WHERE document_id = $1 ORDER BY chunk_index""",
+                document_id,
+            )
+        if any(text[row["start_char"] : row["end_char"]] != row["text"] for row in rows):
+            text = "\n\n".join(row["text"] for row in rows)  # nodes that do not know where they were
+        return LaggingContent(text, _common([json.loads(row["metadata"]) for row in rows]))
+
+
+def _common(metadata: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {
+        key: value
+        for key, value in metadata[0].items()
+        if all(key in each and each[key] == value for each in metadata[1:])
+    }

@@ -1,0 +1,40 @@
+"""What a tenant's collections are about, in a few words: for whoever has to choose one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from storage.collections.collections import ACTIVE
+
+if TYPE_CHECKING:
+    from storage.database import Database
+
+LONGEST_TITLE = 80  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class Signpost:
+    """A collection with the titles of some of its documents."""
+
+    collection: str
+    titles: tuple[str, ...]
+
+
+async def signposts(database: Database, *, tenant: str, first: str, limit: int, titles: int) -> list[Signpost]:
+    """Return a tenant's collections that hold documents: the one named `first`, if it is there, then by name."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            f"""SELECT c.name, array(
+                    SELECT left(title, {LONGEST_TITLE}) FROM footnote.documents
+                    WHERE generation_id = g.id ORDER BY id LIMIT $4
+                ) AS titles
+                FROM {ACTIVE}
+                WHERE c.tenant_id = $1 AND EXISTS (SELECT FROM footnote.documents WHERE generation_id = g.id)
+                ORDER BY c.name <> $2, c.name LIMIT $3""",
+            tenant,
+            first,
+            limit,
+            titles,
+        )
+    return [Signpost(row["name"], tuple(row["titles"])) for row in rows]

@@ -1,0 +1,95 @@
+"""Documents of a generation by where their files are: what `--sync` and `--dry-run` compare folders with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from storage.deletions import bury, lock_documents
+
+if TYPE_CHECKING:
+    from storage.collections.collections import Generation
+    from storage.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class LocatedDocument:
+    """A document, and where its file was.
+
+    Attributes:
+        location: the file's absolute path; None for what was uploaded or fetched.
+        size: bytes.
+        original: hash under which its bytes are kept; None where they are not.
+        name: of its file.
+
+    """
+
+    id: str
+    source: str
+    location: str | None
+    content_hash: str
+    size: int
+    chunks: int
+    original: str | None
+    name: str | None
+
+
+class LocatedDocuments:
+    """The documents of one generation."""
+
+    def __init__(self, database: Database, *, generation: Generation) -> None:
+        self._database = database
+        self._generation = generation
+
+    async def count(self) -> int:
+        """Count them all, those without a file too."""
+        async with self._database.connection() as connection:
+            return int(
+                await connection.fetchval(
+                    "SELECT count(*) FROM footnote.documents WHERE generation_id = $1", self._generation.id
+                )
+            )
+
+    async def page(self, *, after: str, limit: int, with_files: bool = False) -> list[LocatedDocument]:
+        """Return the next of them by id; `with_files`: only those that were files."""
+        return await self._fetch(
+            "id > $2 AND (location IS NOT NULL OR NOT $4) ORDER BY id LIMIT $3", after, limit, with_files
+        )
+
+    async def same_content(self, content_hashes: Sequence[str]) -> list[LocatedDocument]:
+        """Return the documents that have any of these bytes, the oldest first."""
+        return await self._fetch("content_hash = ANY($2) ORDER BY created_at, id", list(content_hashes))
+
+    async def with_sources(self, sources: Sequence[str]) -> list[LocatedDocument]:
+        """Return the documents that have these sources and were no files."""
+        return await self._fetch("source = ANY($2) AND location IS NULL ORDER BY id", list(sources))
+
+    async def delete(self, document: LocatedDocument) -> bool:
+        """Delete a document from every generation of the collection, unless it has moved or changed since it was read.
+
+        Return whether it was deleted.
+        """
+        collection_id = self._generation.collection_id
+        async with self._database.transaction() as connection:
+            await lock_documents(connection, collection_id, sources={document.source}, ids={document.id})
+            same = await connection.fetchval(
+                """SELECT true FROM footnote.documents WHERE generation_id = $1 AND id = $2 AND source = $3
+                   AND location IS NOT DISTINCT FROM $4 AND content_hash = $5""",
+                self._generation.id,
+                document.id,
+                document.source,
+                document.location,
+                document.content_hash,
+            )
+            return bool(same and await bury(connection, collection_id, document_id=document.id))
+
+    async def _fetch(self, condition: str, *values: object) -> list[LocatedDocument]:
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(
+                "SELECT id, source, location, content_hash, bytes AS size, chunks, original, "
+                f"metadata ->> 'file_name' AS name FROM footnote.documents WHERE generation_id = $1 AND {condition}",
+                self._generation.id,
+                *values,
+            )
+        return [LocatedDocument(**dict(row)) for row in rows]

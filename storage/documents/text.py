@@ -1,0 +1,128 @@
+"""The text of a document, put together again from its chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from storage import chunk_tables
+from storage.collections.collections import ACTIVE, DEFAULT_TENANT
+from storage.errors import DocumentNotFound
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from storage.database import Connection, Database
+
+
+LONGEST = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class TextPart:
+    """A part of a document's text; offsets are in characters and the same as a citation's.
+
+    Attributes:
+        offset: where the part begins.
+        total: length of the whole text.
+
+    """
+
+    text: str
+    offset: int
+    total: int
+
+    @property
+    def next_offset(self) -> int | None:
+        """Where the next part begins; None at the end."""
+        end = self.offset + len(self.text)
+        return end if self.text and end < self.total else None
+
+
+class DocumentTexts:
+    """Reads over the texts of the documents in a tenant's active generations.
+
+    Chunks hold every character of a document that is not white space, and repeat some of their neighbours'. What is
+    repeated is left out here; between chunks there are as many blanks and line ends as there were characters.
+    """
+
+    def __init__(self, database: Database, *, tenant: str = DEFAULT_TENANT) -> None:
+        self._database = database
+        self._tenant = tenant
+
+    async def part(self, document_id: str, /, *, collection: str | None, offset: int, limit: int) -> TextPart:
+        """Return at most `limit` characters from `offset` on.
+
+        Raises:
+            DocumentNotFound: there is no such document (in that collection).
+
+        """
+        async with self._database.connection() as connection:
+            generation = await self._generation(connection, document_id, collection)
+            rows = await _chunks(connection, generation, document_id, offset=offset, end=offset + limit)
+        total = rows[0]["total"]
+        return TextPart(_assembled(rows, offset=offset, end=min(offset + limit, total)), offset=offset, total=total)
+
+    async def _generation(self, connection: Connection, document_id: str, collection: str | None) -> int:
+        generation = await connection.fetchval(
+            f"""SELECT g.id FROM {ACTIVE} JOIN footnote.documents d ON d.generation_id = g.id
+                WHERE c.tenant_id = $1 AND d.id = $2 AND ($3::text IS NULL OR c.name = $3) LIMIT 1""",
+            self._tenant,
+            document_id,
+            collection,
+        )
+        if generation is None:
+            raise DocumentNotFound(document_id)
+        return int(generation)
+
+
+async def text_of(connection: Connection, generation: int, document_id: str) -> str:
+    """Return the whole text of a document of a generation.
+
+    Raises:
+        DocumentNotFound: there is no such document.
+
+    """
+    rows = await _chunks(connection, generation, document_id, offset=0, end=LONGEST)
+    if rows[0]["text"] is None:
+        raise DocumentNotFound(document_id)
+    return _assembled(rows, offset=0, end=rows[0]["total"])
+
+
+async def _chunks(
+    connection: Connection, generation: int, document_id: str, *, offset: int, end: int
+) -> list[asyncpg.Record]:
+    """Return the chunks of that range, with the text's length in each row; one row at the least.
+
+    It is one statement, so that a document which is being replaced is read in one version.
+    """
+    table = chunk_tables.qualified(generation)
+    return await connection.fetch(
+        f"""SELECT whole.total, part.start_char, part.end_char, part.text
+            FROM (SELECT coalesce(max(end_char), 0) AS total FROM {table} WHERE document_id = $1) whole
+            LEFT JOIN {table} part
+                ON part.document_id = $1 AND part.end_char > $2::bigint AND part.start_char < $3::bigint
+            ORDER BY part.start_char, part.chunk_index""",
+        document_id,
+        offset,
+        end,
+    )
+
+
+def _assembled(rows: Iterable[asyncpg.Record], *, offset: int, end: int) -> str:
+    pieces: list[str] = []
+    position = offset
+    for row in rows:
+        if row["text"] is None or row["end_char"] <= position:
+            continue
+        start = min(max(row["start_char"], position), end)
+        pieces.append(_blanks(start - position))
+        pieces.append(row["text"][start - row["start_char"] : end - row["start_char"]])
+        position = row["end_char"]
+    return "".join(pieces)
+
+
+def _blanks(count: int) -> str:
+    """Return white space for what was between two chunks: an empty line where there is room for one."""
+    return " " * (count - 2) + "\n" * min(count, 2)

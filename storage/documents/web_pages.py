@@ -1,0 +1,75 @@
+"""What is remembered of pages that were fetched: with what to ask whether there is another version."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from storage.collections.collections import DEFAULT_TENANT
+
+if TYPE_CHECKING:
+    from storage.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPage:
+    """A page as it was fetched last.
+
+    Attributes:
+        final_url: where redirects led; what the validators are for.
+        content_hash: SHA-256 of what was indexed of it.
+        file_name: under which the readers know it.
+
+    """
+
+    url: str
+    final_url: str
+    etag: str | None
+    last_modified: str | None
+    content_hash: str
+    file_name: str
+
+
+class WebPages:
+    """The pages of one tenant, whichever collections they are in."""
+
+    def __init__(self, database: Database, *, tenant: str = DEFAULT_TENANT) -> None:
+        self._database = database
+        self._tenant = tenant
+
+    async def get(self, url: str) -> KnownPage | None:
+        """Return what is known of a page."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(
+                """SELECT url, final_url, etag, last_modified, content_hash, file_name FROM footnote.web_pages
+                   WHERE tenant_id = $1 AND url = $2""",
+                self._tenant,
+                url,
+            )
+        return KnownPage(**dict(row)) if row else None
+
+    async def put(self, page: KnownPage) -> None:
+        """Remember a page as it is now."""
+        async with self._database.connection() as connection:
+            await connection.execute(
+                """INSERT INTO footnote.web_pages
+                       (tenant_id, url, final_url, etag, last_modified, content_hash, file_name)
+                   VALUES ($1, $2, $3, $4, $5, $6, $7)
+                   ON CONFLICT (tenant_id, url) DO UPDATE SET final_url = excluded.final_url, etag = excluded.etag,
+                       last_modified = excluded.last_modified, content_hash = excluded.content_hash,
+                       file_name = excluded.file_name, fetched_at = now()""",
+                self._tenant,
+                page.url,
+                page.final_url,
+                page.etag,
+                page.last_modified,
+                page.content_hash,
+                page.file_name,
+            )
+
+    async def forget(self, url: str) -> None:
+        """Forget a page that is gone."""
+        async with self._database.connection() as connection:
+            await connection.execute(
+                "DELETE FROM footnote.web_pages WHERE tenant_id = $1 AND url = $2", self._tenant, url
+            )

@@ -1,0 +1,1 @@
+"""Jobs: their rows, their runs, their queue."""

@@ -1,0 +1,283 @@
+"""Jobs as clients see them: submitted, watched, cancelled, repeated."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+from config.telemetry import spans
+from storage.collections.collections import DEFAULT_TENANT
+from storage.cursors import Page, decode_moment, encode_moment
+from storage.errors import IdempotencyKeyReused, JobNotFound, JobNotRetryable
+from storage.jobs import queue
+from storage.jobs.rows import Job, JobError, NewJob, Status, bounded_json, document_lock, job_of, lock_jobs, lock_of
+
+if TYPE_CHECKING:
+    from storage.database import Connection, Database
+
+__all__ = ["Job", "JobCounts", "JobError", "JobStore", "NewJob", "Status"]
+
+WATCH_SECONDS = 0.5
+
+_INSERT = """
+INSERT INTO footnote.jobs (id, tenant_id, collection, kind, document_id, lock, arguments, priority, traceparent,
+    request_id, idempotency_key, idempotency_fingerprint)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+ON CONFLICT (tenant_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING RETURNING *"""
+
+_LIST = """
+SELECT * FROM footnote.jobs
+WHERE tenant_id = $1 AND ($2::text IS NULL OR collection = $2) AND ($3::text IS NULL OR status = $3)
+    AND ($4::text IS NULL OR document_id = $4) AND ($5::timestamptz IS NULL OR (created_at, id) < ($5, $6::uuid))
+ORDER BY created_at DESC, id DESC LIMIT $7"""
+
+_REVIVE = """
+UPDATE footnote.jobs SET status = 'queued', attempts = 0, done = 0, total = NULL, error = NULL, finished_at = NULL
+WHERE id = $1 AND status = 'failed' RETURNING true"""
+
+_IS_OVERTAKEN = """
+SELECT true FROM footnote.jobs j JOIN footnote.jobs newer USING (tenant_id, collection, document_id)
+WHERE j.id = $1 AND newer.created_at > j.created_at AND newer.status IN ('queued', 'running', 'succeeded') LIMIT 1"""
+
+_COUNTS = """
+SELECT count(*) FILTER (WHERE status = 'queued') AS queued, count(*) FILTER (WHERE status = 'running') AS running,
+    count(*) FILTER (WHERE status = 'failed') AS dead,
+    clock_timestamp() - least(
+        min(coalesce(next_try_at, created_at))
+            FILTER (WHERE status = 'queued' AND (next_try_at IS NULL OR next_try_at <= clock_timestamp())),
+        min(heartbeat_at) FILTER (WHERE status = 'running' AND heartbeat_at < clock_timestamp() - interval '2 minutes')
+    ) AS waiting
+FROM footnote.jobs WHERE status IN ('queued', 'running', 'failed')"""
+
+
+@dataclass(frozen=True, slots=True)
+class JobCounts:
+    """The queue as a whole, over all tenants.
+
+    Attributes:
+        queued: that wait, for a worker or for their next try.
+        oldest_seconds: how long the one that is due longest has waited for a worker; one whose worker has been silent
+            for two minutes waits for another one.
+        dead: failed, and still kept.
+
+    """
+
+    queued: int
+    running: int
+    dead: int
+    oldest_seconds: float
+
+
+class JobStore:
+    """The jobs of one tenant.
+
+    Locks are taken in one order: a document's jobs (`submit`, `cancel_of_document`), then the document.
+    """
+
+    def __init__(self, database: Database, *, tenant: str = DEFAULT_TENANT) -> None:
+        self._database = database
+        self._tenant = tenant
+
+    async def submit(self, connection: Connection, new: NewJob) -> Job:
+        """Put a job into the queue as a part of the connection's transaction.
+
+        It appears with all else that the transaction writes, or not at all; the commit wakes the workers. It carries
+        the current trace. Where the idempotency key has a job already, that job is returned.
+
+        Raises:
+            IdempotencyKeyReused: the key came with another request before.
+            JobTooLarge: the arguments are larger than `MOST_BYTES`.
+
+        """
+        lock = lock_of(self._tenant, new)
+        if lock is not None:
+            await lock_jobs(connection, lock)
+        row = await connection.fetchrow(
+            _INSERT,
+            uuid4(),
+            self._tenant,
+            new.collection,
+            new.kind,
+            new.document_id,
+            lock,
+            bounded_json(new.arguments),
+            new.priority,
+            spans.carrier().get("traceparent"),
+            new.request_id,
+            new.idempotency_key,
+            new.idempotency_fingerprint,
+        )
+        if row is None:
+            return await self._known(connection, new)
+        job = job_of(row)
+        if new.document_id is not None:
+            await self._supersede(connection, job)
+        queue_id = await queue.defer(connection, job.id, lock=lock, priority=new.priority)
+        await connection.execute("UPDATE footnote.jobs SET queue_id = $2 WHERE id = $1", job.id, queue_id)
+        return job
+
+    async def get(self, job_id: UUID) -> Job:
+        """Return a job.
+
+        Raises:
+            JobNotFound: there is none.
+
+        """
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(
+                "SELECT * FROM footnote.jobs WHERE tenant_id = $1 AND id = $2", self._tenant, job_id
+            )
+        if row is None:
+            raise JobNotFound(str(job_id))
+        return job_of(row)
+
+    async def list(
+        self,
+        *,
+        limit: int,
+        collection: str | None = None,
+        status: Status | None = None,
+        document_id: str | None = None,
+        cursor: str | None = None,
+    ) -> Page[Job]:
+        """List jobs, the newest first.
+
+        Raises:
+            InvalidCursor: the cursor is none of ours.
+
+        """
+        moment, last = decode_moment(cursor)
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_LIST, self._tenant, collection, status, document_id, moment, last, limit + 1)
+        items = tuple(job_of(row) for row in rows[:limit])
+        following = encode_moment(items[-1].created_at, items[-1].id) if len(rows) > limit else None
+        return Page(items, following)
+
+    async def watch(self, job_id: UUID) -> AsyncIterator[Job]:
+        """Yield a job as it is, then whenever it has changed, until it has ended.
+
+        Raises:
+            JobNotFound: there is none, or it was deleted meanwhile.
+
+        """
+        seen: Job | None = None
+        while seen is None or not seen.has_ended:
+            if seen is not None:
+                await asyncio.sleep(WATCH_SECONDS)
+            job = replace(await self.get(job_id), heartbeat_at=None)  # a sign of life alone is no news
+            if job != seen:
+                seen = job
+                yield job
+
+    async def cancel(self, job_id: UUID) -> Job:
+        """Cancel a job that waits or runs; return it as it is now. One that has ended is left as it is.
+
+        A worker that is at it lets go within seconds, and writes nothing under it from this moment on.
+
+        Raises:
+            JobNotFound: there is none.
+
+        """
+        async with self._database.transaction() as connection:
+            await _cancel(
+                connection, "tenant_id = $1 AND id = $2 AND status IN ('queued', 'running')", self._tenant, job_id
+            )
+        return await self.get(job_id)
+
+    async def cancel_of_document(self, connection: Connection, collection: str, document_id: str) -> int:
+        """Cancel, as a part of the connection's transaction, whatever would bring a document back; return how many.
+
+        Failed jobs count too: nobody shall repeat them.
+        """
+        await lock_jobs(connection, document_lock(self._tenant, collection, document_id))
+        return await _cancel(
+            connection,
+            """tenant_id = $1 AND collection = $2 AND document_id = $3
+               AND status IN ('queued', 'running', 'failed')""",
+            self._tenant,
+            collection,
+            document_id,
+        )
+
+    async def cancel_of_collection(self, connection: Connection, collection: str) -> int:
+        """Cancel, as a part of the connection's transaction, all jobs of a collection; return how many."""
+        return await _cancel(
+            connection,
+            "tenant_id = $1 AND collection = $2 AND status IN ('queued', 'running', 'failed')",
+            self._tenant,
+            collection,
+        )
+
+    async def retry(self, job_id: UUID) -> Job:
+        """Put a dead job into the queue again, with all its attempts before it.
+
+        Raises:
+            JobNotFound: there is none.
+            JobNotRetryable: it has not failed, or a newer job has reached its document.
+
+        """
+        async with self._database.transaction() as connection:
+            row = await connection.fetchrow(
+                "SELECT * FROM footnote.jobs WHERE tenant_id = $1 AND id = $2", self._tenant, job_id
+            )
+            if row is None:
+                raise JobNotFound(str(job_id))
+            if row["lock"] is not None:
+                await lock_jobs(connection, row["lock"])
+            if not await connection.fetchval(_REVIVE, job_id):
+                msg = f"the job has {row['status']}; only one that has failed can be repeated"
+                raise JobNotRetryable(msg)
+            if await connection.fetchval(_IS_OVERTAKEN, job_id):
+                msg = "a newer job has taken this one's place"
+                raise JobNotRetryable(msg)
+            queue_id = await queue.defer(connection, job_id, lock=row["lock"])
+            await connection.execute("UPDATE footnote.jobs SET queue_id = $2 WHERE id = $1", job_id, queue_id)
+        return await self.get(job_id)
+
+    async def counts(self) -> JobCounts:
+        """Count the jobs of all tenants."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(_COUNTS)
+        if row is None:  # pragma: no cover (an aggregate has a row)
+            raise AssertionError
+        return JobCounts(row["queued"], row["running"], row["dead"], (row["waiting"] or timedelta()).total_seconds())
+
+    async def _known(self, connection: Connection, new: NewJob) -> Job:
+        row = await connection.fetchrow(
+            "SELECT * FROM footnote.jobs WHERE tenant_id = $1 AND idempotency_key = $2",
+            self._tenant,
+            new.idempotency_key,
+        )
+        if row is None or row["idempotency_fingerprint"] != new.idempotency_fingerprint:
+            raise IdempotencyKeyReused
+        return job_of(row)
+
+    async def _supersede(self, connection: Connection, job: Job) -> None:
+        await _cancel(
+            connection,
+            "tenant_id = $1 AND collection = $2 AND document_id = $3 AND status = 'queued' AND id <> $4",
+            self._tenant,
+            job.collection,
+            job.document_id,
+            job.id,
+            superseded_by=job.id,
+        )
+
+
+async def _cancel(connection: Connection, condition: str, *values: object, superseded_by: UUID | None = None) -> int:
+    """Cancel the jobs of which the condition holds, which is a part of our code; return how many."""
+    rows = await connection.fetch(
+        f"SELECT id, queue_id FROM footnote.jobs WHERE {condition} ORDER BY id FOR UPDATE", *values
+    )
+    await connection.execute(
+        """UPDATE footnote.jobs SET status = 'cancelled', run = NULL, next_try_at = NULL, superseded_by = $2,
+               finished_at = clock_timestamp() WHERE id = ANY($1)""",
+        [row["id"] for row in rows],
+        superseded_by,
+    )
+    await queue.withdraw(connection, (row["queue_id"] for row in rows if row["queue_id"] is not None))
+    return len(rows)

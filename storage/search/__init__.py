@@ -1,0 +1,1 @@
+"""Search: the statement, its lexical leg, filters, neighbours."""

@@ -1,0 +1,56 @@
+"""What of a filter the GIN index over the metadata can answer."""
+
+from __future__ import annotations
+
+import json
+
+from storage.search.filters import Filter, FilterGroup, Parameters
+
+MAX_ALTERNATIVES = 100  # each is a look-up of its own
+
+
+def compile_narrowing(group: FilterGroup, parameters: Parameters, *, column: str = "metadata_") -> str | None:
+    """Return a condition that all chunks meet which meet the filter, and that the index serves; None: there is none.
+
+    The index (``jsonb_path_ops``) serves containment only: ``==``, ``in`` and what is asked of arrays. The condition is
+    for use beside `storage.search.filters.compile_filters`, which alone is exact.
+    """
+    if not _is_served(group):
+        return None
+    served = [inner for inner in group.filters if _is_served(inner)]
+    parts = [
+        compile_narrowing(inner, parameters, column=column)
+        if isinstance(inner, FilterGroup)
+        else _contained(_held(inner) or [], parameters, column)
+        for inner in served
+    ]
+    return f"({f' {group.condition.upper()} '.join(part for part in parts if part)})"
+
+
+def _is_served(item: Filter | FilterGroup) -> bool:
+    if isinstance(item, Filter):
+        held = _held(item)
+        return held is not None and len(held) <= MAX_ALTERNATIVES
+    served = [_is_served(inner) for inner in item.filters]
+    return {"and": any(served), "or": bool(served) and all(served), "not": False}[item.condition]
+
+
+def _contained(held: list[dict[str, object]], parameters: Parameters, column: str) -> str:
+    each = [f"{column} @> {parameters.bind(json.dumps(metadata), 'text')}::jsonb" for metadata in held]
+    return f"({' OR '.join(each)})" if each else "false"
+
+
+def _held(condition: Filter) -> list[dict[str, object]] | None:
+    """Return metadata of which a chunk that meets the condition has one at least, or None where that is not known."""
+    key, operator, value = condition.key, condition.operator, condition.value
+    if operator == "==":
+        return [{key: value}]
+    if operator == "contains":
+        return [{key: [value]}]
+    if operator == "in" and isinstance(value, list):
+        return [{key: one} for one in value]
+    if operator == "any" and isinstance(value, list):
+        return [{key: [one]} for one in value]
+    if operator == "all" and isinstance(value, list) and value:
+        return [{key: value}]
+    return None

@@ -1,0 +1,177 @@
+"""What stands around chunks in their documents: neighbours, whole documents, read from the chunk table in order.
+
+Nothing is stored twice for it. Chunks hold every character of a document that is not white space, and repeat some of
+their neighbours'; `joined` puts them together again by their offsets, each character once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from storage import chunk_tables
+from storage.search.filters import FilterGroup, Parameters, compile_filters
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from storage.collections.collections import Generation
+    from storage.database import Database
+
+MOST_ROWS = 5000
+WIDEST_GAP = 2000  # characters of white space between two chunks; more is another text
+_RESERVED = ", ".join(f"'{key}'" for key in chunk_tables.RESERVED_KEYS)
+_COLUMNS = f"""node_id, document_id, chunk_index, page, start_char, end_char, text,
+    (metadata_ - ARRAY[{_RESERVED}])::text AS metadata"""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredChunk:
+    """A chunk as it is stored; `start` and `end` are offsets in its document, in characters."""
+
+    node_id: str
+    document_id: str
+    index: int
+    page: int | None
+    start: int
+    end: int
+    text: str
+    metadata: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Which chunks of a document are wanted: those from index `first` to `last` that reach into `start` to `end`."""
+
+    document_id: str
+    first: int
+    last: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How long a document is, in chunks and in characters."""
+
+    document_id: str
+    chunks: int
+    characters: int
+
+
+class Surroundings:
+    """Reads around chunks of one generation, with bounded numbers of rows."""
+
+    def __init__(self, database: Database, *, generation: Generation) -> None:
+        self._database = database
+        self._generation = generation.id
+        self._table = chunk_tables.qualified(generation.id)
+
+    async def around(self, spans: Sequence[Span], *, filters: FilterGroup | None = None) -> list[StoredChunk]:
+        """Return the chunks of all spans that meet the filters, each once, by document and index.
+
+        Raises:
+            UnsupportedFilter: a filter cannot be honoured.
+
+        """
+        if not spans:
+            return []
+        values = Parameters(*map(list, zip(*map(_bounds, spans), strict=True)))
+        sql = f"""
+            SELECT DISTINCT ON (document_id, chunk_index) {_COLUMNS}
+            FROM unnest($1::text[], $2::int[], $3::int[], $4::int[], $5::int[]) AS s(id_, first_, last_, start_, end_)
+            CROSS JOIN LATERAL (
+                SELECT * FROM {self._table} WHERE document_id = s.id_ AND chunk_index BETWEEN s.first_ AND s.last_
+                AND end_char > s.start_ AND start_char < s.end_ AND {_where(filters, values)}
+                ORDER BY chunk_index LIMIT {MOST_ROWS}
+            ) c ORDER BY document_id, chunk_index LIMIT {MOST_ROWS}"""
+        return await self._chunks(sql, values)
+
+    async def extents(self, document_ids: Sequence[str]) -> dict[str, Extent]:
+        """Return how long the documents are, by id, of those that there are."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(
+                f"""SELECT d.id, d.chunks, last.end_char FROM footnote.documents d CROSS JOIN LATERAL (
+                        SELECT end_char FROM {self._table} WHERE document_id = d.id ORDER BY chunk_index DESC LIMIT 1
+                    ) last WHERE d.generation_id = $1 AND d.id = ANY($2::text[])""",
+                self._generation,
+                list(document_ids),
+            )
+        return {row["id"]: Extent(row["id"], row["chunks"], row["end_char"]) for row in rows}
+
+    async def beginning(
+        self, document_id: str, *, characters: int, filters: FilterGroup | None = None
+    ) -> list[StoredChunk]:
+        """Return a document's chunks in order, those that begin within so many characters and meet the filters.
+
+        Raises:
+            UnsupportedFilter: a filter cannot be honoured.
+
+        """
+        values = Parameters(document_id, characters)
+        sql = f"""SELECT {_COLUMNS} FROM {self._table} WHERE document_id = $1::text AND start_char < $2::bigint
+            AND {_where(filters, values)} ORDER BY chunk_index LIMIT {MOST_ROWS}"""
+        return await self._chunks(sql, values)
+
+    async def _chunks(self, sql: str, values: Parameters) -> list[StoredChunk]:
+        async with self._database.connection() as connection:
+            return [_chunk(row) for row in await connection.fetch(sql, *values.values)]
+
+
+def follows(first: StoredChunk, second: StoredChunk) -> bool:
+    """Tell whether a chunk is the next one of the same text, so that the two can be joined.
+
+    Nodes that were added through LlamaIndex may have no offsets, or others than their text's: those stay apart.
+    """
+    is_next = second.document_id == first.document_id and second.index == first.index + 1
+    has_offsets = all(len(chunk.text) == chunk.end - chunk.start for chunk in (first, second))
+    goes_on = first.start < second.start and first.end < second.end and second.start - first.end <= WIDEST_GAP
+    return is_next and has_offsets and goes_on
+
+
+def runs_of(chunks: Sequence[StoredChunk]) -> list[list[StoredChunk]]:
+    """Part chunks, in order, where one does not follow the one before."""
+    runs: list[list[StoredChunk]] = []
+    for chunk in chunks:
+        if runs and follows(runs[-1][-1], chunk):
+            runs[-1].append(chunk)
+        else:
+            runs.append([chunk])
+    return runs
+
+
+def joined(chunks: Sequence[StoredChunk]) -> str:
+    """Return the text from the first chunk's start to the last one's end; each follows the one before.
+
+    It has as many characters as the offsets say; white space between chunks, which is not stored, is made up.
+    """
+    pieces, end = [chunks[0].text], chunks[0].end
+    for chunk in chunks[1:]:
+        gap = max(0, chunk.start - end)
+        pieces.append(" " * (gap - 2) + "\n" * min(gap, 2))
+        pieces.append(chunk.text[max(0, end - chunk.start) :])
+        end = chunk.end
+    return "".join(pieces)
+
+
+def _bounds(span: Span) -> tuple[str, int, int, int, int]:
+    return span.document_id, max(0, span.first), span.last, max(0, span.start), span.end
+
+
+def _where(filters: FilterGroup | None, values: Parameters) -> str:
+    return compile_filters(filters, values) if filters is not None and filters.filters else "true"
+
+
+def _chunk(row: asyncpg.Record) -> StoredChunk:
+    return StoredChunk(
+        node_id=row["node_id"],
+        document_id=row["document_id"],
+        index=row["chunk_index"],
+        page=row["page"],
+        start=row["start_char"],
+        end=row["end_char"],
+        text=row["text"],
+        metadata=json.loads(row["metadata"]),
+    )

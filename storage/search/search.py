@@ -1,0 +1,99 @@
+"""Search over a generation's chunks: a dense leg, a lexical leg, and their fusion, in one statement.
+
+Fusion is reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009): a chunk scores the sum over the legs of
+``weight / (rrf_k + rank)``, ranks from 1.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from config.settings import RetrievalSettings
+from storage.collections.collections import Generation
+from storage.search.statement import SearchRequest, SearchStatement, Vector
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from storage.database import Database
+
+__all__ = ["ChunkSearch", "Hit", "SearchRequest", "Vector", "usual_scan"]
+MAX_EF_SEARCH = 1000  # pgvector's limit
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A chunk that was found; `scores` holds ``dense`` (cosine), ``lexical`` (BM25), ``fused``, where they apply."""
+
+    node_id: str
+    document_id: str
+    chunk_index: int
+    page: int | None
+    start: int
+    end: int
+    text: str
+    metadata: dict[str, object]
+    score: float
+    scores: Mapping[str, float]
+
+
+def usual_scan(settings: RetrievalSettings, *, candidates: int = 0) -> dict[str, str | int]:
+    """Return how the HNSW index is to be scanned, for `Database.open`: a search that wants no more needs one statement.
+
+    Without an iterative scan, a filter would be applied to ``ef_search`` rows and leave a few of them.
+    """
+    return {
+        "hnsw.ef_search": min(MAX_EF_SEARCH, max(settings.ef_search, settings.candidates, candidates)),
+        "hnsw.iterative_scan": "relaxed_order",
+        "hnsw.max_scan_tuples": settings.max_scan_tuples,
+    }
+
+
+class ChunkSearch:
+    """Searches one generation."""
+
+    def __init__(self, database: Database, *, generation: Generation, settings: RetrievalSettings) -> None:
+        self._database = database
+        self._generation = generation
+        self._settings = settings
+
+    async def search(self, request: SearchRequest) -> list[Hit]:
+        """Return the best chunks, best first.
+
+        Raises:
+            UnsupportedFilter: a filter cannot be honoured.
+
+        """
+        statement = SearchStatement(request, generation=self._generation, settings=self._settings)
+        async with self._database.tuned(self._scan(request, is_filtered=statement.is_filtered)) as connection:
+            rows = await connection.fetch(statement.sql, *statement.parameters)
+        leg = {"hybrid": "fused", "vector": "dense", "keyword": "lexical"}[request.mode]
+        return [_hit(row, leg=leg) for row in rows]
+
+    def _scan(self, request: SearchRequest, *, is_filtered: bool) -> dict[str, str | int]:
+        if request.mode == "keyword":
+            return {}
+        wanted = usual_scan(self._settings, candidates=request.limit)
+        if not is_filtered:
+            del wanted["hnsw.iterative_scan"], wanted["hnsw.max_scan_tuples"]
+        return wanted
+
+
+def _hit(row: asyncpg.Record, *, leg: str) -> Hit:
+    names = ("dense", "lexical", "fused") if leg == "fused" else (leg,)
+    scores = {name: float(row[name]) for name in names if row[name] is not None}
+    return Hit(
+        node_id=row["node_id"],
+        document_id=row["document_id"],
+        chunk_index=row["chunk_index"],
+        page=row["page"],
+        start=row["start_char"],
+        end=row["end_char"],
+        text=row["text"],
+        metadata=json.loads(row["metadata"]),
+        score=scores[leg],
+        scores=scores,
+    )

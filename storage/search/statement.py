@@ -1,0 +1,219 @@
+"""The one SQL statement of a search: its dense leg, its lexical leg, and how they are fused.
+
+How the dense leg goes depends on what a filter leaves over, which the statement finds out itself:
+
+- No filter: the HNSW index.
+- A filter that another index serves (ids, ``==``, ``in`` and the like): the chunks that meet it are fetched, up to
+  `EXACT_ROWS`. If those are all, they are compared one by one: exact, and quicker than a scan that meets few of them.
+- Else the HNSW index is scanned until enough chunks met the filter. Where it gives up before (``max_scan_tuples``),
+  all chunks that meet the filter are compared one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Union
+
+from config.settings import RetrievalSettings
+from storage import chunk_tables
+from storage.search.filters import FilterGroup, Parameters, compile_filters
+from storage.search.index_filters import compile_narrowing
+from storage.search.lexical_leg import LexicalLeg
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from storage.collections.collections import Generation
+
+Vector = Union[Sequence[float], "NDArray[np.float32]"]
+EXACT_ROWS = 3000  # of a million chunks, those that a filter of 0.3 % leaves: a scan of HNSW is quicker from there on
+SPARE = 2  # times the chunks wanted that a filtered scan finds
+COLUMNS = "c.node_id, c.document_id, c.chunk_index, c.page, c.start_char, c.end_char, c.text"
+RESERVED = ", ".join(f"'{key}'" for key in chunk_tables.RESERVED_KEYS)
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRequest:
+    """What to look for.
+
+    Attributes:
+        embedding: of the question; needed by the legs ``hybrid`` and ``vector``.
+        text: of the question; needed by ``hybrid`` and ``keyword``.
+        limit: chunks wanted.
+        min_score: least cosine similarity; 0 is no bar, and the mode ``keyword`` has none.
+        spares_words: in the mode ``hybrid``, whether chunks with every word of the question need not come up to it.
+
+    """
+
+    mode: Literal["hybrid", "vector", "keyword"]
+    limit: int
+    embedding: Vector | None = None
+    text: str | None = None
+    filters: FilterGroup | None = None
+    document_ids: Sequence[str] | None = None
+    node_ids: Sequence[str] | None = None
+    min_score: float = 0.0
+    spares_words: bool = False
+
+
+class SearchStatement:
+    """The statement for one request; `parameters` are bound to it.
+
+    Raises:
+        UnsupportedFilter: a filter cannot be honoured.
+
+    """
+
+    def __init__(self, request: SearchRequest, *, generation: Generation, settings: RetrievalSettings) -> None:
+        self._request = request
+        self._generation = generation
+        self._settings = settings
+        self._table = chunk_tables.qualified(generation.id)
+        self._values = Parameters()
+        self._where, self._narrow = self._conditions()
+        self._depth = self._wanted_of_a_leg()
+        self._vector = "" if request.mode == "keyword" else self._values.bind(request.embedding, "vector")
+        self._words: LexicalLeg | None = None
+        if request.mode != "vector":
+            self._words = LexicalLeg(
+                request.text or "", generation=generation, values=self._values, depth=self._depth, limit=request.limit
+            )
+        self.sql = self._sql()
+        self.parameters = self._values.values
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether not every chunk will do."""
+        return self._where != "true"
+
+    def _wanted_of_a_leg(self) -> int:
+        """Return how many chunks each leg looks for: one alone needs no more than are wanted, and it is exact on them.
+
+        A scan that goes on until enough chunks met a filter, in a relaxed order, is given more to choose from.
+        """
+        request, candidates = self._request, self._settings.candidates
+        if request.mode == "hybrid":
+            return max(candidates, request.limit)
+        return max(request.limit, min(candidates, SPARE * request.limit)) if self.is_filtered else request.limit
+
+    def _conditions(self) -> tuple[str, str | None]:
+        """Return the exact condition, and where an index other than HNSW serves it, one that says so, too."""
+        exact, served, request = [], [], self._request
+        for column, ids in (("document_id", request.document_ids), ("node_id", request.node_ids)):
+            if ids is not None:
+                exact.append(f"{column} = ANY({self._values.bind(list(ids), 'text[]')})")
+        served += exact
+        if request.filters is not None and request.filters.filters:
+            exact.append(compile_filters(request.filters, self._values))
+            narrow = compile_narrowing(request.filters, self._values)
+            served += [narrow] if narrow else []
+        where = " AND ".join(exact) or "true"
+        return where, " AND ".join([*served, where]) if served else None
+
+    def _sql(self) -> str:
+        mode = self._request.mode
+        parts = self._matching() if self._narrow else []
+        parts += [] if mode == "keyword" else self._dense()
+        if self._words:
+            parts += self._words.parts(
+                where=self._where, is_filtered=self.is_filtered, has_few=self._narrow is not None
+            )
+        if self._words and self._vector:
+            parts += self._fused(self._words)
+        parts.append(f"best AS MATERIALIZED ({self._best()} LIMIT {self._request.limit})")
+        return f"""WITH {", ".join(parts)}
+            SELECT {COLUMNS}, (c.metadata_ - ARRAY[{RESERVED}])::text AS metadata,
+                1 - b.distance AS dense, b.lexical, b.fused
+            FROM best b JOIN {self._table} c USING (id) ORDER BY b.place"""
+
+    def _matching(self) -> list[str]:
+        # vectors that lie out of line are not read here: only where they lie is kept
+        return [
+            f"""matching AS MATERIALIZED (
+                SELECT id, embedding, term_weights, text_search_tsv FROM {self._table}
+                WHERE {self._narrow} LIMIT {EXACT_ROWS + 1})""",
+            f"few AS MATERIALIZED (SELECT count(*) <= {EXACT_ROWS} AS are_all FROM matching)",
+        ]
+
+    def _dense(self) -> list[str]:
+        distance = f"embedding <=> {self._vector}"
+        not_few = "NOT (SELECT are_all FROM few)" if self._narrow else "true"
+        legs = [
+            f"""scanned AS MATERIALIZED (
+            SELECT id, {distance} AS distance FROM {self._table}
+            WHERE {self._where} AND {not_few} ORDER BY {distance} LIMIT {self._depth})"""
+        ]
+        found = ["SELECT id, distance FROM scanned"]
+        if self.is_filtered:
+            # without an index that serves the filter the whole table is read: for a page that is not full only
+            least = self._depth if self._narrow else self._request.limit
+            legs.append(f"""short AS MATERIALIZED (
+                SELECT {not_few} AND count(*) < {least} AS is_short FROM scanned)""")
+            # the sum keeps the planner from reading the HNSW index, which gave too few, again
+            found = [
+                "SELECT id, distance FROM scanned WHERE NOT (SELECT is_short FROM short)",
+                f"""(SELECT id, {distance} AS distance FROM {self._table}
+                    WHERE (SELECT is_short FROM short) AND {self._narrow or self._where}
+                    ORDER BY ({distance}) + 0 LIMIT {self._depth})""",
+            ]
+        if self._narrow:
+            found.append(f"""(SELECT id, {distance} AS distance FROM matching
+                WHERE (SELECT are_all FROM few) ORDER BY distance, id LIMIT {self._depth})""")
+        # the order of the index is relaxed where it scans on; this one is exact
+        legs.append(f"""dense AS MATERIALIZED (
+            SELECT id, distance, row_number() OVER (ORDER BY distance, id) AS rank
+            FROM ({" UNION ALL ".join(found)}) d)""")
+        return legs
+
+    def _fused(self, words: LexicalLeg) -> list[str]:
+        """Judge what either leg found by both, and fuse the ranks.
+
+        A chunk that only one leg found has its place in the other's order, too: an HNSW index does not find all.
+        """
+        settings, bind = self._settings, self._values.bind
+        share = bind(settings.combined_dense_share, "float8")
+        together = f"""{share} * (1 - distance) / nullif(max(greatest(1 - distance, 0)) OVER (), 0)
+            + (1 - {share}) * coalesce(score / nullif(max(score) OVER (), 0), 0)"""
+        rrf_k = bind(settings.rrf_k, "int")
+        summands = [
+            f"{bind(weight, 'float8')} / ({rrf_k} + {rank})"
+            for weight, rank in (
+                (settings.dense_weight, f"CASE WHEN by_meaning <= {self._depth} THEN by_meaning END"),
+                (settings.lexical_weight, f"CASE WHEN score > 0 AND by_words <= {self._depth} THEN by_words END"),
+                (settings.combined_weight, "by_both"),
+            )
+        ]
+        is_spared = "false"
+        if self._request.spares_words and self._request.min_score > 0:
+            is_spared = words.holds_all("text_search_tsv")
+        return [
+            f"""judged AS MATERIALIZED (
+                SELECT id, nullif(embedding <=> {self._vector}, 'NaN') AS distance, {words.score} AS score,
+                    {words.holds("text_search_tsv")} AS holds, {is_spared} AS is_spared
+                FROM (SELECT id FROM dense UNION SELECT id FROM lexical) f JOIN {self._table} USING (id))""",
+            f"""ranked AS MATERIALIZED (
+                SELECT *, row_number() OVER (ORDER BY distance, id) AS by_meaning,
+                    row_number() OVER (ORDER BY holds DESC, score DESC, id) AS by_words,
+                    row_number() OVER (ORDER BY together DESC NULLS LAST, id) AS by_both
+                FROM (SELECT *, {together} AS together FROM judged) j)""",
+            f"""fused AS MATERIALIZED (
+                SELECT id, distance, nullif(score, 0) AS lexical, holds, is_spared, by_both,
+                    {" + ".join(f"coalesce({summand}, 0)" for summand in summands)} AS fused FROM ranked)""",
+        ]
+
+    def _best(self) -> str:
+        request = self._request
+        bar = "true"
+        if self._vector and request.min_score > 0:
+            bar = f"1 - distance >= {self._values.bind(request.min_score, 'float8')}"
+        if request.mode == "vector":
+            return f"""SELECT id, distance, NULL::float8 AS lexical, NULL::float8 AS fused, rank AS place
+                FROM dense WHERE {bar} AND distance <> 'NaN' ORDER BY rank"""
+        if request.mode == "keyword":
+            return """SELECT id, NULL::float8 AS distance, score AS lexical, NULL::float8 AS fused, rank AS place
+                FROM lexical ORDER BY rank"""
+        return f"""SELECT id, distance, lexical, fused,
+                row_number() OVER (ORDER BY holds DESC, fused DESC, by_both) AS place
+            FROM fused WHERE {bar} OR is_spared ORDER BY place"""
