@@ -69,7 +69,7 @@ def bare(pages: list[Path], url: str) -> Measured:
 
 
 async def _bare(pages: list[Path], url: str, settings: Settings) -> Measured:
-    from embedding.embedder import open_embedder
+    from embedding.opening import open_embedder
 
     texts = chunk_texts(pages[WARM_UP:], settings)
     embedder = open_embedder(settings)
@@ -84,7 +84,7 @@ async def _bare(pages: list[Path], url: str, settings: Settings) -> Measured:
 def encode(pages: list[Path], url: str, *, batch_size: int) -> Measured:
     """The model alone on the same chunks, through sentence-transformers, on the same ONNX file."""
     from embedding.backends import load_model
-    from embedding.embedder import find_model
+    from embedding.files import find_model
 
     settings = load_settings()
     texts = chunk_texts(pages[WARM_UP:], settings)
@@ -134,7 +134,7 @@ def _stock(pages: list[Path], url: str, *, splitter: SentenceSplitter) -> Measur
 
 def chunk_texts(pages: list[Path], settings: Settings) -> list[str]:
     """Return what Footnote embeds of the pages."""
-    from embedding.embedder import find_model
+    from embedding.files import find_model
     from ingestion.chunking.splitter import embed_text
     from ingestion.readers.process_pool import _Job, parse_file
     from ingestion.types import Parsed

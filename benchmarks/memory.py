@@ -98,7 +98,7 @@ class InstantModel:
     width = 1
 
     def __init__(self, settings: Settings) -> None:
-        from embedding.embedder import find_model
+        from embedding.files import find_model
 
         self.files = find_model(settings.embedding)
         self.identity = self.files.identity(settings.embedding)

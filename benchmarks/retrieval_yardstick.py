@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from pgvector.asyncpg import register_vector
 
 from config.settings import RetrievalSettings, Settings
-from embedding.embedder import open_embedder
+from embedding.opening import open_embedder
 from storage import chunk_tables
-from storage.collections.collections import ACTIVE
+from storage.generation import ACTIVE
 
 K1, B = 1.5, 0.75
 RRF_K = 60  # of its paper, and everybody's

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 import server.runtime
 from benchmarks.store_load import MADE_UP
 from config.settings import EmbeddingSettings
-from embedding.embedder import find_model
+from embedding.files import find_model
 from server.__main__ import main
 
 

@@ -18,8 +18,8 @@ from benchmarks.store_truth import TOP, VALUES, filter_of
 from benchmarks.synthetic_chunks import Question
 from config.settings import RetrievalSettings
 from storage import chunk_tables
-from storage.collections.collections import Generation
 from storage.database import Database
+from storage.generation import Generation
 from storage.search.search import ChunkSearch, SearchRequest
 
 Truths = Mapping[str | None, Sequence[set[int]]]

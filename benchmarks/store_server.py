@@ -22,9 +22,9 @@ from benchmarks.store_search import WARM_UP, Case, RawSearch, connect
 from benchmarks.store_truth import TOP, filter_of
 from benchmarks.synthetic_chunks import Question
 from config.settings import RetrievalSettings
-from embedding.embedder import open_embedder
+from embedding.opening import open_embedder
 from storage import chunk_tables
-from storage.collections.collections import Generation
+from storage.generation import Generation
 from storage.search.statement import SearchRequest, SearchStatement
 
 CASES = (

@@ -15,10 +15,10 @@ from llama_index.embeddings.huggingface.utils import (
 )
 
 from config.settings import EmbeddingSettings, Settings
-from embedding.embedder import ModelFiles
 from embedding.encoders import Encoder, LibraryEncoder, onnx_encoder
+from embedding.errors import EmbeddingModelNotFound
+from embedding.files import ModelFiles
 from embedding.onnx_exports import ONNX_FILE, kept_export
-from ingestion.errors import EmbeddingModelNotFound
 
 INT8_FILE = "onnx/model_quint8.onnx"
 _log = structlog.get_logger(__name__)

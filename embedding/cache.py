@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from embedding.embedder import BUNDLED, find_model
+from embedding.files import BUNDLED, find_model
 from storage.errors import EmbeddingMismatch
 
 if TYPE_CHECKING:
     from config.settings import EmbeddingSettings, Settings
-    from embedding.embedder import Embedder, ModelFiles
-    from storage.collections.collections import EmbeddingIdentity
+    from embedding.embedder import Embedder
+    from embedding.files import ModelFiles
+    from storage.generation import EmbeddingIdentity
 
 
 class Embedders:
@@ -40,7 +41,7 @@ class Embedders:
             EmbeddingModelNotFound: its files are gone, or no backend runs it.
 
         """
-        from embedding.embedder import open_embedder
+        from embedding.opening import open_embedder
 
         async with self._opening:
             if (known := self.get(identity)) is not None:

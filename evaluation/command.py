@@ -15,8 +15,9 @@ from evaluation.comparing import Comparison, between, only, within
 from evaluation.errors import EvaluationRefused
 from evaluation.floors import held, read_floors
 from evaluation.opening import Opened, chosen_settings, opened_here, opened_model, require_model
+from evaluation.plan import Plan
 from evaluation.results import EngineResult, GoldenFile, RunResult, read_result, write_text
-from evaluation.running import Plan, run_plan
+from evaluation.running import run_plan
 from relevance.reading import GoldenSet, read_golden
 
 if TYPE_CHECKING:

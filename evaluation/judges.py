@@ -13,7 +13,7 @@ from evaluation.errors import QuestionFailed
 from evaluation.results import CORRECTNESS, FAITHFULNESS, RELEVANCY, AnswerResult, QuestionResult
 
 if TYPE_CHECKING:
-    from evaluation.running import Plan
+    from evaluation.plan import Plan
     from relevance.golden import GoldenQuestion
     from server.engines.models.model import LanguageModel
 

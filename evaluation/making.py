@@ -15,8 +15,8 @@ from storage.search.search import ChunkSearch, Hit, SearchRequest
 
 if TYPE_CHECKING:
     from server.engines.models.model import LanguageModel
+    from server.engines.pinned import Pinned
     from server.runtime import Runtime
-    from server.services.pinned_generations import Pinned
 
 SHORTEST = 200  # characters of a chunk that a question can be about
 MOST_CHUNKS = 100  # of a document to choose from

@@ -16,7 +16,7 @@ from evaluation.errors import EvaluationRefused
 if TYPE_CHECKING:
     from server.engines.models.model import LanguageModel
     from server.runtime import Runtime
-    from storage.collections.collections import Generation
+    from storage.generation import Generation
 
 NO_MODEL = (
     "no model is at hand, and {what} needs one: set FOOTNOTE_LLM__API_KEY (OpenAI), FOOTNOTE_LLM__BASE_URL and "
@@ -123,7 +123,7 @@ async def _one_generation(runtime: Runtime, *, collection: str, name: str) -> As
     import asyncio
 
     from embedding.cache import Embedders
-    from server.services.pinned_generations import Pinned
+    from server.engines.pinned import Pinned
     from storage.collections.generations import Generations
 
     generation = await Generations(runtime.database).get(collection, name)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from evaluation.asking import Asks, Found, Variant, request_body
 from evaluation.errors import EvaluationRefused, QuestionFailed
+from evaluation.plan import Plan
 from evaluation.results import EngineResult, PassageResult, QuestionResult
 from evaluation.summing import summed
 from relevance.golden import GoldenPassage, GoldenQuestion
@@ -19,16 +20,6 @@ if TYPE_CHECKING:
 
 EXCERPT = 300  # characters of a passage that are kept
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to ask of whom."""
-
-    golden: Sequence[GoldenQuestion]
-    collection: str
-    k: int
-    variants: Sequence[Variant]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,6 @@
 from config.errors import FootnoteError
 
 
-class EmbeddingModelNotFound(FootnoteError):
-    """The configured embedding model cannot be found or run."""
-
-
-class EmbeddingFailed(FootnoteError):
-    """The embedding model failed on a batch."""
-
-
 class Unreadable(FootnoteError):
     """A file cannot be made into text; the message is one sentence for people, with no text of the document."""
 

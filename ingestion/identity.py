@@ -11,7 +11,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from ingestion.types import Json
 from storage.chunk_tables import RESERVED_KEYS
-from storage.collections.collections import Chunking, EmbeddingIdentity, Generation
+from storage.generation import Chunking, EmbeddingIdentity, Generation
 
 READER_VERSION = 1  # raised when readers or splitting change what comes out of the same bytes
 NAMESPACE = uuid5(NAMESPACE_URL, "urn:footnote:document")

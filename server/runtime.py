@@ -13,7 +13,8 @@ from config.errors import FootnoteError
 from config.settings import Settings
 from config.telemetry.metrics import BREAKER_STATE
 from config.telemetry.setup import NO_TELEMETRY, Telemetry
-from embedding.embedder import Embedder, open_embedder
+from embedding.embedder import Embedder
+from embedding.opening import open_embedder
 from server.api.problems import slug_of
 from server.caches.answers import AnswerCache
 from server.caches.redis_vectors import RedisVectors, open_redis_vectors

@@ -15,7 +15,7 @@ import asyncpg
 from storage.database import CHUNKS, SCHEMA, Connection, Session
 
 if TYPE_CHECKING:
-    from storage.collections.collections import Chunking
+    from storage.generation import Chunking
 
 HNSW_MAX_DIMENSION = 2000  # pgvector's limit for the type vector
 RESERVED_KEYS = ("_node_content", "_node_type", "document_id", "doc_id", "ref_doc_id")

@@ -25,6 +25,12 @@ else:
     Connection = asyncpg.pool.PoolConnectionProxy
     Session = asyncpg.Connection
 
+
+def storable(text: str) -> str:
+    """Return a text without NUL and half surrogate pairs, which models write and PostgreSQL refuses."""
+    return text.replace("\0", "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 SCHEMA = "footnote"
 CHUNKS = "data_generation_"  # tables of chunks: the only ones that come and go
 PING_AFTER_IDLE = 5.0

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from storage.collections.collections import DEFAULT_TENANT
+from storage.generation import DEFAULT_TENANT
 
 if TYPE_CHECKING:
     from storage.database import Database

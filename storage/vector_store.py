@@ -25,10 +25,10 @@ from pydantic import ValidationError
 
 from config.settings import RetrievalSettings
 from storage import chunk_tables
-from storage.collections.collections import Generation
 from storage.database import Database
 from storage.documents.writes import Documents, NewChunk, NewDocument
 from storage.errors import UnsupportedFilter, WriteConflict
+from storage.generation import Generation
 from storage.search.filters import FilterGroup, Parameters, compile_filters
 from storage.search.lexicon import Lexicon
 from storage.search.search import ChunkSearch, Hit, SearchRequest

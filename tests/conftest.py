@@ -109,7 +109,7 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
 @pytest.fixture(scope="session")
 def embedder(shared_dir: Path) -> Iterator[object]:
     """Load the real embedding model, once a worker."""
-    from embedding.embedder import open_embedder
+    from embedding.opening import open_embedder
 
     with fasteners.InterProcessLock(shared_dir / "embedder.lock"):  # one export, not one a worker
         opened = open_embedder(Settings(data_dir=shared_dir))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ingestion.runs.pruning import prune
 from ingestion.runs.reindexing import catch_up
 from storage.deletions import forget_deletions
 from storage.documents.originals import Originals
@@ -64,12 +65,6 @@ async def administer(
         progress=progress,
     )
     return _flipped(collection, flip, report)
-
-
-async def prune(indexing: Indexing, collection: str) -> Sequence[str]:
-    """Drop generations that the settings do not keep; return their names."""
-    kept = indexing.settings.generations
-    return await indexing.generations.prune(collection, keep=kept.keep, spared_seconds=kept.spare_seconds)
 
 
 async def _pruned(indexing: Indexing, collection: str) -> Told:

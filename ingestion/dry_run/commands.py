@@ -61,7 +61,8 @@ async def _open_pages(
     if not wanted.urls:
         yield None
         return
-    from ingestion.inputs.web_pages import Aim, UrlDocuments, open_web
+    from ingestion.inputs.aim import Aim
+    from ingestion.inputs.web_pages import UrlDocuments, open_web
 
     async with open_web(indexing.settings.web) as (fetcher, folder):
         yield UrlDocuments(

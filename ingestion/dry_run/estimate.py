@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ingestion.dry_run.sampling import Candidate
     from ingestion.pipeline.factory import Indexing
     from ingestion.pipeline.pipeline import Embeds
-    from storage.collections.collections import Chunking, EmbeddingIdentity
+    from storage.generation import Chunking, EmbeddingIdentity
 
 MOST_SECONDS = 30.0  # for reading the sample, and again for embedding
 MOST_CHUNKS = 96

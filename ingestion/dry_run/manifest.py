@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ingestion.errors import CommandRefused
 from ingestion.identity import MAX_SOURCE_BYTES
-from ingestion.inputs.walk import source_name
+from ingestion.names import source_name
 
 VERSION = 1
 MOST_LINE = 16_384  # bytes; a source has 2,000 at the most

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ingestion.inputs.walk import source_name
+from ingestion.names import source_name
 
 if TYPE_CHECKING:
     from ingestion.dry_run.estimate import Estimate

@@ -15,10 +15,10 @@ from ingestion.dry_run.sampling import Candidate, Sample, in_database, on_disk
 from ingestion.identity import absolute, build_fingerprint, pipeline_fingerprint, source_of
 from ingestion.inputs.local_files import LOOK_AHEAD, UNNAMABLE
 from ingestion.inputs.selection import Listed
-from ingestion.inputs.walk import reason_of
 from ingestion.inputs.web_pages import ShownUrl, Visit, discard
-from ingestion.pipeline.pipeline import RETRYING
+from ingestion.names import reason_of
 from ingestion.readers.process_pool import hash_file
+from ingestion.retrying import RETRYING
 from ingestion.runs.sync import PAGE, Sync, Tally
 from ingestion.types import Skipped
 from storage.documents.locations import LocatedDocument, LocatedDocuments
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from ingestion.inputs.selection import Wanted
     from ingestion.inputs.web_pages import UrlDocuments
     from ingestion.pipeline.factory import Indexing
-    from storage.collections.collections import Chunking, EmbeddingIdentity, Generation
     from storage.documents.writes import DocumentState
+    from storage.generation import Chunking, EmbeddingIdentity, Generation
 
 MOST_PAGES = 24  # that were fetched and are kept to be looked at
 

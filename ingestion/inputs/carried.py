@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 from ingestion.identity import carried_fingerprint, free_metadata
 from ingestion.inputs.stored import FromDatabase, KeptDocument
-from ingestion.pipeline.pipeline import RETRYING
+from ingestion.retrying import RETRYING
 from storage.collections.missing import Lagging, LaggingDocument
 from storage.documents.originals import Originals
 from storage.documents.writes import Documents
 from storage.errors import DocumentNotFound
 
 if TYPE_CHECKING:
-    from storage.collections.collections import Generation
     from storage.database import Database
+    from storage.generation import Generation
 
 PAGE = 256
 

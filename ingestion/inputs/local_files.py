@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ingestion.identity import absolute, source_of
+from ingestion.incoming import Identified
 from ingestion.inputs.matching import Matching
-from ingestion.inputs.stored import FileOnDisk
-from ingestion.pipeline.pipeline import RETRYING
-from ingestion.types import Json, Skipped
+from ingestion.retrying import RETRYING
+from ingestion.types import Json, Parsed, Skipped
 from storage.documents.originals import Originals
 from storage.documents.writes import Documents
 
@@ -20,8 +22,42 @@ if TYPE_CHECKING:
     from config.settings import IngestionSettings
     from ingestion.pipeline.report import IngestReport
     from ingestion.pipeline.tracing import RunTrace
-    from storage.collections.collections import Generation
     from storage.database import Database
+    from storage.generation import Generation
+
+
+@dataclass(slots=True)
+class FileOnDisk:
+    """A local file, found by a listing."""
+
+    path: Path
+    revision: int
+    matching: Matching
+    originals: Originals
+
+    is_carried = False
+
+    @property
+    def shown(self) -> Path:
+        """Its path."""
+        return self.path
+
+    def opened(self) -> AbstractAsyncContextManager[Path]:
+        """Lend the file itself."""
+        return nullcontext(self.path)
+
+    async def identify(self, parsed: Parsed) -> Identified:
+        """Compare it with what is stored."""
+        return await self.matching.identify(self.path, parsed, revision=self.revision)
+
+    async def keep(self, content_hash: str) -> None:
+        """Copy it into the database, unless it is there."""
+        await self.originals.put(self.path, content_hash=content_hash)
+
+    async def again(self) -> None:
+        """Read it as it is now."""
+        self.revision = await self.matching.next_revision()
+
 
 LOOK_AHEAD = 256  # files that are hashed and compared in one query
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from ingestion.identity import document_id, free_metadata, pipeline_fingerprint, source_of
-from ingestion.inputs.stored import Identified
-from ingestion.inputs.walk import source_name
+from ingestion.incoming import Identified
+from ingestion.names import source_name
 from ingestion.readers.process_pool import hash_file
 from ingestion.types import Json, Parsed
 from storage.documents.writes import DocumentState, NewDocument
@@ -18,8 +18,8 @@ from storage.documents.writes import DocumentState, NewDocument
 if TYPE_CHECKING:
     from stamina import BoundAsyncRetryingCaller
 
-    from storage.collections.collections import Generation
     from storage.documents.writes import Documents
+    from storage.generation import Generation
 
 MOST_ATTEMPTS = 100
 

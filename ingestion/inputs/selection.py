@@ -15,8 +15,8 @@ from ingestion.types import Json, Skipped
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
+    from ingestion.incoming import Incoming
     from ingestion.inputs.local_files import LocalFiles
-    from ingestion.inputs.stored import Incoming
     from ingestion.inputs.web_pages import UrlDocuments
     from ingestion.pipeline.report import IngestReport
     from ingestion.pipeline.tracing import RunTrace

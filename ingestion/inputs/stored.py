@@ -1,96 +1,24 @@
-"""A document on its way into a generation: where its bytes are, and what it will be there."""
+"""Documents whose originals the database keeps, on their way into another generation."""
 
 from __future__ import annotations
 
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from ingestion.identity import free_metadata
+from ingestion.incoming import Identified
 from ingestion.types import Json, Parsed
-from storage.documents.writes import Documents, DocumentState, NewDocument
+from storage.documents.writes import Documents, NewDocument
 
 if TYPE_CHECKING:
-    from ingestion.inputs.matching import Matching
     from storage.documents.originals import Originals
 
 LONGEST_NAME = 200  # bytes of a file's name; the system's bound is 255
-
-
-@dataclass(frozen=True, slots=True)
-class Identified:
-    """A document, and those that are stored in its place: under its id, and under its source."""
-
-    document: NewDocument
-    replaces: DocumentState | None = None
-    displaces: DocumentState | None = None
-
-
-class Incoming(Protocol):
-    """A document that is to be read, split, embedded and written."""
-
-    @property
-    def shown(self) -> Path:
-        """Its name to people."""
-        ...
-
-    @property
-    def is_carried(self) -> bool:
-        """Whether it comes from another generation as it is there."""
-        ...
-
-    def opened(self) -> AbstractAsyncContextManager[Path]:
-        """Lend a file with its bytes."""
-        ...
-
-    async def identify(self, parsed: Parsed) -> Identified:
-        """Return the document that it makes, and what it takes the place of."""
-        ...
-
-    async def keep(self, content_hash: str) -> None:
-        """See to it that its bytes are kept in the database."""
-        ...
-
-    async def again(self) -> None:
-        """Look anew at what is stored: another writer was there."""
-        ...
-
-
-@dataclass(slots=True)
-class FileOnDisk:
-    """A local file, found by a listing."""
-
-    path: Path
-    revision: int
-    matching: Matching
-    originals: Originals
-
-    is_carried = False
-
-    @property
-    def shown(self) -> Path:
-        """Its path."""
-        return self.path
-
-    def opened(self) -> AbstractAsyncContextManager[Path]:
-        """Lend the file itself."""
-        return nullcontext(self.path)
-
-    async def identify(self, parsed: Parsed) -> Identified:
-        """Compare it with what is stored."""
-        return await self.matching.identify(self.path, parsed, revision=self.revision)
-
-    async def keep(self, content_hash: str) -> None:
-        """Copy it into the database, unless it is there."""
-        await self.originals.put(self.path, content_hash=content_hash)
-
-    async def again(self) -> None:
-        """Read it as it is now."""
-        self.revision = await self.matching.next_revision()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from ingestion.names import reason_of
 from ingestion.readers.kinds import refusal
 from ingestion.types import Skipped
 
@@ -44,21 +45,6 @@ def find_files(paths: Sequence[str], *, follow_hidden: bool = False) -> Iterator
             yield from walk.pattern(path)
         else:
             yield Skipped(path, "there is no such file or folder")
-
-
-def source_name(path: Path) -> str:
-    r"""Return a path as text to show and store; control characters and bytes that are no UTF-8 become ``\xNN``."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-
-
-def reason_of(error: OSError) -> str:
-    """Say why the system did not let us at a file."""
-    if isinstance(error, FileNotFoundError):
-        return "it is no longer there"
-    if isinstance(error, PermissionError):
-        return "no permission to read it"
-    return f"it cannot be read: {error.strerror or 'the system gives no reason'}"
 
 
 class _Walk:

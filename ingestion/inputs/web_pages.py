@@ -15,9 +15,10 @@ from uuid import uuid4
 
 from ingestion.errors import FetchFailed, FetchRefused
 from ingestion.identity import MAX_SOURCE_BYTES, document_id, pipeline_fingerprint
+from ingestion.inputs.aim import Aim
 from ingestion.inputs.stored import FromDatabase, KeptDocument
-from ingestion.pipeline.pipeline import RETRYING
 from ingestion.readers.process_pool import hash_file
+from ingestion.retrying import RETRYING
 from ingestion.types import Json, Skipped
 from ingestion.web.feeds import expand
 from ingestion.web.fetching import Fetched, NotModified, Validators, WebFetcher
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
     from config.settings import WebSettings
     from ingestion.pipeline.report import IngestReport
     from ingestion.pipeline.tracing import RunTrace
-    from storage.collections.collections import Chunking, EmbeddingIdentity, Generation
     from storage.database import Database
     from storage.documents.writes import DocumentState
+    from storage.generation import Generation
 
 State = Literal["new", "unchanged", "gone", "skipped", "failed"]
 GONE = {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
@@ -88,22 +89,6 @@ class Visit:
     path: Path | None = None
     size: int = 0
     stored: DocumentState | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Aim:
-    """Where pages go to, and how they are made there: a generation, or one that there will be.
-
-    Attributes:
-        generation: None where the collection is new.
-        beside: the active one, while `generation` is built.
-
-    """
-
-    embedding: EmbeddingIdentity
-    chunking: Chunking
-    generation: Generation | None
-    beside: Generation | None = None
 
 
 class UrlDocuments:

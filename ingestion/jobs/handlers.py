@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from config.errors import FootnoteError
-from ingestion.cli.administration import prune
-from ingestion.errors import EmbeddingFailed, FetchRefused, Unreadable
+from embedding.errors import EmbeddingFailed
+from ingestion.errors import FetchRefused, Unreadable
 from ingestion.identity import pipeline_fingerprint
-from ingestion.inputs.stored import FromDatabase, Incoming, KeptDocument
+from ingestion.incoming import Incoming
+from ingestion.inputs.stored import FromDatabase, KeptDocument
 from ingestion.pipeline.factory import Indexing
 from ingestion.readers.process_pool import hash_file
+from ingestion.runs.pruning import prune
 from ingestion.runs.reindexing import catch_up
 from storage.deletions import forget_deletions
 from storage.documents.originals import Originals

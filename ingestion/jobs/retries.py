@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
 from config.errors import FootnoteError
-from ingestion.errors import EmbeddingFailed, FetchFailed
+from embedding.errors import EmbeddingFailed
+from ingestion.errors import FetchFailed
 from storage.errors import (
     BuildRunning,
     EmbeddedServerFailed,

@@ -9,24 +9,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embedding.cache import Embedders
-from embedding.embedder import find_model
+from embedding.files import find_model
 from ingestion.pipeline.pipeline import Pipeline
 from ingestion.readers.process_pool import Parser
 from storage import schema
 from storage.chunk_tables import IndexOptions
-from storage.collections.collections import Chunking, Collections, EmbeddingIdentity
+from storage.collections.collections import Collections
 from storage.collections.generations import Generations
 from storage.database import Database
+from storage.generation import Chunking, EmbeddingIdentity
 from storage.search.search import usual_scan
 from storage.server import database_server, kept_running
 
 if TYPE_CHECKING:
     from config.settings import IngestionSettings, Settings
-    from embedding.embedder import ModelFiles
+    from embedding.files import ModelFiles
     from ingestion.pipeline.pipeline import Embeds, Parses
     from ingestion.ray.connection import RayCluster
-    from storage.collections.collections import Generation
     from storage.database import Connection
+    from storage.generation import Generation
 
 
 class Indexing:

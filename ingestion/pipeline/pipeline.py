@@ -15,21 +15,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
-import stamina
-
 from config.errors import FootnoteError
 from config.settings import IngestionSettings
 from config.telemetry import spans
-from ingestion.errors import EmbeddingFailed
+from embedding.errors import EmbeddingFailed
 from ingestion.identity import embedded_hash, node_id
-from ingestion.inputs.stored import Identified, Incoming
+from ingestion.incoming import Identified, Incoming
 from ingestion.pipeline.channel import Channel
 from ingestion.pipeline.report import IngestReport
 from ingestion.pipeline.tracing import DocumentTrace, RunTrace
+from ingestion.retrying import RETRYING
 from ingestion.types import Parsed, Skipped
-from storage.collections.collections import Generation
 from storage.documents.writes import Documents, NewChunk
-from storage.errors import OriginalNotFound, StoreFailed, StoreTimeout, StoreUnavailable, WriteConflict
+from storage.errors import OriginalNotFound, StoreFailed, StoreTimeout, WriteConflict
+from storage.generation import Generation
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
 
 MAX_CONFLICTS = 5
 WRITERS = 2  # one writes while the other waits for the disk
-RETRYING = stamina.AsyncRetryingCaller(attempts=6, timeout=60, wait_initial=0.2, wait_max=10).on(StoreUnavailable)
 LOST = "it was deleted while it was read"
 
 

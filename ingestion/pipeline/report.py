@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ingestion.inputs.walk import source_name
+from ingestion.names import source_name
 from ingestion.types import Json, Skipped
 
 MOST_NAMED = 1000  # files of each kind that are named

@@ -185,7 +185,7 @@ class EmbeddingActor:
 def _open_model(job: EmbeddingJob) -> Embedder:
     import fasteners
 
-    from ingestion.errors import EmbeddingModelNotFound
+    from embedding.errors import EmbeddingModelNotFound
 
     settings = job.settings.model_copy(update={"data_dir": _writable(job.settings.data_dir)})
     module, _, function = job.opener.partition(":")

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from config.settings import EmbeddingSettings
-    from embedding.embedder import ModelFiles
+    from embedding.files import ModelFiles
     from ingestion.ray.link import Link
-    from storage.collections.collections import EmbeddingIdentity
+    from storage.generation import EmbeddingIdentity
 
 _ADDRESS = re.compile(r"(ray://)?(?P<host>[^\s/:]+|\[[0-9A-Fa-f:.]+\]):(?P<port>\d{1,5})")
 _PROBING = 5.0

@@ -12,7 +12,7 @@ import ray
 from ray.exceptions import RayError
 
 from ingestion.errors import ClusterUnavailable, Unreadable
-from ingestion.inputs.walk import reason_of
+from ingestion.names import reason_of
 from ingestion.ray.actors import Refused, named
 from ingestion.ray.pool import DEPTH, CallFailed
 from ingestion.readers.process_pool import _bytes_of

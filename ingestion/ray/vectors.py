@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from config.errors import FootnoteError
-from ingestion.errors import EmbeddingFailed
+from embedding.errors import EmbeddingFailed
 from ingestion.ray.actors import Refused
 from ingestion.ray.pool import CallFailed
 

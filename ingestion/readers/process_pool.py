@@ -23,7 +23,7 @@ from config.settings import IngestionSettings
 from config.telemetry import spans
 from embedding.tokenizer import load_tokenizer
 from ingestion.errors import Unreadable
-from ingestion.inputs.walk import reason_of
+from ingestion.names import reason_of
 from ingestion.types import Parsed, Skipped
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from storage.search.search import ChunkSearch, SearchRequest
 if TYPE_CHECKING:
     from config.settings import GateSettings, Settings
     from embedding.embedder import Embedder
-    from storage.collections.collections import Generation
     from storage.database import Database
+    from storage.generation import Generation
 
 __all__ = ["Gate", "GoldenQuestion", "InvalidGate", "Quality", "Verdict", "read_golden"]
 PASSAGES_A_DOCUMENT = 4  # searched for, so that `k` documents are found though one gives several passages

@@ -15,14 +15,14 @@ from storage.collections.missing import Lagging
 from storage.errors import EmbeddingMismatch, GenerationBehind
 
 if TYPE_CHECKING:
+    from ingestion.incoming import Incoming
     from ingestion.inputs.selection import Arrivals
-    from ingestion.inputs.stored import Incoming
     from ingestion.pipeline.factory import Indexing
     from ingestion.pipeline.pipeline import Pipeline, Progress
     from ingestion.pipeline.report import IngestReport
     from ingestion.runs.gate import Gate, Verdict
     from ingestion.types import Skipped
-    from storage.collections.collections import Generation
+    from storage.generation import Generation
 
 MOST_ROUNDS = 50  # of carrying over what changed meanwhile, each shorter than the last
 NOT_WANTED = "--activate never"

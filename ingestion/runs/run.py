@@ -10,23 +10,24 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ingestion.cli.administration import prune
 from ingestion.inputs.local_files import LocalFiles
 from ingestion.inputs.selection import Arrivals, Listed
 from ingestion.pipeline.report import IngestReport
 from ingestion.runs.gate import Gate
+from ingestion.runs.pruning import prune
 from ingestion.runs.reindexing import Reindexed, Reindexing
 from ingestion.runs.sync import Sync, WithSync
 from storage.errors import CollectionNotFound, GenerationRetired
 
 if TYPE_CHECKING:
+    from ingestion.inputs.aim import Aim
     from ingestion.inputs.selection import Wanted
-    from ingestion.inputs.web_pages import Aim, UrlDocuments
+    from ingestion.inputs.web_pages import UrlDocuments
     from ingestion.pipeline.factory import Indexing
     from ingestion.pipeline.pipeline import Pipeline, Progress
     from ingestion.runs.gate import GoldenQuestion
     from ingestion.runs.reindexing import Activate
-    from storage.collections.collections import Generation
+    from storage.generation import Generation
 
 MOST_FLIPS = 10  # during one run
 Watch = Callable[["Pipeline"], None]
@@ -205,7 +206,7 @@ def _arrivals(
     open_pages: OpenPages,
     pages: list[UrlDocuments],
 ) -> Arrivals:
-    from ingestion.inputs.web_pages import Aim
+    from ingestion.inputs.aim import Aim
 
     opened = open_pages(Aim(generation.embedding, generation.chunking, generation, beside))
     pages += [opened] if opened else []

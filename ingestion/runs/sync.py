@@ -18,17 +18,17 @@ from config.telemetry import spans
 from config.telemetry.metrics import INGESTED_DOCUMENTS
 from ingestion.errors import CommandRefused
 from ingestion.identity import absolute
-from ingestion.inputs.walk import source_name
-from ingestion.pipeline.pipeline import RETRYING
+from ingestion.names import source_name
 from ingestion.pipeline.report import EXIT_OK, EXIT_SKIPPED
+from ingestion.retrying import RETRYING
 from storage.documents.locations import LocatedDocument, LocatedDocuments
 
 if TYPE_CHECKING:
     from config.settings import IngestionSettings
     from ingestion.inputs.selection import Listed, Wanted
     from ingestion.pipeline.report import IngestReport
-    from storage.collections.collections import Generation
     from storage.database import Database
+    from storage.generation import Generation
 
 EXIT_REFUSED = 4
 FLOOR = 5  # documents that may always go: a small collection can be worked with

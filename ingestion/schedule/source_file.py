@@ -30,7 +30,7 @@ from ingestion.identity import OWN_KEYS
 from ingestion.inputs.selection import MAGIC, Wanted, excluding, is_url
 from ingestion.schedule.strict_yaml import SourcesInvalid, at, compose, construct, invalid, line_of
 from ingestion.types import Json
-from storage.collections.collections import NAME_PATTERN
+from storage.generation import NAME_PATTERN
 
 MAX_SOURCES = 10_000
 _EVERY = re.compile(r"every (?:(\d{1,6}) ?)?(s|m|h|d|w|seconds?|minutes?|hours?|days?|weeks?)", re.IGNORECASE)

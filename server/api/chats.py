@@ -11,16 +11,10 @@ from server.api.context import request_id_of, runtime_of, trace_id
 from server.api.documentation import STREAM, problem_responses
 from server.api.json_body import JsonRoute
 from server.api.schemas.answers import ChatAnswerOut
-from server.api.schemas.questions import (
-    ChatBody,
-    ConversationId,
-    ConversationMessagesOut,
-    ConversationOut,
-    IdempotencyKey,
-    PageOut,
-    PageQuery,
-    TitleBody,
-)
+from server.api.schemas.conversations import ConversationMessagesOut, ConversationOut, TitleBody
+from server.api.schemas.fields import ConversationId, IdempotencyKey
+from server.api.schemas.pages import PageOut, PageQuery
+from server.api.schemas.questions import ChatBody
 from server.api.sse import EventStream
 from server.services.conversations import ChatMessage
 

@@ -9,8 +9,9 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from server.api.context import runtime_of
 from server.api.documentation import problem_responses
 from server.api.json_body import JsonRoute
-from server.api.schemas.collections import ActivationBody, ActivationOut, CollectionBody, GenerationOut
-from server.api.schemas.questions import CollectionName, CollectionOut, PageOut, PageQuery
+from server.api.schemas.collections import ActivationBody, ActivationOut, CollectionBody, CollectionOut, GenerationOut
+from server.api.schemas.fields import CollectionName
+from server.api.schemas.pages import PageOut, PageQuery
 
 router = APIRouter(tags=["collections"], route_class=JsonRoute, responses=problem_responses(422, 500, 503, 504))
 Name = Annotated[CollectionName, Path()]

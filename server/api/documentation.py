@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from server.api.problems import KINDS, MEDIA_TYPE, TITLES
-from server.api.schemas.questions import ProblemOut
+from server.api.schemas.problems import ProblemOut
 
 DESCRIPTION = """\
 Questions in, answers with footnotes out: Footnote serves a LlamaIndex index in PostgreSQL.

@@ -11,8 +11,16 @@ from starlette.responses import StreamingResponse
 from server.api.context import runtime_of
 from server.api.document_requests import FORM, JSON, new_version
 from server.api.documentation import problem_responses
-from server.api.schemas.documents import SubmittedOut, UploadFields, WebPageBody
-from server.api.schemas.questions import DocumentId, DocumentOut, DocumentQuery, DocumentsQuery, IdempotencyKey, PageOut
+from server.api.schemas.documents import (
+    DocumentOut,
+    DocumentQuery,
+    DocumentsQuery,
+    SubmittedOut,
+    UploadFields,
+    WebPageBody,
+)
+from server.api.schemas.fields import DocumentId, IdempotencyKey
+from server.api.schemas.pages import PageOut
 from server.services.documents import NewVersion
 from server.uploads.received_file import file_name
 

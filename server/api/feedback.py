@@ -10,7 +10,7 @@ from server.api.context import runtime_of
 from server.api.documentation import problem_responses
 from server.api.json_body import JsonRoute
 from server.api.schemas.feedback import FeedbackBody, FeedbackId, FeedbackOut, FeedbackQuery, RatingOut
-from server.api.schemas.questions import PageOut
+from server.api.schemas.pages import PageOut
 
 router = APIRouter(tags=["feedback"], route_class=JsonRoute, responses=problem_responses(422, 500, 503, 504))
 

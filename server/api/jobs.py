@@ -11,7 +11,7 @@ from server.api.context import runtime_of
 from server.api.documentation import JOB_STREAM, problem_responses
 from server.api.job_events import LAST_ID, JobEvents
 from server.api.schemas.jobs import JobOut, JobsQuery
-from server.api.schemas.questions import PageOut
+from server.api.schemas.pages import PageOut
 
 router = APIRouter(tags=["jobs"], responses=problem_responses(422, 500, 503, 504))
 JobId = Annotated[UUID, Path(description="`job_id` of the answer to the request that submitted it.")]

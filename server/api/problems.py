@@ -11,6 +11,7 @@ from opentelemetry import trace
 from starlette.responses import Response
 from structlog.contextvars import bind_contextvars
 
+import embedding.errors as embedding_errors
 import ingestion.errors as ingestion_errors
 import server.engines.models.errors as model_errors
 import server.errors as server_errors
@@ -103,8 +104,8 @@ KINDS: Mapping[type[FootnoteError], Kind] = {
     storage_errors.UnsupportedFilter: MALFORMED,
     storage_errors.WriteConflict: Kind(503, "store-unavailable"),
     storage_errors.EmbeddedServerFailed: Kind(503, "store-unavailable"),
-    ingestion_errors.EmbeddingModelNotFound: Kind(503, "model-unavailable"),
-    ingestion_errors.EmbeddingFailed: Kind(503, "model-unavailable"),
+    embedding_errors.EmbeddingModelNotFound: Kind(503, "model-unavailable"),
+    embedding_errors.EmbeddingFailed: Kind(503, "model-unavailable"),
     ingestion_errors.Unreadable: INVALID,
     ingestion_errors.CommandRefused: INVALID,
     ingestion_errors.FetchRefused: INVALID,

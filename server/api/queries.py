@@ -10,7 +10,8 @@ from server.api.disconnects import ended_by_disconnect
 from server.api.documentation import STREAM, problem_responses
 from server.api.json_body import JsonRoute
 from server.api.schemas.answers import AnswerOut, RetrievedOut
-from server.api.schemas.questions import IdempotencyKey, QuestionBody
+from server.api.schemas.fields import IdempotencyKey
+from server.api.schemas.questions import QuestionBody
 from server.api.sse import EventStream
 
 ASKING = problem_responses(400, 404, 409, 413, 415, 422, 500, 502, 503, 504)

@@ -25,8 +25,8 @@ from server.answers import Answer, Citation, EngineReport, Event, Question, Tran
 
 if TYPE_CHECKING:
     from config.settings import CacheSettings
-    from storage.collections.collections import Generation
     from storage.collections.index_versions import IndexVersions
+    from storage.generation import Generation
 
 CITATION_BYTES = 2000
 """What a citation takes beside its text: the objects, its place and its scores."""

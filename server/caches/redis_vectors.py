@@ -26,7 +26,7 @@ from config.telemetry.metrics import CACHE_LOOKUPS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from storage.collections.collections import EmbeddingIdentity
+    from storage.generation import EmbeddingIdentity
 
 REST_SECONDS = 5.0
 """How long Redis is left alone after it failed or was slow: a dead one costs one wait in so many seconds."""

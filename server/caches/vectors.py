@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from embedding.embedder import Embedder
-    from storage.collections.collections import EmbeddingIdentity
+    from storage.generation import EmbeddingIdentity
 
 ENTRY_BYTES = 300
 """What an entry takes beside its vector's numbers: the key, and the objects."""

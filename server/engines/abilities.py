@@ -1,8 +1,8 @@
 """What some chat engines cannot do without."""
 
 from server.engines.models.model import LanguageModel
+from server.engines.models.provider import LOCAL
 from server.engines.parts import EngineParts
-from server.engines.writing.synthesis import LOCAL
 from server.errors import ModelRequired
 
 

@@ -9,11 +9,12 @@ from llama_index.core.callbacks import CallbackManager
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.query_engine import RetrieverQueryEngine
 
+from server.engines.models.provider import LOCAL
 from server.engines.parts import EngineParts
 from server.engines.passages.selection import SelectPassages, selection_of
 from server.engines.reranking import wants_reranking
-from server.engines.retrieval import FitContextWindow
-from server.engines.writing.synthesis import LOCAL, synthesizer_for
+from server.engines.room import FitContextWindow
+from server.engines.writing.synthesis import synthesizer_for
 
 LOCAL_WINDOW = 2048  # tokens: some four passages
 

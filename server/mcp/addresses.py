@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
-from storage.collections.collections import NAME_PATTERN
+from storage.generation import NAME_PATTERN
 
 TEMPLATE = "footnote://{collection}/documents/{document_id}{?offset}"
 LONGEST = 8192

@@ -10,7 +10,8 @@ from pydantic.json_schema import JsonSchemaMode
 
 from server.answers import Question
 from server.api.error_handlers import field_errors
-from server.api.schemas.questions import CollectionName, Cursor, DocumentId, QuestionBody
+from server.api.schemas.fields import CollectionName, Cursor, DocumentId
+from server.api.schemas.questions import QuestionBody
 
 MOST_CHARACTERS = 100_000
 MOST_ERRORS = 5

@@ -32,9 +32,10 @@ from server.caches.vectors import QuestionVectors
 from server.engines.abilities import conversational
 from server.engines.chat.condensing import CondensingChatEngine
 from server.engines.chat.history import History, TokenCounter, chat_message
-from server.engines.models.model import Delta
-from server.engines.parts import Conversation, Elsewhere, EngineParts, Record, total_cost, total_usage
-from server.engines.pieces import pieces_of
+from server.engines.llama_index import pieces_of
+from server.engines.models.events import Delta
+from server.engines.parts import Conversation, Elsewhere, EngineParts
+from server.engines.record import Record, total_cost, total_usage
 from server.engines.registry import build_chat_engine, build_engine
 from server.engines.writing.citations import CitationFilter
 from server.engines.writing.prompts import summary_messages
@@ -48,8 +49,9 @@ if TYPE_CHECKING:
     from embedding.embedder import Embedder
     from server.caches.answers import AnswerCache
     from server.engines.models.model import LanguageModel
+    from server.engines.pinned import Pinned
     from server.engines.reranking.reranker import Reranker
-    from server.services.pinned_generations import Pinned, PinnedGenerations
+    from server.services.pinned_generations import PinnedGenerations
     from storage.database import Database
 
 Result = TypeVar("Result")

@@ -9,10 +9,11 @@ from uuid import UUID
 import structlog
 
 from config.errors import FootnoteError
-from storage.collections.collections import Chunking, CollectionInfo, Collections, Generation
+from storage.collections.collections import CollectionInfo, Collections
 from storage.collections.generations import Flip, GenerationInfo, Generations
 from storage.cursors import Page
 from storage.errors import GenerationNotReady, InvalidCollection
+from storage.generation import Chunking, Generation
 from storage.jobs.jobs import JobStore, NewJob
 
 if TYPE_CHECKING:

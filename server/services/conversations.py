@@ -24,8 +24,8 @@ from server.waiting.interrupts import why_cancelled
 from storage.chat.conversations import ConversationCatalog, ConversationInfo, StoredMessage
 from storage.chat.turns import Memory, NewTurn, OpenTurn, PastTurn, TurnAnswer, TurnStore
 from storage.cursors import Page
+from storage.database import storable
 from storage.errors import StoreUnavailable
-from storage.texts import storable
 
 if TYPE_CHECKING:
     from server.services.answers import AnswerService

@@ -14,19 +14,19 @@ from uuid import UUID, uuid4
 from ingestion.identity import document_id as id_of_source
 from server.errors import InvalidIdempotencyKey, SourceTaken
 from server.uploads.received_file import ReceivedFile
-from storage.collections.collections import DEFAULT_TENANT
 from storage.deletions import bury
 from storage.documents.catalog import DocumentCatalog
 from storage.documents.originals import Originals
 from storage.documents.writes import Documents, next_revision
 from storage.errors import CollectionNotFound, DocumentNotFound
+from storage.generation import DEFAULT_TENANT
 from storage.jobs.jobs import Job, JobStore, NewJob
 from storage.jobs.rows import document_lock, lock_jobs
 
 if TYPE_CHECKING:
     from server.services.collections import CollectionService
-    from storage.collections.collections import Generation
     from storage.database import Connection, Database
+    from storage.generation import Generation
 
 DEFAULT_COLLECTION = "default"
 MOST_JOBS = 100

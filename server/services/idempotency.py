@@ -23,7 +23,7 @@ from config.telemetry.metrics import CACHE_LOOKUPS
 from server.answers import Answer, Event, Transcript
 from server.errors import InvalidIdempotencyKey
 from storage.chat.idempotency import KeyState, KeyStore
-from storage.texts import storable
+from storage.database import storable
 
 if TYPE_CHECKING:
     from server.streams.run import Run

@@ -16,9 +16,11 @@ from config.errors import FootnoteError
 from config.telemetry import spans
 from config.telemetry.metrics import GENERATION_FLIPS, Few
 from embedding.cache import Embedders
-from storage.collections.collections import FLIPS, Collections, Generation
+from server.engines.pinned import Pinned
+from storage.collections.collections import FLIPS, Collections
 from storage.collections.generations import reader_lease
 from storage.errors import StoreUnavailable
+from storage.generation import Generation
 
 if TYPE_CHECKING:
     from config.settings import GenerationSettings, Settings
@@ -28,32 +30,6 @@ if TYPE_CHECKING:
 
 _collection_label = Few()
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Pinned:
-    """A generation that a request is pinned to, and the model that it was built with.
-
-    Attributes:
-        failure: why that model cannot be used; None where it can.
-
-    """
-
-    generation: Generation
-    embedder: Embedder | None = None
-    failure: FootnoteError | None = None
-
-    def require_embedder(self) -> Embedder:
-        """Return the model.
-
-        Raises:
-            EmbeddingMismatch: it is not to be had here.
-            EmbeddingModelNotFound: its files are gone.
-
-        """
-        if self.embedder is None:
-            raise self.failure or FootnoteError
-        return self.embedder
 
 
 @dataclass(slots=True, eq=False)

@@ -9,9 +9,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
-from storage.collections.collections import DEFAULT_TENANT
 from storage.cursors import Page, decode_cursor, decode_moment, encode_cursor, encode_moment
 from storage.errors import ConversationNotFound, InvalidCursor
+from storage.generation import DEFAULT_TENANT
 
 if TYPE_CHECKING:
     import asyncpg

@@ -9,10 +9,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID, uuid4
 
-from storage.collections.collections import DEFAULT_TENANT
 from storage.cursors import Page, decode_moment, encode_moment
+from storage.database import storable
 from storage.errors import FeedbackNotFound
-from storage.texts import storable
+from storage.generation import DEFAULT_TENANT
 
 if TYPE_CHECKING:
     import asyncpg

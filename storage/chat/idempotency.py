@@ -8,8 +8,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from storage.collections.collections import DEFAULT_TENANT
 from storage.errors import IdempotencyKeyReused, LeaseLost
+from storage.generation import DEFAULT_TENANT
 
 if TYPE_CHECKING:
     from storage.database import Connection, Database

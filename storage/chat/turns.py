@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Literal
 from uuid import UUID, uuid4
 
 from storage.chat.conversations import conversation_uuid, lease_name
-from storage.collections.collections import DEFAULT_TENANT
 from storage.errors import ConversationBusy, ConversationNotFound
+from storage.generation import DEFAULT_TENANT
 
 if TYPE_CHECKING:
     from storage.database import Connection, Database

@@ -4,87 +4,32 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from storage import chunk_tables
 from storage.cursors import Page, decode_cursor, encode_cursor
-from storage.errors import CollectionExists, CollectionNotFound, EmbeddingMismatch, InvalidCollection
+from storage.errors import CollectionExists, CollectionNotFound, InvalidCollection
+from storage.generation import (
+    ACTIVE,
+    COLUMNS,
+    DEFAULT_TENANT,
+    NAME_PATTERN,
+    Chunking,
+    EmbeddingIdentity,
+    Generation,
+    GenerationState,
+    generation_of,
+)
 
 if TYPE_CHECKING:
     import asyncpg
 
     from storage.database import Connection, Database, Session
 
-DEFAULT_TENANT = "public"
-NAME_PATTERN = r"[a-z0-9][a-z0-9_-]{0,62}"
-COLUMNS = """g.id, c.tenant_id, c.name, g.number, g.state, c.id AS collection_id, g.language, g.embedding_model,
-    g.embedding_revision, g.embedding_fingerprint, g.embedding_options::text, g.dimension, g.normalized,
-    g.chunk_tokens, g.chunk_overlap, c.created_at"""
 FLIPS = "footnote_flips"  # the channel on which a collection's name is told when another generation answers for it
-ACTIVE = "footnote.collections c JOIN footnote.generations g ON g.collection_id = c.id AND g.state = 'active'"
-
-GenerationState = Literal["building", "ready", "active", "retired", "failed"]
-
-
-@dataclass(frozen=True, slots=True)
-class EmbeddingIdentity:
-    """What makes vectors comparable: two models with one fingerprint give the same vectors.
-
-    Attributes:
-        options: settings that, with model and revision, open it again; None where they were not kept.
-
-    """
-
-    model: str
-    revision: str
-    fingerprint: str
-    dimension: int
-    normalized: bool
-    options: Mapping[str, str | None] | None = field(default=None, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Chunking:
-    """How documents are split, in tokens of the embedding model, and the language of their text search."""
-
-    tokens: int
-    overlap: int
-    language: str
-
-
-@dataclass(frozen=True, slots=True)
-class Generation:
-    """A generation of a collection; a request is pinned to one from retrieval to the last token."""
-
-    id: int
-    tenant_id: str
-    collection: str
-    collection_id: int
-    number: int
-    state: GenerationState
-    embedding: EmbeddingIdentity
-    chunking: Chunking
-
-    @property
-    def name(self) -> str:
-        """The generation as clients see it."""
-        return str(self.number)
-
-    def require_embedding(self, fingerprint: str, *, model: str) -> None:
-        """Raise `EmbeddingMismatch`, with what to do, unless the collection was built with this model."""
-        if fingerprint == self.embedding.fingerprint:
-            return
-        built = self.embedding
-        msg = (
-            f"collection {self.collection!r} was built with {built.model} (revision {built.revision}, "
-            f"{built.dimension} dimensions, normalized: {built.normalized}), but {model} is configured; "
-            "set FOOTNOTE_EMBEDDING__MODEL, __REVISION, __NORMALIZE and the rest as they were, "
-            "or build a new generation with --reindex"
-        )
-        raise EmbeddingMismatch(msg)
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,27 +247,6 @@ async def _require_language(connection: Connection, language: str) -> None:
     if language not in known:
         msg = f"{language!r} is no text search configuration of this database; it has: {', '.join(known)}"
         raise InvalidCollection(msg)
-
-
-def generation_of(row: asyncpg.Record) -> Generation:
-    """Return what a row of `COLUMNS` says."""
-    return Generation(
-        id=row["id"],
-        tenant_id=row["tenant_id"],
-        collection=row["name"],
-        collection_id=row["collection_id"],
-        number=row["number"],
-        state=row["state"],
-        embedding=EmbeddingIdentity(
-            model=row["embedding_model"],
-            revision=row["embedding_revision"],
-            fingerprint=row["embedding_fingerprint"],
-            dimension=row["dimension"],
-            normalized=row["normalized"],
-            options=None if row["embedding_options"] is None else json.loads(row["embedding_options"]),
-        ),
-        chunking=Chunking(tokens=row["chunk_tokens"], overlap=row["chunk_overlap"], language=row["language"]),
-    )
 
 
 def _info(row: asyncpg.Record) -> CollectionInfo:

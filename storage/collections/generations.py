@@ -12,17 +12,7 @@ from typing import TYPE_CHECKING
 from config.telemetry import spans
 from storage import chunk_tables
 from storage.chunk_tables import IndexOptions
-from storage.collections.collections import (
-    COLUMNS,
-    DEFAULT_TENANT,
-    FLIPS,
-    Chunking,
-    EmbeddingIdentity,
-    Generation,
-    GenerationState,
-    generation_of,
-    insert_generation,
-)
+from storage.collections.collections import FLIPS, insert_generation
 from storage.cursors import Page, decode_cursor, encode_cursor
 from storage.deletions import lock_flips
 from storage.errors import (
@@ -32,6 +22,15 @@ from storage.errors import (
     GenerationNotFound,
     GenerationNotReady,
     StoreTimeout,
+)
+from storage.generation import (
+    COLUMNS,
+    DEFAULT_TENANT,
+    Chunking,
+    EmbeddingIdentity,
+    Generation,
+    GenerationState,
+    generation_of,
 )
 from storage.search.lexicon import Lexicon
 

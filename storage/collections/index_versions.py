@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from storage.collections.collections import Generation
     from storage.database import Database
+    from storage.generation import Generation
 
 
 class IndexVersions:

@@ -12,8 +12,8 @@ from storage.collections.generations import LAGGING
 from storage.documents.text import text_of
 
 if TYPE_CHECKING:
-    from storage.collections.collections import Generation
     from storage.database import Database
+    from storage.generation import Generation
 
 _ONE_VERSION = {"transaction_isolation": "'repeatable read'"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from storage.collections.collections import ACTIVE
+from storage.generation import ACTIVE
 
 if TYPE_CHECKING:
     from storage.database import Database

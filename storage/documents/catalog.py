@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from storage.collections.collections import ACTIVE, DEFAULT_TENANT
 from storage.cursors import Page, decode_cursor, encode_cursor
 from storage.deletions import bury
 from storage.errors import CollectionNotFound, DocumentNotFound
+from storage.generation import ACTIVE, DEFAULT_TENANT
 
 if TYPE_CHECKING:
     import asyncpg

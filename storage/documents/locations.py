@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from storage.deletions import bury, lock_documents
 
 if TYPE_CHECKING:
-    from storage.collections.collections import Generation
     from storage.database import Database
+    from storage.generation import Generation
 
 
 @dataclass(frozen=True, slots=True)

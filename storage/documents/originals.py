@@ -9,8 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from storage.collections.collections import DEFAULT_TENANT
 from storage.errors import MissingKey, OriginalNotFound, WriteConflict
+from storage.generation import DEFAULT_TENANT
 
 if TYPE_CHECKING:
     from storage.database import Connection, Database

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from storage import chunk_tables
-from storage.collections.collections import ACTIVE, DEFAULT_TENANT
 from storage.errors import DocumentNotFound
+from storage.generation import ACTIVE, DEFAULT_TENANT
 
 if TYPE_CHECKING:
     import asyncpg

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from storage.collections.collections import DEFAULT_TENANT
+from storage.generation import DEFAULT_TENANT
 
 if TYPE_CHECKING:
     from storage.database import Database

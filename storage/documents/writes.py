@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from storage import chunk_tables
-from storage.collections.collections import Generation
 from storage.deletions import bury, is_buried, lock_documents, lock_flips
 from storage.errors import GenerationRetired, MissingKey, WriteConflict
+from storage.generation import Generation
 
 if TYPE_CHECKING:
     import numpy as np

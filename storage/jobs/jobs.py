@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 from config.telemetry import spans
-from storage.collections.collections import DEFAULT_TENANT
 from storage.cursors import Page, decode_moment, encode_moment
 from storage.errors import IdempotencyKeyReused, JobNotFound, JobNotRetryable
+from storage.generation import DEFAULT_TENANT
 from storage.jobs import queue
 from storage.jobs.rows import Job, JobError, NewJob, Status, bounded_json, document_lock, job_of, lock_jobs, lock_of
 

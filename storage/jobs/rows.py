@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
+from storage.database import storable
 from storage.errors import JobTooLarge
-from storage.texts import storable
 
 if TYPE_CHECKING:
     import asyncpg

@@ -2,8 +2,8 @@
 
 What a lexeme weighs in a chunk is kept with the chunk (``term_weights``, see migration 0007), how rare it is in the
 generation's lexicon (`storage.search.lexicon`); a chunk's score is the inner product of the two. It is Okapi BM25 as
-Lucene has it, ``sum of ln(1 + (N - n + 0.5) / (n + 0.5)) * f * (k1 + 1) / (f + k1 * (1 - b + b * l / L))`` over the question's
-lexemes, with k1 = 1.5 and b = 0.75.
+Lucene has it, ``sum of ln(1 + (N - n + 0.5) / (n + 0.5)) * f * (k1 + 1) / (f + k1 * (1 - b + b * l / L))`` over the
+question's lexemes, with k1 = 1.5 and b = 0.75.
 
 Not all chunks that hold a word are scored, as common words are in very many. Chunks are *sought*
 
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from storage import chunk_tables
 
 if TYPE_CHECKING:
-    from storage.collections.collections import Generation
+    from storage.generation import Generation
     from storage.search.filters import Parameters
 
 RANKED_ROWS = 2000  # chunks that hold one of the rarer words; also of those with several common ones

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from storage import chunk_tables
 
 if TYPE_CHECKING:
-    from storage.collections.collections import Generation
     from storage.database import Connection, Database
+    from storage.generation import Generation
 
 STALE_SHARE = 0.1  # of the chunks that were counted, as many new ones: document frequencies keep their proportions
 

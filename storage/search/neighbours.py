@@ -17,8 +17,8 @@ from storage.search.filters import FilterGroup, Parameters, compile_filters
 if TYPE_CHECKING:
     import asyncpg
 
-    from storage.collections.collections import Generation
     from storage.database import Database
+    from storage.generation import Generation
 
 MOST_ROWS = 5000
 WIDEST_GAP = 2000  # characters of white space between two chunks; more is another text

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from config.settings import RetrievalSettings
-from storage.collections.collections import Generation
+from storage.generation import Generation
 from storage.search.statement import SearchRequest, SearchStatement, Vector
 
 if TYPE_CHECKING:

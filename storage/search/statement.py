@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from storage.collections.collections import Generation
+    from storage.generation import Generation
 
 Vector = Union[Sequence[float], "NDArray[np.float32]"]
 EXACT_ROWS = 3000  # of a million chunks, those that a filter of 0.3 % leaves: a scan of HNSW is quicker from there on

@@ -13,9 +13,10 @@ from support.indexed import index
 from support.stack import Stack, StackClient, open_stack
 
 from config.settings import DatabaseSettings
-from storage.collections.collections import Chunking, Collections
+from storage.collections.collections import Collections
 from storage.collections.generations import Generations
 from storage.database import Database
+from storage.generation import Chunking
 
 
 @pytest.fixture(scope="module")

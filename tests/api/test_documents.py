@@ -13,7 +13,7 @@ import pytest
 from support.stack import Stack, StackClient, open_stack
 
 from ingestion.identity import document_id as id_of_source
-from storage.collections.collections import Chunking, EmbeddingIdentity, Generation
+from storage.generation import Chunking, EmbeddingIdentity, Generation
 
 GUIDE = b"# Guide\n\nThe lamp is lit at dusk.\n"
 DEFAULT = Generation(

@@ -13,7 +13,7 @@ from support.openai_clients import ASK, EMBEDDING_MODEL, MODEL, connect
 from support.scripted import SOURCES, Hang, Make, Serve
 
 from config.errors import FootnoteError
-from ingestion.errors import EmbeddingFailed
+from embedding.errors import EmbeddingFailed
 from server.api import problems
 from server.api.openai.errors import translated
 from server.engines.models.errors import ModelFailed, ModelRejected, ModelTimeout, ModelUnavailable

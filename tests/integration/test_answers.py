@@ -19,8 +19,9 @@ from server.engines.writing.prompts import SYSTEM
 from server.errors import RerankUnavailable, UnknownEngine
 from server.services.answers import NOTHING_FOUND, AnswerService
 from server.services.pinned_generations import followed_generations
-from storage.collections.collections import Chunking, Collections
+from storage.collections.collections import Collections
 from storage.errors import CollectionNotFound, EmbeddingMismatch
+from storage.generation import Chunking
 from storage.leases import Leases
 
 

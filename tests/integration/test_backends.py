@@ -5,8 +5,9 @@ import pytest
 
 from config.settings import Settings
 from embedding.backends import INT8_FILE, ONNX_FILE, load_model
-from embedding.embedder import find_model, open_embedder
 from embedding.encoders import LibraryEncoder, OnnxEncoder, onnx_encoder
+from embedding.files import find_model
+from embedding.opening import open_embedder
 
 TEXTS = ["PostgreSQL keeps several versions of a row.", "Sourdough rises for twelve hours.", "word " * 400]
 

@@ -17,9 +17,10 @@ from support.rerank_server import start_rerank_server
 from config.settings import CacheSettings
 from server.answers import Answer, Done, Question, Sources, Token, Usage, collect
 from server.caches.answers import AnswerCache
-from storage.collections.collections import Chunking, Collections
+from storage.collections.collections import Collections
 from storage.collections.index_versions import IndexVersions
 from storage.documents.writes import Documents
+from storage.generation import Chunking
 
 QUESTION = "Who built the lighthouse of Ostrava Bay?"
 CHUNKING = Chunking(tokens=256, overlap=32, language="english")
@@ -330,7 +331,7 @@ class Fresh:
 
 @pytest.fixture
 def generation(embedder):
-    from storage.collections.collections import Generation
+    from storage.generation import Generation
 
     return Generation(
         id=1,

@@ -14,7 +14,7 @@ from support.redis_server import start_redis
 from config.settings import CacheSettings, SettingsError
 from server.caches.redis_vectors import REST_SECONDS, RedisVectors, bytes_of, open_redis_vectors, vector_in
 from server.caches.vectors import ENTRY_BYTES, QuestionVectors, key_of
-from storage.collections.collections import EmbeddingIdentity
+from storage.generation import EmbeddingIdentity
 
 IDENTITY = EmbeddingIdentity("m", "r", "f" * 32, 8, normalized=True, options={"quantization": "none"})
 ENTRY = 8 * 4 + ENTRY_BYTES

@@ -12,8 +12,9 @@ from support.model_server import Reply, start_model_server
 from support.sql import execute
 
 from server.answers import Question, Sources, Token
-from storage.collections.collections import Chunking, Collections
+from storage.collections.collections import Collections
 from storage.errors import CollectionNotFound
+from storage.generation import Chunking
 
 PAY = "What is the keeper of the lighthouse paid a month?"
 RISE = "How long does sourdough bread rise?"

@@ -19,7 +19,7 @@ from support.workers import ended
 
 from config.settings import EmbeddingSettings
 from config.telemetry import spans
-from embedding.embedder import find_model
+from embedding.files import find_model
 from storage.collections.collections import Collections
 from storage.documents.originals import Originals
 from storage.documents.writes import Documents
@@ -57,10 +57,10 @@ class Model:
 
 def open_embedder(settings):
     model = Model()
-    model.files = embedding.embedder.find_model(settings.embedding)
+    model.files = embedding.files.find_model(settings.embedding)
     return model
 
-embedding.embedder.open_embedder = open_embedder
+embedding.opening.open_embedder = open_embedder
 from ingestion.__main__ import main
 code = main()
 if faults.get("tell_modules"):

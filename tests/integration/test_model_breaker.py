@@ -21,8 +21,8 @@ from config.settings import LLMSettings, Settings
 from config.telemetry.metrics import BREAKER_STATE
 from server.engines.models.choose import open_model
 from server.engines.models.errors import ModelError, ModelTimeout, ModelUnavailable
+from server.engines.models.events import Delta
 from server.engines.models.local import LocalModel, missing
-from server.engines.models.model import Delta
 
 ASKED = "Who built the lighthouse of Ostrava Bay?"
 MESSAGES = [ChatMessage(role="user", content=ASKED)]

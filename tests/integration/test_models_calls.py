@@ -24,8 +24,9 @@ from server.engines.models.errors import (
     ModelTimeout,
     ModelUnavailable,
 )
+from server.engines.models.events import Delta, Finish
 from server.engines.models.limits import Limits
-from server.engines.models.model import Delta, Finish, LanguageModel
+from server.engines.models.model import LanguageModel
 
 KEY = "sk-very-secret"
 QUESTION = "Where does the rain fall, oh secret question?"

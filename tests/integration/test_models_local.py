@@ -21,8 +21,9 @@ from llama_index.core.prompts.default_prompts import DEFAULT_TEXT_QA_PROMPT
 from config.settings import LLMSettings, Settings
 from server.engines.models.choose import open_model
 from server.engines.models.errors import ModelBusy, ModelRejected
+from server.engines.models.events import Delta, Finish
 from server.engines.models.local import LINE, LocalModel, missing
-from server.engines.models.model import Delta, Finish, LanguageModel
+from server.engines.models.model import LanguageModel
 
 ROOT = Path(__file__).parents[2]
 STOP = ("\n\n", "\nQuery:", "\n-----")

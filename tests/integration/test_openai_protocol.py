@@ -18,7 +18,8 @@ from support.scripted import running
 
 from server.app import create_app
 from server.runtime import open_runtime
-from storage.collections.collections import Chunking, Collections
+from storage.collections.collections import Collections
+from storage.generation import Chunking
 
 TEXTS = {
     "lighthouse.md": "The lighthouse of Ostrava Bay was built in 1871 by the engineer Milada Novak.",

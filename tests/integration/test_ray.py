@@ -18,8 +18,9 @@ from support import files as made_files
 from support.ray_cluster import RayNodes, made_up, ray_environment, start_ray
 
 from config.settings import EmbeddingSettings, IngestionSettings, Settings
-from embedding.embedder import find_model
-from ingestion.errors import ClusterUnavailable, EmbeddingFailed
+from embedding.errors import EmbeddingFailed
+from embedding.files import find_model
+from ingestion.errors import ClusterUnavailable
 from ingestion.ray import connection
 from ingestion.ray.connection import open_ray
 from ingestion.ray.messages import Patience

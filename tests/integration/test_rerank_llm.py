@@ -13,7 +13,8 @@ from support.model_server import Reply, start_model_server
 from config.settings import SettingsError
 from server.answers import Question
 from server.engines.models.choose import open_model
-from server.engines.parts import EngineParts, Record
+from server.engines.parts import EngineParts
+from server.engines.record import Record
 from server.engines.reranking.choose import open_reranker
 from server.engines.reranking.language_model import choices_in
 

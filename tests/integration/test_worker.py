@@ -7,7 +7,8 @@ import asyncpg
 import pytest
 from support.workers import PATIENCE, ended, submit, until, working
 
-from ingestion.errors import EmbeddingFailed, FetchFailed, FetchRefused, Unreadable
+from embedding.errors import EmbeddingFailed
+from ingestion.errors import FetchFailed, FetchRefused, Unreadable
 from ingestion.jobs.retries import may_pass, pause_before
 from storage.database import Database
 from storage.errors import CollectionNotFound, GenerationRetired, JobLost, StoreRefused, StoreUnavailable, WriteConflict

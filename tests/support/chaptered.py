@@ -12,9 +12,10 @@ from embedding.tokenizer import load_tokenizer
 from ingestion.chunking.splitter import embed_text, split
 from ingestion.identity import embedded_hash, node_id
 from ingestion.readers import read
-from storage.collections.collections import Chunking, Collections, Generation
+from storage.collections.collections import Collections
 from storage.database import Database
 from storage.documents.writes import Documents, NewChunk
+from storage.generation import Chunking, Generation
 from storage.vector_store import make_node, node_json
 
 

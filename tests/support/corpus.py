@@ -8,9 +8,10 @@ from uuid import UUID, uuid5
 
 import numpy as np
 
-from storage.collections.collections import Chunking, Collections, EmbeddingIdentity, Generation
+from storage.collections.collections import Collections
 from storage.database import Database
 from storage.documents.writes import Documents, NewChunk, NewDocument
+from storage.generation import Chunking, EmbeddingIdentity, Generation
 from storage.vector_store import make_node, node_json
 
 DIMENSION = 16

@@ -10,9 +10,10 @@ from typing import TypeVar
 from support.sql import execute
 
 from config.settings import DatabaseSettings
-from storage.collections.collections import Chunking, Collections, EmbeddingIdentity
+from storage.collections.collections import Collections
 from storage.collections.generations import Generations
 from storage.database import Database
+from storage.generation import Chunking, EmbeddingIdentity
 from storage.jobs.jobs import JobStore, NewJob
 
 CHUNKING = Chunking(tokens=256, overlap=32, language="english")

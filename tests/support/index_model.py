@@ -20,12 +20,12 @@ from ingestion.identity import embedded_hash
 from ingestion.pipeline.factory import Indexing
 from ingestion.pipeline.pipeline import Embeds, Pipeline
 from ingestion.types import Chunk, Parsed, Skipped
-from storage.collections.collections import Chunking, EmbeddingIdentity
 from storage.collections.generations import Generations
 from storage.database import Database
 from storage.documents.originals import Originals
 from storage.documents.writes import Documents
 from storage.errors import StoreUnavailable
+from storage.generation import Chunking, EmbeddingIdentity
 
 if TYPE_CHECKING:
     import asyncpg

@@ -16,9 +16,10 @@ from server.app import create_app
 from server.engines.models.choose import open_model
 from server.engines.reranking.choose import open_reranker
 from server.runtime import Runtime, assemble
-from storage.collections.collections import Chunking, Collections
+from storage.collections.collections import Collections
 from storage.database import Database
 from storage.documents.writes import Documents, NewChunk
+from storage.generation import Chunking
 from storage.vector_store import make_node, node_json
 
 TEXTS = {

@@ -10,10 +10,10 @@ import numpy as np
 from support.pipelines import MadeUpModel
 
 from config.settings import EmbeddingSettings, Settings
-from embedding.embedder import ModelFiles, find_model
+from embedding.files import ModelFiles, find_model
 from ingestion.pipeline.factory import Indexing
-from storage.collections.collections import EmbeddingIdentity
 from storage.database import Database
+from storage.generation import EmbeddingIdentity
 
 DIMENSION = 384
 

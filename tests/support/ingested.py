@@ -15,8 +15,9 @@ from support.scripted import running
 from config.settings import IngestionSettings, Settings
 from embedding.embedder import Embedder
 from ingestion.readers.process_pool import Parser
-from storage.collections.collections import Chunking, Collections
+from storage.collections.collections import Collections
 from storage.database import Database
+from storage.generation import Chunking
 from storage.search.lexicon import Lexicon
 
 

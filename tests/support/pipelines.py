@@ -10,13 +10,13 @@ import numpy as np
 from support.corpus import vector
 
 from config.settings import IngestionSettings
-from ingestion.errors import EmbeddingFailed
+from embedding.errors import EmbeddingFailed
 from ingestion.inputs.local_files import LocalFiles
 from ingestion.inputs.walk import find_files
 from ingestion.pipeline.pipeline import Embeds, Parses, Pipeline, Progress
 from ingestion.pipeline.report import IngestReport
-from storage.collections.collections import Generation
 from storage.database import Database
+from storage.generation import Generation
 
 
 class MadeUpModel:

@@ -19,7 +19,7 @@ import numpy as np
 import psutil
 
 from config.settings import Settings
-from embedding.embedder import ModelFiles, find_model
+from embedding.files import ModelFiles, find_model
 
 STORE_BYTES = 100_000_000
 STARTING_SECONDS = 60
@@ -138,7 +138,7 @@ class SlowModel:
 
     async def texts(self, texts: Sequence[str]) -> np.ndarray:
         """Embed."""
-        from ingestion.errors import EmbeddingFailed
+        from embedding.errors import EmbeddingFailed
 
         if "poison" in texts:
             msg = "the model does not take it"

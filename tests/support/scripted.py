@@ -29,7 +29,7 @@ from support.scripted_documents import ScriptedCollections, ScriptedDocuments, S
 
 from config.settings import EmbeddingSettings, IngestionSettings, ServerSettings, Settings, StreamSettings
 from config.telemetry.setup import NO_TELEMETRY, Telemetry
-from embedding.embedder import ModelFiles, find_model
+from embedding.files import ModelFiles, find_model
 from server.answers import Answer, Citation, Done, Question, Retrieved, Sources, Token, Turn, Usage, collect
 from server.api.listener import Listener
 from server.api.sockets import bind
@@ -43,7 +43,7 @@ from server.uploads.multipart import Uploads
 from storage.chat.conversations import ConversationInfo, StoredMessage
 from storage.chat.feedback import KeptRating, NewFeedback, RatedAnswer, Rating
 from storage.chat.idempotency import KeyState
-from storage.collections.collections import CollectionInfo, EmbeddingIdentity
+from storage.collections.collections import CollectionInfo
 from storage.cursors import Page, decode_cursor, decode_moment, encode_cursor
 from storage.documents.catalog import DocumentInfo
 from storage.documents.text import TextPart
@@ -54,6 +54,7 @@ from storage.errors import (
     FeedbackNotFound,
     IdempotencyKeyReused,
 )
+from storage.generation import EmbeddingIdentity
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 CITATION = Citation(

@@ -21,8 +21,9 @@ from support.sql import execute
 from support.stack import PATIENCE, ROOT, Stack
 
 from config.settings import DatabaseSettings
-from storage.collections.collections import Chunking, Collections
+from storage.collections.collections import Collections
 from storage.database import Database
+from storage.generation import Chunking
 
 QUESTION = {"question": "Who built the lighthouse of Ostrava Bay?"}
 MESSAGE = {"message": "Who built the lighthouse of Ostrava Bay?"}

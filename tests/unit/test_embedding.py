@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from config.settings import EmbeddingSettings
-from embedding.embedder import BUNDLED, Embedder, ModelFiles, find_model
+from embedding.embedder import Embedder
 from embedding.encoders import Batch
-from ingestion.errors import EmbeddingFailed, EmbeddingModelNotFound
+from embedding.errors import EmbeddingFailed, EmbeddingModelNotFound
+from embedding.files import BUNDLED, ModelFiles, find_model
 
 FILES = ModelFiles("made-up", Path("nowhere"), "1", 3, 256)
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.scripted import ScriptedEmbedder
 
-from ingestion.errors import EmbeddingFailed
+from embedding.errors import EmbeddingFailed
 from server.services.embeddings import PIECE_TEXTS, PIECE_TOKENS, EmbeddingService, _pieces
 
 LONG = "word " * 300  # more than the model reads

@@ -9,9 +9,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from llama_index.core.schema import NodeWithScore
 
-from server.engines.parts import Record
 from server.engines.passages.near_duplicates import Wording
 from server.engines.passages.selection import Selection, SelectPassages
+from server.engines.record import Record
 from storage.documents.text import _blanks
 from storage.vector_store import make_node
 

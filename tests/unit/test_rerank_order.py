@@ -20,7 +20,8 @@ from support.environment import make_settings
 from config.settings import RerankSettings
 from server.answers import Question, Reranked
 from server.engines.models.errors import ModelRejected, ModelUnavailable
-from server.engines.parts import EngineParts, Record
+from server.engines.parts import EngineParts
+from server.engines.record import Record
 from server.engines.reranking import wants_reranking
 from server.engines.reranking.order import in_order
 from server.engines.reranking.postprocessor import ScoredRanking

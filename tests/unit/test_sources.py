@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ingestion.inputs.walk import find_files, source_name
+from ingestion.inputs.walk import find_files
+from ingestion.names import source_name
 from ingestion.types import Skipped
 
 

@@ -10,7 +10,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from server.answers import Message
 from server.api.openai.refusals import Only, fault
-from server.api.schemas.questions import LONGEST_QUESTION, NO_NUL, Text
+from server.api.schemas.fields import NO_NUL, Text
+from server.api.schemas.questions import LONGEST_QUESTION
 
 MOST_MESSAGES = 2000
 LONGEST_CONTENT = 100_000

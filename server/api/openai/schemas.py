@@ -11,9 +11,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from server.answers import Question, Turn
 from server.api.openai.messages import NO_MEDIA, NO_TOOLS, Messages, conversation_of
 from server.api.openai.refusals import Only, fault
-from server.api.schemas.questions import NO_NUL, SearchOptions, Text, Whole
-from storage.collections.collections import NAME_PATTERN
+from server.api.schemas.fields import NO_NUL, Text, Whole
+from server.api.schemas.questions import SearchOptions
 from storage.errors import CollectionNotFound
+from storage.generation import NAME_PATTERN
 
 OWNER = "footnote"
 MOST_INPUTS = 2048

@@ -8,8 +8,29 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from server.api.schemas.questions import NO_NUL, CollectionName, Text, Whole
+from server.api.schemas.fields import (
+    NO_NUL,
+    CollectionName,
+    Text,
+    Whole,
+)
 from server.services.collections import NewCollection
+
+
+class CollectionOut(BaseModel):
+    """A collection."""
+
+    model_config = ConfigDict(from_attributes=True)
+    name: str = Field(examples=["default"])
+    generation: str = Field(description="The one that answers now.")
+    documents: int
+    chunks: int
+    embedding_model: str
+    dimension: int
+    language: str
+    chunk_tokens: int
+    table: str = Field(description="What LlamaIndex's `PGVectorStore` opens, in the schema `footnote`.")
+    created_at: datetime
 
 
 class CollectionBody(BaseModel):

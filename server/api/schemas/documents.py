@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -14,7 +15,42 @@ from pydantic_core import from_json
 from ingestion.errors import FetchRefused
 from ingestion.identity import MAX_SOURCE_BYTES, OWN_KEYS
 from ingestion.web.urls import read_url
-from server.api.schemas.questions import NO_NUL, CollectionName, Text
+from server.api.schemas.fields import (
+    DEFAULT_COLLECTION,
+    NO_NUL,
+    CollectionName,
+    Text,
+)
+from server.api.schemas.pages import PageQuery
+
+
+class DocumentsQuery(PageQuery):
+    """Which documents."""
+
+    collection: CollectionName = DEFAULT_COLLECTION
+
+
+class DocumentQuery(BaseModel):
+    """Where to look for a document."""
+
+    model_config = ConfigDict(extra="forbid")
+    collection: CollectionName | None = Field(None, description="Unset: any collection.")
+
+
+class DocumentOut(BaseModel):
+    """A document."""
+
+    model_config = ConfigDict(from_attributes=True)
+    id: str
+    source: str = Field(examples=["docs/configuration.md"])
+    title: str
+    chunks: int
+    bytes: int
+    content_hash: str = Field(description="SHA-256 of the bytes, in hex.")
+    metadata: dict[str, Any]
+    ingested_at: datetime
+    collection: str
+
 
 LONGEST_ID = 512  # bytes
 LONGEST_METADATA = 16_384  # bytes of JSON

@@ -7,7 +7,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from server.api.schemas.questions import LONGEST_QUESTION, NO_NUL, CollectionName, DocumentId, PageQuery, Text
+from server.api.schemas.fields import NO_NUL, CollectionName, DocumentId, Text
+from server.api.schemas.pages import PageQuery
+from server.api.schemas.questions import LONGEST_QUESTION
 from storage.chat.feedback import NewFeedback, Rating
 
 LONGEST_COMMENT = 4000

@@ -9,7 +9,8 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from server.api.problems import RETRYABLE, FieldError, Problem, kind_of_name
-from server.api.schemas.questions import CollectionName, DocumentId, PageQuery
+from server.api.schemas.fields import CollectionName, DocumentId
+from server.api.schemas.pages import PageQuery
 from storage.jobs.jobs import Job, JobError
 
 JobStatus = Literal["queued", "running", "succeeded", "failed", "cancelled"]

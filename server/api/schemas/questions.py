@@ -3,41 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Literal
 
-from fastapi import Header
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from server.answers import Question
-from storage.collections.collections import NAME_PATTERN
+from server.api.schemas.fields import (
+    DEFAULT_COLLECTION,
+    CollectionName,
+    ConversationId,
+    DocumentId,
+    Whole,
+    _without_nul,
+)
 from storage.search.filters import FilterGroup
 
 LONGEST_QUESTION = 8000
 DEEPEST_FILTER = 8
 MOST_FILTERS = 200
 MOST_VALUES = 1000
-DEFAULT_COLLECTION = "default"
-Item = TypeVar("Item")
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        max_length=255,
-        description="The same key with the same request gets the same answer, for a day; it joins one being written.",
-        examples=["8e03978e-40d5-43dd-bc93-6894a57f9324"],
-    ),
-]
-
-
-def _without_nul(value: str) -> str:
-    if "\0" in value:
-        msg = "must not contain a NUL character"
-        raise ValueError(msg)
-    return value
-
-
-def _whole(value: object) -> object:
-    return int(value) if type(value) is float and value.is_integer() else value
 
 
 def _question(value: str) -> str:
@@ -77,15 +61,6 @@ def _nodes(node: object, *, depth: int) -> Iterator[tuple[int, object]]:
     if isinstance(node, Mapping) and isinstance(inner := node.get("filters"), list):
         for child in inner:
             yield from _nodes(child, depth=depth + 1)
-
-
-Whole = BeforeValidator(_whole)  # JSON has one kind of number: 8.0 is 8
-NO_NUL = r"^[^\x00]*$"
-Text = Annotated[str, AfterValidator(_without_nul)]
-CollectionName = Annotated[str, Field(pattern=f"^{NAME_PATTERN}$", max_length=63, examples=["default"])]
-DocumentId = Annotated[Text, Field(min_length=1, max_length=512, json_schema_extra={"pattern": NO_NUL})]
-ConversationId = Annotated[Text, Field(min_length=1, max_length=64, json_schema_extra={"pattern": NO_NUL})]
-Cursor = Annotated[Text, Field(max_length=2048, json_schema_extra={"pattern": NO_NUL})]
 
 
 class SearchOptions(BaseModel):
@@ -215,127 +190,3 @@ class ChatBody(AskingOptions):
     def to_question(self) -> Question:
         """Return the message as the rest of the server knows it."""
         return self.question_about(self.message, collection=self.collection or DEFAULT_COLLECTION)
-
-
-class PageQuery(BaseModel):
-    """Which part of a list."""
-
-    model_config = ConfigDict(extra="forbid")
-    limit: int = Field(100, ge=1, le=1000, description="Items of a page, at the most.")
-    cursor: Cursor | None = Field(None, description="`next_cursor` of the page before.")
-
-
-class DocumentsQuery(PageQuery):
-    """Which documents."""
-
-    collection: CollectionName = DEFAULT_COLLECTION
-
-
-class DocumentQuery(BaseModel):
-    """Where to look for a document."""
-
-    model_config = ConfigDict(extra="forbid")
-    collection: CollectionName | None = Field(None, description="Unset: any collection.")
-
-
-class ConversationOut(BaseModel):
-    """A conversation."""
-
-    model_config = ConfigDict(from_attributes=True)
-    id: str
-    title: str = Field(description="The beginning of its first message, until it is given another.")
-    collection: str
-    created_at: datetime
-    updated_at: datetime
-
-
-class MessageOut(BaseModel):
-    """What somebody said in a conversation."""
-
-    model_config = ConfigDict(from_attributes=True)
-    id: str
-    role: Literal["user", "assistant"]
-    content: str = Field(description="Of an answer that was broken off, what there was of it.")
-    state: Literal["running", "complete", "failed", "abandoned"] = Field(
-        description="What became of the question; only `complete` ones are read by later turns."
-    )
-    citations: list[dict[str, Any]]
-    finish_reason: str | None
-    problem: str | None = Field(description="Why there is no answer: the slug of a problem.")
-    standalone_question: str | None
-    model: str | None
-    usage: dict[str, int] | None
-    generation: str | None
-    trace_id: str | None
-    created_at: datetime
-
-
-class ConversationMessagesOut(ConversationOut):
-    """A conversation with a page of what was said in it, the oldest first."""
-
-    messages: list[MessageOut]
-    next_cursor: str | None = Field(description="For the next page; null on the last one.")
-
-
-class TitleBody(BaseModel):
-    """A conversation's new title."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-    title: Annotated[Text, Field(min_length=1, max_length=200, json_schema_extra={"pattern": NO_NUL})]
-
-
-class CollectionOut(BaseModel):
-    """A collection."""
-
-    model_config = ConfigDict(from_attributes=True)
-    name: str = Field(examples=["default"])
-    generation: str = Field(description="The one that answers now.")
-    documents: int
-    chunks: int
-    embedding_model: str
-    dimension: int
-    language: str
-    chunk_tokens: int
-    table: str = Field(description="What LlamaIndex's `PGVectorStore` opens, in the schema `footnote`.")
-    created_at: datetime
-
-
-class DocumentOut(BaseModel):
-    """A document."""
-
-    model_config = ConfigDict(from_attributes=True)
-    id: str
-    source: str = Field(examples=["docs/configuration.md"])
-    title: str
-    chunks: int
-    bytes: int
-    content_hash: str = Field(description="SHA-256 of the bytes, in hex.")
-    metadata: dict[str, Any]
-    ingested_at: datetime
-    collection: str
-
-
-class PageOut(BaseModel, Generic[Item]):
-    """A page of a list."""
-
-    model_config = ConfigDict(from_attributes=True)
-    items: list[Item]
-    next_cursor: str | None = Field(description="For the next page; null on the last one.")
-
-
-class ProblemOut(BaseModel):
-    """RFC 9457."""
-
-    class FieldErrorOut(BaseModel):
-        """A part of the request that is wrong."""
-
-        field: str
-        reason: str
-
-    type: str = Field(examples=["/problems/collection-not-found"])
-    title: str
-    status: int
-    detail: str
-    request_id: str
-    trace_id: str | None
-    errors: list[FieldErrorOut]

@@ -14,9 +14,10 @@ from llama_index.core.schema import QueryBundle
 
 from server.engines.abilities import conversational
 from server.engines.chat.base import PiecewiseResponse, StatelessChatEngine
-from server.engines.models.model import Delta, Finish, LanguageModel
+from server.engines.llama_index import pieces_of
+from server.engines.models.events import Delta, Finish
+from server.engines.models.model import LanguageModel
 from server.engines.parts import Engine, EngineParts
-from server.engines.pieces import pieces_of
 from server.engines.writing.prompts import condense_messages
 
 LONGEST_STANDALONE = 2000  # characters

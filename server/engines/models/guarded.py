@@ -21,7 +21,8 @@ from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from llama_index.core.llms.llm import LLM
 
-from server.engines.models.model import Delta, Finish, LanguageModel
+from server.engines.models.events import Delta, Finish
+from server.engines.models.model import LanguageModel
 
 
 class GuardedLLM(LLM):

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import stamina
@@ -26,6 +25,7 @@ from server.engines.models.errors import (
     ModelRejected,
     ModelTimeout,
 )
+from server.engines.models.events import Delta, Finish
 from server.engines.models.limits import Limits
 from server.engines.models.observation import ModelCall, retried
 from server.engines.models.prices import cost_of
@@ -51,31 +51,6 @@ _FILTERED = {"content_filter", "safety", "prohibited_content", "recitation"}
 _BROKEN = {"error", "tool_calls", "function_call", "insufficient_system_resource", "unload"}
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Delta:
-    """A piece of the answer, never empty."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Finish:
-    """The end of a stream that went well.
-
-    Attributes:
-        finish_reason: ``length`` where the token limit cut the answer.
-        usage: None where the provider counts no tokens.
-        model: the name that the provider gives itself.
-        cost_usd: None where the price table knows no price.
-
-    """
-
-    finish_reason: Literal["stop", "length"]
-    usage: Usage | None
-    model: str
-    cost_usd: float | None = None
 
 
 class LanguageModel:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
     from server.answers import Usage
-    from server.engines.models.model import Delta, Finish
+    from server.engines.models.events import Delta, Finish
     from server.engines.models.provider import Request
 
 

@@ -6,10 +6,15 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from llama_index.core.llms import ChatMessage
+
 from server.answers import Usage
 
 if TYPE_CHECKING:
     from llama_index.core.llms import ChatMessage
+
+
+LOCAL = "local"  # the provider whose model is too small to be taken at its word
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 
-from server.engines.parts import EngineParts, Record
+from server.engines.parts import EngineParts
 from server.engines.passages.excerpt import Stretch, joined
 from server.engines.passages.near_duplicates import Wording
+from server.engines.record import Record
 from server.engines.reranking import wants_reranking
 
 MOST_HITS = 1000

@@ -9,7 +9,7 @@ from llama_index.core.schema import BaseNode, NodeWithScore
 
 from server.engines.parts import EngineParts
 from server.engines.passages.hierarchy import common_path
-from server.engines.retrieval import FRAME_CHARACTERS, FitContextWindow
+from server.engines.room import FRAME_CHARACTERS, FitContextWindow
 from storage.search.neighbours import Span, StoredChunk, Surroundings, joined
 from storage.vector_store import make_node
 

@@ -13,7 +13,8 @@ from server.engines.llama_index import AsyncPostprocessor
 from server.engines.parts import EngineParts
 from server.engines.passages.hierarchy import MergingRule, merge
 from server.engines.passages.widening import Stretch, chunks_around, with_single_chunks
-from server.engines.retrieval import FRAME_CHARACTERS, StoreRetriever
+from server.engines.retrieval import StoreRetriever
+from server.engines.room import FRAME_CHARACTERS
 from storage.search.neighbours import Extent, StoredChunk, Surroundings, runs_of
 
 REACH = 100  # chunks on either side of a hit that are looked at

@@ -21,7 +21,8 @@ from config.errors import FootnoteError
 from server.engines.models.errors import ModelError
 from server.engines.models.guarded import GuardedLLM
 from server.engines.models.model import LanguageModel
-from server.engines.parts import EngineParts, Record
+from server.engines.parts import EngineParts
+from server.engines.record import Record
 from server.engines.retrieval import StoreRetriever
 from server.engines.writing.consulting import all_of
 from storage.errors import TableGone

@@ -17,7 +17,7 @@ from server.engines.models.model import LanguageModel
 from server.engines.parts import Conversation, EngineParts
 from server.engines.query.summary_overview import overview
 from server.engines.query.summary_reading import Shortfall, WholeDocuments, bounds_of, calls_of
-from server.engines.retrieval import FRAME_CHARACTERS
+from server.engines.room import FRAME_CHARACTERS
 from server.engines.writing.consulting import all_of, consult
 from server.engines.writing.prompts import (
     MERGING_SYSTEM,

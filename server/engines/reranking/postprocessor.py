@@ -13,7 +13,7 @@ from server.answers import Reranked
 from server.engines.llama_index import AsyncPostprocessor
 
 if TYPE_CHECKING:
-    from server.engines.parts import Record
+    from server.engines.record import Record
     from server.engines.reranking.reranker import Reranker
 
 Score = Callable[[str, Sequence[str]], Awaitable[Sequence[float | None]]]

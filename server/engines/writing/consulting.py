@@ -12,7 +12,8 @@ from typing import TypeVar
 from llama_index.core.llms import ChatMessage
 
 from server.engines.models.errors import ModelTimeout
-from server.engines.models.model import Delta, LanguageModel
+from server.engines.models.events import Delta
+from server.engines.models.model import LanguageModel
 from server.engines.parts import EngineParts
 
 LONGEST_REPLY = 20_000  # characters that are looked at

@@ -16,13 +16,13 @@ from llama_index.core.response_synthesizers import BaseSynthesizer
 from llama_index.core.response_synthesizers.base import QueryTextType
 from llama_index.core.schema import NodeWithScore
 
-from server.engines.models.model import Finish, LanguageModel
+from server.engines.models.events import Finish
+from server.engines.models.model import LanguageModel
+from server.engines.models.provider import LOCAL
 from server.engines.parts import EngineParts
 from server.engines.writing.extraction import best_sentences
 from server.engines.writing.grounding import grounded
 from server.engines.writing.prompts import COMPLETION_STOPS, Passage, chat_messages, completion_messages, passage_of
-
-LOCAL = "local"  # the provider whose model is too small to be taken at its word
 
 
 class _StreamingSynthesizer(BaseSynthesizer):

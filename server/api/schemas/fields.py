@@ -1,0 +1,40 @@
+"""Fields that several resources share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Header
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from storage.generation import NAME_PATTERN
+
+DEFAULT_COLLECTION = "default"
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        max_length=255,
+        description="The same key with the same request gets the same answer, for a day; it joins one being written.",
+        examples=["8e03978e-40d5-43dd-bc93-6894a57f9324"],
+    ),
+]
+
+
+def _without_nul(value: str) -> str:
+    if "\0" in value:
+        msg = "must not contain a NUL character"
+        raise ValueError(msg)
+    return value
+
+
+def _whole(value: object) -> object:
+    return int(value) if type(value) is float and value.is_integer() else value
+
+
+Whole = BeforeValidator(_whole)  # JSON has one kind of number: 8.0 is 8
+NO_NUL = r"^[^\x00]*$"
+Text = Annotated[str, AfterValidator(_without_nul)]
+CollectionName = Annotated[str, Field(pattern=f"^{NAME_PATTERN}$", max_length=63, examples=["default"])]
+DocumentId = Annotated[Text, Field(min_length=1, max_length=512, json_schema_extra={"pattern": NO_NUL})]
+ConversationId = Annotated[Text, Field(min_length=1, max_length=64, json_schema_extra={"pattern": NO_NUL})]
+Cursor = Annotated[Text, Field(max_length=2048, json_schema_extra={"pattern": NO_NUL})]

@@ -1,0 +1,94 @@
+"""What happened while a question was answered."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from server.answers import EngineReport, Reranked, Usage
+
+if TYPE_CHECKING:
+    from server.engines.models.events import Finish
+    from storage.generation import Generation
+
+
+@dataclass(slots=True)
+class Record:
+    """What happened while a question was answered.
+
+    Attributes:
+        timings_ms: of the stages ``embed``, ``retrieve``, ``rerank``, ``generate``; milliseconds.
+        scores: of each passage that was found, by node id.
+        chunks: indexes of the chunks that a passage is made of, by node id; of others than one, at the least.
+        finish: how the model ended; None where none was asked.
+        usage, cost_usd: of calls before the one that wrote the answer.
+        extracted: whether the answer is made of quotations.
+        standalone_question: what was searched for in place of a message that needs its conversation.
+        reranked: None where no reranking was wanted; of several, the first that failed.
+        searched: the generation that the passages are from, where that is another than the question's.
+        engine: name of the engine that answers.
+        queries: what was searched for beside the question, or instead of it.
+        calls: of the model, beside the one that writes the answer.
+        notes: what an engine did that one cannot see from its passages, a sentence each.
+
+    """
+
+    timings_ms: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("embed", "retrieve", "rerank"), 0.0))
+    scores: dict[str, Mapping[str, float]] = field(default_factory=dict)
+    chunks: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    finish: Finish | None = None
+    usage: Usage | None = None
+    cost_usd: float | None = None
+    extracted: bool = False
+    standalone_question: str | None = None
+    reranked: Reranked | None = None
+    searched: Generation | None = None
+    engine: str = ""
+    queries: tuple[str, ...] = ()
+    calls: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    def add_call(self, finish: Finish) -> None:
+        """Count what a call of the model took, as far as the provider counts, and what it cost."""
+        self.usage = total_usage(self.usage, finish.usage)
+        self.cost_usd = total_cost(self.cost_usd, finish.cost_usd)
+        self.calls += 1
+
+    def report(self) -> EngineReport:
+        """Return what the engine did so far."""
+        return EngineReport(self.engine, queries=self.queries, calls=self.calls, notes=tuple(self.notes))
+
+    def add_reranking(self, done: Reranked) -> None:
+        """Take note of a reranking; one that failed stands for all."""
+        if self.reranked is None or self.reranked.applied:
+            self.reranked = done
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the block's wall clock to a stage."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.timings_ms[name] = self.timings_ms.get(name, 0.0) + (time.perf_counter() - started) * 1000
+
+
+def total_usage(*counts: Usage | None) -> Usage | None:
+    """Add up what the calls of one answer took, as far as it was counted."""
+    known = [usage for usage in counts if usage is not None]
+    if not known:
+        return None
+    return Usage(
+        sum(usage.prompt_tokens for usage in known),
+        sum(usage.completion_tokens for usage in known),
+        sum(usage.total_tokens for usage in known),
+    )
+
+
+def total_cost(*costs: float | None) -> float | None:
+    """Add up what the calls of one answer cost, as far as prices are known."""
+    known = [cost for cost in costs if cost is not None]
+    return sum(known) if known else None

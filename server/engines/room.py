@@ -1,0 +1,45 @@
+"""How much room a prompt has for passages."""
+
+from __future__ import annotations
+
+from llama_index.core.postprocessor.types import BaseNodePostprocessor
+from llama_index.core.schema import NodeWithScore, QueryBundle
+
+CHARACTERS_A_TOKEN = 3.0  # fewer than any tokenizer needs for prose, so that a prompt never overflows
+PROMPT_TOKENS = 400  # instructions, question and the frame around the passages
+FRAME_CHARACTERS = 100  # number and place of a passage
+
+
+class FitContextWindow(BaseNodePostprocessor):
+    """Drops the last passages where all of them would overflow the model's context window.
+
+    It runs before the sources are shown, so that the citations are just what the model reads. `reserved` tokens of the
+    window are for the answer and the conversation; the prompt holds the `message`, of so many characters, where the
+    passages were found by something shorter.
+    """
+
+    context_window: int
+    reserved: int
+    message: int = 0
+
+    def room(self, query: str) -> float:
+        """Return how many characters of passages go into the prompt, with what frames each; it may be none."""
+        question = max(self.message, len(query))
+        return (self.context_window - self.reserved - PROMPT_TOKENS) * CHARACTERS_A_TOKEN - question
+
+    def _postprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        room = self.room(query_bundle.query_str if query_bundle else "")
+        kept: list[NodeWithScore] = []
+        for node in nodes:
+            room -= len(node.node.get_content()) + FRAME_CHARACTERS
+            if room < 0 and kept:  # one passage is always given; the provider says if even that is too much
+                break
+            kept.append(node)
+        return kept
+
+    async def _apostprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        return self._postprocess_nodes(nodes, query_bundle)  # LlamaIndex's own starts a thread for it
