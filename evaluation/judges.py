@@ -11,6 +11,7 @@ from config.errors import FootnoteError
 from evaluation.asking import Asks, Variant, request_body
 from evaluation.errors import QuestionFailed
 from evaluation.results import CORRECTNESS, FAITHFULNESS, RELEVANCY, AnswerResult, QuestionResult
+from server.engines.models.guarded import GuardedLLM
 
 if TYPE_CHECKING:
     from evaluation.plan import Plan
@@ -32,7 +33,7 @@ class Judges:
     def __init__(self, model: LanguageModel) -> None:
         from llama_index.core.evaluation import CorrectnessEvaluator, FaithfulnessEvaluator, RelevancyEvaluator
 
-        llm = model.llm
+        llm = GuardedLLM(model)
         self._evaluators: dict[str, Any] = {
             FAITHFULNESS: FaithfulnessEvaluator(llm=llm),
             RELEVANCY: RelevancyEvaluator(llm=llm),

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from llama_index.core.base.base_query_engine import BaseQueryEngine
 from llama_index.core.chat_engine.types import BaseChatEngine
 from llama_index.core.llms import ChatMessage
+from llama_index.core.postprocessor.types import BaseNodePostprocessor
 
 from config.settings import Settings
 from server.answers import Question
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from embedding.embedder import Embedder
     from server.engines.models.model import LanguageModel
     from server.engines.pinned import Pinned
-    from server.engines.reranking.reranker import Reranker
     from storage.vector_store import ChunkStore
 
 
@@ -58,6 +58,14 @@ class Elsewhere:
     kept: AsyncExitStack
 
 
+class Reranks(Protocol):
+    """What ranks passages a second time."""
+
+    def postprocessor(self, parts: EngineParts) -> BaseNodePostprocessor:
+        """Return what an engine of LlamaIndex's puts behind its retriever, for one question."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class EngineParts:
     """Everything that an engine may use for one request.
@@ -82,7 +90,7 @@ class EngineParts:
     settings: Settings
     record: Record
     conversation: Conversation = Conversation()
-    reranker: Reranker | None = None
+    reranker: Reranks | None = None
     vectors: QuestionVectors = UNKEPT
     elsewhere: Elsewhere | None = None
 

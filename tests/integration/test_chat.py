@@ -16,6 +16,7 @@ from support.model_server import Reply, start_model_server
 from support.scripted import running
 from support.sql import execute
 
+from server.engines.models.guarded import GuardedLLM
 from server.engines.writing.citations import unnumbered
 from server.services.answers import NOTHING_FOUND
 
@@ -370,7 +371,7 @@ def test_a_stock_llama_index_chat_engine_plugs_in(start, model_server, monkeypat
     def build(parts):
         return ContextChatEngine.from_defaults(
             retriever=StoreRetriever(parts, mode="hybrid"),
-            llm=parts.model.llm,
+            llm=GuardedLLM(parts.model),
             memory=ChatMemoryBuffer.from_defaults(chat_history=list(parts.conversation.history), token_limit=4000),
         )
 

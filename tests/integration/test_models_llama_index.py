@@ -14,6 +14,7 @@ from support.model_server import ANSWER, ModelServer, Reply, start_model_server
 from config.settings import LLMSettings, Settings
 from server.engines.models.choose import open_model
 from server.engines.models.errors import ModelRejected
+from server.engines.models.guarded import GuardedLLM
 from server.engines.models.model import LanguageModel
 
 ASKED = [ChatMessage(role="user", content="Where does the rain fall?")]
@@ -44,29 +45,29 @@ async def model(server: ModelServer, request: pytest.FixtureRequest) -> AsyncIte
 
 
 async def test_a_whole_answer_comes_by_chat_and_by_completion(model: LanguageModel) -> None:
-    assert (await model.llm.achat(ASKED)).message.content == ANSWER
-    response = await model.llm.acomplete("Where does the rain fall?", max_tokens=5, temperature=0.0)
+    assert (await GuardedLLM(model).achat(ASKED)).message.content == ANSWER
+    response = await GuardedLLM(model).acomplete("Where does the rain fall?", max_tokens=5, temperature=0.0)
     assert response.text == ANSWER
     assert response.additional_kwargs["finish_reason"] == "stop"
     assert response.additional_kwargs["completion_tokens"] == len(ANSWER.split())
 
 
 async def test_an_answer_streams_by_chat_and_by_completion(model: LanguageModel) -> None:
-    chat = [part async for part in await model.llm.astream_chat(ASKED)]
+    chat = [part async for part in await GuardedLLM(model).astream_chat(ASKED)]
     assert "".join(part.delta or "" for part in chat) == ANSWER
     assert chat[-1].message.content == ANSWER
-    completion = [part async for part in await model.llm.astream_complete("Where?")]
+    completion = [part async for part in await GuardedLLM(model).astream_complete("Where?")]
     assert completion[-1].text == ANSWER
 
 
 async def test_metadata_knows_models_that_llama_index_does_not(model: LanguageModel) -> None:
-    assert model.llm.metadata.model_name == "a-name-no-list-knows"
-    assert model.llm.metadata.context_window == model.context_window
-    assert model.llm.metadata.is_chat_model is model.is_chat
+    assert GuardedLLM(model).metadata.model_name == "a-name-no-list-knows"
+    assert GuardedLLM(model).metadata.context_window == model.context_window
+    assert GuardedLLM(model).metadata.is_chat_model is model.is_chat
 
 
 async def test_a_synthesizer_answers_and_its_errors_are_ours(model: LanguageModel, server: ModelServer) -> None:
-    synthesizer = CompactAndRefine(llm=model.llm, streaming=False)
+    synthesizer = CompactAndRefine(llm=GuardedLLM(model), streaming=False)
     nodes = [NodeWithScore(node=TextNode(text="Rain falls on the plain."), score=1.0)]
     assert str(await synthesizer.asynthesize("Where?", nodes)) == ANSWER
     server.default = Reply(fault="unauthorized")
@@ -75,7 +76,7 @@ async def test_a_synthesizer_answers_and_its_errors_are_ours(model: LanguageMode
 
 
 async def test_prompts_reach_the_model(model: LanguageModel, server: ModelServer) -> None:
-    assert await model.llm.apredict(PromptTemplate("Say {word}"), word="hello") == ANSWER
+    assert await GuardedLLM(model).apredict(PromptTemplate("Say {word}"), word="hello") == ANSWER
     assert "Say hello" in str(server.requests[0].body)
 
 
@@ -84,7 +85,7 @@ async def test_a_stream_that_llama_index_drops_hangs_up(
     model: LanguageModel, server: ModelServer, *, politely: bool
 ) -> None:
     server.default = Reply(text="on and on " * 1000, delay=0.01)
-    stream = await model.llm.astream_chat(ASKED)
+    stream = await GuardedLLM(model).astream_chat(ASKED)
     await anext(stream)
     if politely:
         await stream.aclose()
@@ -95,4 +96,4 @@ async def test_a_stream_that_llama_index_drops_hangs_up(
 
 async def test_sync_calls_are_refused_with_the_name_of_the_async_one(model: LanguageModel) -> None:
     with pytest.raises(NotImplementedError, match="acomplete"):
-        model.llm.complete("Where?")
+        GuardedLLM(model).complete("Where?")

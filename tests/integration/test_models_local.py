@@ -22,6 +22,7 @@ from config.settings import LLMSettings, Settings
 from server.engines.models.choose import open_model
 from server.engines.models.errors import ModelBusy, ModelRejected
 from server.engines.models.events import Delta, Finish
+from server.engines.models.guarded import GuardedLLM
 from server.engines.models.local import LINE, LocalModel, missing
 from server.engines.models.model import LanguageModel
 
@@ -208,5 +209,5 @@ def test_processes_that_put_the_model_together_at_once_get_one_whole_file(tmp_pa
 
 async def test_llama_index_gets_an_answer_from_its_own_prompt(model: LanguageModel) -> None:
     prompt = DEFAULT_TEXT_QA_PROMPT.format(context_str=CONTEXT, query_str="Who was the engineer of the lighthouse?")
-    response = await model.llm.acomplete(prompt, temperature=0.0, max_tokens=24, stop=STOP)
+    response = await GuardedLLM(model).acomplete(prompt, temperature=0.0, max_tokens=24, stop=STOP)
     assert "Novak" in response.text

@@ -2,7 +2,7 @@
 
 A `Provider` reaches one server, by a client of LlamaIndex's, and tries once. `LanguageModel` is what the rest of
 Footnote sees. It adds what those clients lack: one retry policy, deadlines, and an end, so that a cut answer is never
-taken for a whole one. LlamaIndex engines get `LanguageModel.llm`.
+taken for a whole one. LlamaIndex engines get a `GuardedLLM` around it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from server.engines.models.retries import Again
 from server.waiting.patience import Patience
 
 if TYPE_CHECKING:
-    from llama_index.core.llms import LLM, ChatMessage
+    from llama_index.core.llms import ChatMessage
 
 
 AFTER_FINISH = 1.0
@@ -72,7 +72,6 @@ class LanguageModel:
         self._looked_at = -READY_FOR
         self._reason: str | None = None
         self._looking = asyncio.Lock()
-        self._llm: LLM | None = None
         self.breaker = CircuitBreaker(source.name, failures=limits.breaker_failures, seconds=limits.breaker_seconds)
         self.context_window = context_window
         self.description = description
@@ -96,15 +95,6 @@ class LanguageModel:
     def max_tokens(self) -> int:
         """Tokens of an answer, where a request names none."""
         return self._limits.max_tokens
-
-    @property
-    def llm(self) -> LLM:
-        """The same model for LlamaIndex's engines: async methods only, with our retries, deadlines and errors."""
-        if self._llm is None:
-            from server.engines.models.guarded import GuardedLLM
-
-            self._llm = GuardedLLM(self)
-        return self._llm
 
     async def stream(
         self,

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from llama_index.core.bridge.pydantic import PrivateAttr
-from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
 
 from server.answers import Reranked
@@ -14,27 +13,29 @@ from server.engines.llama_index import AsyncPostprocessor
 
 if TYPE_CHECKING:
     from server.engines.record import Record
-    from server.engines.reranking.reranker import Reranker
 
 Score = Callable[[str, Sequence[str]], Awaitable[Sequence[float | None]]]
 """Given a question and passages, return the passages' scores; None: not ranked."""
 
+Rank = Callable[[list[NodeWithScore], QueryBundle], Awaitable[tuple[list[NodeWithScore], Reranked]]]
+"""Given passages and a question, return the passages in their new order, or as they were, and what became of it."""
+
 
 class Reranking(AsyncPostprocessor):
-    """Puts passages into the order of a `Reranker`, or leaves them in theirs, and tells the record which.
+    """Puts passages into another order, or leaves them in theirs, and tells the record which.
 
     The first `most` are ranked; others come behind them, as they were found, with the least score.
     """
 
     most: int
-    _reranker: Reranker = PrivateAttr()
-    _ranking: BaseNodePostprocessor = PrivateAttr()
+    _rank: Rank = PrivateAttr()
+    _model: str = PrivateAttr()
     _record: Record = PrivateAttr()
 
-    def __init__(self, reranker: Reranker, *, ranking: BaseNodePostprocessor, record: Record, most: int) -> None:
+    def __init__(self, rank: Rank, *, model: str, record: Record, most: int) -> None:
         super().__init__(most=most)
-        self._reranker = reranker
-        self._ranking = ranking
+        self._rank = rank
+        self._model = model
         self._record = record
 
     @classmethod
@@ -50,11 +51,11 @@ class Reranking(AsyncPostprocessor):
             first.setdefault(each.node.node_id, each)
         found, rest = list(first.values())[: self.most], list(first.values())[self.most :]
         if not found or query_bundle is None:
-            nothing = Reranked(applied=False, model=self._reranker.model, candidates=0, reason="no-passages")
+            nothing = Reranked(applied=False, model=self._model, candidates=0, reason="no-passages")
             self._record.add_reranking(nothing)
             return nodes
         with self._record.stage("rerank"):
-            ranked, done = await self._reranker.ranked(found, query_bundle, ranking=self._ranking)
+            ranked, done = await self._rank(found, query_bundle)
         self._record.add_reranking(done)
         return [*self._noted(ranked), *_below(rest, ranked[-1].score)] if done.applied else nodes
 

@@ -7,6 +7,7 @@ checks what they say, and lets the passages go on in the order in which they wer
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
@@ -86,8 +87,9 @@ class Reranker:
 
     def postprocessor(self, parts: EngineParts) -> BaseNodePostprocessor:
         """Return what an engine of LlamaIndex's puts behind its retriever, for one question."""
+        rank = partial(self.ranked, ranking=self._source.ranking(parts))
         most = max(self._settings.candidates, parts.question.k)
-        return Reranking(self, ranking=self._source.ranking(parts), record=parts.record, most=most)
+        return Reranking(rank, model=self.model, record=parts.record, most=most)
 
     async def ranked(
         self, found: list[NodeWithScore], query: QueryBundle, *, ranking: BaseNodePostprocessor

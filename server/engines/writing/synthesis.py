@@ -17,6 +17,7 @@ from llama_index.core.response_synthesizers.base import QueryTextType
 from llama_index.core.schema import NodeWithScore
 
 from server.engines.models.events import Finish
+from server.engines.models.guarded import GuardedLLM
 from server.engines.models.model import LanguageModel
 from server.engines.models.provider import LOCAL
 from server.engines.parts import EngineParts
@@ -76,7 +77,7 @@ class CitingSynthesizer(_StreamingSynthesizer):
     """Lets the model write an answer that cites its passages by number."""
 
     def __init__(self, parts: EngineParts, *, model: LanguageModel) -> None:
-        super().__init__(parts, llm=model.llm)
+        super().__init__(parts, llm=GuardedLLM(model))
         self._model = model
 
     async def _pieces(self, question: str, passages: Sequence[Passage]) -> AsyncGenerator[str, None]:
