@@ -22,7 +22,7 @@ from server.streams.log import FramesForgotten, StreamLog
 from server.streams.redis_mirrors import Mirror
 from server.streams.redis_relay import RedisRelay, open_redis_relay
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 PATIENCE = 15.0
 MOST_BYTES = 65_536
 CHILD = """

@@ -22,7 +22,7 @@ from storage.cursors import encode_cursor
 from storage.errors import FeedbackNotFound, InvalidCursor
 from storage.leases import Leases
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 UNKNOWN = "5f0c9c0e-7d0b-4e57-9f0e-1f6a2f4d3c11"
 SQL = "'); DROP TABLE footnote.feedback; -- $1 %s {0}"

@@ -26,7 +26,7 @@ from server.engines.models.guarded import GuardedLLM
 from server.engines.models.local import LINE, LocalModel, missing
 from server.engines.models.model import LanguageModel
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[5]
 STOP = ("\n\n", "\nQuery:", "\n-----")
 CONTEXT = """\
 The lighthouse of Ostrava Bay was built in 1871 by the engineer Milada Novak.

@@ -12,7 +12,7 @@ from pydantic import SecretStr, ValidationError
 from config import settings as settings_module
 from config.settings import FALLBACKS, Settings, SettingsError, load_settings, setting_keys
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 EnvFile = Callable[..., None]
 
 

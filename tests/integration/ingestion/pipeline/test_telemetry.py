@@ -25,7 +25,7 @@ from storage.documents.originals import Originals
 from storage.documents.writes import Documents
 from storage.jobs.jobs import JobStore, NewJob
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 TRACE, PARENT = CALLER.split("-")[1:3]
 SECRET = "wombat-77-secret"

@@ -17,7 +17,7 @@ from config.errors import FootnoteError
 from config.logging import configure
 from config.settings import LogSettings
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 SECTIONS = [
     f"## Lamp {n}\n\nLamp {n} of the lighthouse burns oil number {n}. " + "It is lit at dusk by hand. " * 40
     for n in range(12)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 PAGE = ROOT / "docs" / "operations" / "telemetry.md"
-ROOMS = ("config", "storage", "ingestion", "server")
+ROOMS = ("config", "storage", "embedding", "ingestion", "server")
 INSTRUMENTS = {"_seconds", "_sizes", "create_counter", "Gauge"}
 """What makes an instrument in ``config/telemetry/metrics.py``, its name first."""
 

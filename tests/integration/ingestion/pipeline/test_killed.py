@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-SUPPORT = Path(__file__).parents[1] / "support" / "ingest_made_up.py"
+SUPPORT = Path(__file__).parents[3] / "support" / "ingest_made_up.py"
 KILLS = 10
 
 

@@ -272,6 +272,6 @@ def test_choosing_a_model_imports_no_client_before_one_is_chosen() -> None:
         sys.exit(f"imported: {heavy}" if heavy else 0)
     """
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)], cwd=Path(__file__).parents[2], check=False, timeout=60
+        [sys.executable, "-c", textwrap.dedent(program)], cwd=Path(__file__).parents[5], check=False, timeout=60
     )
     assert done.returncode == 0

@@ -16,7 +16,7 @@ import pytest
 
 from server.engines.models.local import missing
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 HAS_LOCAL_MODEL = missing() is None
 DOCUMENTS = {
     "lighthouse.md": "# The lighthouse\n\nThe lighthouse of Ostrava Bay was built in 1871 by the engineer "
