@@ -6,8 +6,6 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from llama_index.core.llms import ChatMessage
-
 from server.answers import Usage
 
 if TYPE_CHECKING:

@@ -39,7 +39,11 @@ def every_error() -> set[type[FootnoteError]]:
         subclasses = left.pop().__subclasses__()
         found.update(subclasses)
         left.extend(subclasses)
-    return {error for error in found if error.__module__.split(".")[0] in {"storage", "embedding", "ingestion", "server", "config"}}
+    return {
+        error
+        for error in found
+        if error.__module__.split(".")[0] in {"storage", "embedding", "ingestion", "server", "config"}
+    }
 
 
 def test_every_error_of_ours_is_mapped_to_a_problem() -> None:
