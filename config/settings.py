@@ -3,6 +3,7 @@
 A setting comes, in this order, from an environment variable with the prefix ``FOOTNOTE_`` (nested by ``__``), the file
 ``.env`` in the working directory, a name that people already have set (``DATABASE_URL``, ``OPENAI_API_KEY``,
 ``OPENAI_BASE_URL``, ``OLLAMA_BASE_URL``, ``REDIS_URL``), or the default here. ``config/example.env`` lists every key.
+Names of earlier releases (`OLD_NAMES`) come after the first two, and are warned of.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -33,13 +35,20 @@ FALLBACKS = {
     "OPENAI_API_KEY": ("llm", "api_key"),
     "OPENAI_BASE_URL": ("llm", "base_url"),
     "OLLAMA_BASE_URL": ("llm", "ollama_base_url"),
-    "REDIS_URL": ("streams", "redis_url"),
+    "REDIS_URL": ("redis", "url"),
     "OTEL_EXPORTER_OTLP_ENDPOINT": ("telemetry", "endpoint"),
     "OTEL_EXPORTER_OTLP_PROTOCOL": ("telemetry", "protocol"),
     "OTEL_EXPORTER_OTLP_HEADERS": ("telemetry", "headers"),
     "OTEL_SERVICE_NAME": ("telemetry", "service_name"),
 }
-
+OLD_NAMES: Mapping[str, str | None] = {
+    "STREAMS__REDIS_URL": "REDIS__URL",
+    "CACHE__REDIS_URL": "REDIS__URL",
+    "CACHE__REDIS_TIMEOUT": "REDIS__LOOKUP_TIMEOUT",
+    "CACHE__REDIS_TTL": None,
+}
+"""Names of the last release, without prefix, and what they are called now; None: the setting is gone. One release on,
+an entry is removed, and the name is refused like any unknown one."""
 
 _HOST_NAME = re.compile(r"(?=[^/]*[a-z])[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?")
 _OTLP_HEADER = re.compile(r"[A-Za-z0-9_.-]+\s*=\s*[\x20-\x7e]*")
@@ -187,9 +196,21 @@ class StreamSettings(_Group):
     kept_bytes: int = Field(
         67_108_864, ge=65_536, description="Kept of finished streams in all; the oldest are forgotten first."
     )
-    redis_url: Annotated[SecretStr, AfterValidator(_redis_url)] | None = Field(
+
+
+class RedisSettings(_Group):
+    """The Redis that replicas share, for streams and question vectors."""
+
+    url: Annotated[SecretStr, AfterValidator(_redis_url)] | None = Field(
         None,
-        description="redis://host:6379/0: streams can be taken up again on another replica; also REDIS_URL.",
+        description="redis://host:6379/0: any replica can resume a stream, and replicas share question vectors; unset: "
+        "each replica works alone. Also REDIS_URL.",
+    )
+    lookup_timeout: float = Field(
+        0.1,
+        gt=0,
+        le=10,
+        description="Seconds to wait for a question vector from Redis before the question is embedded instead.",
     )
 
 
@@ -372,13 +393,6 @@ class CacheSettings(_Group):
     embedding_bytes: int = Field(
         33_554_432, ge=0, description="Memory for questions' vectors, by model and exact text; 0: none are kept."
     )
-    redis_url: Annotated[SecretStr, AfterValidator(_redis_url)] | None = Field(
-        None, description="redis://host:6379/0: replicas share questions' vectors; unset: each keeps its own."
-    )
-    redis_timeout: float = Field(
-        0.1, gt=0, le=10, description="Seconds that a look into Redis may take; then it is done without."
-    )
-    redis_ttl: float = Field(604_800, gt=0, le=31_536_000, description="Seconds that a vector is kept in Redis.")
     answers: bool = Field(
         False,
         description="Give an answer again to the same question, as long as nothing has changed in the collection.",
@@ -625,6 +639,22 @@ class _FallbackNames(PydanticBaseSettingsSource):
         return values
 
 
+class _OldNames(PydanticBaseSettingsSource):
+    """Values that are still set by a name of the last release."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[object, str, bool]:  # noqa: ARG002 (pydantic's)
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, dict[str, str]]:
+        given = _given()
+        values: dict[str, dict[str, str]] = {}
+        for old, new in OLD_NAMES.items():
+            if new is not None and PREFIX + old in given:
+                group, key = new.lower().split("__")
+                values.setdefault(group, {}).setdefault(key, given[PREFIX + old])
+        return values
+
+
 class Settings(BaseSettings):
     """Footnote's settings: frozen, bounded, secrets hidden. `load_settings` reads them from the environment."""
 
@@ -641,6 +671,7 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path(".footnote"), description="Where the embedded PostgreSQL and exported models are kept.")
     server: ServerSettings = ServerSettings()
     streams: StreamSettings = StreamSettings()
+    redis: RedisSettings = RedisSettings()
     chat: ChatSettings = ChatSettings()
     database: DatabaseSettings = DatabaseSettings()
     embedding: EmbeddingSettings = EmbeddingSettings()
@@ -668,7 +699,10 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (pydantic's signature)
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Order the sources; see the module's docstring."""
-        return init_settings, env_settings, dotenv_settings, _FallbackNames(settings_cls)
+        for source in (env_settings, dotenv_settings):
+            assert isinstance(source, EnvSettingsSource)  # noqa: S101 (pydantic's signature says less)
+            source.env_vars = {name: value for name, value in source.env_vars.items() if not _is_old(name)}
+        return init_settings, env_settings, dotenv_settings, _OldNames(settings_cls), _FallbackNames(settings_cls)
 
 
 def load_settings(**overrides: object) -> Settings:
@@ -690,6 +724,25 @@ def load_settings(**overrides: object) -> Settings:
         raise SettingsError(msg) from None
 
 
+def old_names_in_use() -> list[str]:
+    """Return one sentence for each setting that has a name of the last release."""
+    given = _given()
+    sentences, taken = [], {name.removeprefix(PREFIX) for name in given}
+    for old, new in OLD_NAMES.items():
+        if PREFIX + old not in given:
+            continue
+        if new is None:
+            sentences.append(f"{PREFIX}{old} has no effect any more; remove it")
+        elif new in taken:
+            sentences.append(f"{PREFIX}{old} is ignored, because {PREFIX}{new} is set too; remove the old name")
+        else:
+            sentences.append(
+                f"{PREFIX}{old} is now called {PREFIX}{new}; the old name stops working with the next release"
+            )
+            taken.add(new)
+    return sentences
+
+
 def trace_parent() -> dict[str, str]:
     """Return the trace of who started this process, as W3C headers; empty where nobody says.
 
@@ -704,10 +757,19 @@ def _environment() -> dict[str, str]:
     return from_file | {name: value for name, value in os.environ.items() if value or name not in from_file}
 
 
+def _given() -> dict[str, str]:
+    """Return what is set under our prefix, by upper-case name."""
+    return {name.upper(): value for name, value in _environment().items() if value and name.upper().startswith(PREFIX)}
+
+
+def _is_old(name: str) -> bool:
+    return name.upper().removeprefix(PREFIX) in OLD_NAMES
+
+
 def _refuse_unknown(given: Mapping[str, str]) -> None:
     known = {name for name, *_ in setting_keys()}
     for name in sorted(given):
-        if name.upper().startswith(PREFIX) and name.upper() not in known:
+        if name.upper().startswith(PREFIX) and name.upper() not in known and not _is_old(name):
             close = difflib.get_close_matches(name.upper(), known, n=1)
             hint = f"; did you mean {close[0]}?" if close else "; config/example.env lists every setting"
             msg = f"{name}: no such setting{hint}"

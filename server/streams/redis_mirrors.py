@@ -6,20 +6,10 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from redis.asyncio import Redis
-
 from config.settings import StreamSettings
+from server.redis_link import ERRORS, Outage, RedisLink
 from server.streams.log import StreamLog
-from server.streams.redis_link import (
-    ENDS,
-    ERRORS,
-    MARK,
-    RETRY_SECONDS,
-    Outage,
-    owner_key,
-    reader_key,
-    stream_key,
-)
+from server.streams.redis_keys import ENDS, MARK, RETRY_SECONDS, owner_key, reader_key, stream_key
 
 PACE_SECONDS = 0.02
 """Between two reads, and before looking again whether a slow reader has made room."""
@@ -110,14 +100,14 @@ class Mirror(StreamLog):
 class Mirrors:
     """Follows streams of other processes: one mirror a stream for all readers here, and one task for all mirrors."""
 
-    def __init__(self, redis: Redis, *, settings: StreamSettings) -> None:
-        self._redis = redis
+    def __init__(self, link: RedisLink, *, settings: StreamSettings) -> None:
+        self._redis = link.client
         self._settings = settings
-        self._watch_all = redis.register_script(_WATCH)
+        self._watch_all = link.client.register_script(_WATCH)
         self._mirrors: dict[str, Mirror] = {}
         self._opening: dict[str, asyncio.Task[Mirror | None]] = {}
         self._wanted = asyncio.Event()
-        self._outage = Outage("streams of other processes cannot be taken up here")
+        self._outage = Outage(link, "streams of other processes cannot be taken up here")
         self._answered = 0.0
         self._watch_at = 0.0
         self._trust_at = 0.0

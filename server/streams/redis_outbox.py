@@ -8,10 +8,9 @@ from collections import deque
 from dataclasses import dataclass, field
 from itertools import islice
 
-from redis.asyncio import Redis
-
 from config.settings import StreamSettings
-from server.streams.redis_link import ENDS, ERRORS, MARK, RETRY_SECONDS, Outage, owner_key, stream_key
+from server.redis_link import ERRORS, Outage, RedisLink
+from server.streams.redis_keys import ENDS, MARK, RETRY_SECONDS, owner_key, stream_key
 
 PACE_SECONDS = 0.02
 """Between two writes: what comes meanwhile goes together."""
@@ -147,11 +146,11 @@ class Outbox:
 
     """
 
-    def __init__(self, redis: Redis, *, process: str, settings: StreamSettings) -> None:
-        self._redis = redis
+    def __init__(self, link: RedisLink, *, process: str, settings: StreamSettings) -> None:
+        self._redis = link.client
         self._owner_key = owner_key(process)
-        self._write = redis.register_script(_WRITE)
-        self._write_marks = redis.register_script(_MARK)
+        self._write = link.client.register_script(_WRITE)
+        self._write_marks = link.client.register_script(_MARK)
         self._most_bytes = settings.most_bytes
         kept = max(LEAST_KEPT_SECONDS, round(settings.keep))
         self._life = round(settings.total_timeout) + kept
@@ -161,7 +160,7 @@ class Outbox:
         self._marks: dict[str, bool] = {}  # streams that end in Redis, and whether their frames shall go
         self._wake = asyncio.Event()
         self._writing = asyncio.Lock()
-        self._outage = Outage("streams that are written here cannot be taken up elsewhere")
+        self._outage = Outage(link, "streams that are written here cannot be taken up elsewhere")
         self.waiting_bytes = 0
 
     @property

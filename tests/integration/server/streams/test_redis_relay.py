@@ -16,7 +16,8 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 from support.redis_server import RedisServer, start_redis
 
-from config.settings import SettingsError, StreamSettings
+from config.settings import RedisSettings, SettingsError, StreamSettings
+from server.redis_link import open_redis_link
 from server.streams import redis_mirrors, redis_outbox
 from server.streams.log import FramesForgotten, StreamLog
 from server.streams.redis_mirrors import Mirror
@@ -27,17 +28,19 @@ PATIENCE = 15.0
 MOST_BYTES = 65_536
 CHILD = """
 import asyncio, sys
-from config.settings import StreamSettings
+from config.settings import RedisSettings, StreamSettings
+from server.redis_link import open_redis_link
 from server.streams import redis_outbox
 from server.streams.redis_relay import open_redis_relay
 redis_outbox.OWNER_SECONDS, redis_outbox.BEAT_SECONDS = 0.5, 0.1
 
 async def main():
-    async with open_redis_relay(StreamSettings(redis_url=sys.argv[1])) as relay:
-        for number in range(1, 100_000):
-            relay.publish("s", number, b"<%d>" % number, last=False)
-            print(number, flush=True)
-            await asyncio.sleep(0.01)
+    async with open_redis_link(RedisSettings(url=sys.argv[1])) as link:
+        async with open_redis_relay(link, settings=StreamSettings()) as relay:
+            for number in range(1, 100_000):
+                relay.publish("s", number, b"<%d>" % number, last=False)
+                print(number, flush=True)
+                await asyncio.sleep(0.01)
 
 asyncio.run(main())
 """
@@ -72,9 +75,11 @@ async def relays(redis: RedisServer) -> AsyncIterator[tuple[RedisRelay, RedisRel
 
 @contextlib.asynccontextmanager
 async def relay_at(url: str) -> AsyncIterator[RedisRelay]:
-    made = StreamSettings.model_validate({"redis_url": url, "most_bytes": MOST_BYTES, "window_bytes": 8192})
-    async with open_redis_relay(made) as relay:
-        yield relay
+    made = StreamSettings(most_bytes=MOST_BYTES, window_bytes=8192)
+    async with open_redis_link(RedisSettings.model_validate({"url": url})) as link:
+        assert link is not None
+        async with open_redis_relay(link, settings=made) as relay:
+            yield relay
 
 
 def frame(number: int) -> bytes:
