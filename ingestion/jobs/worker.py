@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from config.settings import Settings
     from ingestion.jobs.retries import Handler
 
+POLL_SECONDS = 5.0
+"""Between two looks for jobs that are due; a new job wakes a worker at once."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -47,7 +50,7 @@ async def run_worker(
             runner.run,
             database=settings.database,
             concurrency=concurrency or settings.jobs.concurrency,
-            poll=settings.jobs.poll_interval,
+            poll=POLL_SECONDS,
             grace=settings.jobs.shutdown_timeout,
             stop=stop,
         )

@@ -15,7 +15,7 @@ import structlog
 
 from config.settings import StreamSettings
 from server.redis_link import ERRORS, RedisLink
-from server.streams.log import StreamLog
+from server.streams.log import MAX_BYTES, WINDOW_BYTES, StreamLog
 from server.streams.redis_keys import MARK, RETRY_SECONDS, reader_key, stream_key
 from server.streams.redis_mirrors import Mirrors
 from server.streams.redis_outbox import Outbox
@@ -39,9 +39,11 @@ _log = structlog.get_logger(__name__)
 
 
 @contextlib.asynccontextmanager
-async def open_redis_relay(link: RedisLink, *, settings: StreamSettings) -> AsyncIterator[RedisRelay]:
+async def open_redis_relay(
+    link: RedisLink, *, settings: StreamSettings, window_bytes: int = WINDOW_BYTES, max_bytes: int = MAX_BYTES
+) -> AsyncIterator[RedisRelay]:
     """Run a relay over Redis, which need not be reachable."""
-    relay = RedisRelay(link, settings=settings)
+    relay = RedisRelay(link, settings=settings, window_bytes=window_bytes, max_bytes=max_bytes)
     try:
         yield relay
     finally:
@@ -51,10 +53,10 @@ async def open_redis_relay(link: RedisLink, *, settings: StreamSettings) -> Asyn
 class RedisRelay:
     """A `Relay`; see `server.streams.relay`. To be made inside the event loop that it lives in."""
 
-    def __init__(self, link: RedisLink, *, settings: StreamSettings) -> None:
+    def __init__(self, link: RedisLink, *, settings: StreamSettings, window_bytes: int, max_bytes: int) -> None:
         self._redis = link.client
-        self._outbox = Outbox(link, process=uuid4().hex[:12], settings=settings)
-        self._mirrors = Mirrors(link, settings=settings)
+        self._outbox = Outbox(link, process=uuid4().hex[:12], settings=settings, max_bytes=max_bytes)
+        self._mirrors = Mirrors(link, window_bytes=window_bytes, max_bytes=max_bytes)
         self._which_are_forgotten = link.client.register_script(_FORGOTTEN)
         self._tell: Callable[[str], None] = lambda _: None
         self._closing = False

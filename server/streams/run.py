@@ -14,7 +14,7 @@ from config.telemetry import spans
 from config.telemetry.metrics import STREAM_ENDINGS
 from server.answers import UNFINISHED, Answer, Event, Transcript
 from server.errors import DeadlineExceeded, StreamAbandoned
-from server.streams.log import LogReader, StreamLog
+from server.streams.log import MAX_BYTES, WINDOW_BYTES, LogReader, StreamLog
 from server.streams.relay import Relay
 from server.waiting.interrupts import Interrupt
 
@@ -71,9 +71,7 @@ class Run:
         self._encoder = encoder
         self._settings = settings
         self._relay = relay if resumable else None
-        self.log = StreamLog(
-            window_bytes=settings.window_bytes, most_bytes=settings.most_bytes, relayed=self._relay is not None
-        )
+        self.log = StreamLog(window_bytes=WINDOW_BYTES, max_bytes=MAX_BYTES, relayed=self._relay is not None)
         self._on_end = on_end
         self._interest = 0
         self._told_to_end = False

@@ -19,6 +19,12 @@ from server.engines.reranking import wants_reranking
 
 MOST_HITS = 1000
 SPARE_HITS = 8
+NEAR_DUPLICATE_SHARE = 0.9
+"""Fraction of word trigrams shared with a higher-ranked passage from which on a passage counts as a near-duplicate."""
+
+JOINED_CHARACTERS = 3000
+"""Longest passage that is made by joining neighbours."""
+
 DEEPER = 4
 FEW_HITS = 100  # compared with each other in a few milliseconds
 Result = TypeVar("Result")
@@ -57,8 +63,8 @@ def selection_of(parts: EngineParts) -> Selection:
     return Selection(
         k=question.k,
         max_per_document=question.max_per_document or settings.max_per_document,
-        near_duplicate=settings.near_duplicate_share if drops else None,
-        longest=settings.passage_chars if joins else None,
+        near_duplicate=NEAR_DUPLICATE_SHARE if drops else None,
+        longest=JOINED_CHARACTERS if joins else None,
     )
 
 

@@ -17,6 +17,7 @@ from server.engines.retrieval import StoreRetriever
 from server.engines.room import FRAME_CHARACTERS
 from storage.search.neighbours import Extent, StoredChunk, Surroundings, runs_of
 
+GROUP_CHUNKS = 4  # that are one part if a document has neither headings nor pages
 REACH = 100  # chunks on either side of a hit that are looked at
 ROOM_SHARE = 0.5  # of the prompt's room for passages that one merged part may take
 
@@ -50,7 +51,7 @@ class Merging(AsyncPostprocessor):
         settings = self._parts.settings.engines
         room = min((fit.room(query) * ROOM_SHARE - FRAME_CHARACTERS for fit in fitting(self._parts)), default=None)
         longest = settings.merging_characters if room is None else min(room, settings.merging_characters)
-        return MergingRule(settings.merging_ratio, longest=max(0.0, longest), group=settings.merging_group)
+        return MergingRule(settings.merging_ratio, longest=max(0.0, longest), group=GROUP_CHUNKS)
 
 
 def merged(

@@ -15,6 +15,9 @@ from server.engines.passages.widening import Stretch, chunks_around, length_of, 
 from server.engines.retrieval import StoreRetriever
 from storage.search.neighbours import StoredChunk, runs_of
 
+WINDOW_CHARACTERS = 2000
+"""Of whole chunks on either side of a hit, at most."""
+
 
 class Windows(AsyncPostprocessor):
     """Gives each hit its neighbours in the document, and makes one passage of windows that touch.
@@ -37,12 +40,8 @@ class Windows(AsyncPostprocessor):
         if not nodes or not settings.window_chunks:
             return nodes
         share = share_of(fitting(self._parts), nodes, query_bundle.query_str if query_bundle else "")
-        chunks = await chunks_around(
-            self._parts, nodes, chunks=settings.window_chunks, characters=settings.window_characters
-        )
-        windows = windows_of(
-            nodes, chunks, most=settings.window_chunks, characters=settings.window_characters, longest=share
-        )
+        chunks = await chunks_around(self._parts, nodes, chunks=settings.window_chunks, characters=WINDOW_CHARACTERS)
+        windows = windows_of(nodes, chunks, most=settings.window_chunks, characters=WINDOW_CHARACTERS, longest=share)
         return [window.passage(self._parts) for window in windows]
 
 

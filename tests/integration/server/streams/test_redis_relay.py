@@ -25,7 +25,7 @@ from server.streams.redis_relay import RedisRelay, open_redis_relay
 
 ROOT = Path(__file__).parents[4]
 PATIENCE = 15.0
-MOST_BYTES = 65_536
+MAX_BYTES = 65_536
 CHILD = """
 import asyncio, sys
 from config.settings import RedisSettings, StreamSettings
@@ -75,10 +75,9 @@ async def relays(redis: RedisServer) -> AsyncIterator[tuple[RedisRelay, RedisRel
 
 @contextlib.asynccontextmanager
 async def relay_at(url: str) -> AsyncIterator[RedisRelay]:
-    made = StreamSettings(most_bytes=MOST_BYTES, window_bytes=8192)
     async with open_redis_link(RedisSettings.model_validate({"url": url})) as link:
         assert link is not None
-        async with open_redis_relay(link, settings=made) as relay:
+        async with open_redis_relay(link, settings=StreamSettings(), max_bytes=MAX_BYTES, window_bytes=8192) as relay:
             yield relay
 
 
@@ -406,9 +405,9 @@ async def test_a_slow_reader_elsewhere_bounds_memory_here_and_there(relays, redi
         await eventually(lambda: _all_written(redis, 1000))
         async with Redis.from_url(redis.url) as client:
             kept = await client.memory_usage("footnote:stream:s", samples=0)
-        assert kept < 3 * MOST_BYTES
+        assert kept < 3 * MAX_BYTES
         assert not log.has_room
-        assert log.kept_bytes <= MOST_BYTES
+        assert log.kept_bytes <= MAX_BYTES
         with contextlib.suppress(FramesForgotten):
             while await reader.take() is not None:
                 reader.done()
@@ -556,7 +555,7 @@ async def test_an_address_that_cannot_be_is_refused_at_the_start_without_quoting
 
 
 def test_a_mirror_takes_overlapping_entries_once() -> None:
-    mirror = Mirror("s", lost=lost, settings=StreamSettings())
+    mirror = Mirror("s", lost=lost)
     mirror.take([(b"3-0", [b"me", b"1", b"me", b"2", b"me", b"3"])])
     mirror.take([(b"5-0", [b"me", b"2", b"me", b"3", b"me", b"4", b"me", b"5"])])
     mirror.take([(b"6-0", [b"me.", b"5", b"me.", b"6"])])

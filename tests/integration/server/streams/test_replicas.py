@@ -27,7 +27,7 @@ def redis():
 @pytest.fixture(scope="module")
 def replicas(stack, redis):
     shared = {"redis": {"url": redis.url}, "streams": {"grace": 10}}
-    with stack.serve(**shared) as one, stack.serve(streams=shared) as two:
+    with stack.serve(**shared) as one, stack.serve(**shared) as two:
         yield one, two
 
 
