@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import structlog
 
+from config.background import running_beside
 from config.errors import FootnoteError
 from config.telemetry import spans
 from config.telemetry.metrics import GENERATION_FLIPS, Few
@@ -92,12 +93,10 @@ class PinnedGenerations:
     @asynccontextmanager
     async def followed(self) -> AsyncIterator[None]:
         """Follow flips until the block ends."""
-        following = asyncio.create_task(self._follow())
         try:
-            yield
+            async with running_beside(self._follow()):
+                yield
         finally:
-            following.cancel()
-            await asyncio.wait([following])
             for entry in [*self._entries.values(), *self._left]:
                 entry.lease.close()
 

@@ -75,6 +75,16 @@ async def chunks_around(
         return await surroundings.around(spans, filters=parts.question.filters)
 
 
+def ranked(
+    stretches: Sequence[Stretch], *, hits: Sequence[NodeWithScore], chunks: Iterable[StoredChunk]
+) -> list[Stretch]:
+    """Return stretches in the order of their best hits; a hit whose chunk has gone meanwhile is one by itself."""
+    places = {hit.node.node_id: place for place, hit in enumerate(hits)}
+    read = {chunk.node_id for chunk in chunks}
+    alone = [Stretch((), [hit]) for hit in hits if hit.node.node_id not in read]
+    return sorted([*stretches, *alone], key=lambda stretch: places[stretch.hits[0].node.node_id])
+
+
 def share_of(fitting: Sequence[FitContextWindow], nodes: Sequence[NodeWithScore], query: str) -> float:
     """Return how long each of so many passages may become, so that the prompt holds all of them; there may be no end.
 

@@ -12,7 +12,7 @@ from server.engines.assembly import fitting, retriever_engine
 from server.engines.llama_index import AsyncPostprocessor
 from server.engines.parts import EngineParts
 from server.engines.passages.hierarchy import MergingRule, merge
-from server.engines.passages.widening import Stretch, chunks_around, with_single_chunks
+from server.engines.passages.widening import Stretch, chunks_around, ranked, with_single_chunks
 from server.engines.retrieval import StoreRetriever
 from server.engines.room import FRAME_CHARACTERS
 from storage.search.neighbours import Extent, StoredChunk, Surroundings, runs_of
@@ -71,9 +71,7 @@ def merged(
             part = run[first : last + 1]
             best = sorted(places[chunk.node_id] for chunk in part if chunk.node_id in places)
             found.append(Stretch(part, [hits[place] for place in best]))
-    read = {chunk.node_id for chunk in chunks}
-    found += [Stretch((), [hit]) for hit in hits if hit.node.node_id not in read]
-    return sorted(found, key=lambda part: places[part.hits[0].node.node_id])
+    return ranked(found, hits=hits, chunks=chunks)
 
 
 def build(parts: EngineParts) -> BaseQueryEngine:

@@ -11,7 +11,7 @@ from llama_index.core.schema import NodeWithScore, QueryBundle
 from server.engines.assembly import fitting, retriever_engine
 from server.engines.llama_index import AsyncPostprocessor
 from server.engines.parts import EngineParts
-from server.engines.passages.widening import Stretch, chunks_around, length_of, share_of, with_single_chunks
+from server.engines.passages.widening import Stretch, chunks_around, length_of, ranked, share_of, with_single_chunks
 from server.engines.retrieval import StoreRetriever
 from storage.search.neighbours import StoredChunk, runs_of
 
@@ -60,9 +60,7 @@ def windows_of(
         for first, last in _merged(spans):
             inside = [places[chunk.node_id] for chunk in run[first : last + 1] if chunk.node_id in places]
             windows.append(Stretch(run[first : last + 1], [hits[place] for place in sorted(inside)]))
-    read = {chunk.node_id for chunk in chunks}
-    windows += [Stretch((), [hit]) for hit in hits if hit.node.node_id not in read]
-    return sorted(windows, key=lambda window: places[window.hits[0].node.node_id])
+    return ranked(windows, hits=hits, chunks=chunks)
 
 
 def _span(run: Sequence[StoredChunk], hit: int, *, most: int, characters: int, longest: float) -> tuple[int, int]:
