@@ -20,7 +20,7 @@ from server.caches.answers import AnswerCache
 from server.caches.redis_vectors import RedisVectors
 from server.caches.vectors import QuestionVectors
 from server.engines.dispatcher_spans import traced_dispatcher
-from server.engines.fingerprint import ground_of
+from server.engines.fingerprint import answers_fingerprint
 from server.engines.models.choose import describe_extractive, open_model
 from server.engines.models.model import LanguageModel
 from server.engines.reranking.choose import open_reranker
@@ -199,7 +199,7 @@ async def assemble(
         settings=settings,
         reranker=reranker,
         vectors=QuestionVectors(
-            most_bytes=settings.cache.embedding_bytes, shared=RedisVectors(redis) if redis else None
+            max_bytes=settings.cache.embedding_bytes, shared=RedisVectors(redis) if redis else None
         ),
         kept=_answer_cache(settings, database, model, reranker) if settings.cache.answers else None,
     )
@@ -241,7 +241,7 @@ async def assemble(
         collections=collections,
         documents=DocumentService(database, collections=collections),
         jobs=JobService(database, most_watchers=settings.server.max_watchers),
-        uploads=Uploads(settings.data_dir / "uploads", most_bytes=settings.ingestion.max_file_bytes),
+        uploads=Uploads(settings.data_dir / "uploads", max_bytes=settings.ingestion.max_file_bytes),
         telemetry=telemetry,
     )
 
@@ -249,8 +249,8 @@ async def assemble(
 def _answer_cache(
     settings: Settings, database: Database, model: LanguageModel | None, reranker: Reranker | None
 ) -> AnswerCache:
-    ground = ground_of(settings, model=model, reranker=reranker)
-    return AnswerCache(settings.cache, versions=IndexVersions(database), ground=ground)
+    fingerprint = answers_fingerprint(settings, model=model, reranker=reranker)
+    return AnswerCache(settings.cache, versions=IndexVersions(database), fingerprint=fingerprint)
 
 
 async def _state(check: asyncio.Future[None] | object, *, detail: str) -> DependencyState:

@@ -122,15 +122,15 @@ class StreamLog:
         """Lend a reader of the frames behind number `after`; `silence` is in seconds, see `LogReader.take`."""
         reader = LogReader(self, after=after, silence=silence)
         self._readers.add(reader)
-        self.let_on()
+        self.notify_writer()
         try:
             yield reader
         finally:
             self._readers.discard(reader)
             reader.close()
-            self.let_on()
+            self.notify_writer()
 
-    def let_on(self, *, taken: int = 0) -> None:
+    def notify_writer(self, *, taken: int = 0) -> None:
         """Let the writer see whether it may go on, now that frame number `taken` is with a client."""
         self._taken = max(self._taken, taken)
         if self._room is not None and not self._room.done():
@@ -203,7 +203,7 @@ class LogReader:
     def done(self) -> Self:
         """Note that all that was taken is with the client."""
         self.read_bytes = self._log.bytes_up_to(self.position)
-        self._log.let_on(taken=self.position)
+        self._log.notify_writer(taken=self.position)
         return self
 
     def wake(self) -> None:

@@ -96,7 +96,7 @@ class Run:
         return await asyncio.shield(self._answer)
 
     @contextmanager
-    def wanted(self) -> Iterator[None]:
+    def kept_alive(self) -> Iterator[None]:
         """Keep the run from giving up while somebody waits for it."""
         self._interest += 1
         if self._giving_up is not None:
@@ -112,7 +112,7 @@ class Run:
     @contextmanager
     def reading(self, *, after: int, silence: float) -> Iterator[LogReader]:
         """Read the log, and want it; see `StreamLog.reading`."""
-        with self.wanted(), self.log.reading(after=after, silence=silence) as reader:
+        with self.kept_alive(), self.log.reading(after=after, silence=silence) as reader:
             yield reader
 
     @property

@@ -468,7 +468,7 @@ def test_a_disk_that_takes_no_more_is_a_503(scripted: Make, serve: Serve, tmp_pa
     made = scripted()
     blocked = tmp_path / "a-file"
     blocked.write_text("")
-    made.runtime.uploads = Uploads(blocked / "uploads", most_bytes=MIB)
+    made.runtime.uploads = Uploads(blocked / "uploads", max_bytes=MIB)
     with serve(made.app) as server:
         response = sent(server, b"text", "a.txt")
     refused(response, 503, "overloaded")

@@ -12,7 +12,7 @@ from server.engines.assembly import fitting, retriever_engine
 from server.engines.llama_index import AsyncPostprocessor
 from server.engines.parts import EngineParts
 from server.engines.passages.hierarchy import MergingRule, merge
-from server.engines.passages.widening import Stretch, chunks_around, ranked, with_single_chunks
+from server.engines.passages.widening import ChunkRun, chunks_around, ranked, with_single_chunks
 from server.engines.retrieval import StoreRetriever
 from server.engines.room import FRAME_CHARACTERS
 from storage.search.neighbours import Extent, StoredChunk, Surroundings, runs_of
@@ -60,17 +60,17 @@ def merged(
     *,
     extents: Mapping[str, Extent],
     rule: MergingRule,
-) -> list[Stretch]:
+) -> list[ChunkRun]:
     """Return the hits, or what is given in their place, in the order of the best hits; `chunks` are around them."""
     places = {hit.node.node_id: place for place, hit in enumerate(hits)}
-    found: list[Stretch] = []
+    found: list[ChunkRun] = []
     for run in runs_of(chunks):
         inside = {index for index, chunk in enumerate(run) if chunk.node_id in places}
         extent = extents.get(run[0].document_id)
         for first, last in merge(run, inside, of=extent.chunks if extent else -1, rule=rule):
             part = run[first : last + 1]
             best = sorted(places[chunk.node_id] for chunk in part if chunk.node_id in places)
-            found.append(Stretch(part, [hits[place] for place in best]))
+            found.append(ChunkRun(part, [hits[place] for place in best]))
     return ranked(found, hits=hits, chunks=chunks)
 
 

@@ -11,7 +11,7 @@ from llama_index.core.schema import NodeWithScore, QueryBundle
 from server.engines.assembly import fitting, retriever_engine
 from server.engines.llama_index import AsyncPostprocessor
 from server.engines.parts import EngineParts
-from server.engines.passages.widening import Stretch, chunks_around, length_of, ranked, share_of, with_single_chunks
+from server.engines.passages.widening import ChunkRun, chunks_around, length_of, ranked, share_of, with_single_chunks
 from server.engines.retrieval import StoreRetriever
 from storage.search.neighbours import StoredChunk, runs_of
 
@@ -47,19 +47,19 @@ class Windows(AsyncPostprocessor):
 
 def windows_of(
     hits: Sequence[NodeWithScore], chunks: Sequence[StoredChunk], *, most: int, characters: int, longest: float
-) -> list[Stretch]:
+) -> list[ChunkRun]:
     """Return the hits with at most so many chunks and characters on either side; windows that touch are one.
 
     They are in the order of their best hits. A hit whose chunk has gone meanwhile stays as it is.
     """
     places = {hit.node.node_id: place for place, hit in enumerate(hits)}
-    windows: list[Stretch] = []
+    windows: list[ChunkRun] = []
     for run in runs_of(chunks):
         found = [index for index, chunk in enumerate(run) if chunk.node_id in places]
         spans = [_span(run, index, most=most, characters=characters, longest=longest) for index in found]
         for first, last in _merged(spans):
             inside = [places[chunk.node_id] for chunk in run[first : last + 1] if chunk.node_id in places]
-            windows.append(Stretch(run[first : last + 1], [hits[place] for place in sorted(inside)]))
+            windows.append(ChunkRun(run[first : last + 1], [hits[place] for place in sorted(inside)]))
     return ranked(windows, hits=hits, chunks=chunks)
 
 

@@ -69,7 +69,7 @@ async def told(look, *, wanted=bool):
 
 
 async def test_the_same_words_are_embedded_once_and_no_others_get_their_vector():
-    vectors, model = QuestionVectors(most_bytes=10_000), Counting()
+    vectors, model = QuestionVectors(max_bytes=10_000), Counting()
     texts = ["a", "a ", "A", "é", "e\u0301", "", "\ud800"]
     first = [await vectors.of(text, embedder=model) for text in texts]
     again = [await vectors.of(text, embedder=model) for text in texts]
@@ -86,7 +86,7 @@ def test_whatever_changes_vectors_changes_the_key(change):
 
 
 async def test_another_model_has_vectors_of_its_own():
-    vectors = QuestionVectors(most_bytes=10_000)
+    vectors = QuestionVectors(max_bytes=10_000)
     one, other = Counting(), Counting(replace(IDENTITY, fingerprint="e" * 32))
     first, second = await vectors.of("a", embedder=one), await vectors.of("a", embedder=other)
     assert not np.allclose(first, second)
@@ -94,22 +94,22 @@ async def test_another_model_has_vectors_of_its_own():
 
 
 async def test_as_many_bytes_are_kept_as_are_set_and_what_is_asked_for_stays_longest():
-    vectors, model = QuestionVectors(most_bytes=3 * ENTRY), Counting()
+    vectors, model = QuestionVectors(max_bytes=3 * ENTRY), Counting()
     for text in ("a", "b", "c", "a", "d", "a", "b"):
         await vectors.of(text, embedder=model)
     assert model.asked == ["a", "b", "c", "d", "b"]
 
 
-@pytest.mark.parametrize("most_bytes", [0, ENTRY - 1])
-async def test_with_no_room_each_question_is_embedded(most_bytes):
-    vectors, model = QuestionVectors(most_bytes=most_bytes), Counting()
+@pytest.mark.parametrize("max_bytes", [0, ENTRY - 1])
+async def test_with_no_room_each_question_is_embedded(max_bytes):
+    vectors, model = QuestionVectors(max_bytes=max_bytes), Counting()
     for _ in range(2):
         await vectors.of("a", embedder=model)
     assert model.asked == ["a", "a"]
 
 
 async def test_a_kept_vector_cannot_be_changed_by_who_gets_it():
-    vectors, model = QuestionVectors(most_bytes=10_000), Counting()
+    vectors, model = QuestionVectors(max_bytes=10_000), Counting()
     with pytest.raises(ValueError, match="read-only"):
         (await vectors.of("a", embedder=model))[0] = 9
 
@@ -120,7 +120,7 @@ async def test_a_failure_of_the_model_is_not_kept():
             await super().query(text)
             raise RuntimeError
 
-    vectors = QuestionVectors(most_bytes=10_000)
+    vectors = QuestionVectors(max_bytes=10_000)
     with pytest.raises(RuntimeError):
         await vectors.of("a", embedder=Failing())
     model = Counting()
@@ -133,7 +133,7 @@ async def test_the_real_model_s_vector_comes_back_bit_for_bit(redis, client, emb
     expected = await embedder.query(question)
     for _ in range(2):
         link = linked(redis)
-        vector = await QuestionVectors(most_bytes=0, shared=RedisVectors(link)).of(question, embedder=embedder)
+        vector = await QuestionVectors(max_bytes=0, shared=RedisVectors(link)).of(question, embedder=embedder)
         assert np.array_equal(vector, expected)
         await stored(client)
         await link.close()
@@ -141,9 +141,9 @@ async def test_the_real_model_s_vector_comes_back_bit_for_bit(redis, client, emb
 
 async def test_replicas_share_vectors_through_redis_and_no_text_is_in_it(redis, client):
     one, other, model = linked(redis), linked(redis), Counting()
-    first = await QuestionVectors(most_bytes=10_000, shared=RedisVectors(one)).of("private words", embedder=model)
+    first = await QuestionVectors(max_bytes=10_000, shared=RedisVectors(one)).of("private words", embedder=model)
     key = await stored(client)
-    second = await QuestionVectors(most_bytes=10_000, shared=RedisVectors(other)).of("private words", embedder=model)
+    second = await QuestionVectors(max_bytes=10_000, shared=RedisVectors(other)).of("private words", embedder=model)
     assert model.asked == ["private words"]
     assert np.array_equal(first, second)
     assert b"private" not in key + await client.get(key)
@@ -155,7 +155,7 @@ async def test_replicas_share_vectors_through_redis_and_no_text_is_in_it(redis, 
 async def test_vectors_that_other_machines_make_otherwise_are_not_shared(redis, client):
     link = linked(redis)
     model = Counting(replace(IDENTITY, options={"quantization": "int8"}))
-    await QuestionVectors(most_bytes=10_000, shared=RedisVectors(link)).of("a", embedder=model)
+    await QuestionVectors(max_bytes=10_000, shared=RedisVectors(link)).of("a", embedder=model)
     await link.close()
     assert await client.keys("*") == []
 
@@ -182,7 +182,7 @@ RIGHT = np.eye(1, 8, dtype=np.float32)[0]
 )
 async def test_what_is_no_vector_of_this_model_is_not_believed_and_is_replaced(redis, client, poison):
     link, model = linked(redis), Counting()
-    vectors = QuestionVectors(most_bytes=0, shared=RedisVectors(link))
+    vectors = QuestionVectors(max_bytes=0, shared=RedisVectors(link))
     expected = await vectors.of("a", embedder=model)
     key = await stored(client)
     await client.set(key, poison)
@@ -200,7 +200,7 @@ def test_a_vector_of_any_length_is_one_where_the_model_does_not_normalise():
 
 async def test_a_key_that_holds_a_list_is_as_good_as_none(redis, client):
     link, model = linked(redis), Counting()
-    vectors = QuestionVectors(most_bytes=0, shared=RedisVectors(link))
+    vectors = QuestionVectors(max_bytes=0, shared=RedisVectors(link))
     await vectors.of("a", embedder=model)
     key = await stored(client)
     await client.delete(key)
@@ -212,7 +212,7 @@ async def test_a_key_that_holds_a_list_is_as_good_as_none(redis, client):
 async def test_a_redis_that_hangs_costs_one_wait_and_then_nothing_for_a_while(redis):
     clock = [0.0]
     link = linked(redis, timeout=0.1, clock=lambda: clock[0])
-    vectors, model = QuestionVectors(most_bytes=0, shared=RedisVectors(link)), Counting()
+    vectors, model = QuestionVectors(max_bytes=0, shared=RedisVectors(link)), Counting()
     await vectors.of("a", embedder=model)
     with redis.frozen():
         began = time.monotonic()
@@ -233,7 +233,7 @@ async def test_a_redis_that_hangs_costs_one_wait_and_then_nothing_for_a_while(re
 async def test_a_failure_of_streams_keeps_questions_from_waiting_for_redis_too(redis):
     clock = [0.0]
     link = linked(redis, timeout=10, clock=lambda: clock[0])
-    vectors, model = QuestionVectors(most_bytes=0, shared=RedisVectors(link)), Counting()
+    vectors, model = QuestionVectors(max_bytes=0, shared=RedisVectors(link)), Counting()
     await link.ping()
     streams = Outage(link, "streams stay here")
     streams.noticed(ResponseError("OOM command not allowed"))  # Redis does answer
@@ -254,7 +254,7 @@ async def test_a_failure_of_streams_keeps_questions_from_waiting_for_redis_too(r
 
 async def test_a_redis_that_dies_and_comes_back_is_used_again(redis, client):
     link, model = linked(redis), Counting()
-    vectors = QuestionVectors(most_bytes=0, shared=RedisVectors(link))
+    vectors = QuestionVectors(max_bytes=0, shared=RedisVectors(link))
     redis.kill()
     await vectors.of("a", embedder=model)
     assert not await link.ping()
@@ -271,7 +271,7 @@ async def test_a_question_that_is_given_up_while_redis_hangs_ends_at_once(redis)
     await link.ping()
     with redis.frozen():
         asking = asyncio.create_task(
-            QuestionVectors(most_bytes=0, shared=RedisVectors(link)).of("a", embedder=Counting())
+            QuestionVectors(max_bytes=0, shared=RedisVectors(link)).of("a", embedder=Counting())
         )
         await asyncio.sleep(0.1)
         asking.cancel()
@@ -286,7 +286,7 @@ async def test_a_redis_that_wants_another_password_fails_no_question():
     with start_redis(password="right") as server:
         link = RedisLink(RedisSettings(url=server.url.replace("right", "wrong"), lookup_timeout=1))
         model = Counting()
-        await QuestionVectors(most_bytes=0, shared=RedisVectors(link)).of("a", embedder=model)
+        await QuestionVectors(max_bytes=0, shared=RedisVectors(link)).of("a", embedder=model)
         assert model.asked == ["a"]
         assert not await link.ping()
         assert "wrong" not in link.trouble
