@@ -1,9 +1,8 @@
 """Every setting of Footnote; this module is the only reader of the environment.
 
-A setting comes, in this order, from an environment variable with the prefix ``FOOTNOTE_`` (nested by ``__``), the file
-``.env`` in the working directory, a name that people already have set (``DATABASE_URL``, ``OPENAI_API_KEY``,
-``OPENAI_BASE_URL``, ``OLLAMA_BASE_URL``, ``REDIS_URL``), or the default here. ``config/example.env`` lists every key.
-Names of earlier releases (`OLD_NAMES`) come after the first two, and are warned of.
+The first of these that has a value wins: an environment variable with the prefix ``FOOTNOTE_`` (groups joined by
+``__``), the file ``.env`` in the working directory, a name of the last release (`OLD_NAMES`) in either, a name that
+other programs use too (`FALLBACKS`), the default here. ``config/example.env`` lists every setting.
 """
 
 from __future__ import annotations
@@ -705,7 +704,7 @@ class LogSettings(_Group):
 
 
 class _FallbackNames(PydanticBaseSettingsSource):
-    """The names that people already have set, where no ``FOOTNOTE_`` name says otherwise."""
+    """Values of names that other programs use too."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[object, str, bool]:  # noqa: ARG002 (pydantic's)
         return None, field_name, False
@@ -720,7 +719,7 @@ class _FallbackNames(PydanticBaseSettingsSource):
 
 
 class _OldNames(PydanticBaseSettingsSource):
-    """Values that are still set by a name of the last release."""
+    """Values of names of the last release."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[object, str, bool]:  # noqa: ARG002 (pydantic's)
         return None, field_name, False
@@ -743,7 +742,7 @@ class Settings(BaseSettings):
         env_nested_delimiter="__",
         env_file=ENV_FILE,
         env_ignore_empty=True,
-        extra="ignore",  # the whole environment is shown to it; _refuse_unknown looks at ours
+        extra="ignore",  # it gets the whole environment; _refuse_unknown checks our names
         frozen=True,
         hide_input_in_errors=True,
     )
@@ -780,7 +779,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (pydantic's signature)
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Order the sources; see the module's docstring."""
+        """Return the sources in order of precedence; see the module's docstring."""
         for source in (env_settings, dotenv_settings):
             assert isinstance(source, EnvSettingsSource)  # noqa: S101 (pydantic's signature says less)
             source.env_vars = {name: value for name, value in source.env_vars.items() if not _is_old(name)}
@@ -807,7 +806,7 @@ def load_settings(**overrides: object) -> Settings:
 
 
 def old_names_in_use() -> list[str]:
-    """Return one sentence for each setting that has a name of the last release."""
+    """Return a sentence for each name of the last release that is set."""
     given = _given()
     sentences, taken = [], {name.removeprefix(PREFIX) for name in given}
     for old, new in OLD_NAMES.items():
@@ -826,7 +825,7 @@ def old_names_in_use() -> list[str]:
 
 
 def trace_parent() -> dict[str, str]:
-    """Return the trace of who started this process, as W3C headers; empty where nobody says.
+    """Return the trace context of the process that started this one, as W3C headers; empty if there is none.
 
     It is read from ``TRACEPARENT`` and ``TRACESTATE``: https://opentelemetry.io/docs/specs/otel/context/env-carriers/.
     """
@@ -834,7 +833,7 @@ def trace_parent() -> dict[str, str]:
 
 
 def _environment() -> dict[str, str]:
-    """Return the names that are set, those of the process before those of the ``.env`` file; empty is not set."""
+    """Return what is set in the environment or, failing that, in the ``.env`` file; empty counts as not set."""
     from_file = {name: value for name, value in dotenv_values(ENV_FILE).items() if value is not None}
     return from_file | {name: value for name, value in os.environ.items() if value or name not in from_file}
 

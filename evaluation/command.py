@@ -1,4 +1,4 @@
-"""What ``python -m evaluation`` does, once its arguments are read."""
+"""The commands of ``python -m evaluation``."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def compare(options: argparse.Namespace) -> int:
     """Compare two runs; print, write and return the exit code.
 
     Raises:
-        EvaluationRefused: a file is no run, or they have nothing in common.
+        EvaluationRefused: a file is not a run, or they have no question in common.
 
     """
     runs = [read_result(options.first), read_result(options.second)]
@@ -99,7 +99,7 @@ def convert(options: argparse.Namespace) -> int:
     """Convert a data set; write the golden questions and return the exit code.
 
     Raises:
-        EvaluationRefused: it is none of that layout, or a file cannot be written.
+        EvaluationRefused: it does not have that layout, or a file cannot be written.
 
     """
     from evaluation.converting import convert_beir, convert_squad
@@ -123,7 +123,7 @@ def run_result(
     settings: Sequence[str] = (),
     judge: str | None = None,
 ) -> RunResult:
-    """Return what a run found out, for its files."""
+    """Return a run's results, for its files."""
     return RunResult(
         footnote=VERSION,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -201,7 +201,7 @@ def _write_golden(options: argparse.Namespace, golden: Sequence[GoldenQuestion])
 
 @contextmanager
 def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on a terminal; elsewhere nothing."""
+    """Show a progress bar on a terminal; elsewhere nothing."""
     from rich.console import Console
     from rich.progress import Progress
 

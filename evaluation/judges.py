@@ -1,4 +1,4 @@
-"""Written answers, judged by LlamaIndex's evaluators with the configured model."""
+"""Judging answers with LlamaIndex's evaluators and the configured model."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _SCORE = re.compile(r"\s*\W*(?:score\W*)?([1-5](?:\.\d+)?)\b", re.IGNORECASE)
 
 
 class Judges:
-    """Lets answers be written and judged.
+    """Gets answers and judges them.
 
-    - faithfulness: 1 where the passages support the answer, 0 where they do not;
-    - relevancy: 1 where answer and passages fit the question;
-    - correctness: 1..5, against the reference answer; only where there is one.
+    - faithfulness: 1 if the passages support the answer, else 0;
+    - relevancy: 1 if answer and passages fit the question, else 0;
+    - correctness: 1..5, against the reference answer, if there is one.
     """
 
     def __init__(self, model: LanguageModel) -> None:
@@ -37,7 +37,7 @@ class Judges:
         self._evaluators: dict[str, Any] = {
             FAITHFULNESS: FaithfulnessEvaluator(llm=llm),
             RELEVANCY: RelevancyEvaluator(llm=llm),
-            # LlamaIndex's own parser fails on an answer of one line
+            # LlamaIndex's own parser fails on one-line answers
             CORRECTNESS: CorrectnessEvaluator(llm=llm, parser_function=parse_score),
         }
         self._room = asyncio.Semaphore(AT_ONCE)
@@ -45,7 +45,7 @@ class Judges:
     async def judged(
         self, questions: Sequence[QuestionResult], *, plan: Plan, variant: Variant, asks: Asks
     ) -> list[QuestionResult]:
-        """Return the results with answers; questions that failed, and those for which nothing was found, have none."""
+        """Return the results with judged answers; failed questions, and those without passages, have none."""
 
         async def one(result: QuestionResult, golden: GoldenQuestion) -> QuestionResult:
             if result.error is not None or not result.found:
@@ -80,7 +80,7 @@ class Judges:
 
 
 def parse_score(reply: str) -> tuple[float | None, str | None]:
-    """Return the score at the beginning of an evaluator's reply, 1..5, and the rest; None where there is none."""
+    """Return the score at the beginning of an evaluator's reply, 1..5, and the rest; None if there is none."""
     found = _SCORE.match(reply)
     if found is None or float(found[1]) > 5:  # noqa: PLR2004 (the scale of LlamaIndex's prompt)
         return None, reply.strip() or None

@@ -1,4 +1,4 @@
-"""A run: every golden question, asked of every engine."""
+"""A run: every golden question is asked of every engine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from relevance.metrics import ranking_scores
 if TYPE_CHECKING:
     from evaluation.judges import Judges
 
-EXCERPT = 300  # characters of a passage that are kept
+EXCERPT = 300  # characters of a passage in the results
 Progress = Callable[[int, int], None]
 
 
@@ -32,12 +32,12 @@ class _Outcome:
 async def run_plan(
     plan: Plan, asks: Asks, *, judges: Judges | None = None, progress: Progress = lambda _done, _total: None
 ) -> list[EngineResult]:
-    """Ask all questions of all engines, one at a time, so that they do not wait for each other.
+    """Ask all questions of all engines, one at a time, so that they do not slow each other down.
 
-    Whichever engine is asked a question first warms the database for the next: they take turns.
+    The first engine that is asked a question warms the database for the next, so they take turns at being first.
 
     Raises:
-        EvaluationRefused: an engine answers not even the first question.
+        EvaluationRefused: an engine fails on the first question.
 
     """
     await _warm_up(plan, asks)

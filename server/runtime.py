@@ -1,4 +1,4 @@
-"""The composition root: everything is built here, in order, and closed in reverse."""
+"""The composition root: opens everything in order, and closes it in reverse."""
 
 from __future__ import annotations
 
@@ -57,19 +57,19 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class DependencyState:
-    """How something that Footnote stands on is doing."""
+    """The state of a dependency."""
 
     ok: bool
     detail: str
     required: bool = True
 
 
-UNSEEN = DependencyState(ok=False, detail="not looked at, as the database did not answer")
+UNSEEN = DependencyState(ok=False, detail="not checked, because the database did not answer")
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """Everything that was built at the start; see `server.api.contracts.Runtime`."""
+    """Everything that was opened at startup; see `server.api.contracts.Runtime`."""
 
     settings: Settings
     database: Database
@@ -92,7 +92,7 @@ class Runtime:
     telemetry: Telemetry
 
     async def health(self) -> Mapping[str, DependencyState]:
-        """Look at each dependency, by name."""
+        """Check each dependency, by name."""
         database = await _state(self.database.ping(), detail="answers")
         return {
             "database": database,
@@ -108,18 +108,18 @@ class Runtime:
 
     def _generations_state(self) -> DependencyState:
         behind = "; ".join(f"{name}: {why}" for name, why in sorted(self.generations.behind.items()))
-        # the old generation answers meanwhile
+        # the old generation is used meanwhile
         return DependencyState(ok=not behind, detail=behind or "followed", required=False)
 
     async def _model_state(self) -> DependencyState:
         if self.model is None:
-            return DependencyState(ok=True, detail="extractive: answers are quoted, no model is asked")
+            return DependencyState(ok=True, detail="extractive: answers are quoted, no model is called")
         reason = self.model.breaker.refusal or await self.model.unready_reason()
-        # passages are found without it, so a server without its model is worth keeping in rotation
+        # retrieval works without the model, so the server stays in rotation
         return DependencyState(ok=reason is None, detail=reason or self.model.description, required=False)
 
     async def _optional_states(self) -> dict[str, DependencyState]:
-        """Return the states of what is there only where the settings ask for it; questions are answered without."""
+        """Return the states of optional dependencies; questions are answered without them."""
         states = {}
         if (reranker := self.reranker) is not None:
             reason = reranker.breaker.refusal or reranker.trouble
@@ -132,7 +132,7 @@ class Runtime:
 
 @asynccontextmanager
 async def open_runtime(settings: Settings, *, telemetry: Telemetry = NO_TELEMETRY) -> AsyncIterator[Runtime]:
-    """Build everything; close it again at the end, and where the building fails half way.
+    """Open everything; close it at the end, or if opening fails half way.
 
     Raises:
         FootnoteError: something cannot be used; the message says what to do.
@@ -178,7 +178,7 @@ async def assemble(
     reranker: Reranker | None = None,
     telemetry: Telemetry = NO_TELEMETRY,
 ) -> Runtime:
-    """Return the services over what is open; `stack` closes them, before it closes that."""
+    """Return the services over open resources; `stack` closes them first."""
     if telemetry.is_on:
         stack.enter_context(traced_dispatcher())
     leases = Leases(database, seconds=settings.chat.lease_seconds)
@@ -214,7 +214,7 @@ async def assemble(
         slug_of=slug_of,
     )
     stack.push_async_callback(conversations.close)
-    stack.push_async_callback(streams.close)  # it comes first: what it ends is recorded
+    stack.push_async_callback(streams.close)  # closed before the conversations, which record what it ends
     keys = KeyStore(database, leases=leases, hours=settings.server.idempotency_hours)
     idempotency = Idempotency(keys, streams=streams)
     await stack.enter_async_context(idempotency.kept_tidy())
