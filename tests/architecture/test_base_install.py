@@ -15,7 +15,6 @@ ENTRY_POINTS = {"__main__", "env"}  # run, not imported; env.py is Alembic's
 # Modules of extras that a module of the base still imports when it is imported itself. Mend it and delete it here.
 NOT_YET = {
     "llama_index.embeddings.huggingface",  # by backends.py
-    "psycopg2",  # by storage/local.py
 }
 
 IMPORT_ALL = """
