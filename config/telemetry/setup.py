@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from config.settings import TelemetrySettings
     from config.telemetry.exposition import ScrapedReader
 
+CONTENT_BYTES = 4096  # of each text recorded in a trace, at most
+QUEUE_SPANS = 4096  # finished spans waiting to be sent; more are dropped, and counted
 EXPORT_SECONDS = 5
 CLOSING_SECONDS = 3.0
 BATCH_SPANS = 512
@@ -76,7 +78,7 @@ def open_telemetry(
 
     if kind_of is not None:
         spans.name_problems(kind_of)
-    spans.let_in(spans.Content(settings.content, most_bytes=settings.content_bytes))
+    spans.let_in(spans.Content(settings.content, most_bytes=CONTENT_BYTES))
     os.environ.setdefault("OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", "true")  # the SDK then counts what it drops
     scraped = ScrapedReader()
     resource = _resource(settings, version=version)
@@ -151,7 +153,7 @@ def _span_exporter(settings: TelemetrySettings, meters: MeterProvider) -> Iterat
 
     yield BatchSpanProcessor(
         open_exporter(settings, "traces", timeout=EXPORT_SECONDS),
-        max_queue_size=settings.queue_spans,
+        max_queue_size=QUEUE_SPANS,
         schedule_delay_millis=BATCH_SECONDS * 1000,
         max_export_batch_size=BATCH_SPANS,
         meter_provider=meters,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 from contextvars import ContextVar
 from http import HTTPStatus
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 from opentelemetry import context, trace
 from opentelemetry.context import Context
@@ -17,6 +17,7 @@ from opentelemetry.propagators.textmap import CarrierT, Getter, default_getter
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+Made = TypeVar("Made")
 Value = str | int | float | bool | tuple[str, ...]
 CLIENT, INTERNAL = SpanKind.CLIENT, SpanKind.INTERNAL
 CANCELLED = "cancelled"
@@ -105,6 +106,18 @@ class Under:
 def under(span: Span) -> Under:
     """Make a span the current one, for work that must not lie around a ``yield``."""
     return Under(span)
+
+
+async def made_under(span: Span, events: AsyncGenerator[Made, None]) -> AsyncGenerator[Made, None]:
+    """Yield what a generator yields; the span is the current one while it runs, and not while its caller does."""
+    here = under(span)
+    async with aclosing(events):
+        while True:
+            with here:
+                event = await anext(events, None)
+            if event is None:
+                return
+            yield event
 
 
 @contextmanager

@@ -69,14 +69,10 @@ class ModelCall:
 
     async def observed(self, events: AsyncGenerator[Delta | Finish, None]) -> AsyncGenerator[Delta | Finish, None]:
         """Hand the events on."""
-        told, here = spans.content().is_let_in, spans.under(self._span)
+        told = spans.content().is_let_in
         try:
-            async with aclosing(events):
-                while True:
-                    with here:
-                        event = await anext(events, None)
-                    if event is None:
-                        break
+            async with aclosing(spans.made_under(self._span, events)) as made:
+                async for event in made:
                     if hasattr(event, "text"):
                         self._first = self._first or time.perf_counter()
                         self._deltas += 1
