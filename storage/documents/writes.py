@@ -186,8 +186,7 @@ class Documents:
             if stored and not holder and _same_version(stored, document):
                 await self._raise_revision(connection, document)
                 return "unchanged"
-            # where nothing was to be replaced, another file may just have become the document of that id
-            is_same = stored and (replaces or is_carried or stored.source == document.source)
+            is_same = stored and (is_carried or not _is_other_file(stored, document, replaces=replaces))
             if is_same and await self._is_older(connection, document):
                 return "unchanged"
             if (stored, holder) != (replaces, displaces):
@@ -326,6 +325,16 @@ def _same_version(stored: DocumentState, document: NewDocument) -> bool:
         document.content_hash,
         document.pipeline_fingerprint,
     )
+
+
+def _is_other_file(stored: DocumentState, document: NewDocument, *, replaces: DocumentState | None) -> bool:
+    """Tell whether another file has become the document of this id since this one was read.
+
+    Then this one is no older version of it, but a file that has to look for a document anew.
+    """
+    if stored.source == document.source:
+        return False
+    return replaces is None or None not in {stored.location, document.location}
 
 
 def _float32(vector: NDArray[np.float32] | object) -> NDArray[np.float32]:
