@@ -40,6 +40,10 @@ class DocumentState:
     content_hash: str
     pipeline_fingerprint: str
 
+    def is_made_of(self, content_hash: str, pipeline_fingerprint: str) -> bool:
+        """Tell whether bytes with this hash, made into chunks in this way, are what is stored."""
+        return (self.content_hash, self.pipeline_fingerprint) == (content_hash, pipeline_fingerprint)
+
 
 @dataclass(frozen=True, slots=True)
 class NewDocument:
@@ -102,9 +106,9 @@ class Documents:
         """Return what is stored under these sources."""
         return {state.source: state for state in await self._states("source = ANY($2)", list(sources))}
 
-    async def same_content(self, content_hash: str) -> list[DocumentState]:
-        """Return the documents that have these bytes, the oldest first."""
-        return await self._states("content_hash = $2", content_hash)
+    async def same_content(self, content_hashes: Sequence[str]) -> list[DocumentState]:
+        """Return the documents that have any of these bytes, the oldest first."""
+        return await self._states("content_hash = ANY($2)", list(content_hashes))
 
     async def by_ids(self, ids: Sequence[str]) -> dict[str, DocumentState]:
         """Return what is stored under these ids."""
