@@ -15,7 +15,6 @@ from config.telemetry.metrics import BREAKER_STATE
 from config.telemetry.setup import NO_TELEMETRY, Telemetry
 from embedding.embedder import Embedder
 from embedding.opening import open_embedder
-from server.api.problems import slug_of
 from server.caches.answers import AnswerCache
 from server.caches.redis_vectors import RedisVectors
 from server.caches.vectors import QuestionVectors
@@ -211,7 +210,6 @@ async def assemble(
         catalog=ConversationCatalog(database),
         streams=streams,
         settings=settings.chat,
-        slug_of=slug_of,
     )
     stack.push_async_callback(conversations.close)
     stack.push_async_callback(streams.close)  # closed before the conversations, which record what it ends

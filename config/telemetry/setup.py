@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from config.telemetry import spans
-from config.telemetry.spans import ErrorKind
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics import MeterProvider
@@ -62,12 +61,10 @@ NO_TELEMETRY = Telemetry()
 
 
 @contextmanager
-def open_telemetry(
-    settings: TelemetrySettings, *, version: str, kind_of: Callable[[BaseException], ErrorKind] | None = None
-) -> Iterator[Telemetry]:
+def open_telemetry(settings: TelemetrySettings, *, version: str) -> Iterator[Telemetry]:
     """Set OpenTelemetry's global providers; at the end, export what is left, for `CLOSING_SECONDS` at most.
 
-    Call it once per process. `kind_of` names errors (see `spans.name_problems`).
+    Call it once per process.
     """
     if not settings.enabled:
         yield NO_TELEMETRY
@@ -76,8 +73,6 @@ def open_telemetry(
 
     from config.telemetry.exposition import ScrapedReader
 
-    if kind_of is not None:
-        spans.name_problems(kind_of)
     spans.let_in(spans.Content(settings.content, most_bytes=CONTENT_BYTES))
     os.environ.setdefault("OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", "true")  # makes the SDK count what it drops
     scraped = ScrapedReader()

@@ -6,7 +6,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
-from config.errors import FootnoteError
+from config.errors import INTERNAL, FootnoteError
 from embedding.errors import EmbeddingFailed
 from ingestion.errors import FetchFailed
 from storage.errors import (
@@ -112,6 +112,6 @@ def pause_before(attempt: int, error: BaseException, *, settings: JobSettings) -
 def error_of(error: BaseException) -> JobError:
     """Return what clients are told of an error; one that is not ours may quote the document, and stays untold."""
     if not isinstance(error, FootnoteError):
-        return JobError("internal", "the job failed for a reason that only the worker's log tells")
+        return JobError(INTERNAL, "the job failed for a reason that only the worker's log tells")
     field = getattr(error, "field", None)
-    return JobError(type(error).__name__, str(error)[:LONGEST_DETAIL], str(field) if field else None)
+    return JobError(error.slug, str(error)[:LONGEST_DETAIL], str(field) if field else None)

@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from bisect import bisect_right
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import structlog
 from pydantic import TypeAdapter
 
-from config.errors import FootnoteError
+from config.errors import FootnoteError, slug_of
 from config.settings import ChatSettings
 from server.answers import Answer, Citation, Done, Event, Message, Question, Sources, Transcript, Turn, Usage
 from server.errors import CollectionIsFixed, ShuttingDown, StreamAbandoned
@@ -74,14 +74,12 @@ class Conversations:
         catalog: ConversationCatalog,
         streams: Streams,
         settings: ChatSettings,
-        slug_of: Callable[[BaseException], str],
     ) -> None:
         self._answers = answers
         self._turns = turns
         self._catalog = catalog
         self._streams = streams
         self._settings = settings
-        self._slug_of = slug_of
         self._background = Background("a turn was not recorded")
 
     async def stream(self, message: ChatMessage, /) -> AsyncGenerator[Event, None]:
@@ -144,7 +142,7 @@ class Conversations:
         """Begin a turn; if this is cancelled while that is committed, the turn is recorded as abandoned."""
 
         async def undo(turn: OpenTurn) -> None:
-            problem = self._slug_of(StreamAbandoned())
+            problem = StreamAbandoned.slug
             await self._turns.break_off(turn, state="abandoned", problem=problem, partial="")
 
         return await self._background.undone_if_cancelled(self._open(message), undo=undo)
@@ -227,7 +225,7 @@ class Conversations:
         await self._turns.break_off(
             turn,
             state="abandoned" if isinstance(error, StreamAbandoned | ShuttingDown) else "failed",
-            problem=self._slug_of(error),
+            problem=slug_of(error),
             partial=storable(partial_answer),
         )
 

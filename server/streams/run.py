@@ -9,8 +9,8 @@ from typing import Any, Protocol, cast
 
 import structlog
 
+from config.errors import slug_of
 from config.settings import StreamSettings
-from config.telemetry import spans
 from config.telemetry.metrics import STREAM_ENDINGS
 from server.answers import UNFINISHED, Answer, Event, Transcript
 from server.errors import DeadlineExceeded, StreamAbandoned
@@ -195,7 +195,7 @@ class Run:
             return
         if not self._begun.done():
             self._begun.set_exception(error)
-        STREAM_ENDINGS.add(1, {"footnote.outcome": spans.slug(error)})
+        STREAM_ENDINGS.add(1, {"footnote.outcome": slug_of(error)})
         self._append(self._encoder.error(error, number=self.log.last + 1), last=True)
         self._answer.set_exception(error)
 

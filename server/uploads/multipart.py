@@ -16,6 +16,7 @@ from urllib.parse import unquote_to_bytes
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from config.errors import slug_of
 from config.telemetry import spans
 from config.telemetry.metrics import UPLOAD_SIZE
 from server.errors import InvalidUpload, MalformedUpload, NoRoomForUploads, UploadTooLarge
@@ -92,7 +93,7 @@ def _counted(parts: _Parts) -> Iterator[None]:
     try:
         yield
     except BaseException as exc:
-        outcome = spans.CANCELLED if isinstance(exc, asyncio.CancelledError) else spans.slug(exc)
+        outcome = spans.CANCELLED if isinstance(exc, asyncio.CancelledError) else slug_of(exc)
         raise
     finally:
         UPLOAD_SIZE.record(parts.size, {"footnote.outcome": outcome})

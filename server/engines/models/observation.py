@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from opentelemetry import trace
 
+from config.errors import slug_of
 from config.telemetry import spans
 from config.telemetry.metrics import (
     COST,
@@ -86,7 +87,7 @@ class ModelCall:
                 spans.failed(self._span, exc)
                 self._is_refused = isinstance(exc, ModelRefused)
                 if isinstance(exc, Exception):
-                    self._labels["error.type"] = spans.slug(exc)
+                    self._labels["error.type"] = slug_of(exc)
             raise
         finally:
             self._end()
