@@ -351,21 +351,19 @@ class RetrievalSettings(_Group):
     rrf_k: int = Field(
         5, ge=1, le=10_000, description="Constant of reciprocal rank fusion: a chunk scores weight / (rrf_k + rank)."
     )
-    dense_weight: float = Field(1.0, ge=0, le=100, description="Weight of the vector search's ranking in the fusion.")
-    lexical_weight: float = Field(
-        1.0, ge=0, le=100, description="Weight of the keyword search's ranking in the fusion."
-    )
+    dense_weight: float = Field(1.0, ge=0, le=100, description="Weight of the dense leg's ranking in the fusion.")
+    lexical_weight: float = Field(1.0, ge=0, le=100, description="Weight of the lexical leg's ranking in the fusion.")
     combined_weight: float = Field(
         4.0,
         ge=0,
         le=100,
-        description="Weight in the fusion of a third ranking, by the weighted mean of both scores; 0: it is not used.",
+        description="Weight in the fusion of a third ranking, by the weighted mean of both legs' scores; 0: it is not used.",
     )
     combined_dense_share: float = Field(
         0.6,
         ge=0,
         le=1,
-        description="Weight of the vector search in that mean; both scores are divided by their maximum first.",
+        description="Weight of the dense leg in that mean, 0 to 1; both legs' scores are divided by their maximum first.",
     )
     min_score: float = Field(
         0.15,
