@@ -357,13 +357,13 @@ class RetrievalSettings(_Group):
         4.0,
         ge=0,
         le=100,
-        description="Weight in the fusion of a third ranking, by the weighted mean of both legs' scores; 0: it is not used.",
+        description="Weight in the fusion of a third ranking, by the weighted mean of both legs' scores; 0: unused.",
     )
     combined_dense_share: float = Field(
         0.6,
         ge=0,
         le=1,
-        description="Weight of the dense leg in that mean, 0 to 1; both legs' scores are divided by their maximum first.",
+        description="Weight of the dense leg in that mean; both legs' scores are divided by their maximum first.",
     )
     min_score: float = Field(
         0.15,
