@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -16,9 +17,7 @@ from config.telemetry.setup import NO_TELEMETRY, Telemetry
 from embedding.embedder import Embedder
 from embedding.opening import open_embedder
 from server.caches.answers import AnswerCache
-from server.caches.redis_vectors import RedisVectors
 from server.caches.vectors import QuestionVectors
-from server.engines.dispatcher_spans import traced_dispatcher
 from server.engines.fingerprint import answers_fingerprint
 from server.engines.models.choose import describe_extractive, open_model
 from server.engines.models.model import LanguageModel
@@ -26,7 +25,6 @@ from server.engines.reranking.choose import open_reranker
 from server.engines.reranking.reranker import Reranker
 from server.process.vitals import observed_vitals
 from server.process.worker import open_worker
-from server.redis_link import RedisLink, open_redis_link
 from server.services.answers import AnswerService
 from server.services.catalog import Catalog
 from server.services.collections import CollectionService
@@ -37,7 +35,6 @@ from server.services.feedback import Feedback
 from server.services.idempotency import Idempotency
 from server.services.jobs import JobService
 from server.services.pinned_generations import PinnedGenerations, followed_generations
-from server.streams.redis_relay import open_redis_relay
 from server.streams.streams import Streams
 from server.uploads.multipart import Uploads
 from storage import schema
@@ -50,6 +47,11 @@ from storage.database import Database
 from storage.leases import Leases
 from storage.search.search import usual_scan
 from storage.server import database_server, kept_running
+
+if TYPE_CHECKING:
+    from server.caches.redis_vectors import RedisVectors
+    from server.redis_link import RedisLink
+    from server.streams.redis_relay import RedisRelay
 
 _log = structlog.get_logger(__name__)
 
@@ -179,6 +181,8 @@ async def assemble(
 ) -> Runtime:
     """Return the services over open resources; `stack` closes them first."""
     if telemetry.is_on:
+        from server.engines.dispatcher_spans import traced_dispatcher
+
         stack.enter_context(traced_dispatcher())
     leases = Leases(database, seconds=settings.chat.lease_seconds)
     await stack.enter_async_context(leases.renewed())
@@ -189,7 +193,7 @@ async def assemble(
     generations = await stack.enter_async_context(
         followed_generations(database, leases=leases, embedder=embedder, settings=settings)
     )
-    redis = await stack.enter_async_context(open_redis_link(settings.redis))
+    redis, shared_vectors, relay = await _open_redis(settings, stack)
     answers = AnswerService(
         database,
         generations=generations,
@@ -197,12 +201,9 @@ async def assemble(
         model=model,
         settings=settings,
         reranker=reranker,
-        vectors=QuestionVectors(
-            max_bytes=settings.cache.embedding_bytes, shared=RedisVectors(redis) if redis else None
-        ),
+        vectors=QuestionVectors(max_bytes=settings.cache.embedding_bytes, shared=shared_vectors),
         kept=_answer_cache(settings, database, model, reranker) if settings.cache.answers else None,
     )
-    relay = await stack.enter_async_context(open_redis_relay(redis, settings=settings.streams)) if redis else None
     streams = Streams(settings.streams, relay=relay)
     conversations = Conversations(
         answers,
@@ -242,6 +243,21 @@ async def assemble(
         uploads=Uploads(settings.data_dir / "uploads", max_bytes=settings.ingestion.max_file_bytes),
         telemetry=telemetry,
     )
+
+
+async def _open_redis(
+    settings: Settings, stack: AsyncExitStack
+) -> tuple[RedisLink | None, RedisVectors | None, RedisRelay | None]:
+    """Open what goes through Redis, if the settings name one; its client is not imported otherwise."""
+    if settings.redis.url is None:
+        return None, None, None
+    from server.caches.redis_vectors import RedisVectors
+    from server.redis_link import open_redis_link
+    from server.streams.redis_relay import open_redis_relay
+
+    link = await stack.enter_async_context(open_redis_link(settings.redis))
+    relay = await stack.enter_async_context(open_redis_relay(link, settings=settings.streams))
+    return link, RedisVectors(link), relay
 
 
 def _answer_cache(

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from embedding.embedder import Embedder
     from ingestion.readers.process_pool import Parser
 
-OPENER = "embedding.embedder:open_embedder"
+OPENER = "embedding.opening:open_embedder"
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,14 +183,11 @@ class EmbeddingActor:
 
 
 def _open_model(job: EmbeddingJob) -> Embedder:
-    import fasteners
-
     from embedding.errors import EmbeddingModelNotFound
 
     settings = job.settings.model_copy(update={"data_dir": _writable(job.settings.data_dir)})
     module, _, function = job.opener.partition(":")
-    with fasteners.InterProcessLock(settings.data_dir / "embedding.lock"):  # one export on a node, not one an actor
-        embedder: Embedder = getattr(import_module(module), function)(settings)
+    embedder: Embedder = getattr(import_module(module), function)(settings)
     if embedder.identity.fingerprint != job.fingerprint:
         msg = (
             f"{settings.embedding.model} is another model here than where the command runs; put the same files "
