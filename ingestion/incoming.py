@@ -38,8 +38,8 @@ class Incoming(Protocol):
     """A document that is to be read, split, embedded and written."""
 
     @property
-    def shown(self) -> Path:
-        """Its name to people."""
+    def display_name(self) -> str:
+        """What to call it in a report: a path, a URL, or its source."""
         ...
 
     @property

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 
-def source_name(path: Path) -> str:
-    r"""Return a path as text to show and store; control characters and bytes that are no UTF-8 become ``\xNN``."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+def source_name(name: Path | str) -> str:
+    r"""Return a path or a URL as text to show and store; control characters and non-UTF-8 bytes become ``\xNN``."""
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 

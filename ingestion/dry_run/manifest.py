@@ -75,7 +75,7 @@ class Entry(_Line):
     @property
     def shown(self) -> str:
         """The entry to people."""
-        return f"{source_name(Path(self.source))} {self.action}"
+        return f"{source_name(self.source)} {self.action}"
 
 
 class Footer(_Line):

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ingestion.names import source_name
+from ingestion.pipeline.report import NotIndexed
 
 if TYPE_CHECKING:
     from ingestion.dry_run.estimate import Estimate
     from ingestion.dry_run.manifest import Entry
-    from ingestion.types import Skipped
 
 MOST_NAMED = 1000  # documents of each kind that are named to machines
 MOST_SHOWN = 10  # and to people
@@ -40,7 +39,7 @@ class Plan:
     documents: Counter[str] = field(default_factory=Counter)
     bytes: Counter[str] = field(default_factory=Counter)
     named: dict[str, list[str]] = field(default_factory=dict)
-    skipped: list[Skipped] = field(default_factory=list)
+    skipped: list[NotIndexed] = field(default_factory=list)
     sync_refused: str | None = None
     estimate: Estimate | None = None
     exit_code: int = 0
@@ -53,11 +52,11 @@ class Plan:
         if len(named) < MOST_NAMED:
             named.append(entry.source)
 
-    def skip(self, entry: Skipped, *, kind: str = "skipped") -> None:
-        """Take note of a file or a page that would be left out."""
-        self.documents["ignored" if entry.expected else kind] += 1
-        if not entry.expected and len(self.skipped) < MOST_NAMED:
-            self.skipped.append(entry)
+    def skip(self, name: str, reason: str, *, kind: Literal["ignored", "skipped", "failed"]) -> None:
+        """Take note of a file or a page that would not be indexed."""
+        self.documents[kind] += 1
+        if kind != "ignored" and len(self.skipped) < MOST_NAMED:
+            self.skipped.append(NotIndexed(name, reason))
 
     def as_json(self) -> Mapping[str, object]:
         """Return it for machines."""
@@ -70,7 +69,7 @@ class Plan:
             "documents": {name: self.documents[name] for name in names},
             "bytes": {name: self.bytes[name] for name in _SIGNS},
             "named": self.named,
-            "skipped": [{"path": source_name(entry.path), "reason": entry.reason} for entry in self.skipped],
+            "skipped": [entry.as_json() for entry in self.skipped],
             "sync_refused": self.sync_refused,
             "estimate": self.estimate.as_json() if self.estimate else None,
             "exit_code": self.exit_code,
@@ -84,10 +83,10 @@ class Plan:
         lines = [f"{self.collection}: documents would be: {', '.join(counts) or 'none found'}"]
         for action, sign in _SIGNS.items():
             named = self.named.get(action, [])
-            lines += [f"  {sign} {source_name(Path(source))}" for source in named[:MOST_SHOWN]]
+            lines += [f"  {sign} {source_name(source)}" for source in named[:MOST_SHOWN]]
             if self.documents[action] > MOST_SHOWN:
                 lines.append(f"  {sign} … and {self.documents[action] - MOST_SHOWN} more {names.get(action, action)}")
-        lines += [f"  skipped {source_name(entry.path)}: {entry.reason}" for entry in self.skipped[:MOST_SHOWN]]
+        lines += [f"  skipped {entry.as_text()}" for entry in self.skipped[:MOST_SHOWN]]
         if self.sync_refused:
             lines.append(f"sync: it would be refused: {self.sync_refused}; --yes deletes all the same")
         lines += [self.estimate.as_text()] if self.estimate else []

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import AsyncIterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ingestion.dry_run.manifest import Entry, Header
 from ingestion.dry_run.plan import Plan
@@ -19,7 +19,7 @@ from ingestion.inputs.aim import Aim
 from ingestion.inputs.local_files import LOOK_AHEAD
 from ingestion.inputs.matching import Matching
 from ingestion.inputs.selection import Listed
-from ingestion.inputs.web_pages import ShownUrl, Visit, discard
+from ingestion.inputs.web_pages import Visit, discard
 from ingestion.names import reason_of
 from ingestion.retrying import RETRYING
 from ingestion.runs.sync import PAGE, Sync, Tally
@@ -143,7 +143,7 @@ class Planner:
             except OSError as exc:
                 skipped.append(Skipped(path, reason_of(exc)))
         for entry in skipped:
-            self.plan.skip(entry)
+            self.plan.skip(str(entry.path), entry.reason, kind="ignored" if entry.expected else "skipped")
         return found
 
     def _action(
@@ -164,8 +164,8 @@ class Planner:
             if visit.state == "unchanged":
                 self.plan.documents["unchanged"] += 1
             elif visit.state != "gone" or not self._sync:
-                kind = "failed" if visit.state == "failed" else "skipped"
-                self.plan.skip(Skipped(ShownUrl(visit.url), visit.reason), kind=kind)
+                kind: Literal["failed", "skipped"] = "failed" if visit.state == "failed" else "skipped"
+                self.plan.skip(visit.url, visit.reason, kind=kind)
 
     def _page(self, visit: Visit) -> Entry:
         if visit.known is None:

@@ -36,9 +36,9 @@ class FileOnDisk:
     is_carried = False
 
     @property
-    def shown(self) -> Path:
+    def display_name(self) -> str:
         """Its path."""
-        return self.path
+        return str(self.path)
 
     def opened(self) -> AbstractAsyncContextManager[Path]:
         """Lend the file itself."""
@@ -104,7 +104,7 @@ class LocalFiles:
     ) -> list[Path]:
         paths, skipped = self._matching.named(entries)
         for entry in skipped:
-            report.skip(entry)
+            report.skip(str(entry.path), entry.reason, expected=entry.expected)
             trace.count("ignored" if entry.expected else "skipped")
         changed = await self._matching.changed(paths)
         report.unchanged += len(paths) - len(changed)

@@ -155,7 +155,7 @@ class Matching:
             source=source,
             location=str(path),
             title=parsed.title,
-            metadata={**free_metadata(parsed.metadata), **self._metadata, "file_name": source_name(Path(path.name))},
+            metadata={**free_metadata(parsed.metadata), **self._metadata, "file_name": source_name(path.name)},
             content_hash=parsed.content_hash,
             pipeline_fingerprint=self._fingerprint,
             size=parsed.size,

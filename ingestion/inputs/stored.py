@@ -52,9 +52,9 @@ class FromDatabase:
     is_carried: bool = False
 
     @property
-    def shown(self) -> Path:
+    def display_name(self) -> str:
         """Its source."""
-        return Path(self.document.source)
+        return self.document.source
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Path]:

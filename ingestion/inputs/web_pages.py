@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from pathlib import Path, PosixPath
-from typing import TYPE_CHECKING, Literal, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from ingestion.errors import FetchFailed, FetchRefused
 from ingestion.identity import MAX_SOURCE_BYTES, free_id, pipeline_fingerprint
@@ -18,7 +18,7 @@ from ingestion.inputs.aim import Aim
 from ingestion.inputs.stored import FromDatabase, KeptDocument
 from ingestion.readers.process_pool import hash_file
 from ingestion.retrying import RETRYING
-from ingestion.types import Json, Skipped
+from ingestion.types import Json
 from ingestion.web.feeds import expand
 from ingestion.web.fetching import Fetched, NotModified, Validators, WebFetcher
 from ingestion.web.urls import read_url
@@ -37,32 +37,6 @@ if TYPE_CHECKING:
 State = Literal["new", "unchanged", "gone", "skipped", "failed"]
 GONE = {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
 MOST_FINAL_URL = 8192
-
-
-class ShownUrl(PosixPath):
-    """A URL where a path is shown: both its slashes stay."""
-
-    def __new__(cls, url: str) -> Self:
-        """Take the URL as it is."""
-        made = super().__new__(cls, url)
-        made.url = url
-        return made
-
-    url: str
-
-    def __str__(self) -> str:
-        """Return the URL."""
-        return self.url
-
-
-@dataclass(slots=True)
-class FetchedPage(FromDatabase):
-    """A page whose bytes are in the database."""
-
-    @property
-    def shown(self) -> Path:
-        """Its URL."""
-        return ShownUrl(self.document.source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +106,10 @@ class UrlDocuments:
                 trace.count("unchanged")
                 await self._remember(visit)
             elif visit.state == "failed":
-                report.fail(Skipped(ShownUrl(visit.url), visit.reason))
+                report.fail(visit.url, visit.reason)
                 trace.count("failed")
             elif visit.state == "skipped" or not self._sync:
-                report.skip(Skipped(ShownUrl(visit.url), visit.reason))
+                report.skip(visit.url, visit.reason)
                 trace.count("skipped")
 
     async def visits(self) -> AsyncIterator[Visit]:
@@ -246,7 +220,7 @@ class UrlDocuments:
             pipeline_fingerprint=self._fingerprint,
             revision=visit.revision,
         )
-        return FetchedPage(kept, self._shelves[0], self._originals)
+        return FromDatabase(kept, self._shelves[0], self._originals)
 
     async def _new_id(self, url: str, generation: Generation) -> str:
         return await RETRYING(free_id, url, generation=generation, stores=self._shelves)

@@ -198,7 +198,7 @@ class Pipeline:
                     each = await anext(incoming, None)
                 if each is None:
                     return
-                work = await self._prepare(each, self.trace.begin(str(each.shown)))
+                work = await self._prepare(each, self.trace.begin(each.display_name))
                 if work is not None:
                     await out.put(work, weight=work.weight)
 
@@ -213,15 +213,19 @@ class Pipeline:
                 with trace.stage("parse"):
                     parsed = await self._parser.parse(path)
         except OriginalNotFound:
-            parsed = Skipped(incoming.shown, LOST)
+            self._skip(incoming, trace, LOST)
+            return None
         if isinstance(parsed, Skipped):
-            self.report.skip(Skipped(incoming.shown, parsed.reason))
-            trace.end("skipped", reason=parsed.reason)
+            self._skip(incoming, trace, parsed.reason)
             return None
         self.report.bytes += parsed.size
         self.trace.count_read(parsed.size)
         with spans.under(trace.span):
             return await self._work(incoming, parsed, trace)
+
+    def _skip(self, incoming: Incoming, trace: DocumentTrace, reason: str) -> None:
+        self.report.skip(incoming.display_name, reason)
+        trace.end("skipped", reason=reason)
 
     async def _work(self, incoming: Incoming, parsed: Parsed, trace: DocumentTrace) -> _Work:
         identified = await RETRYING(incoming.identify, parsed)
@@ -377,7 +381,7 @@ class Pipeline:
 
     def _count(self, work: _Work, outcome: str) -> None:
         if outcome == "deleted":
-            self.report.skip(Skipped(work.incoming.shown, LOST, expected=True))
+            self.report.skip(work.incoming.display_name, LOST, expected=True)
             work.trace.end("skipped", reason=LOST)
             return
         if outcome == "unchanged":
@@ -396,7 +400,7 @@ class Pipeline:
         self.trace.count_written(embedded=len(work.texts) - work.reused, reused=work.reused)
 
     def _fail(self, work: _Work, error: FootnoteError, *, reason: str | None = None) -> None:
-        self.report.fail(Skipped(work.incoming.shown, reason or str(error)))
+        self.report.fail(work.incoming.display_name, reason or str(error))
         work.trace.end("failed", error=error)
 
 

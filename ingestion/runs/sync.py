@@ -81,7 +81,7 @@ class Synced:
         if self.refused is None:
             return ""
         more = f" and {self.gone - len(self.named)} more" if self.gone > len(self.named) else ""
-        named = ", ".join(source_name(Path(name)) for name in self.named)
+        named = ", ".join(source_name(name) for name in self.named)
         return f"sync: nothing was deleted: {self.refused}; --yes deletes all the same: {named}{more}"
 
 
