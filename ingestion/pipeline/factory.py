@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from embedding.cache import Embedders
 from embedding.files import find_model
+from ingestion.chunking.choice import choose_chunking
 from ingestion.pipeline.pipeline import Pipeline
 from ingestion.readers.process_pool import Parser
 from storage import schema
@@ -54,7 +55,8 @@ class Indexing:
 
         """
         files = await asyncio.to_thread(find_model, self.settings.embedding)
-        return files.identity(self.settings.embedding), self._chunking(files)
+        chunking = choose_chunking(self.settings.ingestion, max_tokens=files.max_tokens)
+        return files.identity(self.settings.embedding), chunking
 
     async def ensure(self, collection: str) -> Generation:
         """Return a collection's active generation, made if need be with what the settings say.
@@ -114,12 +116,6 @@ class Indexing:
                 )
             )
         return self._parsers[key]
-
-    def _chunking(self, files: ModelFiles) -> Chunking:
-        """Return the chunking of a new generation: what the settings say, and no more than the model reads."""
-        wanted = self.settings.ingestion
-        tokens = min(wanted.chunk_tokens or files.max_tokens, files.max_tokens)
-        return Chunking(tokens=tokens, overlap=min(wanted.chunk_overlap, tokens // 4), language=wanted.language)
 
 
 def _index_options(settings: IngestionSettings) -> IndexOptions:
