@@ -35,13 +35,13 @@ async def ingest(settings: Settings) -> None:
         FootnoteError: the database or the model cannot be used.
 
     """
-    from ingestion.inputs.selection import Wanted
+    from ingestion.inputs.selection import Selection
     from ingestion.pipeline.factory import open_indexing
     from ingestion.runs.run import ingest as bring
 
     async with open_indexing(settings) as indexing:
-        wanted = Wanted(COLLECTION, [str(page) for page in corpus()], base=ROOT)
-        await bring(indexing, wanted, watch=lambda _: None)
+        selection = Selection(COLLECTION, [str(page) for page in corpus()], base=ROOT)
+        await bring(indexing, selection, watch=lambda _: None)
 
 
 def arguments(*, floors: Sequence[str] = FLOORS, engines: str = ENGINES) -> list[str]:

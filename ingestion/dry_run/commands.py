@@ -13,12 +13,14 @@ from ingestion.dry_run.planner import Planner, open_plan
 
 if TYPE_CHECKING:
     from ingestion.dry_run.plan import Plan
-    from ingestion.inputs.selection import Wanted
+    from ingestion.inputs.selection import Selection
     from ingestion.inputs.web_pages import UrlDocuments
     from ingestion.pipeline.factory import Indexing
 
 
-async def plan(indexing: Indexing, wanted: Wanted, *, reindex: bool, sync: bool, manifest: Path | None = None) -> Plan:
+async def plan(
+    indexing: Indexing, selection: Selection, *, reindex: bool, sync: bool, manifest: Path | None = None
+) -> Plan:
     """Return what would be done, with an estimate of what it takes; write it to a manifest if that is wanted.
 
     Raises:
@@ -26,8 +28,8 @@ async def plan(indexing: Indexing, wanted: Wanted, *, reindex: bool, sync: bool,
         FootnoteError: the collection, the database or the model cannot be used.
 
     """
-    planner = await open_plan(indexing, wanted, reindex=reindex, sync=sync)
-    async with _open_pages(indexing, wanted, planner, sync=sync) as pages:
+    planner = await open_plan(indexing, selection, reindex=reindex, sync=sync)
+    async with _open_pages(indexing, selection, planner, sync=sync) as pages:
         with writing(manifest, planner.header) if manifest else nullcontext() as file:
             async for entry in planner.entries(pages):
                 if file:
@@ -39,7 +41,7 @@ async def plan(indexing: Indexing, wanted: Wanted, *, reindex: bool, sync: bool,
     return planner.plan
 
 
-async def hold(indexing: Indexing, wanted: Wanted, *, reindex: bool, sync: bool, manifest: Path) -> None:
+async def hold(indexing: Indexing, selection: Selection, *, reindex: bool, sync: bool, manifest: Path) -> None:
     """Return if what would be done is what a manifest says.
 
     Raises:
@@ -49,29 +51,29 @@ async def hold(indexing: Indexing, wanted: Wanted, *, reindex: bool, sync: bool,
 
     """
     read_header(manifest)
-    planner = await open_plan(indexing, wanted, reindex=reindex, sync=sync)
-    async with _open_pages(indexing, wanted, planner, sync=sync) as pages:
+    planner = await open_plan(indexing, selection, reindex=reindex, sync=sync)
+    async with _open_pages(indexing, selection, planner, sync=sync) as pages:
         await compare(manifest, planner.header, planner.entries(pages))
 
 
 @asynccontextmanager
 async def _open_pages(
-    indexing: Indexing, wanted: Wanted, planner: Planner, *, sync: bool
+    indexing: Indexing, selection: Selection, planner: Planner, *, sync: bool
 ) -> AsyncIterator[UrlDocuments | None]:
-    if not wanted.urls:
+    if not selection.urls:
         yield None
         return
-    from ingestion.inputs.aim import Aim
+    from ingestion.inputs.destination import Destination
     from ingestion.inputs.web_pages import UrlDocuments, open_web
 
     async with open_web(indexing.settings.web) as (fetcher, folder):
         yield UrlDocuments(
             indexing.database,
-            aim=Aim(*planner.made, planner.active),
+            destination=Destination(*planner.made, planner.active),
             fetcher=fetcher,
             limits=indexing.settings.web,
             folder=folder,
-            urls=wanted.urls,
-            metadata=wanted.metadata,
+            urls=selection.urls,
+            metadata=selection.metadata,
             sync=sync,
         )

@@ -77,7 +77,7 @@ class Plan:
 
     def as_text(self) -> str:
         """Return it for people."""
-        names = {"reindexed": "made anew", "carried": "carried over", "ignored": "of other kinds ignored"}
+        names = {"reindexed": "made anew", "carried": "carried over", "ignored": "unsupported files ignored"}
         order = [*_SIGNS, "unchanged", "ignored", "skipped", "failed"]
         counts = [f"{self.documents[name]} {names.get(name, name)}" for name in order if self.documents[name]]
         lines = [f"{self.collection}: documents would be: {', '.join(counts) or 'none found'}"]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PAGE = 256
 
 
-class Carrying:
+class CarriedDocuments:
     """What the generation `target` lacks of `reference`, or has in older versions, from the database's own copies.
 
     Attributes:

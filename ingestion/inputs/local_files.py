@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ingestion.incoming import Identified
-from ingestion.inputs.aim import Aim
+from ingestion.inputs.destination import Destination
 from ingestion.inputs.matching import Matching
 from ingestion.types import Json, Parsed, Skipped
 from storage.documents.originals import Originals
@@ -79,7 +79,7 @@ class LocalFiles:
         self._originals = Originals(database, tenant=generation.tenant_id)
         self._matching = Matching(
             database,
-            aim=Aim(generation.embedding, generation.chunking, generation, beside),
+            destination=Destination(generation.embedding, generation.chunking, generation, beside),
             base=base,
             metadata=dict(metadata or {}),
             max_file_bytes=settings.max_file_bytes,

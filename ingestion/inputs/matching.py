@@ -22,7 +22,7 @@ from ingestion.types import Json, Parsed, Skipped
 from storage.documents.writes import Documents, DocumentState, NewDocument
 
 if TYPE_CHECKING:
-    from ingestion.inputs.aim import Aim
+    from ingestion.inputs.destination import Destination
     from storage.database import Database
 
 UNNAMABLE = "its path is longer than 2,000 bytes or not Unicode: rename it"
@@ -60,16 +60,22 @@ class Matching:
     """Compares files with the documents of a generation, and of the active one beside it while it is built."""
 
     def __init__(
-        self, database: Database, *, aim: Aim, base: Path | None, metadata: Mapping[str, Json], max_file_bytes: int
+        self,
+        database: Database,
+        *,
+        destination: Destination,
+        base: Path | None,
+        metadata: Mapping[str, Json],
+        max_file_bytes: int,
     ) -> None:
-        self._aim = aim
-        self._documents = Documents(database, generation=aim.generation) if aim.generation else None
-        self._beside = Documents(database, generation=aim.beside) if aim.beside else None
+        self._destination = destination
+        self._documents = Documents(database, generation=destination.generation) if destination.generation else None
+        self._beside = Documents(database, generation=destination.beside) if destination.beside else None
         self._base = absolute(base) if base else None
         self._locations = FileLocations(base=base)
         self._metadata = metadata
         self._max_file_bytes = max_file_bytes
-        self._fingerprint = pipeline_fingerprint(aim.embedding, aim.chunking, metadata=metadata)
+        self._fingerprint = pipeline_fingerprint(destination.embedding, destination.chunking, metadata=metadata)
 
     def named(self, listing: Iterable[Path | Skipped]) -> tuple[dict[str, Path], list[Skipped]]:
         """Return the files of a listing by their sources, and what is left out with the reason."""
@@ -165,10 +171,10 @@ class Matching:
         return Identified(document, match.replaces)
 
     async def _new_id(self, source: str) -> str:
-        if self._aim.generation is None:
+        if self._destination.generation is None:
             raise AssertionError
         stores = [each for each in (self._documents, self._beside) if each]
-        return await RETRYING(free_id, source, generation=self._aim.generation, stores=stores)
+        return await RETRYING(free_id, source, generation=self._destination.generation, stores=stores)
 
     @staticmethod
     async def _with_sources(documents: Documents | None, sources: Sequence[str]) -> dict[str, DocumentState]:

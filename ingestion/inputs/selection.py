@@ -25,7 +25,7 @@ MAGIC = frozenset("*?[")
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Selection:
     """What is to be ingested, and how.
 
     Attributes:
@@ -80,9 +80,9 @@ def excluding(patterns: Sequence[str]) -> GitIgnoreSpec:
     return GitIgnoreSpec.from_lines(patterns)
 
 
-def _without(found: Iterable[Path | Skipped], wanted: Wanted) -> Iterator[Path | Skipped]:
-    spec = excluding(wanted.exclude)
-    folders = [absolute(Path(path)) for path in wanted.files]
+def _without(found: Iterable[Path | Skipped], selection: Selection) -> Iterator[Path | Skipped]:
+    spec = excluding(selection.exclude)
+    folders = [absolute(Path(path)) for path in selection.files]
     for entry in found:
         path = absolute(entry.path if isinstance(entry, Skipped) else entry)
         inside = next((path.relative_to(folder) for folder in folders if path.is_relative_to(folder)), path)
@@ -99,14 +99,14 @@ class Listed:
 
     """
 
-    def __init__(self, wanted: Wanted) -> None:
-        self._wanted = wanted
-        self.files = {absolute(Path(path)): 0 for path in wanted.files}
+    def __init__(self, selection: Selection) -> None:
+        self._selection = selection
+        self.files = {absolute(Path(path)): 0 for path in selection.files}
         self.closed: Path | None = None
 
     def __iter__(self) -> Iterator[Path | Skipped]:
         """List."""
-        for entry in self._wanted.listing():
+        for entry in self._selection.listing():
             self._note(entry)
             yield entry
 

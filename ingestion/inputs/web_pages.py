@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ingestion.errors import FetchFailed, FetchRefused
 from ingestion.identity import MAX_SOURCE_BYTES, free_id, pipeline_fingerprint
-from ingestion.inputs.aim import Aim
+from ingestion.inputs.destination import Destination
 from ingestion.inputs.stored import FromDatabase, KeptDocument
 from ingestion.readers.process_pool import hash_file
 from ingestion.retrying import RETRYING
@@ -75,7 +75,7 @@ class UrlDocuments:
         self,
         database: Database,
         *,
-        aim: Aim,
+        destination: Destination,
         fetcher: WebFetcher,
         limits: WebSettings,
         folder: Path,
@@ -84,8 +84,10 @@ class UrlDocuments:
         sync: bool = False,
     ) -> None:
         self.gone: list[str] = []
-        self._aim = aim
-        self._shelves = [Documents(database, generation=each) for each in (aim.generation, aim.beside) if each]
+        self._destination = destination
+        self._shelves = [
+            Documents(database, generation=each) for each in (destination.generation, destination.beside) if each
+        ]
         self._originals = Originals(database)
         self._pages = WebPages(database)
         self._fetcher = fetcher
@@ -94,7 +96,7 @@ class UrlDocuments:
         self._urls = urls
         self._metadata = metadata
         self._sync = sync
-        self._fingerprint = pipeline_fingerprint(aim.embedding, aim.chunking, metadata=metadata)
+        self._fingerprint = pipeline_fingerprint(destination.embedding, destination.chunking, metadata=metadata)
 
     async def changed(self, *, report: IngestReport, trace: RunTrace) -> AsyncIterator[FromDatabase]:
         """Yield the pages that are to be ingested; count the others."""
@@ -203,7 +205,7 @@ class UrlDocuments:
         return [(await RETRYING(shelf.states, [url])).get(url) for shelf in self._shelves]
 
     async def _kept(self, visit: Visit) -> FromDatabase:
-        known, generation = visit.known, self._aim.generation
+        known, generation = visit.known, self._destination.generation
         if known is None or generation is None:
             raise AssertionError
         if visit.path is not None:

@@ -1,6 +1,6 @@
 """Ingestion: documents in, one transaction a document out.
 
-Reading runs in processes of its own, embedding on a thread or on other machines, writing on the event loop; channels
+Reading runs in processes of its own, embedding on a thread or on other machines, writing on the event loop; queues
 between them, bounded by weight, keep memory bounded. A document is visible whole in its old version until its new one
 is committed whole.
 """
@@ -21,9 +21,9 @@ from config.telemetry import spans
 from embedding.errors import EmbeddingFailed
 from ingestion.identity import embedded_hash, node_id
 from ingestion.incoming import Identified, Incoming
-from ingestion.pipeline.channel import Channel
 from ingestion.pipeline.report import IngestReport
 from ingestion.pipeline.tracing import DocumentTrace, RunTrace
+from ingestion.pipeline.weighted_queue import WeightedQueue
 from ingestion.retrying import RETRYING
 from ingestion.types import Parsed, Skipped
 from storage.documents.writes import Documents, NewChunk
@@ -97,7 +97,7 @@ class _Work:
 
     @property
     def weight(self) -> int:
-        """What it takes of a channel's room, in chunks."""
+        """What it takes of a queue's room, in chunks."""
         return len(self.texts) or 1
 
 
@@ -168,8 +168,8 @@ class Pipeline:
     async def _run(self, incoming: AsyncIterator[Incoming]) -> IngestReport:
         started = time.monotonic()
         window = self._settings.batch_chunks
-        parsed: Channel[_Work] = Channel(2 * window)
-        embedded: Channel[_Work] = Channel(2 * window)
+        parsed: WeightedQueue[_Work] = WeightedQueue(2 * window)
+        embedded: WeightedQueue[_Work] = WeightedQueue(2 * window)
         self._tell()
         try:
             async with asyncio.TaskGroup() as group:
@@ -189,7 +189,7 @@ class Pipeline:
         if self._progress:
             self._progress.update(self.report, total=self._total())
 
-    async def _read_all(self, incoming: AsyncIterator[Incoming], out: Channel[_Work]) -> None:
+    async def _read_all(self, incoming: AsyncIterator[Incoming], out: WeightedQueue[_Work]) -> None:
         turn = asyncio.Lock()  # an iterator has one caller at a time
 
         async def reader() -> None:
@@ -247,8 +247,8 @@ class Pipeline:
                 found |= await RETRYING(shelf.vectors, identified.document.id)
         return found
 
-    async def _embed_all(self, parsed: Channel[_Work], out: Channel[_Work]) -> None:
-        # while the model works, the channel fills by itself: nobody waits for a batch to be full
+    async def _embed_all(self, parsed: WeightedQueue[_Work], out: WeightedQueue[_Work]) -> None:
+        # while the model works, the queue fills by itself: nobody waits for a batch to be full
         width = 2  # one call in work, and the next at hand
         async with asyncio.TaskGroup() as group:
             calls: set[asyncio.Task[None]] = set()
@@ -262,7 +262,7 @@ class Pipeline:
             pass  # readers that wait for room must come to their end
         await out.close()
 
-    async def _embed_batch(self, batch: list[_Work], out: Channel[_Work]) -> None:
+    async def _embed_batch(self, batch: list[_Work], out: WeightedQueue[_Work]) -> None:
         try:
             await self._fill(batch)
         except EmbeddingFailed:
@@ -299,7 +299,7 @@ class Pipeline:
             for work in batch:
                 work.vectors.update({key: made[key] for key in work.hashes if key in made})
 
-    async def _write_all(self, embedded: Channel[_Work]) -> None:
+    async def _write_all(self, embedded: WeightedQueue[_Work]) -> None:
         while batch := await embedded.take():
             for work in batch:
                 await self._write(work)

@@ -155,7 +155,7 @@ class IngestReport:
             (self.carried, "carried over"),
             (self.deleted, "deleted"),
             (self.unchanged, "unchanged"),
-            (self.numbers["ignored"], "of other kinds ignored"),
+            (self.numbers["ignored"], "unsupported files ignored"),
             (self.numbers["skipped"], "skipped"),
             (self.numbers["failed"], "failed"),
         ]

@@ -78,11 +78,11 @@ class Driver:
 
         logs.configure(settings.log, stream=self._log)
         ray = _connected(address)
-        from ingestion.ray.session import Session, find_plan
+        from ingestion.ray.session import Session, find_layout
 
         self._stack.callback(ray.shutdown)
         self._session = Session(
-            address, settings=settings, plan=find_plan(settings), patience=patience, stack=self._stack
+            address, settings=settings, layout=find_layout(settings), patience=patience, stack=self._stack
         )
 
     async def do_parser(self, arguments: dict[str, Any]) -> tuple[int, int]:

@@ -14,7 +14,7 @@ import structlog
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ingestion.ray.actors import EmbeddingActor, EmbeddingJob, ParsingActor, ParsingJob
-from ingestion.ray.plan import EMBEDDING_SHARE, LATER_SHARE, PARSING_SHARE, Node, Plan, plan
+from ingestion.ray.layout import EMBEDDING_SHARE, LATER_SHARE, PARSING_SHARE, Layout, Node, lay_out
 from ingestion.ray.pool import DEPTH, ActorPool
 from ingestion.ray.reading import SpreadParser
 from ingestion.ray.vectors import SpreadEmbedder
@@ -33,9 +33,9 @@ class Session:
     """Gives out readers and embedders; they live until the cluster is left."""
 
     def __init__(
-        self, address: str, *, settings: Settings, plan: Plan, patience: Patience, stack: AsyncExitStack
+        self, address: str, *, settings: Settings, layout: Layout, patience: Patience, stack: AsyncExitStack
     ) -> None:
-        self.plan = plan
+        self.layout = layout
         self._address = address
         self._settings = settings
         self._patience = patience
@@ -58,27 +58,27 @@ class Session:
                 log=self._settings.log,
                 folder=f"footnote-ray-{run}-{number}",
             )
-            node = self.plan.parsers[number]
-            return self._actor(ParsingActor, node=node, cpus=self.plan.cpus(share)), job
+            node = self.layout.parsers[number]
+            return self._actor(ParsingActor, node=node, cpus=self.layout.cpus(share)), job
 
         seconds = DEPTH * ingestion.parse_timeout + self._patience.connect
         patience = replace(self._patience, call=seconds)
-        pool = self._pool(start, size=len(self.plan.parsers), kind="reading", patience=patience)
+        pool = self._pool(start, size=len(self.layout.parsers), kind="reading", patience=patience)
         return SpreadParser(pool, max_file_bytes=ingestion.max_file_bytes)
 
     def embedder(self, settings: EmbeddingSettings, *, fingerprint: str, opener: str) -> SpreadEmbedder:
         """Return an embedder that runs the model of this fingerprint; its actors load it meanwhile."""
         own = self._settings.model_copy(
-            update={"embedding": settings.model_copy(update={"threads": self.plan.threads})}
+            update={"embedding": settings.model_copy(update={"threads": self.layout.threads})}
         )
         share = self._share("embedding", EMBEDDING_SHARE)
         job = EmbeddingJob(settings=own, fingerprint=fingerprint, opener=opener)
 
         def start(number: int) -> tuple[Any, object]:
-            node = self.plan.embedders[number]
-            return self._actor(EmbeddingActor, node=node, cpus=self.plan.cpus(share), gpus=self.plan.gpus), job
+            node = self.layout.embedders[number]
+            return self._actor(EmbeddingActor, node=node, cpus=self.layout.cpus(share), gpus=self.layout.gpus), job
 
-        pool = self._pool(start, size=len(self.plan.embedders), kind="embedding", patience=self._patience)
+        pool = self._pool(start, size=len(self.layout.embedders), kind="embedding", patience=self._patience)
         return SpreadEmbedder(pool, batch_size=settings.batch_size)
 
     def _share(self, kind: str, share: float) -> float:
@@ -102,7 +102,7 @@ class Session:
         return remote.options(**options, scheduling_strategy=placed, max_concurrency=2 * DEPTH).remote()
 
 
-def find_plan(settings: Settings) -> Plan:
+def find_layout(settings: Settings) -> Layout:
     """Look at the cluster's nodes and share them out.
 
     Raises:
@@ -114,6 +114,6 @@ def find_plan(settings: Settings) -> Plan:
         for each in ray.nodes()  # type: ignore[no-untyped-call]
         if each["Alive"]
     ]
-    made = plan(nodes, settings=settings.embedding)
+    made = lay_out(nodes, settings=settings.embedding)
     _log.info("working on a Ray cluster", nodes=len(nodes), parsers=len(made.parsers), embedders=len(made.embedders))
     return made

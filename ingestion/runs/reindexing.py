@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import structlog
 
 from ingestion.identity import build_fingerprint
-from ingestion.inputs.carried import Carrying
+from ingestion.inputs.carried import CarriedDocuments
 from storage.collections.missing import Lagging
 from storage.errors import EmbeddingMismatch, GenerationBehind
 
@@ -134,16 +134,16 @@ class Reindexing:
             result = Reindexed(pipeline.report, before=self._active.name, after=target.name)
             changed = files(target, self._active).changed(listing, report=pipeline.report, trace=pipeline.trace)
             await self._feed(pipeline, changed, total)
-            carrying = Carrying(self._indexing.database, target=target)
-            await self._catch_up(pipeline, carrying)
+            carried = CarriedDocuments(self._indexing.database, target=target)
+            await self._catch_up(pipeline, carried)
             if pipeline.is_stopping:
                 return result
             await generations.tidy(target, least=self._indexing.settings.ingestion.index_chunks)
-            await self._catch_up(pipeline, carrying)
+            await self._catch_up(pipeline, carried)
             await self._judge(result, target, gate)
             await generations.finish(target, report=result.as_json())
             if self._may_flip(result, activate):
-                await self._flip(result, pipeline, carrying)
+                await self._flip(result, pipeline, carried)
             await generations.finish(target, report=result.as_json())
         return result
 
@@ -152,10 +152,10 @@ class Reindexing:
     ) -> None:
         await pipeline.run(incoming, progress=self._progress, total=total)
 
-    async def _catch_up(self, pipeline: Pipeline, carrying: Carrying) -> None:
+    async def _catch_up(self, pipeline: Pipeline, carried: CarriedDocuments) -> None:
         active = await self._indexing.collections.active(self._active.collection)
         if not pipeline.is_stopping and active.id != pipeline.generation.id:
-            await self._feed(pipeline, carrying.documents(active))
+            await self._feed(pipeline, carried.documents(active))
 
     async def _judge(self, result: Reindexed, target: Generation, gate: Gate | None) -> None:
         if gate is None:
@@ -176,15 +176,15 @@ class Reindexing:
             result.kept_because = f"{result.report.numbers['failed']} documents failed; --yes takes it as it is"
         return result.kept_because is None
 
-    async def _flip(self, result: Reindexed, pipeline: Pipeline, carrying: Carrying) -> None:
+    async def _flip(self, result: Reindexed, pipeline: Pipeline, carried: CarriedDocuments) -> None:
         generations, collection = self._indexing.generations, self._active.collection
         for _ in range(MOST_ROUNDS):
-            before = len(carrying.tried)
+            before = len(carried.tried)
             try:
                 flip = await generations.activate(collection, result.after, complete=True)
             except GenerationBehind:
-                await self._catch_up(pipeline, carrying)
-                if len(carrying.tried) > before:
+                await self._catch_up(pipeline, carried)
+                if len(carried.tried) > before:
                     continue
                 if not self._force:
                     result.kept_because = await self._what_is_missing(pipeline.generation)
@@ -211,9 +211,9 @@ async def catch_up(
     """Bring into a generation what is newer in another, from the database's own copies."""
     pipeline = await indexing.pipeline(target, beside=reference)
     watch(pipeline)
-    carrying = Carrying(indexing.database, target=target)
+    carried = CarriedDocuments(indexing.database, target=target)
     before = -1
-    while len(carrying.tried) > before and not pipeline.is_stopping:  # one that gave way to another is to come back
-        before = len(carrying.tried)
-        await pipeline.run(carrying.documents(reference), progress=progress)
+    while len(carried.tried) > before and not pipeline.is_stopping:  # one that gave way to another is to come back
+        before = len(carried.tried)
+        await pipeline.run(carried.documents(reference), progress=progress)
     return pipeline.report

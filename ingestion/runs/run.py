@@ -20,8 +20,8 @@ from ingestion.runs.sync import Sync, WithSync
 from storage.errors import CollectionNotFound, GenerationRetired
 
 if TYPE_CHECKING:
-    from ingestion.inputs.aim import Aim
-    from ingestion.inputs.selection import Wanted
+    from ingestion.inputs.destination import Destination
+    from ingestion.inputs.selection import Selection
     from ingestion.inputs.web_pages import UrlDocuments
     from ingestion.pipeline.factory import Indexing
     from ingestion.pipeline.pipeline import Pipeline, Progress
@@ -50,7 +50,7 @@ class Counting:
 class _Run:
     """What a run met, for its sync."""
 
-    wanted: Wanted
+    selection: Selection
     listed: Listed
     outcome: IngestReport | Reindexed
     pages: list[UrlDocuments] = field(default_factory=list)
@@ -64,18 +64,20 @@ class _Run:
         return self.pages[-1].gone if self.pages else ()
 
 
-async def ingest(indexing: Indexing, wanted: Wanted, *, watch: Watch, progress: Progress | None = None) -> IngestReport:
+async def ingest(
+    indexing: Indexing, selection: Selection, *, watch: Watch, progress: Progress | None = None
+) -> IngestReport:
     """Bring files and pages into the generation that answers; where another takes its place, go on with that one.
 
     Raises:
         FootnoteError: the collection, the database or the model's files cannot be used; the message says what to do.
 
     """
-    return (await _ingested(indexing, wanted, watch=watch, progress=progress)).report
+    return (await _ingested(indexing, selection, watch=watch, progress=progress)).report
 
 
 async def ingest_and_sync(
-    indexing: Indexing, wanted: Wanted, *, force: bool, watch: Watch, progress: Progress | None = None
+    indexing: Indexing, selection: Selection, *, force: bool, watch: Watch, progress: Progress | None = None
 ) -> WithSync:
     """Do as `ingest`; then, if nothing failed, delete the documents whose files are gone, or refuse to.
 
@@ -83,13 +85,13 @@ async def ingest_and_sync(
         FootnoteError: as `ingest`.
 
     """
-    run = await _ingested(indexing, wanted, watch=watch, progress=progress, sync=True)
+    run = await _ingested(indexing, selection, watch=watch, progress=progress, sync=True)
     return await _synced(indexing, run, force=force)
 
 
 async def reindex(
     indexing: Indexing,
-    wanted: Wanted,
+    selection: Selection,
     *,
     resume: bool,
     activate: Activate,
@@ -109,18 +111,18 @@ async def reindex(
 
     """
     try:
-        active = await indexing.collections.active(wanted.collection)
+        active = await indexing.collections.active(selection.collection)
     except CollectionNotFound:
-        run = await _ingested(indexing, wanted, watch=watch, progress=progress, sync=sync)
+        run = await _ingested(indexing, selection, watch=watch, progress=progress, sync=sync)
         return await _synced(indexing, run, force=force) if sync else run.report
-    listed = Listed(wanted)
+    listed = Listed(selection)
     gate = Gate(indexing.database, settings=indexing.settings, golden=golden) if golden else None
-    counting = Counting(wanted.listing)
+    counting = Counting(selection.listing)
     pages: list[UrlDocuments] = []
-    async with _open_pages(indexing, wanted, sync=sync) as open_pages:
+    async with _open_pages(indexing, selection, sync=sync) as open_pages:
 
         def arrivals(generation: Generation, beside: Generation | None) -> Arrivals:
-            return _arrivals(indexing, wanted, generation, beside=beside, open_pages=open_pages, pages=pages)
+            return _arrivals(indexing, selection, generation, beside=beside, open_pages=open_pages, pages=pages)
 
         reindexed = await Reindexing(indexing, active=active, progress=progress, force=force).run(
             listed,
@@ -131,30 +133,30 @@ async def reindex(
             watch=watch,
             total=counting.total,
         )
-    run = _Run(wanted, listed, reindexed, pages)
+    run = _Run(selection, listed, reindexed, pages)
     outcome = await _synced(indexing, run, force=force) if sync else reindexed
-    await prune(indexing, wanted.collection)
+    await prune(indexing, selection.collection)
     return outcome
 
 
 async def _ingested(
-    indexing: Indexing, wanted: Wanted, *, watch: Watch, progress: Progress | None, sync: bool = False
+    indexing: Indexing, selection: Selection, *, watch: Watch, progress: Progress | None, sync: bool = False
 ) -> _Run:
-    counting = Counting(wanted.listing)
-    async with _open_pages(indexing, wanted, sync=sync) as open_pages:
+    counting = Counting(selection.listing)
+    async with _open_pages(indexing, selection, sync=sync) as open_pages:
         for attempt in range(MOST_FLIPS):
-            generation = await indexing.ensure(wanted.collection)
+            generation = await indexing.ensure(selection.collection)
             pipeline = await indexing.pipeline(generation)
             watch(pipeline)
-            run = _Run(wanted, Listed(wanted), pipeline.report)
-            arrivals = _arrivals(indexing, wanted, generation, beside=None, open_pages=open_pages, pages=run.pages)
+            run = _Run(selection, Listed(selection), pipeline.report)
+            arrivals = _arrivals(indexing, selection, generation, beside=None, open_pages=open_pages, pages=run.pages)
             changed = arrivals.changed(run.listed, report=pipeline.report, trace=pipeline.trace)
             try:
                 report = await pipeline.run(changed, progress=progress, total=counting.total)
             except GenerationRetired:
                 if attempt == MOST_FLIPS - 1:
                     raise
-                _log.info("another generation answers now; going on there", collection=wanted.collection)
+                _log.info("another generation answers now; going on there", collection=selection.collection)
             else:
                 if not report.interrupted:
                     await indexing.generations.tidy(generation, least=indexing.settings.ingestion.index_chunks)
@@ -167,56 +169,56 @@ async def _synced(indexing: Indexing, run: _Run, *, force: bool) -> WithSync:
     if report.interrupted or report.numbers["failed"]:
         return WithSync(run.outcome, report, None)
     generation = await indexing.generations.get(report.collection, report.generation)
-    sync = Sync(indexing.database, generation=generation, wanted=run.wanted, settings=indexing.settings.ingestion)
+    sync = Sync(indexing.database, generation=generation, selection=run.selection, settings=indexing.settings.ingestion)
     synced = await sync.run(run.listed, urls=run.gone, force=force)
     report.deleted += synced.deleted
     return WithSync(run.outcome, report, synced)
 
 
-OpenPages = Callable[["Aim"], "UrlDocuments | None"]
+OpenPages = Callable[["Destination"], "UrlDocuments | None"]
 
 
 @asynccontextmanager
-async def _open_pages(indexing: Indexing, wanted: Wanted, *, sync: bool) -> AsyncIterator[OpenPages]:
+async def _open_pages(indexing: Indexing, selection: Selection, *, sync: bool) -> AsyncIterator[OpenPages]:
     """Lend what makes the pages of a generation; without URLs nothing is opened."""
-    if not wanted.urls:
+    if not selection.urls:
         yield lambda _: None
         return
     from ingestion.inputs.web_pages import UrlDocuments, open_web
 
     async with open_web(indexing.settings.web) as (fetcher, folder):
-        yield lambda aim: UrlDocuments(
+        yield lambda destination: UrlDocuments(
             indexing.database,
-            aim=aim,
+            destination=destination,
             fetcher=fetcher,
             limits=indexing.settings.web,
             folder=folder,
-            urls=wanted.urls,
-            metadata=wanted.metadata,
+            urls=selection.urls,
+            metadata=selection.metadata,
             sync=sync,
         )
 
 
 def _arrivals(
     indexing: Indexing,
-    wanted: Wanted,
+    selection: Selection,
     generation: Generation,
     *,
     beside: Generation | None,
     open_pages: OpenPages,
     pages: list[UrlDocuments],
 ) -> Arrivals:
-    from ingestion.inputs.aim import Aim
+    from ingestion.inputs.destination import Destination
 
-    opened = open_pages(Aim(generation.embedding, generation.chunking, generation, beside))
+    opened = open_pages(Destination(generation.embedding, generation.chunking, generation, beside))
     pages += [opened] if opened else []
     files = LocalFiles(
         indexing.database,
         generation=generation,
         beside=beside,
         settings=indexing.settings.ingestion,
-        base=wanted.base,
-        metadata=wanted.metadata,
+        base=selection.base,
+        metadata=selection.metadata,
     )
     return Arrivals(files, opened)
 

@@ -26,7 +26,7 @@ from storage.documents.locations import LocatedDocument, LocatedDocuments
 
 if TYPE_CHECKING:
     from config.settings import IngestionSettings
-    from ingestion.inputs.selection import Listed, Wanted
+    from ingestion.inputs.selection import Listed, Selection
     from ingestion.pipeline.report import IngestReport
     from storage.database import Database
     from storage.generation import Generation
@@ -44,12 +44,12 @@ class SyncRefused(CommandRefused):
     exit_code = EXIT_REFUSED
 
 
-def require_folders(wanted: Wanted) -> None:
+def require_folders(selection: Selection) -> None:
     """Raise `SyncRefused` unless the paths say which files there should be."""
-    if wanted.patterns:
-        msg = f"--sync needs files and folders; the pattern {wanted.patterns[0]!r} does not say what else was there"
+    if selection.patterns:
+        msg = f"--sync needs files and folders; the pattern {selection.patterns[0]!r} does not say what else was there"
         raise SyncRefused(msg)
-    if not wanted.paths:
+    if not selection.paths:
         msg = "--sync needs the folders whose documents are to follow them; name at least one"
         raise SyncRefused(msg)
 
@@ -89,10 +89,10 @@ class Sync:
     """One sync of what is wanted with what a generation holds."""
 
     def __init__(
-        self, database: Database, *, generation: Generation, wanted: Wanted, settings: IngestionSettings
+        self, database: Database, *, generation: Generation, selection: Selection, settings: IngestionSettings
     ) -> None:
-        self._locations = FileLocations(base=wanted.base)
-        self._roots = [absolute(Path(path)) for path in wanted.files]
+        self._locations = FileLocations(base=selection.base)
+        self._roots = [absolute(Path(path)) for path in selection.files]
         self._located = LocatedDocuments(database, generation=generation)
         self._settings = settings
         self._collection = generation.collection

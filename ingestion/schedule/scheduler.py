@@ -156,10 +156,10 @@ class Scheduler:
         return SourceOutcome(source.name, source.collection, "not due", next_at=due)
 
     async def _planned(self, source: Source) -> SourceOutcome:
-        wanted = source.wanted(self._listed.folder)
+        selection = source.selection(self._listed.folder)
         try:
             async with self._indexing_for(source) as indexing:
-                planned = await plan(indexing, wanted, reindex=False, sync=source.sync)
+                planned = await plan(indexing, selection, reindex=False, sync=source.sync)
         except StoreUnavailable:
             raise
         except (FootnoteError, OSError) as exc:
@@ -195,14 +195,14 @@ class Scheduler:
         return SourceOutcome(source.name, source.collection, state, outcome, error, due)
 
     async def _ingested(self, source: Source) -> Ingested:
-        wanted = source.wanted(self._listed.folder)
+        selection = source.selection(self._listed.folder)
         async with self._indexing_for(source) as indexing:
             if source.sync:
-                require_folders(wanted)
+                require_folders(selection)
                 return await ingest_and_sync(
-                    indexing, wanted, force=self._force, watch=self._watched, progress=self._progress
+                    indexing, selection, force=self._force, watch=self._watched, progress=self._progress
                 )
-            return await ingest(indexing, wanted, watch=self._watched, progress=self._progress)
+            return await ingest(indexing, selection, watch=self._watched, progress=self._progress)
 
     def _watched(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
@@ -244,11 +244,11 @@ async def _require_chunking(indexing: Indexing, source: Source) -> None:
         built = (await indexing.collections.active(source.collection)).chunking
     except CollectionNotFound:
         return
-    _, wanted = await indexing.configured()
+    _, configured = await indexing.configured()
     for name, is_given, there, asked, setting in (
-        ("tokens", source.chunking.tokens, built.tokens, wanted.tokens, "CHUNK_TOKENS"),
-        ("overlap", source.chunking.overlap, built.overlap, wanted.overlap, "CHUNK_OVERLAP"),
-        ("language", source.language, built.language, wanted.language, "LANGUAGE"),
+        ("tokens", source.chunking.tokens, built.tokens, configured.tokens, "CHUNK_TOKENS"),
+        ("overlap", source.chunking.overlap, built.overlap, configured.overlap, "CHUNK_OVERLAP"),
+        ("language", source.language, built.language, configured.language, "LANGUAGE"),
     ):
         if is_given is not None and there != asked:
             msg = (

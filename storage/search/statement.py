@@ -41,9 +41,10 @@ class SearchRequest:
     Attributes:
         embedding: of the question; needed by the legs ``hybrid`` and ``vector``.
         text: of the question; needed by ``hybrid`` and ``keyword``.
-        limit: chunks wanted.
-        min_score: least cosine similarity; 0 is no bar, and the mode ``keyword`` has none.
-        spares_words: in the mode ``hybrid``, whether chunks with every word of the question need not come up to it.
+        limit: maximum number of chunks.
+        min_score: minimum cosine similarity, 0 for none; the mode ``keyword`` ignores it.
+        full_match_skips_min_score: in the mode ``hybrid``, whether chunks with every word of the question are returned
+            whatever their similarity.
 
     """
 
@@ -55,7 +56,7 @@ class SearchRequest:
     document_ids: Sequence[str] | None = None
     node_ids: Sequence[str] | None = None
     min_score: float = 0.0
-    spares_words: bool = False
+    full_match_skips_min_score: bool = False
 
 
 class SearchStatement:
@@ -186,7 +187,7 @@ class SearchStatement:
             )
         ]
         is_spared = "false"
-        if self._request.spares_words and self._request.min_score > 0:
+        if self._request.full_match_skips_min_score and self._request.min_score > 0:
             is_spared = words.holds_all("text_search_tsv")
         return [
             f"""judged AS MATERIALIZED (

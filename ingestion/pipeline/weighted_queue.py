@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 
 
-class Channel(Generic[Item]):
+class WeightedQueue(Generic[Item]):
     """Passes items on in their order; holds no more than `bound` in all, or one item that is heavier than that.
 
     For one event loop, any number of writers and readers. Once it is closed, readers get what is left, then nothing.

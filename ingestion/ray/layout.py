@@ -28,7 +28,7 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Layout:
     """Which actors there are, each by the id of the node that it runs on while that lives.
 
     Attributes:
@@ -47,7 +47,7 @@ class Plan:
         return int(self.threads * share * BUNDLE) / BUNDLE
 
 
-def plan(nodes: Sequence[Node], *, settings: EmbeddingSettings) -> Plan:
+def lay_out(nodes: Sequence[Node], *, settings: EmbeddingSettings) -> Layout:
     """Fill the cluster as it stands: a parsing and an embedding actor for every four CPUs, or every GPU.
 
     Raises:
@@ -61,9 +61,9 @@ def plan(nodes: Sequence[Node], *, settings: EmbeddingSettings) -> Plan:
     threads = int(min(settings.threads or THREADS, *(node.cpus for node in usable)))
     units = tuple(node.id for node in usable for _ in range(int(node.cpus // threads)))
     if not (settings.backend == "torch" and settings.device.startswith("cuda")):
-        return Plan(parsers=units, embedders=units, threads=threads)
+        return Layout(parsers=units, embedders=units, threads=threads)
     gpus = tuple(node.id for node in usable for _ in range(int(node.gpus)))
     if not gpus:
         msg = f"FOOTNOTE_EMBEDDING__DEVICE is {settings.device}, and no node of the Ray cluster has a GPU"
         raise ClusterUnavailable(msg)
-    return Plan(parsers=units, embedders=gpus, threads=threads, gpus=1)
+    return Layout(parsers=units, embedders=gpus, threads=threads, gpus=1)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Aim:
+class Destination:
     """Where pages go to, and how they are made there: a generation, or one that there will be.
 
     Attributes:
