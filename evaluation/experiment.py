@@ -10,7 +10,7 @@ from relevance.golden import GoldenQuestion
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Experiment:
     """What to ask of whom."""
 
     golden: Sequence[GoldenQuestion]
