@@ -38,7 +38,7 @@ PING_TIMEOUT = 2.0
 RELEASE_TIMEOUT = 2.0
 _log = structlog.get_logger(__name__)
 
-_UNAVAILABLE = (
+UNAVAILABLE = (
     OSError,
     TimeoutError,
     EOFError,
@@ -60,7 +60,7 @@ _UNAVAILABLE = (
 
 
 # a database that does not exist yet may be made while we wait; a user or a password does not become right
-_REFUSED = (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError)
+REFUSED = (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError)
 
 
 class _Connection(TracedConnection):
@@ -224,7 +224,7 @@ def _server_settings(settings: DatabaseSettings, session: Mapping[str, str | int
 async def _closed(connection: asyncpg.Connection[asyncpg.Record]) -> None:
     try:
         await asyncio.shield(connection.close(timeout=RELEASE_TIMEOUT))
-    except (asyncpg.PostgresError, *_UNAVAILABLE):
+    except (asyncpg.PostgresError, *UNAVAILABLE):
         connection.terminate()
 
 
@@ -257,7 +257,7 @@ async def _translated(pool: asyncpg.Pool[asyncpg.Record] | None = None) -> Async
     """Turn the driver's errors into ours; theirs are dropped, since they may quote parameters and rows."""
     try:
         yield
-    except (asyncpg.PostgresError, *_UNAVAILABLE) as exc:
+    except (asyncpg.PostgresError, *UNAVAILABLE) as exc:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             # giving a connection back failed after a cancellation, and its error took the cancellation's place
@@ -274,14 +274,14 @@ def _is_exhausted(pool: asyncpg.Pool[asyncpg.Record]) -> bool:
 def _ours(error: Exception, *, is_exhausted: bool) -> FootnoteError:
     if isinstance(error, asyncpg.QueryCanceledError | asyncpg.LockNotAvailableError):
         return StoreTimeout("the database took too long")
-    if isinstance(error, _REFUSED):
+    if isinstance(error, REFUSED):
         _log.warning("store refused", error=type(error).__name__)
         return StoreRefused("the database refuses us: check the user and the password in FOOTNOTE_DATABASE__URL")
     if isinstance(error, asyncpg.ForeignKeyViolationError):
         return MissingKey("a row points at one that is not there")
     if isinstance(error, asyncpg.UndefinedTableError) and CHUNKS in str(error):
         return TableGone("a table was dropped while it was wanted; ask again")
-    if isinstance(error, asyncpg.PostgresError) and not isinstance(error, _UNAVAILABLE):
+    if isinstance(error, asyncpg.PostgresError) and not isinstance(error, UNAVAILABLE):
         name, state = type(error).__name__, error.sqlstate
         return StoreFailed(f"the database refused a statement (SQLSTATE {state}, {name})")
     reason = "every connection to the database is in use" if is_exhausted else "the database is not available"

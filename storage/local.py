@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
 import warnings
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +12,6 @@ from urllib.parse import quote
 
 import fasteners
 import psutil
-import psycopg2
 
 from storage.errors import EmbeddedServerFailed
 
@@ -22,6 +22,9 @@ with warnings.catch_warnings():  # it asks for a runtime directory that we do no
 
 DATABASE = "footnote"
 POSTGRES_VERSION = 18
+CREATE_DATABASE = f"""\
+SELECT 'CREATE DATABASE {DATABASE}' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = '{DATABASE}') \\gexec
+"""
 HANDLES = ".handle_pids.json"
 
 
@@ -82,16 +85,11 @@ class LocalPostgres:
         return f"postgresql://postgres@/{database}?host={socket_dir}"
 
     def _ensure_database(self) -> None:
+        psql = [str(self._server.bin_path / "psql"), "--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1"]
         with self._server._lock:  # noqa: SLF001 (see ensure_running)
-            connection = psycopg2.connect(self._url("postgres"))
-            try:
-                connection.autocommit = True
-                with connection.cursor() as cursor:
-                    cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,))
-                    if cursor.fetchone() is None:
-                        cursor.execute(f"CREATE DATABASE {DATABASE}")
-            finally:
-                connection.close()
+            subprocess.run(  # noqa: S603 (nothing in it is from outside)
+                [*psql, self._url("postgres")], input=CREATE_DATABASE, capture_output=True, text=True, check=True
+            )
 
     def _forget_the_dead(self) -> None:
         """Drop handles of processes that were killed, and the lock file of a server that was."""
@@ -118,4 +116,5 @@ def _is_postgres(pid: int, directory: Path) -> bool:
 
 
 def _first_line(exc: BaseException) -> str:
-    return (str(exc).strip().splitlines() or [type(exc).__name__])[0]
+    said = exc.stderr if isinstance(exc, subprocess.CalledProcessError) else None
+    return (str(said or exc).strip().splitlines() or [type(exc).__name__])[0]

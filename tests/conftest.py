@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -74,7 +75,7 @@ def postgres(shared_dir: Path) -> Iterator[Callable[[str], str]]:
     with fasteners.InterProcessLock(shared_dir / "template.lock"):
         if not execute(url("postgres"), "SELECT 1 FROM pg_database WHERE datname = %s", TEMPLATE):
             execute(url("postgres"), f"CREATE DATABASE {TEMPLATE}_new")
-            schema.upgrade(url(f"{TEMPLATE}_new"))
+            asyncio.run(schema.upgrade(url(f"{TEMPLATE}_new")))
             execute(url("postgres"), f"ALTER DATABASE {TEMPLATE}_new RENAME TO {TEMPLATE}")
     yield url
     local.stop()

@@ -143,10 +143,10 @@ class Sync:
             if not files and folder in tally.roots and folder.is_dir():
                 return f"there is no file under {shown}; a disk may not be mounted"
         share = tally.gone / max(1, tally.documents)
-        if tally.gone > FLOOR and share > self._settings.sync_share:
+        if tally.gone > FLOOR and share > self._settings.sync_max_deleted:
             return (
-                f"{tally.gone} of {tally.documents} documents are gone, more than the share of "
-                f"{self._settings.sync_share:g} set by FOOTNOTE_INGESTION__SYNC_SHARE"
+                f"{tally.gone} of {tally.documents} documents are gone, more than the fraction of "
+                f"{self._settings.sync_max_deleted:g} set by FOOTNOTE_INGESTION__SYNC_MAX_DELETED"
             )
         return None
 

@@ -54,7 +54,7 @@ async def test_a_job_that_kills_its_worker_each_time_is_dead_in_the_end(database
         worker.kill()
     with started(dsn, tmp_path, attempts=2):
         dead = await ended(database, job.id)
-    assert (dead.status, dead.attempts, dead.error.name) == ("failed", 2, "WorkerDied")
+    assert (dead.status, dead.attempts, dead.error.name) == ("failed", 2, "internal")
 
 
 @pytest.mark.parametrize("kind", ["wait", "stubborn"])
@@ -85,7 +85,7 @@ async def test_a_second_sigterm_gives_jobs_back_at_once(database, dsn, tmp_path)
 async def test_a_worker_goes_on_when_postgresql_was_killed(tmp_path):
     local = LocalPostgres(tmp_path)
     dsn = local.start()
-    schema.upgrade(dsn)
+    await schema.upgrade(dsn)
     database = await Database.open(dsn, settings=make_settings(dsn, tmp_path).database)
     try:
         with started("embedded", tmp_path, stalled_after=10) as worker:
