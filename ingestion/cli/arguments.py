@@ -176,7 +176,7 @@ COMMANDS = {
 
 
 def _pattern(argument: str) -> str:
-    from ingestion.inputs.selection import excluding
+    from ingestion.inputs.inputs import excluding
 
     try:
         excluding([argument])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from ingestion.cli.administration import Told, administer
 from ingestion.cli.arguments import INGEST, RUN
 from ingestion.dry_run.manifest import ManifestDiffers
-from ingestion.inputs.selection import Selection
+from ingestion.inputs.inputs import Inputs
 from ingestion.runs.gate import read_golden
 from ingestion.runs.run import ingest, ingest_and_sync, reindex
 from ingestion.runs.sync import EXIT_REFUSED, SyncRefused, require_folders
@@ -45,7 +45,7 @@ async def run_command(options: argparse.Namespace, indexing: Indexing, *, watch:
         return await _run_sources(options, indexing, watch=watch, progress=progress)
     if options.command != INGEST:
         return await administer(options, indexing, watch=watch, progress=progress)
-    selection = Selection(
+    inputs = Inputs(
         options.collection,
         options.paths,
         base=options.base,
@@ -54,27 +54,27 @@ async def run_command(options: argparse.Namespace, indexing: Indexing, *, watch:
     )
     try:
         if options.sync:
-            require_folders(selection)
+            require_folders(inputs)
         if options.dry_run or options.manifest:
             from ingestion.dry_run.commands import hold, plan
         if options.dry_run:
             manifest = options.manifest
-            return await plan(indexing, selection, reindex=options.reindex, sync=options.sync, manifest=manifest)
+            return await plan(indexing, inputs, reindex=options.reindex, sync=options.sync, manifest=manifest)
         if options.manifest:
-            await hold(indexing, selection, reindex=options.reindex, sync=options.sync, manifest=options.manifest)
-        return await _ingest(options, indexing, selection, watch=watch, progress=progress)
+            await hold(indexing, inputs, reindex=options.reindex, sync=options.sync, manifest=options.manifest)
+        return await _ingest(options, indexing, inputs, watch=watch, progress=progress)
     except (SyncRefused, ManifestDiffers) as exc:
         return Told(f"refused: {exc}", {"refused": str(exc), "exit_code": EXIT_REFUSED}, exit_code=EXIT_REFUSED)
 
 
 async def _ingest(
-    options: argparse.Namespace, indexing: Indexing, selection: Selection, *, watch: Watch, progress: Progress
+    options: argparse.Namespace, indexing: Indexing, inputs: Inputs, *, watch: Watch, progress: Progress
 ) -> Outcome:
     if options.reindex:
         golden = await asyncio.to_thread(read_golden, options.gate) if options.gate else None
         return await reindex(
             indexing,
-            selection,
+            inputs,
             resume=options.resume,
             activate=options.activate or ("if-better" if golden else "always"),
             golden=golden,
@@ -84,8 +84,8 @@ async def _ingest(
             sync=options.sync,
         )
     if options.sync:
-        return await ingest_and_sync(indexing, selection, force=options.yes, watch=watch, progress=progress)
-    return await ingest(indexing, selection, watch=watch, progress=progress)
+        return await ingest_and_sync(indexing, inputs, force=options.yes, watch=watch, progress=progress)
+    return await ingest(indexing, inputs, watch=watch, progress=progress)
 
 
 async def _run_sources(options: argparse.Namespace, indexing: Indexing, *, watch: Watch, progress: Progress) -> Outcome:

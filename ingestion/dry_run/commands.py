@@ -13,14 +13,12 @@ from ingestion.dry_run.planner import Planner, open_plan
 
 if TYPE_CHECKING:
     from ingestion.dry_run.plan import Plan
-    from ingestion.inputs.selection import Selection
+    from ingestion.inputs.inputs import Inputs
     from ingestion.inputs.web_pages import UrlDocuments
     from ingestion.pipeline.factory import Indexing
 
 
-async def plan(
-    indexing: Indexing, selection: Selection, *, reindex: bool, sync: bool, manifest: Path | None = None
-) -> Plan:
+async def plan(indexing: Indexing, inputs: Inputs, *, reindex: bool, sync: bool, manifest: Path | None = None) -> Plan:
     """Return what would be done, with an estimate of what it takes; write it to a manifest if that is wanted.
 
     Raises:
@@ -28,8 +26,8 @@ async def plan(
         FootnoteError: the collection, the database or the model cannot be used.
 
     """
-    planner = await open_plan(indexing, selection, reindex=reindex, sync=sync)
-    async with _open_pages(indexing, selection, planner, sync=sync) as pages:
+    planner = await open_plan(indexing, inputs, reindex=reindex, sync=sync)
+    async with _open_pages(indexing, inputs, planner, sync=sync) as pages:
         with writing(manifest, planner.header) if manifest else nullcontext() as file:
             async for entry in planner.entries(pages):
                 if file:
@@ -41,7 +39,7 @@ async def plan(
     return planner.plan
 
 
-async def hold(indexing: Indexing, selection: Selection, *, reindex: bool, sync: bool, manifest: Path) -> None:
+async def hold(indexing: Indexing, inputs: Inputs, *, reindex: bool, sync: bool, manifest: Path) -> None:
     """Return if what would be done is what a manifest says.
 
     Raises:
@@ -51,16 +49,16 @@ async def hold(indexing: Indexing, selection: Selection, *, reindex: bool, sync:
 
     """
     read_header(manifest)
-    planner = await open_plan(indexing, selection, reindex=reindex, sync=sync)
-    async with _open_pages(indexing, selection, planner, sync=sync) as pages:
+    planner = await open_plan(indexing, inputs, reindex=reindex, sync=sync)
+    async with _open_pages(indexing, inputs, planner, sync=sync) as pages:
         await compare(manifest, planner.header, planner.entries(pages))
 
 
 @asynccontextmanager
 async def _open_pages(
-    indexing: Indexing, selection: Selection, planner: Planner, *, sync: bool
+    indexing: Indexing, inputs: Inputs, planner: Planner, *, sync: bool
 ) -> AsyncIterator[UrlDocuments | None]:
-    if not selection.urls:
+    if not inputs.urls:
         yield None
         return
     from ingestion.inputs.destination import Destination
@@ -73,7 +71,7 @@ async def _open_pages(
             fetcher=fetcher,
             limits=indexing.settings.web,
             folder=folder,
-            urls=selection.urls,
-            metadata=selection.metadata,
+            urls=inputs.urls,
+            metadata=inputs.metadata,
             sync=sync,
         )

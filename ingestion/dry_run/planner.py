@@ -16,9 +16,9 @@ from ingestion.errors import Unreadable
 from ingestion.identity import build_fingerprint, pipeline_fingerprint
 from ingestion.incoming import change_of
 from ingestion.inputs.destination import Destination
+from ingestion.inputs.inputs import Listed
 from ingestion.inputs.local_files import LOOK_AHEAD
 from ingestion.inputs.matching import Matching
-from ingestion.inputs.selection import Listed
 from ingestion.inputs.web_pages import Visit, discard
 from ingestion.names import reason_of
 from ingestion.retrying import RETRYING
@@ -31,8 +31,8 @@ from storage.errors import CollectionNotFound
 if TYPE_CHECKING:
     from ingestion.dry_run.manifest import Action
     from ingestion.incoming import Change
+    from ingestion.inputs.inputs import Inputs
     from ingestion.inputs.matching import Digest
-    from ingestion.inputs.selection import Selection
     from ingestion.inputs.web_pages import UrlDocuments
     from ingestion.pipeline.factory import Indexing
     from storage.documents.writes import DocumentState
@@ -47,25 +47,25 @@ class Planner:
     def __init__(
         self,
         indexing: Indexing,
-        selection: Selection,
+        inputs: Inputs,
         *,
         active: Generation | None,
         made: tuple[EmbeddingIdentity, Chunking],
         reindex: bool,
         sync: bool,
     ) -> None:
-        self.plan = Plan(selection.collection, active.name if active else None, reindex)
+        self.plan = Plan(inputs.collection, active.name if active else None, reindex)
         self.sample = Sample()
         self.made = made
-        self._selection = selection
+        self._inputs = inputs
         self.active = active
         self._sync = sync
-        self._fingerprint = pipeline_fingerprint(*made, metadata=selection.metadata)
+        self._fingerprint = pipeline_fingerprint(*made, metadata=inputs.metadata)
         self._matching = Matching(
             indexing.database,
             destination=Destination(*made, active),
-            base=selection.base,
-            metadata=selection.metadata,
+            base=inputs.base,
+            metadata=inputs.metadata,
             max_file_bytes=indexing.settings.ingestion.max_file_bytes,
         )
         # the vectors of a text serve again where the model is the same and texts are cut at the same places
@@ -73,7 +73,7 @@ class Planner:
         self._originals = Originals(indexing.database)
         self._located = LocatedDocuments(indexing.database, generation=active) if active else None
         self._syncing = (
-            Sync(indexing.database, generation=active, selection=selection, settings=indexing.settings.ingestion)
+            Sync(indexing.database, generation=active, inputs=inputs, settings=indexing.settings.ingestion)
             if active
             else None
         )
@@ -96,7 +96,7 @@ class Planner:
 
     async def entries(self, pages: UrlDocuments | None = None) -> AsyncIterator[Entry]:
         """Yield what would be done with each document, in an order that is the same each time."""
-        listed = Listed(self._selection)
+        listed = Listed(self._inputs)
         async for entry in self._files(listed):
             yield self._counted(entry)
         async for entry in self._web(pages):
@@ -220,7 +220,7 @@ class Planner:
             self._met.add(state.id)
 
 
-async def open_plan(indexing: Indexing, selection: Selection, *, reindex: bool, sync: bool) -> Planner:
+async def open_plan(indexing: Indexing, inputs: Inputs, *, reindex: bool, sync: bool) -> Planner:
     """Return what finds a plan.
 
     Raises:
@@ -229,13 +229,13 @@ async def open_plan(indexing: Indexing, selection: Selection, *, reindex: bool, 
     """
     made = await indexing.configured()
     try:
-        active = await indexing.collections.active(selection.collection)
+        active = await indexing.collections.active(inputs.collection)
     except CollectionNotFound:
-        return Planner(indexing, selection, active=None, made=made, reindex=False, sync=sync)
+        return Planner(indexing, inputs, active=None, made=made, reindex=False, sync=sync)
     if not reindex:
         active.require_embedding(made[0].fingerprint, model=made[0].model)
         made = (active.embedding, active.chunking)
-    return Planner(indexing, selection, active=active, made=made, reindex=reindex, sync=sync)
+    return Planner(indexing, inputs, active=active, made=made, reindex=reindex, sync=sync)
 
 
 def _same_vectors(active: Generation, made: tuple[EmbeddingIdentity, Chunking]) -> bool:

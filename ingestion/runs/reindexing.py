@@ -16,7 +16,7 @@ from storage.errors import EmbeddingMismatch, GenerationBehind
 
 if TYPE_CHECKING:
     from ingestion.incoming import Incoming
-    from ingestion.inputs.selection import Arrivals
+    from ingestion.inputs.inputs import Arrivals
     from ingestion.pipeline.factory import Indexing
     from ingestion.pipeline.pipeline import Pipeline, Progress
     from ingestion.pipeline.report import IngestReport

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from ingestion.inputs.inputs import Arrivals, Listed
 from ingestion.inputs.local_files import LocalFiles
-from ingestion.inputs.selection import Arrivals, Listed
 from ingestion.pipeline.report import IngestReport
 from ingestion.runs.gate import Gate
 from ingestion.runs.pruning import prune
@@ -21,7 +21,7 @@ from storage.errors import CollectionNotFound, GenerationRetired
 
 if TYPE_CHECKING:
     from ingestion.inputs.destination import Destination
-    from ingestion.inputs.selection import Selection
+    from ingestion.inputs.inputs import Inputs
     from ingestion.inputs.web_pages import UrlDocuments
     from ingestion.pipeline.factory import Indexing
     from ingestion.pipeline.pipeline import Pipeline, Progress
@@ -50,7 +50,7 @@ class Counting:
 class _Run:
     """What a run met, for its sync."""
 
-    selection: Selection
+    inputs: Inputs
     listed: Listed
     outcome: IngestReport | Reindexed
     pages: list[UrlDocuments] = field(default_factory=list)
@@ -64,20 +64,18 @@ class _Run:
         return self.pages[-1].gone if self.pages else ()
 
 
-async def ingest(
-    indexing: Indexing, selection: Selection, *, watch: Watch, progress: Progress | None = None
-) -> IngestReport:
+async def ingest(indexing: Indexing, inputs: Inputs, *, watch: Watch, progress: Progress | None = None) -> IngestReport:
     """Bring files and pages into the generation that answers; where another takes its place, go on with that one.
 
     Raises:
         FootnoteError: the collection, the database or the model's files cannot be used; the message says what to do.
 
     """
-    return (await _ingested(indexing, selection, watch=watch, progress=progress)).report
+    return (await _ingested(indexing, inputs, watch=watch, progress=progress)).report
 
 
 async def ingest_and_sync(
-    indexing: Indexing, selection: Selection, *, force: bool, watch: Watch, progress: Progress | None = None
+    indexing: Indexing, inputs: Inputs, *, force: bool, watch: Watch, progress: Progress | None = None
 ) -> WithSync:
     """Do as `ingest`; then, if nothing failed, delete the documents whose files are gone, or refuse to.
 
@@ -85,13 +83,13 @@ async def ingest_and_sync(
         FootnoteError: as `ingest`.
 
     """
-    run = await _ingested(indexing, selection, watch=watch, progress=progress, sync=True)
+    run = await _ingested(indexing, inputs, watch=watch, progress=progress, sync=True)
     return await _synced(indexing, run, force=force)
 
 
 async def reindex(
     indexing: Indexing,
-    selection: Selection,
+    inputs: Inputs,
     *,
     resume: bool,
     activate: Activate,
@@ -111,18 +109,18 @@ async def reindex(
 
     """
     try:
-        active = await indexing.collections.active(selection.collection)
+        active = await indexing.collections.active(inputs.collection)
     except CollectionNotFound:
-        run = await _ingested(indexing, selection, watch=watch, progress=progress, sync=sync)
+        run = await _ingested(indexing, inputs, watch=watch, progress=progress, sync=sync)
         return await _synced(indexing, run, force=force) if sync else run.report
-    listed = Listed(selection)
+    listed = Listed(inputs)
     gate = Gate(indexing.database, settings=indexing.settings, golden=golden) if golden else None
-    counting = Counting(selection.listing)
+    counting = Counting(inputs.listing)
     pages: list[UrlDocuments] = []
-    async with _open_pages(indexing, selection, sync=sync) as open_pages:
+    async with _open_pages(indexing, inputs, sync=sync) as open_pages:
 
         def arrivals(generation: Generation, beside: Generation | None) -> Arrivals:
-            return _arrivals(indexing, selection, generation, beside=beside, open_pages=open_pages, pages=pages)
+            return _arrivals(indexing, inputs, generation, beside=beside, open_pages=open_pages, pages=pages)
 
         reindexed = await Reindexing(indexing, active=active, progress=progress, force=force).run(
             listed,
@@ -133,30 +131,30 @@ async def reindex(
             watch=watch,
             total=counting.total,
         )
-    run = _Run(selection, listed, reindexed, pages)
+    run = _Run(inputs, listed, reindexed, pages)
     outcome = await _synced(indexing, run, force=force) if sync else reindexed
-    await prune(indexing, selection.collection)
+    await prune(indexing, inputs.collection)
     return outcome
 
 
 async def _ingested(
-    indexing: Indexing, selection: Selection, *, watch: Watch, progress: Progress | None, sync: bool = False
+    indexing: Indexing, inputs: Inputs, *, watch: Watch, progress: Progress | None, sync: bool = False
 ) -> _Run:
-    counting = Counting(selection.listing)
-    async with _open_pages(indexing, selection, sync=sync) as open_pages:
+    counting = Counting(inputs.listing)
+    async with _open_pages(indexing, inputs, sync=sync) as open_pages:
         for attempt in range(MOST_FLIPS):
-            generation = await indexing.ensure(selection.collection)
+            generation = await indexing.ensure(inputs.collection)
             pipeline = await indexing.pipeline(generation)
             watch(pipeline)
-            run = _Run(selection, Listed(selection), pipeline.report)
-            arrivals = _arrivals(indexing, selection, generation, beside=None, open_pages=open_pages, pages=run.pages)
+            run = _Run(inputs, Listed(inputs), pipeline.report)
+            arrivals = _arrivals(indexing, inputs, generation, beside=None, open_pages=open_pages, pages=run.pages)
             changed = arrivals.changed(run.listed, report=pipeline.report, trace=pipeline.trace)
             try:
                 report = await pipeline.run(changed, progress=progress, total=counting.total)
             except GenerationRetired:
                 if attempt == MOST_FLIPS - 1:
                     raise
-                _log.info("another generation answers now; going on there", collection=selection.collection)
+                _log.info("another generation answers now; going on there", collection=inputs.collection)
             else:
                 if not report.interrupted:
                     await indexing.generations.tidy(generation, least=indexing.settings.ingestion.index_chunks)
@@ -169,7 +167,7 @@ async def _synced(indexing: Indexing, run: _Run, *, force: bool) -> WithSync:
     if report.interrupted or report.numbers["failed"]:
         return WithSync(run.outcome, report, None)
     generation = await indexing.generations.get(report.collection, report.generation)
-    sync = Sync(indexing.database, generation=generation, selection=run.selection, settings=indexing.settings.ingestion)
+    sync = Sync(indexing.database, generation=generation, inputs=run.inputs, settings=indexing.settings.ingestion)
     synced = await sync.run(run.listed, urls=run.gone, force=force)
     report.deleted += synced.deleted
     return WithSync(run.outcome, report, synced)
@@ -179,9 +177,9 @@ OpenPages = Callable[["Destination"], "UrlDocuments | None"]
 
 
 @asynccontextmanager
-async def _open_pages(indexing: Indexing, selection: Selection, *, sync: bool) -> AsyncIterator[OpenPages]:
+async def _open_pages(indexing: Indexing, inputs: Inputs, *, sync: bool) -> AsyncIterator[OpenPages]:
     """Lend what makes the pages of a generation; without URLs nothing is opened."""
-    if not selection.urls:
+    if not inputs.urls:
         yield lambda _: None
         return
     from ingestion.inputs.web_pages import UrlDocuments, open_web
@@ -193,15 +191,15 @@ async def _open_pages(indexing: Indexing, selection: Selection, *, sync: bool) -
             fetcher=fetcher,
             limits=indexing.settings.web,
             folder=folder,
-            urls=selection.urls,
-            metadata=selection.metadata,
+            urls=inputs.urls,
+            metadata=inputs.metadata,
             sync=sync,
         )
 
 
 def _arrivals(
     indexing: Indexing,
-    selection: Selection,
+    inputs: Inputs,
     generation: Generation,
     *,
     beside: Generation | None,
@@ -217,8 +215,8 @@ def _arrivals(
         generation=generation,
         beside=beside,
         settings=indexing.settings.ingestion,
-        base=selection.base,
-        metadata=selection.metadata,
+        base=inputs.base,
+        metadata=inputs.metadata,
     )
     return Arrivals(files, opened)
 

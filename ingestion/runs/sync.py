@@ -26,7 +26,7 @@ from storage.documents.locations import LocatedDocument, LocatedDocuments
 
 if TYPE_CHECKING:
     from config.settings import IngestionSettings
-    from ingestion.inputs.selection import Listed, Selection
+    from ingestion.inputs.inputs import Inputs, Listed
     from ingestion.pipeline.report import IngestReport
     from storage.database import Database
     from storage.generation import Generation
@@ -44,12 +44,12 @@ class SyncRefused(CommandRefused):
     exit_code = EXIT_REFUSED
 
 
-def require_folders(selection: Selection) -> None:
+def require_folders(inputs: Inputs) -> None:
     """Raise `SyncRefused` unless the paths say which files there should be."""
-    if selection.patterns:
-        msg = f"--sync needs files and folders; the pattern {selection.patterns[0]!r} does not say what else was there"
+    if inputs.patterns:
+        msg = f"--sync needs files and folders; the pattern {inputs.patterns[0]!r} does not say what else was there"
         raise SyncRefused(msg)
-    if not selection.paths:
+    if not inputs.paths:
         msg = "--sync needs the folders whose documents are to follow them; name at least one"
         raise SyncRefused(msg)
 
@@ -89,10 +89,10 @@ class Sync:
     """One sync of what is wanted with what a generation holds."""
 
     def __init__(
-        self, database: Database, *, generation: Generation, selection: Selection, settings: IngestionSettings
+        self, database: Database, *, generation: Generation, inputs: Inputs, settings: IngestionSettings
     ) -> None:
-        self._locations = FileLocations(base=selection.base)
-        self._roots = [absolute(Path(path)) for path in selection.files]
+        self._locations = FileLocations(base=inputs.base)
+        self._roots = [absolute(Path(path)) for path in inputs.files]
         self._located = LocatedDocuments(database, generation=generation)
         self._settings = settings
         self._collection = generation.collection

@@ -159,10 +159,10 @@ class Scheduler:
         return SourceOutcome(source.name, source.collection, "not due", next_at=due)
 
     async def _planned(self, source: Source) -> SourceOutcome:
-        selection = source.selection(self._listed.folder)
+        inputs = source.inputs(self._listed.folder)
         try:
             async with self._indexing_for(source) as indexing:
-                planned = await plan(indexing, selection, reindex=False, sync=source.sync)
+                planned = await plan(indexing, inputs, reindex=False, sync=source.sync)
         except StoreUnavailable:
             raise
         except (FootnoteError, OSError) as exc:
@@ -198,14 +198,14 @@ class Scheduler:
         return SourceOutcome(source.name, source.collection, state, outcome, error, due)
 
     async def _ingested(self, source: Source) -> Ingested:
-        selection = source.selection(self._listed.folder)
+        inputs = source.inputs(self._listed.folder)
         async with self._indexing_for(source) as indexing:
             if source.sync:
-                require_folders(selection)
+                require_folders(inputs)
                 return await ingest_and_sync(
-                    indexing, selection, force=self._force, watch=self._watched, progress=self._progress
+                    indexing, inputs, force=self._force, watch=self._watched, progress=self._progress
                 )
-            return await ingest(indexing, selection, watch=self._watched, progress=self._progress)
+            return await ingest(indexing, inputs, watch=self._watched, progress=self._progress)
 
     def _watched(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline

@@ -27,7 +27,7 @@ from pydantic import (
 )
 
 from ingestion.identity import OWN_KEYS
-from ingestion.inputs.selection import MAGIC, Selection, excluding, is_url
+from ingestion.inputs.inputs import MAGIC, Inputs, excluding, is_url
 from ingestion.schedule.strict_yaml import SourcesInvalid, at, compose, construct, invalid, line_of
 from ingestion.types import Json
 from storage.generation import NAME_PATTERN
@@ -161,10 +161,10 @@ class Source(_Group):
             msg = f"{self.schedule!r} never comes"
             raise ValueError(msg) from None
 
-    def selection(self, folder: Path) -> Selection:
+    def inputs(self, folder: Path) -> Inputs:
         """Return what is to be ingested; paths are relative to `folder`."""
         files = [*filter(None, [self.path]), *self.paths, *self.glob]
-        return Selection(
+        return Inputs(
             self.collection,
             [
                 *(path if is_url(path) else _below(folder, path) for path in files),

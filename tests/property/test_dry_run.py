@@ -20,7 +20,7 @@ from support.environment import make_settings
 from support.indexings import open_made_up
 
 from ingestion.dry_run.planner import open_plan
-from ingestion.inputs.selection import Selection
+from ingestion.inputs.inputs import Inputs
 from ingestion.runs.run import ingest, ingest_and_sync, reindex
 from ingestion.runs.sync import WithSync
 from storage.errors import CollectionNotFound
@@ -103,27 +103,27 @@ def comparable(entries):
     )
 
 
-async def planned(indexing, selection, mode):
-    planner = await open_plan(indexing, selection, reindex="reindex" in mode, sync="sync" in mode)
+async def planned(indexing, inputs, mode):
+    planner = await open_plan(indexing, inputs, reindex="reindex" in mode, sync="sync" in mode)
     entries = [(entry.action, entry.source, entry.content_hash) async for entry in planner.entries()]
     return planner.plan, entries
 
 
-async def run(indexing, selection, mode):
+async def run(indexing, inputs, mode):
     watch = {"watch": lambda _: None}
     if "reindex" in mode:
         build = {"resume": False, "activate": "always", "golden": None, "force": False, "sync": "sync" in mode}
-        return await reindex(indexing, selection, **build, **watch)
+        return await reindex(indexing, inputs, **build, **watch)
     if mode == "sync":
-        return await ingest_and_sync(indexing, selection, force=False, **watch)
-    return await ingest(indexing, selection, **watch)
+        return await ingest_and_sync(indexing, inputs, force=False, **watch)
+    return await ingest(indexing, inputs, **watch)
 
 
 async def check(indexing, tree, collection, mode):
-    selection = Selection(collection, tree.paths, base=tree.root)
+    inputs = Inputs(collection, tree.paths, base=tree.root)
     before = await stored(indexing, collection)
-    plan, entries = await planned(indexing, selection, mode)
-    outcome = await run(indexing, selection, mode)
+    plan, entries = await planned(indexing, inputs, mode)
+    outcome = await run(indexing, inputs, mode)
     report = getattr(outcome, "report", outcome)
     assert set(plan.skipped) == set(report.skipped)
     assert plan.documents["ignored"] == report.numbers["ignored"]

@@ -270,7 +270,7 @@ async def test_a_writer_of_a_generation_that_was_retired_is_refused_and_writes_n
 
 
 async def test_an_ingestion_goes_on_in_the_generation_that_took_over_meanwhile(rig):
-    from ingestion.inputs.selection import Selection
+    from ingestion.inputs.inputs import Inputs
     from ingestion.runs.run import ingest
 
     await rig.reindex(size=2, activate="never")
@@ -281,7 +281,7 @@ async def test_an_ingestion_goes_on_in_the_generation_that_took_over_meanwhile(r
         flipped.append(await rig.generations.activate(NAME, "2"))
 
     rig.points.arm([(0, flip, False)])
-    report = await ingest(rig.indexing, Selection(NAME, [str(rig.folder)], base=rig.folder), watch=lambda _: None)
+    report = await ingest(rig.indexing, Inputs(NAME, [str(rig.folder)], base=rig.folder), watch=lambda _: None)
     assert (report.generation, report.exit_code, len(flipped)) == ("2", 0, 1)
     assert set(await rig.sources("2")) == {"a.txt", "b.txt", "c.txt", "d.txt"}
 

@@ -25,7 +25,7 @@ MAGIC = frozenset("*?[")
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class Inputs:
     """What is to be ingested, and how.
 
     Attributes:
@@ -80,9 +80,9 @@ def excluding(patterns: Sequence[str]) -> GitIgnoreSpec:
     return GitIgnoreSpec.from_lines(patterns)
 
 
-def _without(found: Iterable[Path | Skipped], selection: Selection) -> Iterator[Path | Skipped]:
-    spec = excluding(selection.exclude)
-    folders = [absolute(Path(path)) for path in selection.files]
+def _without(found: Iterable[Path | Skipped], inputs: Inputs) -> Iterator[Path | Skipped]:
+    spec = excluding(inputs.exclude)
+    folders = [absolute(Path(path)) for path in inputs.files]
     for entry in found:
         path = absolute(entry.path if isinstance(entry, Skipped) else entry)
         inside = next((path.relative_to(folder) for folder in folders if path.is_relative_to(folder)), path)
@@ -99,14 +99,14 @@ class Listed:
 
     """
 
-    def __init__(self, selection: Selection) -> None:
-        self._selection = selection
-        self.files = {absolute(Path(path)): 0 for path in selection.files}
+    def __init__(self, inputs: Inputs) -> None:
+        self._inputs = inputs
+        self.files = {absolute(Path(path)): 0 for path in inputs.files}
         self.closed: Path | None = None
 
     def __iter__(self) -> Iterator[Path | Skipped]:
         """List."""
-        for entry in self._selection.listing():
+        for entry in self._inputs.listing():
             self._note(entry)
             yield entry
 
