@@ -89,7 +89,7 @@ def build_fingerprint(embedding: EmbeddingIdentity, chunking: Chunking) -> str:
     return _hash([READER_VERSION, embedding.fingerprint, chunking.tokens, chunking.overlap, chunking.language])
 
 
-def free_metadata(metadata: Mapping[str, Json]) -> dict[str, Json]:
+def without_reserved_keys(metadata: Mapping[str, Json]) -> dict[str, Json]:
     """Leave out what a document says under keys that are Footnote's own: a citation's page is the page."""
     return {key: value for key, value in metadata.items() if key not in OWN_KEYS}
 

@@ -59,6 +59,6 @@ class Incoming(Protocol):
         """See to it that its bytes are kept in the database."""
         ...
 
-    async def again(self) -> None:
+    async def refresh(self) -> None:
         """Look anew at what is stored: another writer was there."""
         ...

@@ -30,7 +30,7 @@ async def lock_flips(connection: Connection, collection_id: int, *, shared: bool
     await connection.execute(f"SELECT pg_advisory_xact_lock{suffix}(hashtextextended($1, 0))", f"flip {collection_id}")
 
 
-async def bury(connection: Connection, collection_id: int, *, document_id: str) -> list[int]:
+async def mark_deleted(connection: Connection, collection_id: int, *, document_id: str) -> list[int]:
     """Delete a document from every generation of a collection, and remember it.
 
     A writer that read the document before, for whichever generation, is refused from the commit on; one that reads it
@@ -59,7 +59,7 @@ async def bury(connection: Connection, collection_id: int, *, document_id: str) 
     return [row["generation_id"] for row in rows]
 
 
-async def is_buried(
+async def is_marked_deleted(
     connection: Connection, collection_id: int, *, document_id: str, source: str | None, revision: int
 ) -> bool:
     """Tell whether a document was deleted after its version `revision` was read; the caller holds its lock.

@@ -67,7 +67,7 @@ class SourceRuns:
         return SourceRun(**dict(row)) if row else None
 
     @asynccontextmanager
-    async def alone(self, key: SourceKey) -> AsyncIterator[bool]:
+    async def exclusive(self, key: SourceKey) -> AsyncIterator[bool]:
         """Be the only one who runs a source until the block ends or this process does; False: somebody else is."""
         async with self._database.dedicated() as connection:
             lock = f"source {self._tenant} {key.collection} {key.name}"

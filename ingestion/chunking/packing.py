@@ -23,7 +23,7 @@ def tokens_of(units: Sequence[Unit]) -> int:
     return gaps + sum(unit.tokens for unit in units)
 
 
-def filled(units: Sequence[Unit], *, budget: int, overlap: int, small: int) -> Iterator[tuple[int, int, int]]:
+def packed(units: Sequence[Unit], *, budget: int, overlap: int, small: int) -> Iterator[tuple[int, int, int]]:
     """Yield (first, first new, last + 1) of units, each range within the budget."""
     starts: list[int] = []
     begins: list[int] = []

@@ -1,6 +1,6 @@
 """Documents into passages, measured by the embedding model's own tokenizer.
 
-A document is cut at its headings, sections at their sentences; passages are filled up to the model's limit, the last
+A document is cut at its headings, sections at their sentences; passages are packed up to the model's limit, the last
 two of a section evenly. Small neighbours become one passage, so that no vector is spent on five tokens.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from ingestion.chunking.packing import CHARS_PER_TOKEN, Unit, filled, tokens_of
+from ingestion.chunking.packing import CHARS_PER_TOKEN, Unit, packed, tokens_of
 from ingestion.chunking.sentences import Span, finer, sentences
 from ingestion.types import CONTEXT_CHARS, Chunk, Extracted
 
@@ -159,7 +159,7 @@ class _Splitter:
         """Fill passages with the section's sentences."""
         limit = self._context(section.path).budget if budget is None else budget
         units = self._units(section.start, section.end, limit)
-        for first, fresh, last in filled(
+        for first, fresh, last in packed(
             units, budget=limit, overlap=min(self._overlap, limit // 2), small=self._small
         ):
             inside = units[first:last]

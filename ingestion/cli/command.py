@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from ingestion.cli.administration import Told, administer
+from ingestion.cli.administration import CommandResult, administer
 from ingestion.cli.arguments import INGEST, RUN
 from ingestion.dry_run.manifest import ManifestDiffers
 from ingestion.inputs.inputs import Inputs
@@ -64,7 +64,9 @@ async def run_command(options: argparse.Namespace, indexing: Indexing, *, watch:
             await hold(indexing, inputs, reindex=options.reindex, sync=options.sync, manifest=options.manifest)
         return await _ingest(options, indexing, inputs, watch=watch, progress=progress)
     except (SyncRefused, ManifestDiffers) as exc:
-        return Told(f"refused: {exc}", {"refused": str(exc), "exit_code": EXIT_REFUSED}, exit_code=EXIT_REFUSED)
+        return CommandResult(
+            f"refused: {exc}", {"refused": str(exc), "exit_code": EXIT_REFUSED}, exit_code=EXIT_REFUSED
+        )
 
 
 async def _ingest(

@@ -52,7 +52,7 @@ class FileOnDisk:
         """Copy it into the database, unless it is there."""
         await self.originals.put(self.path, content_hash=content_hash)
 
-    async def again(self) -> None:
+    async def refresh(self) -> None:
         """Read it as it is now."""
         self.revision = await self.matching.next_revision()
 

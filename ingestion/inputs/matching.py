@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ingestion.errors import Unreadable
-from ingestion.identity import absolute, free_id, free_metadata, pipeline_fingerprint, source_of
+from ingestion.identity import absolute, free_id, pipeline_fingerprint, source_of, without_reserved_keys
 from ingestion.incoming import Change, Identified, change_of
 from ingestion.inputs.locations import FileLocations
 from ingestion.names import source_name
@@ -161,7 +161,7 @@ class Matching:
             source=source,
             location=str(path),
             title=parsed.title,
-            metadata={**free_metadata(parsed.metadata), **self._metadata, "file_name": source_name(path.name)},
+            metadata={**without_reserved_keys(parsed.metadata), **self._metadata, "file_name": source_name(path.name)},
             content_hash=parsed.content_hash,
             pipeline_fingerprint=self._fingerprint,
             size=parsed.size,

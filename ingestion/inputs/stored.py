@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ingestion.identity import free_metadata
+from ingestion.identity import without_reserved_keys
 from ingestion.incoming import Identified
 from ingestion.types import Json, Parsed
 from storage.documents.writes import Documents, NewDocument
@@ -76,7 +76,7 @@ class FromDatabase:
             source=known.source,
             location=known.location,
             title=known.title or parsed.title,
-            metadata={**free_metadata(parsed.metadata), **known.metadata, "file_name": known.name},
+            metadata={**without_reserved_keys(parsed.metadata), **known.metadata, "file_name": known.name},
             content_hash=known.content_hash,
             pipeline_fingerprint=known.pipeline_fingerprint,
             size=parsed.size,
@@ -95,7 +95,7 @@ class FromDatabase:
     async def keep(self, content_hash: str) -> None:
         """Do nothing: they are where they shall be."""
 
-    async def again(self) -> None:
+    async def refresh(self) -> None:
         """Do nothing: `identify` looks each time."""
         await asyncio.sleep(0)
 

@@ -85,7 +85,7 @@ class UrlDocuments:
     ) -> None:
         self.gone: list[str] = []
         self._destination = destination
-        self._shelves = [
+        self._stores = [
             Documents(database, generation=each) for each in (destination.generation, destination.beside) if each
         ]
         self._originals = Originals(database)
@@ -148,7 +148,7 @@ class UrlDocuments:
         if len(url.encode()) > MAX_SOURCE_BYTES:
             return Visit(url, "skipped", reason=f"the URL is longer than {MAX_SOURCE_BYTES} bytes")
         # before it is fetched: what is written meanwhile is newer
-        revision = await RETRYING(self._shelves[0].next_revision) if self._shelves else 0
+        revision = await RETRYING(self._stores[0].next_revision) if self._stores else 0
         stored = await self._stored(url)
         known = await RETRYING(self._pages.get, url)
         if known and not any(state and state.content_hash == known.content_hash for state in stored):
@@ -202,7 +202,7 @@ class UrlDocuments:
 
     async def _stored(self, url: str) -> list[DocumentState | None]:
         """Return what is stored of a page: in the generation first, then in the one beside it."""
-        return [(await RETRYING(shelf.states, [url])).get(url) for shelf in self._shelves]
+        return [(await RETRYING(store.states, [url])).get(url) for store in self._stores]
 
     async def _kept(self, visit: Visit) -> FromDatabase:
         known, generation = visit.known, self._destination.generation
@@ -222,10 +222,10 @@ class UrlDocuments:
             pipeline_fingerprint=self._fingerprint,
             revision=visit.revision,
         )
-        return FromDatabase(kept, self._shelves[0], self._originals)
+        return FromDatabase(kept, self._stores[0], self._originals)
 
     async def _new_id(self, url: str, generation: Generation) -> str:
-        return await RETRYING(free_id, url, generation=generation, stores=self._shelves)
+        return await RETRYING(free_id, url, generation=generation, stores=self._stores)
 
     async def _remember(self, visit: Visit) -> None:
         if visit.known and len(visit.known.final_url) <= MOST_FINAL_URL:

@@ -19,7 +19,7 @@ from storage.collections.collections import Collections
 from storage.collections.generations import Generations
 from storage.database import Database
 from storage.generation import Chunking, EmbeddingIdentity
-from storage.search.search import usual_scan
+from storage.search.search import default_scan
 from storage.server import database_server, kept_running
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ async def open_indexing(settings: Settings, *, ray: str | None = None) -> AsyncI
     """
     async with AsyncExitStack() as stack:
         server = stack.enter_context(database_server(settings))
-        database = await Database.open(server.dsn, settings=settings.database, session=usual_scan(settings.retrieval))
+        database = await Database.open(server.dsn, settings=settings.database, session=default_scan(settings.retrieval))
         stack.push_async_callback(database.close)
         await stack.enter_async_context(kept_running(server))
         await schema.check(database)

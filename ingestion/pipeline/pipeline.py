@@ -121,9 +121,9 @@ class Pipeline:
     ) -> None:
         self._first = first
         self._documents = Documents(database, generation=generation)
-        self._shelves = [self._documents]  # where vectors of the same model may be
+        self._stores = [self._documents]  # where vectors of the same model may be
         if beside and beside.embedding.fingerprint == generation.embedding.fingerprint:
-            self._shelves.append(Documents(database, generation=beside))
+            self._stores.append(Documents(database, generation=beside))
         self._parser = parser
         self._open_embedder = open_embedder
         self._embedder: Embeds | None = None
@@ -242,9 +242,9 @@ class Pipeline:
 
     async def _stored_vectors(self, identified: Identified) -> dict[UUID, NDArray[np.float32]]:
         found: dict[UUID, NDArray[np.float32]] = {}
-        for shelf in self._shelves:
-            if identified.replaces or shelf is not self._documents:
-                found |= await RETRYING(shelf.vectors, identified.document.id)
+        for store in self._stores:
+            if identified.replaces or store is not self._documents:
+                found |= await RETRYING(store.vectors, identified.document.id)
         return found
 
     async def _embed_all(self, parsed: WeightedQueue[_Work], out: WeightedQueue[_Work]) -> None:
@@ -314,7 +314,7 @@ class Pipeline:
                     outcome = await self._write_once(work)
             except WriteConflict as exc:
                 last, conflict = work, exc
-                await RETRYING(work.incoming.again)
+                await RETRYING(work.incoming.refresh)
                 work = await self._prepared_again(work)
             except (StoreFailed, StoreTimeout) as exc:
                 self._fail(work, exc)

@@ -193,12 +193,12 @@ class ActorPool:
             try:
                 refused = await asyncio.wrap_future(worker.handle.ready.remote(worker.job).future())
             except RayTaskError as exc:  # our code cannot even begin there
-                self._bury(worker, _last_line(exc))
+                self._give_up(worker, _last_line(exc))
             except (RayError, ConnectionError) as exc:
                 deaths = deaths + 1 if isinstance(exc, ActorDiedError) else 0
                 self._last_reason = type(exc).__name__
                 if deaths == _GIVEN_UP:
-                    self._bury(worker, _last_line(exc))
+                    self._give_up(worker, _last_line(exc))
                 await asyncio.sleep(_PAUSE)
             else:
                 self._welcome(worker, refused)
@@ -206,12 +206,12 @@ class ActorPool:
 
     def _welcome(self, worker: _Worker, refused: Refused | None) -> None:
         if isinstance(refused, Refused):
-            self._bury(worker, refused.reason)
+            self._give_up(worker, refused.reason)
             return
         worker.is_up = self._was_up = True
         self._none_since = None
 
-    def _bury(self, worker: _Worker, reason: str) -> None:
+    def _give_up(self, worker: _Worker, reason: str) -> None:
         worker.is_dead = True
         self._last_reason = reason
         _log.warning("a Ray worker cannot be used", kind=self._kind, reason=reason)

@@ -11,7 +11,7 @@ import structlog
 
 from ingestion.identity import build_fingerprint
 from ingestion.inputs.carried import CarriedDocuments
-from storage.collections.missing import Lagging
+from storage.collections.missing import MissingDocuments
 from storage.errors import EmbeddingMismatch, GenerationBehind
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ class Reindexing:
 
     async def _what_is_missing(self, target: Generation) -> str:
         active = await self._indexing.collections.active(target.collection)
-        missing = await Lagging(self._indexing.database, target=target, reference=active).count()
+        missing = await MissingDocuments(self._indexing.database, target=target, reference=active).count()
         return f"{missing} documents that answer today could not be carried over; --yes takes it without them"
 
 

@@ -145,7 +145,7 @@ class Scheduler:
         not_due = None if forced else await self._not_due(source, key)
         if not_due or dry_run:
             return not_due or await self._planned(source)
-        async with self._runs.alone(key) as is_ours:
+        async with self._runs.exclusive(key) as is_ours:
             if not is_ours:
                 return SourceOutcome(source.name, source.collection, "running elsewhere")
             not_due = None if forced else await self._not_due(source, key)  # another process may just have run it

@@ -19,7 +19,7 @@ _ONE_VERSION = {"transaction_isolation": "'repeatable read'"}
 
 
 @dataclass(frozen=True, slots=True)
-class LaggingDocument:
+class MissingDocument:
     """A document of the reference, as far as it takes to make it anew."""
 
     id: str
@@ -34,14 +34,14 @@ class LaggingDocument:
 
 
 @dataclass(frozen=True, slots=True)
-class LaggingContent:
+class MissingContent:
     """What chunks have to say of their document: its text, and the metadata that all of them have."""
 
     text: str
     metadata: Mapping[str, Any]
 
 
-class Lagging:
+class MissingDocuments:
     """Documents that `target` lacks, or has in an older version than `reference`."""
 
     def __init__(self, database: Database, *, target: Generation, reference: Generation) -> None:
@@ -49,7 +49,7 @@ class Lagging:
         self._target = target
         self._reference = reference
 
-    async def page(self, *, after: str, limit: int) -> list[LaggingDocument]:
+    async def page(self, *, after: str, limit: int) -> list[MissingDocument]:
         """Return the next of them, by id."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(
@@ -61,14 +61,14 @@ class Lagging:
                 after,
                 limit,
             )
-        return [LaggingDocument(**{**dict(row), "metadata": json.loads(row["metadata"])}) for row in rows]
+        return [MissingDocument(**{**dict(row), "metadata": json.loads(row["metadata"])}) for row in rows]
 
     async def count(self) -> int:
         """Count them."""
         async with self._database.connection() as connection:
             return int(await connection.fetchval(f"SELECT count(*) {LAGGING}", self._reference.id, self._target.id))
 
-    async def content(self, document_id: str) -> LaggingContent:
+    async def content(self, document_id: str) -> MissingContent:
         """Return what the chunks of a document in the reference say of it, where nothing else does.
 
         Raises:
@@ -84,7 +84,7 @@ class Lagging:
             )
         if any(text[row["start_char"] : row["end_char"]] != row["text"] for row in rows):
             text = "\n\n".join(row["text"] for row in rows)  # nodes that do not know where they were
-        return LaggingContent(text, _common([json.loads(row["metadata"]) for row in rows]))
+        return MissingContent(text, _common([json.loads(row["metadata"]) for row in rows]))
 
 
 def _common(metadata: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

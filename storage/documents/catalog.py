@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from storage.cursors import Page, decode_cursor, encode_cursor
-from storage.deletions import bury
+from storage.deletions import mark_deleted
 from storage.errors import CollectionNotFound, DocumentNotFound
 from storage.generation import ACTIVE, DEFAULT_TENANT
 
@@ -101,7 +101,7 @@ class DocumentCatalog:
             document_id,
             collection,
         )
-        had = [row["name"] for row in rows if await bury(connection, row["id"], document_id=document_id)]
+        had = [row["name"] for row in rows if await mark_deleted(connection, row["id"], document_id=document_id)]
         if not had:
             raise DocumentNotFound(document_id)
         return had

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from storage.deletions import bury, lock_documents
+from storage.deletions import lock_documents, mark_deleted
 
 if TYPE_CHECKING:
     from storage.database import Database
@@ -78,7 +78,7 @@ class LocatedDocuments:
                 document.location,
                 document.content_hash,
             )
-            return bool(same and await bury(connection, collection_id, document_id=document.id))
+            return bool(same and await mark_deleted(connection, collection_id, document_id=document.id))
 
     async def _fetch(self, condition: str, *values: object) -> list[LocatedDocument]:
         async with self._database.connection() as connection:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from storage import chunk_tables
-from storage.deletions import bury, is_buried, lock_documents, lock_flips
+from storage.deletions import is_marked_deleted, lock_documents, lock_flips, mark_deleted
 from storage.errors import GenerationRetired, MissingKey, WriteConflict
 from storage.generation import Generation
 
@@ -179,7 +179,7 @@ class Documents:
             if first is not None:
                 await first(connection)
             stored, holder = await self._stored(connection, document)
-            if await is_buried(
+            if await is_marked_deleted(
                 connection,
                 self._generation.collection_id,
                 document_id=document.id,
@@ -211,7 +211,7 @@ class Documents:
     async def delete(self, document_id: str) -> bool:
         """Delete a document from every generation of the collection; tell whether this one had it."""
         async with self._database.transaction() as connection:
-            had = await bury(connection, self._generation.collection_id, document_id=document_id)
+            had = await mark_deleted(connection, self._generation.collection_id, document_id=document_id)
         return self._generation.id in had
 
     async def _hold(self, connection: Connection) -> None:

@@ -9,7 +9,7 @@ from storage.search.filters import Filter, FilterGroup, Parameters
 MAX_ALTERNATIVES = 100  # each is a look-up of its own
 
 
-def compile_narrowing(group: FilterGroup, parameters: Parameters, *, column: str = "metadata_") -> str | None:
+def compile_index_filter(group: FilterGroup, parameters: Parameters, *, column: str = "metadata_") -> str | None:
     """Return a condition that all chunks meet which meet the filter, and that the index serves; None: there is none.
 
     The index (``jsonb_path_ops``) serves containment only: ``==``, ``in`` and what is asked of arrays. The condition is
@@ -19,7 +19,7 @@ def compile_narrowing(group: FilterGroup, parameters: Parameters, *, column: str
         return None
     served = [inner for inner in group.filters if _is_served(inner)]
     parts = [
-        compile_narrowing(inner, parameters, column=column)
+        compile_index_filter(inner, parameters, column=column)
         if isinstance(inner, FilterGroup)
         else _contained(_held(inner) or [], parameters, column)
         for inner in served

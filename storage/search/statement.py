@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal, Union
 from config.settings import RetrievalSettings
 from storage import chunk_tables
 from storage.search.filters import FilterGroup, Parameters, compile_filters
-from storage.search.index_filters import compile_narrowing
+from storage.search.index_filters import compile_index_filter
 from storage.search.lexical_leg import LexicalLeg
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class SearchStatement:
         served += exact
         if request.filters is not None and request.filters.filters:
             exact.append(compile_filters(request.filters, self._values))
-            narrow = compile_narrowing(request.filters, self._values)
+            narrow = compile_index_filter(request.filters, self._values)
             served += [narrow] if narrow else []
         where = " AND ".join(exact) or "true"
         return where, " AND ".join([*served, where]) if served else None

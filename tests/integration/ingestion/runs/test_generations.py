@@ -18,7 +18,7 @@ from ingestion.inputs.local_files import LocalFiles
 from ingestion.runs.gate import Gate, GoldenQuestion, InvalidGate, read_golden
 from ingestion.runs.reindexing import Reindexing, catch_up
 from server.services.pinned_generations import PinnedGenerations
-from storage.deletions import bury
+from storage.deletions import mark_deleted
 from storage.documents.writes import Documents
 from storage.errors import (
     BuildRunning,
@@ -322,7 +322,7 @@ async def test_a_document_is_deleted_while_a_generation_that_has_it_is_pruned(ri
         await connection.execute("UPDATE footnote.documents SET title = 'x' WHERE id = $1", document_id)
         pruning = asyncio.create_task(rig.generations.prune(NAME, keep=0, spared_seconds=0))
         await rig.until_somebody_waits()
-        await bury(connection, (await rig.active()).collection_id, document_id=document_id)
+        await mark_deleted(connection, (await rig.active()).collection_id, document_id=document_id)
     assert await pruning == ["1"]
     assert len(await rig.sources()) == 1
 
