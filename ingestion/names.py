@@ -1,4 +1,4 @@
-"""What a document is called, and why one was not read."""
+"""Names of documents, and reasons for skipping them, as text for people."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def source_name(name: Path | str) -> str:
 
 
 def reason_of(error: OSError) -> str:
-    """Say why the system did not let us at a file."""
+    """Return the reason why a file cannot be read."""
     if isinstance(error, FileNotFoundError):
         return "it is no longer there"
     if isinstance(error, PermissionError):

@@ -1,4 +1,4 @@
-"""How the documents of a new generation are split."""
+"""The chunking of a new generation."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def choose_chunking(
     overlap: int | None = None,
     language: str | None = None,
 ) -> Chunking:
-    """Return what was asked for, and what the settings say where nothing was.
+    """Return the chunking asked for, with defaults from the settings.
 
-    Chunks of the settings are cut to what the embedding model reads, and their overlap to a quarter of a chunk.
+    Defaults are limited to what the embedding model reads, and to an overlap of a quarter of a chunk.
 
     Args:
         settings: of ingestion.

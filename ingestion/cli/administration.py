@@ -1,4 +1,4 @@
-"""Commands that act on what is there: list generations, activate one, go back, prune."""
+"""Commands on generations: list, activate, roll back, prune."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MOST_SHOWN = 1000
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
-    """What a command has to say."""
+    """The result of a command."""
 
     text: str
     json: Mapping[str, object]
@@ -42,7 +42,7 @@ class CommandResult:
 async def administer(
     options: argparse.Namespace, indexing: Indexing, *, watch: Callable[[Pipeline], None], progress: Progress
 ) -> CommandResult:
-    """Do what the command says.
+    """Run the command.
 
     Raises:
         FootnoteError: it cannot be done; the message says why.

@@ -1,4 +1,4 @@
-"""What ``python -m ingestion`` does, once its arguments are read."""
+"""Runs a command of ``python -m ingestion``."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Outcome(Protocol):
 
 
 async def run_command(options: argparse.Namespace, indexing: Indexing, *, watch: Watch, progress: Progress) -> Outcome:
-    """Do what the arguments say; see `ingestion.cli.arguments`.
+    """Run the command in `options`; see `ingestion.cli.arguments`.
 
     Raises:
         FootnoteError: it cannot be done; the message says what to do.

@@ -1,4 +1,4 @@
-"""`--dry-run` and `--manifest`: telling what would be done, and holding a run to what was told."""
+"""`--dry-run` and `--manifest`: planning a run, and refusing a run that differs from its plan."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 async def plan(indexing: Indexing, inputs: Inputs, *, reindex: bool, sync: bool, manifest: Path | None = None) -> Plan:
-    """Return what would be done, with an estimate of what it takes; write it to a manifest if that is wanted.
+    """Return what a run would do and an estimate of its cost; write a manifest if a path is given.
 
     Raises:
         ManifestInvalid: the manifest cannot be written.
@@ -40,10 +40,10 @@ async def plan(indexing: Indexing, inputs: Inputs, *, reindex: bool, sync: bool,
 
 
 async def hold(indexing: Indexing, inputs: Inputs, *, reindex: bool, sync: bool, manifest: Path) -> None:
-    """Return if what would be done is what a manifest says.
+    """Check that a run would do exactly what a manifest says.
 
     Raises:
-        ManifestDiffers: it is not.
+        ManifestDiffers: it would not.
         ManifestInvalid: the manifest cannot be read.
         FootnoteError: as `plan`.
 

@@ -1,4 +1,4 @@
-"""What an ingestion would do, for people and for machines."""
+"""The plan of a run, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
     from ingestion.dry_run.estimate import Estimate
     from ingestion.dry_run.manifest import Entry
 
-MOST_NAMED = 1000  # documents of each kind that are named to machines
-MOST_SHOWN = 10  # and to people
+MOST_NAMED = 1000  # documents of each action named in JSON
+MOST_SHOWN = 10  # and in text
 _SIGNS = {"added": "+", "changed": "~", "moved": ">", "reindexed": "=", "carried": "=", "deleted": "-"}
 
 
 @dataclass(slots=True)
 class Plan:
-    """What would be done.
+    """What a run would do.
 
     Attributes:
-        generation: that answers now; None where the collection is new.
-        documents: by what would come of them; `unchanged`, `ignored`, `skipped` and `failed` as in a report.
-        bytes: by the same.
-        named: sources, the first thousand of each.
-        skipped: files that would be skipped, as far as can be told without reading them, and pages that did not answer.
-        sync_refused: why nothing would be deleted without ``--yes``.
+        generation: the active one; None if the collection is new.
+        documents: number by action; `unchanged`, `ignored`, `skipped` and `failed` as in a report.
+        bytes: likewise.
+        named: the first thousand sources of each action.
+        skipped: files that would be skipped, as far as is known without reading them, and pages that failed.
+        sync_refused: why the deletion would need ``--yes``.
 
     """
 
@@ -45,7 +45,7 @@ class Plan:
     exit_code: int = 0
 
     def count(self, entry: Entry) -> None:
-        """Take note of a document."""
+        """Count a document."""
         self.documents[entry.action] += 1
         self.bytes[entry.action] += entry.bytes
         named = self.named.setdefault(entry.action, [])
@@ -53,7 +53,7 @@ class Plan:
             named.append(entry.source)
 
     def skip(self, name: str, reason: str, *, kind: Literal["ignored", "skipped", "failed"]) -> None:
-        """Take note of a file or a page that would not be indexed."""
+        """Count a file or page that would not be indexed."""
         self.documents[kind] += 1
         if kind != "ignored" and len(self.skipped) < MOST_NAMED:
             self.skipped.append(NotIndexed(name, reason))

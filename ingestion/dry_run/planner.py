@@ -1,4 +1,4 @@
-"""`--dry-run`: what an ingestion would do, found as the ingestion itself finds it, and nothing written."""
+"""`--dry-run`: plans a run by the same rules as the run itself, and writes nothing."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ if TYPE_CHECKING:
     from storage.documents.writes import DocumentState
     from storage.generation import Chunking, EmbeddingIdentity, Generation
 
-MOST_PAGES = 24  # that were fetched and are kept to be looked at
+MOST_PAGES = 24  # fetched pages that are kept for the sample
 
 
 class Planner:
-    """Finds what would be done: new and changed files and pages first, then what is carried over, then what is gone."""
+    """Plans new and changed files and pages first, then deletions, then documents that are carried over."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Planner:
             metadata=inputs.metadata,
             max_file_bytes=indexing.settings.ingestion.max_file_bytes,
         )
-        # the vectors of a text serve again where the model is the same and texts are cut at the same places
+        # with the same model and chunking all vectors can be reused
         self._serves = reindex and active is not None and _same_vectors(active, made)
         self._originals = Originals(indexing.database)
         self._located = LocatedDocuments(indexing.database, generation=active) if active else None
@@ -77,13 +77,13 @@ class Planner:
             if active
             else None
         )
-        self._claimed = _Ids()  # documents whose files were moved, to files that were met
-        self._met = _Ids()  # documents that the new generation gets from files and pages
+        self._claimed = _Ids()  # ids given to moved files
+        self._met = _Ids()  # ids that a new generation gets from files and pages
         self._pages = 0
 
     @property
     def header(self) -> Header:
-        """What a manifest of this plan says first."""
+        """The header of this plan's manifest."""
         plan = self.plan
         return Header(
             footnote_manifest=1,
@@ -95,7 +95,7 @@ class Planner:
         )
 
     async def entries(self, pages: UrlDocuments | None = None) -> AsyncIterator[Entry]:
-        """Yield what would be done with each document, in an order that is the same each time."""
+        """Yield the action for each document, always in the same order."""
         listed = Listed(self._inputs)
         async for entry in self._files(listed):
             yield self._counted(entry)
@@ -132,7 +132,7 @@ class Planner:
                 yield Entry(action=action, source=source, content_hash=digest.content_hash, bytes=digest.size)
 
     def _readable(self, batch: Sequence[Path | Skipped]) -> dict[str, tuple[Path, Digest]]:
-        """Return the files that would be read, by source; take note of the others."""
+        """Return the files that would be read, by source; count the others."""
         paths, skipped = self._matching.named(batch)
         found = {}
         for source, path in paths.items():
@@ -185,7 +185,7 @@ class Planner:
     async def _gone(self, listed: Listed, pages: UrlDocuments | None) -> AsyncIterator[LocatedDocument]:
         if not self._sync or self._syncing is None or self._located is None:
             return
-        # a run counts what there is after it has written
+        # a run compares with the number after it has written
         tally = Tally(await RETRYING(self._located.count) + self.plan.documents["added"])
         async for document in self._syncing.gone(urls=pages.gone if pages else ()):
             if document.id not in self._claimed:
@@ -221,10 +221,10 @@ class Planner:
 
 
 async def open_plan(indexing: Indexing, inputs: Inputs, *, reindex: bool, sync: bool) -> Planner:
-    """Return what finds a plan.
+    """Return a planner for a collection, which may be new.
 
     Raises:
-        EmbeddingMismatch: the settings name another model than the one that the collection was built with.
+        EmbeddingMismatch: the settings name another model than the collection's.
 
     """
     made = await indexing.configured()
@@ -247,7 +247,7 @@ def _entry(action: Action, document: LocatedDocument) -> Entry:
 
 
 class _Ids:
-    """A set of documents' ids that takes a few bytes for each."""
+    """A memory-saving set of document ids."""
 
     def __init__(self) -> None:
         self._keys: set[bytes] = set()

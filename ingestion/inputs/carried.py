@@ -1,4 +1,4 @@
-"""Carrying documents over from the generation that answers into one that is built, or gone back to."""
+"""Documents copied from the active generation into one that is being built or activated again."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ PAGE = 256
 
 
 class CarriedDocuments:
-    """What the generation `target` lacks of `reference`, or has in older versions, from the database's own copies.
+    """Documents that `target` lacks, or has in an older version than `reference`, read from the database's own copies.
 
     Attributes:
-        tried: documents, with their revisions, that were passed on once; another round passes them by.
+        tried: ids and revisions of documents that were yielded once; later rounds skip them.
 
     """
 
@@ -40,7 +40,7 @@ class CarriedDocuments:
         self._originals = Originals(database, tenant=target.tenant_id)
 
     async def documents(self, reference: Generation) -> AsyncIterator[FromDatabase]:
-        """Yield the documents that are to be carried over, each once in its latest version."""
+        """Yield the documents to copy, each once, in its latest version."""
         missing = MissingDocuments(self._database, target=self._target, reference=reference)
         after = ""
         while page := await RETRYING(missing.page, after=after, limit=PAGE):
@@ -56,7 +56,7 @@ class CarriedDocuments:
     async def _kept(self, stored: MissingDocument, missing: MissingDocuments) -> KeptDocument | None:
         name = str(stored.metadata.get("file_name") or PurePath(stored.source).name or "document.txt")
         original, metadata = stored.original, stored.metadata
-        if original is None:  # it came through LlamaIndex, or before originals were kept: its chunks are all there is
+        if original is None:  # added through LlamaIndex, or before originals were kept: only its chunks are stored
             try:
                 content = await RETRYING(missing.content, stored.id)
             except DocumentNotFound:

@@ -1,4 +1,4 @@
-"""What it takes to write into any generation: readers and models, opened when they are first needed."""
+"""Builds pipelines; opens readers and models when they are first needed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Indexing:
-    """Makes pipelines; they share the readers of files and the models, which may be on a Ray cluster."""
+    """Builds pipelines that share readers and models, which may run on a Ray cluster."""
 
     def __init__(
         self, database: Database, *, settings: Settings, stack: AsyncExitStack, cluster: RayCluster | None = None
@@ -48,7 +48,7 @@ class Indexing:
         stack.callback(self.embedders.close)
 
     async def configured(self) -> tuple[EmbeddingIdentity, Chunking]:
-        """Return what the settings say of a new generation.
+        """Return the model and chunking that the settings give a new generation.
 
         Raises:
             EmbeddingModelNotFound: there is no such model.
@@ -59,7 +59,7 @@ class Indexing:
         return files.identity(self.settings.embedding), chunking
 
     async def ensure(self, collection: str) -> Generation:
-        """Return a collection's active generation, made if need be with what the settings say.
+        """Return a collection's active generation; create the collection from the settings if there is none.
 
         Raises:
             InvalidCollection: the name, or the language, cannot be used.
@@ -79,7 +79,7 @@ class Indexing:
         """Return a pipeline into a generation; the model is loaded when a document needs it.
 
         Raises:
-            EmbeddingMismatch: the model that it was built with is not to be had here.
+            EmbeddingMismatch: the model that it was built with is not available.
 
         """
         files = await self.embedders.files_of(generation.embedding)
@@ -126,7 +126,7 @@ def _index_options(settings: IngestionSettings) -> IndexOptions:
 
 @asynccontextmanager
 async def open_indexing(settings: Settings, *, ray: str | None = None) -> AsyncIterator[Indexing]:
-    """Open the database, and join the Ray cluster at that address, if any; readers and models follow when needed.
+    """Open the database, and connect to the Ray cluster if an address is given; readers and models open when needed.
 
     Raises:
         FootnoteError: the database or the cluster cannot be used; the message says what to do.

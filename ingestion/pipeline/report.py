@@ -1,4 +1,4 @@
-"""What an ingestion did."""
+"""The report of a run."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ingestion.incoming import Change
 from ingestion.names import source_name
 from ingestion.types import Json
 
-MOST_NAMED = 1000  # files of each kind that are named
+MOST_NAMED = 1000  # files of each outcome that are named
 EXIT_OK, EXIT_FAILED, EXIT_SKIPPED, EXIT_INTERRUPTED = 0, 1, 3, 130
 
 
 @dataclass(frozen=True, slots=True)
 class NotIndexed:
-    """A document that a run left out.
+    """A document that a run did not index.
 
     Attributes:
         name: a path, a URL, or the document's source.
@@ -43,12 +43,12 @@ class IngestReport:
 
     Attributes:
         generation: that was written to.
-        carried: documents taken over from the generation that was active.
+        carried: documents copied from the active generation.
         deleted: documents whose files are gone, with ``--sync``.
-        ignored: files of kinds that have no reader, met in a folder; nothing to worry about.
-        numbers: how many of those three there are in all.
-        reused: chunks whose vector was stored already, since their text had not changed.
-        bytes: of the files that were read; unchanged ones are not.
+        ignored: unsupported files found in a folder; not an error.
+        numbers: totals of those three.
+        reused: chunks whose vector was stored already because their text had not changed.
+        bytes: of the files read; unchanged files are not read.
         seconds: wall clock, model loading included.
         embedding_seconds: spent in the model.
 
@@ -74,15 +74,15 @@ class IngestReport:
     interrupted: bool = False
 
     def count(self, change: Change) -> None:
-        """Take note of a document that was written."""
+        """Count a document that was written."""
         setattr(self, change, getattr(self, change) + 1)
 
     def skip(self, name: str, reason: str, *, expected: bool = False) -> None:
-        """Take note of a document that is not indexed; `expected` as in `Skipped`."""
+        """Count a document that is not indexed; `expected` as in `Skipped`."""
         self._note("ignored" if expected else "skipped", NotIndexed(name, reason))
 
     def fail(self, name: str, reason: str) -> None:
-        """Take note of a document that could not be indexed."""
+        """Count a document that could not be indexed."""
         self._note("failed", NotIndexed(name, reason))
 
     def _note(self, kind: Literal["ignored", "skipped", "failed"], entry: NotIndexed) -> None:
@@ -93,12 +93,12 @@ class IngestReport:
 
     @property
     def documents(self) -> int:
-        """Documents dealt with so far, whatever came of them."""
+        """Number of documents processed so far, whatever the outcome."""
         return sum(self.counts.values())
 
     @property
     def counts(self) -> dict[str, int]:
-        """Documents by what came of them."""
+        """Number of documents by outcome."""
         return {
             "added": self.added,
             "changed": self.changed,

@@ -1,4 +1,4 @@
-"""How the machines of a cluster are shared between reading and embedding."""
+"""The distribution of actors over a cluster."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from ingestion.errors import ClusterUnavailable
 if TYPE_CHECKING:
     from config.settings import EmbeddingSettings
 
-THREADS = 4  # of one embedding actor: more share a core's caches badly, fewer load the model more often
+THREADS = 4  # of one embedding actor: more scale badly, fewer load the model more often
 EMBEDDING_SHARE = 0.7
 PARSING_SHARE = 0.2
-LATER_SHARE = 0.01  # of the actors of a second model or another chunking: they find room beside the first
-BUNDLE = 1000  # Ray counts in thousandths
+LATER_SHARE = 0.01  # of actors of a second model or chunking, which run beside the first
+BUNDLE = 1000  # Ray counts CPUs in thousandths
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What Ray says of one machine."""
+    """A machine of the cluster."""
 
     id: str
     cpus: float
@@ -29,10 +29,10 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Which actors there are, each by the id of the node that it runs on while that lives.
+    """The actors, each given by the id of its preferred node.
 
     Attributes:
-        threads: of one embedding actor; an actor of each kind together take no more than so many CPUs.
+        threads: of one embedding actor; a reading and an embedding actor together use as many CPUs.
         gpus: of one embedding actor.
 
     """
@@ -43,15 +43,15 @@ class Layout:
     gpus: int = 0
 
     def cpus(self, share: float) -> float:
-        """Return the CPUs that an actor asks Ray for."""
+        """Return the CPUs that an actor requests from Ray."""
         return int(self.threads * share * BUNDLE) / BUNDLE
 
 
 def lay_out(nodes: Sequence[Node], *, settings: EmbeddingSettings) -> Layout:
-    """Fill the cluster as it stands: a parsing and an embedding actor for every four CPUs, or every GPU.
+    """Return a layout that fills the cluster: a reading and an embedding actor for every four CPUs, or every GPU.
 
     Raises:
-        ClusterUnavailable: it has no CPU, or no GPU where the settings ask for one.
+        ClusterUnavailable: it has no CPU, or no GPU although the settings require one.
 
     """
     usable = [node for node in nodes if node.cpus >= 1]

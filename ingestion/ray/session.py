@@ -1,4 +1,4 @@
-"""A connected cluster, in the driver's process: makes readers and embedders, each a pool of actors."""
+"""A connected cluster, in the Ray process: creates readers and embedders, each a pool of actors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Session:
-    """Gives out readers and embedders; they live until the cluster is left."""
+    """Creates readers and embedders, which live until the session is closed."""
 
     def __init__(
         self, address: str, *, settings: Settings, layout: Layout, patience: Patience, stack: AsyncExitStack
@@ -43,7 +43,7 @@ class Session:
         self._kinds: set[str] = set()
 
     async def parser(self, *, tokenizer_file: Path, max_tokens: int, overlap: int) -> SpreadParser:
-        """Return a reader of files for this tokenizer and these sizes, in tokens; its actors come up meanwhile."""
+        """Return a reader for a tokenizer and sizes in tokens; its actors start in the background."""
         ingestion = self._settings.ingestion
         tokenizer = await asyncio.to_thread(tokenizer_file.read_bytes)
         run = uuid4().hex
@@ -67,7 +67,7 @@ class Session:
         return SpreadParser(pool, max_file_bytes=ingestion.max_file_bytes)
 
     def embedder(self, settings: EmbeddingSettings, *, fingerprint: str, opener: str) -> SpreadEmbedder:
-        """Return an embedder that runs the model of this fingerprint; its actors load it meanwhile."""
+        """Return an embedder for the model with this fingerprint; its actors load it in the background."""
         own = self._settings.model_copy(
             update={"embedding": settings.model_copy(update={"threads": self.layout.threads})}
         )
@@ -96,17 +96,17 @@ class Session:
 
     def _actor(self, cls: type[A], *, node: str, cpus: float, gpus: int = 0) -> Any:  # noqa: ANN401 (Ray's handles are made at run time)
         options = {"num_cpus": cpus, "num_gpus": gpus, "max_restarts": -1, "max_task_retries": 0}
-        # left to itself, Ray fills one node with readers, and no embedding actor finds room there
+        # by default Ray fills one node with readers, which leaves no room for embedding actors there
         placed = NodeAffinitySchedulingStrategy(node, soft=True)
         remote: Any = ray.remote(cls)
         return remote.options(**options, scheduling_strategy=placed, max_concurrency=2 * DEPTH).remote()
 
 
 def find_layout(settings: Settings) -> Layout:
-    """Look at the cluster's nodes and share them out.
+    """Return a layout for the cluster's nodes.
 
     Raises:
-        ClusterUnavailable: there is nothing to share out.
+        ClusterUnavailable: as `lay_out`.
 
     """
     nodes = [

@@ -1,4 +1,4 @@
-"""Building a generation beside the one that answers, and flipping to it once it lacks nothing."""
+"""Re-indexing: build a new generation beside the active one, then activate it when it is complete."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ingestion.types import Skipped
     from storage.generation import Generation
 
-MOST_ROUNDS = 50  # of carrying over what changed meanwhile, each shorter than the last
+MOST_ROUNDS = 50  # of copying what changed meanwhile; each is shorter than the last
 NOT_WANTED = "--activate never"
 Activate = Literal["never", "always", "if-better"]
 _log = structlog.get_logger(__name__)
@@ -32,11 +32,11 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class Reindexed:
-    """What came of a build.
+    """The result of a build.
 
     Attributes:
-        activated: whether the new generation answers now.
-        kept_because: why it does not, for people.
+        activated: whether the new generation is active.
+        kept_because: why it is not.
 
     """
 
@@ -49,11 +49,11 @@ class Reindexed:
 
     @property
     def exit_code(self) -> int:
-        """As an ingestion's; 1 where the new generation was not activated, against the operator's wish."""
+        """The report's; 1 if the generation should have been activated and was not."""
         return self.report.exit_code or int(not self.activated and self.kept_because != NOT_WANTED)
 
     def build(self) -> dict[str, object]:
-        """Return what is to be said of the build alone."""
+        """Return the JSON of the build without the report."""
         return {
             "before": self.before,
             "after": self.after,
@@ -103,16 +103,16 @@ class Reindexing:
         watch: Callable[[Pipeline], None] = lambda _: None,
         total: Callable[[], int | None] = lambda: None,
     ) -> Reindexed:
-        """Build a generation from the files and from what else is stored; activate it if it may be.
+        """Build a generation from the files and the other stored documents; activate it if allowed.
 
         Args:
-            listing: files, as `find_files` yields them; they go before what is stored of them.
-            files: makes the comparison for a generation, beside another.
-            resume: take up a build that was left unfinished, if its settings were the same.
-            activate: when to flip; ``if-better`` asks the gate.
+            listing: files, as `find_files` yields them; they take precedence over their stored versions.
+            files: returns the documents to ingest into a generation, given the active one.
+            resume: continue an unfinished build with the same settings.
+            activate: when to activate; ``if-better`` uses the gate.
             gate: golden questions.
-            watch: is shown the pipeline before it runs; for signal handlers.
-            total: documents of the listing, once they are counted.
+            watch: called with the pipeline before it runs; for signal handlers.
+            total: returns the number of listed documents once it is known.
 
         Raises:
             BuildRunning: another process builds a generation of this collection.
@@ -163,7 +163,7 @@ class Reindexing:
         embedders = self._indexing.embedders
         try:
             old = await embedders.of(self._active.embedding)
-        except EmbeddingMismatch:  # the gate then compares words with words and vectors
+        except EmbeddingMismatch:  # the gate then compares keyword search with hybrid search
             old = None
         result.verdict = await gate.compare(self._active, target, embedders=(old, await embedders.of(target.embedding)))
 
@@ -208,12 +208,12 @@ async def catch_up(
     watch: Callable[[Pipeline], None] = lambda _: None,
     progress: Progress | None = None,
 ) -> IngestReport:
-    """Bring into a generation what is newer in another, from the database's own copies."""
+    """Copy documents that are newer in `reference` into `target`, from the database's own copies."""
     pipeline = await indexing.pipeline(target, beside=reference)
     watch(pipeline)
     carried = CarriedDocuments(indexing.database, target=target)
     before = -1
-    while len(carried.tried) > before and not pipeline.is_stopping:  # one that gave way to another is to come back
+    while len(carried.tried) > before and not pipeline.is_stopping:  # a displaced document may be missing again
         before = len(carried.tried)
         await pipeline.run(carried.documents(reference), progress=progress)
     return pipeline.report

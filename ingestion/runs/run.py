@@ -1,4 +1,4 @@
-"""Bringing what is wanted into a collection: into the generation that answers, or into a new one beside it."""
+"""Runs: ingest into the active generation, or build a new one beside it."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ _log = structlog.get_logger(__name__)
 
 
 class Counting:
-    """Counts a listing on a thread of its own, while its files are ingested."""
+    """Counts a listing in a thread while its files are ingested."""
 
     def __init__(self, listing: Callable[[], Iterator[object]]) -> None:
         self._task = asyncio.ensure_future(asyncio.to_thread(_count, listing))
 
     def total(self) -> int | None:
-        """Return how many there are, once that is known."""
+        """Return the count, or None until it is known."""
         done = self._task.done() and not self._task.cancelled() and self._task.exception() is None
         return self._task.result() if done else None
 
 
 @dataclass(slots=True)
 class _Run:
-    """What a run met, for its sync."""
+    """What a sync needs to know of the run before it."""
 
     inputs: Inputs
     listed: Listed
@@ -65,7 +65,7 @@ class _Run:
 
 
 async def ingest(indexing: Indexing, inputs: Inputs, *, watch: Watch, progress: Progress | None = None) -> IngestReport:
-    """Bring files and pages into the generation that answers; where another takes its place, go on with that one.
+    """Ingest files and pages into the active generation; if another is activated meanwhile, continue with that one.
 
     Raises:
         FootnoteError: the collection, the database or the model's files cannot be used; the message says what to do.
@@ -77,7 +77,7 @@ async def ingest(indexing: Indexing, inputs: Inputs, *, watch: Watch, progress: 
 async def ingest_and_sync(
     indexing: Indexing, inputs: Inputs, *, force: bool, watch: Watch, progress: Progress | None = None
 ) -> WithSync:
-    """Do as `ingest`; then, if nothing failed, delete the documents whose files are gone, or refuse to.
+    """Run `ingest`; then, if nothing failed, delete the documents whose files are gone, or refuse to.
 
     Raises:
         FootnoteError: as `ingest`.
@@ -99,13 +99,13 @@ async def reindex(
     progress: Progress | None = None,
     sync: bool = False,
 ) -> Reindexed | IngestReport | WithSync:
-    """Build a new generation from the files and all that is stored; a collection that is new gets its first one.
+    """Build a new generation from the files and the other stored documents; a new collection gets its first.
 
-    A sync comes last, and looks at what was built: there a file that was moved has its new place, whether or not the
-    new generation answers. It deletes from every generation.
+    A sync comes last and compares with the new generation, where moved files have their new sources, whether or not it
+    was activated. It deletes from every generation.
 
     Raises:
-        FootnoteError: as `ingest`; or another process builds one.
+        FootnoteError: as `ingest`; or another process is building a generation.
 
     """
     try:
@@ -178,7 +178,7 @@ OpenPages = Callable[["Destination"], "UrlDocuments | None"]
 
 @asynccontextmanager
 async def _open_pages(indexing: Indexing, inputs: Inputs, *, sync: bool) -> AsyncIterator[OpenPages]:
-    """Lend what makes the pages of a generation; without URLs nothing is opened."""
+    """Open a factory of a generation's `UrlDocuments`; it returns None if there are no URLs."""
     if not inputs.urls:
         yield lambda _: None
         return

@@ -1,4 +1,4 @@
-"""Scheduled sources: all that are due are run, one process at a time each, and a failure stops no other."""
+"""Runs the scheduled sources that are due, each in one process at a time; a failure does not stop the others."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ _log = structlog.get_logger(__name__)
 
 
 class UnknownSource(CommandRefused):
-    """No source of that name is in the file."""
+    """The file has no source of that name."""
 
 
 class ChunkingMismatch(CommandRefused):
-    """A source asks for another chunking or language than its collection was built with."""
+    """A source has another chunking or language than its collection was built with."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceOutcome:
-    """What came of a source.
+    """The outcome of a source.
 
     Attributes:
-        next_at: when it is due; None where that is now, or cannot be told.
+        next_at: when it is due next; None if that is now or unknown.
 
     """
 
@@ -61,7 +61,7 @@ class SourceOutcome:
 
     @property
     def exit_code(self) -> int:
-        """The run's; 1 where it could not begin."""
+        """The run's; 1 if it could not begin."""
         return self.outcome.exit_code if self.outcome else EXIT_FAILED if self.error else EXIT_OK
 
     def as_json(self) -> dict[str, object]:
@@ -86,7 +86,7 @@ class SourceOutcome:
 
 @dataclass(slots=True)
 class SourcesOutcome:
-    """What came of all sources."""
+    """The outcomes of all sources."""
 
     sources: list[SourceOutcome] = field(default_factory=list)
 
@@ -120,11 +120,11 @@ class Scheduler:
         self._pipeline: Pipeline | None = None
 
     async def run(self, *, only: Sequence[str] = (), everything: bool = False, dry_run: bool = False) -> SourcesOutcome:
-        """Run what is due, in the file's order; with `only` these, with `everything` all, due or not.
+        """Run the sources that are due, in the file's order; with `only` those named, with `everything` all.
 
         Raises:
-            UnknownSource: `only` names a source that is not there.
-            StoreUnavailable: the database went away.
+            UnknownSource: `only` names a source that the file does not have.
+            StoreUnavailable: the database is unavailable.
 
         """
         known = {source.name for source in self._listed.sources}
@@ -148,7 +148,9 @@ class Scheduler:
         async with self._runs.exclusive(key) as is_ours:
             if not is_ours:
                 return SourceOutcome(source.name, source.collection, "running elsewhere")
-            not_due = None if forced else await self._not_due(source, key)  # another process may just have run it
+            not_due = (
+                None if forced else await self._not_due(source, key)
+            )  # another process may have run it in the meantime
             return not_due or await self._recorded(source, key)
 
     async def _not_due(self, source: Source, key: SourceKey) -> SourceOutcome | None:
@@ -177,7 +179,7 @@ class Scheduler:
         try:
             outcome = await self._ingested(source)
         except StoreUnavailable:
-            raise  # nobody can take note; what began counts as failed
+            raise  # cannot be recorded; a run that began counts as failed
         except (FootnoteError, OSError) as exc:
             _log.warning("source failed", source=source.name, error=type(exc).__name__)
             await self._runs.fail(key, error=str(exc), retry_after=wait)
@@ -218,10 +220,10 @@ class Scheduler:
 
     @asynccontextmanager
     async def _indexing_for(self, source: Source) -> AsyncIterator[Indexing]:
-        """Lend what indexes with a source's own splitter settings; a collection that is there must have these.
+        """Open an `Indexing` with a source's own chunking, which an existing collection must have been built with.
 
         Raises:
-            ChunkingMismatch: it has others.
+            ChunkingMismatch: it was built with another.
 
         """
         own = {
@@ -237,7 +239,7 @@ class Scheduler:
         changed = settings.model_copy(update={"ingestion": settings.ingestion.model_copy(update=changes)})
         async with AsyncExitStack() as stack:
             indexing = Indexing(self._indexing.database, settings=changed, stack=stack)
-            indexing.embedders = self._indexing.embedders  # models are open once
+            indexing.embedders = self._indexing.embedders  # share open models
             await _require_chunking(indexing, source)
             yield indexing
 
@@ -263,7 +265,7 @@ async def _require_chunking(indexing: Indexing, source: Source) -> None:
 
 
 def _due(source: Source, last: SourceRun | None) -> datetime | None:
-    """Return when a source is due; None: now. One that was missed for long is due once."""
+    """Return when a source is due, None if now; a source that missed several times is due once."""
     if last is None or last.definition != source.definition:
         return None
     return last.next_try_at or source.next_after(last.started_at)

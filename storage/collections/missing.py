@@ -1,4 +1,4 @@
-"""What one generation lacks of another: the documents that are newer there."""
+"""Documents that one generation lacks, or has in an older version than another."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ONE_VERSION = {"transaction_isolation": "'repeatable read'"}
 
 @dataclass(frozen=True, slots=True)
 class MissingDocument:
-    """A document of the reference, as far as it takes to make it anew."""
+    """A document of the reference generation, with the fields needed to ingest it again."""
 
     id: str
     source: str
@@ -35,7 +35,7 @@ class MissingDocument:
 
 @dataclass(frozen=True, slots=True)
 class MissingContent:
-    """What chunks have to say of their document: its text, and the metadata that all of them have."""
+    """A document's text, and the metadata common to its chunks."""
 
     text: str
     metadata: Mapping[str, Any]
@@ -50,7 +50,7 @@ class MissingDocuments:
         self._reference = reference
 
     async def page(self, *, after: str, limit: int) -> list[MissingDocument]:
-        """Return the next of them, by id."""
+        """Return the next page, by id."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(
                 f"""SELECT a.id, a.source, a.location, a.title, a.metadata::text AS metadata, a.content_hash,
@@ -69,7 +69,7 @@ class MissingDocuments:
             return int(await connection.fetchval(f"SELECT count(*) {LAGGING}", self._reference.id, self._target.id))
 
     async def content(self, document_id: str) -> MissingContent:
-        """Return what the chunks of a document in the reference say of it, where nothing else does.
+        """Return a document's content from its chunks in the reference generation.
 
         Raises:
             DocumentNotFound: it is gone.
@@ -83,7 +83,7 @@ class MissingDocuments:
                 document_id,
             )
         if any(text[row["start_char"] : row["end_char"]] != row["text"] for row in rows):
-            text = "\n\n".join(row["text"] for row in rows)  # nodes that do not know where they were
+            text = "\n\n".join(row["text"] for row in rows)  # nodes without offsets
         return MissingContent(text, _common([json.loads(row["metadata"]) for row in rows]))
 
 

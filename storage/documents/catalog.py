@@ -1,4 +1,4 @@
-"""The documents that answer, as clients see them."""
+"""The documents of active generations, as clients see them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class DocumentInfo:
 
 
 class DocumentCatalog:
-    """The documents that answer: those of a tenant's active generations."""
+    """The documents of a tenant's active generations."""
 
     def __init__(self, database: Database, *, tenant: str = DEFAULT_TENANT) -> None:
         self._database = database

@@ -28,7 +28,7 @@ MAX_SCAN_TUPLES = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A chunk that was found; `scores` holds ``dense`` (cosine), ``lexical`` (BM25), ``fused``, where they apply."""
+    """A chunk found; `scores` may have ``dense`` (cosine), ``lexical`` (BM25) and ``fused``."""
 
     node_id: str
     document_id: str
@@ -84,7 +84,7 @@ class ChunkSearch:
         self._settings = settings
 
     async def search(self, request: SearchRequest) -> list[Hit]:
-        """Return the best chunks, best first.
+        """Return the best chunks, in order.
 
         Raises:
             UnsupportedFilter: a filter cannot be honoured.
