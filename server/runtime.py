@@ -45,7 +45,7 @@ from storage.chat.turns import TurnStore
 from storage.collections.index_versions import IndexVersions
 from storage.database import Database
 from storage.leases import Leases
-from storage.search.search import usual_scan
+from storage.search.search import default_scan
 from storage.server import database_server, kept_running
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ async def open_runtime(settings: Settings, *, telemetry: Telemetry = NO_TELEMETR
     """
     async with AsyncExitStack() as stack:
         server = stack.enter_context(database_server(settings))
-        scan = usual_scan(settings.retrieval)
+        scan = default_scan(settings.retrieval)
         database = await Database.open(server.dsn, settings=settings.database, session=scan)
         stack.push_async_callback(database.close)
         await schema.check(database)

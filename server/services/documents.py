@@ -14,7 +14,7 @@ from uuid import UUID
 from ingestion.identity import free_id
 from server.errors import InvalidIdempotencyKey, SourceTaken
 from server.uploads.received_file import ReceivedFile
-from storage.deletions import bury
+from storage.deletions import mark_deleted
 from storage.documents.catalog import DocumentCatalog
 from storage.documents.originals import Originals
 from storage.documents.writes import Documents, next_revision
@@ -152,7 +152,7 @@ class DocumentService:
                 had = []
             for name in cancelled:
                 if name not in had and (generation := places[name]) is not None:
-                    await bury(connection, generation.collection_id, document_id=document_id)
+                    await mark_deleted(connection, generation.collection_id, document_id=document_id)
 
     async def content(self, document_id: str, /, *, collection: str | None) -> Content:
         """Return the bytes that a document was made of.
