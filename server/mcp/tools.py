@@ -66,14 +66,14 @@ async def ask(runtime: Runtime, arguments: Arguments, report: Report) -> AskOut:
 async def list_collections(runtime: Runtime, arguments: Arguments, report: Report) -> CollectionsOut:  # noqa: ARG001
     """List collections."""
     wanted = read(ListArguments, arguments)
-    return CollectionsOut.of(await runtime.catalog.collections(limit=wanted.limit, cursor=wanted.cursor))
+    return CollectionsOut.of(await runtime.collection_catalog.list(limit=wanted.limit, cursor=wanted.cursor))
 
 
 async def get_document(runtime: Runtime, arguments: Arguments, report: Report) -> DocumentOut:  # noqa: ARG001
     """Describe a document, and return a part of its text."""
     wanted = read(DocumentArguments, arguments)
-    document = await runtime.catalog.document(wanted.document_id, collection=wanted.collection)
-    part = await runtime.catalog.text(
+    document = await runtime.document_catalog.get(wanted.document_id, collection=wanted.collection)
+    part = await runtime.document_texts.part(
         document.id, collection=document.collection, offset=wanted.offset, limit=wanted.max_characters
     )
     return DocumentOut.of(document, part)
