@@ -26,14 +26,12 @@ from server.engines.reranking.reranker import Reranker
 from server.process.vitals import observed_vitals
 from server.process.worker import open_worker
 from server.services.answers import AnswerService
-from server.services.catalog import Catalog
 from server.services.collections import CollectionService
 from server.services.conversations import Conversations
 from server.services.documents import DocumentService
 from server.services.embeddings import EmbeddingService
-from server.services.feedback import Feedback
 from server.services.idempotency import Idempotency
-from server.services.jobs import JobService
+from server.services.jobs import JobWatchers
 from server.services.pinned_generations import PinnedGenerations, followed_generations
 from server.streams.streams import Streams
 from server.uploads.multipart import Uploads
@@ -42,8 +40,12 @@ from storage.chat.conversations import ConversationCatalog
 from storage.chat.feedback import FeedbackStore
 from storage.chat.idempotency import KeyStore
 from storage.chat.turns import TurnStore
+from storage.collections.collections import Collections
 from storage.collections.index_versions import IndexVersions
 from storage.database import Database
+from storage.documents.catalog import DocumentCatalog
+from storage.documents.text import DocumentTexts
+from storage.jobs.jobs import JobStore
 from storage.leases import Leases
 from storage.search.search import default_scan
 from storage.server import database_server, kept_running
@@ -82,13 +84,16 @@ class Runtime:
     answers: AnswerService
     embeddings: EmbeddingService
     conversations: Conversations
-    feedback: Feedback
+    feedback: FeedbackStore
     idempotency: Idempotency
     streams: Streams
-    catalog: Catalog
+    collection_catalog: Collections
+    document_catalog: DocumentCatalog
+    document_texts: DocumentTexts
     collections: CollectionService
     documents: DocumentService
-    jobs: JobService
+    jobs: JobStore
+    watchers: JobWatchers
     uploads: Uploads
     telemetry: Telemetry
 
@@ -217,9 +222,9 @@ async def assemble(
     keys = KeyStore(database, leases=leases, hours=settings.server.idempotency_hours)
     idempotency = Idempotency(keys, streams=streams)
     await stack.enter_async_context(idempotency.kept_tidy())
-    catalog = Catalog(database)
+    collection_catalog = Collections(database)
     if telemetry.is_on:
-        vitals = observed_vitals(database, catalog=catalog, generations=generations, streams=streams)
+        vitals = observed_vitals(database, collections=collection_catalog, generations=generations, streams=streams)
         await stack.enter_async_context(vitals)
     collections = CollectionService(database, embedder=embedder, pinned=generations, settings=settings.ingestion)
     return Runtime(
@@ -232,14 +237,17 @@ async def assemble(
         redis=redis,
         answers=answers,
         conversations=conversations,
-        feedback=Feedback(FeedbackStore(database)),
+        feedback=FeedbackStore(database),
         idempotency=idempotency,
         streams=streams,
         embeddings=EmbeddingService(embedder),
-        catalog=catalog,
+        collection_catalog=collection_catalog,
+        document_catalog=DocumentCatalog(database),
+        document_texts=DocumentTexts(database),
         collections=collections,
         documents=DocumentService(database, collections=collections),
-        jobs=JobService(database, most_watchers=settings.server.max_watchers),
+        jobs=JobStore(database),
+        watchers=JobWatchers(most=settings.server.max_watchers),
         uploads=Uploads(settings.data_dir / "uploads", max_bytes=settings.ingestion.max_file_bytes),
         telemetry=telemetry,
     )

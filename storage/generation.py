@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     import asyncpg
 
 
+DEFAULT_COLLECTION = "default"
+"""The one that is asked, or written to, where none is named."""
+
 DEFAULT_TENANT = "public"
 NAME_PATTERN = r"[a-z0-9][a-z0-9_-]{0,62}"
 COLUMNS = """g.id, c.tenant_id, c.name, g.number, g.state, c.id AS collection_id, g.language, g.embedding_model,
