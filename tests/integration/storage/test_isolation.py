@@ -27,8 +27,8 @@ keys = count(1)
 
 
 @pytest.fixture(scope="module")
-def stack(postgres, shared_dir, embedder):
-    with open_stack(postgres, shared_dir=shared_dir, embedder=embedder) as opened:
+def stack(databases, shared_dir, embedder):
+    with open_stack(databases, shared_dir=shared_dir, embedder=embedder) as opened:
         opened.model._answer = obedient(opened.model)
         yield opened
 

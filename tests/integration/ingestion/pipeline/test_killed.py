@@ -57,8 +57,7 @@ def write_corpus(folder, *, version):
 
 
 @pytest.mark.timeout(600)
-def test_an_ingestion_killed_ten_times_ends_as_an_undisturbed_one(postgres, shared_dir, tmp_path, request):
-    dsn = request.getfixturevalue("dsn")
+def test_an_ingestion_killed_ten_times_ends_as_an_undisturbed_one(databases, dsn, shared_dir, tmp_path, request):
     folder = tmp_path / "corpus"
     random_moments = random.Random(request.node.name)  # noqa: S311 (moments, no secrets)
     write_corpus(folder, version=1)
@@ -89,26 +88,6 @@ def test_an_ingestion_killed_ten_times_ends_as_an_undisturbed_one(postgres, shar
 
     other = tmp_path / "fresh"
     write_corpus(other, version=20)
-    fresh_dsn = clone(postgres, "fresh_after_kills")
-    finish(start(fresh_dsn, shared_dir, other))
-    fresh = index(fresh_dsn)
-    drop(postgres, "fresh_after_kills")
-    assert disturbed == fresh
-
-
-def clone(postgres, name):
-    _maintain(
-        postgres, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)", f"CREATE DATABASE {name} TEMPLATE footnote_template"
-    )
-    return postgres(name)
-
-
-def drop(postgres, name):
-    _maintain(postgres, f"DROP DATABASE {name} WITH (FORCE)")
-
-
-def _maintain(postgres, *statements):
-    with contextlib.closing(psycopg2.connect(postgres("postgres"))) as connection:
-        connection.autocommit = True
-        for statement in statements:
-            connection.cursor().execute(statement)
+    with databases.lend() as fresh_dsn:
+        finish(start(fresh_dsn, shared_dir, other))
+        assert disturbed == index(fresh_dsn)
