@@ -6,15 +6,13 @@ import logging
 import sys
 import traceback
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from config.errors import FootnoteError
-
-if TYPE_CHECKING:
-    from config.settings import LogSettings
+from config.settings import LogSettings, old_names_in_use
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 HIDDEN = frozenset(
@@ -59,6 +57,8 @@ def configure(settings: LogSettings, *, stream: TextIO | None = None) -> None:
         cache_logger_on_first_use=True,
     )
     _route_standard_library(out, level, prepare, render)
+    for sentence in old_names_in_use():
+        structlog.get_logger(__name__).warning("outdated setting", detail=sentence)
 
 
 class _Lines(structlog.WriteLogger):

@@ -33,7 +33,7 @@ def observed_call(model: str, *, dimension: int, texts: int, kind: SpanKind = sp
         try:
             yield
         except FootnoteError as exc:
-            labels["error.type"] = spans.slug(exc)
+            labels["error.type"] = exc.slug
             raise
         finally:
             MODEL_DURATION.record(time.perf_counter() - started, labels)

@@ -63,8 +63,8 @@ def for_evaluation(settings: Settings) -> Settings:
     """Return settings with which measuring changes nothing and measures what it should: no worker, no caches."""
     quiet: Mapping[str, object] = {
         "jobs": settings.jobs.model_copy(update={"worker": "never"}),
-        "streams": settings.streams.model_copy(update={"redis_url": None}),
-        "cache": settings.cache.model_copy(update={"embedding_bytes": 0, "redis_url": None, "answers": False}),
+        "redis": settings.redis.model_copy(update={"url": None}),
+        "cache": settings.cache.model_copy(update={"embedding_bytes": 0, "answers": False}),
     }
     return settings.model_copy(update=quiet)
 

@@ -1,23 +1,29 @@
 """What can go wrong between bytes and chunks. No message carries document text."""
 
-from config.errors import FootnoteError
+from config.errors import CallerError, FootnoteError
 
 
-class Unreadable(FootnoteError):
+class Unreadable(CallerError):
     """A file cannot be made into text; the message is one sentence for people, with no text of the document."""
 
+    slug = "invalid-request"
 
-class CommandRefused(FootnoteError):
+
+class CommandRefused(CallerError):
     """What a command was asked to do makes no sense, or might lose documents; the message says what to change."""
 
+    slug = "invalid-request"
 
-class FetchRefused(FootnoteError):
+
+class FetchRefused(CallerError):
     """A URL is not fetched, and trying again will not help: its address, robots.txt, size, type or what it answered.
 
     Attributes:
         status: of the answer, where that was the reason; 404 and 410 mean that the page is gone.
 
     """
+
+    slug = "invalid-request"
 
     def __init__(self, message: str, *, status: int | None = None) -> None:
         super().__init__(message)
@@ -33,6 +39,8 @@ class FetchFailed(FootnoteError):
 
     """
 
+    slug = "fetch-failed"
+
     def __init__(self, message: str, *, status: int | None = None, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.status = status
@@ -41,3 +49,5 @@ class FetchFailed(FootnoteError):
 
 class ClusterUnavailable(FootnoteError):
     """The Ray cluster cannot be reached or used, or is lost; the message says what to do."""
+
+    slug = "store-unavailable"

@@ -5,17 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from uuid import NAMESPACE_URL, UUID, uuid5
+from typing import TYPE_CHECKING
+from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
 from ingestion.types import Json
 from storage.chunk_tables import RESERVED_KEYS
 from storage.generation import Chunking, EmbeddingIdentity, Generation
 
+if TYPE_CHECKING:
+    from storage.documents.writes import Documents
+
 READER_VERSION = 1  # raised when readers or splitting change what comes out of the same bytes
 NAMESPACE = uuid5(NAMESPACE_URL, "urn:footnote:document")
 MAX_SOURCE_BYTES = 2000
+MAX_IDS = 100  # made of one source
 OWN_KEYS = frozenset({*RESERVED_KEYS, "title", "source", "heading", "page", "chunk_index", "file_name"})
 
 
@@ -42,6 +47,21 @@ def document_id(source: str, *, generation: Generation, attempt: int = 0) -> str
     """Return a document's id (UUIDv5 of tenant, collection and source); `attempt` counts ids that are taken."""
     name = "\n".join([generation.tenant_id, generation.collection, source, *([str(attempt)] if attempt else [])])
     return str(uuid5(NAMESPACE, name))
+
+
+async def free_id(source: str, *, generation: Generation, stores: Sequence[Documents]) -> str:
+    """Return an id for a new document: its source's own, or the next one that no document of `stores` has.
+
+    A document that was moved keeps the id that was made of its first source.
+    """
+    for attempts in (range(1), range(1, MAX_IDS)):
+        candidates = [document_id(source, generation=generation, attempt=attempt) for attempt in attempts]
+        taken: set[str] = set()
+        for store in stores:
+            taken |= set(await store.by_ids(candidates))
+        if free := [candidate for candidate in candidates if candidate not in taken]:
+            return free[0]
+    return str(uuid4())
 
 
 def node_id(document: str, *, index: int, text: str) -> str:

@@ -5,10 +5,19 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 from ingestion.types import Parsed
 from storage.documents.writes import DocumentState, NewDocument
+
+Change: TypeAlias = Literal["added", "changed", "moved"]
+
+
+def change_of(replaces: DocumentState | None, *, source: str) -> Change:
+    """Say what comes of a document whose new version, with this source, takes the place of what is stored of it."""
+    if replaces is None:
+        return "added"
+    return "changed" if replaces.source == source else "moved"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +27,11 @@ class Identified:
     document: NewDocument
     replaces: DocumentState | None = None
     displaces: DocumentState | None = None
+
+    @property
+    def change(self) -> Change:
+        """What comes of the document."""
+        return change_of(self.replaces, source=self.document.source)
 
 
 class Incoming(Protocol):

@@ -77,7 +77,6 @@ def _serve(settings: Settings) -> int:
 
 async def _run(settings: Settings, sockets: list[socket]) -> int:
     from server.api.listener import Listener
-    from server.api.problems import kind_of_error
     from server.app import create_app
     from server.runtime import open_runtime
 
@@ -85,7 +84,7 @@ async def _run(settings: Settings, sockets: list[socket]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, starting.cancel if starting else loop.stop)
     try:
-        with open_telemetry(settings.telemetry, version=VERSION, kind_of=kind_of_error) as telemetry:
+        with open_telemetry(settings.telemetry, version=VERSION) as telemetry:
             async with open_runtime(settings, telemetry=telemetry) as runtime:
                 app = create_app(settings, open_runtime=lambda _: nullcontext(runtime))
                 listener = Listener(app, settings=settings.server, on_ready=_announce)

@@ -104,6 +104,6 @@ def _middleware(settings: Settings, open_requests: OpenRequests, drain: Drain) -
             UploadBounds,
             most=server.max_uploads,
             most_bytes=settings.ingestion.max_file_bytes,
-            silence=server.upload_silence,
+            silence=server.upload_idle_timeout,
         ),
     ]

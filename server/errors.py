@@ -1,34 +1,41 @@
 """What the server itself refuses."""
 
-from config.errors import FootnoteError
+from config.errors import CallerError, FootnoteError
 
 
-class UnknownEngine(FootnoteError):
+class UnknownEngine(CallerError):
     """The request's ``mode`` names no engine."""
+
+    slug = "invalid-request"
 
     def __init__(self, mode: str, *, known: tuple[str, ...]) -> None:
         super().__init__(f"mode {mode!r} is not known; use one of: {', '.join(known)}")
         self.field = "mode"
 
 
-class ModelRequired(FootnoteError):
+class ModelRequired(CallerError):
     """The request's ``mode`` needs a chat model where none is configured."""
 
+    slug = "invalid-request"
     field = "mode"
 
     def __init__(self, mode: str) -> None:
         super().__init__(f"mode {mode!r} needs a chat model; set FOOTNOTE_LLM__PROVIDER, or use hybrid")
 
 
-class ModelNotFound(FootnoteError):
+class ModelNotFound(CallerError):
     """A request through another protocol names a model that is not here."""
+
+    slug = "model-not-found"
 
     def __init__(self, model: str, *, instead: str) -> None:
         super().__init__(f"there is no model {model[:100]!r} for this; {instead}")
 
 
-class RerankUnavailable(FootnoteError):
+class RerankUnavailable(CallerError):
     """The request asks for reranking where no reranker is configured."""
+
+    slug = "invalid-request"
 
     def __init__(self) -> None:
         super().__init__("no reranker is configured; leave `rerank` out")
@@ -38,6 +45,8 @@ class RerankUnavailable(FootnoteError):
 class Overloaded(FootnoteError):
     """As many requests are being answered as the settings allow."""
 
+    slug = "overloaded"
+
     def __init__(self, *, retry_after: int = 1) -> None:
         super().__init__("the server is busy; try again shortly")
         self.retry_after = retry_after
@@ -45,6 +54,8 @@ class Overloaded(FootnoteError):
 
 class DeadlineExceeded(FootnoteError):
     """A request took longer than the settings allow."""
+
+    slug = "deadline-exceeded"
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"the request took longer than {seconds:g} seconds")
@@ -58,16 +69,19 @@ class ShuttingDown(Overloaded):
         self.args = ("the server is shutting down; try again",)
 
 
-class StreamNotFound(FootnoteError):
+class StreamNotFound(CallerError):
     """No such stream, or its events are not kept any more."""
+
+    slug = "stream-not-found"
 
     def __init__(self, stream_id: str) -> None:
         super().__init__(f"there is no stream {stream_id!r}, or no longer; ask again")
 
 
-class StreamAbandoned(FootnoteError):
+class StreamAbandoned(CallerError):
     """The answer was given up: nobody had read it for longer than the grace time."""
 
+    slug = "stream-abandoned"
     retryable = True
 
     def __init__(self) -> None:
@@ -77,57 +91,69 @@ class StreamAbandoned(FootnoteError):
 class StreamLost(FootnoteError):
     """The server that wrote the answer is gone."""
 
+    slug = "stream-lost"
     retryable = True
 
     def __init__(self) -> None:
         super().__init__("the server that was writing this answer is gone; ask again")
 
 
-class InvalidEventId(FootnoteError):
+class InvalidEventId(CallerError):
     """``Last-Event-ID`` is none that this stream gave."""
 
+    slug = "invalid-request"
     field = "Last-Event-ID"
 
     def __init__(self) -> None:
         super().__init__("must be the id of an event of this stream")
 
 
-class InvalidIdempotencyKey(FootnoteError):
+class InvalidIdempotencyKey(CallerError):
     """``Idempotency-Key`` cannot be used."""
 
+    slug = "invalid-request"
     field = "Idempotency-Key"
 
 
-class CollectionIsFixed(FootnoteError):
+class CollectionIsFixed(CallerError):
     """A turn names another collection than its conversation is about."""
 
+    slug = "invalid-request"
     field = "collection"
 
     def __init__(self, collection: str) -> None:
         super().__init__(f"the conversation is about {collection!r}; leave `collection` out, or begin another one")
 
 
-class UploadTooLarge(FootnoteError):
+class UploadTooLarge(CallerError):
     """A file is larger than the settings allow."""
+
+    slug = "too-large"
 
     def __init__(self, most: int) -> None:
         super().__init__(f"a file has at most {most} bytes here (FOOTNOTE_INGESTION__MAX_FILE_BYTES)")
 
 
-class MalformedUpload(FootnoteError):
+class MalformedUpload(CallerError):
     """A body is no ``multipart/form-data`` that can be read, or has too many or too large parts."""
 
+    slug = "invalid-request"
 
-class InvalidUpload(FootnoteError):
+
+class InvalidUpload(CallerError):
     """A part of an upload cannot be used."""
+
+    slug = "invalid-request"
 
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(f"{field}: {reason}")
         self.field = field
 
 
-class UnsupportedUpload(FootnoteError):
+class UnsupportedUpload(CallerError):
     """No reader takes such a file, whatever it calls itself."""
+
+    slug = "unsupported-media-type"
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"the file cannot be read: {reason}")
@@ -135,6 +161,8 @@ class UnsupportedUpload(FootnoteError):
 
 class UploadStalled(FootnoteError):
     """A client began to send a file and then was silent."""
+
+    slug = "deadline-exceeded"
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"nothing of the upload came for {seconds:g} seconds")
@@ -148,8 +176,10 @@ class NoRoomForUploads(Overloaded):
         self.args = ("there is no room for uploads at the moment; try again later",)
 
 
-class SourceTaken(FootnoteError):
+class SourceTaken(CallerError):
     """Another document of the collection has the source that this one shall have."""
+
+    slug = "already-exists"
 
     def __init__(self, source: str, *, holder: str) -> None:
         super().__init__(f"the source {source[:200]!r} is that of document {holder!r}; give another `source`")

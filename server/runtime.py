@@ -15,18 +15,18 @@ from config.telemetry.metrics import BREAKER_STATE
 from config.telemetry.setup import NO_TELEMETRY, Telemetry
 from embedding.embedder import Embedder
 from embedding.opening import open_embedder
-from server.api.problems import slug_of
 from server.caches.answers import AnswerCache
-from server.caches.redis_vectors import RedisVectors, open_redis_vectors
+from server.caches.redis_vectors import RedisVectors
 from server.caches.vectors import QuestionVectors
 from server.engines.dispatcher_spans import traced_dispatcher
-from server.engines.fingerprint import ground_of
+from server.engines.fingerprint import answers_fingerprint
 from server.engines.models.choose import describe_extractive, open_model
 from server.engines.models.model import LanguageModel
 from server.engines.reranking.choose import open_reranker
 from server.engines.reranking.reranker import Reranker
 from server.process.vitals import observed_vitals
 from server.process.worker import open_worker
+from server.redis_link import RedisLink, open_redis_link
 from server.services.answers import AnswerService
 from server.services.catalog import Catalog
 from server.services.collections import CollectionService
@@ -76,7 +76,7 @@ class Runtime:
     generations: PinnedGenerations
     model: LanguageModel | None
     reranker: Reranker | None
-    shared_vectors: RedisVectors | None
+    redis: RedisLink | None
     answers: AnswerService
     embeddings: EmbeddingService
     conversations: Conversations
@@ -123,9 +123,9 @@ class Runtime:
         if (reranker := self.reranker) is not None:
             reason = reranker.breaker.refusal or reranker.trouble
             states["rerank"] = DependencyState(ok=reason is None, detail=reason or reranker.description, required=False)
-        if (shared := self.shared_vectors) is not None:
-            ok = await shared.ping()
-            states["cache"] = DependencyState(ok=ok, detail=shared.trouble or "Redis answers", required=False)
+        if (redis := self.redis) is not None:
+            ok = await redis.ping()
+            states["redis"] = DependencyState(ok=ok, detail=redis.trouble or "answers", required=False)
         return states
 
 
@@ -189,7 +189,7 @@ async def assemble(
     generations = await stack.enter_async_context(
         followed_generations(database, leases=leases, embedder=embedder, settings=settings)
     )
-    shared_vectors = await stack.enter_async_context(open_redis_vectors(settings.cache))
+    redis = await stack.enter_async_context(open_redis_link(settings.redis))
     answers = AnswerService(
         database,
         generations=generations,
@@ -197,10 +197,12 @@ async def assemble(
         model=model,
         settings=settings,
         reranker=reranker,
-        vectors=QuestionVectors(most_bytes=settings.cache.embedding_bytes, shared=shared_vectors),
+        vectors=QuestionVectors(
+            max_bytes=settings.cache.embedding_bytes, shared=RedisVectors(redis) if redis else None
+        ),
         kept=_answer_cache(settings, database, model, reranker) if settings.cache.answers else None,
     )
-    relay = await stack.enter_async_context(open_redis_relay(settings.streams)) if settings.streams.redis_url else None
+    relay = await stack.enter_async_context(open_redis_relay(redis, settings=settings.streams)) if redis else None
     streams = Streams(settings.streams, relay=relay)
     conversations = Conversations(
         answers,
@@ -208,7 +210,6 @@ async def assemble(
         catalog=ConversationCatalog(database),
         streams=streams,
         settings=settings.chat,
-        slug_of=slug_of,
     )
     stack.push_async_callback(conversations.close)
     stack.push_async_callback(streams.close)  # it comes first: what it ends is recorded
@@ -227,7 +228,7 @@ async def assemble(
         generations=generations,
         model=model,
         reranker=reranker,
-        shared_vectors=shared_vectors,
+        redis=redis,
         answers=answers,
         conversations=conversations,
         feedback=Feedback(FeedbackStore(database)),
@@ -238,7 +239,7 @@ async def assemble(
         collections=collections,
         documents=DocumentService(database, collections=collections),
         jobs=JobService(database, most_watchers=settings.server.max_watchers),
-        uploads=Uploads(settings.data_dir / "uploads", most_bytes=settings.ingestion.max_file_bytes),
+        uploads=Uploads(settings.data_dir / "uploads", max_bytes=settings.ingestion.max_file_bytes),
         telemetry=telemetry,
     )
 
@@ -246,8 +247,8 @@ async def assemble(
 def _answer_cache(
     settings: Settings, database: Database, model: LanguageModel | None, reranker: Reranker | None
 ) -> AnswerCache:
-    ground = ground_of(settings, model=model, reranker=reranker)
-    return AnswerCache(settings.cache, versions=IndexVersions(database), ground=ground)
+    fingerprint = answers_fingerprint(settings, model=model, reranker=reranker)
+    return AnswerCache(settings.cache, versions=IndexVersions(database), fingerprint=fingerprint)
 
 
 async def _state(check: asyncio.Future[None] | object, *, detail: str) -> DependencyState:

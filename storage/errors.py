@@ -1,11 +1,12 @@
 """What can go wrong in storage. No message carries SQL, parameters or document text."""
 
-from config.errors import FootnoteError
+from config.errors import CallerError, FootnoteError
 
 
 class StoreUnavailable(FootnoteError):
     """The database does not answer, refuses us, or has no free connection."""
 
+    slug = "store-unavailable"
     retry_after = 2
 
 
@@ -16,9 +17,13 @@ class StoreRefused(StoreUnavailable):
 class StoreTimeout(FootnoteError):
     """A statement ran into the statement timeout."""
 
+    slug = "deadline-exceeded"
+
 
 class StoreFailed(FootnoteError):
     """The database refused a statement that Footnote thought was right."""
+
+    slug = "internal"
 
 
 class MissingKey(StoreFailed):
@@ -28,33 +33,42 @@ class MissingKey(StoreFailed):
 class SchemaMismatch(FootnoteError):
     """The database's schema is not the one this version of Footnote works with."""
 
+    slug = "store-unavailable"
 
-class CollectionNotFound(FootnoteError):
+
+class CollectionNotFound(CallerError):
     """No such collection, for this tenant."""
+
+    slug = "collection-not-found"
 
     def __init__(self, name: str) -> None:
         super().__init__(f"there is no collection {name!r}")
         self.name = name
 
 
-class CollectionExists(FootnoteError):
+class CollectionExists(CallerError):
     """There is a collection of that name."""
+
+    slug = "already-exists"
 
     def __init__(self, name: str) -> None:
         super().__init__(f"there is a collection {name!r} already")
 
 
-class GenerationNotFound(FootnoteError):
+class GenerationNotFound(CallerError):
     """A collection has no such generation."""
 
+    slug = "invalid-request"
     field = "generation"
 
     def __init__(self, collection: str, name: str) -> None:
         super().__init__(f"collection {collection!r} has no generation {name}")
 
 
-class OriginalNotFound(FootnoteError):
+class OriginalNotFound(CallerError):
     """A document's bytes are not kept."""
+
+    slug = "document-not-found"
 
     def __init__(self, content_hash: str) -> None:
         super().__init__(f"the bytes with the hash {content_hash[:12]}… are not kept")
@@ -63,12 +77,16 @@ class OriginalNotFound(FootnoteError):
 class GenerationRetired(FootnoteError):
     """Another generation took the place of the one that was to be written to; do it again with that one."""
 
+    slug = "store-unavailable"
+
     def __init__(self, collection: str, name: str) -> None:
         super().__init__(f"generation {name} of collection {collection!r} takes no documents any more")
 
 
-class GenerationNotReady(FootnoteError):
+class GenerationNotReady(CallerError):
     """A generation cannot be activated; the message says why."""
+
+    slug = "generation-not-ready"
 
 
 class GenerationBehind(GenerationNotReady):
@@ -78,8 +96,10 @@ class GenerationBehind(GenerationNotReady):
         super().__init__(f"generation {name} of collection {collection!r} lacks documents that the active one has")
 
 
-class BuildRunning(FootnoteError):
+class BuildRunning(CallerError):
     """Another process builds a generation of the same collection."""
+
+    slug = "generation-not-ready"
 
     def __init__(self, collection: str) -> None:
         super().__init__(f"another process builds a generation of collection {collection!r}; wait for it to end")
@@ -88,63 +108,82 @@ class BuildRunning(FootnoteError):
 class TableGone(FootnoteError):
     """A generation's table was dropped since it was looked up; look again."""
 
+    slug = "store-unavailable"
 
-class InvalidCollection(FootnoteError):
+
+class InvalidCollection(CallerError):
     """A collection's name or settings cannot be used."""
 
+    slug = "invalid-request"
 
-class DocumentNotFound(FootnoteError):
+
+class DocumentNotFound(CallerError):
     """No such document, for this tenant."""
+
+    slug = "document-not-found"
 
     def __init__(self, document_id: str) -> None:
         super().__init__(f"there is no document {document_id!r}")
         self.document_id = document_id
 
 
-class EmbeddingMismatch(FootnoteError):
+class EmbeddingMismatch(CallerError):
     """The configured embedding model is not the one that the collection was built with."""
 
+    slug = "embedding-mismatch"
 
-class InvalidCursor(FootnoteError):
+
+class InvalidCursor(CallerError):
     """A page was asked for with a cursor that Footnote did not give."""
 
+    slug = "invalid-request"
     field = "cursor"
 
     def __init__(self) -> None:
         super().__init__("the cursor is not one that Footnote gave; begin again without it")
 
 
-class UnsupportedFilter(FootnoteError):
+class UnsupportedFilter(CallerError):
     """A metadata filter cannot be honoured; the message says which and why."""
 
+    slug = "invalid-request"
     field = "filters"
 
 
 class WriteConflict(FootnoteError):
     """Another writer changed the document since it was read."""
 
+    slug = "store-unavailable"
+
 
 class EmbeddedServerFailed(FootnoteError):
     """The embedded PostgreSQL could not be started."""
+
+    slug = "store-unavailable"
 
 
 class LeaseLost(FootnoteError):
     """This process was cut off from the database for so long that another has taken its work over."""
 
+    slug = "store-unavailable"
+
     def __init__(self) -> None:
         super().__init__("the database was out of reach for too long; ask again")
 
 
-class ConversationNotFound(FootnoteError):
+class ConversationNotFound(CallerError):
     """No such conversation, for this tenant."""
+
+    slug = "conversation-not-found"
 
     def __init__(self, conversation_id: str) -> None:
         super().__init__(f"there is no conversation {conversation_id!r}")
 
 
-class ConversationBusy(FootnoteError):
+class ConversationBusy(CallerError):
     """Another turn of the conversation is being answered."""
 
+    slug = "conversation-busy"
     retry_after = 2
     retryable = True
 
@@ -152,35 +191,44 @@ class ConversationBusy(FootnoteError):
         super().__init__("another message of this conversation is being answered; wait for it to end")
 
 
-class FeedbackNotFound(FootnoteError):
+class FeedbackNotFound(CallerError):
     """No such feedback, for this tenant."""
+
+    slug = "feedback-not-found"
 
     def __init__(self, feedback_id: str) -> None:
         super().__init__(f"there is no feedback {feedback_id!r}")
 
 
-class IdempotencyKeyReused(FootnoteError):
+class IdempotencyKeyReused(CallerError):
     """An idempotency key came with another request before."""
 
+    slug = "invalid-request"
     field = "Idempotency-Key"
 
     def __init__(self) -> None:
         super().__init__("this key came with another request before; use a new key for a new request")
 
 
-class JobNotFound(FootnoteError):
+class JobNotFound(CallerError):
     """No such job, for this tenant."""
+
+    slug = "job-not-found"
 
     def __init__(self, job_id: str) -> None:
         super().__init__(f"there is no job {job_id!r}")
 
 
-class JobNotRetryable(FootnoteError):
+class JobNotRetryable(CallerError):
     """Only a job that has failed, and whose document nothing newer has reached, can be repeated."""
+
+    slug = "job-not-retryable"
 
 
 class JobLost(FootnoteError):
     """A worker's job is no longer its own: it was cancelled, or another worker has taken it up."""
+
+    slug = "store-unavailable"
 
     def __init__(self) -> None:
         super().__init__("the job was cancelled, or taken up by another worker")
@@ -189,14 +237,19 @@ class JobLost(FootnoteError):
 class WorkerDied(FootnoteError):
     """The workers that took a job ended before it did, as often as it may be tried."""
 
+    slug = "internal"
 
-class JobTooLarge(FootnoteError):
+
+class JobTooLarge(CallerError):
     """A job's arguments or its result are larger than a job can hold."""
+
+    slug = "too-large"
 
 
 class JobTimedOut(FootnoteError):
     """A job took longer than the settings allow."""
 
+    slug = "deadline-exceeded"
     retryable = True
 
     def __init__(self, seconds: float) -> None:
@@ -206,6 +259,7 @@ class JobTimedOut(FootnoteError):
 class UnknownJobKind(FootnoteError):
     """A worker has no handler for a job; a worker of another version may have one."""
 
+    slug = "internal"
     retryable = True
 
     def __init__(self, kind: str) -> None:

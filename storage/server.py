@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 import structlog
 
+from config.background import running_beside
 from config.settings import Settings
 from storage.local import LocalPostgres
 
@@ -58,10 +59,5 @@ async def kept_running(server: DatabaseServer) -> AsyncIterator[None]:
     if server.local is None:
         yield
         return
-    task = asyncio.create_task(watch(server.local))
-    try:
+    async with running_beside(watch(server.local)):
         yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task

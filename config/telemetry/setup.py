@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from config.telemetry import spans
-from config.telemetry.spans import ErrorKind
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics import MeterProvider
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
     from config.settings import TelemetrySettings
     from config.telemetry.exposition import ScrapedReader
 
+CONTENT_BYTES = 4096  # of each text recorded in a trace, at most
+QUEUE_SPANS = 4096  # finished spans waiting to be sent; more are dropped, and counted
 EXPORT_SECONDS = 5
 CLOSING_SECONDS = 3.0
 BATCH_SPANS = 512
@@ -60,12 +61,10 @@ NO_TELEMETRY = Telemetry()
 
 
 @contextmanager
-def open_telemetry(
-    settings: TelemetrySettings, *, version: str, kind_of: Callable[[BaseException], ErrorKind] | None = None
-) -> Iterator[Telemetry]:
+def open_telemetry(settings: TelemetrySettings, *, version: str) -> Iterator[Telemetry]:
     """Set OpenTelemetry's global providers; send what is left, for `CLOSING_SECONDS` at the most, at the end.
 
-    A process does this once. `kind_of` names errors (see `spans.name_problems`).
+    A process does this once.
     """
     if not settings.enabled:
         yield NO_TELEMETRY
@@ -74,9 +73,7 @@ def open_telemetry(
 
     from config.telemetry.exposition import ScrapedReader
 
-    if kind_of is not None:
-        spans.name_problems(kind_of)
-    spans.let_in(spans.Content(settings.content, most_bytes=settings.content_bytes))
+    spans.let_in(spans.Content(settings.content, most_bytes=CONTENT_BYTES))
     os.environ.setdefault("OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", "true")  # the SDK then counts what it drops
     scraped = ScrapedReader()
     resource = _resource(settings, version=version)
@@ -151,7 +148,7 @@ def _span_exporter(settings: TelemetrySettings, meters: MeterProvider) -> Iterat
 
     yield BatchSpanProcessor(
         open_exporter(settings, "traces", timeout=EXPORT_SECONDS),
-        max_queue_size=settings.queue_spans,
+        max_queue_size=QUEUE_SPANS,
         schedule_delay_millis=BATCH_SECONDS * 1000,
         max_export_batch_size=BATCH_SPANS,
         meter_provider=meters,

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 from contextvars import ContextVar
-from http import HTTPStatus
-from typing import Literal, Protocol
+from typing import Literal, TypeVar
 
 from opentelemetry import context, trace
 from opentelemetry.context import Context
@@ -17,6 +16,9 @@ from opentelemetry.propagators.textmap import CarrierT, Getter, default_getter
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from config.errors import CallerError, slug_of
+
+Made = TypeVar("Made")
 Value = str | int | float | bool | tuple[str, ...]
 CLIENT, INTERNAL = SpanKind.CLIENT, SpanKind.INTERNAL
 CANCELLED = "cancelled"
@@ -48,27 +50,6 @@ _RECORDED = "_footnote_recorded"
 _tracer = trace.get_tracer("footnote")
 PROPAGATOR = TraceParent()
 _trace_to_join: ContextVar[int | None] = ContextVar("trace to join", default=None)
-_kind_of: Callable[[BaseException], ErrorKind] | None = None
-
-
-class ErrorKind(Protocol):
-    """What clients are told of an error: its name, and the HTTP status."""
-
-    @property
-    def slug(self) -> str:
-        """Name, as in its problem document."""
-        ...
-
-    @property
-    def status(self) -> int:
-        """Below 500 it is the caller's fault."""
-        ...
-
-
-def name_problems(kind_of: Callable[[BaseException], ErrorKind]) -> None:
-    """Let errors in spans have the names that clients see, from now on."""
-    global _kind_of  # noqa: PLW0603 (one process, one way of naming)
-    _kind_of = kind_of
 
 
 def begin(name: str, *, kind: SpanKind = INTERNAL, attributes: Mapping[str, Value] | None = None) -> Span:
@@ -107,6 +88,18 @@ def under(span: Span) -> Under:
     return Under(span)
 
 
+async def made_under(span: Span, events: AsyncGenerator[Made, None]) -> AsyncGenerator[Made, None]:
+    """Yield what a generator yields; the span is the current one while it runs, and not while its caller does."""
+    here = under(span)
+    async with aclosing(events):
+        while True:
+            with here:
+                event = await anext(events, None)
+            if event is None:
+                return
+            yield event
+
+
 @contextmanager
 def span(name: str, *, kind: SpanKind = INTERNAL, attributes: Mapping[str, Value] | None = None) -> Iterator[Span]:
     """Put a block into a span of its own; its failure is the span's."""
@@ -141,30 +134,23 @@ def context_of(span: Span | None) -> Context | None:
 
 
 def failed(span: Span, error: BaseException) -> None:
-    """Say in a span that it failed, and why: once in full, where the error happened; messages may quote, and stay out.
+    """Record an error in a span: its slug as ``error.type``, and the status ``ERROR`` unless the caller is to blame.
 
-    ``error.type`` is the problem's slug. Work that was cancelled has not failed, nor has what could not be done as a
-    caller asked for it: that is named, and no error.
+    The innermost span also gets an event with the exception's class. Messages stay out, since they may quote texts.
+    Cancelled work has the outcome `CANCELLED` and is no error.
     """
     if not span.is_recording():
         return
     if isinstance(error, asyncio.CancelledError | GeneratorExit):
         span.set_attribute("footnote.outcome", CANCELLED)
         return
-    span.set_attribute("error.type", slug(error))
-    if _kind_of is not None and _kind_of(error).status < HTTPStatus.INTERNAL_SERVER_ERROR:
+    span.set_attribute("error.type", slug_of(error))
+    if isinstance(error, CallerError):
         return
     span.set_status(StatusCode.ERROR)
     if not any(getattr(each, _RECORDED, False) for each in _chain(error)):
         span.add_event("exception", {"exception.type": f"{type(error).__module__}.{type(error).__qualname__}"})
     setattr(error, _RECORDED, True)
-
-
-def slug(error: BaseException) -> str:
-    """Return the name of an error's kind, as in its problem document."""
-    if _kind_of is not None:
-        return _kind_of(error).slug
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", type(error).__name__).lower()
 
 
 def carrier() -> dict[str, str]:

@@ -10,13 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ingestion.identity import absolute, source_of
 from ingestion.incoming import Identified
+from ingestion.inputs.aim import Aim
 from ingestion.inputs.matching import Matching
-from ingestion.retrying import RETRYING
 from ingestion.types import Json, Parsed, Skipped
 from storage.documents.originals import Originals
-from storage.documents.writes import Documents
 
 if TYPE_CHECKING:
     from config.settings import IngestionSettings
@@ -78,14 +76,11 @@ class LocalFiles:
         base: Path | None = None,
         metadata: Mapping[str, Json] | None = None,
     ) -> None:
-        self.base = absolute(base) if base else None
         self._originals = Originals(database, tenant=generation.tenant_id)
-        self.matching = Matching(
-            Documents(database, generation=generation),
-            generation=generation,
-            beside=Documents(database, generation=beside) if beside else None,
-            retrying=RETRYING,
-            base=self.base,
+        self._matching = Matching(
+            database,
+            aim=Aim(generation.embedding, generation.chunking, generation, beside),
+            base=base,
             metadata=dict(metadata or {}),
             max_file_bytes=settings.max_file_bytes,
         )
@@ -98,31 +93,23 @@ class LocalFiles:
         while batch := await asyncio.to_thread(_some, entries):
             with trace.comparing(files=len(batch)) as span:
                 # before any of them is looked at: what is written meanwhile is newer
-                revision = await self.matching.next_revision()
+                revision = await self._matching.next_revision()
                 files = await self._compared(batch, report=report, trace=trace)
                 span.set_attribute("footnote.documents.changed", len(files))
             for path in files:
-                yield FileOnDisk(path, revision, self.matching, self._originals)
+                yield FileOnDisk(path, revision, self._matching, self._originals)
 
     async def _compared(
         self, entries: Iterable[Path | Skipped], *, report: IngestReport, trace: RunTrace
     ) -> list[Path]:
-        paths: dict[str, Path] = {}
-        for entry in entries:
-            source = None if isinstance(entry, Skipped) else source_of(absolute(entry), base=self.base)
-            if isinstance(entry, Path) and source is not None:
-                paths[source] = absolute(entry)
-                continue
-            skipped = entry if isinstance(entry, Skipped) else Skipped(entry, UNNAMABLE)
-            report.skip(skipped)
-            trace.count("ignored" if skipped.expected else "skipped")
-        changed = await self.matching.changed(paths)
+        paths, skipped = self._matching.named(entries)
+        for entry in skipped:
+            report.skip(entry)
+            trace.count("ignored" if entry.expected else "skipped")
+        changed = await self._matching.changed(paths)
         report.unchanged += len(paths) - len(changed)
         trace.count("unchanged", number=len(paths) - len(changed))
         return changed
-
-
-UNNAMABLE = "its path is longer than 2,000 bytes or not Unicode: rename it"
 
 
 def _some(entries: Iterator[Path | Skipped]) -> list[Path | Skipped]:

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path, PosixPath
 from typing import TYPE_CHECKING, Literal, Self
-from uuid import uuid4
 
 from ingestion.errors import FetchFailed, FetchRefused
-from ingestion.identity import MAX_SOURCE_BYTES, document_id, pipeline_fingerprint
+from ingestion.identity import MAX_SOURCE_BYTES, free_id, pipeline_fingerprint
 from ingestion.inputs.aim import Aim
 from ingestion.inputs.stored import FromDatabase, KeptDocument
 from ingestion.readers.process_pool import hash_file
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 State = Literal["new", "unchanged", "gone", "skipped", "failed"]
 GONE = {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
 MOST_FINAL_URL = 8192
-_IDS = 10  # that are tried; a document which took another source keeps the id that was made of its first one
 
 
 class ShownUrl(PosixPath):
@@ -213,7 +211,7 @@ class UrlDocuments:
         size: int = 0,
     ) -> Visit:
         here = stored[0] if stored else None  # that in the generation itself
-        is_same = here and (here.content_hash, here.pipeline_fingerprint) == (known.content_hash, self._fingerprint)
+        is_same = here is not None and here.is_made_of(known.content_hash, self._fingerprint)
         state: State = "unchanged" if is_same else "new"
         return Visit(url, state, revision, known=known, path=path, size=size, stored=_first(stored))
 
@@ -238,7 +236,7 @@ class UrlDocuments:
             await RETRYING(self._originals.put, visit.path, content_hash=known.content_hash)
         await self._remember(visit)
         kept = KeptDocument(
-            id=visit.stored.id if visit.stored else await self._free_id(visit.url, generation),
+            id=visit.stored.id if visit.stored else await self._new_id(visit.url, generation),
             source=visit.url,
             location=None,
             name=known.file_name,
@@ -250,17 +248,13 @@ class UrlDocuments:
         )
         return FetchedPage(kept, self._shelves[0], self._originals)
 
+    async def _new_id(self, url: str, generation: Generation) -> str:
+        return await RETRYING(free_id, url, generation=generation, stores=self._shelves)
+
     async def _remember(self, visit: Visit) -> None:
         if visit.known and len(visit.known.final_url) <= MOST_FINAL_URL:
             await RETRYING(self._pages.put, visit.known)
         await asyncio.to_thread(discard, visit)
-
-    async def _free_id(self, url: str, generation: Generation) -> str:
-        candidates = [document_id(url, generation=generation, attempt=attempt) for attempt in range(_IDS)]
-        taken: set[str] = set()
-        for shelf in self._shelves:
-            taken |= set(await RETRYING(shelf.by_ids, candidates))
-        return next((candidate for candidate in candidates if candidate not in taken), str(uuid4()))
 
 
 def _first(states: Sequence[DocumentState | None]) -> DocumentState | None:

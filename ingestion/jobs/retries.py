@@ -6,7 +6,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
-from config.errors import FootnoteError
+from config.errors import INTERNAL, FootnoteError
 from embedding.errors import EmbeddingFailed
 from ingestion.errors import FetchFailed
 from storage.errors import (
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from storage.database import Connection
     from storage.jobs.runs import JobRuns, Run
 
+MAX_PAUSE_SECONDS = 300.0  # between two attempts, unless a site asks for more
 LONGEST_DETAIL = 1000
 LONGEST_RETRY_AFTER = 86_400.0  # seconds; a site that asks for more is asked again after these
 
@@ -103,7 +104,7 @@ def pause_before(attempt: int, error: BaseException, *, settings: JobSettings) -
     back together; where somebody asked for a longer pause (``retry_after``) it is that.
     """
     doubled = settings.retry_pause * 2.0 ** min(attempt - 1, 60)
-    pause = min(doubled, settings.longest_pause) * random.uniform(0.5, 1.5)  # noqa: S311 (a pause, no secret)
+    pause = min(doubled, MAX_PAUSE_SECONDS) * random.uniform(0.5, 1.5)  # noqa: S311 (a pause, no secret)
     asked = getattr(error, "retry_after", None) or 0
     return max(pause, min(float(asked), LONGEST_RETRY_AFTER))
 
@@ -111,6 +112,6 @@ def pause_before(attempt: int, error: BaseException, *, settings: JobSettings) -
 def error_of(error: BaseException) -> JobError:
     """Return what clients are told of an error; one that is not ours may quote the document, and stays untold."""
     if not isinstance(error, FootnoteError):
-        return JobError("internal", "the job failed for a reason that only the worker's log tells")
+        return JobError(INTERNAL, "the job failed for a reason that only the worker's log tells")
     field = getattr(error, "field", None)
-    return JobError(type(error).__name__, str(error)[:LONGEST_DETAIL], str(field) if field else None)
+    return JobError(error.slug, str(error)[:LONGEST_DETAIL], str(field) if field else None)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from uuid import UUID, uuid4
 
 import structlog
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import SpanKind, StatusCode
 
 from config.errors import FootnoteError
 from config.telemetry import spans
@@ -93,6 +93,8 @@ class JobRunner:
                 spans.failed(span, error)
             outcome = await _to_the_end(self._record(held, error))
             span.set_attribute("footnote.outcome", outcome)
+            if outcome == "failed":  # whoever is to blame: nobody waits for the answer that would tell them
+                span.set_status(StatusCode.ERROR)
             _tell(held, outcome, error)
         if isinstance(error, asyncio.CancelledError):
             raise error

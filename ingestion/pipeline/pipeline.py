@@ -376,7 +376,6 @@ class Pipeline:
         return chunks
 
     def _count(self, work: _Work, outcome: str) -> None:
-        replaces = work.identified.replaces
         if outcome == "deleted":
             self.report.skip(Skipped(work.incoming.shown, LOST, expected=True))
             work.trace.end("skipped", reason=LOST)
@@ -388,15 +387,10 @@ class Pipeline:
         if work.incoming.is_carried:
             self.report.carried += 1
             work.trace.end("carried")
-        elif replaces is None:
-            self.report.added += 1
-            work.trace.end("added")
-        elif replaces.source != work.identified.document.source:
-            self.report.moved += 1
-            work.trace.end("moved")
         else:
-            self.report.changed += 1
-            work.trace.end("changed")
+            change = work.identified.change
+            self.report.count(change)
+            work.trace.end(change)
         self.report.chunks += len(work.texts)
         self.report.reused += work.reused
         self.trace.count_written(embedded=len(work.texts) - work.reused, reused=work.reused)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ingestion.incoming import Change
 from ingestion.names import source_name
 from ingestion.types import Json, Skipped
 
@@ -49,6 +50,10 @@ class IngestReport:
     seconds: float = 0.0
     embedding_seconds: float = 0.0
     interrupted: bool = False
+
+    def count(self, change: Change) -> None:
+        """Take note of a document that was written."""
+        setattr(self, change, getattr(self, change) + 1)
 
     def skip(self, entry: Skipped) -> None:
         """Take note of a file that is not indexed."""

@@ -37,6 +37,11 @@ MOST_POOLS = 3
 _FILES_PER_WORKER = 2000  # then a fresh one: libraries in C leak
 
 
+def too_large(limit: int) -> str:
+    """Say why a file of more bytes is not read."""
+    return f"larger than {limit} bytes, the limit set by FOOTNOTE_INGESTION__MAX_FILE_BYTES"
+
+
 def hash_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes as hexadecimal digits, reading a megabyte at a time.
 
@@ -218,8 +223,7 @@ def _bytes_of(path: Path, *, limit: int) -> bytes:
             raise Unreadable(msg)
         data = b"" if status.st_size > limit else _read(file.read, limit + 1)  # it may grow while we read
     if max(len(data), status.st_size) > limit:
-        msg = f"larger than {limit} bytes, the limit set by FOOTNOTE_INGESTION__MAX_FILE_BYTES"
-        raise Unreadable(msg)
+        raise Unreadable(too_large(limit))
     return data
 
 

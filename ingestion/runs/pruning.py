@@ -12,4 +12,4 @@ if TYPE_CHECKING:
 async def prune(indexing: Indexing, collection: str) -> Sequence[str]:
     """Drop generations that the settings do not keep; return their names."""
     kept = indexing.settings.generations
-    return await indexing.generations.prune(collection, keep=kept.keep, spared_seconds=kept.spare_seconds)
+    return await indexing.generations.prune(collection, keep=kept.keep, spared_seconds=kept.min_keep_seconds)

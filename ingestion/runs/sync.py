@@ -18,6 +18,7 @@ from config.telemetry import spans
 from config.telemetry.metrics import INGESTED_DOCUMENTS
 from ingestion.errors import CommandRefused
 from ingestion.identity import absolute
+from ingestion.inputs.locations import FileLocations
 from ingestion.names import source_name
 from ingestion.pipeline.report import EXIT_OK, EXIT_SKIPPED
 from ingestion.retrying import RETRYING
@@ -84,50 +85,25 @@ class Synced:
         return f"sync: nothing was deleted: {self.refused}; --yes deletes all the same: {named}{more}"
 
 
-class Places:
-    """Where files of documents may be: where they were read, and under their names in the base of this run."""
-
-    def __init__(self, wanted: Wanted) -> None:
-        self._base = absolute(wanted.base) if wanted.base else None
-        self._roots = [absolute(Path(path)) for path in wanted.files]
-
-    def of(self, document: LocatedDocument) -> list[Path]:
-        """Return them; none for what was never a file."""
-        if document.location is None:
-            return []
-        return [Path(document.location), *([self._base / document.source] if self._base else [])]
-
-    def roots(self, document: LocatedDocument) -> set[Path]:
-        """Return the paths that were named and that a document is under; none: it is no concern of this run."""
-        return {root for place in self.of(document) for root in self._roots if place.is_relative_to(root)}
-
-    def is_gone(self, document: LocatedDocument) -> bool:
-        """Tell whether a document's file is nowhere; what may not be looked at is there."""
-        return bool(places := self.of(document)) and not any(_may_exist(place) for place in places)
-
-
 class Sync:
     """One sync of what is wanted with what a generation holds."""
 
     def __init__(
         self, database: Database, *, generation: Generation, wanted: Wanted, settings: IngestionSettings
     ) -> None:
-        self.places = Places(wanted)
+        self._locations = FileLocations(base=wanted.base)
+        self._roots = [absolute(Path(path)) for path in wanted.files]
         self._located = LocatedDocuments(database, generation=generation)
         self._settings = settings
         self._collection = generation.collection
 
-    async def gone(
-        self, *, urls: Sequence[str] = (), spared: Iterable[str] | None = None
-    ) -> AsyncIterator[LocatedDocument]:
-        """Yield the documents whose files are gone, and those of `urls`, but for the ids that are `spared`."""
-        left_alone = frozenset(spared or ())
+    async def gone(self, *, urls: Sequence[str] = ()) -> AsyncIterator[LocatedDocument]:
+        """Yield the documents whose files are gone, and those of `urls`."""
         after = ""
         while page := await RETRYING(self._located.page, after=after, limit=PAGE, with_files=True):
             after = page[-1].id
             for document in await asyncio.to_thread(self._gone_among, page):
-                if document.id not in left_alone:
-                    yield document
+                yield document
         for begin in range(0, len(urls), PAGE):
             for document in await RETRYING(self._located.with_sources, urls[begin : begin + PAGE]):
                 yield document
@@ -140,7 +116,7 @@ class Sync:
         ):
             tally = Tally(await RETRYING(self._located.count))
             async for document in self.gone(urls=urls):
-                tally.add(document, roots=self.places.roots(document))
+                tally.add(document, roots=self.roots(document))
                 file.write(json.dumps(_row(document)) + "\n")
             refused = await asyncio.to_thread(self.refusal, tally, listed)
             deleted = 0 if refused and not force else await self._delete(file)
@@ -149,6 +125,10 @@ class Sync:
             labels = {"footnote.collection": self._collection, "footnote.outcome": "deleted"}
             INGESTED_DOCUMENTS.add(deleted, labels)
         return Synced(tally.gone, tally.documents, deleted, tally.named, None if force else refused)
+
+    def roots(self, document: LocatedDocument) -> set[Path]:
+        """Return the paths that were named and that a document is under; none: it is no concern of this run."""
+        return {root for path in self._locations.of(document) for root in self._roots if path.is_relative_to(root)}
 
     def refusal(self, tally: Tally, listed: Listed) -> str | None:
         """Say why what is gone is not to be deleted without being asked for twice; None where it may be."""
@@ -163,10 +143,10 @@ class Sync:
             if not files and folder in tally.roots and folder.is_dir():
                 return f"there is no file under {shown}; a disk may not be mounted"
         share = tally.gone / max(1, tally.documents)
-        if tally.gone > FLOOR and share > self._settings.sync_share:
+        if tally.gone > FLOOR and share > self._settings.sync_max_deleted:
             return (
-                f"{tally.gone} of {tally.documents} documents are gone, more than the share of "
-                f"{self._settings.sync_share:g} set by FOOTNOTE_INGESTION__SYNC_SHARE"
+                f"{tally.gone} of {tally.documents} documents are gone, more than the fraction of "
+                f"{self._settings.sync_max_deleted:g} set by FOOTNOTE_INGESTION__SYNC_MAX_DELETED"
             )
         return None
 
@@ -176,12 +156,12 @@ class Sync:
         for line in file:
             document = LocatedDocument(**json.loads(line))
             # between looking and deleting a file may have come back
-            if document.location is None or await asyncio.to_thread(self.places.is_gone, document):
+            if document.location is None or await asyncio.to_thread(self._locations.is_gone, document):
                 deleted += await RETRYING(self._located.delete, document)
         return deleted
 
     def _gone_among(self, page: Sequence[LocatedDocument]) -> list[LocatedDocument]:
-        return [document for document in page if self.places.roots(document) and self.places.is_gone(document)]
+        return [document for document in page if self.roots(document) and self._locations.is_gone(document)]
 
 
 @dataclass(slots=True)
@@ -243,16 +223,6 @@ class WithSync:
 
     def _why_not(self) -> str:
         return "it was interrupted" if self.report.interrupted else "documents failed"
-
-
-def _may_exist(place: Path) -> bool:
-    try:
-        os.lstat(place)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except (OSError, ValueError):
-        return True  # a folder that we may not look into, a network that is away
-    return True
 
 
 def _row(document: LocatedDocument) -> dict[str, object]:

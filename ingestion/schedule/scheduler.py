@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from storage.source_runs import SourceRun
 
 State = Literal["done", "failed", "refused", "interrupted", "not due", "running elsewhere", "planned"]
+MAX_RETRY_SECONDS = 3600.0
+"""Longest wait after a source has failed several times in a row."""
+
 _GRAVITY = (EXIT_INTERRUPTED, EXIT_FAILED, EXIT_REFUSED, EXIT_SKIPPED, EXIT_OK)
 _log = structlog.get_logger(__name__)
 
@@ -211,7 +214,7 @@ class Scheduler:
     def _wait(self, failures: int) -> timedelta:
         settings = self._indexing.settings.sources
         seconds = settings.retry_seconds * 2.0 ** min(failures, 30)
-        return timedelta(seconds=min(seconds, settings.retry_most_seconds))
+        return timedelta(seconds=min(seconds, MAX_RETRY_SECONDS))
 
     @asynccontextmanager
     async def _indexing_for(self, source: Source) -> AsyncIterator[Indexing]:

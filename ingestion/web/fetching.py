@@ -112,7 +112,7 @@ class WebFetcher:
         self._limits = limits
         self._resolver = Resolver()
         self._exchange = Exchange(limits, user_agent=user_agent, resolve=resolve or self._resolver)
-        self._pace = Pace(interval=1 / limits.requests_per_second, longest_wait=limits.longest_wait)
+        self._pace = Pace(interval=1 / limits.requests_per_second)
         self._robots = Robots(self._exchange, pace=self._pace, user_agent=user_agent)
 
     async def __aenter__(self) -> Self:

@@ -17,7 +17,6 @@ class WebLimits(Protocol):
         ca_file: certificates of authorities that are trusted beside the public ones, PEM.
         robots: whether robots.txt is asked.
         requests_per_second: to one host; fractions are allowed.
-        longest_wait: seconds that a request waits for its turn; where it would take longer, it fails for now.
         connect_timeout: seconds to resolve a name and to connect.
         read_timeout: seconds of silence.
         total_timeout: seconds for one page, redirects included, waiting for its turn not.
@@ -39,8 +38,6 @@ class WebLimits(Protocol):
     def robots(self) -> bool: ...  # noqa: D102 (told above)
     @property
     def requests_per_second(self) -> float: ...  # noqa: D102 (told above)
-    @property
-    def longest_wait(self) -> float: ...  # noqa: D102 (told above)
     @property
     def connect_timeout(self) -> float: ...  # noqa: D102 (told above)
     @property

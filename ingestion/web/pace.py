@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from ingestion.errors import FetchFailed
 
+LONGEST_WAIT_SECONDS = 120.0
 MAX_HOSTS = 10_000
 
 
@@ -20,12 +21,18 @@ class Pace:
 
     Args:
         interval: seconds between two requests to a host.
-        longest_wait: seconds that a request waits for its turn.
+        longest_wait: seconds that a request waits for its turn; if it would take longer, it fails for now.
         clock: of seconds.
 
     """
 
-    def __init__(self, *, interval: float, longest_wait: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        *,
+        interval: float,
+        longest_wait: float = LONGEST_WAIT_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._interval = interval
         self._longest = longest_wait
         self._clock = clock

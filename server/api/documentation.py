@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from server.api.problems import KINDS, MEDIA_TYPE, TITLES
+from server.api.problems import KINDS, MALFORMED, MEDIA_TYPE
 from server.api.schemas.problems import ProblemOut
 
 DESCRIPTION = """\
@@ -73,13 +73,6 @@ JOB_EVENT_SCHEMA = {
     "required": ["data"],
 }
 JOB_STREAM = {"text/event-stream": {"schema": JOB_EVENT_SCHEMA, "example": EXAMPLE_JOB_STREAM}}
-_FURTHER = {
-    400: ["invalid-request"],
-    404: ["not-found"],
-    413: ["too-large"],
-    415: ["unsupported-media-type"],
-    422: ["invalid-request"],
-}
 
 
 class DocumentedAPI(FastAPI):
@@ -101,8 +94,8 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def _response(status: int) -> dict[str, Any]:
-    slugs = sorted({kind.slug for kind in KINDS.values() if kind.status == status} | set(_FURTHER.get(status, ())))
+    kinds = [kind for kind in (MALFORMED, *KINDS.values()) if kind.status == status]
     return {
-        "description": "; ".join(f"`{slug}`: {TITLES[slug].lower()}" for slug in slugs),
+        "description": "; ".join(sorted(f"`{kind.slug}`: {kind.title.lower()}" for kind in kinds)),
         "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
     }

@@ -23,6 +23,7 @@ from server.api.context import request_id_of
 from server.api.problems import (
     INTERNAL,
     INVALID,
+    KINDS,
     MALFORMED,
     FieldError,
     Kind,
@@ -32,12 +33,12 @@ from server.api.problems import (
 )
 
 MOST_ERRORS = 20
-STATUS_KINDS = {
-    404: Kind(404, "not-found"),
-    405: Kind(405, "method-not-allowed"),
-    413: Kind(413, "too-large"),
-    415: Kind(415, "unsupported-media-type"),
-    422: INVALID,
+STATUS_SLUGS = {
+    404: "not-found",
+    405: "method-not-allowed",
+    413: "too-large",
+    415: "unsupported-media-type",
+    422: "invalid-request",
 }
 _log = structlog.get_logger(__name__)
 
@@ -71,13 +72,19 @@ async def _footnote_error(request: Request, error: Exception) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     http = cast("HTTPException", error)
-    kind = STATUS_KINDS.get(http.status_code) or (MALFORMED if http.status_code < 500 else INTERNAL)  # noqa: PLR2004 (5xx)
+    kind = _kind_of_status(http.status_code)
     detail, headers = str(http.detail), http.headers
     if kind.slug == "method-not-allowed":
         headers = {"Allow": ", ".join(_allowed(request))}
     if kind.slug in {"not-found", "method-not-allowed"}:
         detail = f"there is no {request.method} {request.url.path[:200]}; /docs lists what there is"
     return problem_response(Problem(kind, detail), request_id=request_id_of(request.scope), headers=headers)
+
+
+def _kind_of_status(status: int) -> Kind:
+    if slug := STATUS_SLUGS.get(status):
+        return KINDS[slug]
+    return MALFORMED if status < HTTPStatus.INTERNAL_SERVER_ERROR else INTERNAL
 
 
 def _allowed(request: Request) -> list[str]:

@@ -11,7 +11,7 @@ from starlette.responses import PlainTextResponse
 
 from server.api.context import request_id_of, runtime_of
 from server.api.documentation import problem_responses
-from server.api.problems import Kind, Problem, problem_of, problem_response
+from server.api.problems import KINDS, Problem, problem_of, problem_response
 from server.errors import ShuttingDown
 
 router = APIRouter(tags=["operating"], responses=problem_responses(500))
@@ -74,7 +74,7 @@ async def ready(request: Request) -> ReadyOut | Response:
     if not missing:
         return ReadyOut(dependencies=states)
     slug = "model-unavailable" if set(missing) <= {"model", "embedding"} else "store-unavailable"
-    problem = Problem(Kind(503, slug), "; ".join(f"{name}: {states[name].detail}" for name in missing))
+    problem = Problem(KINDS[slug], "; ".join(f"{name}: {states[name].detail}" for name in missing))
     extensions = {"dependencies": {name: state.model_dump() for name, state in states.items()}}
     return problem_response(problem, request_id=request_id_of(request.scope), extensions=extensions)
 

@@ -43,7 +43,7 @@ class AnswerCache:
     Args:
         settings: how much is kept, and for how long.
         versions: of the collections.
-        ground: what all answers of this process have in common: models, settings, prompts.
+        fingerprint: what all answers of this process have in common: models, settings, prompts.
         clock: in seconds.
 
     """
@@ -53,11 +53,11 @@ class AnswerCache:
         settings: CacheSettings,
         *,
         versions: IndexVersions,
-        ground: str,
+        fingerprint: str,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._versions = versions
-        self._ground = ground
+        self._fingerprint = fingerprint
         self._kept: TTLCache[str, Answer] = TTLCache(
             settings.answer_bytes, settings.answer_ttl, timer=clock, getsizeof=size_of
         )
@@ -89,7 +89,7 @@ class AnswerCache:
         version = await self._versions.of(generation)
         if version is None:
             return None
-        state = [generation.tenant_id, generation.collection_id, generation.id, version, self._ground]
+        state = [generation.tenant_id, generation.collection_id, generation.id, version, self._fingerprint]
         decided = json.dumps([state, asdict(question)], sort_keys=True, default=_plain)
         return hashlib.sha256(decided.encode(errors="surrogatepass")).hexdigest()
 

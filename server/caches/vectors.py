@@ -42,8 +42,8 @@ class QuestionVectors:
     Vectors that it gives are shared, and cannot be written to.
     """
 
-    def __init__(self, *, most_bytes: int, shared: SharedVectors | None = None) -> None:
-        self._kept: LRUCache[str, NDArray[np.float32]] = LRUCache(most_bytes, getsizeof=_size)
+    def __init__(self, *, max_bytes: int, shared: SharedVectors | None = None) -> None:
+        self._kept: LRUCache[str, NDArray[np.float32]] = LRUCache(max_bytes, getsizeof=_size)
         self._shared = shared
 
     async def of(self, question: str, *, embedder: Embedder) -> NDArray[np.float32]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from server.engines.reranking.reranker import Reranker
 
 
-def ground_of(settings: Settings, *, model: LanguageModel | None, reranker: Reranker | None) -> str:
+def answers_fingerprint(settings: Settings, *, model: LanguageModel | None, reranker: Reranker | None) -> str:
     """Return a hash of the models, of the settings that change answers, of the prompts, and of this version."""
     texts = {name: str(text) for name, text in vars(prompts).items() if name.isupper()}
     parts = [

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from storage.vector_store import ChunkStore
 
 
-UNKEPT = QuestionVectors(most_bytes=0)
+UNKEPT = QuestionVectors(max_bytes=0)
 
 
 @dataclass(frozen=True, slots=True)

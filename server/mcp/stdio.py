@@ -23,7 +23,6 @@ from config.errors import FootnoteError
 from config.settings import Settings
 from config.telemetry.setup import Telemetry, open_telemetry
 from server.api.contracts import Runtime
-from server.api.problems import kind_of_error
 from server.mcp.calls import Calls
 from server.mcp.protocol import make_server
 from server.waiting.interrupts import OpenRequests
@@ -39,7 +38,7 @@ async def serve_stdio(settings: Settings, *, version: str) -> NoReturn:
     """
     stopping = _on_signals()
     async with stdio_server() as streams:
-        with open_telemetry(settings.telemetry, version=version, kind_of=kind_of_error) as telemetry:
+        with open_telemetry(settings.telemetry, version=version) as telemetry:
             async with BackgroundRuntime(lambda: _opening(settings, telemetry)) as runtime:
                 calls = Calls(runtime.get, seconds=settings.server.request_timeout, open_requests=OpenRequests())
                 await _serve(make_server(calls, version=version), streams, until=stopping)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import psutil
 import structlog
 
+from config.background import running_beside
 from config.errors import FootnoteError
 from config.telemetry.metrics import (
     COLLECTION_CHUNKS,
@@ -73,8 +74,7 @@ async def observed_vitals(
             stack.enter_context(gauge.observed(source))
         looks = (_repeated(collections.look, every=LOOK_SECONDS), _repeated(queue.look, every=COUNT_SECONDS))
         for work in (_beat(), *looks):
-            task = asyncio.create_task(work)
-            stack.callback(task.cancel)
+            await stack.enter_async_context(running_beside(work))
         yield
 
 

@@ -6,20 +6,21 @@ import asyncio
 import json
 import time
 from bisect import bisect_right
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 from pydantic import TypeAdapter
 
-from config.errors import FootnoteError
+from config.errors import FootnoteError, slug_of
 from config.settings import ChatSettings
 from server.answers import Answer, Citation, Done, Event, Message, Question, Sources, Transcript, Turn, Usage
 from server.errors import CollectionIsFixed, ShuttingDown, StreamAbandoned
+from server.waiting.background import Background
 from server.waiting.interrupts import why_cancelled
 from storage.chat.conversations import ConversationCatalog, ConversationInfo, StoredMessage
 from storage.chat.turns import Memory, NewTurn, OpenTurn, PastTurn, TurnAnswer, TurnStore
@@ -73,15 +74,13 @@ class Conversations:
         catalog: ConversationCatalog,
         streams: Streams,
         settings: ChatSettings,
-        slug_of: Callable[[BaseException], str],
     ) -> None:
         self._answers = answers
         self._turns = turns
         self._catalog = catalog
         self._streams = streams
         self._settings = settings
-        self._slug_of = slug_of
-        self._background: set[asyncio.Task[None]] = set()
+        self._background = Background("a turn was not recorded")
 
     async def stream(self, message: ChatMessage, /) -> AsyncGenerator[Event, None]:
         """Answer a message piece by piece, as `AnswerService.stream` does; the turn is kept before `Done` is given.
@@ -137,23 +136,16 @@ class Conversations:
 
     async def close(self) -> None:
         """Let what is being recorded be recorded; end what takes longer."""
-        if self._background:
-            await asyncio.wait(self._background, timeout=CLOSING_SECONDS)
-        for task in self._background:
-            task.cancel()
+        await self._background.close(seconds=CLOSING_SECONDS)
 
     async def _opened(self, message: ChatMessage) -> OpenTurn:
-        """Begin a turn; a cancellation that comes while it is committed does not leave it behind."""
-        opening = asyncio.ensure_future(self._open(message))
-        try:
-            return await asyncio.shield(opening)
-        except asyncio.CancelledError:
-            self._start(self._undo(opening))
-            raise
+        """Begin a turn; if this is cancelled while that is committed, the turn is recorded as abandoned."""
 
-    async def _undo(self, opening: asyncio.Future[OpenTurn]) -> None:
-        problem = self._slug_of(StreamAbandoned())
-        await self._turns.break_off(await opening, state="abandoned", problem=problem, partial="")
+        async def undo(turn: OpenTurn) -> None:
+            problem = StreamAbandoned.slug
+            await self._turns.break_off(turn, state="abandoned", problem=problem, partial="")
+
+        return await self._background.undone_if_cancelled(self._open(message), undo=undo)
 
     async def _open(self, message: ChatMessage) -> OpenTurn:
         asked = NewTurn(
@@ -195,7 +187,7 @@ class Conversations:
                     raise
                 await asyncio.sleep(0.25 * 2**attempt)
         if self._settings.summary:
-            self._start(self._summarize(turn))
+            self._background.start(self._summarize(turn))
 
     def _kept(self, answer: Answer) -> TurnAnswer:
         done, text = answer.done, storable(answer.answer)
@@ -217,7 +209,7 @@ class Conversations:
 
         The client's last event does not wait for it for long.
         """
-        recording = self._start(
+        recording = self._background.start(
             asyncio.wait_for(self._recording(turn, error, why_cancelled(), partial_answer), RECORDING_SECONDS)
         )
         await asyncio.wait({recording}, timeout=WAITING_SECONDS)
@@ -233,15 +225,9 @@ class Conversations:
         await self._turns.break_off(
             turn,
             state="abandoned" if isinstance(error, StreamAbandoned | ShuttingDown) else "failed",
-            problem=self._slug_of(error),
+            problem=slug_of(error),
             partial=storable(partial_answer),
         )
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(_logged(work))
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-        return task
 
     async def _summarize(self, turn: OpenTurn) -> None:
         forgotten = await self._turns.forgotten(turn, most_tokens=self._settings.history_tokens)
@@ -251,14 +237,6 @@ class Conversations:
         summary = await self._answers.summarize(_history(forgotten), summary=forgotten.summary)
         if summary:
             await self._turns.summarize(turn, summary=storable(summary), through=forgotten.turns[-1].number)
-
-
-async def _logged(work: Coroutine[Any, Any, None]) -> None:
-    """Do what nobody waits for the outcome of: a lease that is not given back expires, a summary is made next time."""
-    try:
-        await work
-    except (FootnoteError, TimeoutError) as exc:
-        _log.warning("a turn was not recorded", error=type(exc).__name__)
 
 
 def _named(event: Event, turn: OpenTurn) -> Event:

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from uuid import UUID, uuid4
+from uuid import UUID
 
-from ingestion.identity import document_id as id_of_source
+from ingestion.identity import free_id
 from server.errors import InvalidIdempotencyKey, SourceTaken
 from server.uploads.received_file import ReceivedFile
 from storage.deletions import bury
@@ -216,7 +216,8 @@ class DocumentService:
         source = new.source or (known.source if known and new.must_exist else None) or _default_source(new)
         holder = (await documents.states([source])).get(source)
         if new.document_id is None:
-            return holder.id if holder else await _free_id(source, documents, generation), source
+            new_id = holder.id if holder else await free_id(source, generation=generation, stores=[documents])
+            return new_id, source
         if holder is not None and holder.id != new.document_id:
             raise SourceTaken(source, holder=holder.id)
         return new.document_id, source
@@ -259,13 +260,6 @@ def _default_source(new: NewVersion) -> str:
 def _source_of(job: Job) -> str | None:
     source = job.arguments.get("source") or job.arguments.get("url")
     return str(source) if source else None
-
-
-async def _free_id(source: str, documents: Documents, generation: Generation) -> str:
-    """Return the source's own id, or the next one where a document that was renamed has kept it."""
-    candidates = [id_of_source(source, generation=generation, attempt=attempt) for attempt in range(20)]
-    taken = await documents.by_ids(candidates)
-    return next((candidate for candidate in candidates if candidate not in taken), str(uuid4()))
 
 
 async def _chained(first: bytes, blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -9,6 +9,7 @@ from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
+from config.errors import slug_of
 from config.telemetry import spans
 from config.telemetry.metrics import (
     ANSWER_DURATION,
@@ -37,7 +38,7 @@ _collection_label = Few()
 
 def count_unbegun(operation: Operation, question: Question, error: BaseException, *, seconds: float) -> None:
     """Count an answer that failed before an engine was asked: its conversation could not be begun."""
-    outcome = spans.slug(error)
+    outcome = slug_of(error)
     labels = {"footnote.operation": operation, "footnote.mode": _mode_label(question), "footnote.outcome": outcome}
     ANSWER_DURATION.record(seconds, {**labels, "error.type": outcome})
 
@@ -80,14 +81,9 @@ class Observation:
 
     async def events(self, events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
         """Hand an answer's events on, and take note of them."""
-        here = spans.under(self.span)
         try:
-            async with aclosing(events):
-                while True:
-                    with here:
-                        event = await anext(events, None)
-                    if event is None:
-                        break
+            async with aclosing(spans.made_under(self.span, events)) as made:
+                async for event in made:
                     self._see(event)
                     yield replace(event, trace_id=self._trace_id) if isinstance(event, Sources) else event
         except BaseException as exc:
@@ -107,7 +103,7 @@ class Observation:
         if self._ended:
             return
         cause = why_cancelled() if isinstance(error, asyncio.CancelledError | GeneratorExit) else error
-        self._outcome = spans.slug(cause) if cause is not None else spans.CANCELLED
+        self._outcome = slug_of(cause) if cause is not None else spans.CANCELLED
         if cause is not None:
             spans.failed(self.span, cause)
             self._labels["error.type"] = self._outcome

@@ -8,6 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Self
 
+WINDOW_BYTES = 65_536
+"""How far the model may be ahead of the fastest reader."""
+
+MAX_BYTES = 1_048_576
+"""Kept of one stream for readers that resume it."""
+
 MOST_AT_ONCE = 65_536
 """Bytes that a reader takes at once, at the most (and one frame at the least)."""
 
@@ -19,7 +25,7 @@ class FramesForgotten(Exception):
 class StreamLog:
     """Frames of a stream, numbered from 1, each the bytes that go to clients.
 
-    The newest `most_bytes` are kept, and what nobody has had yet. The writer waits in `room` while it is `window_bytes`
+    The newest `max_bytes` are kept, and what nobody has had yet. The writer waits in `room` while it is `window_bytes`
     ahead of the fastest reader or, where nobody reads, while the log is full: so a slow reader slows the model down,
     and nothing piles up. One that is `relayed` may have readers elsewhere: it keeps the newest, and goes on.
 
@@ -34,7 +40,7 @@ class StreamLog:
     __slots__ = (
         "_first",
         "_frames",
-        "_most_bytes",
+        "_max_bytes",
         "_readers",
         "_relayed",
         "_room",
@@ -46,9 +52,9 @@ class StreamLog:
         "was_cut",
     )
 
-    def __init__(self, *, window_bytes: int, most_bytes: int, relayed: bool = False) -> None:
-        self._window_bytes = min(window_bytes, most_bytes)
-        self._most_bytes = most_bytes
+    def __init__(self, *, window_bytes: int, max_bytes: int, relayed: bool = False) -> None:
+        self._window_bytes = min(window_bytes, max_bytes)
+        self._max_bytes = max_bytes
         self._relayed = relayed
         self._frames: deque[bytes] = deque()
         self._first = 1  # number of the oldest frame that is kept
@@ -75,7 +81,7 @@ class StreamLog:
         self._written += len(frame)
         self.kept_bytes += len(frame)
         self.ended = last
-        while self.kept_bytes > self._most_bytes and (self._relayed or self._first <= self._taken):
+        while self.kept_bytes > self._max_bytes and (self._relayed or self._first <= self._taken):
             self.kept_bytes -= len(self._frames.popleft())
             self._first += 1
         for reader in self._readers:
@@ -92,7 +98,7 @@ class StreamLog:
     def has_room(self) -> bool:
         """Whether the writer may go on."""
         if not self._readers:
-            return self._relayed or self.kept_bytes < self._most_bytes
+            return self._relayed or self.kept_bytes < self._max_bytes
         if any(reader.position > self.last for reader in self._readers):  # they know more than has come here
             return True
         return self._written - max(reader.read_bytes for reader in self._readers) < self._window_bytes
@@ -116,15 +122,15 @@ class StreamLog:
         """Lend a reader of the frames behind number `after`; `silence` is in seconds, see `LogReader.take`."""
         reader = LogReader(self, after=after, silence=silence)
         self._readers.add(reader)
-        self.let_on()
+        self.notify_writer()
         try:
             yield reader
         finally:
             self._readers.discard(reader)
             reader.close()
-            self.let_on()
+            self.notify_writer()
 
-    def let_on(self, *, taken: int = 0) -> None:
+    def notify_writer(self, *, taken: int = 0) -> None:
         """Let the writer see whether it may go on, now that frame number `taken` is with a client."""
         self._taken = max(self._taken, taken)
         if self._room is not None and not self._room.done():
@@ -197,7 +203,7 @@ class LogReader:
     def done(self) -> Self:
         """Note that all that was taken is with the client."""
         self.read_bytes = self._log.bytes_up_to(self.position)
-        self._log.let_on(taken=self.position)
+        self._log.notify_writer(taken=self.position)
         return self
 
     def wake(self) -> None:

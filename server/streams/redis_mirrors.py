@@ -6,20 +6,9 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from redis.asyncio import Redis
-
-from config.settings import StreamSettings
-from server.streams.log import StreamLog
-from server.streams.redis_link import (
-    ENDS,
-    ERRORS,
-    MARK,
-    RETRY_SECONDS,
-    Outage,
-    owner_key,
-    reader_key,
-    stream_key,
-)
+from server.redis_link import ERRORS, Outage, RedisLink
+from server.streams.log import MAX_BYTES, WINDOW_BYTES, StreamLog
+from server.streams.redis_keys import ENDS, MARK, RETRY_SECONDS, owner_key, reader_key, stream_key
 
 PACE_SECONDS = 0.02
 """Between two reads, and before looking again whether a slow reader has made room."""
@@ -74,8 +63,15 @@ class Mirror(StreamLog):
 
     __slots__ = ("_lost", "orphan", "owner", "stream_id", "used")
 
-    def __init__(self, stream_id: str, *, lost: Callable[[int], bytes], settings: StreamSettings) -> None:
-        super().__init__(window_bytes=settings.window_bytes, most_bytes=settings.most_bytes)
+    def __init__(
+        self,
+        stream_id: str,
+        *,
+        lost: Callable[[int], bytes],
+        window_bytes: int = WINDOW_BYTES,
+        max_bytes: int = MAX_BYTES,
+    ) -> None:
+        super().__init__(window_bytes=window_bytes, max_bytes=max_bytes)
         self.stream_id = stream_id
         self.owner = ""
         self.orphan = False
@@ -110,14 +106,15 @@ class Mirror(StreamLog):
 class Mirrors:
     """Follows streams of other processes: one mirror a stream for all readers here, and one task for all mirrors."""
 
-    def __init__(self, redis: Redis, *, settings: StreamSettings) -> None:
-        self._redis = redis
-        self._settings = settings
-        self._watch_all = redis.register_script(_WATCH)
+    def __init__(self, link: RedisLink, *, window_bytes: int, max_bytes: int) -> None:
+        self._redis = link.client
+        self._window_bytes = window_bytes
+        self._max_bytes = max_bytes
+        self._watch_all = link.client.register_script(_WATCH)
         self._mirrors: dict[str, Mirror] = {}
         self._opening: dict[str, asyncio.Task[Mirror | None]] = {}
         self._wanted = asyncio.Event()
-        self._outage = Outage("streams of other processes cannot be taken up here")
+        self._outage = Outage(link, "streams of other processes cannot be taken up here")
         self._answered = 0.0
         self._watch_at = 0.0
         self._trust_at = 0.0
@@ -186,7 +183,7 @@ class Mirrors:
             self._lose_all()
 
     async def _open(self, stream_id: str, *, lost: Callable[[int], bytes]) -> Mirror | None:
-        mirror = Mirror(stream_id, lost=lost, settings=self._settings)
+        mirror = Mirror(stream_id, lost=lost, window_bytes=self._window_bytes, max_bytes=self._max_bytes)
         try:
             async with asyncio.timeout(OPENING_SECONDS):
                 while not mirror.ended and await self._read_on(mirror):

@@ -8,10 +8,9 @@ from collections import deque
 from dataclasses import dataclass, field
 from itertools import islice
 
-from redis.asyncio import Redis
-
 from config.settings import StreamSettings
-from server.streams.redis_link import ENDS, ERRORS, MARK, RETRY_SECONDS, Outage, owner_key, stream_key
+from server.redis_link import ERRORS, Outage, RedisLink
+from server.streams.redis_keys import ENDS, MARK, RETRY_SECONDS, owner_key, stream_key
 
 PACE_SECONDS = 0.02
 """Between two writes: what comes meanwhile goes together."""
@@ -118,14 +117,14 @@ class _Outgoing:
         del self.frames[:count]
         return taken, size
 
-    def note_sent(self, *, count: int, size: int, most_bytes: int) -> int | None:
+    def note_sent(self, *, count: int, size: int, max_bytes: int) -> int | None:
         """Return the number of a frame up to which Redis may forget, where there is something to gain by it."""
         self.sent += count
         self.sent_bytes += size
-        if self.sent_bytes - self.milestones[-1][1] >= most_bytes // 16:
+        if self.sent_bytes - self.milestones[-1][1] >= max_bytes // 16:
             self.milestones.append((self.sent, self.sent_bytes))
         begin = self.milestones[0]
-        while len(self.milestones) > 1 and self.sent_bytes - self.milestones[1][1] >= most_bytes:
+        while len(self.milestones) > 1 and self.sent_bytes - self.milestones[1][1] >= max_bytes:
             self.milestones.popleft()
         return self.milestones[0][0] if self.milestones[0] is not begin else None
 
@@ -147,12 +146,12 @@ class Outbox:
 
     """
 
-    def __init__(self, redis: Redis, *, process: str, settings: StreamSettings) -> None:
-        self._redis = redis
+    def __init__(self, link: RedisLink, *, process: str, settings: StreamSettings, max_bytes: int) -> None:
+        self._redis = link.client
         self._owner_key = owner_key(process)
-        self._write = redis.register_script(_WRITE)
-        self._write_marks = redis.register_script(_MARK)
-        self._most_bytes = settings.most_bytes
+        self._write = link.client.register_script(_WRITE)
+        self._write_marks = link.client.register_script(_MARK)
+        self._max_bytes = max_bytes
         kept = max(LEAST_KEPT_SECONDS, round(settings.keep))
         self._life = round(settings.total_timeout) + kept
         self._head = (round(OWNER_SECONDS * 1000), self._life, kept, process, ENDS)
@@ -161,7 +160,7 @@ class Outbox:
         self._marks: dict[str, bool] = {}  # streams that end in Redis, and whether their frames shall go
         self._wake = asyncio.Event()
         self._writing = asyncio.Lock()
-        self._outage = Outage("streams that are written here cannot be taken up elsewhere")
+        self._outage = Outage(link, "streams that are written here cannot be taken up elsewhere")
         self.waiting_bytes = 0
 
     @property
@@ -277,7 +276,7 @@ class Outbox:
         for place, parcel in enumerate(parcels):
             self.waiting_bytes -= parcel.size
             count = len(parcel.frames)
-            oldest = parcel.stream.note_sent(count=count, size=parcel.size, most_bytes=self._most_bytes)
+            oldest = parcel.stream.note_sent(count=count, size=parcel.size, max_bytes=self._max_bytes)
             if oldest is not None:
                 trims[parcel.stream_id] = oldest
             if (parcel.last or place in gone) and self._streams.get(parcel.stream_id) is parcel.stream:

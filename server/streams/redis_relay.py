@@ -12,11 +12,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from uuid import uuid4
 
 import structlog
-from redis.asyncio import Redis
 
 from config.settings import StreamSettings
-from server.streams.log import StreamLog
-from server.streams.redis_link import ERRORS, MARK, RETRY_SECONDS, connect, reader_key, stream_key
+from server.redis_link import ERRORS, RedisLink
+from server.streams.log import MAX_BYTES, WINDOW_BYTES, StreamLog
+from server.streams.redis_keys import MARK, RETRY_SECONDS, reader_key, stream_key
 from server.streams.redis_mirrors import Mirrors
 from server.streams.redis_outbox import Outbox
 
@@ -39,17 +39,11 @@ _log = structlog.get_logger(__name__)
 
 
 @contextlib.asynccontextmanager
-async def open_redis_relay(settings: StreamSettings) -> AsyncIterator[RedisRelay]:
-    """Lend a relay over `settings.redis_url`, which must be set. Redis itself need not be there.
-
-    Raises:
-        SettingsError: the address cannot be one of Redis.
-
-    """
-    if settings.redis_url is None:
-        msg = "redis_url is not set"
-        raise ValueError(msg)
-    relay = RedisRelay(connect(settings.redis_url.get_secret_value()), settings=settings)
+async def open_redis_relay(
+    link: RedisLink, *, settings: StreamSettings, window_bytes: int = WINDOW_BYTES, max_bytes: int = MAX_BYTES
+) -> AsyncIterator[RedisRelay]:
+    """Run a relay over Redis, which need not be reachable."""
+    relay = RedisRelay(link, settings=settings, window_bytes=window_bytes, max_bytes=max_bytes)
     try:
         yield relay
     finally:
@@ -59,11 +53,11 @@ async def open_redis_relay(settings: StreamSettings) -> AsyncIterator[RedisRelay
 class RedisRelay:
     """A `Relay`; see `server.streams.relay`. To be made inside the event loop that it lives in."""
 
-    def __init__(self, redis: Redis, *, settings: StreamSettings) -> None:
-        self._redis = redis
-        self._outbox = Outbox(redis, process=uuid4().hex[:12], settings=settings)
-        self._mirrors = Mirrors(redis, settings=settings)
-        self._which_are_forgotten = redis.register_script(_FORGOTTEN)
+    def __init__(self, link: RedisLink, *, settings: StreamSettings, window_bytes: int, max_bytes: int) -> None:
+        self._redis = link.client
+        self._outbox = Outbox(link, process=uuid4().hex[:12], settings=settings, max_bytes=max_bytes)
+        self._mirrors = Mirrors(link, window_bytes=window_bytes, max_bytes=max_bytes)
+        self._which_are_forgotten = link.client.register_script(_FORGOTTEN)
         self._tell: Callable[[str], None] = lambda _: None
         self._closing = False
         steps = (self._outbox.step, self._mirrors.step, self._look)
@@ -116,16 +110,13 @@ class RedisRelay:
         self._mirrors.end_all()
 
     async def close(self) -> None:
-        """See `Relay.close`; takes two seconds at the most."""
+        """See `Relay.close`; takes a second and a half at the most."""
         self._closing = True
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks, timeout=HANG_UP_SECONDS)
         self._mirrors.close()
         await self._outbox.close()
-        with contextlib.suppress(*ERRORS):
-            async with asyncio.timeout(HANG_UP_SECONDS):
-                await self._redis.aclose()
 
     async def _keep_on(self, step: Callable[[], Awaitable[None]]) -> None:
         # redis-py waits by `asyncio.wait_for`, which may swallow a cancellation (Python 3.11): hence `_closing`

@@ -46,5 +46,5 @@ class Relay(Protocol):
         ...
 
     async def close(self) -> None:
-        """Pass on what is left, briefly, and hang up."""
+        """Pass on what is left, briefly, and stop."""
         ...

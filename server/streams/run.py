@@ -9,12 +9,12 @@ from typing import Any, Protocol, cast
 
 import structlog
 
+from config.errors import slug_of
 from config.settings import StreamSettings
-from config.telemetry import spans
 from config.telemetry.metrics import STREAM_ENDINGS
 from server.answers import UNFINISHED, Answer, Event, Transcript
 from server.errors import DeadlineExceeded, StreamAbandoned
-from server.streams.log import LogReader, StreamLog
+from server.streams.log import MAX_BYTES, WINDOW_BYTES, LogReader, StreamLog
 from server.streams.relay import Relay
 from server.waiting.interrupts import Interrupt
 
@@ -71,9 +71,7 @@ class Run:
         self._encoder = encoder
         self._settings = settings
         self._relay = relay if resumable else None
-        self.log = StreamLog(
-            window_bytes=settings.window_bytes, most_bytes=settings.most_bytes, relayed=self._relay is not None
-        )
+        self.log = StreamLog(window_bytes=WINDOW_BYTES, max_bytes=MAX_BYTES, relayed=self._relay is not None)
         self._on_end = on_end
         self._interest = 0
         self._told_to_end = False
@@ -98,7 +96,7 @@ class Run:
         return await asyncio.shield(self._answer)
 
     @contextmanager
-    def wanted(self) -> Iterator[None]:
+    def kept_alive(self) -> Iterator[None]:
         """Keep the run from giving up while somebody waits for it."""
         self._interest += 1
         if self._giving_up is not None:
@@ -114,7 +112,7 @@ class Run:
     @contextmanager
     def reading(self, *, after: int, silence: float) -> Iterator[LogReader]:
         """Read the log, and want it; see `StreamLog.reading`."""
-        with self.wanted(), self.log.reading(after=after, silence=silence) as reader:
+        with self.kept_alive(), self.log.reading(after=after, silence=silence) as reader:
             yield reader
 
     @property
@@ -197,7 +195,7 @@ class Run:
             return
         if not self._begun.done():
             self._begun.set_exception(error)
-        STREAM_ENDINGS.add(1, {"footnote.outcome": spans.slug(error)})
+        STREAM_ENDINGS.add(1, {"footnote.outcome": slug_of(error)})
         self._append(self._encoder.error(error, number=self.log.last + 1), last=True)
         self._answer.set_exception(error)
 

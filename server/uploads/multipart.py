@@ -16,6 +16,7 @@ from urllib.parse import unquote_to_bytes
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from config.errors import slug_of
 from config.telemetry import spans
 from config.telemetry.metrics import UPLOAD_SIZE
 from server.errors import InvalidUpload, MalformedUpload, NoRoomForUploads, UploadTooLarge
@@ -48,9 +49,9 @@ class Uploads:
     The file has no name there (``O_TMPFILE``, or unlinked at once), so that not even ``kill -9`` leaves anything.
     """
 
-    def __init__(self, folder: Path, *, most_bytes: int) -> None:
+    def __init__(self, folder: Path, *, max_bytes: int) -> None:
         self._folder = folder
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
 
     @asynccontextmanager
     async def received(self, body: AsyncIterator[bytes], *, content_type: str) -> AsyncIterator[Form]:
@@ -65,7 +66,7 @@ class Uploads:
         """
         boundary = _boundary(content_type)
         with closing(await asyncio.to_thread(self._open)) as file:
-            parts = _Parts(file, most_bytes=self._most_bytes)
+            parts = _Parts(file, max_bytes=self._max_bytes)
             parser = MultipartParser(
                 boundary, parts.callbacks, max_header_count=MOST_HEADERS, max_header_size=LONGEST_HEADER
             )
@@ -92,7 +93,7 @@ def _counted(parts: _Parts) -> Iterator[None]:
     try:
         yield
     except BaseException as exc:
-        outcome = spans.CANCELLED if isinstance(exc, asyncio.CancelledError) else spans.slug(exc)
+        outcome = spans.CANCELLED if isinstance(exc, asyncio.CancelledError) else slug_of(exc)
         raise
     finally:
         UPLOAD_SIZE.record(parts.size, {"footnote.outcome": outcome})
@@ -125,9 +126,9 @@ async def _written(parts: _Parts) -> None:
 class _Parts:
     """What the parser calls; it takes the parts of a body."""
 
-    def __init__(self, file: BinaryIO, *, most_bytes: int) -> None:
+    def __init__(self, file: BinaryIO, *, max_bytes: int) -> None:
         self._file = file
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
         self._digest = hashlib.sha256()
         self._waiting: list[bytes] = []
         self._fields: dict[str, bytearray] = {}
@@ -210,8 +211,8 @@ class _Parts:
             return
         self.size += end - start
         self.waiting += end - start
-        if self.size > self._most_bytes:
-            raise UploadTooLarge(self._most_bytes)
+        if self.size > self._max_bytes:
+            raise UploadTooLarge(self._max_bytes)
         self._waiting.append(data[start:end])
 
     def _end(self) -> None:

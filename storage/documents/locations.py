@@ -57,10 +57,6 @@ class LocatedDocuments:
             "id > $2 AND (location IS NOT NULL OR NOT $4) ORDER BY id LIMIT $3", after, limit, with_files
         )
 
-    async def same_content(self, content_hashes: Sequence[str]) -> list[LocatedDocument]:
-        """Return the documents that have any of these bytes, the oldest first."""
-        return await self._fetch("content_hash = ANY($2) ORDER BY created_at, id", list(content_hashes))
-
     async def with_sources(self, sources: Sequence[str]) -> list[LocatedDocument]:
         """Return the documents that have these sources and were no files."""
         return await self._fetch("source = ANY($2) AND location IS NULL ORDER BY id", list(sources))

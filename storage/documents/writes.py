@@ -40,6 +40,10 @@ class DocumentState:
     content_hash: str
     pipeline_fingerprint: str
 
+    def is_made_of(self, content_hash: str, pipeline_fingerprint: str) -> bool:
+        """Tell whether bytes with this hash, made into chunks in this way, are what is stored."""
+        return (self.content_hash, self.pipeline_fingerprint) == (content_hash, pipeline_fingerprint)
+
 
 @dataclass(frozen=True, slots=True)
 class NewDocument:
@@ -102,9 +106,9 @@ class Documents:
         """Return what is stored under these sources."""
         return {state.source: state for state in await self._states("source = ANY($2)", list(sources))}
 
-    async def same_content(self, content_hash: str) -> list[DocumentState]:
-        """Return the documents that have these bytes, the oldest first."""
-        return await self._states("content_hash = $2", content_hash)
+    async def same_content(self, content_hashes: Sequence[str]) -> list[DocumentState]:
+        """Return the documents that have any of these bytes, the oldest first."""
+        return await self._states("content_hash = ANY($2)", list(content_hashes))
 
     async def by_ids(self, ids: Sequence[str]) -> dict[str, DocumentState]:
         """Return what is stored under these ids."""
@@ -186,8 +190,7 @@ class Documents:
             if stored and not holder and _same_version(stored, document):
                 await self._raise_revision(connection, document)
                 return "unchanged"
-            # where nothing was to be replaced, another file may just have become the document of that id
-            is_same = stored and (replaces or is_carried or stored.source == document.source)
+            is_same = stored and (is_carried or not _is_other_file(stored, document, replaces=replaces))
             if is_same and await self._is_older(connection, document):
                 return "unchanged"
             if (stored, holder) != (replaces, displaces):
@@ -326,6 +329,16 @@ def _same_version(stored: DocumentState, document: NewDocument) -> bool:
         document.content_hash,
         document.pipeline_fingerprint,
     )
+
+
+def _is_other_file(stored: DocumentState, document: NewDocument, *, replaces: DocumentState | None) -> bool:
+    """Tell whether another file has become the document of this id since this one was read.
+
+    Then this one is no older version of it, but a file that has to look for a document anew.
+    """
+    if stored.source == document.source:
+        return False
+    return replaces is None or None not in {stored.location, document.location}
 
 
 def _float32(vector: NDArray[np.float32] | object) -> NDArray[np.float32]:

@@ -24,13 +24,49 @@ MOST_BYTES = 32_768
 
 _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 
+# rows written before errors had slugs hold the names of these classes
+_SLUGS_OF_OLD_NAMES = {
+    "BuildRunning": "generation-not-ready",
+    "ClusterUnavailable": "store-unavailable",
+    "CollectionNotFound": "collection-not-found",
+    "CommandRefused": "invalid-request",
+    "DocumentNotFound": "document-not-found",
+    "EmbeddedServerFailed": "store-unavailable",
+    "EmbeddingFailed": "model-unavailable",
+    "EmbeddingMismatch": "embedding-mismatch",
+    "EmbeddingModelNotFound": "model-unavailable",
+    "FetchFailed": "fetch-failed",
+    "FetchRefused": "invalid-request",
+    "GenerationBehind": "generation-not-ready",
+    "GenerationNotFound": "invalid-request",
+    "GenerationNotReady": "generation-not-ready",
+    "GenerationRetired": "store-unavailable",
+    "InvalidCollection": "invalid-request",
+    "JobLost": "store-unavailable",
+    "JobTimedOut": "deadline-exceeded",
+    "JobTooLarge": "too-large",
+    "LeaseLost": "store-unavailable",
+    "MissingKey": "internal",
+    "OriginalNotFound": "document-not-found",
+    "SchemaMismatch": "store-unavailable",
+    "StoreFailed": "internal",
+    "StoreRefused": "store-unavailable",
+    "StoreTimeout": "deadline-exceeded",
+    "StoreUnavailable": "store-unavailable",
+    "TableGone": "store-unavailable",
+    "UnknownJobKind": "internal",
+    "Unreadable": "invalid-request",
+    "WorkerDied": "internal",
+    "WriteConflict": "store-unavailable",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class JobError:
     """Why a job failed, or what its last attempt met.
 
     Attributes:
-        name: the error's class, ``Unreadable``; ``internal`` for what Footnote has no name for.
+        name: the error's `slug` (see `config.errors`).
         detail: fit for clients, as a `FootnoteError` is.
         field: the part of the request that is to blame, if one is.
 
@@ -142,7 +178,6 @@ def bounded_json(value: Mapping[str, object]) -> str:
 
 def job_of(row: asyncpg.Record) -> Job:
     """Return the job that a row of ``footnote.jobs`` is."""
-    error = json.loads(row["error"]) if row["error"] else None
     return Job(
         id=row["id"],
         tenant=row["tenant_id"],
@@ -154,7 +189,7 @@ def job_of(row: asyncpg.Record) -> Job:
         done=row["done"],
         total=row["total"],
         attempts=row["attempts"],
-        error=JobError(**error) if error else None,
+        error=_error_of(json.loads(row["error"])) if row["error"] else None,
         result=json.loads(row["result"]) if row["result"] else None,
         superseded_by=row["superseded_by"],
         traceparent=row["traceparent"],
@@ -165,6 +200,11 @@ def job_of(row: asyncpg.Record) -> Job:
         next_try_at=row["next_try_at"],
         finished_at=row["finished_at"],
     )
+
+
+def _error_of(stored: Mapping[str, str | None]) -> JobError:
+    name = str(stored["name"])
+    return JobError(_SLUGS_OF_OLD_NAMES.get(name, name), str(stored["detail"]), stored.get("field"))
 
 
 def error_json(error: JobError | None) -> str | None:

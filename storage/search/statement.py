@@ -5,7 +5,7 @@ How the dense leg goes depends on what a filter leaves over, which the statement
 - No filter: the HNSW index.
 - A filter that another index serves (ids, ``==``, ``in`` and the like): the chunks that meet it are fetched, up to
   `EXACT_ROWS`. If those are all, they are compared one by one: exact, and quicker than a scan that meets few of them.
-- Else the HNSW index is scanned until enough chunks met the filter. Where it gives up before (``max_scan_tuples``),
+- Else the HNSW index is scanned until enough chunks met the filter. If it gives up before (``hnsw.max_scan_tuples``),
   all chunks that meet the filter are compared one by one.
 """
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 Vector = Union[Sequence[float], "NDArray[np.float32]"]
 EXACT_ROWS = 3000  # of a million chunks, those that a filter of 0.3 % leaves: a scan of HNSW is quicker from there on
+CANDIDATES = 64  # chunks that each leg hands to the fusion, at least
 SPARE = 2  # times the chunks wanted that a filtered scan finds
 COLUMNS = "c.node_id, c.document_id, c.chunk_index, c.page, c.start_char, c.end_char, c.text"
 RESERVED = ", ".join(f"'{key}'" for key in chunk_tables.RESERVED_KEYS)
@@ -66,8 +67,16 @@ class SearchStatement:
 
     """
 
-    def __init__(self, request: SearchRequest, *, generation: Generation, settings: RetrievalSettings) -> None:
+    def __init__(
+        self,
+        request: SearchRequest,
+        *,
+        generation: Generation,
+        settings: RetrievalSettings,
+        candidates: int = CANDIDATES,
+    ) -> None:
         self._request = request
+        self._candidates = candidates
         self._generation = generation
         self._settings = settings
         self._table = chunk_tables.qualified(generation.id)
@@ -93,7 +102,7 @@ class SearchStatement:
 
         A scan that goes on until enough chunks met a filter, in a relaxed order, is given more to choose from.
         """
-        request, candidates = self._request, self._settings.candidates
+        request, candidates = self._request, self._candidates
         if request.mode == "hybrid":
             return max(candidates, request.limit)
         return max(request.limit, min(candidates, SPARE * request.limit)) if self.is_filtered else request.limit

@@ -90,10 +90,14 @@ def test_jobs_are_listed_page_by_page_and_by_what_they_are(stack: Stack, http: S
 @pytest.mark.parametrize(
     ("name", "status", "slug"),
     [
-        ("Unreadable", 422, "invalid-request"),
+        ("invalid-request", 422, "invalid-request"),
+        ("fetch-failed", 502, "fetch-failed"),
+        ("deadline-exceeded", 504, "deadline-exceeded"),
+        ("internal", 500, "internal"),
+        ("Unreadable", 422, "invalid-request"),  # as rows were written before errors had slugs
         ("FetchFailed", 502, "fetch-failed"),
         ("JobTimedOut", 504, "deadline-exceeded"),
-        ("internal", 500, "internal"),
+        ("StoreRefused", 503, "store-unavailable"),
         ("OfAnotherVersion", 500, "internal"),
     ],
 )
@@ -108,7 +112,7 @@ def test_a_dead_job_is_repeated_by_one_call(stack: Stack, http: StackClient) -> 
     job_id = submit(http, "repeat.md")
     refused = http.post(f"/jobs/{job_id}/retry")
     assert (refused.status_code, refused.json()["type"]) == (409, "/problems/job-not-retryable")
-    fail(stack, job_id, {"name": "EmbeddingFailed", "detail": "boom"})
+    fail(stack, job_id, {"name": "model-unavailable", "detail": "boom"})
     assert http.get(f"/jobs/{job_id}").json()["status"] == "failed"
     repeated = http.post(f"/jobs/{job_id}/retry")
     assert repeated.status_code == 202
@@ -257,7 +261,7 @@ def test_a_server_that_stops_tells_its_watchers_at_once(scripted: Make, serve: S
 
 def test_a_watcher_that_reads_nothing_is_let_go(scripted: Make, serve: Serve) -> None:
     made = scripted(streams={"write_timeout": 0.5})
-    heavy = replace(RUNNING, error=JobError("Unreadable", "x" * 900), request_id="r" * 100)
+    heavy = replace(RUNNING, error=JobError("invalid-request", "x" * 900), request_id="r" * 100)
     made.runtime.jobs.steps = [replace(heavy, done=n) for n in range(20_000)]
     with serve(made.app) as server, socket.create_connection(("127.0.0.1", server.port), timeout=10) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

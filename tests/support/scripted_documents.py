@@ -54,7 +54,7 @@ DEAD_JOB = replace(
     id=UUID("0b1f6f0e-0000-4000-8000-000000000002"),
     status="failed",
     result=None,
-    error=JobError("Unreadable", "an encrypted PDF: remove its password first"),
+    error=JobError("invalid-request", "an encrypted PDF: remove its password first"),
 )
 
 

@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.api.context import request_id_of
-from server.api.problems import Kind, Problem, problem_response
+from server.api.problems import KINDS, Problem, problem_response
 
 LINGER_SECONDS = 1.0
 LINGER_BYTES = 32 * 1024 * 1024
@@ -45,7 +45,7 @@ class BodyLimit:
         if length is None:
             await self._counted(scope, receive, send)
         elif length > self._most:
-            problem = Problem(Kind(413, "too-large"), str(BodyTooLarge(self._most).detail))
+            problem = Problem(KINDS["too-large"], str(BodyTooLarge(self._most).detail))
             response = problem_response(problem, request_id=request_id_of(scope), headers=CLOSE)
             await response(scope, receive, lingering(receive, send))
         else:

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.api.context import request_id_of
 from server.api.middleware.body_limit import CLOSE, BodyTooLarge, content_length, is_upload, lingering
-from server.api.problems import Kind, Problem, problem_of, problem_response
+from server.api.problems import KINDS, Problem, problem_of, problem_response
 from server.errors import Overloaded, UploadStalled
 
 FIELDS_BYTES = 1 << 20
@@ -47,7 +47,7 @@ class UploadBounds:
 
     def _refusal(self, scope: Scope) -> Problem | None:
         if (content_length(scope) or 0) > self._most_bytes:
-            return Problem(Kind(413, "too-large"), str(BodyTooLarge(self._most_bytes).detail))
+            return Problem(KINDS["too-large"], str(BodyTooLarge(self._most_bytes).detail))
         if self._running >= self._most:
             return problem_of(Overloaded(retry_after=5), request_id=request_id_of(scope))
         return None

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from server.api.problems import RETRYABLE, FieldError, Problem, kind_of_name
+from server.api.problems import INTERNAL, KINDS, RETRYABLE, FieldError, Problem
 from server.api.schemas.fields import CollectionName, DocumentId
 from server.api.schemas.pages import PageQuery
 from storage.jobs.jobs import Job, JobError
@@ -85,7 +85,7 @@ def job_problem(job: Job) -> dict[str, Any] | None:
 
 
 def _problem(error: JobError) -> Problem:
-    kind = kind_of_name(error.name)
+    kind = KINDS.get(error.name, INTERNAL)
     return Problem(
         kind,
         error.detail,

@@ -71,7 +71,7 @@ class CondensingChatEngine(StatelessChatEngine):
     async def _standalone(self, message: str, history: list[ChatMessage]) -> str:
         model = conversational(self._parts.model)
         if model is None:
-            return leaned_on(message, history)
+            return with_previous_question(message, history)
         condensed = " ".join((await self._condensed(model, message)).split()).strip("\"'“”` ")
         return condensed[:LONGEST_STANDALONE] or message
 
@@ -87,7 +87,7 @@ class CondensingChatEngine(StatelessChatEngine):
         return "".join(pieces)
 
 
-def leaned_on(message: str, history: list[ChatMessage]) -> str:
+def with_previous_question(message: str, history: list[ChatMessage]) -> str:
     """Return a message with the question before it, where it looks as if it could not stand alone.
 
     For models that cannot be asked to rewrite it: a message of a few words, or one with a pronoun, leans on the one

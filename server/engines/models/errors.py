@@ -27,6 +27,7 @@ class ModelError(FootnoteError):
 
     """
 
+    slug = "model-failed"
     retryable: bool = True
 
     def __init__(self, message: str, *, detail: str = "") -> None:
@@ -36,6 +37,8 @@ class ModelError(FootnoteError):
 
 class ModelUnavailable(ModelError):
     """The provider cannot be reached; `retry_after` is in seconds."""
+
+    slug = "model-unavailable"
 
     def __init__(self, message: str, *, retry_after: int = 2, detail: str = "") -> None:
         super().__init__(message, detail=detail)
@@ -68,6 +71,8 @@ class ModelBusy(ModelUnavailable):
 class ModelFailed(ModelError):
     """The provider answered with an error or with something that is no answer."""
 
+    slug = "model-failed"
+
     def __init__(self, message: str, *, retryable: bool = True, detail: str = "") -> None:
         super().__init__(message, detail=detail)
         self.retryable = retryable
@@ -76,8 +81,11 @@ class ModelFailed(ModelError):
 class ModelRejected(ModelError):
     """The provider refused the request; the message says what to change."""
 
+    slug = "model-rejected"
     retryable = False
 
 
 class ModelTimeout(ModelError):
     """A token, or the whole answer, took longer than the settings allow."""
+
+    slug = "deadline-exceeded"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from opentelemetry import trace
 
+from config.errors import slug_of
 from config.telemetry import spans
 from config.telemetry.metrics import (
     COST,
@@ -69,14 +70,10 @@ class ModelCall:
 
     async def observed(self, events: AsyncGenerator[Delta | Finish, None]) -> AsyncGenerator[Delta | Finish, None]:
         """Hand the events on."""
-        told, here = spans.content().is_let_in, spans.under(self._span)
+        told = spans.content().is_let_in
         try:
-            async with aclosing(events):
-                while True:
-                    with here:
-                        event = await anext(events, None)
-                    if event is None:
-                        break
+            async with aclosing(spans.made_under(self._span, events)) as made:
+                async for event in made:
                     if hasattr(event, "text"):
                         self._first = self._first or time.perf_counter()
                         self._deltas += 1
@@ -90,7 +87,7 @@ class ModelCall:
                 spans.failed(self._span, exc)
                 self._is_refused = isinstance(exc, ModelRefused)
                 if isinstance(exc, Exception):
-                    self._labels["error.type"] = spans.slug(exc)
+                    self._labels["error.type"] = slug_of(exc)
             raise
         finally:
             self._end()

@@ -8,7 +8,7 @@ MOST_BLANKS = 200  # characters between two chunks that follow each other; ours 
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class Excerpt:
     """A part of a document.
 
     Attributes:
@@ -28,23 +28,23 @@ class Stretch:
         """Whether its offsets can be believed; nodes that others wrote may have none."""
         return bool(self.document_id) and len(self.text) == self.end - self.start
 
-    def overlaps(self, other: Stretch) -> bool:
+    def overlaps(self, other: Excerpt) -> bool:
         """Whether both hold some characters of one document."""
         return self.document_id == other.document_id and self.start < other.end and other.start < self.end
 
-    def holds(self, other: Stretch) -> bool:
+    def holds(self, other: Excerpt) -> bool:
         """Whether the other one is a part of this one."""
         begin = other.start - self.start
         return self.overlaps(other) and begin >= 0 and self.text.startswith(other.text, begin)
 
 
-def joined(one: Stretch, other: Stretch, *, longest: int) -> Stretch | None:
-    """Return two neighbours as one stretch; None where they are none, or would be longer than `longest` characters.
+def joined(one: Excerpt, other: Excerpt, *, longest: int) -> Excerpt | None:
+    """Return two neighbours as one excerpt; None where they are none, or would be longer than `longest` characters.
 
     Neighbours overlap, touch, or are chunks that follow each other. What both have is said once; white space between
     them is as `storage.documents.text` gives it.
     """
-    first, second = sorted((one, other), key=lambda stretch: (stretch.start, -stretch.end))
+    first, second = sorted((one, other), key=lambda excerpt: (excerpt.start, -excerpt.end))
     end = max(first.end, second.end)
     if end - first.start > longest or not _are_neighbours(first, second):
         return None
@@ -53,10 +53,10 @@ def joined(one: Stretch, other: Stretch, *, longest: int) -> Stretch | None:
     else:
         text = first.text + _blanks(second.start - first.end) + second.text
     chunks = tuple(sorted({*first.chunks, *second.chunks}))
-    return Stretch(first.document_id, first.start, end, text, chunks)
+    return Excerpt(first.document_id, first.start, end, text, chunks)
 
 
-def _are_neighbours(first: Stretch, second: Stretch) -> bool:
+def _are_neighbours(first: Excerpt, second: Excerpt) -> bool:
     if first.document_id != second.document_id or not (first.is_placed and second.is_placed):
         return False
     gap = second.start - first.end

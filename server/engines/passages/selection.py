@@ -12,13 +12,19 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 
 from server.engines.parts import EngineParts
-from server.engines.passages.excerpt import Stretch, joined
+from server.engines.passages.excerpt import Excerpt, joined
 from server.engines.passages.near_duplicates import Wording
 from server.engines.record import Record
 from server.engines.reranking import wants_reranking
 
 MOST_HITS = 1000
 SPARE_HITS = 8
+NEAR_DUPLICATE_SHARE = 0.9
+"""Fraction of word trigrams shared with a higher-ranked passage from which on a passage counts as a near-duplicate."""
+
+JOINED_CHARACTERS = 3000
+"""Longest passage that is made by joining neighbours."""
+
 DEEPER = 4
 FEW_HITS = 100  # compared with each other in a few milliseconds
 Result = TypeVar("Result")
@@ -42,11 +48,11 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
+class Selected:
     """A passage: the hit that it is known by, which is its best, and what it has of the document."""
 
     best: NodeWithScore
-    stretch: Stretch
+    excerpt: Excerpt
 
 
 def selection_of(parts: EngineParts) -> Selection:
@@ -57,8 +63,8 @@ def selection_of(parts: EngineParts) -> Selection:
     return Selection(
         k=question.k,
         max_per_document=question.max_per_document or settings.max_per_document,
-        near_duplicate=settings.near_duplicate_share if drops else None,
-        longest=settings.passage_chars if joins else None,
+        near_duplicate=NEAR_DUPLICATE_SHARE if drops else None,
+        longest=JOINED_CHARACTERS if joins else None,
     )
 
 
@@ -89,24 +95,24 @@ async def deeper(found: Sequence[NodeWithScore], parts: EngineParts, *, depth: i
     return None if len(left) >= selection.k else min(MOST_HITS, DEEPER * depth)
 
 
-def select(found: Iterable[NodeWithScore], selection: Selection, *, record: Record) -> list[Passage]:
+def select(found: Iterable[NodeWithScore], selection: Selection, *, record: Record) -> list[Selected]:
     """Return at most `k` passages, in the order of their best hits; of what is alike, the better ranked stays."""
     shelf = _Shelf(selection)
     for hit in found:
         if len(shelf.passages) == selection.k:
             break
-        shelf.offer(Passage(hit, stretch_of(hit, record)))
+        shelf.offer(Selected(hit, excerpt_of(hit, record)))
     return shelf.passages
 
 
-def stretch_of(found: NodeWithScore, record: Record) -> Stretch:
+def excerpt_of(found: NodeWithScore, record: Record) -> Excerpt:
     """Return which part of its document a node holds."""
     node = found.node
     text = node.get_content(metadata_mode=MetadataMode.NONE)
     start = getattr(node, "start_char_idx", None) or 0
     end = getattr(node, "end_char_idx", None)
     chunks = record.chunks.get(node.node_id) or (int(node.metadata.get("chunk_index", 0)),)
-    return Stretch(node.ref_doc_id or "", start, start + len(text) if end is None else end, text, chunks)
+    return Excerpt(node.ref_doc_id or "", start, start + len(text) if end is None else end, text, chunks)
 
 
 async def aside(choose: Callable[..., Result], /, *given: Any, hits: int, **further: Any) -> Result:
@@ -144,12 +150,12 @@ class SelectPassages(BaseNodePostprocessor):
             self._postprocess_nodes, nodes, query_bundle, hits=len(nodes)
         )  # LlamaIndex's: always a thread
 
-    def _node(self, passage: Passage) -> NodeWithScore:
-        best, stretch = passage.best, passage.stretch
-        self._record.chunks[best.node.node_id] = stretch.chunks
-        if len(stretch.chunks) == 1:
+    def _node(self, passage: Selected) -> NodeWithScore:
+        best, excerpt = passage.best, passage.excerpt
+        self._record.chunks[best.node.node_id] = excerpt.chunks
+        if len(excerpt.chunks) == 1:
             return best
-        place = {"text": stretch.text, "start_char_idx": stretch.start, "end_char_idx": stretch.end}
+        place = {"text": excerpt.text, "start_char_idx": excerpt.start, "end_char_idx": excerpt.end}
         return NodeWithScore(node=best.node.model_copy(update=place), score=best.score)
 
 
@@ -157,35 +163,35 @@ class _Shelf:
     """Passages in the making: each hit joins one, opens one, or is left out."""
 
     def __init__(self, selection: Selection) -> None:
-        self.passages: list[Passage] = []
+        self.passages: list[Selected] = []
         self._selection = selection
-        self._taken: list[tuple[Stretch, Wording]] = []
+        self._taken: list[tuple[Excerpt, Wording]] = []
 
-    def offer(self, passage: Passage) -> None:
+    def offer(self, passage: Selected) -> None:
         """Take a hit that is ranked after all before it."""
-        stretch, share, wording = passage.stretch, self._selection.near_duplicate, None
+        excerpt, share, wording = passage.excerpt, self._selection.near_duplicate, None
         if share is not None:
-            wording = Wording(stretch.text)
-            if any(_repeats(*taken, stretch, wording, share) for taken in self._taken):
+            wording = Wording(excerpt.text)
+            if any(_repeats(*taken, excerpt, wording, share) for taken in self._taken):
                 return
         if not self._join(passage):
-            if self._is_full(stretch.document_id):
+            if self._is_full(excerpt.document_id):
                 return
             self.passages.append(passage)
         if wording:
-            self._taken.append((stretch, wording))
+            self._taken.append((excerpt, wording))
 
     def _is_full(self, document_id: str) -> bool:
         cap = self._selection.max_per_document
-        of_it = sum(passage.stretch.document_id == document_id for passage in self.passages)
+        of_it = sum(passage.excerpt.document_id == document_id for passage in self.passages)
         return bool(cap and document_id) and of_it >= (cap or 0)
 
-    def _join(self, passage: Passage) -> bool:
+    def _join(self, passage: Selected) -> bool:
         if not self._selection.longest:
             return False
         for place, kept in enumerate(self.passages):
-            if whole := joined(kept.stretch, passage.stretch, longest=self._selection.longest):
-                self.passages[place] = Passage(kept.best, whole)
+            if whole := joined(kept.excerpt, passage.excerpt, longest=self._selection.longest):
+                self.passages[place] = Selected(kept.best, whole)
                 self._close_gap(place, self._selection.longest)
                 return True
         return False
@@ -194,14 +200,14 @@ class _Shelf:
         """Join a passage that has grown with one ranked below it, whose neighbour it has become."""
         grown = self.passages[place]
         for below in range(place + 1, len(self.passages)):
-            if whole := joined(grown.stretch, self.passages[below].stretch, longest=longest):
-                self.passages[place] = Passage(grown.best, whole)
+            if whole := joined(grown.excerpt, self.passages[below].excerpt, longest=longest):
+                self.passages[place] = Selected(grown.best, whole)
                 del self.passages[below]
                 return
 
 
-def _repeats(taken: Stretch, taken_wording: Wording, stretch: Stretch, wording: Wording, share: float) -> bool:
+def _repeats(taken: Excerpt, taken_wording: Wording, excerpt: Excerpt, wording: Wording, share: float) -> bool:
     """Whether a passage says nothing new; what chunks repeat of the one before them does not count."""
-    if taken.overlaps(stretch) and not taken.holds(stretch):
+    if taken.overlaps(excerpt) and not taken.holds(excerpt):
         return False
     return wording.is_repeated_by(taken_wording, share=share)

@@ -15,7 +15,7 @@ from storage.vector_store import make_node
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class ChunkRun:
     """Consecutive chunks with the hits among them, best first, one at least; no chunks where they have gone."""
 
     chunks: Sequence[StoredChunk]
@@ -73,6 +73,14 @@ async def chunks_around(
     surroundings = Surroundings(parts.store.client, generation=parts.store.generation)
     with parts.record.stage("retrieve"):
         return await surroundings.around(spans, filters=parts.question.filters)
+
+
+def ranked(runs: Sequence[ChunkRun], *, hits: Sequence[NodeWithScore], chunks: Iterable[StoredChunk]) -> list[ChunkRun]:
+    """Return runs in the order of their best hits; a hit whose chunk has gone meanwhile is one by itself."""
+    places = {hit.node.node_id: place for place, hit in enumerate(hits)}
+    read = {chunk.node_id for chunk in chunks}
+    alone = [ChunkRun((), [hit]) for hit in hits if hit.node.node_id not in read]
+    return sorted([*runs, *alone], key=lambda run: places[run.hits[0].node.node_id])
 
 
 def share_of(fitting: Sequence[FitContextWindow], nodes: Sequence[NodeWithScore], query: str) -> float:

@@ -24,6 +24,7 @@ from storage.errors import TableGone
 from storage.search.search import Hit, Vector
 from storage.vector_store import hit_node
 
+OWN_WEIGHT = 2.0  # of the question as it was asked; each other wording has 1
 WORDING_TOKENS = 60  # of one wording, its frame included
 _log = structlog.get_logger(__name__)
 
@@ -91,7 +92,7 @@ class FusionRetriever(AsyncRetriever):
 
         """
         settings = self._parts.settings.engines
-        weights = [float(settings.fusion_own_weight), *[1.0] * (len(queries) - 1)]
+        weights = [OWN_WEIGHT, *[1.0] * (len(queries) - 1)]
         legs = [
             partial(self._ranking, query, vector, weight=weight, depth=depth)
             for query, vector, weight in zip(queries, vectors, weights, strict=True)

@@ -79,7 +79,7 @@ class PartsGenerator(BaseQuestionGenerator):
 
 
 @dataclass(slots=True)
-class Plan:
+class SubQuestions:
     """The parts of a question, and which passages were found for each, by node id; empty: it is asked as a whole."""
 
     found: dict[str, list[str]] = field(default_factory=dict)
@@ -88,10 +88,10 @@ class Plan:
 class PartsRetriever(AsyncRetriever):
     """Searches for all parts at once; `k` passages in all, the best of each part in turn."""
 
-    def __init__(self, parts: EngineParts, *, plan: Plan) -> None:
+    def __init__(self, parts: EngineParts, *, split: SubQuestions) -> None:
         super().__init__()
         self._parts = parts
-        self._plan = plan
+        self._split = split
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         with self._parts.record.stage("expand"):
@@ -105,7 +105,7 @@ class PartsRetriever(AsyncRetriever):
         kept = _in_turn(found, most=self._parts.question.k)
         ids = {node.node.node_id for node in kept}
         for question, nodes in zip(questions, found, strict=True):
-            self._plan.found[question] = [node.node.node_id for node in nodes if node.node.node_id in ids]
+            self._split.found[question] = [node.node.node_id for node in nodes if node.node.node_id in ids]
         return kept
 
     async def _questions(self, query: QueryBundle) -> list[str]:
@@ -126,9 +126,9 @@ class CombiningSynthesizer(CitingSynthesizer):
     Passages have one number in all prompts, so that what a part's answer cites is cited by the whole one.
     """
 
-    def __init__(self, parts: EngineParts, *, model: LanguageModel, plan: Plan) -> None:
+    def __init__(self, parts: EngineParts, *, model: LanguageModel, split: SubQuestions) -> None:
         super().__init__(parts, model=model)
-        self._plan = plan
+        self._split = split
         self._ids: list[str] = []
 
     async def asynthesize(
@@ -143,7 +143,7 @@ class CombiningSynthesizer(CitingSynthesizer):
         return await super().asynthesize(query, nodes, additional_source_nodes, **response_kwargs)
 
     async def _pieces(self, question: str, passages: Sequence[Passage]) -> AsyncGenerator[str, None]:
-        asked = {part: self._numbered(ids, passages) for part, ids in self._plan.found.items()}
+        asked = {part: self._numbered(ids, passages) for part, ids in self._split.found.items()}
         if not asked:
             pieces = super()._pieces(question, passages)
         else:
@@ -193,10 +193,10 @@ def build(parts: EngineParts) -> BaseQueryEngine:
     writes, leaves out a part whose model fails as if it had never been asked, and gives the parts' answers as sources,
     whose citations point at each part's own numbers.
     """
-    plan, model = Plan(), conversational(parts.model)
+    split, model = SubQuestions(), conversational(parts.model)
     return RetrieverQueryEngine(
-        PartsRetriever(parts, plan=plan),
-        response_synthesizer=CombiningSynthesizer(parts, model=model, plan=plan) if model else synthesizer_for(parts),
+        PartsRetriever(parts, split=split),
+        response_synthesizer=CombiningSynthesizer(parts, model=model, split=split) if model else synthesizer_for(parts),
         node_postprocessors=[*fitting(parts)],
         callback_manager=CallbackManager([]),
     )

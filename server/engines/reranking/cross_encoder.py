@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
     from tokenizers import Tokenizer
 
+BATCH_SIZE = 8
+"""Passages in one call of the model, at most."""
+
+MAX_TOKENS = 512
+"""Tokens of question and passage together that are read; the rest is cut off."""
+
 CALL_TOKENS = 512
 """In one call of the model, unless one pair has more: a time limit ends the work between two calls."""
 

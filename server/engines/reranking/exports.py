@@ -13,7 +13,7 @@ import structlog
 
 from config.settings import RerankSettings, Settings, SettingsError
 from embedding.onnx_exports import ONNX_FILE, kept_export
-from server.engines.reranking.cross_encoder import LibraryScorer, Scorer, onnx_scorer
+from server.engines.reranking.cross_encoder import BATCH_SIZE, MAX_TOKENS, LibraryScorer, Scorer, onnx_scorer
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
@@ -70,7 +70,7 @@ def load_scorer(files: CrossEncoderFiles, *, settings: Settings) -> tuple[Scorer
                 raise SettingsError(msg) from exc
             _log.warning("no ONNX export, torch runs the reranker", model=files.name, error=type(exc).__name__)
     try:
-        return LibraryScorer(_open(files.directory, wanted, backend="torch"), batch_size=wanted.batch_size), "torch"
+        return LibraryScorer(_open(files.directory, backend="torch"), batch_size=BATCH_SIZE), "torch"
     except SettingsError:
         raise
     except Exception as exc:  # see above
@@ -83,29 +83,26 @@ def _load_onnx(files: CrossEncoderFiles, settings: Settings) -> Scorer:
 
     target = settings.data_dir.expanduser().resolve() / "models" / f"rerank-onnx-{files.revision}"
     if not (target / ONNX_FILE).exists():
-        _export(files, target, settings.rerank)
+        _export(files, target)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # each call has a thread of its own
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     arguments = {"provider": "CPUExecutionProvider", "file_name": ONNX_FILE, "session_options": options}
-    model = _open(target, settings.rerank, backend="onnx", model_kwargs=arguments)
+    model = _open(target, backend="onnx", model_kwargs=arguments)
     threads = settings.rerank.threads or len(os.sched_getaffinity(0))
-    return onnx_scorer(model, threads=threads, batch_size=settings.rerank.batch_size) or LibraryScorer(
-        model, batch_size=settings.rerank.batch_size
-    )
+    return onnx_scorer(model, threads=threads, batch_size=BATCH_SIZE) or LibraryScorer(model, batch_size=BATCH_SIZE)
 
 
-def _export(files: CrossEncoderFiles, target: Path, settings: RerankSettings) -> None:
+def _export(files: CrossEncoderFiles, target: Path) -> None:
     _log.info("exporting the reranker to ONNX, once", model=files.name)
     with kept_export(target) as scratch:
         # a model that comes with an ONNX file of its own is exported too: one code path, one set of weights
         arguments = {"provider": "CPUExecutionProvider", "export": True}
-        _open(files.directory, settings, backend="onnx", model_kwargs=arguments).save_pretrained(str(scratch))
+        _open(files.directory, backend="onnx", model_kwargs=arguments).save_pretrained(str(scratch))
 
 
 def _open(
     directory: Path,
-    settings: RerankSettings,
     *,
     backend: Literal["onnx", "torch"],
     model_kwargs: dict[str, Any] | None = None,
@@ -126,7 +123,7 @@ def _open(
         msg = f"FOOTNOTE_RERANK__MODEL: {directory} gives {model.num_labels} scores a passage; a reranker gives one"
         raise SettingsError(msg)
     if backend != "onnx" or not (model_kwargs or {}).get("export"):
-        model.max_seq_length = min(settings.max_tokens, model.max_seq_length or settings.max_tokens)
+        model.max_seq_length = min(MAX_TOKENS, model.max_seq_length or MAX_TOKENS)
     return model
 
 

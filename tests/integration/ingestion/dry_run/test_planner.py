@@ -71,6 +71,25 @@ async def test_a_plan_says_what_the_run_then_does(indexing, tmp_path):
     assert found.named["deleted"] == ["b.md"]
 
 
+@pytest.mark.parametrize("target", ["nowhere", "a.md", "../outside.md"], ids=["dangling", "loop", "out of the folder"])
+async def test_a_file_that_became_a_link_is_there_to_a_plan_and_to_the_run(indexing, tmp_path, target):
+    folder = tmp_path / "files"
+    write(folder, *"abc")
+    (tmp_path / "outside.md").write_text("Outside.")
+    await ingested(indexing, folder)
+    content = (folder / "a.md").read_text()
+    (folder / "a.md").unlink()
+    (folder / "a.md").symlink_to(target)
+    (folder / "copy.md").write_text(content)  # no move: what it might come from is still there
+    found = await planned(indexing, folder, sync=True)
+    outcome = await ingest_and_sync(indexing, wanted(folder), force=True, watch=lambda _: None)
+    done = outcome.as_json()
+    assert {name: found.documents[name] for name in COUNTED} == {name: done["documents"][name] for name in COUNTED}
+    assert (found.named, found.documents["unchanged"]) == ({"added": ["copy.md"]}, 2)
+    assert found.as_json()["skipped"] == done["skipped"]
+    assert {source for source, *_ in rows(indexing)} == {"a.md", "b.md", "c.md", "copy.md"}
+
+
 async def test_a_plan_for_a_new_collection_makes_none(indexing, tmp_path):
     write(tmp_path, "a", "b")
     found = await planned(indexing, tmp_path)

@@ -9,6 +9,7 @@ from support.workers import PATIENCE, ended, submit, until, working
 
 from embedding.errors import EmbeddingFailed
 from ingestion.errors import FetchFailed, FetchRefused, Unreadable
+from ingestion.jobs import retries
 from ingestion.jobs.retries import may_pass, pause_before
 from storage.database import Database
 from storage.errors import CollectionNotFound, GenerationRetired, JobLost, StoreRefused, StoreUnavailable, WriteConflict
@@ -64,7 +65,7 @@ async def test_a_job_is_done_and_its_result_kept(database, settings):
 async def test_a_submission_wakes_a_worker_that_looks_only_once_in_a_while(database, settings):
     gate = Gate()
     gate.open.set()
-    async with working(settings, database, {"wait": gate}, poll_interval=300):
+    async with working(settings, database, {"wait": gate}, poll_seconds=300):
         await ended(database, (await submit(database)).id)
         await ended(database, (await submit(database)).id)
 
@@ -108,10 +109,10 @@ async def test_what_may_pass_is_tried_again(database, settings, error):
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (Unreadable("an encrypted PDF"), JobError("Unreadable", "an encrypted PDF")),
-        (FetchRefused("404", status=404), JobError("FetchRefused", "404")),
-        (CollectionNotFound("docs"), JobError("CollectionNotFound", "there is no collection 'docs'")),
-        (StoreRefused("password"), JobError("StoreRefused", "password")),
+        (Unreadable("an encrypted PDF"), JobError("invalid-request", "an encrypted PDF")),
+        (FetchRefused("404", status=404), JobError("invalid-request", "404")),
+        (CollectionNotFound("docs"), JobError("collection-not-found", "there is no collection 'docs'")),
+        (StoreRefused("password"), JobError("store-unavailable", "password")),
     ],
     ids=lambda value: getattr(value, "name", type(value).__name__),
 )
@@ -132,7 +133,7 @@ async def test_the_tries_of_a_job_are_bounded_and_a_dead_one_can_be_repeated(dat
     handler = failing(*[StoreUnavailable("away")] * 3, result={"ok": True})
     async with working(settings, database, {"wait": handler}, attempts=3):
         job = await ended(database, (await submit(database)).id)
-        assert (job.status, job.attempts, job.error) == ("failed", 3, JobError("StoreUnavailable", "away"))
+        assert (job.status, job.attempts, job.error) == ("failed", 3, JobError("store-unavailable", "away"))
         await JobStore(database).retry(job.id)
         job = await ended(database, job.id)
     assert (job.status, job.attempts, job.result) == ("succeeded", 1, {"ok": True})
@@ -142,7 +143,7 @@ async def test_between_two_tries_a_job_says_when_the_next_will_be(database, sett
     async with working(settings, database, {"wait": failing(FetchFailed("429", retry_after=1000))}):
         job = await submit(database)
         job = await until(lambda: waiting(database, job.id))
-    assert (job.status, job.attempts, job.error) == ("queued", 1, JobError("FetchFailed", "429"))
+    assert (job.status, job.attempts, job.error) == ("queued", 1, JobError("fetch-failed", "429"))
     assert 900 < (job.next_try_at - job.started_at).total_seconds() < 1100
 
 
@@ -151,8 +152,9 @@ async def waiting(database, job_id):
     return job if job.next_try_at else None
 
 
-def test_pauses_double_up_to_a_bound_and_are_never_shorter_than_asked_for(settings):
-    jobs = settings.jobs.model_copy(update={"retry_pause": 2, "longest_pause": 60})
+def test_pauses_double_up_to_a_bound_and_are_never_shorter_than_asked_for(settings, monkeypatch):
+    monkeypatch.setattr(retries, "MAX_PAUSE_SECONDS", 60)
+    jobs = settings.jobs.model_copy(update={"retry_pause": 2})
     for attempt, middle in ((1, 2), (2, 4), (5, 32), (6, 60), (500, 60)):
         pauses = {pause_before(attempt, StoreUnavailableLike(), settings=jobs) for _ in range(50)}
         assert min(pauses) >= middle / 2
@@ -187,7 +189,7 @@ async def test_a_job_that_takes_too_long_is_broken_off(database, settings):
     gate = Gate()
     async with working(settings, database, {"wait": gate}, timeout=0.1, attempts=2):
         job = await ended(database, (await submit(database)).id)
-    assert (job.status, job.attempts, job.error.name) == ("failed", 2, "JobTimedOut")
+    assert (job.status, job.attempts, job.error.name) == ("failed", 2, "deadline-exceeded")
     assert len(gate.cancelled) == 2
 
 

@@ -54,7 +54,7 @@ async def test_a_job_that_kills_its_worker_each_time_is_dead_in_the_end(database
         worker.kill()
     with started(dsn, tmp_path, attempts=2):
         dead = await ended(database, job.id)
-    assert (dead.status, dead.attempts, dead.error.name) == ("failed", 2, "WorkerDied")
+    assert (dead.status, dead.attempts, dead.error.name) == ("failed", 2, "internal")
 
 
 @pytest.mark.parametrize("kind", ["wait", "stubborn"])

@@ -255,11 +255,11 @@ def test_a_document_that_fails_is_an_error_once_and_the_run_is_none(ingest, rece
     assert root.status_code == "unset"
     assert (root.attributes["footnote.outcome"], root.attributes["footnote.documents.failed"]) == ("complete", 2)
     failed = {span.attributes["error.type"]: span for span in documents(receiver, outcome="failed")}
-    assert set(failed) == {"embedding-failed", "store-failed"}
+    assert set(failed) == {"model-unavailable", "internal"}
     assert {span.status_code for span in failed.values()} == {"error"}
     assert {span.status_message for span in receiver.spans()} == {""}
     assert [span.status_code for span in documents(receiver, outcome="added")] == ["unset"]
-    below = [span for span in receiver.spans() if span.parent_id == failed["store-failed"].span_id]
+    below = [span for span in receiver.spans() if span.parent_id == failed["internal"].span_id]
     recorded = [event for span in receiver.spans() for event in span.events if event.name == "exception"]
     assert {span.name for span in below if span.status_code == "error"} == {"footnote.ingest.write"}
     assert sorted({event.attributes["exception.type"] for event in recorded}) != []
@@ -271,7 +271,8 @@ def test_a_reader_that_does_not_come_back_is_an_error_of_reading_and_the_file_is
     write(folder, a="# Alpha\n\n" + "The first of many words. " * 400_000)
     assert ingest(ingestion__parse_timeout=0.05).returncode == 3
     reading = receiver.span("footnote.ingest.parse")
-    assert (reading.status_code, reading.attributes["error.type"]) == ("error", "timeout-error")
+    assert (reading.status_code, reading.attributes["error.type"]) == ("error", "internal")
+    assert [event.attributes["exception.type"] for event in reading.events] == ["builtins.TimeoutError"]
     (document,) = documents(receiver, outcome="skipped")
     assert (document.status_code, document.span_id) == ("unset", reading.parent_id)
 
@@ -381,7 +382,7 @@ def test_a_large_run_shows_its_first_documents_and_those_that_failed_and_counts_
     assert len(documents(receiver, outcome="added")) == 2
     assert (root.attributes["footnote.documents.added"], root.attributes["footnote.documents.without_span"]) == (8, 7)
     late = documents(receiver, outcome="failed")
-    assert [span.attributes["error.type"] for span in late] == ["embedding-failed"] * 2  # as many, and no more
+    assert [span.attributes["error.type"] for span in late] == ["model-unavailable"] * 2  # as many, and no more
     assert [event.name for span in late for event in span.events] == ["exception"] * 2
     assert {span.parent_id for span in late} == {root.span_id}
     assert all(root.covers(span) for span in late)
@@ -490,7 +491,8 @@ async def test_a_worker_s_metrics_say_what_became_of_jobs_and_lead_to_their_trac
     assert wait.count == 2  # each once, whatever becomes of its tries
     assert counted(receiver, "footnote.ingestion.documents", "footnote.outcome") == {"added": 1, "failed": 2}
     failed = {s.attributes["footnote.outcome"]: s for s in receiver.spans(name="footnote.job index-document")}
-    assert failed["retried"].attributes["error.type"] == failed["failed"].attributes["error.type"] == "embedding-failed"
+    for outcome in ("retried", "failed"):
+        assert (failed[outcome].status_code, failed[outcome].attributes["error.type"]) == ("error", "model-unavailable")
 
 
 async def test_a_flip_is_in_the_trace_of_who_asked_for_it(dsn, shared_dir, receiver):

@@ -13,7 +13,7 @@ from llama_index.core.schema import NodeRelationship, RelatedNodeInfo, TextNode
 from support.corpus import chunks, document
 from support.index_model import IDENTITIES, MadeUpIndexing, Points, actual_state, chunking_of, vector_of
 
-from config.settings import GenerationSettings, IngestionSettings, RetrievalSettings
+from config.settings import IngestionSettings, RetrievalSettings
 from ingestion.inputs.local_files import LocalFiles
 from ingestion.runs.gate import Gate, GoldenQuestion, InvalidGate, read_golden
 from ingestion.runs.reindexing import Reindexing, catch_up
@@ -177,9 +177,7 @@ async def server_of(rig, embedders=None):
     leases = Leases(rig.database, seconds=60)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(leases.renewed())
-        yield PinnedGenerations(
-            rig.database, leases=leases, embedders=embedders or OpenModels(), settings=GenerationSettings()
-        )
+        yield PinnedGenerations(rig.database, leases=leases, embedders=embedders or OpenModels())
 
 
 class OpenModels:

@@ -248,7 +248,7 @@ def test_patterns_and_no_paths_are_refused_with_what_is_wanted(tmp_path):
 
 
 async def test_the_share_is_a_setting(settings, tmp_path):
-    lenient = settings.model_copy(update={"ingestion": IngestionSettings(sync_share=1)})
+    lenient = settings.model_copy(update={"ingestion": IngestionSettings(sync_max_deleted=1)})
     write(tmp_path, *(f"n{number}" for number in range(FLOOR + 2)))
     async with open_made_up(lenient) as other:
         await sync(other, tmp_path)

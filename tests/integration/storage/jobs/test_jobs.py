@@ -141,7 +141,7 @@ async def test_a_job_that_fails_while_a_newer_one_waits_is_not_tried_again(datab
     first = await submit(database, jobs, document_id="a")
     run = await begin(database)
     second = await submit(database, jobs, document_id="a")
-    assert await JobRuns(database).try_later(run, pause=0, error=JobError("StoreTimeout", "slow"))
+    assert await JobRuns(database).try_later(run, pause=0, error=JobError("deadline-exceeded", "slow"))
     first = await jobs.get(first.id)
     assert (first.status, first.superseded_by) == ("cancelled", second.id)
     assert (await begin(database)).job.id == second.id
@@ -198,7 +198,7 @@ async def until_somebody_waits_for_a_lock(database):
 
 async def test_deleting_a_document_cancels_all_that_would_bring_it_back(database, jobs):
     dead = await submit(database, jobs, document_id="a")
-    await JobRuns(database).fail(Pulse(await begin(database), 0, None), error=JobError("Unreadable", "no"))
+    await JobRuns(database).fail(Pulse(await begin(database), 0, None), error=JobError("invalid-request", "no"))
     running = await submit(database, jobs, document_id="a")
     await begin(database)
     waiting = await submit(database, jobs, document_id="a")
@@ -211,16 +211,21 @@ async def test_deleting_a_document_cancels_all_that_would_bring_it_back(database
     ]
     with pytest.raises(JobNotRetryable):
         await jobs.retry(dead.id)
-    assert (await jobs.get(dead.id)).error == JobError("Unreadable", "no")
+    assert (await jobs.get(dead.id)).error == JobError("invalid-request", "no")
 
 
 async def test_a_dead_job_is_put_back_by_one_call(database, jobs):
     job = await submit(database, jobs, document_id="a")
     with pytest.raises(JobNotRetryable):
         await jobs.retry(job.id)
-    await JobRuns(database).fail(Pulse(await begin(database), 3, 4), error=JobError("Unreadable", "no", "file"))
+    await JobRuns(database).fail(Pulse(await begin(database), 3, 4), error=JobError("invalid-request", "no", "file"))
     dead = await jobs.get(job.id)
-    assert (dead.status, dead.error, dead.done, dead.total) == ("failed", JobError("Unreadable", "no", "file"), 3, 4)
+    assert (dead.status, dead.error, dead.done, dead.total) == (
+        "failed",
+        JobError("invalid-request", "no", "file"),
+        3,
+        4,
+    )
     assert await begin(database) is None
     again = await jobs.retry(job.id)
     assert (again.status, again.attempts, again.error, again.finished_at) == ("queued", 0, None, None)
@@ -229,7 +234,7 @@ async def test_a_dead_job_is_put_back_by_one_call(database, jobs):
 
 async def test_a_dead_job_is_not_repeated_over_a_newer_version_of_its_document(database, jobs):
     old = await submit(database, jobs, document_id="a")
-    await JobRuns(database).fail(Pulse(await begin(database), 0, None), error=JobError("Unreadable", "no"))
+    await JobRuns(database).fail(Pulse(await begin(database), 0, None), error=JobError("invalid-request", "no"))
     new = await submit(database, jobs, document_id="a")
     await JobRuns(database).succeed(Pulse(await begin(database), 0, None), result_json="{}")
     with pytest.raises(JobNotRetryable, match="newer"):
@@ -287,9 +292,9 @@ async def test_counts_tell_the_depth_of_the_queue_and_the_age_of_what_is_due(dat
     assert await jobs.counts() == JobCounts(queued=0, running=0, dead=0, oldest_seconds=0)
     for number in range(4):
         await submit(database, jobs, document_id=str(number))
-    await JobRuns(database).fail(Pulse(await begin(database), 0, None), error=JobError("Unreadable", "no"))
+    await JobRuns(database).fail(Pulse(await begin(database), 0, None), error=JobError("invalid-request", "no"))
     await begin(database)
-    await JobRuns(database).try_later(await begin(database), pause=1000, error=JobError("StoreTimeout", "slow"))
+    await JobRuns(database).try_later(await begin(database), pause=1000, error=JobError("deadline-exceeded", "slow"))
     execute(dsn, "UPDATE footnote.jobs SET created_at = created_at - interval '1 hour'")
     found = await jobs.counts()
     assert (found.queued, found.running, found.dead) == (2, 1, 1)
@@ -307,7 +312,7 @@ async def test_a_job_whose_worker_is_gone_waits_for_another_one(database, dsn, j
 async def test_old_jobs_are_forgotten_dead_ones_later(database, dsn, jobs):
     dead, done, waiting = [await submit(database, jobs, document_id=name) for name in "abc"]
     runs = JobRuns(database)
-    await runs.fail(Pulse(await begin(database), 0, None), error=JobError("Unreadable", "no"))
+    await runs.fail(Pulse(await begin(database), 0, None), error=JobError("invalid-request", "no"))
     await runs.succeed(Pulse(await begin(database), 0, None), result_json="{}")
     execute(dsn, "UPDATE footnote.jobs SET finished_at = now() - interval '8 days' WHERE finished_at IS NOT NULL")
     await runs.forget_old(days=7, failed_days=30)
@@ -340,7 +345,7 @@ async def test_whatever_a_worker_leaves_behind_is_taken_up_and_what_lives_is_lef
     execute(dsn, "UPDATE footnote.jobs SET heartbeat_at = now() + interval '1 hour' WHERE document_id = 'beating'")
     execute(dsn, "UPDATE footnote.jobs SET heartbeat_at = now() - interval '1 hour' WHERE document_id = 'silent'")
     execute(dsn, "UPDATE footnote.procrastinate_events SET at = now() - interval '1 hour'")
-    rescue = {"attempts": 5, "error": JobError("WorkerDied", "died")}
+    rescue = {"attempts": 5, "error": JobError("internal", "died")}
     assert await JobRuns(database).rescue(stalled_after=10_000, **rescue) == 1  # what is in no queue is nobody's
     await until(lambda: execute(dsn, "SELECT pg_postmaster_start_time() < now() - interval '1 second'")[0][0])
     assert await JobRuns(database).rescue(stalled_after=1, **rescue) == 2
@@ -353,7 +358,7 @@ async def test_whatever_a_worker_leaves_behind_is_taken_up_and_what_lives_is_lef
 
 async def test_a_job_whose_workers_die_each_time_is_dead_in_the_end(database, dsn, jobs):
     job = await submit(database, jobs)
-    died = JobError("WorkerDied", "its worker ended before it did, 2 times")
+    died = JobError("internal", "its worker ended before it did, 2 times")
     for _ in range(2):
         assert await begin(database)
         execute(dsn, "UPDATE footnote.jobs SET heartbeat_at = now() - interval '1 hour'")
@@ -369,7 +374,7 @@ async def test_eight_workers_that_rescue_at_once_put_each_job_back_once(database
         await begin(database)
     execute(dsn, "UPDATE footnote.jobs SET heartbeat_at = now() - interval '1 hour'")
     others = [await Database.open(dsn, settings=settings.database) for _ in range(4)]
-    died = JobError("WorkerDied", "died")
+    died = JobError("internal", "died")
     counts = await asyncio.gather(
         *(JobRuns(each).rescue(stalled_after=0, attempts=5, error=died) for each in others for _ in range(2))
     )

@@ -14,7 +14,6 @@ from config.settings import TelemetrySettings
 from config.telemetry import spans
 from config.telemetry.setup import make_tracer_provider
 from config.telemetry.spans import Content
-from server.api.problems import kind_of_error
 from server.errors import Overloaded
 from storage.errors import CollectionNotFound
 
@@ -27,7 +26,6 @@ def finished(monkeypatch):
     exporter = InMemorySpanExporter()
     provider = make_tracer_provider(TelemetrySettings(), SimpleSpanProcessor(exporter), resource=Resource({}))
     monkeypatch.setattr(spans, "_tracer", provider.get_tracer("tests"))
-    monkeypatch.setattr(spans, "_kind_of", kind_of_error)
     token = context.attach(context.Context())
     yield lambda: {span.name: span for span in exporter.get_finished_spans()}
     context.detach(token)

@@ -6,11 +6,21 @@ import pkgutil
 
 import pytest
 
+import embedding
 import ingestion
 import server
 import storage
-from config.errors import FootnoteError
-from server.api.problems import INTERNAL, KINDS, TITLES, FieldError, Problem, kind_of, problem_of, problem_response
+from config.errors import CallerError, FootnoteError, slug_of
+from server.api.problems import (
+    INTERNAL,
+    KINDS,
+    MALFORMED_ERRORS,
+    FieldError,
+    Problem,
+    kind_of,
+    problem_of,
+    problem_response,
+)
 from server.engines.models.errors import ModelFailed, ModelRejected, ModelTimeout, ModelUnavailable
 from server.errors import DeadlineExceeded, Overloaded, ShuttingDown, UnknownEngine
 from storage.errors import CollectionNotFound, InvalidCursor, StoreFailed, StoreUnavailable, UnsupportedFilter
@@ -29,7 +39,7 @@ ADDED = {
 
 
 def every_error() -> set[type[FootnoteError]]:
-    for package in (storage, ingestion, server):
+    for package in (storage, embedding, ingestion, server):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if "__main__" not in module.name and ".migrations" not in module.name:
                 importlib.import_module(module.name)
@@ -46,25 +56,46 @@ def every_error() -> set[type[FootnoteError]]:
     }
 
 
-def test_every_error_of_ours_is_mapped_to_a_problem() -> None:
-    unmapped = sorted(error.__qualname__ for error in every_error() if kind_of(error) is None)
+def says_its_slug(error: type[FootnoteError]) -> bool:
+    return any("slug" in vars(base) for base in error.__mro__[: error.__mro__.index(FootnoteError)])
+
+
+def test_every_error_of_ours_says_its_slug_which_has_a_status_and_a_title() -> None:
+    unmapped = sorted(
+        error.__qualname__
+        for error in every_error() - {CallerError}
+        if not says_its_slug(error) or error.slug not in KINDS
+    )
     assert unmapped == []
 
 
+def test_an_error_is_the_caller_s_fault_where_its_status_says_so() -> None:
+    wrong = sorted(
+        error.__qualname__
+        for error in every_error() - {CallerError}
+        if issubclass(error, CallerError) != (KINDS[error.slug].status < 500)
+    )
+    assert wrong == []
+    assert all(issubclass(error, CallerError) for error in MALFORMED_ERRORS)
+
+
 def test_the_walk_finds_errors_in_each_package() -> None:
-    assert {"storage", "ingestion", "server"} <= {error.__module__.split(".")[0] for error in every_error()}
+    assert {"storage", "embedding", "ingestion", "server"} <= {
+        error.__module__.split(".")[0] for error in every_error()
+    }
 
 
 def test_an_unmapped_error_would_be_noticed() -> None:
     class Unheard(FootnoteError):
         pass
 
-    assert kind_of(Unheard) is None
+    assert not says_its_slug(Unheard)
+    assert (slug_of(Unheard()), kind_of(Unheard())) == ("internal", INTERNAL)
 
 
 def test_slugs_are_those_of_the_contract() -> None:
-    assert {kind.slug for kind in KINDS.values()} <= CONTRACT | ADDED
-    assert set(TITLES) - CONTRACT == ADDED | {"not-found", "method-not-allowed"}
+    assert {error.slug for error in every_error()} <= CONTRACT | ADDED
+    assert set(KINDS) - CONTRACT == ADDED | {"not-found", "method-not-allowed"}
 
 
 @pytest.mark.parametrize(

@@ -76,19 +76,22 @@ async def test_torch_and_onnx_score_as_the_library_does(model, data_dir):
             assert await reranker.scores(QUESTION, PASSAGES) == pytest.approx(list(expected), abs=1e-4)
 
 
-async def test_a_passage_s_score_does_not_depend_on_its_company(model, data_dir):
+async def test_a_passage_s_score_does_not_depend_on_its_company(model, data_dir, monkeypatch):
     together = await scores(model, data_dir)
     for batch_size in (1, 3, 100):
-        assert await scores(model, data_dir, batch_size=batch_size) == pytest.approx(together, abs=1e-5)
+        monkeypatch.setattr(exports, "BATCH_SIZE", batch_size)
+        assert await scores(model, data_dir) == pytest.approx(together, abs=1e-5)
     alone = [(await scores(model, data_dir, [passage]))[0] for passage in PASSAGES[:4]]
     assert alone == pytest.approx(together[:4], abs=1e-5)
 
 
-async def test_what_is_too_long_is_cut_at_the_model_s_length_or_a_shorter_one(model, data_dir):
+async def test_what_is_too_long_is_cut_at_the_model_s_length_or_a_shorter_one(model, data_dir, monkeypatch):
     long = "a b c d " * 400
     same = await scores(model, data_dir, [long, long + "x y z " * 100])
     assert same[0] == pytest.approx(same[1])
-    short = await scores(model, data_dir, ["a b c d e f g h i j k l m n", "a b c d e f g h i j k l m z"], max_tokens=16)
+    with monkeypatch.context() as patch:
+        patch.setattr(exports, "MAX_TOKENS", 16)
+        short = await scores(model, data_dir, ["a b c d e f g h i j k l m n", "a b c d e f g h i j k l m z"])
     assert short[0] == pytest.approx(short[1])
     longer = await scores(model, data_dir, ["a b c d e f g h i j k l m n", "a b c d e f g h i j k l m z"])
     assert abs(longer[0] - longer[1]) > 1e-4
@@ -132,9 +135,9 @@ async def test_other_weights_in_the_same_directory_are_another_model(tmp_path, d
 def test_an_export_that_another_process_made_meanwhile_is_taken(model, tmp_path):
     chosen = settings(model, tmp_path)
     files, target = exports.find_cross_encoder(chosen.rerank), tmp_path / "models" / "made"
-    exports._export(files, target, chosen.rerank)
+    exports._export(files, target)
     before = (target / "onnx" / "model.onnx").stat().st_ino
-    exports._export(files, target, chosen.rerank)
+    exports._export(files, target)
     assert (target / "onnx" / "model.onnx").stat().st_ino == before
     assert [path.name for path in (tmp_path / "models").iterdir()] == ["made"]
 
