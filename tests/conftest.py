@@ -12,6 +12,7 @@ from pathlib import Path
 import fasteners
 import pytest
 import structlog
+from hypothesis import settings as hypothesis_settings
 from support.databases import Databases
 from support.environment import make_settings
 
@@ -21,7 +22,10 @@ from storage import schema
 from storage.database import Database
 from storage.local import LocalPostgres
 
+hypothesis_settings.register_profile("soak", print_blob=True)
 SHARED_DIR = "TESTS_SHARED_DIR"
+KEPT = ("models", "local-model")
+"""What is made once a checkout, for it takes minutes: exports of models, and the small Gemma put together."""
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +47,11 @@ def _no_context_from_other_tests() -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Make a folder for all workers of this run; pytest's own is closed to PostgreSQL's user by the next run."""
     if not hasattr(config, "workerinput"):
-        os.environ[SHARED_DIR] = tempfile.mkdtemp(prefix="footnote-tests-")
+        shared = os.environ[SHARED_DIR] = tempfile.mkdtemp(prefix="footnote-tests-")
+        for name in KEPT:
+            kept = config.rootpath / ".cache" / "tests" / name
+            kept.mkdir(parents=True, exist_ok=True)
+            Path(shared, name).symlink_to(kept)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
