@@ -1,6 +1,6 @@
 """Random histories of a folder: what a dry run says of it is what the run then does.
 
-The short run is the same each time. A long one: ``DRY_RUN_EXAMPLES=1000 pytest tests/property/test_dry_run.py``.
+The short run is the same each time; `make soak` makes a long one.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from support.environment import make_settings
 from support.indexings import open_made_up
+from support.soak import SOAK, examples
 
 from ingestion.dry_run.planner import open_plan
 from ingestion.inputs.inputs import Inputs
@@ -25,7 +26,6 @@ from ingestion.runs.run import ingest, ingest_and_sync, reindex
 from ingestion.runs.sync import WithSync
 from storage.errors import CollectionNotFound
 
-LONG = int(os.environ.get("DRY_RUN_EXAMPLES", "0"))
 NAMES = ["a.md", "b.md", "c.md", "sub/d.md", "sub/e.md", ".hidden.md", "picture.png", "named.md"]
 TARGETS = ["nowhere", "itself", "outside", "a.md", "sub/d.md", ".hidden.md"]
 TEXTS = ["One thing.", "Another thing.", "A third thing."]
@@ -145,14 +145,20 @@ def of_link(target, mode="sync"):
     return [FIRST, ([("link", "a.md", target), ("write", "new.md", TEXTS[0])], mode), ([], mode)]
 
 
-@pytest.mark.timeout(36_000 if LONG else 600)
+@pytest.mark.hypothesis
+@pytest.mark.timeout(36_000 if SOAK else 600)
 def test_a_run_does_what_a_dry_run_said_of_any_folder(dsn, shared_dir, tmp_path):
     folders = (tmp_path / str(number) for number in itertools.count())
     with asyncio.Runner() as runner:
         stack = AsyncExitStack()
         indexing = runner.run(stack.enter_async_context(open_made_up(make_settings(dsn, shared_dir))))
 
-        @settings(max_examples=LONG or 25, derandomize=not LONG, deadline=None, suppress_health_check=list(HealthCheck))
+        @settings(
+            max_examples=examples(15, 1000),
+            derandomize=not SOAK,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        )
         @given(st.lists(rounds, max_size=4))
         @example(of_link("nowhere"))
         @example(of_link("nowhere", "reindex and sync"))

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.events import ending, parse
 from support.model_server import Reply, _Exchange
+from support.soak import examples
 from support.stack import PATIENCE, open_stack, texts
 
 MARK = re.compile(r"mark([ab])(\d+)n\d+")
@@ -27,8 +28,8 @@ keys = count(1)
 
 
 @pytest.fixture(scope="module")
-def stack(postgres, shared_dir, embedder):
-    with open_stack(postgres, shared_dir=shared_dir, embedder=embedder) as opened:
+def stack(databases, shared_dir, embedder):
+    with open_stack(databases, shared_dir=shared_dir, embedder=embedder) as opened:
         opened.model._answer = obedient(opened.model)
         yield opened
 
@@ -267,7 +268,7 @@ async def talk(http, user, plan):
     await user.check()
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(8), deadline=None, suppress_health_check=list(HealthCheck))
 @given(plans=st.lists(acts, min_size=4, max_size=4))
 def test_no_byte_of_one_users_turns_is_in_the_others_prompt_answer_or_history(stack, url, plans):
     stack.model.requests.clear()
