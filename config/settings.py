@@ -276,6 +276,10 @@ class EmbeddingSettings(_Group):
         description="A directory, or a name on the Hugging Face hub; the default is installed with Footnote.",
     )
     revision: str | None = Field(None, description="Commit or tag of a hub model; unset: the newest.")
+    exports: Path | None = Field(
+        None,
+        description="Folder of ready-made exports, read-only (python -m embedding export FOLDER); rerankers' too.",
+    )
     backend: Literal["auto", "onnx", "torch", "openvino"] = Field(
         "auto", description="Inference backend; auto: ONNX if the model can be exported, else torch."
     )

@@ -14,7 +14,7 @@ from evaluation.results import CORRECTNESS, FAITHFULNESS, RELEVANCY, AnswerResul
 from server.engines.models.guarded import GuardedLLM
 
 if TYPE_CHECKING:
-    from evaluation.plan import Plan
+    from evaluation.experiment import Experiment
     from relevance.golden import GoldenQuestion
     from server.engines.models.model import LanguageModel
 
@@ -43,7 +43,7 @@ class Judges:
         self._room = asyncio.Semaphore(AT_ONCE)
 
     async def judged(
-        self, questions: Sequence[QuestionResult], *, plan: Plan, variant: Variant, asks: Asks
+        self, questions: Sequence[QuestionResult], *, experiment: Experiment, variant: Variant, asks: Asks
     ) -> list[QuestionResult]:
         """Return the results with judged answers; failed questions, and those without passages, have none."""
 
@@ -51,12 +51,14 @@ class Judges:
             if result.error is not None or not result.found:
                 return result
             async with self._room:
-                return result.model_copy(update={"answer": await self._answered(golden, plan, variant, asks)})
+                return result.model_copy(update={"answer": await self._answered(golden, experiment, variant, asks)})
 
-        return list(await asyncio.gather(*map(one, questions, plan.golden)))
+        return list(await asyncio.gather(*map(one, questions, experiment.golden)))
 
-    async def _answered(self, golden: GoldenQuestion, plan: Plan, variant: Variant, asks: Asks) -> AnswerResult:
-        body = request_body(golden, collection=plan.collection, k=plan.k, variant=variant)
+    async def _answered(
+        self, golden: GoldenQuestion, experiment: Experiment, variant: Variant, asks: Asks
+    ) -> AnswerResult:
+        body = request_body(golden, collection=experiment.collection, k=experiment.k, variant=variant)
         try:
             written = await asks.answer(body)
         except QuestionFailed as exc:

@@ -99,7 +99,7 @@ async def _documents(wish: Wish, runtime: Runtime) -> list[tuple[str, str]]:
     most, seen, cursor = TRIES * wish.questions, 0, None
     chosen: list[tuple[str, str]] = []
     while True:
-        page = await runtime.catalog.documents(collection=wish.collection, limit=PAGE, cursor=cursor)
+        page = await runtime.document_catalog.list(collection=wish.collection, limit=PAGE, cursor=cursor)
         for document in page.items:  # reservoir sampling (Vitter, ACM TOMS 11(1), 1985)
             seen += 1
             if len(chosen) < most:

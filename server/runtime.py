@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -16,9 +17,7 @@ from config.telemetry.setup import NO_TELEMETRY, Telemetry
 from embedding.embedder import Embedder
 from embedding.opening import open_embedder
 from server.caches.answers import AnswerCache
-from server.caches.redis_vectors import RedisVectors
 from server.caches.vectors import QuestionVectors
-from server.engines.dispatcher_spans import traced_dispatcher
 from server.engines.fingerprint import answers_fingerprint
 from server.engines.models.choose import describe_extractive, open_model
 from server.engines.models.model import LanguageModel
@@ -26,18 +25,14 @@ from server.engines.reranking.choose import open_reranker
 from server.engines.reranking.reranker import Reranker
 from server.process.vitals import observed_vitals
 from server.process.worker import open_worker
-from server.redis_link import RedisLink, open_redis_link
 from server.services.answers import AnswerService
-from server.services.catalog import Catalog
 from server.services.collections import CollectionService
 from server.services.conversations import Conversations
 from server.services.documents import DocumentService
 from server.services.embeddings import EmbeddingService
-from server.services.feedback import Feedback
 from server.services.idempotency import Idempotency
-from server.services.jobs import JobService
+from server.services.jobs import JobWatchers
 from server.services.pinned_generations import PinnedGenerations, followed_generations
-from server.streams.redis_relay import open_redis_relay
 from server.streams.streams import Streams
 from server.uploads.multipart import Uploads
 from storage import schema
@@ -45,11 +40,20 @@ from storage.chat.conversations import ConversationCatalog
 from storage.chat.feedback import FeedbackStore
 from storage.chat.idempotency import KeyStore
 from storage.chat.turns import TurnStore
+from storage.collections.collections import Collections
 from storage.collections.index_versions import IndexVersions
 from storage.database import Database
+from storage.documents.catalog import DocumentCatalog
+from storage.documents.text import DocumentTexts
+from storage.jobs.jobs import JobStore
 from storage.leases import Leases
-from storage.search.search import usual_scan
+from storage.search.search import default_scan
 from storage.server import database_server, kept_running
+
+if TYPE_CHECKING:
+    from server.caches.redis_vectors import RedisVectors
+    from server.redis_link import RedisLink
+    from server.streams.redis_relay import RedisRelay
 
 _log = structlog.get_logger(__name__)
 
@@ -80,13 +84,16 @@ class Runtime:
     answers: AnswerService
     embeddings: EmbeddingService
     conversations: Conversations
-    feedback: Feedback
+    feedback: FeedbackStore
     idempotency: Idempotency
     streams: Streams
-    catalog: Catalog
+    collection_catalog: Collections
+    document_catalog: DocumentCatalog
+    document_texts: DocumentTexts
     collections: CollectionService
     documents: DocumentService
-    jobs: JobService
+    jobs: JobStore
+    watchers: JobWatchers
     uploads: Uploads
     telemetry: Telemetry
 
@@ -139,7 +146,7 @@ async def open_runtime(settings: Settings, *, telemetry: Telemetry = NO_TELEMETR
     """
     async with AsyncExitStack() as stack:
         server = stack.enter_context(database_server(settings))
-        scan = usual_scan(settings.retrieval)
+        scan = default_scan(settings.retrieval)
         database = await Database.open(server.dsn, settings=settings.database, session=scan)
         stack.push_async_callback(database.close)
         await schema.check(database)
@@ -179,6 +186,8 @@ async def assemble(
 ) -> Runtime:
     """Return the services over open resources; `stack` closes them first."""
     if telemetry.is_on:
+        from server.engines.dispatcher_spans import traced_dispatcher
+
         stack.enter_context(traced_dispatcher())
     leases = Leases(database, seconds=settings.chat.lease_seconds)
     await stack.enter_async_context(leases.renewed())
@@ -189,7 +198,7 @@ async def assemble(
     generations = await stack.enter_async_context(
         followed_generations(database, leases=leases, embedder=embedder, settings=settings)
     )
-    redis = await stack.enter_async_context(open_redis_link(settings.redis))
+    redis, shared_vectors, relay = await _open_redis(settings, stack)
     answers = AnswerService(
         database,
         generations=generations,
@@ -197,12 +206,9 @@ async def assemble(
         model=model,
         settings=settings,
         reranker=reranker,
-        vectors=QuestionVectors(
-            max_bytes=settings.cache.embedding_bytes, shared=RedisVectors(redis) if redis else None
-        ),
+        vectors=QuestionVectors(max_bytes=settings.cache.embedding_bytes, shared=shared_vectors),
         kept=_answer_cache(settings, database, model, reranker) if settings.cache.answers else None,
     )
-    relay = await stack.enter_async_context(open_redis_relay(redis, settings=settings.streams)) if redis else None
     streams = Streams(settings.streams, relay=relay)
     conversations = Conversations(
         answers,
@@ -216,9 +222,9 @@ async def assemble(
     keys = KeyStore(database, leases=leases, hours=settings.server.idempotency_hours)
     idempotency = Idempotency(keys, streams=streams)
     await stack.enter_async_context(idempotency.kept_tidy())
-    catalog = Catalog(database)
+    collection_catalog = Collections(database)
     if telemetry.is_on:
-        vitals = observed_vitals(database, catalog=catalog, generations=generations, streams=streams)
+        vitals = observed_vitals(database, collections=collection_catalog, generations=generations, streams=streams)
         await stack.enter_async_context(vitals)
     collections = CollectionService(database, embedder=embedder, pinned=generations, settings=settings.ingestion)
     return Runtime(
@@ -231,17 +237,35 @@ async def assemble(
         redis=redis,
         answers=answers,
         conversations=conversations,
-        feedback=Feedback(FeedbackStore(database)),
+        feedback=FeedbackStore(database),
         idempotency=idempotency,
         streams=streams,
         embeddings=EmbeddingService(embedder),
-        catalog=catalog,
+        collection_catalog=collection_catalog,
+        document_catalog=DocumentCatalog(database),
+        document_texts=DocumentTexts(database),
         collections=collections,
         documents=DocumentService(database, collections=collections),
-        jobs=JobService(database, most_watchers=settings.server.max_watchers),
+        jobs=JobStore(database),
+        watchers=JobWatchers(most=settings.server.max_watchers),
         uploads=Uploads(settings.data_dir / "uploads", max_bytes=settings.ingestion.max_file_bytes),
         telemetry=telemetry,
     )
+
+
+async def _open_redis(
+    settings: Settings, stack: AsyncExitStack
+) -> tuple[RedisLink | None, RedisVectors | None, RedisRelay | None]:
+    """Open what goes through Redis, if the settings name one; its client is not imported otherwise."""
+    if settings.redis.url is None:
+        return None, None, None
+    from server.caches.redis_vectors import RedisVectors
+    from server.redis_link import open_redis_link
+    from server.streams.redis_relay import open_redis_relay
+
+    link = await stack.enter_async_context(open_redis_link(settings.redis))
+    relay = await stack.enter_async_context(open_redis_relay(link, settings=settings.streams))
+    return link, RedisVectors(link), relay
 
 
 def _answer_cache(

@@ -35,13 +35,13 @@ async def ingest(settings: Settings) -> None:
         FootnoteError: the database or the model cannot be used.
 
     """
-    from ingestion.inputs.selection import Wanted
+    from ingestion.inputs.inputs import Inputs
     from ingestion.pipeline.factory import open_indexing
     from ingestion.runs.run import ingest as bring
 
     async with open_indexing(settings) as indexing:
-        wanted = Wanted(COLLECTION, [str(page) for page in corpus()], base=ROOT)
-        await bring(indexing, wanted, watch=lambda _: None)
+        inputs = Inputs(COLLECTION, [str(page) for page in corpus()], base=ROOT)
+        await bring(indexing, inputs, watch=lambda _: None)
 
 
 def arguments(*, floors: Sequence[str] = FLOORS, engines: str = ENGINES) -> list[str]:

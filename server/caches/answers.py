@@ -12,7 +12,7 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
@@ -63,9 +63,14 @@ class AnswerCache:
         )
 
     async def events(
-        self, question: Question, *, generation: Generation, fresh: Callable[[], AsyncGenerator[Event, None]]
+        self,
+        question: Question,
+        *,
+        find: Callable[[], Awaitable[Generation]],
+        fresh: Callable[[], AsyncGenerator[Event, None]],
     ) -> AsyncGenerator[Event, None]:
-        """Yield the cached answer to a question about a generation, or that of `fresh`, which is cached if possible."""
+        """Yield the answer about the generation that `find` returns: the cached one, or that of `fresh`."""
+        generation = await find()
         started = time.perf_counter()
         key = await self._key(question, generation)
         kept = self._found(key) if key else None

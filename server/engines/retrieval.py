@@ -26,7 +26,7 @@ def search_request(
         filters=question.filters,
         document_ids=question.document_ids,
         min_score=parts.settings.retrieval.min_score if question.min_score is None else question.min_score,
-        spares_words=question.min_score is None,
+        full_match_skips_min_score=question.min_score is None,
     )
 
 

@@ -34,10 +34,9 @@ from storage.jobs.jobs import JobStore
 from storage.tracing import POOL
 
 if TYPE_CHECKING:
-    from server.services.catalog import Catalog
     from server.services.pinned_generations import PinnedGenerations
     from server.streams.streams import Streams
-    from storage.collections.collections import CollectionInfo
+    from storage.collections.collections import CollectionInfo, Collections
     from storage.database import Database
     from storage.jobs.jobs import JobCounts
 
@@ -50,10 +49,10 @@ _log = structlog.get_logger(__name__)
 
 @asynccontextmanager
 async def observed_vitals(
-    database: Database, *, catalog: Catalog, generations: PinnedGenerations, streams: Streams
+    database: Database, *, collections: Collections, generations: PinnedGenerations, streams: Streams
 ) -> AsyncIterator[None]:
     """Measure until the block ends."""
-    process, collections, queue = psutil.Process(), _Collections(catalog), _Queue(JobStore(database))
+    process, seen, queue = psutil.Process(), _Collections(collections), _Queue(JobStore(database))
     sources = {
         MEMORY: lambda: [(process.memory_info().rss, {})],
         CPU_TIME: lambda: _cpu_times(process),
@@ -61,9 +60,9 @@ async def observed_vitals(
         OPEN_STREAMS: lambda: [(len(streams), {})],
         DB_CONNECTIONS: lambda: _connections(database.connections()),
         DB_MOST_CONNECTIONS: lambda: [(database.connections()["max"], POOL)],
-        COLLECTION_DOCUMENTS: collections.documents,
-        COLLECTION_CHUNKS: collections.chunks,
-        GENERATION_AGE: collections.ages,
+        COLLECTION_DOCUMENTS: seen.documents,
+        COLLECTION_CHUNKS: seen.chunks,
+        GENERATION_AGE: seen.ages,
         GENERATIONS_BEHIND: lambda: [(len(generations.behind), {})],
         GENERATIONS_OLD: lambda: [(generations.old, {})],
         JOBS: queue.statuses,
@@ -72,7 +71,7 @@ async def observed_vitals(
     async with AsyncExitStack() as stack:
         for gauge, source in sources.items():
             stack.enter_context(gauge.observed(source))
-        looks = (_repeated(collections.look, every=LOOK_SECONDS), _repeated(queue.look, every=COUNT_SECONDS))
+        looks = (_repeated(seen.look, every=LOOK_SECONDS), _repeated(queue.look, every=COUNT_SECONDS))
         for work in (_beat(), *looks):
             await stack.enter_async_context(running_beside(work))
         yield
@@ -123,13 +122,13 @@ class _Queue:
 class _Collections:
     """The collections at the last look; the first `MOST_COLLECTIONS` by name."""
 
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
+    def __init__(self, collections: Collections) -> None:
+        self._collections = collections
         self._seen: tuple[CollectionInfo, ...] = ()
 
     async def look(self) -> None:
         """Read the collections."""
-        self._seen = tuple((await self._catalog.collections(limit=MOST_COLLECTIONS, cursor=None)).items)
+        self._seen = tuple((await self._collections.list(limit=MOST_COLLECTIONS)).items)
 
     def documents(self) -> Readings:
         """Return each collection's number of documents."""

@@ -91,7 +91,7 @@ async def deeper(found: Sequence[NodeWithScore], parts: EngineParts, *, depth: i
     if len(found) < depth or depth >= MOST_HITS:
         return None
     selection = selection_of(parts)
-    left = await aside(select, found, selection, record=parts.record, hits=len(found))
+    left = await in_thread_if_large(select, found, selection, record=parts.record, hits=len(found))
     return None if len(left) >= selection.k else min(MOST_HITS, DEEPER * depth)
 
 
@@ -115,7 +115,7 @@ def excerpt_of(found: NodeWithScore, record: Record) -> Excerpt:
     return Excerpt(node.ref_doc_id or "", start, start + len(text) if end is None else end, text, chunks)
 
 
-async def aside(choose: Callable[..., Result], /, *given: Any, hits: int, **further: Any) -> Result:
+async def in_thread_if_large(choose: Callable[..., Result], /, *given: Any, hits: int, **further: Any) -> Result:
     """Select among hits; in a thread if they are so many that it would block the event loop."""
     if hits <= FEW_HITS:
         return choose(*given, **further)
@@ -146,7 +146,7 @@ class SelectPassages(BaseNodePostprocessor):
     async def _apostprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
-        return await aside(
+        return await in_thread_if_large(
             self._postprocess_nodes, nodes, query_bundle, hits=len(nodes)
         )  # LlamaIndex's: always a thread
 

@@ -26,7 +26,6 @@ from storage.database import Database
 from storage.documents.writes import Documents
 from storage.local import LocalPostgres
 
-KILLS = 4
 NAME = "docs"
 PROGRAM = """
 import asyncio, hashlib, os, sys
@@ -159,8 +158,9 @@ def delete(dsn: str, source: str) -> None:
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("kills", [2, pytest.param(6, marks=pytest.mark.soak)])
 def test_a_builder_that_is_killed_again_and_again_embeds_nothing_twice_that_was_stored(
-    dsn, shared_dir, tmp_path, request
+    dsn, shared_dir, tmp_path, request, kills
 ):
     folder = tmp_path / "in"
     write_corpus(folder)
@@ -168,7 +168,7 @@ def test_a_builder_that_is_killed_again_and_again_embeds_nothing_twice_that_was_
     moments = random.Random(request.node.name)  # noqa: S311 (moments, no secrets)
     assert builder.run(tokens=128)["documents"]["added"] == 40
     stored: list[tuple] = []
-    for _ in range(KILLS):
+    for _ in range(kills):
         process = builder.start("--reindex", "--resume", tokens=64)
         builder.until_embedded(process, moments.randint(5, 30))
         process.kill()

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 from support.redis_server import RedisServer, start_redis
+from support.soak import examples
 
 from config.settings import RedisSettings, SettingsError, StreamSettings
 from server.redis_link import open_redis_link
@@ -577,7 +578,7 @@ def lasting_redis() -> Iterator[RedisServer]:
         yield server
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(10), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
 def test_every_reader_sees_all_frames_in_order_or_the_first_ones_and_a_loss(lasting_redis, steps) -> None:
     with pytest.MonkeyPatch.context() as patch:

@@ -8,6 +8,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from llama_index.core.vector_stores.types import MetadataFilter, MetadataFilters
 from support.corpus import DIMENSION, fill, make_collection, vector
+from support.soak import examples
 
 from config.settings import RetrievalSettings
 from storage import chunk_tables
@@ -161,7 +162,9 @@ VALUES = st.one_of(
 
 
 @given(value=VALUES)
-@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(
+    max_examples=examples(30), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 async def test_equality_finds_what_python_calls_equal_of_one_json_type(search, value):
     def same(stored):
         kinds = (bool, str, (int, float))
@@ -401,7 +404,9 @@ CONDITIONS = st.recursive(
 
 
 @given(condition=CONDITIONS)
-@hypothesis_settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(
+    max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 async def test_what_the_metadata_index_is_asked_for_leaves_nothing_out(search, condition):
     group = FilterGroup(filters=[condition])
     parameters = Parameters()

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.soak import examples
 
 from server.streams.log import FramesForgotten, StreamLog
 
@@ -15,7 +16,7 @@ def frame(number: int) -> bytes:
     return b"<%d>" % number
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     steps=st.lists(
         st.one_of(

@@ -10,7 +10,7 @@ from relevance.golden import GoldenQuestion
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Experiment:
     """The questions, engines and options of a run."""
 
     golden: Sequence[GoldenQuestion]
