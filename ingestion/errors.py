@@ -1,25 +1,25 @@
-"""What can go wrong between bytes and chunks. No message carries document text."""
+"""Errors of ingestion. No message holds document text."""
 
 from config.errors import CallerError, FootnoteError
 
 
 class Unreadable(CallerError):
-    """A file cannot be made into text; the message is one sentence for people, with no text of the document."""
+    """A file has no readable text; the message is one sentence, without any text of the document."""
 
     slug = "invalid-request"
 
 
 class CommandRefused(CallerError):
-    """What a command was asked to do makes no sense, or might lose documents; the message says what to change."""
+    """A command's arguments contradict each other, or would risk documents; the message says what to change."""
 
     slug = "invalid-request"
 
 
 class FetchRefused(CallerError):
-    """A URL is not fetched, and trying again will not help: its address, robots.txt, size, type or what it answered.
+    """A URL will not be fetched: its address, robots.txt, size, type or HTTP status rules it out for good.
 
     Attributes:
-        status: of the answer, where that was the reason; 404 and 410 mean that the page is gone.
+        status: the HTTP status, where that was the reason; 404 and 410 mean that the page is gone.
 
     """
 
@@ -31,11 +31,11 @@ class FetchRefused(CallerError):
 
 
 class FetchFailed(FootnoteError):
-    """A URL could not be fetched now; it may be later.
+    """A URL could not be fetched; a later attempt may succeed.
 
     Attributes:
-        status: of the answer, where that was the reason.
-        retry_after: seconds to wait before the next try, where the site asked for that; else None.
+        status: the HTTP status, where that was the reason.
+        retry_after: the site's ``Retry-After`` in seconds, where it sent one.
 
     """
 
@@ -48,6 +48,6 @@ class FetchFailed(FootnoteError):
 
 
 class ClusterUnavailable(FootnoteError):
-    """The Ray cluster cannot be reached or used, or is lost; the message says what to do."""
+    """The Ray cluster cannot be reached or used, or was lost; the message says what to do."""
 
     slug = "store-unavailable"

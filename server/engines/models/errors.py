@@ -1,14 +1,15 @@
-"""What can go wrong between us and a language model.
+"""Errors of calling a language model.
 
     ModelError
-    ├── ModelUnavailable      nobody answers: refused, DNS, TLS, lost before an answer, still starting
-    │   ├── ModelRateLimited  its 429, after our retries
-    │   └── ModelBusy         our own line for it is full
-    ├── ModelFailed           it answered wrongly: a 5xx, HTML, no choices, a cut stream, malformed JSON
-    ├── ModelRejected         it refused the request, and would again: key, name, length, content filter
-    └── ModelTimeout          it kept us waiting longer than the settings allow
+    ├── ModelUnavailable      no answer: refused, DNS, TLS, connection lost before an answer, still starting
+    │   ├── ModelRateLimited  429, after our retries
+    │   ├── ModelRefused      not called: the circuit breaker is open
+    │   └── ModelBusy         not called: our own queue is full
+    ├── ModelFailed           an invalid answer: 5xx, HTML, no choices, a cut stream, malformed JSON
+    ├── ModelRejected         the request is refused for good: key, model name, length, content filter
+    └── ModelTimeout          a timeout of the settings was exceeded
 
-`str(error)` holds our own words only. What the provider said is in `detail`, for the log: it may quote the prompt.
+`str(error)` never quotes the provider. Its own message, which may quote the prompt, is in `detail`, for the log only.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ DETAIL_CHARS = 300
 
 
 class ModelError(FootnoteError):
-    """A language model's answer could not be had.
+    """A call of a language model failed.
 
     Attributes:
-        retryable: whether the same request may well succeed a little later.
-        detail: what the provider said, at most `DETAIL_CHARS` characters on one line; for the log, never for a client.
+        retryable: whether the same request may succeed later.
+        detail: the provider's message, at most `DETAIL_CHARS` characters on one line; for the log, never for a client.
 
     """
 
@@ -46,7 +47,7 @@ class ModelUnavailable(ModelError):
 
 
 class ModelRateLimited(ModelUnavailable):
-    """The provider asks for patience; `retry_after` is what it asks for, where it says so.
+    """The provider's rate limit is reached; `retry_after` is the provider's, where it named one.
 
     Attributes:
         wait: the exact seconds that the provider named, or None.
@@ -59,17 +60,17 @@ class ModelRateLimited(ModelUnavailable):
 
 
 class ModelRefused(ModelUnavailable):
-    """It was not asked: the circuit breaker is open."""
+    """The model was not called: the circuit breaker is open."""
 
-    was_logged = True  # when it opened
+    was_logged = True  # when the breaker opened
 
 
 class ModelBusy(ModelUnavailable):
-    """More questions wait for the model than it can answer in time; no use in trying again at once."""
+    """The model was not called: its queue is full, and an immediate retry would find it full again."""
 
 
 class ModelFailed(ModelError):
-    """The provider answered with an error or with something that is no answer."""
+    """The provider answered with an error, or with something that cannot be read as an answer."""
 
     slug = "model-failed"
 
