@@ -15,7 +15,7 @@ DEV_ENV := $(if $(LINKED),,$(VENV)/.footnote-dev)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test check format lock clean benchmark ingest evaluate
+.PHONY: help install run test soak check format lock hooks release clean benchmark ingest evaluate image
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -34,6 +34,9 @@ install: $(DEV_ENV) ## Set up the environment for development in .venv
 
 test: $(DEV_ENV) ## Run the tests (PYTEST_ARGS="-k word" for some)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+soak: $(DEV_ENV) ## Run what takes too long for `make test`: kills, floods, many examples (PYTEST_ARGS="-k word")
+	@$(BIN)/python -m pytest $(PYTEST_ARGS) -m "soak or hypothesis" --hypothesis-profile soak --timeout 3600
 
 check: $(DEV_ENV) ## Format, lint, types, the packages' directions, container files
 	@$(BIN)/ruff format --check .
@@ -59,6 +62,18 @@ benchmark: $(DEV_ENV) ## Measure what the README claims (minutes)
 
 evaluate: $(RUN_ENV) ## Ask 38 questions about this documentation, and hold what is found to its floors (a minute)
 	@$(BIN)/python -m evaluation.small
+
+hooks: $(DEV_ENV) ## Let git run the checks before a commit and a push
+	@$(BIN)/pre-commit install
+
+release: $(DEV_ENV) ## Give a version to what is unreleased: make release PART=minor (or patch, major), then push the tag
+	@test -n '$(PART)' || { echo 'error: say which part of the version grows: make release PART=minor' >&2; exit 2; }
+	@$(MAKE) check test
+	@$(BIN)/bump-my-version bump $(PART)
+	@echo "Now: git push && git push origin v$$($(BIN)/bump-my-version show current_version)"
+
+image: ## Build the container images, run them, and say their sizes (TARGETS=slim for one)
+	@scripts/image $(TARGETS)
 
 clean: ## Remove the environment and caches; data in .footnote stays
 	@test -L $(VENV) || rm -rf $(VENV)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -111,7 +112,7 @@ def open_laboratory(folder: Path | None = None) -> Iterator[Laboratory]:
         if folder is None:
             place.chmod(0o755)  # PostgreSQL runs as another user where this runs as root
         with database_server(Settings(data_dir=place)) as server:
-            schema.upgrade(server.dsn)
+            asyncio.run(schema.upgrade(server.dsn))
             yield Laboratory(place, server.dsn)
 
 

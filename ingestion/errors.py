@@ -1,16 +1,16 @@
-"""Errors of ingestion. No message holds document text."""
+"""Errors of ingestion. No message contains document text."""
 
 from config.errors import CallerError, FootnoteError
 
 
 class Unreadable(CallerError):
-    """A file has no readable text; the message is one sentence, without any text of the document."""
+    """A file cannot be converted to text; the message is one sentence, with no text of the document."""
 
     slug = "invalid-request"
 
 
 class CommandRefused(CallerError):
-    """A command's arguments contradict each other, or would risk documents; the message says what to change."""
+    """Arguments contradict each other, or a command might lose documents; the message says what to change."""
 
     slug = "invalid-request"
 

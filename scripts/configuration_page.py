@@ -34,14 +34,16 @@ The first of these that has a value wins; an empty value counts as none.
 
     FOOTNOTE_SERVER__PORT=8080 FOOTNOTE_DATA_DIR=/srv/footnote make run
 
-To keep it so, write the same lines into `.env`. Footnote asks nobody who they are: before it listens on an address that
-others can reach, put a proxy in front of it that does.
+To keep it so, write the same lines into `.env`. Footnote has no authentication yet: before it listens on an address
+that others can reach, put a proxy in front of it that authenticates.
 
 ## When a setting is wrong
 
-An unknown name under `{PREFIX}`, or a value that does not fit, stops the start with one line that names the setting;
-a near miss is told what was probably meant. Secrets (the database URL and the API key) never appear in such a line, in
-logs or in error messages. Settings are read once, at the start: change one and start the server again.
+An unknown name under `{PREFIX}`, or a value that does not fit, stops the start with one line that names the
+setting; for a misspelt name it suggests the right one. A name of the last release still works, or has no effect if the
+setting is gone; either way the log has one line of warning. Secrets (the URLs of the database and of Redis, API keys)
+never appear in such a line, in logs or in error messages. Settings are read once, at startup: after a change, restart
+the server.
 """
 
 

@@ -1,4 +1,4 @@
-"""The composition root: everything is built here, in order, and closed in reverse."""
+"""The composition root: opens everything in order, and closes it in reverse."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -16,10 +17,8 @@ from config.telemetry.setup import NO_TELEMETRY, Telemetry
 from embedding.embedder import Embedder
 from embedding.opening import open_embedder
 from server.caches.answers import AnswerCache
-from server.caches.redis_vectors import RedisVectors, open_redis_vectors
 from server.caches.vectors import QuestionVectors
-from server.engines.dispatcher_spans import traced_dispatcher
-from server.engines.fingerprint import ground_of
+from server.engines.fingerprint import answers_fingerprint
 from server.engines.models.choose import describe_extractive, open_model
 from server.engines.models.model import LanguageModel
 from server.engines.reranking.choose import open_reranker
@@ -34,7 +33,6 @@ from server.services.embeddings import EmbeddingService
 from server.services.idempotency import Idempotency
 from server.services.jobs import JobWatchers
 from server.services.pinned_generations import PinnedGenerations, followed_generations
-from server.streams.redis_relay import open_redis_relay
 from server.streams.streams import Streams
 from server.uploads.multipart import Uploads
 from storage import schema
@@ -49,27 +47,32 @@ from storage.documents.catalog import DocumentCatalog
 from storage.documents.text import DocumentTexts
 from storage.jobs.jobs import JobStore
 from storage.leases import Leases
-from storage.search.search import usual_scan
+from storage.search.search import default_scan
 from storage.server import database_server, kept_running
+
+if TYPE_CHECKING:
+    from server.caches.redis_vectors import RedisVectors
+    from server.redis_link import RedisLink
+    from server.streams.redis_relay import RedisRelay
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class DependencyState:
-    """How something that Footnote stands on is doing."""
+    """The state of a dependency."""
 
     ok: bool
     detail: str
     required: bool = True
 
 
-UNSEEN = DependencyState(ok=False, detail="not looked at, as the database did not answer")
+UNSEEN = DependencyState(ok=False, detail="not checked, because the database did not answer")
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """Everything that was built at the start; see `server.api.contracts.Runtime`."""
+    """Everything that was opened at startup; see `server.api.contracts.Runtime`."""
 
     settings: Settings
     database: Database
@@ -77,7 +80,7 @@ class Runtime:
     generations: PinnedGenerations
     model: LanguageModel | None
     reranker: Reranker | None
-    shared_vectors: RedisVectors | None
+    redis: RedisLink | None
     answers: AnswerService
     embeddings: EmbeddingService
     conversations: Conversations
@@ -95,7 +98,7 @@ class Runtime:
     telemetry: Telemetry
 
     async def health(self) -> Mapping[str, DependencyState]:
-        """Look at each dependency, by name."""
+        """Check each dependency, by name."""
         database = await _state(self.database.ping(), detail="answers")
         return {
             "database": database,
@@ -111,31 +114,31 @@ class Runtime:
 
     def _generations_state(self) -> DependencyState:
         behind = "; ".join(f"{name}: {why}" for name, why in sorted(self.generations.behind.items()))
-        # the old generation answers meanwhile
+        # the old generation is used meanwhile
         return DependencyState(ok=not behind, detail=behind or "followed", required=False)
 
     async def _model_state(self) -> DependencyState:
         if self.model is None:
-            return DependencyState(ok=True, detail="extractive: answers are quoted, no model is asked")
+            return DependencyState(ok=True, detail="extractive: answers are quoted, no model is called")
         reason = self.model.breaker.refusal or await self.model.unready_reason()
-        # passages are found without it, so a server without its model is worth keeping in rotation
+        # retrieval works without the model, so the server stays in rotation
         return DependencyState(ok=reason is None, detail=reason or self.model.description, required=False)
 
     async def _optional_states(self) -> dict[str, DependencyState]:
-        """Return the states of what is there only where the settings ask for it; questions are answered without."""
+        """Return the states of optional dependencies; questions are answered without them."""
         states = {}
         if (reranker := self.reranker) is not None:
             reason = reranker.breaker.refusal or reranker.trouble
             states["rerank"] = DependencyState(ok=reason is None, detail=reason or reranker.description, required=False)
-        if (shared := self.shared_vectors) is not None:
-            ok = await shared.ping()
-            states["cache"] = DependencyState(ok=ok, detail=shared.trouble or "Redis answers", required=False)
+        if (redis := self.redis) is not None:
+            ok = await redis.ping()
+            states["redis"] = DependencyState(ok=ok, detail=redis.trouble or "answers", required=False)
         return states
 
 
 @asynccontextmanager
 async def open_runtime(settings: Settings, *, telemetry: Telemetry = NO_TELEMETRY) -> AsyncIterator[Runtime]:
-    """Build everything; close it again at the end, and where the building fails half way.
+    """Open everything; close it at the end, or if opening fails half way.
 
     Raises:
         FootnoteError: something cannot be used; the message says what to do.
@@ -143,7 +146,7 @@ async def open_runtime(settings: Settings, *, telemetry: Telemetry = NO_TELEMETR
     """
     async with AsyncExitStack() as stack:
         server = stack.enter_context(database_server(settings))
-        scan = usual_scan(settings.retrieval)
+        scan = default_scan(settings.retrieval)
         database = await Database.open(server.dsn, settings=settings.database, session=scan)
         stack.push_async_callback(database.close)
         await schema.check(database)
@@ -181,8 +184,10 @@ async def assemble(
     reranker: Reranker | None = None,
     telemetry: Telemetry = NO_TELEMETRY,
 ) -> Runtime:
-    """Return the services over what is open; `stack` closes them, before it closes that."""
+    """Return the services over open resources; `stack` closes them first."""
     if telemetry.is_on:
+        from server.engines.dispatcher_spans import traced_dispatcher
+
         stack.enter_context(traced_dispatcher())
     leases = Leases(database, seconds=settings.chat.lease_seconds)
     await stack.enter_async_context(leases.renewed())
@@ -193,7 +198,7 @@ async def assemble(
     generations = await stack.enter_async_context(
         followed_generations(database, leases=leases, embedder=embedder, settings=settings)
     )
-    shared_vectors = await stack.enter_async_context(open_redis_vectors(settings.cache))
+    redis, shared_vectors, relay = await _open_redis(settings, stack)
     answers = AnswerService(
         database,
         generations=generations,
@@ -201,10 +206,9 @@ async def assemble(
         model=model,
         settings=settings,
         reranker=reranker,
-        vectors=QuestionVectors(most_bytes=settings.cache.embedding_bytes, shared=shared_vectors),
+        vectors=QuestionVectors(max_bytes=settings.cache.embedding_bytes, shared=shared_vectors),
         kept=_answer_cache(settings, database, model, reranker) if settings.cache.answers else None,
     )
-    relay = await stack.enter_async_context(open_redis_relay(settings.streams)) if settings.streams.redis_url else None
     streams = Streams(settings.streams, relay=relay)
     conversations = Conversations(
         answers,
@@ -214,7 +218,7 @@ async def assemble(
         settings=settings.chat,
     )
     stack.push_async_callback(conversations.close)
-    stack.push_async_callback(streams.close)  # it comes first: what it ends is recorded
+    stack.push_async_callback(streams.close)  # closed before the conversations, which record what it ends
     keys = KeyStore(database, leases=leases, hours=settings.server.idempotency_hours)
     idempotency = Idempotency(keys, streams=streams)
     await stack.enter_async_context(idempotency.kept_tidy())
@@ -230,7 +234,7 @@ async def assemble(
         generations=generations,
         model=model,
         reranker=reranker,
-        shared_vectors=shared_vectors,
+        redis=redis,
         answers=answers,
         conversations=conversations,
         feedback=FeedbackStore(database),
@@ -244,16 +248,31 @@ async def assemble(
         documents=DocumentService(database, collections=collections),
         jobs=JobStore(database),
         watchers=JobWatchers(most=settings.server.max_watchers),
-        uploads=Uploads(settings.data_dir / "uploads", most_bytes=settings.ingestion.max_file_bytes),
+        uploads=Uploads(settings.data_dir / "uploads", max_bytes=settings.ingestion.max_file_bytes),
         telemetry=telemetry,
     )
+
+
+async def _open_redis(
+    settings: Settings, stack: AsyncExitStack
+) -> tuple[RedisLink | None, RedisVectors | None, RedisRelay | None]:
+    """Open what goes through Redis, if the settings name one; its client is not imported otherwise."""
+    if settings.redis.url is None:
+        return None, None, None
+    from server.caches.redis_vectors import RedisVectors
+    from server.redis_link import open_redis_link
+    from server.streams.redis_relay import open_redis_relay
+
+    link = await stack.enter_async_context(open_redis_link(settings.redis))
+    relay = await stack.enter_async_context(open_redis_relay(link, settings=settings.streams))
+    return link, RedisVectors(link), relay
 
 
 def _answer_cache(
     settings: Settings, database: Database, model: LanguageModel | None, reranker: Reranker | None
 ) -> AnswerCache:
-    ground = ground_of(settings, model=model, reranker=reranker)
-    return AnswerCache(settings.cache, versions=IndexVersions(database), ground=ground)
+    fingerprint = answers_fingerprint(settings, model=model, reranker=reranker)
+    return AnswerCache(settings.cache, versions=IndexVersions(database), fingerprint=fingerprint)
 
 
 async def _state(check: asyncio.Future[None] | object, *, detail: str) -> DependencyState:

@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
             if chosen.command == "url":
                 print(server.dsn)  # noqa: T201 (the command's output)
             elif chosen.command == "upgrade":
-                _upgrade(server.dsn)
+                asyncio.run(_upgrade(server.dsn))
             else:
                 asyncio.run(_export_feedback(server.dsn, settings=settings, rating=chosen.rating))
     except (SettingsError, FootnoteError) as exc:
@@ -45,10 +45,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _upgrade(dsn: str) -> None:
+async def _upgrade(dsn: str) -> None:
     from storage.schema import upgrade
 
-    before, after = upgrade(dsn)
+    before, after = await upgrade(dsn)
     print(f"The schema is at revision {after}" + ("" if before == after else f" (was: {before or 'empty'})"))  # noqa: T201
 
 

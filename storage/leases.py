@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 import structlog
 
+from config.background import running_beside
 from storage.errors import LeaseLost, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -35,11 +36,10 @@ class Leases:
     @asynccontextmanager
     async def renewed(self) -> AsyncIterator[None]:
         """Keep this process's leases from expiring until the block ends; then give them back."""
-        renewing = asyncio.create_task(self._renew())
         try:
-            yield
+            async with running_beside(self._renew()):
+                yield
         finally:
-            renewing.cancel()
             try:
                 async with self._database.connection() as connection:
                     await connection.execute("DELETE FROM footnote.leases WHERE holder = $1", self.holder)

@@ -1,62 +1,77 @@
-"""The schema's version: bringing a database up to it, and refusing to work with another."""
+"""The schema's revision: upgrading to it, and checking it."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import sqlalchemy
+import asyncpg
 import structlog
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from storage.database import SCHEMA, Database, plain_dsn
+from storage.database import REFUSED, SCHEMA, UNAVAILABLE, Database, plain_dsn
 from storage.errors import SchemaMismatch, StoreUnavailable
 
+if TYPE_CHECKING:  # a server that starts needs neither SQLAlchemy nor Alembic
+    import sqlalchemy
+
 REVISION = "0008"
-UPGRADE_LOCK = 0x466F6F74  # "Foot", the key of the advisory lock that one upgrade at a time holds
+UPGRADE_LOCK = 0x466F6F74  # "Foot", key of the advisory lock of an upgrade
 _log = structlog.get_logger(__name__)
 
 
-def upgrade(dsn: str) -> tuple[str | None, str]:
-    """Bring the database to `REVISION`, one process at a time; return the revision before and after.
+async def upgrade(dsn: str) -> tuple[str | None, str]:
+    """Upgrade the database to `REVISION`, one process at a time; return the revision before and after.
 
     Raises:
-        SchemaMismatch: the database is newer than this Footnote, or pgvector cannot be installed in it.
+        SchemaMismatch: the database is newer than this Footnote, or pgvector cannot be installed.
         StoreUnavailable: it does not answer.
 
     """
-    engine = sqlalchemy.create_engine(
-        plain_dsn(dsn).replace("postgresql://", "postgresql+psycopg2://", 1), hide_parameters=True
+    from sqlalchemy.exc import DBAPIError
+    from sqlalchemy.ext.asyncio import create_async_engine
+    from sqlalchemy.pool import NullPool
+
+    async def connect() -> asyncpg.Connection:
+        return await asyncpg.connect(plain_dsn(dsn))  # it reads the URL as `Database` does
+
+    engine = create_async_engine(
+        "postgresql+asyncpg://", async_creator=connect, poolclass=NullPool, hide_parameters=True
     )
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     try:
-        with engine.connect() as connection:
-            connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(:key)"), {"key": UPGRADE_LOCK})
-            connection.execute(sqlalchemy.text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
-            connection.commit()
-            before = _revision(connection)
-            _refuse_newer(before)
-            config.attributes["connection"] = connection
-            command.upgrade(config, REVISION)
-            connection.commit()
-    except OperationalError as exc:
-        msg = f"the database is not available: {str(exc.orig).strip().splitlines()[0]}"
-        raise StoreUnavailable(msg) from None
-    except ProgrammingError as exc:
-        msg = f"the schema cannot be upgraded: {str(exc.orig).strip().splitlines()[0]}"
-        raise SchemaMismatch(msg) from None
-    finally:
-        engine.dispose()
+        async with engine.connect() as connection:
+            before = await connection.run_sync(_upgrade)
+    except (asyncpg.PostgresError, DBAPIError, *UNAVAILABLE) as exc:
+        raise _named(exc) from None
     if before != REVISION:
         _log.info("schema upgraded", before=before, after=REVISION)
     return before, REVISION
 
 
+def run_script(connection: sqlalchemy.Connection, script: str) -> None:
+    """Run several statements as they are: SQLAlchemy would prepare them as one, and take colons for parameters."""
+    connection.exec_driver_sql("SELECT 1")  # SQLAlchemy begins the transaction with the first statement that it sees
+    connection.connection.run_async(lambda driver: driver.execute(script))
+
+
+def _upgrade(connection: sqlalchemy.Connection) -> str | None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    connection.exec_driver_sql(f"SELECT pg_advisory_lock({UPGRADE_LOCK})")  # the connection's end lets go of it
+    connection.exec_driver_sql(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+    connection.commit()
+    before = _revision(connection)
+    _refuse_newer(before)
+    config.attributes["connection"] = connection
+    command.upgrade(config, REVISION)
+    connection.commit()
+    return before
+
+
 async def check(database: Database) -> None:
-    """Raise `SchemaMismatch`, with what to do, unless the database is at `REVISION`."""
+    """Raise `SchemaMismatch`, which says what to do, unless the database is at `REVISION`."""
     async with database.connection() as connection:
         table = await connection.fetchval("SELECT to_regclass($1)", f"{SCHEMA}.alembic_version")
         found = await connection.fetchval(f"SELECT version_num FROM {SCHEMA}.alembic_version") if table else None
@@ -69,6 +84,8 @@ async def check(database: Database) -> None:
 
 
 def _revision(connection: sqlalchemy.Connection) -> str | None:
+    from alembic.runtime.migration import MigrationContext
+
     context = MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA})
     revision = context.get_current_revision()
     connection.commit()
@@ -79,3 +96,13 @@ def _refuse_newer(found: str | None) -> None:
     if found is not None and found > REVISION:
         msg = f"the database is at revision {found}, newer than this Footnote's {REVISION}; run a newer Footnote"
         raise SchemaMismatch(msg)
+
+
+def _named(error: Exception) -> SchemaMismatch | StoreUnavailable:
+    """Return ours for an error of the driver's, which SQLAlchemy wraps twice or not at all."""
+    orig = getattr(error, "orig", error)
+    cause = orig.__cause__ or orig
+    first_line = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+    if isinstance(cause, (*UNAVAILABLE, *REFUSED)):
+        return StoreUnavailable(f"the database is not available: {first_line}")
+    return SchemaMismatch(f"the schema cannot be upgraded: {first_line}")

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from urllib.parse import quote
-from uuid import uuid4
 
 import fasteners
-import psycopg2
 import pytest
 import structlog
+from hypothesis import settings as hypothesis_settings
+from support.databases import Databases
 from support.environment import make_settings
-from support.sql import execute
 
 from config import settings as settings_module
 from config.settings import Settings
@@ -24,8 +22,10 @@ from storage import schema
 from storage.database import Database
 from storage.local import LocalPostgres
 
-TEMPLATE = "footnote_template"
+hypothesis_settings.register_profile("soak", print_blob=True)
 SHARED_DIR = "TESTS_SHARED_DIR"
+KEPT = ("models", "local-model")
+"""What is made once a checkout, for it takes minutes: exports of models, and the small Gemma put together."""
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +47,11 @@ def _no_context_from_other_tests() -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Make a folder for all workers of this run; pytest's own is closed to PostgreSQL's user by the next run."""
     if not hasattr(config, "workerinput"):
-        os.environ[SHARED_DIR] = tempfile.mkdtemp(prefix="footnote-tests-")
+        shared = os.environ[SHARED_DIR] = tempfile.mkdtemp(prefix="footnote-tests-")
+        for name in KEPT:
+            kept = config.rootpath / ".cache" / "tests" / name
+            kept.mkdir(parents=True, exist_ok=True)
+            Path(shared, name).symlink_to(kept)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -63,32 +67,28 @@ def shared_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres(shared_dir: Path) -> Iterator[Callable[[str], str]]:
-    """Start PostgreSQL, with a migrated template; return a function from a database's name to its URL."""
+def databases(shared_dir: Path) -> Iterator[Databases]:
+    """Start PostgreSQL, with a migrated template to copy."""
     local = LocalPostgres(shared_dir)
-    dsn = local.start()
-
-    def url(database: str) -> str:
-        return dsn.replace("/footnote?", f"/{quote(database)}?")
-
+    made = Databases(local.start())
     with fasteners.InterProcessLock(shared_dir / "template.lock"):
-        if not execute(url("postgres"), "SELECT 1 FROM pg_database WHERE datname = %s", TEMPLATE):
-            execute(url("postgres"), f"CREATE DATABASE {TEMPLATE}_new")
-            schema.upgrade(url(f"{TEMPLATE}_new"))
-            execute(url("postgres"), f"ALTER DATABASE {TEMPLATE}_new RENAME TO {TEMPLATE}")
-    yield url
+        made.prepare(lambda url: asyncio.run(schema.upgrade(url)))
+    yield made
+    made.close()
     local.stop()
 
 
+@pytest.fixture(scope="session")
+def postgres(databases: Databases) -> Callable[[str], str]:
+    """Return a function from a database's name to its URL."""
+    return databases.url
+
+
 @pytest.fixture
-def dsn(postgres: Callable[[str], str], shared_dir: Path) -> Iterator[str]:
+def dsn(databases: Databases) -> Iterator[str]:
     """Return the URL of a database of the test's own."""
-    name = f"test_{uuid4().hex}"
-    with fasteners.InterProcessLock(shared_dir / "template.lock"):  # a template can be cloned by one at a time
-        execute(postgres("postgres"), f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
-    yield postgres(name)
-    with contextlib.suppress(psycopg2.Error):
-        execute(postgres("postgres"), f"DROP DATABASE {name} WITH (FORCE)")
+    with databases.lend() as url:
+        yield url
 
 
 @pytest.fixture

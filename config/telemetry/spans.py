@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 from contextvars import ContextVar
-from typing import Literal
+from typing import Literal, TypeVar
 
 from opentelemetry import context, trace
 from opentelemetry.context import Context
@@ -18,6 +18,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from config.errors import CallerError, slug_of
 
+Made = TypeVar("Made")
 Value = str | int | float | bool | tuple[str, ...]
 CLIENT, INTERNAL = SpanKind.CLIENT, SpanKind.INTERNAL
 CANCELLED = "cancelled"
@@ -85,6 +86,18 @@ class Under:
 def under(span: Span) -> Under:
     """Make a span the current one while a block runs, which must not hold a ``yield``."""
     return Under(span)
+
+
+async def made_under(span: Span, events: AsyncGenerator[Made, None]) -> AsyncGenerator[Made, None]:
+    """Yield what a generator yields; the span is the current one while it runs, and not while its caller does."""
+    here = under(span)
+    async with aclosing(events):
+        while True:
+            with here:
+                event = await anext(events, None)
+            if event is None:
+                return
+            yield event
 
 
 @contextmanager

@@ -28,7 +28,7 @@ def main(further: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="footnote-evaluation-") as folder:
         chosen = _own(settings, Path(folder))
         with database_server(chosen) as server:
-            schema.upgrade(server.dsn)
+            asyncio.run(schema.upgrade(server.dsn))
             asyncio.run(small.ingest(chosen))
             return asyncio.run(command.run(options, for_evaluation(chosen)))
 

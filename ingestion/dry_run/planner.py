@@ -1,79 +1,89 @@
-"""`--dry-run`: what an ingestion would do, found as the ingestion itself finds it, and nothing written."""
+"""`--dry-run`: plans a run by the same rules as the run itself, and writes nothing."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ingestion.dry_run.manifest import Entry, Header
 from ingestion.dry_run.plan import Plan
 from ingestion.dry_run.sampling import Candidate, Sample, in_database, on_disk
-from ingestion.identity import absolute, build_fingerprint, pipeline_fingerprint, source_of
-from ingestion.inputs.local_files import LOOK_AHEAD, UNNAMABLE
-from ingestion.inputs.selection import Listed
-from ingestion.inputs.web_pages import ShownUrl, Visit, discard
+from ingestion.errors import Unreadable
+from ingestion.identity import build_fingerprint, pipeline_fingerprint
+from ingestion.incoming import change_of
+from ingestion.inputs.destination import Destination
+from ingestion.inputs.inputs import Listed
+from ingestion.inputs.local_files import LOOK_AHEAD
+from ingestion.inputs.matching import Matching
+from ingestion.inputs.web_pages import Visit, discard
 from ingestion.names import reason_of
-from ingestion.readers.process_pool import hash_file
 from ingestion.retrying import RETRYING
 from ingestion.runs.sync import PAGE, Sync, Tally
 from ingestion.types import Skipped
 from storage.documents.locations import LocatedDocument, LocatedDocuments
 from storage.documents.originals import Originals
-from storage.documents.writes import Documents
 from storage.errors import CollectionNotFound
 
 if TYPE_CHECKING:
     from ingestion.dry_run.manifest import Action
-    from ingestion.inputs.selection import Wanted
+    from ingestion.incoming import Change
+    from ingestion.inputs.inputs import Inputs
+    from ingestion.inputs.matching import Digest
     from ingestion.inputs.web_pages import UrlDocuments
     from ingestion.pipeline.factory import Indexing
     from storage.documents.writes import DocumentState
     from storage.generation import Chunking, EmbeddingIdentity, Generation
 
-MOST_PAGES = 24  # that were fetched and are kept to be looked at
+MOST_PAGES = 24  # fetched pages that are kept for the sample
 
 
 class Planner:
-    """Finds what would be done: new and changed files and pages first, then what is carried over, then what is gone."""
+    """Plans new and changed files and pages first, then deletions, then documents that are carried over."""
 
     def __init__(
         self,
         indexing: Indexing,
-        wanted: Wanted,
+        inputs: Inputs,
         *,
         active: Generation | None,
         made: tuple[EmbeddingIdentity, Chunking],
         reindex: bool,
         sync: bool,
     ) -> None:
-        self.plan = Plan(wanted.collection, active.name if active else None, reindex)
+        self.plan = Plan(inputs.collection, active.name if active else None, reindex)
         self.sample = Sample()
         self.made = made
-        self._wanted = wanted
+        self._inputs = inputs
         self.active = active
         self._sync = sync
-        self._limit = indexing.settings.ingestion.max_file_bytes
-        self._fingerprint = pipeline_fingerprint(*made, metadata=wanted.metadata)
-        # the vectors of a text serve again where the model is the same and texts are cut at the same places
+        self._fingerprint = pipeline_fingerprint(*made, metadata=inputs.metadata)
+        self._matching = Matching(
+            indexing.database,
+            destination=Destination(*made, active),
+            base=inputs.base,
+            metadata=inputs.metadata,
+            max_file_bytes=indexing.settings.ingestion.max_file_bytes,
+        )
+        # with the same model and chunking all vectors can be reused
         self._serves = reindex and active is not None and _same_vectors(active, made)
         self._originals = Originals(indexing.database)
-        self._documents = Documents(indexing.database, generation=active) if active else None
         self._located = LocatedDocuments(indexing.database, generation=active) if active else None
-        self._places = (
-            Sync(indexing.database, generation=active, wanted=wanted, settings=indexing.settings.ingestion)
+        self._syncing = (
+            Sync(indexing.database, generation=active, inputs=inputs, settings=indexing.settings.ingestion)
             if active
             else None
         )
-        self._met: set[bytes] = set()  # ids of documents that were met; in a plan that needs them
+        self._claimed = _Ids()  # ids given to moved files
+        self._met = _Ids()  # ids that a new generation gets from files and pages
         self._pages = 0
 
     @property
     def header(self) -> Header:
-        """What a manifest of this plan says first."""
+        """The header of this plan's manifest."""
         plan = self.plan
         return Header(
             footnote_manifest=1,
@@ -85,15 +95,15 @@ class Planner:
         )
 
     async def entries(self, pages: UrlDocuments | None = None) -> AsyncIterator[Entry]:
-        """Yield what would be done with each document, in an order that is the same each time."""
-        listed = Listed(self._wanted)
+        """Yield the action for each document, always in the same order."""
+        listed = Listed(self._inputs)
         async for entry in self._files(listed):
             yield self._counted(entry)
         async for entry in self._web(pages):
             yield self._counted(entry)
-        gone: set[bytes] = set()
+        gone = _Ids()
         async for document in self._gone(listed, pages):
-            gone.add(_key(document.id))
+            gone.add(document.id)
             yield self._counted(_entry("deleted", document))
         async for document in self._carried(gone):
             yield self._counted(_entry("carried", document))
@@ -105,67 +115,43 @@ class Planner:
     async def _files(self, listed: Listed) -> AsyncIterator[Entry]:
         entries = iter(listed)
         while batch := await asyncio.to_thread(lambda: list(itertools.islice(entries, LOOK_AHEAD))):
-            found = await asyncio.to_thread(self._hashed, batch)
-            states = await RETRYING(self._documents.states, list(found)) if self._documents else {}
-            moved = await self._moved({source: each for source, each in found.items() if source not in states})
-            for source, (path, content_hash, size) in found.items():
-                state = states.get(source) or moved.get(source)
-                action = self._action(state, content_hash, is_moved=source in moved)
-                self._meet(state)
+            files = await asyncio.to_thread(self._readable, batch)
+            hashes = {source: digest.content_hash for source, (_, digest) in files.items()}
+            matches = await self._matching.match(hashes, claimed=self._claimed)
+            for source, (path, digest) in files.items():
+                match = matches[source]
+                if match.change == "moved" and match.known:
+                    self._claimed.add(match.known.id)
+                is_stored = self._matching.is_stored(digest, match.replaces)
+                action = self._action(match.change, match.replaces, digest.content_hash, is_stored=is_stored)
+                self._meet(match.replaces)
                 if action is None:
                     self.plan.documents["unchanged"] += 1
                     continue
-                self._offer(Candidate(path.name, size, on_disk(path)), action)
-                yield Entry(action=action, source=source, content_hash=content_hash, bytes=size)
+                self._offer(Candidate(path.name, digest.size, on_disk(path)), action)
+                yield Entry(action=action, source=source, content_hash=digest.content_hash, bytes=digest.size)
 
-    def _action(
-        self, state: DocumentState | LocatedDocument | None, content_hash: str, *, is_moved: bool
-    ) -> Action | None:
-        if state is None:
-            return "added"
-        if is_moved:
-            return "moved"
-        if state.content_hash != content_hash:
-            return "changed"
-        if self.plan.reindex:
-            return "reindexed"
-        return None if getattr(state, "pipeline_fingerprint", None) == self._fingerprint else "changed"
-
-    def _hashed(self, batch: Sequence[Path | Skipped]) -> dict[str, tuple[Path, str, int]]:
-        """Return the files that would be read, by source, with their hashes and sizes; take note of the others."""
+    def _readable(self, batch: Sequence[Path | Skipped]) -> dict[str, tuple[Path, Digest]]:
+        """Return the files that would be read, by source; count the others."""
+        paths, skipped = self._matching.named(batch)
         found = {}
-        for entry in batch:
-            if isinstance(entry, Skipped):
-                self.plan.skip(entry)
-                continue
-            path = absolute(entry)
-            source = source_of(path, base=absolute(self._wanted.base) if self._wanted.base else None)
+        for source, path in paths.items():
             try:
-                size = path.stat().st_size
-                reason = f"larger than {self._limit} bytes, the limit set by FOOTNOTE_INGESTION__MAX_FILE_BYTES"
-                if source is not None and size <= self._limit:
-                    found[source] = (path, hash_file(path), size)
-                    continue
-                reason = UNNAMABLE if source is None else reason
+                found[source] = (path, self._matching.digest(path))
+            except Unreadable as exc:
+                skipped.append(Skipped(path, str(exc)))
             except OSError as exc:
-                reason = reason_of(exc)
-            self.plan.skip(Skipped(path, reason))
+                skipped.append(Skipped(path, reason_of(exc)))
+        for entry in skipped:
+            self.plan.skip(str(entry.path), entry.reason, kind="ignored" if entry.expected else "skipped")
         return found
 
-    async def _moved(self, found: Mapping[str, tuple[Path, str, int]]) -> dict[str, LocatedDocument]:
-        """Return the documents that new files were before they were moved: the same bytes, and their own file gone."""
-        moved: dict[str, LocatedDocument] = {}
-        if not found or self._located is None or self._places is None:
-            return moved
-        twins: dict[str, list[LocatedDocument]] = {}
-        for twin in await RETRYING(self._located.same_content, sorted({each[1] for each in found.values()})):
-            if _key(twin.id) not in self._met and await asyncio.to_thread(self._places.places.is_gone, twin):
-                twins.setdefault(twin.content_hash, []).append(twin)
-        for source, (_, content_hash, _) in found.items():
-            if left := twins.get(content_hash):
-                moved[source] = left.pop(0)
-                self._met.add(_key(moved[source].id))
-        return moved
+    def _action(
+        self, change: Change, state: DocumentState | None, content_hash: str, *, is_stored: bool
+    ) -> Action | None:
+        if self.plan.reindex and change == "changed" and state and state.content_hash == content_hash:
+            return "reindexed"
+        return None if is_stored and change == "changed" else change
 
     async def _web(self, pages: UrlDocuments | None) -> AsyncIterator[Entry]:
         if pages is None:
@@ -175,17 +161,17 @@ class Planner:
                 yield self._page(visit)
                 continue
             discard(visit)
-            self._meet(visit.stored)
             if visit.state == "unchanged":
                 self.plan.documents["unchanged"] += 1
             elif visit.state != "gone" or not self._sync:
-                kind = "failed" if visit.state == "failed" else "skipped"
-                self.plan.skip(Skipped(ShownUrl(visit.url), visit.reason), kind=kind)
+                kind: Literal["failed", "skipped"] = "failed" if visit.state == "failed" else "skipped"
+                self.plan.skip(visit.url, visit.reason, kind=kind)
 
     def _page(self, visit: Visit) -> Entry:
         if visit.known is None:
             raise AssertionError
-        action = self._action(visit.stored, visit.known.content_hash, is_moved=False) or "changed"
+        change = change_of(visit.stored, source=visit.url)
+        action = self._action(change, visit.stored, visit.known.content_hash, is_stored=False) or change
         self._meet(visit.stored)
         self._pages += visit.path is not None
         if visit.path is not None and self._pages <= MOST_PAGES:
@@ -197,23 +183,24 @@ class Planner:
         return Entry(action=action, source=visit.url, content_hash=visit.known.content_hash, bytes=visit.size)
 
     async def _gone(self, listed: Listed, pages: UrlDocuments | None) -> AsyncIterator[LocatedDocument]:
-        if not self._sync or self._places is None or self._located is None:
+        if not self._sync or self._syncing is None or self._located is None:
             return
-        tally = Tally(await RETRYING(self._located.count))
-        async for document in self._places.gone(urls=pages.gone if pages else ()):
-            if _key(document.id) not in self._met:
-                tally.add(document, roots=self._places.places.roots(document))
+        # a run compares with the number after it has written
+        tally = Tally(await RETRYING(self._located.count) + self.plan.documents["added"])
+        async for document in self._syncing.gone(urls=pages.gone if pages else ()):
+            if document.id not in self._claimed:
+                tally.add(document, roots=self._syncing.roots(document))
                 yield document
-        self.plan.sync_refused = await asyncio.to_thread(self._places.refusal, tally, listed)
+        self.plan.sync_refused = await asyncio.to_thread(self._syncing.refusal, tally, listed)
 
-    async def _carried(self, gone: set[bytes]) -> AsyncIterator[LocatedDocument]:
+    async def _carried(self, gone: _Ids) -> AsyncIterator[LocatedDocument]:
         if not self.plan.reindex or self._located is None:
             return
         after = ""
         while page := await RETRYING(self._located.page, after=after, limit=PAGE):
             after = page[-1].id
             for document in page:
-                if _key(document.id) in self._met or _key(document.id) in gone:
+                if document.id in self._met or document.id in gone:
                     continue
                 if document.original:
                     name = document.name or document.source
@@ -228,27 +215,27 @@ class Planner:
             Candidate(candidate.name, candidate.size, candidate.opened, embedded, is_change=action == "changed")
         )
 
-    def _meet(self, state: DocumentState | LocatedDocument | None) -> None:
+    def _meet(self, state: DocumentState | None) -> None:
         if state is not None and self.plan.reindex:
-            self._met.add(_key(state.id))
+            self._met.add(state.id)
 
 
-async def open_plan(indexing: Indexing, wanted: Wanted, *, reindex: bool, sync: bool) -> Planner:
-    """Return what finds a plan.
+async def open_plan(indexing: Indexing, inputs: Inputs, *, reindex: bool, sync: bool) -> Planner:
+    """Return a planner for a collection, which may be new.
 
     Raises:
-        EmbeddingMismatch: the settings name another model than the one that the collection was built with.
+        EmbeddingMismatch: the settings name another model than the collection's.
 
     """
     made = await indexing.configured()
     try:
-        active = await indexing.collections.active(wanted.collection)
+        active = await indexing.collections.active(inputs.collection)
     except CollectionNotFound:
-        return Planner(indexing, wanted, active=None, made=made, reindex=False, sync=sync)
+        return Planner(indexing, inputs, active=None, made=made, reindex=False, sync=sync)
     if not reindex:
         active.require_embedding(made[0].fingerprint, model=made[0].model)
         made = (active.embedding, active.chunking)
-    return Planner(indexing, wanted, active=active, made=made, reindex=reindex, sync=sync)
+    return Planner(indexing, inputs, active=active, made=made, reindex=reindex, sync=sync)
 
 
 def _same_vectors(active: Generation, made: tuple[EmbeddingIdentity, Chunking]) -> bool:
@@ -257,6 +244,19 @@ def _same_vectors(active: Generation, made: tuple[EmbeddingIdentity, Chunking]) 
 
 def _entry(action: Action, document: LocatedDocument) -> Entry:
     return Entry(action=action, source=document.source, content_hash=document.content_hash, bytes=document.size)
+
+
+class _Ids:
+    """A memory-saving set of document ids."""
+
+    def __init__(self) -> None:
+        self._keys: set[bytes] = set()
+
+    def add(self, document_id: str) -> None:
+        self._keys.add(_key(document_id))
+
+    def __contains__(self, document_id: object) -> bool:
+        return isinstance(document_id, str) and _key(document_id) in self._keys
 
 
 def _key(document_id: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Local files on their way into a generation: those that changed, found a few hundred at a time."""
+"""Local files to ingest: new and changed ones, found in batches of a few hundred."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ingestion.identity import absolute, source_of
 from ingestion.incoming import Identified
+from ingestion.inputs.destination import Destination
 from ingestion.inputs.matching import Matching
-from ingestion.retrying import RETRYING
 from ingestion.types import Json, Parsed, Skipped
 from storage.documents.originals import Originals
-from storage.documents.writes import Documents
 
 if TYPE_CHECKING:
     from config.settings import IngestionSettings
@@ -38,12 +36,12 @@ class FileOnDisk:
     is_carried = False
 
     @property
-    def shown(self) -> Path:
+    def display_name(self) -> str:
         """Its path."""
-        return self.path
+        return str(self.path)
 
     def opened(self) -> AbstractAsyncContextManager[Path]:
-        """Lend the file itself."""
+        """Return the file itself."""
         return nullcontext(self.path)
 
     async def identify(self, parsed: Parsed) -> Identified:
@@ -54,8 +52,8 @@ class FileOnDisk:
         """Copy it into the database, unless it is there."""
         await self.originals.put(self.path, content_hash=content_hash)
 
-    async def again(self) -> None:
-        """Read it as it is now."""
+    async def refresh(self) -> None:
+        """Take a new revision: the file is read again."""
         self.revision = await self.matching.next_revision()
 
 
@@ -63,9 +61,9 @@ LOOK_AHEAD = 256  # files that are hashed and compared in one query
 
 
 class LocalFiles:
-    """Compares a listing of files with what is stored, and passes on what is new or changed.
+    """Compares a listing of files with what is stored, and yields those that are new or changed.
 
-    Listing and hashing are done on a thread, and only so far ahead as documents are taken.
+    Listing and hashing run in a thread, at most one batch ahead of the consumer.
     """
 
     def __init__(
@@ -78,14 +76,11 @@ class LocalFiles:
         base: Path | None = None,
         metadata: Mapping[str, Json] | None = None,
     ) -> None:
-        self.base = absolute(base) if base else None
         self._originals = Originals(database, tenant=generation.tenant_id)
-        self.matching = Matching(
-            Documents(database, generation=generation),
-            generation=generation,
-            beside=Documents(database, generation=beside) if beside else None,
-            retrying=RETRYING,
-            base=self.base,
+        self._matching = Matching(
+            database,
+            destination=Destination(generation.embedding, generation.chunking, generation, beside),
+            base=base,
             metadata=dict(metadata or {}),
             max_file_bytes=settings.max_file_bytes,
         )
@@ -93,36 +88,28 @@ class LocalFiles:
     async def changed(
         self, listing: Iterable[Path | Skipped], *, report: IngestReport, trace: RunTrace
     ) -> AsyncIterator[FileOnDisk]:
-        """Yield the files that are to be ingested; count the others."""
+        """Yield the files to ingest; count the others in the report."""
         entries = iter(listing)
         while batch := await asyncio.to_thread(_some, entries):
             with trace.comparing(files=len(batch)) as span:
-                # before any of them is looked at: what is written meanwhile is newer
-                revision = await self.matching.next_revision()
+                # taken before the files are read: what another writer stores meanwhile has a higher revision
+                revision = await self._matching.next_revision()
                 files = await self._compared(batch, report=report, trace=trace)
                 span.set_attribute("footnote.documents.changed", len(files))
             for path in files:
-                yield FileOnDisk(path, revision, self.matching, self._originals)
+                yield FileOnDisk(path, revision, self._matching, self._originals)
 
     async def _compared(
         self, entries: Iterable[Path | Skipped], *, report: IngestReport, trace: RunTrace
     ) -> list[Path]:
-        paths: dict[str, Path] = {}
-        for entry in entries:
-            source = None if isinstance(entry, Skipped) else source_of(absolute(entry), base=self.base)
-            if isinstance(entry, Path) and source is not None:
-                paths[source] = absolute(entry)
-                continue
-            skipped = entry if isinstance(entry, Skipped) else Skipped(entry, UNNAMABLE)
-            report.skip(skipped)
-            trace.count("ignored" if skipped.expected else "skipped")
-        changed = await self.matching.changed(paths)
+        paths, skipped = self._matching.named(entries)
+        for entry in skipped:
+            report.skip(str(entry.path), entry.reason, expected=entry.expected)
+            trace.count("ignored" if entry.expected else "skipped")
+        changed = await self._matching.changed(paths)
         report.unchanged += len(paths) - len(changed)
         trace.count("unchanged", number=len(paths) - len(changed))
         return changed
-
-
-UNNAMABLE = "its path is longer than 2,000 bytes or not Unicode: rename it"
 
 
 def _some(entries: Iterator[Path | Skipped]) -> list[Path | Skipped]:

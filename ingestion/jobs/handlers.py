@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from config.background import running_beside
 from config.errors import FootnoteError
 from embedding.errors import EmbeddingFailed
 from ingestion.errors import FetchRefused, Unreadable
@@ -154,9 +155,7 @@ class Handlers:
 @asynccontextmanager
 async def open_handlers(database: Database, *, settings: Settings) -> AsyncIterator[Mapping[str, Handler]]:
     """Open what jobs need, over an open database; models and readers follow with the first job."""
-    tidying = asyncio.create_task(_tidy(database))
-    async with AsyncExitStack() as stack:
-        stack.callback(tidying.cancel)
+    async with running_beside(_tidy(database)), AsyncExitStack() as stack:
         indexing = Indexing(database, settings=settings, stack=stack)
         yield Handlers(indexing, settings=settings, stack=stack).mapping
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from storage.database import Connection
     from storage.jobs.runs import JobRuns, Run
 
+MAX_PAUSE_SECONDS = 300.0  # between two attempts, unless a site asks for more
 LONGEST_DETAIL = 1000
 LONGEST_RETRY_AFTER = 86_400.0  # seconds; a site that asks for more is asked again after these
 
@@ -103,7 +104,7 @@ def pause_before(attempt: int, error: BaseException, *, settings: JobSettings) -
     back together; where somebody asked for a longer pause (``retry_after``) it is that.
     """
     doubled = settings.retry_pause * 2.0 ** min(attempt - 1, 60)
-    pause = min(doubled, settings.longest_pause) * random.uniform(0.5, 1.5)  # noqa: S311 (a pause, no secret)
+    pause = min(doubled, MAX_PAUSE_SECONDS) * random.uniform(0.5, 1.5)  # noqa: S311 (a pause, no secret)
     asked = getattr(error, "retry_after", None) or 0
     return max(pause, min(float(asked), LONGEST_RETRY_AFTER))
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 
 import structlog
 
+from config.background import running_beside
 from ingestion.jobs.runner import JobRunner
 from storage import schema
 from storage.database import Database
@@ -21,6 +22,9 @@ from storage.server import database_server, kept_running
 if TYPE_CHECKING:
     from config.settings import Settings
     from ingestion.jobs.retries import Handler
+
+POLL_SECONDS = 5.0
+"""Between two looks for jobs that are due; a new job wakes a worker at once."""
 
 _log = structlog.get_logger(__name__)
 
@@ -41,13 +45,17 @@ async def run_worker(
     go back into the queue after that. A database that is away is waited for. `dsn` is the address of `database`.
     """
     runner = JobRunner(JobRuns(database), handlers, settings=settings.jobs, stop=stop)
-    async with _beside(runner.pulse()), _beside(runner.look_after_others()), _beside(_hurried(runner, hurry)):
+    async with (
+        running_beside(runner.pulse()),
+        running_beside(runner.look_after_others()),
+        running_beside(_hurried(runner, hurry)),
+    ):
         await queue.work(
             dsn,
             runner.run,
             database=settings.database,
             concurrency=concurrency or settings.jobs.concurrency,
-            poll=settings.jobs.poll_interval,
+            poll=POLL_SECONDS,
             grace=settings.jobs.shutdown_timeout,
             stop=stop,
         )
@@ -111,15 +119,3 @@ async def _hurried(runner: JobRunner, hurry: asyncio.Event | None) -> None:
     if hurry is not None:
         await hurry.wait()
         runner.let_go()
-
-
-@asynccontextmanager
-async def _beside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """Let work go on beside a block."""
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task

@@ -1,6 +1,6 @@
-"""`--sync`: deleting documents whose files are gone, and refusing to where that looks like an accident.
+"""`--sync`: deletes documents whose files are gone, and refuses to if that looks like an accident.
 
-It comes after everything else of a run: a file that was moved has its document under the new name by then.
+It runs after the ingestion, when a moved file has its document under the new source.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from config.telemetry import spans
 from config.telemetry.metrics import INGESTED_DOCUMENTS
 from ingestion.errors import CommandRefused
 from ingestion.identity import absolute
+from ingestion.inputs.locations import FileLocations
 from ingestion.names import source_name
 from ingestion.pipeline.report import EXIT_OK, EXIT_SKIPPED
 from ingestion.retrying import RETRYING
@@ -25,16 +26,16 @@ from storage.documents.locations import LocatedDocument, LocatedDocuments
 
 if TYPE_CHECKING:
     from config.settings import IngestionSettings
-    from ingestion.inputs.selection import Listed, Wanted
+    from ingestion.inputs.inputs import Inputs, Listed
     from ingestion.pipeline.report import IngestReport
     from storage.database import Database
     from storage.generation import Generation
 
 EXIT_REFUSED = 4
-FLOOR = 5  # documents that may always go: a small collection can be worked with
+FLOOR = 5  # documents that may always be deleted, so that small collections can be synced
 PAGE = 256
 MOST_NAMED = 5
-_SPOOLED = 1 << 20  # bytes of what is to be deleted that are held in memory; more is on disk
+_SPOOLED = 1 << 20  # bytes of the list of deletions kept in memory; more goes to disk
 
 
 class SyncRefused(CommandRefused):
@@ -43,25 +44,25 @@ class SyncRefused(CommandRefused):
     exit_code = EXIT_REFUSED
 
 
-def require_folders(wanted: Wanted) -> None:
+def require_folders(inputs: Inputs) -> None:
     """Raise `SyncRefused` unless the paths say which files there should be."""
-    if wanted.patterns:
-        msg = f"--sync needs files and folders; the pattern {wanted.patterns[0]!r} does not say what else was there"
+    if inputs.patterns:
+        msg = f"--sync needs files and folders; the pattern {inputs.patterns[0]!r} does not say what else was there"
         raise SyncRefused(msg)
-    if not wanted.paths:
+    if not inputs.paths:
         msg = "--sync needs the folders whose documents are to follow them; name at least one"
         raise SyncRefused(msg)
 
 
 @dataclass(frozen=True, slots=True)
 class Synced:
-    """What came of a sync.
+    """The result of a sync.
 
     Attributes:
         gone: documents whose files are gone.
-        documents: of the collection, before anything was deleted.
-        named: the first of those that are gone.
-        refused: why nothing was deleted, for people; None where nothing was in the way.
+        documents: in the collection before the deletion.
+        named: sources of the first that are gone.
+        refused: why nothing was deleted; None if it was.
 
     """
 
@@ -76,71 +77,46 @@ class Synced:
         return {"gone": self.gone, "deleted": self.deleted, "first": list(self.named), "refused": self.refused}
 
     def as_text(self) -> str:
-        """Return it for people; empty where the report says all."""
+        """Return it for people; empty unless it was refused."""
         if self.refused is None:
             return ""
         more = f" and {self.gone - len(self.named)} more" if self.gone > len(self.named) else ""
-        named = ", ".join(source_name(Path(name)) for name in self.named)
+        named = ", ".join(source_name(name) for name in self.named)
         return f"sync: nothing was deleted: {self.refused}; --yes deletes all the same: {named}{more}"
 
 
-class Places:
-    """Where files of documents may be: where they were read, and under their names in the base of this run."""
-
-    def __init__(self, wanted: Wanted) -> None:
-        self._base = absolute(wanted.base) if wanted.base else None
-        self._roots = [absolute(Path(path)) for path in wanted.files]
-
-    def of(self, document: LocatedDocument) -> list[Path]:
-        """Return them; none for what was never a file."""
-        if document.location is None:
-            return []
-        return [Path(document.location), *([self._base / document.source] if self._base else [])]
-
-    def roots(self, document: LocatedDocument) -> set[Path]:
-        """Return the paths that were named and that a document is under; none: it is no concern of this run."""
-        return {root for place in self.of(document) for root in self._roots if place.is_relative_to(root)}
-
-    def is_gone(self, document: LocatedDocument) -> bool:
-        """Tell whether a document's file is nowhere; what may not be looked at is there."""
-        return bool(places := self.of(document)) and not any(_may_exist(place) for place in places)
-
-
 class Sync:
-    """One sync of what is wanted with what a generation holds."""
+    """Compares a run's inputs with the documents of a generation, and deletes those that are gone."""
 
     def __init__(
-        self, database: Database, *, generation: Generation, wanted: Wanted, settings: IngestionSettings
+        self, database: Database, *, generation: Generation, inputs: Inputs, settings: IngestionSettings
     ) -> None:
-        self.places = Places(wanted)
+        self._locations = FileLocations(base=inputs.base)
+        self._roots = [absolute(Path(path)) for path in inputs.files]
         self._located = LocatedDocuments(database, generation=generation)
         self._settings = settings
         self._collection = generation.collection
 
-    async def gone(
-        self, *, urls: Sequence[str] = (), spared: Iterable[str] | None = None
-    ) -> AsyncIterator[LocatedDocument]:
-        """Yield the documents whose files are gone, and those of `urls`, but for the ids that are `spared`."""
-        left_alone = frozenset(spared or ())
+    async def gone(self, *, urls: Sequence[str] = ()) -> AsyncIterator[LocatedDocument]:
+        """Yield the documents whose files are gone, and those with a source in `urls`."""
         after = ""
         while page := await RETRYING(self._located.page, after=after, limit=PAGE, with_files=True):
             after = page[-1].id
             for document in await asyncio.to_thread(self._gone_among, page):
-                if document.id not in left_alone:
-                    yield document
+                yield document
         for begin in range(0, len(urls), PAGE):
             for document in await RETRYING(self._located.with_sources, urls[begin : begin + PAGE]):
                 yield document
 
     async def run(self, listed: Listed, *, urls: Sequence[str] = (), force: bool = False) -> Synced:
-        """Delete what is gone from every generation of the collection, or refuse to."""
+        """Delete documents that are gone from every generation of the collection, or refuse to."""
         with (
             spans.span("footnote.ingest.sync") as span,
             tempfile.SpooledTemporaryFile(max_size=_SPOOLED, mode="w+", encoding="utf-8") as file,
         ):
             tally = Tally(await RETRYING(self._located.count))
             async for document in self.gone(urls=urls):
-                tally.add(document, roots=self.places.roots(document))
+                tally.add(document, roots=self.roots(document))
                 file.write(json.dumps(_row(document)) + "\n")
             refused = await asyncio.to_thread(self.refusal, tally, listed)
             deleted = 0 if refused and not force else await self._delete(file)
@@ -150,8 +126,12 @@ class Sync:
             INGESTED_DOCUMENTS.add(deleted, labels)
         return Synced(tally.gone, tally.documents, deleted, tally.named, None if force else refused)
 
+    def roots(self, document: LocatedDocument) -> set[Path]:
+        """Return the named paths that contain the document's file; empty if the run does not cover it."""
+        return {root for path in self._locations.of(document) for root in self._roots if path.is_relative_to(root)}
+
     def refusal(self, tally: Tally, listed: Listed) -> str | None:
-        """Say why what is gone is not to be deleted without being asked for twice; None where it may be."""
+        """Return why the deletion needs ``--yes``; None if it does not."""
         if not tally.gone:
             return None
         if listed.closed is not None:
@@ -163,10 +143,10 @@ class Sync:
             if not files and folder in tally.roots and folder.is_dir():
                 return f"there is no file under {shown}; a disk may not be mounted"
         share = tally.gone / max(1, tally.documents)
-        if tally.gone > FLOOR and share > self._settings.sync_share:
+        if tally.gone > FLOOR and share > self._settings.sync_max_deleted:
             return (
-                f"{tally.gone} of {tally.documents} documents are gone, more than the share of "
-                f"{self._settings.sync_share:g} set by FOOTNOTE_INGESTION__SYNC_SHARE"
+                f"{tally.gone} of {tally.documents} documents are gone, more than the fraction of "
+                f"{self._settings.sync_max_deleted:g} set by FOOTNOTE_INGESTION__SYNC_MAX_DELETED"
             )
         return None
 
@@ -175,18 +155,18 @@ class Sync:
         file.seek(0)
         for line in file:
             document = LocatedDocument(**json.loads(line))
-            # between looking and deleting a file may have come back
-            if document.location is None or await asyncio.to_thread(self.places.is_gone, document):
+            # a file may have come back since
+            if document.location is None or await asyncio.to_thread(self._locations.is_gone, document):
                 deleted += await RETRYING(self._located.delete, document)
         return deleted
 
     def _gone_among(self, page: Sequence[LocatedDocument]) -> list[LocatedDocument]:
-        return [document for document in page if self.places.roots(document) and self.places.is_gone(document)]
+        return [document for document in page if self.roots(document) and self._locations.is_gone(document)]
 
 
 @dataclass(slots=True)
 class Tally:
-    """Counts what is gone, of how many documents, from under which paths, and names the first."""
+    """Counts the documents that are gone, and keeps the named paths they were under and the first sources."""
 
     documents: int
     gone: int = 0
@@ -202,7 +182,7 @@ class Tally:
 
 
 class Ingested(Protocol):
-    """What a run came to, before its sync: an `IngestReport`, or what holds one."""
+    """The result of a run before its sync: an `IngestReport`, or what holds one."""
 
     @property
     def exit_code(self) -> int: ...  # noqa: D102 (see above)
@@ -214,10 +194,10 @@ class Ingested(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class WithSync:
-    """A run and its sync.
+    """The results of a run and its sync.
 
     Attributes:
-        synced: None where the run did not go well, and nothing was looked for.
+        synced: None if the run failed or was interrupted.
 
     """
 
@@ -227,7 +207,7 @@ class WithSync:
 
     @property
     def exit_code(self) -> int:
-        """The run's, but 4 where the run was well and the sync was refused."""
+        """The run's; 4 if that is 0 or 3 and the sync was refused."""
         code = self.run.exit_code
         return EXIT_REFUSED if code in {EXIT_OK, EXIT_SKIPPED} and self.synced and self.synced.refused else code
 
@@ -243,16 +223,6 @@ class WithSync:
 
     def _why_not(self) -> str:
         return "it was interrupted" if self.report.interrupted else "documents failed"
-
-
-def _may_exist(place: Path) -> bool:
-    try:
-        os.lstat(place)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except (OSError, ValueError):
-        return True  # a folder that we may not look into, a network that is away
-    return True
 
 
 def _row(document: LocatedDocument) -> dict[str, object]:

@@ -76,7 +76,7 @@ async def open_stream(request: Request, events: AsyncIterator[Event], *, encoder
 
 async def open_run(request: Request, run: Run, *, headers: Mapping[str, str] | None = None) -> EventStream:
     """Answer with a run's stream once it has begun: an error before its first event is a plain problem."""
-    with run.wanted():
+    with run.kept_alive():
         async with ended_by_disconnect(request):
             await run.begun()
             if not run.log.keeps(1):  # another reader is so far ahead that the beginning was dropped

@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 
 import structlog
 
+from config.background import running_beside
 from config.settings import Settings
 from server.engines.models import die_with_parent
 
@@ -94,13 +95,8 @@ async def open_worker(settings: Settings, *, command: Sequence[str] = COMMAND) -
         yield None
         return
     worker = WorkerProcess(command, patience=settings.jobs.shutdown_timeout + LAST_WORDS)
-    supervision = asyncio.create_task(worker.supervise(), name="worker process")
-    try:
+    async with running_beside(worker.supervise()):
         yield worker
-    finally:
-        supervision.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await supervision
 
 
 async def _spawn(command: Sequence[str]) -> asyncio.subprocess.Process:

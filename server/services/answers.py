@@ -87,7 +87,7 @@ class AnswerService:
         self._model = model
         self._settings = settings
         self._reranker = reranker
-        self._vectors = vectors or QuestionVectors(most_bytes=0)
+        self._vectors = vectors or QuestionVectors(max_bytes=0)
         self._kept = kept
         self.counter = TokenCounter(embedder.files.tokenizer_file)
         self._history = History(self.counter, settings=settings.chat)

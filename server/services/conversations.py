@@ -6,12 +6,12 @@ import asyncio
 import json
 import time
 from bisect import bisect_right
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 from pydantic import TypeAdapter
@@ -20,6 +20,7 @@ from config.errors import FootnoteError, slug_of
 from config.settings import ChatSettings
 from server.answers import Answer, Citation, Done, Event, Message, Question, Sources, Transcript, Turn, Usage
 from server.errors import CollectionIsFixed, ShuttingDown, StreamAbandoned
+from server.waiting.background import Background
 from server.waiting.interrupts import why_cancelled
 from storage.chat.conversations import ConversationCatalog, ConversationInfo, StoredMessage
 from storage.chat.turns import Memory, NewTurn, OpenTurn, PastTurn, TurnAnswer, TurnStore
@@ -79,7 +80,7 @@ class Conversations:
         self._catalog = catalog
         self._streams = streams
         self._settings = settings
-        self._background: set[asyncio.Task[None]] = set()
+        self._background = Background("a turn was not recorded")
 
     async def stream(self, message: ChatMessage, /) -> AsyncGenerator[Event, None]:
         """Answer a message piece by piece, as `AnswerService.stream` does; the turn is stored before `Done` is yielded.
@@ -135,23 +136,16 @@ class Conversations:
 
     async def close(self) -> None:
         """Wait for background work for `CLOSING_SECONDS`, then cancel it."""
-        if self._background:
-            await asyncio.wait(self._background, timeout=CLOSING_SECONDS)
-        for task in self._background:
-            task.cancel()
+        await self._background.close(seconds=CLOSING_SECONDS)
 
     async def _opened(self, message: ChatMessage) -> OpenTurn:
-        """Begin a turn; if this is cancelled while the turn is being committed, mark the turn as abandoned."""
-        opening = asyncio.ensure_future(self._open(message))
-        try:
-            return await asyncio.shield(opening)
-        except asyncio.CancelledError:
-            self._start(self._undo(opening))
-            raise
+        """Begin a turn; if this is cancelled while that is committed, the turn is recorded as abandoned."""
 
-    async def _undo(self, opening: asyncio.Future[OpenTurn]) -> None:
-        problem = StreamAbandoned.slug
-        await self._turns.break_off(await opening, state="abandoned", problem=problem, partial="")
+        async def undo(turn: OpenTurn) -> None:
+            problem = StreamAbandoned.slug
+            await self._turns.break_off(turn, state="abandoned", problem=problem, partial="")
+
+        return await self._background.undone_if_cancelled(self._open(message), undo=undo)
 
     async def _open(self, message: ChatMessage) -> OpenTurn:
         asked = NewTurn(
@@ -193,7 +187,7 @@ class Conversations:
                     raise
                 await asyncio.sleep(0.25 * 2**attempt)
         if self._settings.summary:
-            self._start(self._summarize(turn))
+            self._background.start(self._summarize(turn))
 
     def _kept(self, answer: Answer) -> TurnAnswer:
         done, text = answer.done, storable(answer.answer)
@@ -215,7 +209,7 @@ class Conversations:
 
         Wait for it for `WAITING_SECONDS` at most: the client's last event comes afterwards.
         """
-        recording = self._start(
+        recording = self._background.start(
             asyncio.wait_for(self._recording(turn, error, why_cancelled(), partial_answer), RECORDING_SECONDS)
         )
         await asyncio.wait({recording}, timeout=WAITING_SECONDS)
@@ -235,12 +229,6 @@ class Conversations:
             partial=storable(partial_answer),
         )
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(_logged(work))
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-        return task
-
     async def _summarize(self, turn: OpenTurn) -> None:
         forgotten = await self._turns.forgotten(turn, most_tokens=self._settings.history_tokens)
         forgotten = replace(forgotten, turns=_first_of(forgotten.turns, self._answers.notes_tokens))
@@ -249,14 +237,6 @@ class Conversations:
         summary = await self._answers.summarize(_history(forgotten), summary=forgotten.summary)
         if summary:
             await self._turns.summarize(turn, summary=storable(summary), through=forgotten.turns[-1].number)
-
-
-async def _logged(work: Coroutine[Any, Any, None]) -> None:
-    """Run in the background; log failures. An unreleased lease expires; a summary is made with the next turn."""
-    try:
-        await work
-    except (FootnoteError, TimeoutError) as exc:
-        _log.warning("a turn was not recorded", error=type(exc).__name__)
 
 
 def _named(event: Event, turn: OpenTurn) -> Event:

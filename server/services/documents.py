@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from uuid import UUID, uuid4
+from uuid import UUID
 
-from ingestion.identity import document_id as id_of_source
+from ingestion.identity import free_id
 from server.errors import SourceTaken
 from server.services.idempotency import require_valid_key
 from server.uploads.received_file import ReceivedFile
-from storage.deletions import bury
+from storage.deletions import mark_deleted
 from storage.documents.catalog import DocumentCatalog
 from storage.documents.originals import Originals
 from storage.documents.writes import Documents, next_revision
@@ -149,7 +149,7 @@ class DocumentService:
                 had = []
             for name in cancelled:
                 if name not in had and (generation := places[name]) is not None:
-                    await bury(connection, generation.collection_id, document_id=document_id)
+                    await mark_deleted(connection, generation.collection_id, document_id=document_id)
 
     async def content(self, document_id: str, /, *, collection: str | None) -> Content:
         """Return a document's original bytes.
@@ -213,7 +213,8 @@ class DocumentService:
         source = new.source or (known.source if known and new.must_exist else None) or _default_source(new)
         holder = (await documents.states([source])).get(source)
         if new.document_id is None:
-            return holder.id if holder else await _free_id(source, documents, generation), source
+            new_id = holder.id if holder else await free_id(source, generation=generation, stores=[documents])
+            return new_id, source
         if holder is not None and holder.id != new.document_id:
             raise SourceTaken(source, holder=holder.id)
         return new.document_id, source
@@ -256,13 +257,6 @@ def _default_source(new: NewVersion) -> str:
 def _source_of(job: Job) -> str | None:
     source = job.arguments.get("source") or job.arguments.get("url")
     return str(source) if source else None
-
-
-async def _free_id(source: str, documents: Documents, generation: Generation) -> str:
-    """Return the source's own id, or the next free one: a renamed document keeps the id of its first source."""
-    candidates = [id_of_source(source, generation=generation, attempt=attempt) for attempt in range(20)]
-    taken = await documents.by_ids(candidates)
-    return next((candidate for candidate in candidates if candidate not in taken), str(uuid4()))
 
 
 async def _chained(first: bytes, blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

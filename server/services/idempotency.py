@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -18,10 +18,12 @@ import structlog
 from opentelemetry import trace
 from pydantic import TypeAdapter
 
+from config.background import running_beside
 from config.errors import FootnoteError
 from config.telemetry.metrics import CACHE_LOOKUPS
 from server.answers import Answer, Event, Transcript
 from server.errors import InvalidIdempotencyKey
+from server.waiting.background import Background
 from storage.chat.idempotency import KeyState, KeyStore
 from storage.database import storable
 
@@ -92,18 +94,16 @@ class Idempotency:
     def __init__(self, store: KeyStore, *, streams: Streams) -> None:
         self._store = store
         self._streams = streams
-        self._undoing: set[asyncio.Task[None]] = set()
+        self._background = Background("an idempotency key was left to expire")
 
     @asynccontextmanager
     async def kept_tidy(self) -> AsyncIterator[None]:
-        """Delete expired answers periodically while the block runs."""
-        tidying = asyncio.create_task(self._tidy())
+        """Delete expired answers now and then, until the block ends."""
         try:
-            yield
+            async with running_beside(self._tidy()):
+                yield
         finally:
-            tidying.cancel()
-            if self._undoing:
-                await asyncio.wait(self._undoing, timeout=WAITING_SECONDS)
+            await self._background.close(seconds=WAITING_SECONDS)
 
     async def join(
         self, given: str, *, fingerprint: str, start: Callable[[Key, str], Run], stream_id: str
@@ -134,20 +134,14 @@ class Idempotency:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _taken(self, given: str, *, fingerprint: str, stream_id: str) -> KeyState:
-        """Take a key; if this is cancelled while that is being committed, release the key again."""
-        taking = asyncio.ensure_future(self._store.take(given, fingerprint=fingerprint, stream_id=stream_id))
-        try:
-            return await asyncio.shield(taking)
-        except asyncio.CancelledError:
-            undoing = asyncio.create_task(self._undo(given, taking))
-            self._undoing.add(undoing)
-            undoing.add_done_callback(self._undoing.discard)
-            raise
+        """Take a key; if this is cancelled while that is committed, the key is released again."""
 
-    async def _undo(self, given: str, taking: asyncio.Future[KeyState]) -> None:
-        with suppress(FootnoteError):
-            if (await taking).mine:
+        async def undo(state: KeyState) -> None:
+            if state.mine:
                 await self._store.release(given)
+
+        taking = self._store.take(given, fingerprint=fingerprint, stream_id=stream_id)
+        return await self._background.undone_if_cancelled(taking, undo=undo)
 
     async def _tidy(self) -> None:
         while True:

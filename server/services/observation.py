@@ -81,14 +81,9 @@ class Observation:
 
     async def events(self, events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
         """Hand an answer's events on, and take note of them."""
-        here = spans.under(self.span)
         try:
-            async with aclosing(events):
-                while True:
-                    with here:
-                        event = await anext(events, None)
-                    if event is None:
-                        break
+            async with aclosing(spans.made_under(self.span, events)) as made:
+                async for event in made:
                     self._see(event)
                     yield replace(event, trace_id=self._trace_id) if isinstance(event, Sources) else event
         except BaseException as exc:

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import structlog
 
+from config.background import running_beside
 from config.errors import FootnoteError
 from config.telemetry import spans
 from config.telemetry.metrics import GENERATION_FLIPS, Few
@@ -23,10 +24,13 @@ from storage.errors import StoreUnavailable
 from storage.generation import Generation
 
 if TYPE_CHECKING:
-    from config.settings import GenerationSettings, Settings
+    from config.settings import Settings
     from embedding.embedder import Embedder
     from storage.database import Database, Session
     from storage.leases import Leases
+
+FOLLOW_SECONDS = 1.0
+"""Between two looks for flips; notifications usually bring them sooner."""
 
 _collection_label = Few()
 _log = structlog.get_logger(__name__)
@@ -51,14 +55,11 @@ class PinnedGenerations:
     may read a generation it holds a lease on it, so that nobody drops it.
     """
 
-    def __init__(
-        self, database: Database, *, leases: Leases, embedders: Embedders, settings: GenerationSettings
-    ) -> None:
+    def __init__(self, database: Database, *, leases: Leases, embedders: Embedders) -> None:
         self._database = database
         self._collections = Collections(database)
         self._leases = leases
         self._embedders = embedders
-        self._settings = settings
         self._entries: dict[str, _Entry] = {}
         self._left: set[_Entry] = set()  # no longer current, but in use
         self._loading = asyncio.Lock()
@@ -92,12 +93,10 @@ class PinnedGenerations:
     @asynccontextmanager
     async def followed(self) -> AsyncIterator[None]:
         """Follow flips until the block ends."""
-        following = asyncio.create_task(self._follow())
         try:
-            yield
+            async with running_beside(self._follow()):
+                yield
         finally:
-            following.cancel()
-            await asyncio.wait([following])
             for entry in [*self._entries.values(), *self._left]:
                 entry.lease.close()
 
@@ -150,7 +149,7 @@ class PinnedGenerations:
                 level("flips are not followed for now", error=type(exc).__name__)
             except Exception as exc:  # noqa: BLE001 (whatever it is: a server that no longer follows is worse)
                 _log.exception("flips are not followed for now", error=type(exc).__name__)
-            await asyncio.sleep(self._settings.follow_seconds)
+            await asyncio.sleep(FOLLOW_SECONDS)
 
     def _hear(self, notice: str) -> None:
         """Take note of a flip: the collection's name, and the trace that it is a part of, if any."""
@@ -160,7 +159,7 @@ class PinnedGenerations:
 
     async def _wait(self) -> None:
         try:
-            async with asyncio.timeout(self._settings.follow_seconds):
+            async with asyncio.timeout(FOLLOW_SECONDS):
                 await self._told.wait()
         except TimeoutError:
             pass
@@ -246,7 +245,7 @@ async def followed_generations(
     """Follow the generations of the collections that are asked for; `embedder` is the configured, open model."""
     embedders = Embedders(settings)
     embedders.lend(embedder)
-    generations = PinnedGenerations(database, leases=leases, embedders=embedders, settings=settings.generations)
+    generations = PinnedGenerations(database, leases=leases, embedders=embedders)
     try:
         async with generations.followed():
             yield generations

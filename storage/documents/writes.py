@@ -1,4 +1,4 @@
-"""Documents of a generation: one transaction each, so that one is there whole, in one version, or not at all."""
+"""Writing documents of a generation, each in one transaction, so that readers see one complete version."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from storage import chunk_tables
-from storage.deletions import bury, is_buried, lock_documents, lock_flips
+from storage.deletions import is_marked_deleted, lock_documents, lock_flips, mark_deleted
 from storage.errors import GenerationRetired, MissingKey, WriteConflict
 from storage.generation import Generation
 
@@ -26,13 +26,13 @@ CHUNK_COLUMNS = (
 )  # fmt: skip
 
 
-WRITABLE = frozenset({"building", "ready", "active"})  # states of a generation that takes documents
+WRITABLE = frozenset({"building", "ready", "active"})  # states of a generation in which documents can be written
 WriteOutcome = Literal["written", "unchanged", "deleted"]
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentState:
-    """What is stored of a document, as far as a writer has to compare."""
+    """The stored fields of a document that a writer compares."""
 
     id: str
     source: str
@@ -40,19 +40,23 @@ class DocumentState:
     content_hash: str
     pipeline_fingerprint: str
 
+    def is_made_of(self, content_hash: str, pipeline_fingerprint: str) -> bool:
+        """Tell whether the document was made from these bytes, with the same pipeline."""
+        return (self.content_hash, self.pipeline_fingerprint) == (content_hash, pipeline_fingerprint)
+
 
 @dataclass(frozen=True, slots=True)
 class NewDocument:
     """A document to be written.
 
     Attributes:
-        source: its name to people and its identity in the collection, 2,000 bytes at most.
-        location: the absolute path it was read from, if it was a file.
+        source: its identity in the collection, at most 2,000 bytes.
+        location: the absolute path of its file, if it was one.
         content_hash: SHA-256 of its bytes, in hex.
-        pipeline_fingerprint: everything else that its chunks depend on.
+        pipeline_fingerprint: hash of everything else that its chunks depend on.
         size: bytes.
-        revision: from `Documents.next_revision`, before its source was read: of two versions, the higher is newer.
-        original: hash under which `storage.documents.originals` keeps its bytes; None where it has none.
+        revision: from `Documents.next_revision`, taken before its source was read; a higher one is newer.
+        original: hash under which `storage.documents.originals` keeps its bytes; None if it does not.
 
     """
 
@@ -73,9 +77,9 @@ class NewChunk:
     """A chunk to be written.
 
     Attributes:
-        metadata_json: what ``PGVectorStore`` keeps in ``metadata_``, made by `storage.vector_store.node_json`.
+        metadata_json: for the column ``metadata_``, from `storage.vector_store.node_json`.
         embedding: shape (dimension,), float32.
-        embedded_hash: of the text that was embedded, so that the vector can serve again.
+        embedded_hash: of the embedded text, for reusing the vector.
 
     """
 
@@ -99,24 +103,24 @@ class Documents:
         self._table = chunk_tables.qualified(generation.id)
 
     async def states(self, sources: Sequence[str]) -> dict[str, DocumentState]:
-        """Return what is stored under these sources."""
+        """Return the documents with these sources, by source."""
         return {state.source: state for state in await self._states("source = ANY($2)", list(sources))}
 
-    async def same_content(self, content_hash: str) -> list[DocumentState]:
-        """Return the documents that have these bytes, the oldest first."""
-        return await self._states("content_hash = $2", content_hash)
+    async def same_content(self, content_hashes: Sequence[str]) -> list[DocumentState]:
+        """Return the documents with any of these hashes, the oldest first."""
+        return await self._states("content_hash = ANY($2)", list(content_hashes))
 
     async def by_ids(self, ids: Sequence[str]) -> dict[str, DocumentState]:
-        """Return what is stored under these ids."""
+        """Return the documents with these ids, by id."""
         return {state.id: state for state in await self._states("id = ANY($2)", list(ids))}
 
     async def next_revision(self) -> int:
-        """Return what orders a version that is about to be read after all that were read before."""
+        """Return a revision higher than all before, to be taken before a version is read."""
         async with self._database.connection() as connection:
             return int(await connection.fetchval("SELECT nextval('footnote.document_revisions')"))
 
     async def vectors(self, document_id: str) -> dict[UUID, NDArray[np.float32]]:
-        """Return the stored vectors of a document by the hash of the text that was embedded."""
+        """Return the stored vectors of a document by the hash of the embedded text."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(
                 f"SELECT embedded_hash, embedding FROM {self._table} "
@@ -135,16 +139,16 @@ class Documents:
         first: Callable[[Connection], Awaitable[None]] | None = None,
         is_carried: bool = False,
     ) -> WriteOutcome:
-        """Put the document in place of `replaces`, or of nothing, in one transaction.
+        """Write the document in place of `replaces`, in one transaction.
 
-        Readers see the old version until the commit and the new one after it. A version that was read before the
-        document was deleted is not written: ``deleted``; nor is one that is older than what is stored: ``unchanged``.
-        `displaces` is another document that has its source. `first` may refuse the transaction, by an error. One that
-        `is_carried` comes from another generation, from where it would be gone had it been deleted.
+        Readers see the old version until the commit. A version that was read before the document was deleted is not
+        written (``deleted``), nor one that is older than the stored one (``unchanged``). `displaces` is another
+        document with the same source, which is deleted. `first` runs in the transaction and may abort it with an error.
+        With `is_carried` the document is copied from another generation, which a deletion would have removed it from.
 
         Raises:
-            WriteConflict: what is stored is no longer `replaces`; read the document again.
-            GenerationRetired: the generation takes no documents any more.
+            WriteConflict: the stored document is not `replaces`; read it again.
+            GenerationRetired: the generation accepts no more documents.
 
         """
         with _lost_original(document):
@@ -162,7 +166,7 @@ class Documents:
         first: Callable[[Connection], Awaitable[None]] | None,
         is_carried: bool,
     ) -> WriteOutcome:
-        # a large document takes its time to enter the HNSW index; readers are not kept waiting
+        # inserting a large document into the HNSW index takes long, but blocks no readers
         async with self._database.transaction(local={"statement_timeout": 0}) as connection:
             await self._hold(connection)
             old = [state for state in (replaces, displaces) if state]
@@ -175,7 +179,7 @@ class Documents:
             if first is not None:
                 await first(connection)
             stored, holder = await self._stored(connection, document)
-            if await is_buried(
+            if await is_marked_deleted(
                 connection,
                 self._generation.collection_id,
                 document_id=document.id,
@@ -186,8 +190,7 @@ class Documents:
             if stored and not holder and _same_version(stored, document):
                 await self._raise_revision(connection, document)
                 return "unchanged"
-            # where nothing was to be replaced, another file may just have become the document of that id
-            is_same = stored and (replaces or is_carried or stored.source == document.source)
+            is_same = stored and (is_carried or not _is_other_file(stored, document, replaces=replaces))
             if is_same and await self._is_older(connection, document):
                 return "unchanged"
             if (stored, holder) != (replaces, displaces):
@@ -206,13 +209,13 @@ class Documents:
         return "written"
 
     async def delete(self, document_id: str) -> bool:
-        """Delete a document from every generation of the collection; tell whether this one had it."""
+        """Delete a document from every generation of the collection; return whether this one had it."""
         async with self._database.transaction() as connection:
-            had = await bury(connection, self._generation.collection_id, document_id=document_id)
+            had = await mark_deleted(connection, self._generation.collection_id, document_id=document_id)
         return self._generation.id in had
 
     async def _hold(self, connection: Connection) -> None:
-        """Keep the generation as it is until the transaction ends: a flip waits for it, and it for a flip."""
+        """Lock the generation's state against activations until the transaction ends."""
         await lock_flips(connection, self._generation.collection_id, shared=True)
         state = await connection.fetchval(
             "SELECT state FROM footnote.generations WHERE id = $1 FOR KEY SHARE", self._generation.id
@@ -251,7 +254,7 @@ class Documents:
     async def _stored(
         self, connection: Connection, document: NewDocument
     ) -> tuple[DocumentState | None, DocumentState | None]:
-        """Return what is stored under the document's id, and what else has its source."""
+        """Return the stored document with this id, and another one with this source."""
         rows = await connection.fetch(
             "SELECT id, source, location, content_hash, pipeline_fingerprint FROM footnote.documents "
             "WHERE generation_id = $1 AND (id = $2 OR source = $3) FOR UPDATE",
@@ -311,7 +314,7 @@ class Documents:
 
 @contextmanager
 def _lost_original(document: NewDocument) -> Iterator[None]:
-    """Turn the one key that may be missing, that of an original which was pruned meanwhile, into a conflict."""
+    """Translate a missing foreign key, of an original pruned meanwhile, into a conflict."""
     try:
         yield
     except MissingKey as exc:
@@ -328,6 +331,16 @@ def _same_version(stored: DocumentState, document: NewDocument) -> bool:
     )
 
 
+def _is_other_file(stored: DocumentState, document: NewDocument, *, replaces: DocumentState | None) -> bool:
+    """Tell whether the stored document is that of another file.
+
+    This one is then not an older version of it, and has to find or create another document.
+    """
+    if stored.source == document.source:
+        return False
+    return replaces is None or None not in {stored.location, document.location}
+
+
 def _float32(vector: NDArray[np.float32] | object) -> NDArray[np.float32]:
     import numpy as np
 
@@ -335,5 +348,5 @@ def _float32(vector: NDArray[np.float32] | object) -> NDArray[np.float32]:
 
 
 async def next_revision(connection: Connection) -> int:
-    """Do as `Documents.next_revision` does, inside a transaction of the caller's."""
+    """Like `Documents.next_revision`, in the caller's transaction."""
     return int(await connection.fetchval("SELECT nextval('footnote.document_revisions')"))

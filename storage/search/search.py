@@ -13,20 +13,22 @@ from typing import TYPE_CHECKING
 
 from config.settings import RetrievalSettings
 from storage.generation import Generation
-from storage.search.statement import SearchRequest, SearchStatement, Vector
+from storage.search.statement import CANDIDATES, SearchRequest, SearchStatement, Vector
 
 if TYPE_CHECKING:
     import asyncpg
 
     from storage.database import Database
 
-__all__ = ["ChunkSearch", "Hit", "SearchRequest", "Vector", "usual_scan"]
+__all__ = ["ChunkSearch", "Hit", "SearchRequest", "Vector", "default_scan"]
 MAX_EF_SEARCH = 1000  # pgvector's limit
+MAX_SCAN_TUPLES = 20_000
+"""Rows of the HNSW index that a filtered search visits before it compares all matching chunks one by one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A chunk that was found; `scores` holds ``dense`` (cosine), ``lexical`` (BM25), ``fused``, where they apply."""
+    """A chunk found; `scores` may have ``dense`` (cosine), ``lexical`` (BM25) and ``fused``."""
 
     node_id: str
     document_id: str
@@ -40,34 +42,57 @@ class Hit:
     scores: Mapping[str, float]
 
 
-def usual_scan(settings: RetrievalSettings, *, candidates: int = 0) -> dict[str, str | int]:
-    """Return how the HNSW index is to be scanned, for `Database.open`: a search that wants no more needs one statement.
+def default_scan(
+    settings: RetrievalSettings, *, candidates: int = CANDIDATES, max_scan_tuples: int = MAX_SCAN_TUPLES
+) -> dict[str, str | int]:
+    """Return how the HNSW index is scanned, for `Database.open`: a search that needs no more takes one statement.
 
     Without an iterative scan, a filter would be applied to ``ef_search`` rows and leave a few of them.
     """
     return {
-        "hnsw.ef_search": min(MAX_EF_SEARCH, max(settings.ef_search, settings.candidates, candidates)),
+        "hnsw.ef_search": min(MAX_EF_SEARCH, max(settings.ef_search, candidates)),
         "hnsw.iterative_scan": "relaxed_order",
-        "hnsw.max_scan_tuples": settings.max_scan_tuples,
+        "hnsw.max_scan_tuples": max_scan_tuples,
     }
 
 
 class ChunkSearch:
-    """Searches one generation."""
+    """Searches one generation.
 
-    def __init__(self, database: Database, *, generation: Generation, settings: RetrievalSettings) -> None:
+    Args:
+        database: that holds it.
+        generation: to search.
+        settings: weights of the fusion, and ``ef_search``.
+        candidates: chunks that each leg hands to the fusion, at least.
+        max_scan_tuples: see `MAX_SCAN_TUPLES`.
+
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        generation: Generation,
+        settings: RetrievalSettings,
+        candidates: int = CANDIDATES,
+        max_scan_tuples: int = MAX_SCAN_TUPLES,
+    ) -> None:
+        self._candidates = candidates
+        self._max_scan_tuples = max_scan_tuples
         self._database = database
         self._generation = generation
         self._settings = settings
 
     async def search(self, request: SearchRequest) -> list[Hit]:
-        """Return the best chunks, best first.
+        """Return the best chunks, in order.
 
         Raises:
             UnsupportedFilter: a filter cannot be honoured.
 
         """
-        statement = SearchStatement(request, generation=self._generation, settings=self._settings)
+        statement = SearchStatement(
+            request, generation=self._generation, settings=self._settings, candidates=self._candidates
+        )
         async with self._database.tuned(self._scan(request, is_filtered=statement.is_filtered)) as connection:
             rows = await connection.fetch(statement.sql, *statement.parameters)
         leg = {"hybrid": "fused", "vector": "dense", "keyword": "lexical"}[request.mode]
@@ -76,7 +101,8 @@ class ChunkSearch:
     def _scan(self, request: SearchRequest, *, is_filtered: bool) -> dict[str, str | int]:
         if request.mode == "keyword":
             return {}
-        wanted = usual_scan(self._settings, candidates=request.limit)
+        candidates = max(self._candidates, request.limit)
+        wanted = default_scan(self._settings, candidates=candidates, max_scan_tuples=self._max_scan_tuples)
         if not is_filtered:
             del wanted["hnsw.iterative_scan"], wanted["hnsw.max_scan_tuples"]
         return wanted

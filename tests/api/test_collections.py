@@ -20,8 +20,8 @@ from storage.generation import Chunking
 
 
 @pytest.fixture(scope="module")
-def stack(postgres, shared_dir, embedder) -> Iterator[Stack]:
-    with open_stack(postgres, shared_dir=shared_dir, embedder=embedder) as made:
+def stack(databases, shared_dir, embedder) -> Iterator[Stack]:
+    with open_stack(databases, shared_dir=shared_dir, embedder=embedder) as made:
         yield made
 
 

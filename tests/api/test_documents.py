@@ -29,8 +29,8 @@ DEFAULT = Generation(
 
 
 @pytest.fixture(scope="module")
-def stack(postgres, shared_dir, embedder) -> Iterator[Stack]:
-    with open_stack(postgres, shared_dir=shared_dir, embedder=embedder) as made:
+def stack(databases, shared_dir, embedder) -> Iterator[Stack]:
+    with open_stack(databases, shared_dir=shared_dir, embedder=embedder) as made:
         yield made
 
 

@@ -25,8 +25,8 @@ RUNNING = replace(DONE_JOB, status="running", finished_at=None, result=None, don
 
 
 @pytest.fixture(scope="module")
-def stack(postgres, shared_dir, embedder) -> Iterator[Stack]:
-    with open_stack(postgres, shared_dir=shared_dir, embedder=embedder) as made:
+def stack(databases, shared_dir, embedder) -> Iterator[Stack]:
+    with open_stack(databases, shared_dir=shared_dir, embedder=embedder) as made:
         yield made
 
 

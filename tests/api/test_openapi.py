@@ -12,6 +12,7 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 from support.scripted import ScriptedAnswers, ScriptedRuntime
+from support.soak import examples
 
 from config.settings import Settings
 from config.version import VERSION
@@ -46,7 +47,9 @@ schema = schemathesis.openapi.from_asgi("/openapi.json", app)
 
 
 @schema.parametrize()
-@hypothesis_settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@hypothesis_settings(
+    max_examples=examples(10), deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
+)
 def test_every_operation_keeps_its_own_description(case: schemathesis.Case[Any]) -> None:
     response = case.call()
     # whether a mode is known, a cursor ours, a key fresh, how deep filters are is no matter of the schema

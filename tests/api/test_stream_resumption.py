@@ -15,6 +15,7 @@ from support.scripted import DONE, SOURCES, Hang, Logged, Make, Serve
 
 from server.answers import Token
 from server.engines.models.errors import ModelFailed
+from server.streams import run
 
 WORDS = tuple(Token(f"{n} ") for n in range(12))
 SLOW = (SOURCES, *(step for word in WORDS for step in (0.05, word)), DONE)
@@ -156,9 +157,13 @@ def test_streams_that_ended_are_forgotten_in_time_and_when_they_are_too_many(scr
     assert later == [404] * 4
 
 
-def test_an_answer_larger_than_what_is_kept_cannot_be_told_from_its_beginning(scripted: Make, serve: Serve) -> None:
+def test_an_answer_larger_than_what_is_kept_cannot_be_told_from_its_beginning(
+    scripted: Make, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
     script = (SOURCES, *[Token("x" * 10_000)] * 20, DONE)
-    with serve(scripted(script, streams={"most_bytes": 65_536, "window_bytes": 20_000}).app) as server:
+    monkeypatch.setattr(run, "MAX_BYTES", 65_536)
+    monkeypatch.setattr(run, "WINDOW_BYTES", 20_000)
+    with serve(scripted(script).app) as server:
         first = httpx.post(server.url + "/query/stream", json=BODY)
         url = f"{server.url}/streams/{first.headers['x-stream-id']}"
         begun, late = httpx.get(url), httpx.get(url, headers={"Last-Event-ID": "18"})
@@ -166,9 +171,12 @@ def test_an_answer_larger_than_what_is_kept_cannot_be_told_from_its_beginning(sc
     assert (begun.status_code, late.status_code) == (404, 200)
 
 
-def test_nobody_reading_bounds_what_a_model_may_write_ahead(scripted: Make, serve: Serve) -> None:
+def test_nobody_reading_bounds_what_a_model_may_write_ahead(
+    scripted: Make, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
     script = (SOURCES, 0.5, *[Token("x" * 1000)] * 500, DONE)
-    made = scripted(script, streams={"grace": 20, "most_bytes": 65_536})
+    monkeypatch.setattr(run, "MAX_BYTES", 65_536)
+    made = scripted(script, streams={"grace": 20})
     with serve(made.app) as server:
         stream, last = dropped(server.url, after="event: sources")
         time.sleep(0.5)

@@ -61,8 +61,8 @@ def refused(response: httpx.Response, status: int, slug: str, field: str | None 
 
 
 @pytest.fixture(scope="module")
-def stack(postgres, shared_dir, embedder) -> Iterator[Stack]:
-    with open_stack(postgres, shared_dir=shared_dir, embedder=embedder) as made:
+def stack(databases, shared_dir, embedder) -> Iterator[Stack]:
+    with open_stack(databases, shared_dir=shared_dir, embedder=embedder) as made:
         yield made
 
 
@@ -199,7 +199,7 @@ def test_the_bytes_and_the_job_are_kept_both_or_neither(stack: Stack) -> None:
 
 
 def test_a_client_that_falls_silent_is_given_up(scripted: Make, serve: Serve) -> None:
-    made = scripted(upload_silence=0.3)
+    made = scripted(upload_idle_timeout=0.3)
     with serve(made.app) as server, socket.create_connection(("127.0.0.1", server.port), timeout=10) as sock:
         head = f"POST /documents HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM['Content-Type']}\r\n"
         sock.sendall(head.encode() + b"Content-Length: 1000\r\n\r\n--fron")
@@ -468,7 +468,7 @@ def test_a_disk_that_takes_no_more_is_a_503(scripted: Make, serve: Serve, tmp_pa
     made = scripted()
     blocked = tmp_path / "a-file"
     blocked.write_text("")
-    made.runtime.uploads = Uploads(blocked / "uploads", most_bytes=MIB)
+    made.runtime.uploads = Uploads(blocked / "uploads", max_bytes=MIB)
     with serve(made.app) as server:
         response = sent(server, b"text", "a.txt")
     refused(response, 503, "overloaded")

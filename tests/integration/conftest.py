@@ -9,7 +9,7 @@ from support.stack import Stack, open_stack
 
 
 @pytest.fixture(scope="module")
-def stack(postgres, shared_dir, embedder) -> Iterator[Stack]:
+def stack(databases, shared_dir, embedder) -> Iterator[Stack]:
     """Lend a stack to the tests of a module."""
-    with open_stack(postgres, shared_dir=shared_dir, embedder=embedder) as opened:
+    with open_stack(databases, shared_dir=shared_dir, embedder=embedder) as opened:
         yield opened

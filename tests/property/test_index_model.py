@@ -1,6 +1,6 @@
 """Random histories of an index, with crashes and with writers beside: after each step it is what a model says it is.
 
-The short run is the same each time. A long one: ``INDEX_EXAMPLES=1000 pytest tests/property``.
+The short run is the same each time; `make soak` makes a long one.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import itertools
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -18,7 +17,7 @@ from uuid import UUID, uuid4, uuid5
 
 import pytest
 import stamina
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from llama_index.core.schema import NodeRelationship, RelatedNodeInfo, TextNode
@@ -41,6 +40,7 @@ from support.index_model import (
     with_files,
     words_of,
 )
+from support.soak import SOAK, examples
 
 from config.settings import IngestionSettings, RetrievalSettings
 from ingestion.identity import pipeline_fingerprint
@@ -48,7 +48,7 @@ from ingestion.inputs.local_files import LocalFiles
 from ingestion.inputs.stored import FromDatabase, KeptDocument
 from ingestion.runs.reindexing import NOT_WANTED, Reindexing, catch_up
 from storage.database import Database
-from storage.deletions import bury
+from storage.deletions import mark_deleted
 from storage.documents import originals
 from storage.documents.originals import Originals
 from storage.documents.writes import Documents
@@ -56,14 +56,12 @@ from storage.errors import StoreUnavailable
 from storage.search.search import ChunkSearch, SearchRequest
 from storage.vector_store import ChunkStore
 
-LONG = int(os.environ.get("INDEX_EXAMPLES", "0"))
-SHORT = settings(
-    max_examples=LONG or 60,
-    stateful_step_count=20 if LONG else 12,
-    derandomize=not LONG,
+SEARCH = settings(
+    max_examples=examples(25, 1000),
+    stateful_step_count=20 if SOAK else 12,
+    derandomize=not SOAK,
     deadline=None,
     print_blob=True,
-    phases=[Phase.generate] if os.environ.get("INDEX_NO_SHRINK") else list(Phase),
     suppress_health_check=list(HealthCheck),
 )
 FILES = st.integers(0, 5)
@@ -201,7 +199,7 @@ class World:
             return
         document_id = sorted(docs)[which % len(docs)]
         async with self.rig.database.transaction() as connection:
-            await bury(connection, generation.collection_id, document_id=document_id)
+            await mark_deleted(connection, generation.collection_id, document_id=document_id)
         next(self.ticks)
         self.buried.append((document_id, docs[document_id]))
         self.written.discard(document_id)
@@ -475,7 +473,8 @@ class Histories(RuleBasedStateMachine):
             self.run(self.world.check())
 
 
-@pytest.mark.timeout(36_000 if LONG else 600)
+@pytest.mark.hypothesis
+@pytest.mark.timeout(36_000 if SOAK else 600)
 def test_the_index_equals_its_model_after_each_step_of_any_history(dsn, shared_dir, tmp_path, monkeypatch):
     chosen = make_settings(dsn, shared_dir)
     points = Points()
@@ -486,7 +485,7 @@ def test_the_index_equals_its_model_after_each_step_of_any_history(dsn, shared_d
         with asyncio.Runner() as runner:
             database = runner.run(Database.open(dsn, settings=chosen.database))
             Histories.rig = Rig(runner, database, points, tmp_path, chosen)
-            run_state_machine_as_test(Histories, settings=SHORT)
+            run_state_machine_as_test(Histories, settings=SEARCH)
             runner.run(database.close())
     finally:
         stamina.set_testing(False)

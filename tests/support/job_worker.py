@@ -20,8 +20,8 @@ from typing import Any
 from config import logging
 from config.settings import LogSettings, Settings
 from config.telemetry.setup import open_telemetry
+from ingestion.jobs import worker
 from ingestion.jobs.retries import Handler, Progress
-from ingestion.jobs.worker import main
 from storage.database import Database
 from storage.jobs.jobs import Job
 
@@ -62,11 +62,12 @@ def run(dsn: str, directory: Path, groups: dict[str, Any]) -> int:
         yield {"wait": handlers.wait, "stubborn": handlers.stubborn}
 
     logging.configure(LogSettings())
+    worker.POLL_SECONDS = 0.2
     database = {"connect_timeout": 20, "url": None if dsn == "embedded" else dsn}
     settings = Settings(data_dir=directory, database=database, llm={"provider": "extractive"}, **groups)
     is_traced = settings.telemetry.enabled
     with open_telemetry(settings.telemetry, version="0") if is_traced else nullcontext():
-        return main(argparse.Namespace(concurrency=None), settings, open_handlers=open_handlers)
+        return worker.main(argparse.Namespace(concurrency=None), settings, open_handlers=open_handlers)
 
 
 if __name__ == "__main__":

@@ -339,7 +339,7 @@ class ScriptedRuntime:
 
     def __post_init__(self) -> None:
         self.streams = Streams(self.settings.streams)
-        self.uploads = Uploads(Path(tempfile.gettempdir()), most_bytes=self.settings.ingestion.max_file_bytes)
+        self.uploads = Uploads(Path(tempfile.gettempdir()), max_bytes=self.settings.ingestion.max_file_bytes)
         self.conversations = ScriptedConversations(self.answers)
         self.idempotency = Idempotency(KeysInMemory(), streams=self.streams)  # type: ignore[arg-type]
 

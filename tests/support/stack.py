@@ -1,6 +1,6 @@
 """The whole stack in one place: a database with a small corpus, a scripted language model, and servers over both.
 
-with open_stack(postgres, shared_dir=shared_dir, embedder=embedder) as stack:
+with open_stack(databases, shared_dir=shared_dir, embedder=embedder) as stack:
     with stack.serve(streams={"grace": 0}) as http:  # a client of a real server, as `real_app` makes it
         ...
     assert stack.model.requests
@@ -21,11 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
-from uuid import uuid4
 
-import fasteners
 import httpx
-import psycopg2
+from support.databases import Databases
 from support.environment import make_settings
 from support.events import Event, parse
 from support.indexed import index, real_app
@@ -38,7 +36,6 @@ from embedding.embedder import Embedder
 from storage.database import Database
 
 ROOT = Path(__file__).parents[2]
-TEMPLATE = "footnote_template"
 PATIENCE = 20.0
 """Seconds that something may take on a busy machine."""
 
@@ -47,7 +44,7 @@ import sys
 import numpy as np
 import server.runtime
 from config.settings import EmbeddingSettings
-from embedding.embedder import find_model
+from embedding.files import find_model
 from server.__main__ import main
 
 class OneVector:
@@ -207,19 +204,12 @@ class Stack:
 
 
 @contextlib.contextmanager
-def open_stack(postgres: Callable[[str], str], *, shared_dir: Path, embedder: Embedder) -> Iterator[Stack]:
+def open_stack(databases: Databases, *, shared_dir: Path, embedder: Embedder) -> Iterator[Stack]:
     """Lend a stack over a database of its own."""
-    name = f"test_{uuid4().hex}"
-    with fasteners.InterProcessLock(shared_dir / "template.lock"):  # a template can be cloned by one at a time
-        execute(postgres("postgres"), f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
-    try:
+    with databases.lend() as dsn, start_model_server() as model:
         with ThreadPoolExecutor(1) as pool:  # this thread's event loop is pytest's
-            pool.submit(asyncio.run, _index(postgres(name), embedder)).result()
-        with start_model_server() as model:
-            yield Stack(postgres(name), data_dir=shared_dir, embedder=embedder, model=model)
-    finally:
-        with contextlib.suppress(psycopg2.Error):
-            execute(postgres("postgres"), f"DROP DATABASE {name} WITH (FORCE)")
+            pool.submit(asyncio.run, _index(dsn, embedder)).result()
+        yield Stack(dsn, data_dir=shared_dir, embedder=embedder, model=model)
 
 
 async def _index(dsn: str, embedder: Embedder) -> None:

@@ -150,7 +150,6 @@ class Limits:
     ca_file: Path | None = None
     robots: bool = True
     requests_per_second: float = 1000
-    longest_wait: float = 5
     connect_timeout: float = 5
     read_timeout: float = 5
     total_timeout: float = 20

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import pytest
+
 from config.settings import Settings
+from ingestion.jobs import worker
 from ingestion.jobs.retries import Handler
-from ingestion.jobs.worker import run_worker
 from storage.database import Database
 from storage.jobs.jobs import Job, JobStore, NewJob
 
@@ -43,13 +45,13 @@ class InProcess:
 
 @contextlib.asynccontextmanager
 async def working(
-    settings: Settings, database: Database, handlers: Mapping[str, Handler], **jobs: object
+    settings: Settings, database: Database, handlers: Mapping[str, Handler], poll_seconds: float = 0.2, **jobs: object
 ) -> AsyncIterator[InProcess]:
     """Run a worker beside the block, with settings of the group ``jobs``."""
     assert settings.database.url
-    changed = settings.jobs.model_copy(update={"poll_interval": 0.2, "retry_pause": 0.01, **jobs})
+    changed = settings.jobs.model_copy(update={"retry_pause": 0.01, **jobs})
     stop, hurry = asyncio.Event(), asyncio.Event()
-    work = run_worker(
+    work = worker.run_worker(
         database,
         handlers,
         dsn=settings.database.url.get_secret_value(),
@@ -57,11 +59,13 @@ async def working(
         stop=stop,
         hurry=hurry,
     )
-    worker = InProcess(asyncio.create_task(work), stop, hurry)
-    try:
-        yield worker
-    finally:
-        await worker.stopped()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker, "POLL_SECONDS", poll_seconds)
+        running = InProcess(asyncio.create_task(work), stop, hurry)
+        try:
+            yield running
+        finally:
+            await running.stopped()
 
 
 @dataclass
@@ -91,7 +95,7 @@ def started(
     dsn: str, directory: Path, *, telemetry: Mapping[str, object] | None = None, **jobs: object
 ) -> Iterator[Process]:
     """Start a worker process, with settings of the group ``jobs``; ``dsn="embedded"``: with a PostgreSQL of its own."""
-    chosen = {"poll_interval": 0.2, "retry_pause": 0.01, "stalled_after": 2, "shutdown_timeout": 30, **jobs}
+    chosen = {"retry_pause": 0.01, "stalled_after": 2, "shutdown_timeout": 30, **jobs}
     groups = {"jobs": chosen, "telemetry": dict(telemetry or {"enabled": False})}
     log = directory / "worker.log"
     with log.open("a") as output:

@@ -1,15 +1,15 @@
-"""Errors of calling a language model.
+"""Errors of calls to a language model.
 
     ModelError
-    ├── ModelUnavailable      no answer: refused, DNS, TLS, connection lost before an answer, still starting
+    ├── ModelUnavailable      not reachable: refused, DNS, TLS, lost before an answer, still starting
     │   ├── ModelRateLimited  429, after our retries
-    │   ├── ModelRefused      not called: the circuit breaker is open
-    │   └── ModelBusy         not called: our own queue is full
-    ├── ModelFailed           an invalid answer: 5xx, HTML, no choices, a cut stream, malformed JSON
-    ├── ModelRejected         the request is refused for good: key, model name, length, content filter
-    └── ModelTimeout          a timeout of the settings was exceeded
+    │   ├── ModelRefused      the circuit breaker is open
+    │   └── ModelBusy         our own queue for it is full
+    ├── ModelFailed           a wrong answer: 5xx, HTML, no choices, a cut stream, malformed JSON
+    ├── ModelRejected         the request was refused, and would be again: key, name, length, content filter
+    └── ModelTimeout          it took longer than the settings allow
 
-`str(error)` never quotes the provider. Its own message, which may quote the prompt, is in `detail`, for the log only.
+`str(error)` is our own text, safe to show. What the provider said is in `detail`, for the log: it may quote the prompt.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ DETAIL_CHARS = 300
 
 
 class ModelError(FootnoteError):
-    """A call of a language model failed.
+    """A call to a language model failed.
 
     Attributes:
         retryable: whether the same request may succeed later.
-        detail: the provider's message, at most `DETAIL_CHARS` characters on one line; for the log, never for a client.
+        detail: what the provider said, at most `DETAIL_CHARS` characters on one line; for the log, never for a client.
 
     """
 
@@ -47,7 +47,7 @@ class ModelUnavailable(ModelError):
 
 
 class ModelRateLimited(ModelUnavailable):
-    """The provider's rate limit is reached; `retry_after` is the provider's, where it named one.
+    """The provider's rate limit was reached; `retry_after` is the pause that it asks for, if it says so.
 
     Attributes:
         wait: the exact seconds that the provider named, or None.
@@ -60,17 +60,17 @@ class ModelRateLimited(ModelUnavailable):
 
 
 class ModelRefused(ModelUnavailable):
-    """The model was not called: the circuit breaker is open."""
+    """The call was not made, because the circuit breaker is open."""
 
     was_logged = True  # when the breaker opened
 
 
 class ModelBusy(ModelUnavailable):
-    """The model was not called: its queue is full, and an immediate retry would find it full again."""
+    """More questions wait for the model than it can answer in time; retrying at once is useless."""
 
 
 class ModelFailed(ModelError):
-    """The provider answered with an error, or with something that cannot be read as an answer."""
+    """The provider answered with an error, or with something other than an answer."""
 
     slug = "model-failed"
 

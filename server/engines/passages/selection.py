@@ -1,4 +1,4 @@
-"""Which of the hits become the passages of an answer, and how many hits that takes."""
+"""Selecting the passages of an answer among the hits, and how many hits that takes."""
 
 from __future__ import annotations
 
@@ -12,15 +12,21 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 
 from server.engines.parts import EngineParts
-from server.engines.passages.excerpt import Stretch, joined
+from server.engines.passages.excerpt import Excerpt, joined
 from server.engines.passages.near_duplicates import Wording
 from server.engines.record import Record
 from server.engines.reranking import wants_reranking
 
 MOST_HITS = 1000
 SPARE_HITS = 8
+NEAR_DUPLICATE_SHARE = 0.9
+"""Fraction of word trigrams shared with a higher-ranked passage from which on a passage counts as a near-duplicate."""
+
+JOINED_CHARACTERS = 3000
+"""Longest passage that is made by joining neighbours."""
+
 DEEPER = 4
-FEW_HITS = 100  # compared with each other in a few milliseconds
+FEW_HITS = 100  # so few are compared in a few milliseconds
 Result = TypeVar("Result")
 
 
@@ -29,9 +35,9 @@ class Selection:
     """How passages are chosen for a question.
 
     Attributes:
-        max_per_document: None: no cap.
-        near_duplicate: share of a passage's shingles that makes it a near-duplicate; None: all are kept.
-        longest: characters of a passage joined from neighbours; None: they are not joined.
+        max_per_document: None: no maximum.
+        near_duplicate: see `NEAR_DUPLICATE_SHARE`; None: near-duplicates are kept.
+        longest: maximum length of joined neighbours in characters; None: they are not joined.
 
     """
 
@@ -42,28 +48,28 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
-    """A passage: the hit that it is known by, which is its best, and what it has of the document."""
+class Selected:
+    """A selected passage: its best hit, whose id it has, and its excerpt of the document."""
 
     best: NodeWithScore
-    stretch: Stretch
+    excerpt: Excerpt
 
 
 def selection_of(parts: EngineParts) -> Selection:
-    """Return how passages are chosen: as the question says, else as is set."""
+    """Return how passages are selected: by the question's options, else by the settings."""
     question, settings = parts.question, parts.settings.retrieval
     drops = (question.near_duplicates or settings.near_duplicates) == "drop"
     joins = settings.join_neighbours if question.join_neighbours is None else question.join_neighbours
     return Selection(
         k=question.k,
         max_per_document=question.max_per_document or settings.max_per_document,
-        near_duplicate=settings.near_duplicate_share if drops else None,
-        longest=settings.passage_chars if joins else None,
+        near_duplicate=NEAR_DUPLICATE_SHARE if drops else None,
+        longest=JOINED_CHARACTERS if joins else None,
     )
 
 
 def depth_of(parts: EngineParts) -> int:
-    """Return how many hits a retriever looks for at first, so that most often `k` passages are left of them."""
+    """Return how many hits a retriever fetches at first, so that usually `k` passages are left."""
     selection = selection_of(parts)
     if selection.max_per_document or selection.longest:
         depth = 3 * selection.k + SPARE_HITS
@@ -77,50 +83,50 @@ def depth_of(parts: EngineParts) -> int:
 
 
 async def deeper(found: Sequence[NodeWithScore], parts: EngineParts, *, depth: int) -> int | None:
-    """Return how many hits to look for instead, where too few passages would be left of those found so far.
+    """Return how many hits to fetch instead if too few passages would be left of those found so far.
 
-    That is where many repeat each other, or are of a few documents that have a cap. None: it will do, there are no
-    more, or it has to end.
+    That happens if many are near-duplicates, or from a few documents with a maximum. None: enough are left, there are
+    no more hits, or the limit is reached.
     """
     if len(found) < depth or depth >= MOST_HITS:
         return None
     selection = selection_of(parts)
-    left = await aside(select, found, selection, record=parts.record, hits=len(found))
+    left = await in_thread_if_large(select, found, selection, record=parts.record, hits=len(found))
     return None if len(left) >= selection.k else min(MOST_HITS, DEEPER * depth)
 
 
-def select(found: Iterable[NodeWithScore], selection: Selection, *, record: Record) -> list[Passage]:
-    """Return at most `k` passages, in the order of their best hits; of what is alike, the better ranked stays."""
+def select(found: Iterable[NodeWithScore], selection: Selection, *, record: Record) -> list[Selected]:
+    """Return at most `k` passages, in the order of their best hits; of near-duplicates, the highest-ranked is kept."""
     shelf = _Shelf(selection)
     for hit in found:
         if len(shelf.passages) == selection.k:
             break
-        shelf.offer(Passage(hit, stretch_of(hit, record)))
+        shelf.offer(Selected(hit, excerpt_of(hit, record)))
     return shelf.passages
 
 
-def stretch_of(found: NodeWithScore, record: Record) -> Stretch:
-    """Return which part of its document a node holds."""
+def excerpt_of(found: NodeWithScore, record: Record) -> Excerpt:
+    """Return a node's excerpt of its document."""
     node = found.node
     text = node.get_content(metadata_mode=MetadataMode.NONE)
     start = getattr(node, "start_char_idx", None) or 0
     end = getattr(node, "end_char_idx", None)
     chunks = record.chunks.get(node.node_id) or (int(node.metadata.get("chunk_index", 0)),)
-    return Stretch(node.ref_doc_id or "", start, start + len(text) if end is None else end, text, chunks)
+    return Excerpt(node.ref_doc_id or "", start, start + len(text) if end is None else end, text, chunks)
 
 
-async def aside(choose: Callable[..., Result], /, *given: Any, hits: int, **further: Any) -> Result:
-    """Choose among hits, in a thread where they are so many that others would wait for it."""
+async def in_thread_if_large(choose: Callable[..., Result], /, *given: Any, hits: int, **further: Any) -> Result:
+    """Select among hits; in a thread if they are so many that it would block the event loop."""
     if hits <= FEW_HITS:
         return choose(*given, **further)
     return await asyncio.to_thread(choose, *given, **further)
 
 
 class SelectPassages(BaseNodePostprocessor):
-    """Leaves the passages of an answer: no near-duplicates, no more of a document than wanted, neighbours joined, `k`.
+    """Selects `k` passages: without near-duplicates, with a maximum per document, with neighbours joined.
 
-    The hits come best first, and the passages go in that order. A joined one keeps its best hit's id, score and place;
-    the record tells which chunks it is made of.
+    Hits and passages are ordered best first. A joined passage has its best hit's id, score and rank; its chunks are in
+    the record.
     """
 
     selection: Selection
@@ -140,68 +146,68 @@ class SelectPassages(BaseNodePostprocessor):
     async def _apostprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
-        return await aside(
+        return await in_thread_if_large(
             self._postprocess_nodes, nodes, query_bundle, hits=len(nodes)
         )  # LlamaIndex's: always a thread
 
-    def _node(self, passage: Passage) -> NodeWithScore:
-        best, stretch = passage.best, passage.stretch
-        self._record.chunks[best.node.node_id] = stretch.chunks
-        if len(stretch.chunks) == 1:
+    def _node(self, passage: Selected) -> NodeWithScore:
+        best, excerpt = passage.best, passage.excerpt
+        self._record.chunks[best.node.node_id] = excerpt.chunks
+        if len(excerpt.chunks) == 1:
             return best
-        place = {"text": stretch.text, "start_char_idx": stretch.start, "end_char_idx": stretch.end}
+        place = {"text": excerpt.text, "start_char_idx": excerpt.start, "end_char_idx": excerpt.end}
         return NodeWithScore(node=best.node.model_copy(update=place), score=best.score)
 
 
 class _Shelf:
-    """Passages in the making: each hit joins one, opens one, or is left out."""
+    """The passages selected so far: each hit joins one, starts one, or is dropped."""
 
     def __init__(self, selection: Selection) -> None:
-        self.passages: list[Passage] = []
+        self.passages: list[Selected] = []
         self._selection = selection
-        self._taken: list[tuple[Stretch, Wording]] = []
+        self._taken: list[tuple[Excerpt, Wording]] = []
 
-    def offer(self, passage: Passage) -> None:
-        """Take a hit that is ranked after all before it."""
-        stretch, share, wording = passage.stretch, self._selection.near_duplicate, None
+    def offer(self, passage: Selected) -> None:
+        """Take the next hit; they come in order of rank."""
+        excerpt, share, wording = passage.excerpt, self._selection.near_duplicate, None
         if share is not None:
-            wording = Wording(stretch.text)
-            if any(_repeats(*taken, stretch, wording, share) for taken in self._taken):
+            wording = Wording(excerpt.text)
+            if any(_repeats(*taken, excerpt, wording, share) for taken in self._taken):
                 return
         if not self._join(passage):
-            if self._is_full(stretch.document_id):
+            if self._is_full(excerpt.document_id):
                 return
             self.passages.append(passage)
         if wording:
-            self._taken.append((stretch, wording))
+            self._taken.append((excerpt, wording))
 
     def _is_full(self, document_id: str) -> bool:
         cap = self._selection.max_per_document
-        of_it = sum(passage.stretch.document_id == document_id for passage in self.passages)
+        of_it = sum(passage.excerpt.document_id == document_id for passage in self.passages)
         return bool(cap and document_id) and of_it >= (cap or 0)
 
-    def _join(self, passage: Passage) -> bool:
+    def _join(self, passage: Selected) -> bool:
         if not self._selection.longest:
             return False
         for place, kept in enumerate(self.passages):
-            if whole := joined(kept.stretch, passage.stretch, longest=self._selection.longest):
-                self.passages[place] = Passage(kept.best, whole)
+            if whole := joined(kept.excerpt, passage.excerpt, longest=self._selection.longest):
+                self.passages[place] = Selected(kept.best, whole)
                 self._close_gap(place, self._selection.longest)
                 return True
         return False
 
     def _close_gap(self, place: int, longest: int) -> None:
-        """Join a passage that has grown with one ranked below it, whose neighbour it has become."""
+        """Join a passage that has grown with a lower-ranked one that is its neighbour now."""
         grown = self.passages[place]
         for below in range(place + 1, len(self.passages)):
-            if whole := joined(grown.stretch, self.passages[below].stretch, longest=longest):
-                self.passages[place] = Passage(grown.best, whole)
+            if whole := joined(grown.excerpt, self.passages[below].excerpt, longest=longest):
+                self.passages[place] = Selected(grown.best, whole)
                 del self.passages[below]
                 return
 
 
-def _repeats(taken: Stretch, taken_wording: Wording, stretch: Stretch, wording: Wording, share: float) -> bool:
-    """Whether a passage says nothing new; what chunks repeat of the one before them does not count."""
-    if taken.overlaps(stretch) and not taken.holds(stretch):
+def _repeats(taken: Excerpt, taken_wording: Wording, excerpt: Excerpt, wording: Wording, share: float) -> bool:
+    """Whether a passage is a near-duplicate; the overlap of consecutive chunks does not count."""
+    if taken.overlaps(excerpt) and not taken.holds(excerpt):
         return False
     return wording.is_repeated_by(taken_wording, share=share)

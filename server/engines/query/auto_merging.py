@@ -1,4 +1,4 @@
-"""Parts for passages: where enough of a section, or of a small document, was found, it is given as a whole."""
+"""Auto-merging: if enough chunks of a section, or of a small document, were found, the whole of it is returned."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from server.engines.assembly import fitting, retriever_engine
 from server.engines.llama_index import AsyncPostprocessor
 from server.engines.parts import EngineParts
 from server.engines.passages.hierarchy import MergingRule, merge
-from server.engines.passages.widening import Stretch, chunks_around, with_single_chunks
+from server.engines.passages.widening import ChunkRun, chunks_around, ranked, with_single_chunks
 from server.engines.retrieval import StoreRetriever
 from server.engines.room import FRAME_CHARACTERS
 from storage.search.neighbours import Extent, StoredChunk, Surroundings, runs_of
 
-REACH = 100  # chunks on either side of a hit that are looked at
-ROOM_SHARE = 0.5  # of the prompt's room for passages that one merged part may take
+GROUP_CHUNKS = 4  # per group if a document has neither headings nor pages
+REACH = 100  # chunks read on either side of a hit
+ROOM_SHARE = 0.5  # fraction of the prompt's room for passages that one merged section may take
 
 
 class Merging(AsyncPostprocessor):
-    """Gives parents in place of their passages, where more than a share of these were found.
+    """Replaces passages by their parent if enough of the parent's children were found.
 
-    LlamaIndex's `AutoMergingRetriever` wants the parents stored as nodes of their own, and reads them from its
-    docstore on the event loop. Here they are put together from the chunk table (`hierarchy`).
+    LlamaIndex's `AutoMergingRetriever` needs the parents stored as nodes, and reads them from its docstore on the event
+    loop. Here they are built from the chunk table (`hierarchy`).
     """
 
     _parts: EngineParts = PrivateAttr()
@@ -50,7 +51,7 @@ class Merging(AsyncPostprocessor):
         settings = self._parts.settings.engines
         room = min((fit.room(query) * ROOM_SHARE - FRAME_CHARACTERS for fit in fitting(self._parts)), default=None)
         longest = settings.merging_characters if room is None else min(room, settings.merging_characters)
-        return MergingRule(settings.merging_ratio, longest=max(0.0, longest), group=settings.merging_group)
+        return MergingRule(settings.merging_ratio, longest=max(0.0, longest), group=GROUP_CHUNKS)
 
 
 def merged(
@@ -59,20 +60,18 @@ def merged(
     *,
     extents: Mapping[str, Extent],
     rule: MergingRule,
-) -> list[Stretch]:
-    """Return the hits, or what is given in their place, in the order of the best hits; `chunks` are around them."""
+) -> list[ChunkRun]:
+    """Return the hits, or the parents that replace them, in the order of their best hits; `chunks` surround them."""
     places = {hit.node.node_id: place for place, hit in enumerate(hits)}
-    found: list[Stretch] = []
+    found: list[ChunkRun] = []
     for run in runs_of(chunks):
         inside = {index for index, chunk in enumerate(run) if chunk.node_id in places}
         extent = extents.get(run[0].document_id)
         for first, last in merge(run, inside, of=extent.chunks if extent else -1, rule=rule):
             part = run[first : last + 1]
             best = sorted(places[chunk.node_id] for chunk in part if chunk.node_id in places)
-            found.append(Stretch(part, [hits[place] for place in best]))
-    read = {chunk.node_id for chunk in chunks}
-    found += [Stretch((), [hit]) for hit in hits if hit.node.node_id not in read]
-    return sorted(found, key=lambda part: places[part.hits[0].node.node_id])
+            found.append(ChunkRun(part, [hits[place] for place in best]))
+    return ranked(found, hits=hits, chunks=chunks)
 
 
 def build(parts: EngineParts) -> BaseQueryEngine:

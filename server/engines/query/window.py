@@ -1,4 +1,4 @@
-"""Small hits, answered with their surroundings: a chunk is found by what it says, and read with its neighbours."""
+"""Window: a chunk is found by its own text, and returned with its neighbours."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ from llama_index.core.schema import NodeWithScore, QueryBundle
 from server.engines.assembly import fitting, retriever_engine
 from server.engines.llama_index import AsyncPostprocessor
 from server.engines.parts import EngineParts
-from server.engines.passages.widening import Stretch, chunks_around, length_of, share_of, with_single_chunks
+from server.engines.passages.widening import ChunkRun, chunks_around, length_of, ranked, share_of, with_single_chunks
 from server.engines.retrieval import StoreRetriever
 from storage.search.neighbours import StoredChunk, runs_of
 
+WINDOW_CHARACTERS = 2000
+"""Of whole chunks on either side of a hit, at most."""
+
 
 class Windows(AsyncPostprocessor):
-    """Gives each hit its neighbours in the document, and makes one passage of windows that touch.
+    """Adds each hit's neighbours in the document, and merges windows that touch.
 
     LlamaIndex's `SentenceWindowNodeParser` stores a window with each sentence, for `MetadataReplacementPostProcessor`
-    to show; here the neighbours are read from the chunk table, so that nothing is stored twice, and a window's width is
-    a matter of settings, not of indexing.
+    to show; here the neighbours are read from the chunk table, so that nothing is stored twice, and the width can
+    be changed without indexing again.
     """
 
     _parts: EngineParts = PrivateAttr()
@@ -37,37 +40,31 @@ class Windows(AsyncPostprocessor):
         if not nodes or not settings.window_chunks:
             return nodes
         share = share_of(fitting(self._parts), nodes, query_bundle.query_str if query_bundle else "")
-        chunks = await chunks_around(
-            self._parts, nodes, chunks=settings.window_chunks, characters=settings.window_characters
-        )
-        windows = windows_of(
-            nodes, chunks, most=settings.window_chunks, characters=settings.window_characters, longest=share
-        )
+        chunks = await chunks_around(self._parts, nodes, chunks=settings.window_chunks, characters=WINDOW_CHARACTERS)
+        windows = windows_of(nodes, chunks, most=settings.window_chunks, characters=WINDOW_CHARACTERS, longest=share)
         return [window.passage(self._parts) for window in windows]
 
 
 def windows_of(
     hits: Sequence[NodeWithScore], chunks: Sequence[StoredChunk], *, most: int, characters: int, longest: float
-) -> list[Stretch]:
-    """Return the hits with at most so many chunks and characters on either side; windows that touch are one.
+) -> list[ChunkRun]:
+    """Return the hits with at most `most` chunks and `characters` on either side; windows that touch are merged.
 
-    They are in the order of their best hits. A hit whose chunk has gone meanwhile stays as it is.
+    They are in the order of their best hits. A hit whose chunk was deleted meanwhile stays as it is.
     """
     places = {hit.node.node_id: place for place, hit in enumerate(hits)}
-    windows: list[Stretch] = []
+    windows: list[ChunkRun] = []
     for run in runs_of(chunks):
         found = [index for index, chunk in enumerate(run) if chunk.node_id in places]
         spans = [_span(run, index, most=most, characters=characters, longest=longest) for index in found]
         for first, last in _merged(spans):
             inside = [places[chunk.node_id] for chunk in run[first : last + 1] if chunk.node_id in places]
-            windows.append(Stretch(run[first : last + 1], [hits[place] for place in sorted(inside)]))
-    read = {chunk.node_id for chunk in chunks}
-    windows += [Stretch((), [hit]) for hit in hits if hit.node.node_id not in read]
-    return sorted(windows, key=lambda window: places[window.hits[0].node.node_id])
+            windows.append(ChunkRun(run[first : last + 1], [hits[place] for place in sorted(inside)]))
+    return ranked(windows, hits=hits, chunks=chunks)
 
 
 def _span(run: Sequence[StoredChunk], hit: int, *, most: int, characters: int, longest: float) -> tuple[int, int]:
-    """Return the first and the last chunk of a hit's window: one more on either side in turn, while there is room."""
+    """Return the first and the last chunk of a hit's window, which grows on both sides in turn while there is room."""
     first = last = hit
     least, end = run[hit].start - characters, run[hit].end + characters
     for _ in range(most):

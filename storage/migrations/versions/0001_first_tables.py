@@ -6,6 +6,8 @@ vector dimension and text language are the generation's.
 
 from alembic import op
 
+from storage.schema import run_script
+
 revision = "0001"
 down_revision = None
 
@@ -74,4 +76,4 @@ CREATE INDEX documents_content_hash ON footnote.documents (generation_id, conten
 
 def upgrade() -> None:
     """Create them."""
-    op.execute(TABLES)
+    run_script(op.get_bind(), TABLES)

@@ -2,6 +2,8 @@
 
 from alembic import op
 
+from storage.schema import run_script
+
 revision = "0002"
 down_revision = "0001"
 
@@ -74,4 +76,4 @@ CREATE INDEX idempotency_keys_conversation ON footnote.idempotency_keys (convers
 
 def upgrade() -> None:
     """Create them."""
-    op.execute(TABLES)
+    run_script(op.get_bind(), TABLES)

@@ -2,6 +2,8 @@
 
 from alembic import op
 
+from storage.schema import run_script
+
 revision = "0003"
 down_revision = "0002"
 
@@ -27,4 +29,4 @@ CREATE INDEX turns_trace ON footnote.turns (trace_id) WHERE trace_id IS NOT NULL
 
 def upgrade() -> None:
     """Create them."""
-    op.execute(TABLES)
+    run_script(op.get_bind(), TABLES)

@@ -6,6 +6,8 @@ another model or chunking.
 
 from alembic import op
 
+from storage.schema import run_script
+
 revision = "0004"
 down_revision = "0003"
 
@@ -83,5 +85,5 @@ CREATE INDEX tombstones_oldest ON footnote.tombstones (deleted_at);
 
 def upgrade() -> None:
     """Move, and create."""
-    op.execute(GENERATIONS)
-    op.execute(DOCUMENTS)
+    run_script(op.get_bind(), GENERATIONS)
+    run_script(op.get_bind(), DOCUMENTS)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from alembic import op
 
+from storage.schema import run_script
+
 revision = "0005"
 down_revision = "0004"
 
@@ -57,7 +59,7 @@ CREATE UNIQUE INDEX jobs_idempotency_key ON footnote.jobs (tenant_id, idempotenc
 
 def upgrade() -> None:
     """Create them."""
-    op.execute(TABLES)
+    run_script(op.get_bind(), TABLES)
     op.execute("SET LOCAL search_path = footnote, public")
-    op.execute(QUEUE.read_text(encoding="utf-8"))
+    run_script(op.get_bind(), QUEUE.read_text(encoding="utf-8"))
     op.execute("SET LOCAL search_path TO DEFAULT")

@@ -2,6 +2,8 @@
 
 from alembic import op
 
+from storage.schema import run_script
+
 revision = "0006"
 down_revision = "0005"
 
@@ -36,4 +38,4 @@ CREATE TABLE footnote.web_pages (
 
 def upgrade() -> None:
     """Create them."""
-    op.execute(TABLES)
+    run_script(op.get_bind(), TABLES)

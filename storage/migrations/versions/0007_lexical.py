@@ -6,6 +6,8 @@ chunks, about as long as building their HNSW index takes for millions (docs/oper
 
 from alembic import op
 
+from storage.schema import run_script
+
 revision = "0007"
 down_revision = "0006"
 
@@ -137,16 +139,17 @@ SELECT {id}, word, ndoc FROM ts_stat('SELECT text_search_tsv FROM footnote.{name
 def upgrade() -> None:
     """Create functions and tables, and write the tables of chunks anew."""
     database = op.get_bind()
-    database.exec_driver_sql(FUNCTIONS)  # as they are: SQLAlchemy would take their colons for parameters
-    database.exec_driver_sql(TABLES)
+    run_script(database, FUNCTIONS)
+    run_script(database, TABLES)
     generations = database.exec_driver_sql("SELECT id, language, chunk_tokens FROM footnote.generations ORDER BY id")
     for generation_id, language, chunk_tokens in generations.all():
         name = f"data_generation_{int(generation_id)}"
-        database.exec_driver_sql(
+        run_script(
+            database,
             COLUMNS.format(
                 name=name,
                 lexemes=LEXEMES.format(language=language),
                 typical_length=max(16.0, chunk_tokens / 4),
-            )
+            ),
         )
-        database.exec_driver_sql(COUNT.format(id=int(generation_id), name=name))
+        run_script(database, COUNT.format(id=int(generation_id), name=name))

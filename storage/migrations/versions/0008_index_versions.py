@@ -7,6 +7,8 @@ commit at the same time get two numbers. A generation that is being built is loo
 
 from alembic import op
 
+from storage.schema import run_script
+
 revision = "0008"
 down_revision = "0007"
 
@@ -37,4 +39,4 @@ DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION footnote.note_index_
 
 def upgrade() -> None:
     """Create them."""
-    op.execute(VERSIONS)
+    run_script(op.get_bind(), VERSIONS)

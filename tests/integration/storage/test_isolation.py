@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.events import ending, parse
 from support.model_server import Reply, _Exchange
+from support.soak import examples
 from support.stack import PATIENCE, open_stack, texts
 
 MARK = re.compile(r"mark([ab])(\d+)n\d+")
@@ -27,8 +28,8 @@ keys = count(1)
 
 
 @pytest.fixture(scope="module")
-def stack(postgres, shared_dir, embedder):
-    with open_stack(postgres, shared_dir=shared_dir, embedder=embedder) as opened:
+def stack(databases, shared_dir, embedder):
+    with open_stack(databases, shared_dir=shared_dir, embedder=embedder) as opened:
         opened.model._answer = obedient(opened.model)
         yield opened
 
@@ -197,7 +198,7 @@ class User:
         for turn in late:
             self.talk.note(*turn)
 
-    async def alone(self):
+    async def exclusive(self):
         """Ask outside of the conversation."""
         mark, question = self.talk.message("answer")
         response = await self.post("/query", {"question": question, "k": 1})
@@ -252,7 +253,7 @@ ACTS = {
     "refused": lambda user: user.fail("server-error"),
     "filtered": lambda user: user.fail("filtered"),
     "interrupt": lambda user: user.interrupt(),
-    "alone": lambda user: user.alone(),
+    "exclusive": lambda user: user.exclusive(),
     "delete": lambda user: user.delete(),
 }
 acts = st.lists(st.tuples(st.sampled_from(sorted(ACTS)), st.sampled_from([0, 0, 0.01, 0.1])), max_size=5)
@@ -267,7 +268,7 @@ async def talk(http, user, plan):
     await user.check()
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(8), deadline=None, suppress_health_check=list(HealthCheck))
 @given(plans=st.lists(acts, min_size=4, max_size=4))
 def test_no_byte_of_one_users_turns_is_in_the_others_prompt_answer_or_history(stack, url, plans):
     stack.model.requests.clear()

@@ -25,13 +25,13 @@ def empty_dsn(postgres):
     connection.close()
 
 
-def test_an_upgrade_is_done_once_and_then_nothing(empty_dsn):
-    assert schema.upgrade(empty_dsn) == (None, schema.REVISION)
-    assert schema.upgrade(empty_dsn) == (schema.REVISION, schema.REVISION)
+async def test_an_upgrade_is_done_once_and_then_nothing(empty_dsn):
+    assert await schema.upgrade(empty_dsn) == (None, schema.REVISION)
+    assert await schema.upgrade(empty_dsn) == (schema.REVISION, schema.REVISION)
 
 
 async def test_eight_upgrades_at_once_all_succeed(empty_dsn):
-    outcomes = await asyncio.gather(*(asyncio.to_thread(schema.upgrade, empty_dsn) for _ in range(8)))
+    outcomes = await asyncio.gather(*(schema.upgrade(empty_dsn) for _ in range(8)))
     assert [before for before, _ in outcomes].count(None) == 1
     assert {after for _, after in outcomes} == {schema.REVISION}
 
@@ -52,7 +52,7 @@ async def test_a_newer_schema_is_refused_by_server_and_upgrade(dsn, settings):
     with pytest.raises(SchemaMismatch, match="newer"):
         await schema.check(database)
     with pytest.raises(SchemaMismatch, match="newer"):
-        schema.upgrade(dsn)
+        await schema.upgrade(dsn)
     await database.close()
 
 
@@ -100,14 +100,14 @@ VALUES ('public', 1, 'd', 'n', 0, 0, 14, 'rain in spring', '{}', '[1,0,0]');
 async def test_an_index_of_the_first_revision_is_upgraded_with_all_that_is_in_it(empty_dsn, settings, monkeypatch):
     with monkeypatch.context() as earlier:
         earlier.setattr(schema, "REVISION", "0001")
-        assert schema.upgrade(empty_dsn) == (None, "0001")
+        assert await schema.upgrade(empty_dsn) == (None, "0001")
     database = await Database.open(empty_dsn, settings=settings.database)
     with pytest.raises(SchemaMismatch, match=r"is at revision 0001.*python -m storage upgrade"):
         await schema.check(database)
     async with database.transaction() as connection:
         await connection.execute(FIRST_REVISION)
         await connection.execute(FIRST_CHUNK)
-    assert schema.upgrade(empty_dsn) == ("0001", schema.REVISION)
+    assert await schema.upgrade(empty_dsn) == ("0001", schema.REVISION)
     await schema.check(database)
     generation = await Collections(database).active("default")
     assert (generation.embedding.model, generation.chunking.tokens, generation.embedding.options) == ("m", 256, None)
@@ -126,12 +126,12 @@ async def test_an_index_of_the_first_revision_is_upgraded_with_all_that_is_in_it
 async def test_conversations_of_the_second_revision_are_upgraded_and_can_be_rated(empty_dsn, settings, monkeypatch):
     with monkeypatch.context() as earlier:
         earlier.setattr(schema, "REVISION", "0002")
-        schema.upgrade(empty_dsn)
+        await schema.upgrade(empty_dsn)
     database = await Database.open(empty_dsn, settings=settings.database)
     turns, trace = TurnStore(database, leases=Leases(database, seconds=30)), "4bf92f3577b34da6a3ce929d0e0e4736"
     turn = await turns.begin(NewTurn("q", 1, "r", None, trace), collection="default")
     await turns.complete(turn, TurnAnswer("a", 1, None, "[]", "stop", "m", None, None, "{}", "1"))
-    assert schema.upgrade(empty_dsn) == ("0002", schema.REVISION)
+    assert await schema.upgrade(empty_dsn) == ("0002", schema.REVISION)
     await schema.check(database)
     feedback = FeedbackStore(database)
     await feedback.put(NewFeedback(trace, "up"))

@@ -44,6 +44,17 @@ def test_a_line_is_one_json_object_with_level_name_time_and_request_id(out: io.S
     assert line == {"event": "done", "count": 3, "level": "info", "logger": "footnote.test", "request_id": "r-1"}
 
 
+def test_a_setting_with_a_name_of_the_last_release_is_one_line_of_warning(
+    out: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOOTNOTE_CACHE__REDIS_TTL", "60")
+    monkeypatch.setenv("FOOTNOTE_CACHE__REDIS_URL", "redis://:hunter2@host/0")
+    configure(LogSettings(), stream=out)
+    assert [(line["level"], line["event"]) for line in lines(out)] == [("warning", "outdated setting")] * 2
+    assert "FOOTNOTE_REDIS__URL" in out.getvalue()
+    assert "hunter2" not in out.getvalue()
+
+
 def test_lines_of_libraries_look_the_same(out: io.StringIO) -> None:
     configure(LogSettings(), stream=out)
     structlog.contextvars.bind_contextvars(request_id="r-1")

@@ -10,7 +10,16 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from config import settings as settings_module
-from config.settings import FALLBACKS, Settings, SettingsError, load_settings, setting_keys
+from config.settings import (
+    FALLBACKS,
+    OLD_NAMES,
+    PREFIX,
+    Settings,
+    SettingsError,
+    load_settings,
+    old_names_in_use,
+    setting_keys,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 EnvFile = Callable[..., None]
@@ -74,6 +83,64 @@ def test_names_that_others_use_are_read_from_the_env_file_too(
     env_file(OLLAMA_BASE_URL="http://gpu:11434")
     monkeypatch.setenv("OLLAMA_BASE_URL", "")
     assert load_settings().llm.ollama_base_url == "http://gpu:11434"
+
+
+DEFAULTS = {name: (path, default) for name, path, _, default in setting_keys()}
+
+
+@pytest.mark.parametrize("place", ["environment", ".env"])
+@pytest.mark.parametrize(("old", "new"), OLD_NAMES.items())
+def test_a_name_of_the_last_release_is_still_read_and_warned_of_once(
+    old: str, new: str | None, place: str, env_file: EnvFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, default = DEFAULTS[PREFIX + new] if new else ((), 0)
+    assert PREFIX + old not in DEFAULTS
+    value = default / 2 if isinstance(default, int | float) else "redis://old/0"
+    if place == ".env":
+        env_file(**{PREFIX + old: str(value)})
+    else:
+        monkeypatch.setenv((PREFIX + old).lower(), str(value))
+    found: object = load_settings()
+    assert (found == Settings.model_construct()) is (new is None)
+    for name in path:
+        found = getattr(found, name)
+    if new:
+        assert (found.get_secret_value() if isinstance(found, SecretStr) else found) == value
+    (sentence,) = old_names_in_use()
+    assert sentence.startswith(PREFIX + old)
+    assert (f"is now called {PREFIX}{new}" if new else "has no effect any more") in sentence
+    assert str(value) not in sentence
+
+
+def test_a_new_name_goes_before_an_old_one_wherever_it_is_set(
+    env_file: EnvFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env_file(FOOTNOTE_REDIS__URL="redis://new/0")
+    monkeypatch.setenv("FOOTNOTE_STREAMS__REDIS_URL", "redis://old/0")
+    assert _redis_url() == "redis://new/0"
+    assert ["is ignored" in sentence for sentence in old_names_in_use()] == [True]
+
+
+def test_of_two_old_names_of_one_setting_the_first_counts_and_the_other_is_said_to_be_ignored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://fallback/0")
+    monkeypatch.setenv("FOOTNOTE_CACHE__REDIS_URL", "redis://cache/0")
+    monkeypatch.setenv("FOOTNOTE_STREAMS__REDIS_URL", "redis://streams/0")
+    assert _redis_url() == "redis://streams/0"
+    assert ["is ignored" in sentence for sentence in old_names_in_use()] == [False, True]
+
+
+def test_an_old_name_is_never_suggested(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOOTNOTE_CACHE__REDIS_URI", "redis://h/0")
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert "CACHE__REDIS_URL" not in str(caught.value)
+
+
+def _redis_url() -> str | None:
+    url = load_settings().redis.url
+    return url.get_secret_value() if url else None
 
 
 def test_an_empty_value_counts_as_not_set(env_file: EnvFile, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,8 @@
-"""Alerts in forced outages: the rules of ``deploy/``, in a real Prometheus for which a minute passes in a second."""
+"""Alerts in forced outages: the rules of ``deploy/``, in a real Prometheus for which a minute passes in a second.
+
+Each outage takes half a minute: all but two are for `make soak`. What each rule says of a series,
+``tests/unit/test_deploy.py`` tests with promtool.
+"""
 
 from __future__ import annotations
 
@@ -51,6 +55,7 @@ def test_a_killed_server_is_told_of(stack):
         fires(prometheus, "FootnoteDown")
 
 
+@pytest.mark.soak
 def test_a_failing_model_is_told_of_in_answers_and_streams(stack):
     with watched(stack) as (_, people, prometheus):
         wanted = ("FootnoteModelFails", "FootnoteAnswersFail", "FootnoteErrorBudgetBurnsFast")
@@ -67,6 +72,7 @@ def test_an_open_circuit_breaker_is_told_of(stack):
         fires(prometheus, "FootnoteBreakerOpen")
 
 
+@pytest.mark.soak
 def test_a_database_that_is_away_is_told_of(stack):
     with watched(stack, DATABASE__ACQUIRE_TIMEOUT="1") as (_, people, prometheus):
         with database_gone(stack):
@@ -78,6 +84,7 @@ def test_a_database_that_is_away_is_told_of(stack):
         prometheus.wait_for(lambda: people.http.post("/query", json=QUESTION).is_success)
 
 
+@pytest.mark.soak
 def test_a_lock_that_fills_the_pool_is_told_of(stack):
     waits = {"POOL_MAX": "2", "ACQUIRE_TIMEOUT": "2", "STATEMENT_TIMEOUT": "20"}
     settings = {f"DATABASE__{name}": value for name, value in waits.items()}
@@ -85,17 +92,20 @@ def test_a_lock_that_fills_the_pool_is_told_of(stack):
         fires(prometheus, "FootnotePoolExhausted", "FootnotePoolWaits")
 
 
+@pytest.mark.soak
 def test_people_who_ask_an_empty_collection_are_told_of(stack):
     with watched(stack) as (_, people, prometheus):
         fires(prometheus, "FootnoteCollectionEmpty", while_=people.in_vain)
 
 
+@pytest.mark.soak
 def test_readers_who_leave_are_told_of(stack):
     with watched(stack, STREAMS__GRACE="0") as (_, people, prometheus):
         stack.fresh(default=Reply("one two three four five six seven eight", delay=0.2))
         fires(prometheus, "FootnoteStreamsAbandoned", while_=lambda: people.leave(10))
 
 
+@pytest.mark.soak
 def test_jobs_that_nobody_takes_are_told_of(stack):
     with watched(stack) as (_, _, prometheus):
         submit(stack.dsn, "wait")
@@ -105,6 +115,7 @@ def test_jobs_that_nobody_takes_are_told_of(stack):
         prometheus.wait_for(lambda: not prometheus.alerts())
 
 
+@pytest.mark.soak
 def test_jobs_that_die_are_told_of_and_those_that_were_dead_before_are_not(stack, tmp_path):
     with started(stack.dsn, tmp_path):
         submit(stack.dsn, "unheard-of")
@@ -117,6 +128,7 @@ def test_jobs_that_die_are_told_of_and_those_that_were_dead_before_are_not(stack
     empty_the_queue(stack.dsn)
 
 
+@pytest.mark.soak
 def test_a_server_that_cannot_follow_a_flip_is_told_of_and_goes_on_answering(stack):
     known = stack.embedder.identity
     add_collection(stack.dsn, "followed", embedding=known)

@@ -17,7 +17,7 @@ from support.otlp_records import outline
 from support.phoenix import Phoenix, PhoenixSpan, phoenix_python, start_phoenix
 from support.stack import ROOT, until
 
-pytestmark = pytest.mark.timeout(1200)  # Phoenix is installed before the first test
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(1200)]  # Phoenix is installed before the first test
 
 QUESTION = "Who built the lighthouse of Ostrava Bay?"
 ANSWER = "Milada Novak built it in 1871 [1]."

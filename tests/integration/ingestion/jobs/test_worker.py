@@ -9,6 +9,7 @@ from support.workers import PATIENCE, ended, submit, until, working
 
 from embedding.errors import EmbeddingFailed
 from ingestion.errors import FetchFailed, FetchRefused, Unreadable
+from ingestion.jobs import retries
 from ingestion.jobs.retries import may_pass, pause_before
 from storage.database import Database
 from storage.errors import CollectionNotFound, GenerationRetired, JobLost, StoreRefused, StoreUnavailable, WriteConflict
@@ -64,7 +65,7 @@ async def test_a_job_is_done_and_its_result_kept(database, settings):
 async def test_a_submission_wakes_a_worker_that_looks_only_once_in_a_while(database, settings):
     gate = Gate()
     gate.open.set()
-    async with working(settings, database, {"wait": gate}, poll_interval=300):
+    async with working(settings, database, {"wait": gate}, poll_seconds=300):
         await ended(database, (await submit(database)).id)
         await ended(database, (await submit(database)).id)
 
@@ -151,8 +152,9 @@ async def waiting(database, job_id):
     return job if job.next_try_at else None
 
 
-def test_pauses_double_up_to_a_bound_and_are_never_shorter_than_asked_for(settings):
-    jobs = settings.jobs.model_copy(update={"retry_pause": 2, "longest_pause": 60})
+def test_pauses_double_up_to_a_bound_and_are_never_shorter_than_asked_for(settings, monkeypatch):
+    monkeypatch.setattr(retries, "MAX_PAUSE_SECONDS", 60)
+    jobs = settings.jobs.model_copy(update={"retry_pause": 2})
     for attempt, middle in ((1, 2), (2, 4), (5, 32), (6, 60), (500, 60)):
         pauses = {pause_before(attempt, StoreUnavailableLike(), settings=jobs) for _ in range(50)}
         assert min(pauses) >= middle / 2

@@ -85,7 +85,7 @@ async def test_a_second_sigterm_gives_jobs_back_at_once(database, dsn, tmp_path)
 async def test_a_worker_goes_on_when_postgresql_was_killed(tmp_path):
     local = LocalPostgres(tmp_path)
     dsn = local.start()
-    schema.upgrade(dsn)
+    await schema.upgrade(dsn)
     database = await Database.open(dsn, settings=make_settings(dsn, tmp_path).database)
     try:
         with started("embedded", tmp_path, stalled_after=10) as worker:

@@ -34,9 +34,10 @@ SECRET = "wombat-77-secret"
 PROGRAM = """
 import asyncio, json, sys
 import numpy as np
-import embedding.embedder
+import embedding.files
+import embedding.opening
 import ingestion.pipeline.tracing
-from ingestion.errors import EmbeddingFailed
+from embedding.errors import EmbeddingFailed
 
 faults = json.loads(sys.argv.pop(1))
 ingestion.pipeline.tracing.MOST_DOCUMENTS = faults.get("most_documents", 500)

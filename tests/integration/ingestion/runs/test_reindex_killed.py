@@ -19,13 +19,13 @@ from support.sql import execute
 from support.stack import PATIENCE, ROOT, until
 
 from config.settings import DatabaseSettings
+from storage import schema
 from storage.collections.collections import Collections
 from storage.collections.generations import Generations
 from storage.database import Database
 from storage.documents.writes import Documents
 from storage.local import LocalPostgres
 
-KILLS = 4
 NAME = "docs"
 PROGRAM = """
 import asyncio, hashlib, os, sys
@@ -158,8 +158,9 @@ def delete(dsn: str, source: str) -> None:
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("kills", [2, pytest.param(6, marks=pytest.mark.soak)])
 def test_a_builder_that_is_killed_again_and_again_embeds_nothing_twice_that_was_stored(
-    dsn, shared_dir, tmp_path, request
+    dsn, shared_dir, tmp_path, request, kills
 ):
     folder = tmp_path / "in"
     write_corpus(folder)
@@ -167,7 +168,7 @@ def test_a_builder_that_is_killed_again_and_again_embeds_nothing_twice_that_was_
     moments = random.Random(request.node.name)  # noqa: S311 (moments, no secrets)
     assert builder.run(tokens=128)["documents"]["added"] == 40
     stored: list[tuple] = []
-    for _ in range(KILLS):
+    for _ in range(kills):
         process = builder.start("--reindex", "--resume", tokens=64)
         builder.until_embedded(process, moments.randint(5, 30))
         process.kill()
@@ -212,9 +213,7 @@ def test_a_build_goes_on_when_postgresql_was_killed_under_it(tmp_path):
     builder = Builder(folder, dsn=None, data_dir=data_dir)
     local = LocalPostgres(data_dir)
     dsn = local.start()
-    from storage import schema
-
-    schema.upgrade(dsn)
+    asyncio.run(schema.upgrade(dsn))
     try:
         builder.run(tokens=128)
         process = builder.start("--reindex", tokens=64)

@@ -354,7 +354,7 @@ def found(generation):
 
 def cache_of(versions=None, *, clock=None, **values):
     settings = CacheSettings(answers=True, **values)
-    return AnswerCache(settings, versions=versions or Versions(), ground="g", clock=clock or (lambda: 0.0))
+    return AnswerCache(settings, versions=versions or Versions(), fingerprint="g", clock=clock or (lambda: 0.0))
 
 
 async def given(cache, generation, fresh, question=None):

@@ -9,11 +9,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 from support.redis_server import start_redis
 
-from config.settings import CacheSettings, SettingsError
-from server.caches.redis_vectors import REST_SECONDS, RedisVectors, bytes_of, open_redis_vectors, vector_in
+from config.settings import RedisSettings, SettingsError
+from server.caches.redis_vectors import RedisVectors, bytes_of, vector_in
 from server.caches.vectors import ENTRY_BYTES, QuestionVectors, key_of
+from server.redis_link import OPEN_SECONDS, Outage, RedisLink, open_redis_link
 from storage.generation import EmbeddingIdentity
 
 IDENTITY = EmbeddingIdentity("m", "r", "f" * 32, 8, normalized=True, options={"quantization": "none"})
@@ -47,8 +49,8 @@ async def client(redis):
     await opened.aclose()
 
 
-def shared(redis, **values):
-    return RedisVectors(CacheSettings(redis_url=redis.url, redis_timeout=0.5, **values))
+def linked(redis, *, timeout=0.5, **values):
+    return RedisLink(RedisSettings(url=redis.url, lookup_timeout=timeout), **values)
 
 
 async def stored(client):
@@ -67,7 +69,7 @@ async def told(look, *, wanted=bool):
 
 
 async def test_the_same_words_are_embedded_once_and_no_others_get_their_vector():
-    vectors, model = QuestionVectors(most_bytes=10_000), Counting()
+    vectors, model = QuestionVectors(max_bytes=10_000), Counting()
     texts = ["a", "a ", "A", "é", "e\u0301", "", "\ud800"]
     first = [await vectors.of(text, embedder=model) for text in texts]
     again = [await vectors.of(text, embedder=model) for text in texts]
@@ -84,7 +86,7 @@ def test_whatever_changes_vectors_changes_the_key(change):
 
 
 async def test_another_model_has_vectors_of_its_own():
-    vectors = QuestionVectors(most_bytes=10_000)
+    vectors = QuestionVectors(max_bytes=10_000)
     one, other = Counting(), Counting(replace(IDENTITY, fingerprint="e" * 32))
     first, second = await vectors.of("a", embedder=one), await vectors.of("a", embedder=other)
     assert not np.allclose(first, second)
@@ -92,22 +94,22 @@ async def test_another_model_has_vectors_of_its_own():
 
 
 async def test_as_many_bytes_are_kept_as_are_set_and_what_is_asked_for_stays_longest():
-    vectors, model = QuestionVectors(most_bytes=3 * ENTRY), Counting()
+    vectors, model = QuestionVectors(max_bytes=3 * ENTRY), Counting()
     for text in ("a", "b", "c", "a", "d", "a", "b"):
         await vectors.of(text, embedder=model)
     assert model.asked == ["a", "b", "c", "d", "b"]
 
 
-@pytest.mark.parametrize("most_bytes", [0, ENTRY - 1])
-async def test_with_no_room_each_question_is_embedded(most_bytes):
-    vectors, model = QuestionVectors(most_bytes=most_bytes), Counting()
+@pytest.mark.parametrize("max_bytes", [0, ENTRY - 1])
+async def test_with_no_room_each_question_is_embedded(max_bytes):
+    vectors, model = QuestionVectors(max_bytes=max_bytes), Counting()
     for _ in range(2):
         await vectors.of("a", embedder=model)
     assert model.asked == ["a", "a"]
 
 
 async def test_a_kept_vector_cannot_be_changed_by_who_gets_it():
-    vectors, model = QuestionVectors(most_bytes=10_000), Counting()
+    vectors, model = QuestionVectors(max_bytes=10_000), Counting()
     with pytest.raises(ValueError, match="read-only"):
         (await vectors.of("a", embedder=model))[0] = 9
 
@@ -118,7 +120,7 @@ async def test_a_failure_of_the_model_is_not_kept():
             await super().query(text)
             raise RuntimeError
 
-    vectors = QuestionVectors(most_bytes=10_000)
+    vectors = QuestionVectors(max_bytes=10_000)
     with pytest.raises(RuntimeError):
         await vectors.of("a", embedder=Failing())
     model = Counting()
@@ -130,18 +132,18 @@ async def test_the_real_model_s_vector_comes_back_bit_for_bit(redis, client, emb
     question = "Who built the lighthouse?"
     expected = await embedder.query(question)
     for _ in range(2):
-        found = shared(redis)
-        vector = await QuestionVectors(most_bytes=0, shared=found).of(question, embedder=embedder)
+        link = linked(redis)
+        vector = await QuestionVectors(max_bytes=0, shared=RedisVectors(link)).of(question, embedder=embedder)
         assert np.array_equal(vector, expected)
         await stored(client)
-        await found.close()
+        await link.close()
 
 
 async def test_replicas_share_vectors_through_redis_and_no_text_is_in_it(redis, client):
-    one, other, model = shared(redis), shared(redis), Counting()
-    first = await QuestionVectors(most_bytes=10_000, shared=one).of("private words", embedder=model)
+    one, other, model = linked(redis), linked(redis), Counting()
+    first = await QuestionVectors(max_bytes=10_000, shared=RedisVectors(one)).of("private words", embedder=model)
     key = await stored(client)
-    second = await QuestionVectors(most_bytes=10_000, shared=other).of("private words", embedder=model)
+    second = await QuestionVectors(max_bytes=10_000, shared=RedisVectors(other)).of("private words", embedder=model)
     assert model.asked == ["private words"]
     assert np.array_equal(first, second)
     assert b"private" not in key + await client.get(key)
@@ -151,10 +153,10 @@ async def test_replicas_share_vectors_through_redis_and_no_text_is_in_it(redis, 
 
 
 async def test_vectors_that_other_machines_make_otherwise_are_not_shared(redis, client):
-    found = shared(redis)
+    link = linked(redis)
     model = Counting(replace(IDENTITY, options={"quantization": "int8"}))
-    await QuestionVectors(most_bytes=10_000, shared=found).of("a", embedder=model)
-    await found.close()
+    await QuestionVectors(max_bytes=10_000, shared=RedisVectors(link)).of("a", embedder=model)
+    await link.close()
     assert await client.keys("*") == []
 
 
@@ -179,16 +181,16 @@ RIGHT = np.eye(1, 8, dtype=np.float32)[0]
     ],
 )
 async def test_what_is_no_vector_of_this_model_is_not_believed_and_is_replaced(redis, client, poison):
-    found, model = shared(redis), Counting()
-    vectors = QuestionVectors(most_bytes=0, shared=found)
+    link, model = linked(redis), Counting()
+    vectors = QuestionVectors(max_bytes=0, shared=RedisVectors(link))
     expected = await vectors.of("a", embedder=model)
     key = await stored(client)
     await client.set(key, poison)
     assert np.array_equal(await vectors.of("a", embedder=model), expected)
     assert model.asked == ["a", "a"]
-    assert found.trouble is None
+    assert link.trouble is None
     await told(lambda: client.get(key), wanted=lambda content: content == bytes_of(expected))
-    await found.close()
+    await link.close()
 
 
 def test_a_vector_of_any_length_is_one_where_the_model_does_not_normalise():
@@ -197,79 +199,103 @@ def test_a_vector_of_any_length_is_one_where_the_model_does_not_normalise():
 
 
 async def test_a_key_that_holds_a_list_is_as_good_as_none(redis, client):
-    found, model = shared(redis), Counting()
-    vectors = QuestionVectors(most_bytes=0, shared=found)
+    link, model = linked(redis), Counting()
+    vectors = QuestionVectors(max_bytes=0, shared=RedisVectors(link))
     await vectors.of("a", embedder=model)
     key = await stored(client)
     await client.delete(key)
     await client.rpush(key, "x")
     assert np.array_equal(await vectors.of("a", embedder=model), await Counting().query("a"))
-    await found.close()
+    await link.close()
 
 
 async def test_a_redis_that_hangs_costs_one_wait_and_then_nothing_for_a_while(redis):
     clock = [0.0]
-    found = RedisVectors(CacheSettings(redis_url=redis.url, redis_timeout=0.1), clock=lambda: clock[0])
-    vectors, model = QuestionVectors(most_bytes=0, shared=found), Counting()
+    link = linked(redis, timeout=0.1, clock=lambda: clock[0])
+    vectors, model = QuestionVectors(max_bytes=0, shared=RedisVectors(link)), Counting()
     await vectors.of("a", embedder=model)
     with redis.frozen():
         began = time.monotonic()
         await vectors.of("b", embedder=model)
         assert time.monotonic() - began >= 0.1
-        assert "TimeoutError" in found.trouble
-        calls = found._calls.copy()
+        assert "TimeoutError" in link.trouble
+        calls = link._calls.copy()
         for _ in range(50):
             await vectors.of("c", embedder=model)
-        assert found._calls <= calls  # nothing more was asked of it
-        assert not await found.ping()
-    clock[0] += REST_SECONDS + 1
+        assert link._calls <= calls  # nothing more was asked of it
+        assert not await link.ping()
+    clock[0] += OPEN_SECONDS + 1
     assert np.array_equal(await vectors.of("b", embedder=model), await Counting().query("b"))
-    assert found.trouble is None
-    await found.close()
+    assert link.trouble is None
+    await link.close()
+
+
+async def test_a_failure_of_streams_keeps_questions_from_waiting_for_redis_too(redis):
+    clock = [0.0]
+    link = linked(redis, timeout=10, clock=lambda: clock[0])
+    vectors, model = QuestionVectors(max_bytes=0, shared=RedisVectors(link)), Counting()
+    await link.ping()
+    streams = Outage(link, "streams stay here")
+    streams.noticed(ResponseError("OOM command not allowed"))  # Redis does answer
+    assert not link.is_open
+    with redis.frozen():
+        streams.noticed(TimeoutError())
+        async with asyncio.timeout(5):
+            await vectors.of("a", embedder=model)
+    streams.over()  # but it may still be too slow for questions
+    assert link.is_open
+    assert "TimeoutError" in link.trouble
+    clock[0] += OPEN_SECONDS
+    assert not link.is_open
+    await vectors.of("a", embedder=model)
+    assert link.trouble is None
+    await link.close()
 
 
 async def test_a_redis_that_dies_and_comes_back_is_used_again(redis, client):
-    found, model = shared(redis), Counting()
-    vectors = QuestionVectors(most_bytes=0, shared=found)
+    link, model = linked(redis), Counting()
+    vectors = QuestionVectors(max_bytes=0, shared=RedisVectors(link))
     redis.kill()
     await vectors.of("a", embedder=model)
-    assert not await found.ping()
-    assert "questions are embedded here" in found.trouble
+    assert not await link.ping()
+    assert "questions are embedded here" in link.trouble
     redis.start()
-    assert await found.ping()
+    assert await link.ping()
     await vectors.of("a", embedder=model)
     assert await stored(client)
-    await found.close()
+    await link.close()
 
 
 async def test_a_question_that_is_given_up_while_redis_hangs_ends_at_once(redis):
-    found = RedisVectors(CacheSettings(redis_url=redis.url, redis_timeout=10))
-    await found.ping()
+    link = linked(redis, timeout=10)
+    await link.ping()
     with redis.frozen():
-        asking = asyncio.create_task(QuestionVectors(most_bytes=0, shared=found).of("a", embedder=Counting()))
+        asking = asyncio.create_task(
+            QuestionVectors(max_bytes=0, shared=RedisVectors(link)).of("a", embedder=Counting())
+        )
         await asyncio.sleep(0.1)
         asking.cancel()
         done, _ = await asyncio.wait({asking}, timeout=5)
         assert done == {asking}
         assert asking.cancelled()
-        await found.close()
-    assert found.trouble is None
+        await link.close()
+    assert link.trouble is None
 
 
 async def test_a_redis_that_wants_another_password_fails_no_question():
     with start_redis(password="right") as server:
-        found = RedisVectors(CacheSettings(redis_url=server.url.replace("right", "wrong"), redis_timeout=1))
+        link = RedisLink(RedisSettings(url=server.url.replace("right", "wrong"), lookup_timeout=1))
         model = Counting()
-        await QuestionVectors(most_bytes=0, shared=found).of("a", embedder=model)
+        await QuestionVectors(max_bytes=0, shared=RedisVectors(link)).of("a", embedder=model)
         assert model.asked == ["a"]
-        assert not await found.ping()
-        assert "wrong" not in found.trouble
-        await found.close()
+        assert not await link.ping()
+        assert "wrong" not in link.trouble
+        await link.close()
 
 
 @pytest.mark.parametrize("url", ["redis://host:none/0", "redis://host/0?made_up=1"])
 async def test_an_address_that_is_none_is_told_at_the_start_without_quoting_it(url):
-    with pytest.raises(SettingsError, match="FOOTNOTE_CACHE__REDIS_URL") as caught:
-        async with open_redis_vectors(CacheSettings(redis_url=url)):
+    with pytest.raises(SettingsError, match="FOOTNOTE_REDIS__URL") as caught:
+        async with open_redis_link(RedisSettings(url=url)):
             pass
     assert "host" not in str(caught.value).replace("redis://host:6379/0", "")

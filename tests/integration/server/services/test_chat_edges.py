@@ -13,6 +13,7 @@ from support.events import ending, parse
 from support.model_server import Reply
 from support.stack import PATIENCE, until
 
+from server.streams import run
 from storage.errors import StoreUnavailable
 from storage.vector_store import ChunkStore
 
@@ -128,10 +129,12 @@ def test_a_deadline_is_recorded_as_what_it_was(stack):
     assert (kept[1]["state"], kept[1]["problem"]) == ("failed", "deadline-exceeded")
 
 
-def test_a_stream_that_is_joined_when_its_beginning_is_forgotten_is_told_whole(stack):
+def test_a_stream_that_is_joined_when_its_beginning_is_forgotten_is_told_whole(stack, monkeypatch):
     words = [f"w{number:05d}" + "x" * 500 for number in range(400)]  # 200 kB
     stack.fresh(Reply(" ".join(words), delay=0.003))
-    with stack.serve(streams={"most_bytes": 65_536, "window_bytes": 1024}) as http:
+    monkeypatch.setattr(run, "MAX_BYTES", 65_536)
+    monkeypatch.setattr(run, "WINDOW_BYTES", 1024)
+    with stack.serve() as http:
         headers = {"Idempotency-Key": "trimmed"}
         url = f"{http.base_url}/query/stream"
         with httpx.stream("POST", url, json={"question": ASKED}, headers=headers, timeout=PATIENCE) as one:

@@ -135,10 +135,10 @@ def test_a_dropped_stream_is_taken_up_again_through_the_proxy(stack):
 def test_a_dropped_stream_is_taken_up_on_the_other_replica(stack):
     stack.fresh(Reply(WORDS, delay=0.15))
     with start_redis() as redis:
-        shared = {"redis_url": redis.url, "grace": 10}
+        shared = {"redis": {"url": redis.url}, "streams": {"grace": 10}}
         with (
-            stack.serve(streams=shared) as one,
-            stack.serve(streams=shared) as two,
+            stack.serve(**shared) as one,
+            stack.serve(**shared) as two,
             start_nginx([one.served.port, two.served.port], location="add_header X-Upstream $upstream_addr;") as nginx,
             httpx.Client(base_url=nginx.url, timeout=PATIENCE) as http,
         ):

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 from support.redis_server import RedisServer, start_redis
+from support.soak import examples
 
-from config.settings import SettingsError, StreamSettings
+from config.settings import RedisSettings, SettingsError, StreamSettings
+from server.redis_link import open_redis_link
 from server.streams import redis_mirrors, redis_outbox
 from server.streams.log import FramesForgotten, StreamLog
 from server.streams.redis_mirrors import Mirror
@@ -24,20 +26,22 @@ from server.streams.redis_relay import RedisRelay, open_redis_relay
 
 ROOT = Path(__file__).parents[4]
 PATIENCE = 15.0
-MOST_BYTES = 65_536
+MAX_BYTES = 65_536
 CHILD = """
 import asyncio, sys
-from config.settings import StreamSettings
+from config.settings import RedisSettings, StreamSettings
+from server.redis_link import open_redis_link
 from server.streams import redis_outbox
 from server.streams.redis_relay import open_redis_relay
 redis_outbox.OWNER_SECONDS, redis_outbox.BEAT_SECONDS = 0.5, 0.1
 
 async def main():
-    async with open_redis_relay(StreamSettings(redis_url=sys.argv[1])) as relay:
-        for number in range(1, 100_000):
-            relay.publish("s", number, b"<%d>" % number, last=False)
-            print(number, flush=True)
-            await asyncio.sleep(0.01)
+    async with open_redis_link(RedisSettings(url=sys.argv[1])) as link:
+        async with open_redis_relay(link, settings=StreamSettings()) as relay:
+            for number in range(1, 100_000):
+                relay.publish("s", number, b"<%d>" % number, last=False)
+                print(number, flush=True)
+                await asyncio.sleep(0.01)
 
 asyncio.run(main())
 """
@@ -72,9 +76,10 @@ async def relays(redis: RedisServer) -> AsyncIterator[tuple[RedisRelay, RedisRel
 
 @contextlib.asynccontextmanager
 async def relay_at(url: str) -> AsyncIterator[RedisRelay]:
-    made = StreamSettings.model_validate({"redis_url": url, "most_bytes": MOST_BYTES, "window_bytes": 8192})
-    async with open_redis_relay(made) as relay:
-        yield relay
+    async with open_redis_link(RedisSettings.model_validate({"url": url})) as link:
+        assert link is not None
+        async with open_redis_relay(link, settings=StreamSettings(), max_bytes=MAX_BYTES, window_bytes=8192) as relay:
+            yield relay
 
 
 def frame(number: int) -> bytes:
@@ -401,9 +406,9 @@ async def test_a_slow_reader_elsewhere_bounds_memory_here_and_there(relays, redi
         await eventually(lambda: _all_written(redis, 1000))
         async with Redis.from_url(redis.url) as client:
             kept = await client.memory_usage("footnote:stream:s", samples=0)
-        assert kept < 3 * MOST_BYTES
+        assert kept < 3 * MAX_BYTES
         assert not log.has_room
-        assert log.kept_bytes <= MOST_BYTES
+        assert log.kept_bytes <= MAX_BYTES
         with contextlib.suppress(FramesForgotten):
             while await reader.take() is not None:
                 reader.done()
@@ -551,7 +556,7 @@ async def test_an_address_that_cannot_be_is_refused_at_the_start_without_quoting
 
 
 def test_a_mirror_takes_overlapping_entries_once() -> None:
-    mirror = Mirror("s", lost=lost, settings=StreamSettings())
+    mirror = Mirror("s", lost=lost)
     mirror.take([(b"3-0", [b"me", b"1", b"me", b"2", b"me", b"3"])])
     mirror.take([(b"5-0", [b"me", b"2", b"me", b"3", b"me", b"4", b"me", b"5"])])
     mirror.take([(b"6-0", [b"me.", b"5", b"me.", b"6"])])
@@ -573,7 +578,7 @@ def lasting_redis() -> Iterator[RedisServer]:
         yield server
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(10), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
 def test_every_reader_sees_all_frames_in_order_or_the_first_ones_and_a_loss(lasting_redis, steps) -> None:
     with pytest.MonkeyPatch.context() as patch:

@@ -26,8 +26,8 @@ def redis():
 
 @pytest.fixture(scope="module")
 def replicas(stack, redis):
-    shared = {"redis_url": redis.url, "grace": 10}
-    with stack.serve(streams=shared) as one, stack.serve(streams=shared) as two:
+    shared = {"redis": {"url": redis.url}, "streams": {"grace": 10}}
+    with stack.serve(**shared) as one, stack.serve(**shared) as two:
         yield one, two
 
 
@@ -78,8 +78,8 @@ def test_a_stream_is_followed_on_the_other_replica_while_it_is_written(stack, re
 def test_whoever_reads_on_the_other_replica_keeps_the_model_at_work(stack, redis):
     stack.fresh(Reply(WORDS, delay=0.15))
     with (
-        stack.serve(streams={"redis_url": redis.url, "grace": 0.8}) as one,
-        stack.serve(streams={"redis_url": redis.url}) as two,
+        stack.serve(redis={"url": redis.url}, streams={"grace": 0.8}) as one,
+        stack.serve(redis={"url": redis.url}) as two,
     ):
         with begun(one.base_url) as (path, conversation, _):
             pass
@@ -92,8 +92,8 @@ def test_whoever_reads_on_the_other_replica_keeps_the_model_at_work(stack, redis
 def test_nobody_reading_anywhere_ends_the_answer_for_both(stack, redis):
     stack.fresh(Reply("one two three", fault="hang-between"))
     with (
-        stack.serve(streams={"redis_url": redis.url, "grace": 0.5}) as one,
-        stack.serve(streams={"redis_url": redis.url}) as two,
+        stack.serve(redis={"url": redis.url}, streams={"grace": 0.5}) as one,
+        stack.serve(redis={"url": redis.url}) as two,
     ):
         with begun(one.base_url) as (path, conversation, _):
             pass
@@ -156,9 +156,9 @@ def test_an_idempotency_key_is_one_on_both_replicas(stack, replicas):
 def test_a_replica_that_dies_is_mourned_once_and_its_work_is_taken_over(stack, redis):
     stack.fresh(Reply("one two three", fault="hang-between"), default=Reply("All is well [1]."))
     key = {"Idempotency-Key": "of-the-dead"}
-    env = {"STREAMS__REDIS_URL": redis.url, "CHAT__LEASE_SECONDS": "2"}
+    env = {"REDIS__URL": redis.url, "CHAT__LEASE_SECONDS": "2"}
     with (
-        stack.serve(streams={"redis_url": redis.url}, chat={"lease_seconds": 2}) as two,
+        stack.serve(redis={"url": redis.url}, chat={"lease_seconds": 2}) as two,
         stack.process(**env) as one,
         ThreadPoolExecutor(2) as pool,
     ):

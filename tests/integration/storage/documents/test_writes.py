@@ -1,4 +1,5 @@
 import asyncio
+from dataclasses import replace
 
 import pytest
 from support.corpus import chunks, document, make_collection
@@ -44,6 +45,17 @@ async def test_a_writer_that_read_an_older_state_is_turned_away_and_changes_noth
     with pytest.raises(WriteConflict):
         await documents.write(stale, chunks(stale, "three"), replaces=state)
     assert [row["text"] for row in await rows(database, generation)] == ["two"]
+
+
+async def test_a_file_whose_moved_document_another_file_took_is_no_older_version_of_it(database):
+    documents = Documents(database, generation=await make_collection(database))
+    old = replace(document("a", revision=1), location="/a")
+    await documents.write(old, chunks(old, "one"), replaces=None)
+    (state,) = (await documents.states(["a"])).values()
+    took, late = (replace(old, source=name, location=f"/{name}", revision=r) for name, r in (("b", 3), ("c", 2)))
+    assert await documents.write(took, chunks(took, "one"), replaces=state) == "written"
+    with pytest.raises(WriteConflict):  # and the file looks for a document anew, or becomes one
+        await documents.write(late, chunks(late, "one"), replaces=state)
 
 
 async def test_eight_writers_of_one_document_leave_one_version(database):

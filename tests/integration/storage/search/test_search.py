@@ -8,6 +8,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from llama_index.core.vector_stores.types import MetadataFilter, MetadataFilters
 from support.corpus import DIMENSION, fill, make_collection, vector
+from support.soak import examples
 
 from config.settings import RetrievalSettings
 from storage import chunk_tables
@@ -161,7 +162,9 @@ VALUES = st.one_of(
 
 
 @given(value=VALUES)
-@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(
+    max_examples=examples(30), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 async def test_equality_finds_what_python_calls_equal_of_one_json_type(search, value):
     def same(stored):
         kinds = (bool, str, (int, float))
@@ -261,8 +264,8 @@ async def scans(connection, generation):
 
 async def test_more_results_than_ef_search_are_given(database, through_the_index):
     generation = await indexed(database, {f"d{number}": (f"text {number}", {}) for number in range(300)})
-    settings = RetrievalSettings(ef_search=10, candidates=10)
-    search = ChunkSearch(through_the_index, generation=generation, settings=settings)
+    settings = RetrievalSettings(ef_search=10)
+    search = ChunkSearch(through_the_index, generation=generation, settings=settings, candidates=10)
     assert len(await search.search(SearchRequest("vector", limit=100, embedding=vector("q")))) == 100
     async with through_the_index.connection() as connection:
         assert await scans(connection, generation) >= 1
@@ -293,8 +296,13 @@ async def test_a_filtered_search_fills_the_page_whichever_way_it_goes(
         for number in range(400)
     }
     generation = await indexed(database, texts)
-    settings = RetrievalSettings(ef_search=40, candidates=40, max_scan_tuples=max_scan_tuples)
-    search = ChunkSearch(through_the_index, generation=generation, settings=settings)
+    search = ChunkSearch(
+        through_the_index,
+        generation=generation,
+        settings=RetrievalSettings(ef_search=40),
+        candidates=40,
+        max_scan_tuples=max_scan_tuples,
+    )
     for most in (2, 10_000):
         monkeypatch.setattr(statement, "EXACT_ROWS", most)
         for condition, keep in RARE:
@@ -349,7 +357,7 @@ async def words(database, monkeypatch):
         texts[f"d{number}"] = (f"everywhere filler{number} {extra}", {})
     await fill(database, generation, texts)
     assert await Lexicon(database, generation=generation).keep_up()
-    return ChunkSearch(database, generation=generation, settings=RetrievalSettings(candidates=1))
+    return ChunkSearch(database, generation=generation, settings=RetrievalSettings(), candidates=1)
 
 
 async def by_keyword(search, text, limit):
@@ -396,7 +404,9 @@ CONDITIONS = st.recursive(
 
 
 @given(condition=CONDITIONS)
-@hypothesis_settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(
+    max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 async def test_what_the_metadata_index_is_asked_for_leaves_nothing_out(search, condition):
     group = FilterGroup(filters=[condition])
     parameters = Parameters()

@@ -9,6 +9,7 @@ import pytest
 import regex
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.soak import examples
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from ingestion.chunking.sentences import sentences
@@ -105,7 +106,7 @@ NASTY = st.one_of(
 )
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     parts=st.lists(NASTY, max_size=60),
     repeats=st.integers(1, 4),

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.soak import examples
 
 from server.streams.log import FramesForgotten, StreamLog
 
@@ -15,7 +16,7 @@ def frame(number: int) -> bytes:
     return b"<%d>" % number
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     steps=st.lists(
         st.one_of(
@@ -28,7 +29,7 @@ def frame(number: int) -> bytes:
 )
 def test_every_reader_sees_each_frame_once_and_in_order_whoever_comes_and_goes(steps: list[tuple]) -> None:
     async def play() -> None:
-        log = StreamLog(window_bytes=1024, most_bytes=65_536)
+        log = StreamLog(window_bytes=1024, max_bytes=65_536)
         written = 0
         readers: list[list] = []
         for step in steps:
@@ -58,7 +59,7 @@ def test_every_reader_sees_each_frame_once_and_in_order_whoever_comes_and_goes(s
 
 
 async def test_the_writer_waits_for_the_fastest_reader_and_not_for_the_slowest() -> None:
-    log = StreamLog(window_bytes=1024, most_bytes=65_536)
+    log = StreamLog(window_bytes=1024, max_bytes=65_536)
     with log.reading(after=0, silence=1) as fast, log.reading(after=0, silence=1):
         log.append(b"x" * 1024)
         assert not log.has_room
@@ -72,7 +73,7 @@ async def test_the_writer_waits_for_the_fastest_reader_and_not_for_the_slowest()
 
 
 async def test_without_a_reader_the_writer_fills_what_is_kept_and_loses_nothing() -> None:
-    log = StreamLog(window_bytes=1024, most_bytes=4096)
+    log = StreamLog(window_bytes=1024, max_bytes=4096)
     written = 0
     while log.has_room:
         written += 1
@@ -83,7 +84,7 @@ async def test_without_a_reader_the_writer_fills_what_is_kept_and_loses_nothing(
 
 
 async def test_what_readers_have_had_is_forgotten_when_it_is_too_much_and_late_ones_are_told() -> None:
-    log = StreamLog(window_bytes=1024, most_bytes=4096)
+    log = StreamLog(window_bytes=1024, max_bytes=4096)
     with log.reading(after=0, silence=1) as reader:
         for _ in range(100):
             log.append(b"x" * 100)
@@ -96,7 +97,7 @@ async def test_what_readers_have_had_is_forgotten_when_it_is_too_much_and_late_o
 
 
 async def test_silence_is_told_and_the_end_is_told_again_and_again() -> None:
-    log = StreamLog(window_bytes=1024, most_bytes=4096)
+    log = StreamLog(window_bytes=1024, max_bytes=4096)
     with log.reading(after=0, silence=0.01) as reader:
         assert await reader.take() == b""
         log.append(b"end", last=True)
@@ -104,7 +105,7 @@ async def test_silence_is_told_and_the_end_is_told_again_and_again() -> None:
 
 
 async def test_a_writer_is_woken_when_its_only_reader_leaves() -> None:
-    log = StreamLog(window_bytes=1024, most_bytes=65_536)
+    log = StreamLog(window_bytes=1024, max_bytes=65_536)
     with log.reading(after=0, silence=1):
         log.append(b"x" * 2000)
         waiting = asyncio.ensure_future(log.room())

@@ -4,6 +4,7 @@ import pytest
 from support.environment import make_settings
 from support.ingested import asking, ingested
 
+from server.engines.passages import selection
 from storage.documents.text import DocumentTexts
 
 LAMPS = [
@@ -75,10 +76,11 @@ async def test_a_joined_passage_is_the_documents_own_text(ask, database):
     assert all(passage["chunks"] == [passage["chunk_index"]] for passage in plain)
 
 
-async def test_settings_decide_where_the_question_does_not(database, settings, embedder, tmp_path):
+async def test_settings_decide_where_the_question_does_not(database, settings, embedder, tmp_path, monkeypatch):
     await ingested(database, TEXTS, embedder=embedder, folder=tmp_path)
     url = settings.database.url.get_secret_value()
-    chosen = {"max_per_document": 1, "near_duplicates": "keep", "join_neighbours": True, "passage_chars": 500}
+    chosen = {"max_per_document": 1, "near_duplicates": "keep", "join_neighbours": True}
+    monkeypatch.setattr(selection, "JOINED_CHARACTERS", 500)
     async with asking(make_settings(url, settings.data_dir, retrieval=chosen), embedder=embedder) as ask:
         assert (await ask.sources("lamp oil of the lighthouse", k=6)).count("lighthouse.txt") == 1
         assert sum("notice" in source for source in await ask.sources("wear a helmet", k=6)) > 2

@@ -6,6 +6,7 @@ from support.engines import BREAD, HARBOUR, service
 from support.model_server import Reply, start_model_server
 
 from server.answers import Question
+from server.engines.query import window
 from storage.search.filters import Filter, FilterGroup
 
 PAY = "How many crowns a month is the keeper's pay?"
@@ -47,12 +48,14 @@ async def test_a_hit_comes_with_its_neighbours_each_character_once(opened):
     assert squeezed(window.text) == squeezed(HARBOUR[window.start : window.end])
 
 
-async def test_how_wide_a_window_is_stands_in_the_settings(opened):
+async def test_how_wide_a_window_is_stands_in_the_settings(opened, monkeypatch):
     async with opened(engines={"window_chunks": 0}) as made:
         (none,) = (await made.retrieve(Question(PAY, k=1, mode="window"))).results
-    async with opened(engines={"window_chunks": 20, "window_characters": 100_000}) as made:
+    monkeypatch.setattr(window, "WINDOW_CHARACTERS", 100_000)
+    async with opened(engines={"window_chunks": 20}) as made:
         (whole,) = (await made.retrieve(Question(PAY, k=1, mode="window"))).results
-    async with opened(engines={"window_chunks": 20, "window_characters": 150}) as made:
+    monkeypatch.setattr(window, "WINDOW_CHARACTERS", 150)
+    async with opened(engines={"window_chunks": 20}) as made:
         (narrow,) = (await made.retrieve(Question(PAY, k=1, mode="window"))).results
     assert len(none.chunks) == 1
     assert squeezed(whole.text) == squeezed(HARBOUR)  # the document's ends are ends

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from llama_index.core.schema import NodeWithScore
+from support.soak import examples
 
 from server.engines.passages.near_duplicates import Wording
 from server.engines.passages.selection import Selection, SelectPassages
@@ -189,7 +190,7 @@ def rankings(draw):
     longest=st.none() | st.integers(100, 2000),
     duplicates=st.sampled_from([None, 0.9]),
 )
-@hypothesis_settings(deadline=None, max_examples=300)
+@hypothesis_settings(deadline=None, max_examples=examples(100))
 def test_whatever_is_ranked_passages_are_few_in_order_and_the_documents_own_text(drawn, k, cap, longest, duplicates):
     texts, ranked = drawn
     options = {"k": k, "max_per_document": cap, "longest": longest, "near_duplicate": duplicates}
