@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -47,11 +48,22 @@ def _no_context_from_other_tests() -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Make a folder for all workers of this run; pytest's own is closed to PostgreSQL's user by the next run."""
     if not hasattr(config, "workerinput"):
+        _keep_bytecode(config.rootpath / ".cache" / "tests" / "bytecode")
         shared = os.environ[SHARED_DIR] = tempfile.mkdtemp(prefix="footnote-tests-")
         for name in KEPT:
             kept = config.rootpath / ".cache" / "tests" / name
             kept.mkdir(parents=True, exist_ok=True)
             Path(shared, name).symlink_to(kept)
+
+
+def _keep_bytecode(folder: Path) -> None:
+    """Keep what is compiled, whatever the environment says of that: the tests start more than a hundred interpreters.
+
+    Nothing is written into an environment that may be somebody else's.
+    """
+    sys.dont_write_bytecode, sys.pycache_prefix = False, str(folder)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONPYCACHEPREFIX"] = str(folder)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
