@@ -15,7 +15,7 @@ DEV_ENV := $(if $(LINKED),,$(VENV)/.footnote-dev)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test soak check format lock hooks release clean benchmark ingest evaluate
+.PHONY: help install run test soak check format lock hooks release clean benchmark ingest evaluate image
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -71,6 +71,9 @@ release: $(DEV_ENV) ## Give a version to what is unreleased: make release PART=m
 	@$(MAKE) check test
 	@$(BIN)/bump-my-version bump $(PART)
 	@echo "Now: git push && git push origin v$$($(BIN)/bump-my-version show current_version)"
+
+image: ## Build the container images, run them, and say their sizes (TARGETS=slim for one)
+	@scripts/image $(TARGETS)
 
 clean: ## Remove the environment and caches; data in .footnote stays
 	@test -L $(VENV) || rm -rf $(VENV)

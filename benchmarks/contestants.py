@@ -47,15 +47,15 @@ def pipeline(pages: list[Path], url: str) -> Measured:
 
 
 async def _pipeline(pages: list[Path], url: str, settings: Settings) -> Measured:
-    from ingestion.inputs.selection import Wanted
+    from ingestion.inputs.inputs import Inputs
     from ingestion.pipeline.factory import open_indexing
     from ingestion.runs.run import ingest
 
     async with open_indexing(settings) as indexing:
 
         async def ingested(part: list[Path]) -> int:
-            wanted = Wanted(f"run-{uuid4().hex[:8]}", [str(page) for page in part], base=part[0].parent)
-            return (await ingest(indexing, wanted, watch=lambda _: None)).chunks
+            inputs = Inputs(f"run-{uuid4().hex[:8]}", [str(page) for page in part], base=part[0].parent)
+            return (await ingest(indexing, inputs, watch=lambda _: None)).chunks
 
         await ingested(pages[:WARM_UP])
         meter = Meter(url)

@@ -154,7 +154,7 @@ def _readers(process: psutil.Process) -> int:
 
 
 async def _measure(folder: Path, settings: Settings) -> dict[str, object]:
-    from ingestion.inputs.selection import Wanted
+    from ingestion.inputs.inputs import Inputs
     from ingestion.pipeline.factory import open_indexing
     from ingestion.runs.run import ingest
 
@@ -162,7 +162,7 @@ async def _measure(folder: Path, settings: Settings) -> dict[str, object]:
     async with open_indexing(settings) as indexing:
         indexing.embedders.lend(InstantModel(settings))  # type: ignore[arg-type]
         started = time.perf_counter()
-        await ingest(indexing, Wanted("many", [str(folder)], base=folder), watch=watching.watch)
+        await ingest(indexing, Inputs("many", [str(folder)], base=folder), watch=watching.watch)
         seconds = time.perf_counter() - started
     return {"seconds": seconds, "samples": [asdict(sample) for sample in watching.end()]}
 

@@ -12,7 +12,7 @@ from benchmarks.corpus import manual_pages
 from benchmarks.figures import median, table
 from benchmarks.laboratory import Laboratory, open_laboratory
 from config.settings import Settings
-from ingestion.inputs.selection import Wanted
+from ingestion.inputs.inputs import Inputs
 from ingestion.pipeline.factory import open_indexing
 from ingestion.readers.process_pool import hash_file
 from ingestion.runs.run import ingest
@@ -49,15 +49,15 @@ def _copy(pages: list[Path], folder: Path) -> None:
 
 async def _inside(settings: Settings, pages: list[Path], *, turns: int) -> tuple[list[float], list[float]]:
     inside, hashing = [], []
-    wanted = Wanted("rerun", [str(pages[0].parent)])
+    inputs = Inputs("rerun", [str(pages[0].parent)])
     async with open_indexing(settings) as indexing:
-        await ingest(indexing, wanted, watch=lambda _: None)
+        await ingest(indexing, inputs, watch=lambda _: None)
         for _ in range(turns):
             started = time.perf_counter()
             for page in pages:
                 hash_file(page)
             hashed = time.perf_counter()
-            report = await ingest(indexing, wanted, watch=lambda _: None)
+            report = await ingest(indexing, inputs, watch=lambda _: None)
             hashing.append(hashed - started)
             inside.append(time.perf_counter() - hashed)
             if report.unchanged != len(pages):

@@ -28,7 +28,7 @@ from benchmarks.synthetic_chunks import SyntheticChunks
 from config.settings import Settings
 from storage.database import Database
 from storage.search.lexicon import Lexicon
-from storage.search.search import usual_scan
+from storage.search.search import default_scan
 from storage.server import database_server
 
 QUESTIONS = 200
@@ -89,7 +89,7 @@ def _remember_memory(folder: Path) -> None:
 async def _measure(laboratory: Laboratory, notebook: Notebook, options: argparse.Namespace) -> None:
     settings = laboratory.settings()
     chunks = SyntheticChunks(options.chunks)
-    database = await Database.open(laboratory.url, settings=settings.database, session=usual_scan(settings.retrieval))
+    database = await Database.open(laboratory.url, settings=settings.database, session=default_scan(settings.retrieval))
     try:
         generation = await empty_table(database, dimension=chunks.dimension)
         questions = chunks.questions(QUESTIONS)

@@ -1,4 +1,4 @@
-"""A cheap client that reads many streams: ``python -m benchmarks.stream_load``, a `Plan` as JSON on stdin.
+"""A cheap client that reads many streams: ``python -m benchmarks.stream_load``, a `Workload` as JSON on stdin.
 
 It runs in a process of its own, and knows no more of HTTP than the benchmark needs. The tokens are those of
 `benchmarks.paced_model`: each tells when it was sent, by the clock that this process reads too. Prints an `Outcome`.
@@ -30,7 +30,7 @@ FAILED = (b"event: error", b'data: {"error"')
 
 
 @dataclass(frozen=True)
-class Plan:
+class Workload:
     """What to open, and what to measure.
 
     Attributes:
@@ -147,32 +147,32 @@ class Stream(asyncio.Protocol):
 
 
 class Load:
-    """Follows a plan."""
+    """Puts a workload on a server."""
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-        self._url = urlsplit(plan.url)
+    def __init__(self, workload: Workload) -> None:
+        self._workload = workload
+        self._url = urlsplit(workload.url)
         self._host, self._port = self._url.hostname or "", self._url.port or 80
-        self._questions = cycle(plan.questions)
+        self._questions = cycle(workload.questions)
         self._streams: list[Stream] = []
         self._failures: list[str] = []
-        self._server = psutil.Process(plan.pid) if plan.pid else None
+        self._server = psutil.Process(workload.pid) if workload.pid else None
 
     async def run(self) -> Outcome:
         """Open, measure, wait until all have ended."""
-        plan, started = self._plan, time.monotonic()
-        self._begin = started + (plan.ramp + SETTLE if plan.ramp else 0)
-        self._until = self._begin + plan.seconds
+        workload, started = self._workload, time.monotonic()
+        self._begin = started + (workload.ramp + SETTLE if workload.ramp else 0)
+        self._until = self._begin + workload.seconds
         async with asyncio.TaskGroup() as group:
-            for number in range(plan.streams):
-                group.create_task(self._reader(started + plan.ramp * number / plan.streams))
+            for number in range(workload.streams):
+                group.create_task(self._reader(started + workload.ramp * number / workload.streams))
             cpu = await self._cpu()
         return self._outcome(cpu, time.monotonic() - started)
 
     async def _reader(self, at: float) -> None:
         await asyncio.sleep(at - time.monotonic())
         await self._read()
-        while self._plan.again and time.monotonic() < self._until:
+        while self._workload.again and time.monotonic() < self._until:
             await self._read()
 
     async def _read(self) -> None:
@@ -187,7 +187,7 @@ class Load:
             self._failures.append(type(exc).__name__)
 
     async def _cpu(self) -> float:
-        if self._server is None or not self._plan.seconds:
+        if self._server is None or not self._workload.seconds:
             return 0.0
         await asyncio.sleep(self._begin - time.monotonic())
         before = self._server.cpu_times()
@@ -201,7 +201,7 @@ class Load:
         outcome = Outcome(len(good), self._failures + [failure for failure in failures if failure], cpu=cpu)
         outcome.seconds = seconds
         for stream in good:
-            if not self._plan.seconds or self._begin <= stream.asked < self._until:
+            if not self._workload.seconds or self._begin <= stream.asked < self._until:
                 outcome.firsts.append(stream.first)
             for delay, gap in self._measured(stream):
                 outcome.tokens += 1
@@ -213,7 +213,7 @@ class Load:
         before = 0.0
         for number, (sent, came) in enumerate(zip(stream.sent, stream.came, strict=True)):
             delay = came - sent
-            if number and (not self._plan.seconds or self._begin <= came < self._until):
+            if number and (not self._workload.seconds or self._begin <= came < self._until):
                 yield delay, delay - before
             before = delay
 
@@ -236,4 +236,4 @@ if __name__ == "__main__":
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as program:
-        print(json.dumps(asdict(program.run(Load(Plan(**json.load(sys.stdin))).run()))))
+        print(json.dumps(asdict(program.run(Load(Workload(**json.load(sys.stdin))).run()))))

@@ -23,7 +23,7 @@ from benchmarks.figures import median, percentile, table
 from benchmarks.laboratory import Laboratory, open_laboratory
 from benchmarks.paced_model import Pace
 from benchmarks.query import DOCUMENTS, ingest
-from benchmarks.stream_load import SETTLE, First, Outcome, Plan
+from benchmarks.stream_load import SETTLE, First, Outcome, Workload
 
 RATE = 30.0  # tokens a second
 ANSWER = 200  # tokens
@@ -70,8 +70,8 @@ class Bench:
 
     def load(self, side: Side, *, streams: int, ramp: float = 0, seconds: float = 0, again: bool = False) -> Outcome:
         """Open streams and read them to their ends, from a process of its own."""
-        plan = Plan(side.url, self._asked, streams, ramp=ramp, seconds=seconds, again=again, pid=side.pid)
-        printed = self.laboratory.run("benchmarks.stream_load", stdin=json.dumps(asdict(plan)))
+        workload = Workload(side.url, self._asked, streams, ramp=ramp, seconds=seconds, again=again, pid=side.pid)
+        printed = self.laboratory.run("benchmarks.stream_load", stdin=json.dumps(asdict(workload)))
         outcome = Outcome(**json.loads(printed))
         outcome.firsts = [First(**first) for first in outcome.firsts]  # type: ignore[arg-type] # dicts until now
         return outcome

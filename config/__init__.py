@@ -1,1 +1,1 @@
-"""Settings, logging and telemetry set-up; knows nothing of FastAPI, LlamaIndex or SQL."""
+"""Settings, logging and telemetry; independent of FastAPI, LlamaIndex and SQL."""

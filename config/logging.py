@@ -1,4 +1,4 @@
-"""Logging: one line an event, as JSON or for people, from our code (structlog) and from libraries (stdlib) alike."""
+"""Logging: one line per event, as JSON or for a terminal, from our code (structlog) and from libraries (stdlib)."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNI
 HIDDEN = frozenset(
     {"answer", "api_key", "authorization", "messages", "password", "prompt", "query", "question", "secret", "text"}
 )
-# what these say is about code and the machine, never a quotation of what was being worked on
+# messages of these are about code and the machine; they never quote data
 TELLING = (FootnoteError, OSError, ImportError, NameError, AttributeError, TypeError, NotImplementedError)
 
 
 def configure(settings: LogSettings, *, stream: TextIO | None = None) -> None:
-    """Send every log line of this process to `stream` (stderr where None is given); call it once, at the start.
+    """Send every log line of this process to `stream` (None: stderr); call it once, at startup.
 
-    Lines carry the request's id and the trace's. Questions, prompts and secrets are left out: fields with such names
-    are masked, and an exception is told by its type and its frames, with its message only where that cannot quote
-    data (everything with ``level = "debug"``). Libraries are heard from WARNING up, whatever the level: some of them
-    log whole prompts at DEBUG.
+    Lines carry request and trace ids. Questions, prompts and secrets are left out: fields with such names are masked,
+    and exceptions are logged with type and frames, with the message only if it cannot quote data (``level = "debug"``:
+    always). Libraries are logged from WARNING up, whatever the level: some of them log whole prompts at DEBUG. Each
+    setting that has a name of the last release is one warning.
     """
     out = stream or sys.stderr
     level = LEVELS[settings.level]
@@ -52,7 +52,7 @@ def configure(settings: LogSettings, *, stream: TextIO | None = None) -> None:
     structlog.configure(
         processors=[*prepare, render],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        # straight to the stream: a detour through the standard library costs five times as much a line
+        # written directly: through the standard library a line would cost five times as much
         logger_factory=lambda *args: _Lines(out, name=str(args[0]) if args else "footnote"),
         cache_logger_on_first_use=True,
     )
@@ -62,7 +62,7 @@ def configure(settings: LogSettings, *, stream: TextIO | None = None) -> None:
 
 
 class _Lines(structlog.WriteLogger):
-    """Writes lines, and knows the name of the module that writes them."""
+    """Writes lines, with the name of the module that logs them."""
 
     def __init__(self, file: TextIO, *, name: str) -> None:
         super().__init__(file)
@@ -88,7 +88,7 @@ def _route_standard_library(out: TextIO, level: int, prepare: list[Processor], r
 
 
 def _add_trace(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    otel = sys.modules.get("opentelemetry.trace")  # where nobody has imported it there is no span
+    otel = sys.modules.get("opentelemetry.trace")  # if it has not been imported, there is no span
     if otel is not None:
         context = otel.get_current_span().get_span_context()
         if context.is_valid:
@@ -104,7 +104,7 @@ def _mask(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
 
 
 class _ExceptionText:
-    """Turns ``exc_info`` into ``exception``: types, frames and causes, the newest first."""
+    """Turns ``exc_info`` into ``exception``: types, frames and causes, newest first."""
 
     def __init__(self, *, messages: bool) -> None:
         self._messages = messages

@@ -1,9 +1,8 @@
 """Every setting of Footnote; this module is the only reader of the environment.
 
-A setting comes, in this order, from an environment variable with the prefix ``FOOTNOTE_`` (nested by ``__``), the file
-``.env`` in the working directory, a name that people already have set (``DATABASE_URL``, ``OPENAI_API_KEY``,
-``OPENAI_BASE_URL``, ``OLLAMA_BASE_URL``, ``REDIS_URL``), or the default here. ``config/example.env`` lists every key.
-Names of earlier releases (`OLD_NAMES`) come after the first two, and are warned of.
+The first of these that has a value wins: an environment variable with the prefix ``FOOTNOTE_`` (groups joined by
+``__``), the file ``.env`` in the working directory, a name of the last release (`OLD_NAMES`) in either, a name that
+other programs use too (`FALLBACKS`), the default here. ``config/example.env`` lists every setting.
 """
 
 from __future__ import annotations
@@ -277,6 +276,10 @@ class EmbeddingSettings(_Group):
         description="A directory, or a name on the Hugging Face hub; the default is installed with Footnote.",
     )
     revision: str | None = Field(None, description="Commit or tag of a hub model; unset: the newest.")
+    exports: Path | None = Field(
+        None,
+        description="Folder of ready-made exports, read-only (python -m embedding export FOLDER); rerankers' too.",
+    )
     backend: Literal["auto", "onnx", "torch", "openvino"] = Field(
         "auto", description="Inference backend; auto: ONNX if the model can be exported, else torch."
     )
@@ -352,21 +355,19 @@ class RetrievalSettings(_Group):
     rrf_k: int = Field(
         5, ge=1, le=10_000, description="Constant of reciprocal rank fusion: a chunk scores weight / (rrf_k + rank)."
     )
-    dense_weight: float = Field(1.0, ge=0, le=100, description="Weight of the vector search's ranking in the fusion.")
-    lexical_weight: float = Field(
-        1.0, ge=0, le=100, description="Weight of the keyword search's ranking in the fusion."
-    )
+    dense_weight: float = Field(1.0, ge=0, le=100, description="Weight of the dense leg's ranking in the fusion.")
+    lexical_weight: float = Field(1.0, ge=0, le=100, description="Weight of the lexical leg's ranking in the fusion.")
     combined_weight: float = Field(
         4.0,
         ge=0,
         le=100,
-        description="Weight in the fusion of a third ranking, by the weighted mean of both scores; 0: it is not used.",
+        description="Weight in the fusion of a third ranking, by the weighted mean of both legs' scores; 0: unused.",
     )
     combined_dense_share: float = Field(
         0.6,
         ge=0,
         le=1,
-        description="Weight of the vector search in that mean; both scores are divided by their maximum first.",
+        description="Weight of the dense leg in that mean; both legs' scores are divided by their maximum first.",
     )
     min_score: float = Field(
         0.15,
@@ -705,7 +706,7 @@ class LogSettings(_Group):
 
 
 class _FallbackNames(PydanticBaseSettingsSource):
-    """The names that people already have set, where no ``FOOTNOTE_`` name says otherwise."""
+    """Values of names that other programs use too."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[object, str, bool]:  # noqa: ARG002 (pydantic's)
         return None, field_name, False
@@ -720,7 +721,7 @@ class _FallbackNames(PydanticBaseSettingsSource):
 
 
 class _OldNames(PydanticBaseSettingsSource):
-    """Values that are still set by a name of the last release."""
+    """Values of names of the last release."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[object, str, bool]:  # noqa: ARG002 (pydantic's)
         return None, field_name, False
@@ -743,7 +744,7 @@ class Settings(BaseSettings):
         env_nested_delimiter="__",
         env_file=ENV_FILE,
         env_ignore_empty=True,
-        extra="ignore",  # the whole environment is shown to it; _refuse_unknown looks at ours
+        extra="ignore",  # it gets the whole environment; _refuse_unknown checks our names
         frozen=True,
         hide_input_in_errors=True,
     )
@@ -780,7 +781,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (pydantic's signature)
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Order the sources; see the module's docstring."""
+        """Return the sources in order of precedence; see the module's docstring."""
         for source in (env_settings, dotenv_settings):
             assert isinstance(source, EnvSettingsSource)  # noqa: S101 (pydantic's signature says less)
             source.env_vars = {name: value for name, value in source.env_vars.items() if not _is_old(name)}
@@ -807,7 +808,7 @@ def load_settings(**overrides: object) -> Settings:
 
 
 def old_names_in_use() -> list[str]:
-    """Return one sentence for each setting that has a name of the last release."""
+    """Return a sentence for each name of the last release that is set."""
     given = _given()
     sentences, taken = [], {name.removeprefix(PREFIX) for name in given}
     for old, new in OLD_NAMES.items():
@@ -826,7 +827,7 @@ def old_names_in_use() -> list[str]:
 
 
 def trace_parent() -> dict[str, str]:
-    """Return the trace of who started this process, as W3C headers; empty where nobody says.
+    """Return the trace context of the process that started this one, as W3C headers; empty if there is none.
 
     It is read from ``TRACEPARENT`` and ``TRACESTATE``: https://opentelemetry.io/docs/specs/otel/context/env-carriers/.
     """
@@ -834,7 +835,7 @@ def trace_parent() -> dict[str, str]:
 
 
 def _environment() -> dict[str, str]:
-    """Return the names that are set, those of the process before those of the ``.env`` file; empty is not set."""
+    """Return what is set in the environment or, failing that, in the ``.env`` file; empty counts as not set."""
     from_file = {name: value for name, value in dotenv_values(ENV_FILE).items() if value is not None}
     return from_file | {name: value for name, value in os.environ.items() if value or name not in from_file}
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from contextvars import Context
-from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -15,6 +13,7 @@ import structlog
 from config.settings import EmbeddingSettings
 from embedding.errors import EmbeddingFailed
 from embedding.files import ModelFiles
+from embedding.model_threads import ModelThreads
 from embedding.observation import observed_call
 
 if TYPE_CHECKING:
@@ -23,7 +22,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from embedding.encoders import Batch, Encoder
+    from embedding.encoders import Encoder
+    from embedding.onnx_model import Batch
 
 QUERY_BATCH = 8  # questions that one thread embeds together
 _log = structlog.get_logger(__name__)
@@ -43,7 +43,7 @@ class Embedder:
         self.identity = files.identity(settings)
         self._encoder = encoder
         self._window = settings.batch_size
-        self._executor = ThreadPoolExecutor(encoder.threads, thread_name_prefix="embedding", initializer=encoder.settle)
+        self._threads = ModelThreads(encoder.threads, name="embedding", settle=encoder.settle)
         self._waiting: list[tuple[str, asyncio.Future[NDArray[np.float32]]]] = []
         self._worker: asyncio.Task[None] | None = None
 
@@ -79,7 +79,7 @@ class Embedder:
 
     def close(self) -> None:
         """Let the calls in hand finish and end the threads."""
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        self._threads.close()
 
     def _observed(self, texts: int) -> AbstractContextManager[None]:
         return observed_call(self.files.name, dimension=self.identity.dimension, texts=texts)
@@ -119,22 +119,11 @@ class Embedder:
     async def _embed(self, texts: list[str], prompt: str) -> NDArray[np.float32]:
         import numpy as np
 
-        on_thread = partial(asyncio.get_running_loop().run_in_executor, self._executor)
-        batches = await on_thread(self._prepare, texts, prompt)
+        batches = await self._threads.call(self._prepare, texts, prompt)
         if not isinstance(batches, list):
             return batches
         vectors = np.empty((len(texts), self.identity.dimension), dtype=np.float32)
-        left = iter(batches)
-
-        async def work() -> None:
-            for batch in left:
-                vectors[batch.places] = await on_thread(self._encoder.encode, batch)
-
-        async with asyncio.TaskGroup() as group:
-            # a thread finds its next batch there while the event loop is at something else; but no more than that,
-            # so that whoever asks meanwhile waits for two batches at most
-            for _ in range(min(len(batches), 2 * self._encoder.threads)):
-                group.create_task(work())
+        await self._threads.fill(vectors, batches, run=self._encoder.encode)
         return vectors
 
     def _prepare(self, texts: list[str], prompt: str) -> list[Batch] | NDArray[np.float32]:

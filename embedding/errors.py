@@ -9,6 +9,14 @@ class EmbeddingModelNotFound(FootnoteError):
     slug = "model-unavailable"
 
 
+class NotOnTheHub(EmbeddingModelNotFound):
+    """A model is neither a directory here nor to be had from the hub."""
+
+
+class ExportersMissing(EmbeddingModelNotFound):
+    """A model would have to be exported, and the libraries that export one are not installed."""
+
+
 class EmbeddingFailed(FootnoteError):
     """The embedding model failed on a batch."""
 

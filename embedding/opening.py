@@ -12,7 +12,7 @@ _log = structlog.get_logger(__name__)
 
 
 def open_embedder(settings: Settings) -> Embedder:
-    """Load the model; takes seconds, most of them imports, and some more the first time, for the ONNX export.
+    """Load the model; the first time it is exported, which takes half a minute, most of it imports.
 
     Raises:
         EmbeddingModelNotFound: there is no such model, or this backend cannot run it.

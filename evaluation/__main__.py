@@ -43,7 +43,7 @@ def _done(options: argparse.Namespace) -> int:
     if options.command == arguments.CONVERT:
         return command.convert(options)
     settings = chosen_settings(getattr(options, "set", ()))
-    logs.configure(settings.log.model_copy(update={"level": "warning"}))  # the table is what there is to read
+    logs.configure(settings.log.model_copy(update={"level": "warning"}))  # the table is the output
     perform = command.run if options.command == arguments.RUN else command.make
     return asyncio.run(perform(options, settings))
 

@@ -25,7 +25,7 @@ MOST_SECONDS = 300.0  # for one question over HTTP
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """An engine by name, with further options of a request: what `compare` sets against another."""
+    """An engine with further options of a request, to be compared with another."""
 
     name: str
     mode: str
@@ -34,12 +34,12 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What was found for a question.
+    """The passages found for a question.
 
     Attributes:
-        scores: of the passages, in their order.
-        latency_ms: as the caller waited.
-        timings_ms: of the stages, as the engine tells.
+        scores: of the passages, in order.
+        latency_ms: as measured by the caller.
+        timings_ms: of the stages, as reported by the engine.
 
     """
 
@@ -59,20 +59,20 @@ class Written:
 
 
 class Asks(Protocol):
-    """Asks questions. Every method raises `QuestionFailed` where a question gets no result."""
+    """Asks questions. Every method raises `QuestionFailed` if a question gets no result."""
 
     async def retrieve(self, body: QuestionBody) -> Found:
-        """Find passages."""
+        """Retrieve passages."""
 
     async def answer(self, body: QuestionBody) -> Written:
-        """Let an answer be written."""
+        """Get an answer."""
 
 
 def request_body(golden: GoldenQuestion, *, collection: str, k: int, variant: Variant) -> QuestionBody:
     """Return a question as the API takes it.
 
     Raises:
-        EvaluationRefused: the API would not.
+        EvaluationRefused: the API would refuse it.
 
     """
     members = {
@@ -171,10 +171,10 @@ class ServerAsks:
 
 @asynccontextmanager
 async def open_server(url: str) -> AsyncIterator[ServerAsks]:
-    """Lend a client of a running server.
+    """Open a client of a running server.
 
     Raises:
-        EvaluationRefused: this is no address.
+        EvaluationRefused: the URL is invalid.
 
     """
     import httpx

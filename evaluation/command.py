@@ -1,4 +1,4 @@
-"""What ``python -m evaluation`` does, once its arguments are read."""
+"""The commands of ``python -m evaluation``."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from config.version import VERSION
 from evaluation import tables
 from evaluation.comparing import Comparison, between, only, within
 from evaluation.errors import EvaluationRefused
+from evaluation.experiment import Experiment
 from evaluation.floors import held, read_floors
 from evaluation.opening import Opened, chosen_settings, opened_here, opened_model, require_model
-from evaluation.plan import Plan
 from evaluation.results import EngineResult, GoldenFile, RunResult, read_result, write_text
-from evaluation.running import run_plan
+from evaluation.running import run_experiment
 from relevance.reading import GoldenSet, read_golden
 
 if TYPE_CHECKING:
@@ -40,13 +40,13 @@ async def run(options: argparse.Namespace, settings: Settings) -> int:
     """
     golden = read_golden(options.golden)
     floors = read_floors(options.floor, k=options.k)
-    plan = Plan(golden.questions, collection=options.collection, k=options.k, variants=options.engine)
+    experiment = Experiment(golden.questions, collection=options.collection, k=options.k, variants=options.engine)
     async with _opened(options, settings) as opened:
         judges = _judges(opened) if options.judge else None
         with _progress("asking") as progress:
-            engines = await run_plan(plan, opened.asks, judges=judges, progress=progress)
+            engines = await run_experiment(experiment, opened.asks, judges=judges, progress=progress)
         judge = opened.model.name if judges and opened.model else None
-    found = run_result(golden, plan, engines, asked=options.url or HERE, settings=options.set, judge=judge)
+    found = run_result(golden, experiment, engines, asked=options.url or HERE, settings=options.set, judge=judge)
     found = found.model_copy(update={"floors": held(floors, engines)})
     return _told(found, options)
 
@@ -55,7 +55,7 @@ def compare(options: argparse.Namespace) -> int:
     """Compare two runs; print, write and return the exit code.
 
     Raises:
-        EvaluationRefused: a file is no run, or they have nothing in common.
+        EvaluationRefused: a file is not a run, or they have no question in common.
 
     """
     runs = [read_result(options.first), read_result(options.second)]
@@ -99,7 +99,7 @@ def convert(options: argparse.Namespace) -> int:
     """Convert a data set; write the golden questions and return the exit code.
 
     Raises:
-        EvaluationRefused: it is none of that layout, or a file cannot be written.
+        EvaluationRefused: it does not have that layout, or a file cannot be written.
 
     """
     from evaluation.converting import convert_beir, convert_squad
@@ -116,22 +116,22 @@ def convert(options: argparse.Namespace) -> int:
 
 def run_result(
     golden: GoldenSet,
-    plan: Plan,
+    experiment: Experiment,
     engines: Sequence[EngineResult],
     *,
     asked: str,
     settings: Sequence[str] = (),
     judge: str | None = None,
 ) -> RunResult:
-    """Return what a run found out, for its files."""
+    """Return a run's results, for its files."""
     return RunResult(
         footnote=VERSION,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         golden=GoldenFile(
             name=golden.file, sha256=golden.digest, questions=len(golden.questions), skipped=golden.skipped
         ),
-        collection=plan.collection,
-        k=plan.k,
+        collection=experiment.collection,
+        k=experiment.k,
         asked=asked,
         judge=judge,
         settings=list(settings),
@@ -201,7 +201,7 @@ def _write_golden(options: argparse.Namespace, golden: Sequence[GoldenQuestion])
 
 @contextmanager
 def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on a terminal; elsewhere nothing."""
+    """Show a progress bar on a terminal; elsewhere nothing."""
     from rich.console import Console
     from rich.progress import Progress
 

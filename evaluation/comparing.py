@@ -1,4 +1,4 @@
-"""Two engines, or the same one with other settings, question by question."""
+"""Comparing two engines, or one engine with different settings, question by question."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOST_CHANGED = 20
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One of two that are compared."""
+    """One side of a comparison."""
 
     name: str
     result: EngineResult
@@ -23,7 +23,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A question that the two answer differently; `before` and `after` are the main metric's values."""
+    """A question with different results; `before` and `after` are the main metric's values."""
 
     question: str
     kind: str
@@ -35,13 +35,13 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How the second differs from the first, over the questions that both know.
+    """How the second differs from the first, over the questions that both have.
 
     Attributes:
-        differences: by level and metric, the most exact level first; and ``judged``.
+        differences: by level and metric, most exact level first; and ``judged``.
         main: level and metric of `changes`.
-        changes: the questions that changed most, the losses and the gains of the second mixed, the largest first.
-        left_out: questions that only one of the two answered.
+        changes: the questions that changed most, losses and gains alike, largest first.
+        left_out: questions that only one of the two has.
 
     """
 
@@ -54,7 +54,7 @@ class Comparison:
     changes: tuple[Change, ...]
 
     def as_json(self) -> dict[str, object]:
-        """Return it for machines."""
+        """Return it as JSON data."""
         return {
             "first": self.first.name,
             "second": self.second.name,
@@ -105,7 +105,7 @@ def within(run: RunResult) -> list[Comparison]:
 
 
 def between(first: RunResult, second: RunResult, *, names: tuple[str, str]) -> list[Comparison]:
-    """Compare two runs, engine by engine; where each has one, whatever they are called.
+    """Compare two runs, engine by engine; if each has only one, whatever their names.
 
     Raises:
         EvaluationRefused: they have no engine, or no question, in common.
@@ -126,10 +126,10 @@ def between(first: RunResult, second: RunResult, *, names: tuple[str, str]) -> l
 
 
 def only(run: RunResult, engine: str) -> RunResult:
-    """Return a run with one of its engines.
+    """Return a run reduced to one of its engines.
 
     Raises:
-        EvaluationRefused: it has none of that name.
+        EvaluationRefused: it has no engine of that name.
 
     """
     chosen = [result for result in run.engines if result.engine == engine]

@@ -1,4 +1,4 @@
-"""Golden questions from the layouts of public data sets: SQuAD's and BEIR's."""
+"""Converting public data sets, in SQuAD's and BEIR's layouts, to golden questions."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ LONGEST_NAME = 150
 def convert_squad(path: Path, *, documents: Path | None) -> list[GoldenQuestion]:
     """Read a file in the layout of SQuAD 1.1 or 2.0 (https://rajpurkar.github.io/SQuAD-explorer/).
 
-    A right passage holds one of the answers and stems from the paragraph that the question stands under. Paragraphs
-    are written as text files into `documents`, if any; without, the answers alone say what is right.
+    A right passage contains one of the answers and is from the question's paragraph. Paragraphs are written as text
+    files into `documents`; if that is None, only the answers decide what is right.
 
     Raises:
-        EvaluationRefused: the file is none, or the folder cannot be written.
+        EvaluationRefused: the file does not have that layout, or the folder cannot be written.
 
     """
     asked: dict[str, GoldenQuestion] = {}
@@ -40,10 +40,10 @@ def convert_squad(path: Path, *, documents: Path | None) -> list[GoldenQuestion]
 def convert_beir(path: Path, *, documents: Path | None, split: str = "test") -> list[GoldenQuestion]:
     """Read a folder in BEIR's layout: ``corpus.jsonl``, ``queries.jsonl``, ``qrels/test.tsv`` (Thakur et al., 2021).
 
-    Documents are written as text files into `documents`, if any; without, they are named by their ids.
+    Documents are written as text files into `documents`; if that is None, they are referred to by their ids.
 
     Raises:
-        EvaluationRefused: a file is missing or is none such, or the folder cannot be written.
+        EvaluationRefused: a file is missing or malformed, or the folder cannot be written.
 
     """
     if documents is not None:
@@ -61,7 +61,7 @@ def convert_beir(path: Path, *, documents: Path | None, split: str = "test") -> 
 
 
 def file_name(document: str) -> str:
-    """Return the name of a document's file: no name of a data set leads out of the folder."""
+    """Return a safe file name for a document, which cannot lead out of the folder."""
     name = quote(document, safe=" ,;=+@()[]{}!").replace("~", "%7E")
     if len(name) > LONGEST_NAME:
         name = f"{name[:LONGEST_NAME]}-{hashlib.sha256(document.encode('utf-8', 'replace')).hexdigest()[:16]}"
@@ -98,7 +98,7 @@ def _squad_question(question: Mapping[str, Any], *, document: str | None) -> Gol
 
 
 def _merge(asked: dict[str, GoldenQuestion], golden: GoldenQuestion) -> None:
-    """Add a question; one that is asked of several documents has several right ones."""
+    """Add a question; the same question for several documents has several right ones."""
     earlier = asked.get(golden.asked)
     if earlier is None or earlier.unanswerable:
         asked[golden.asked] = golden
@@ -119,7 +119,7 @@ def _some(asked: Mapping[str, GoldenQuestion], path: Path) -> list[GoldenQuestio
 
 
 def _judgments(path: Path) -> dict[str, dict[str, int]]:
-    """Return the grades of the documents that are right, by question."""
+    """Return the grades of the right documents, by question."""
     judged: dict[str, dict[str, int]] = {}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:

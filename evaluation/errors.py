@@ -1,11 +1,11 @@
-"""What an evaluation refuses."""
+"""Errors of evaluations."""
 
 from config.errors import FootnoteError
 
 
 class EvaluationRefused(FootnoteError):
-    """What a command was asked to do cannot be done; the message says what to change."""
+    """A command cannot do what it was asked; the message says what to change."""
 
 
 class QuestionFailed(FootnoteError):
-    """One question got no result; the message is that of the server or the engine."""
+    """A question got no result; the message is the server's or the engine's."""

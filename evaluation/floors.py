@@ -1,4 +1,4 @@
-"""Floors: what a figure must reach, ``ndcg@10=0.8``."""
+"""Floors: minimum values of metrics, ``ndcg@10=0.8``."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ NO_ANSWER = ("no-answer-rate", "no-answer-precision")
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """What a figure must reach; without a level it is asked of each level that there is."""
+    """The minimum value of a metric; without a level, on each level."""
 
     level: str | None
     name: str
     least: float
 
     def __str__(self) -> str:
-        """Return it as it was given."""
+        """Return it as written on the command line."""
         return f"{self.level + '.' if self.level else ''}{self.name}={self.least:g}"
 
 
@@ -32,14 +32,14 @@ def read_floors(given: Sequence[str], *, k: int) -> list[Floor]:
     """Read floors.
 
     Raises:
-        EvaluationRefused: one is none.
+        EvaluationRefused: one cannot be parsed.
 
     """
     return [_floor(text, k=k) for text in given]
 
 
 def held(floors: Sequence[Floor], results: Sequence[EngineResult]) -> list[FloorResult]:
-    """Hold every engine to every floor; a figure that there is not does not reach any."""
+    """Check every engine against every floor; a missing metric misses it."""
     return [
         FloorResult(
             floor=str(floor),

@@ -1,4 +1,4 @@
-"""Written answers, judged by LlamaIndex's evaluators with the configured model."""
+"""Judging answers with LlamaIndex's evaluators and the configured model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from evaluation.results import CORRECTNESS, FAITHFULNESS, RELEVANCY, AnswerResul
 from server.engines.models.guarded import GuardedLLM
 
 if TYPE_CHECKING:
-    from evaluation.plan import Plan
+    from evaluation.experiment import Experiment
     from relevance.golden import GoldenQuestion
     from server.engines.models.model import LanguageModel
 
@@ -23,11 +23,11 @@ _SCORE = re.compile(r"\s*\W*(?:score\W*)?([1-5](?:\.\d+)?)\b", re.IGNORECASE)
 
 
 class Judges:
-    """Lets answers be written and judged.
+    """Gets answers and judges them.
 
-    - faithfulness: 1 where the passages support the answer, 0 where they do not;
-    - relevancy: 1 where answer and passages fit the question;
-    - correctness: 1..5, against the reference answer; only where there is one.
+    - faithfulness: 1 if the passages support the answer, else 0;
+    - relevancy: 1 if answer and passages fit the question, else 0;
+    - correctness: 1..5, against the reference answer, if there is one.
     """
 
     def __init__(self, model: LanguageModel) -> None:
@@ -37,26 +37,28 @@ class Judges:
         self._evaluators: dict[str, Any] = {
             FAITHFULNESS: FaithfulnessEvaluator(llm=llm),
             RELEVANCY: RelevancyEvaluator(llm=llm),
-            # LlamaIndex's own parser fails on an answer of one line
+            # LlamaIndex's own parser fails on one-line answers
             CORRECTNESS: CorrectnessEvaluator(llm=llm, parser_function=parse_score),
         }
         self._room = asyncio.Semaphore(AT_ONCE)
 
     async def judged(
-        self, questions: Sequence[QuestionResult], *, plan: Plan, variant: Variant, asks: Asks
+        self, questions: Sequence[QuestionResult], *, experiment: Experiment, variant: Variant, asks: Asks
     ) -> list[QuestionResult]:
-        """Return the results with answers; questions that failed, and those for which nothing was found, have none."""
+        """Return the results with judged answers; failed questions, and those without passages, have none."""
 
         async def one(result: QuestionResult, golden: GoldenQuestion) -> QuestionResult:
             if result.error is not None or not result.found:
                 return result
             async with self._room:
-                return result.model_copy(update={"answer": await self._answered(golden, plan, variant, asks)})
+                return result.model_copy(update={"answer": await self._answered(golden, experiment, variant, asks)})
 
-        return list(await asyncio.gather(*map(one, questions, plan.golden)))
+        return list(await asyncio.gather(*map(one, questions, experiment.golden)))
 
-    async def _answered(self, golden: GoldenQuestion, plan: Plan, variant: Variant, asks: Asks) -> AnswerResult:
-        body = request_body(golden, collection=plan.collection, k=plan.k, variant=variant)
+    async def _answered(
+        self, golden: GoldenQuestion, experiment: Experiment, variant: Variant, asks: Asks
+    ) -> AnswerResult:
+        body = request_body(golden, collection=experiment.collection, k=experiment.k, variant=variant)
         try:
             written = await asks.answer(body)
         except QuestionFailed as exc:
@@ -80,7 +82,7 @@ class Judges:
 
 
 def parse_score(reply: str) -> tuple[float | None, str | None]:
-    """Return the score at the beginning of an evaluator's reply, 1..5, and the rest; None where there is none."""
+    """Return the score at the beginning of an evaluator's reply, 1..5, and the rest; None if there is none."""
     found = _SCORE.match(reply)
     if found is None or float(found[1]) > 5:  # noqa: PLR2004 (the scale of LlamaIndex's prompt)
         return None, reply.strip() or None

@@ -1,4 +1,4 @@
-"""Golden questions made from a collection's own chunks, by LlamaIndex's generator with the configured model."""
+"""Generating golden questions from a collection's chunks, with LlamaIndex's generator and the configured model."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from server.engines.pinned import Pinned
     from server.runtime import Runtime
 
-SHORTEST = 200  # characters of a chunk that a question can be about
-MOST_CHUNKS = 100  # of a document to choose from
+SHORTEST = 200  # minimum length of a chunk in characters
+MOST_CHUNKS = 100  # chunks per document to choose from
 PAGE = 100
-TRIES = 3  # chunks tried for each question that is wanted
+TRIES = 3  # chunks tried per question
 MOST_FAILURES = 3  # of the model, one after the other
 LONGEST_QUESTION = 400
-MOST_TOKENS = 200  # a base model would not end of its own accord
+MOST_TOKENS = 200  # a base model would not stop by itself
 DIRECTION = (
     "Write one question that a reader could ask and that the context answers. Ask about a particular fact of it. The "
     "question must be understood without the context: do not speak of a context, a passage or a document. Write the "
@@ -35,7 +35,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What to make; with `answers`, the model also writes a reference answer for each question."""
+    """What to generate; with `answers`, the model also writes a reference answer for each question."""
 
     collection: str
     questions: int
@@ -46,10 +46,10 @@ class Wish:
 async def make_golden(
     wish: Wish, runtime: Runtime, model: LanguageModel, *, progress: Progress = lambda _done, _total: None
 ) -> list[GoldenQuestion]:
-    """Make questions, each about one chunk; the chunks are of as many documents as there are, chosen by the seed.
+    """Generate questions, each about one chunk; chunks are spread over the documents, chosen by the seed.
 
     Raises:
-        FootnoteError: the collection or the model cannot be used, or nothing came out of it.
+        FootnoteError: the collection or the model cannot be used, or no question was generated.
 
     """
     made: dict[str, GoldenQuestion] = {}
@@ -61,7 +61,7 @@ async def make_golden(
             tries += 1
             try:
                 golden = await _question(hit, model, answers=wish.answers)
-            except ModelError as exc:  # what was made, and paid for, before it is kept
+            except ModelError as exc:  # keep what was generated, and paid for, so far
                 failures, reason = failures + 1, str(exc)
                 continue
             failures = 0
@@ -75,7 +75,7 @@ async def make_golden(
 
 
 async def _chunks(wish: Wish, runtime: Runtime, pinned: Pinned) -> AsyncIterator[Hit]:
-    """Yield chunks, one of each document and then again one of each, no chunk twice."""
+    """Yield chunks, one of each document in turn, none twice."""
     search = ChunkSearch(runtime.database, generation=pinned.generation, settings=runtime.settings.retrieval)
     chosen = await _documents(wish, runtime)
     dice = random.Random(wish.seed)  # noqa: S311 (a sample, no secret)
@@ -99,7 +99,7 @@ async def _documents(wish: Wish, runtime: Runtime) -> list[tuple[str, str]]:
     most, seen, cursor = TRIES * wish.questions, 0, None
     chosen: list[tuple[str, str]] = []
     while True:
-        page = await runtime.catalog.documents(collection=wish.collection, limit=PAGE, cursor=cursor)
+        page = await runtime.document_catalog.list(collection=wish.collection, limit=PAGE, cursor=cursor)
         for document in page.items:  # reservoir sampling (Vitter, ACM TOMS 11(1), 1985)
             seen += 1
             if len(chosen) < most:
@@ -119,8 +119,10 @@ async def _of_document(search: ChunkSearch, pinned: Pinned, document_id: str, ti
 
 
 async def _question(hit: Hit, model: LanguageModel, *, answers: bool) -> GoldenQuestion | None:
-    """Let the model ask about a chunk; None where what it says is no question."""
-    with warnings.catch_warnings(record=True):  # it warns of itself, for a class that this release does not have
+    """Let the model write a question about a chunk; None if it writes none."""
+    with warnings.catch_warnings(
+        record=True
+    ):  # it warns that it is deprecated, in favour of a class that this release does not have
         generator = _generator(hit, model)
         if answers:
             dataset = await generator.agenerate_dataset_from_nodes(num=1)

@@ -1,4 +1,4 @@
-"""Opening what is asked, and the model that judges."""
+"""Opening what is evaluated, and the model that judges."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ NO_MODEL = (
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What is asked, and the model that is configured here, if any."""
+    """What is evaluated, and the configured model, if any."""
 
     asks: Asks
     model: LanguageModel | None
 
 
 def chosen_settings(assignments: Sequence[str]) -> Settings:
-    """Return the settings with those on top that were given as ``retrieval.rrf_k=20``.
+    """Return the settings with overrides, given as ``retrieval.rrf_k=20``.
 
     Raises:
         EvaluationRefused: there is no such setting.
@@ -60,7 +60,7 @@ def chosen_settings(assignments: Sequence[str]) -> Settings:
 
 
 def for_evaluation(settings: Settings) -> Settings:
-    """Return settings with which measuring changes nothing and measures what it should: no worker, no caches."""
+    """Return settings without side effects on the measurement: no worker, no caches, no Redis."""
     quiet: Mapping[str, object] = {
         "jobs": settings.jobs.model_copy(update={"worker": "never"}),
         "redis": settings.redis.model_copy(update={"url": None}),
@@ -71,12 +71,12 @@ def for_evaluation(settings: Settings) -> Settings:
 
 @asynccontextmanager
 async def opened_here(settings: Settings, *, collection: str, generation: str | None) -> AsyncIterator[Opened]:
-    """Lend the services of this process, as a server has them.
+    """Open the services in this process, as in a server.
 
     Args:
         settings: as `chosen_settings` returns them.
-        collection: that will be asked.
-        generation: to be asked in place of the one that answers.
+        collection: to be evaluated.
+        generation: to be evaluated in place of the active one.
 
     Raises:
         FootnoteError: something cannot be used; the message says what to do.
@@ -95,7 +95,7 @@ async def opened_here(settings: Settings, *, collection: str, generation: str | 
 
 @asynccontextmanager
 async def opened_model(settings: Settings) -> AsyncIterator[LanguageModel | None]:
-    """Lend the configured model; None where there is none."""
+    """Open the configured model; None if there is none."""
     from server.engines.models.choose import open_model
 
     model = await open_model(settings)
@@ -141,7 +141,7 @@ async def _one_generation(runtime: Runtime, *, collection: str, name: str) -> As
 
 
 class _Only:
-    """One generation in the place of those that answer."""
+    """A stand-in for the active generations that serves one generation."""
 
     def __init__(self, generation: Generation, pinned: object) -> None:
         self._generation = generation
@@ -155,11 +155,11 @@ class _Only:
         yield self._pinned
 
     async def refresh(self) -> None:
-        """Do nothing: it is this one or none."""
+        """Do nothing: there is only this one."""
 
 
 def _value(text: str) -> object:
-    """Return what a value is as JSON, or else the text itself, as with environment variables."""
+    """Return a value parsed as JSON, or else the text itself, as with environment variables."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

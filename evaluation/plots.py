@@ -1,4 +1,4 @@
-"""Plots as SVG, to stand in a page: no script, nothing from elsewhere. They show numbers and engines' names only."""
+"""Plots as SVG, to be embedded in a page, without scripts or external resources. They show only numbers and names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 WIDTH = 7.6  # inches
 COLOURS = ("#2563a8", "#d9822b", "#2f8f5b", "#8f4fa8", "#b8323a", "#6b7280", "#0f8b8d", "#a8752a", "#4c51bf")
 INK, FAINT = "#1f2933", "#d5dae1"
-SVG: Any = {"svg.fonttype": "path", "svg.hashsalt": "footnote"}  # text as shapes: no font is needed; ids as before
+SVG: Any = {
+    "svg.fonttype": "path",
+    "svg.hashsalt": "footnote",
+}  # text as paths, so that no font is needed; reproducible ids
 _METADATA = re.compile(r"<metadata>.*?</metadata>", re.DOTALL)
 _ID = re.compile(r'(id="|href="#|url\(#)')
 
@@ -43,7 +46,7 @@ def metrics_plot(results: Sequence[EngineResult], *, level: str) -> str:
 
 
 def latency_plot(results: Sequence[EngineResult]) -> str:
-    """Draw which share of the questions took how long at the most."""
+    """Draw the cumulative distribution of latencies."""
     import numpy as np
 
     figure, axes = _axes(2.4)
@@ -60,7 +63,7 @@ def latency_plot(results: Sequence[EngineResult]) -> str:
 
 
 def difference_plot(found: Comparison) -> str:
-    """Draw each question's difference in the main metric, the losses first."""
+    """Draw each question's difference in the main metric, losses first."""
     assert found.main is not None  # noqa: S101 (the template asks)
     level, name = found.main
     before = {each.id: each.metrics[level][name] for each in found.first.result.questions if level in each.metrics}
@@ -99,12 +102,12 @@ def _legend(axes: Axes, count: int) -> None:
 
 
 def _plain(text: str) -> str:
-    """Return a name as it is: between two dollars matplotlib would read a formula."""
+    """Escape a name: matplotlib would read text between two dollars as a formula."""
     return text.replace("$", r"\$")
 
 
 def _svg(figure: Figure, *, name: str) -> str:
-    """Return a figure as an element; ids get the figure's name in front, since a page holds several."""
+    """Return a figure as an SVG element; ids are prefixed with its name, since a page holds several figures."""
     from matplotlib import rc_context
 
     target = io.StringIO()

@@ -1,7 +1,7 @@
-"""A run, or a comparison, as one HTML page that needs nothing else: no script, no font, no picture from elsewhere.
+"""A run, or a comparison, as a self-contained HTML page: no scripts, fonts or images from elsewhere.
 
-Questions and passages are other people's texts: the template escapes everything but our own plots, and the page's
-policy lets a browser load nothing and run nothing.
+Questions and passages are untrusted: the template escapes everything but our own plots, and the page's content security
+policy forbids loading and running anything.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from evaluation.results import EngineResult, QuestionResult, RunResult
 
 MOST_WORST = 25
-MOST_QUESTIONS = 2000  # of one engine that are told one by one: a browser has to hold the page
+MOST_QUESTIONS = 2000  # of one engine that are listed: a browser has to hold the page
 
 
 def run_page(run: RunResult, comparisons: Sequence[Comparison]) -> str:
@@ -65,14 +65,14 @@ def _environment() -> Environment:
 
 
 def _main_metric(question: QuestionResult) -> tuple[str, float] | None:
-    """Return the most telling metric of the most exact level; None where nothing was judged."""
+    """Return the main metric of the most exact level; None if nothing was judged."""
     for scores in question.metrics.values():
         return next(iter(scores.items()), None)
     return None
 
 
 def _worst(result: EngineResult) -> list[QuestionResult]:
-    """Return the questions to look at first: those that found least, and those that should have found nothing."""
+    """Return the questions to look at first: those with the worst results, and unanswerable ones with results."""
     judged = [(found[1], each) for each in result.questions if (found := _main_metric(each)) and found[1] < 1]
     wrong = [(0.0, each) for each in result.questions if each.unanswerable and each.found]
     return [each for _, each in sorted(judged + wrong, key=lambda pair: pair[0])[:MOST_WORST]]

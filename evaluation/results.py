@@ -1,4 +1,4 @@
-"""What a run found out, as its JSON file has it; `SCHEMA_VERSION` changes where a reader has to."""
+"""The results of a run, as in its JSON file; `SCHEMA_VERSION` changes with incompatible changes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Percentiles(_Result):
 
 
 class PassageResult(_Result):
-    """A passage that was found; `text` is its beginning."""
+    """A passage found; `text` is its beginning."""
 
     document_id: str
     source: str
@@ -49,8 +49,8 @@ class AnswerResult(_Result):
     """An answer and what LlamaIndex's evaluators say of it.
 
     Attributes:
-        scores: ``faithfulness`` and ``relevancy`` 0 or 1, ``correctness`` 1..5, where they could be judged.
-        failures: why one could not be, by its name.
+        scores: ``faithfulness`` and ``relevancy`` 0 or 1, ``correctness`` 1..5, as far as they could be judged.
+        failures: why a score is missing, by its name.
 
     """
 
@@ -60,12 +60,12 @@ class AnswerResult(_Result):
 
 
 class QuestionResult(_Result):
-    """What was found for a question.
+    """The result of a question.
 
     Attributes:
-        expected: what is right, in words.
+        expected: a description of what is right.
         metrics: by level (``passages``, ``documents``) and name.
-        error: why nothing is known; it then counts in no figure.
+        error: why there is no result; the question then counts in no metric.
 
     """
 
@@ -93,15 +93,15 @@ class NoAnswerResult(_Result):
 
 
 class EngineResult(_Result):
-    """What one engine found.
+    """The results of one engine.
 
     Attributes:
-        engine: its name, with the options it was asked with.
+        engine: its name, with its options.
         metrics: by level and name.
-        kinds: the same for each kind of question.
-        no_answer: None where no question is unanswerable.
-        latency_ms: as the caller waited.
-        stages_ms: of that, as the engine tells.
+        kinds: the same, per kind of question.
+        no_answer: None if no question is unanswerable.
+        latency_ms: as measured by the caller.
+        stages_ms: of that, as reported by the engine.
         judged: means of the evaluators' scores.
 
     """
@@ -119,7 +119,7 @@ class EngineResult(_Result):
 
 
 class FloorResult(_Result):
-    """Whether a floor was held by an engine; `value` is None where there is no such figure."""
+    """Whether an engine reached a floor; `value` is None if there is no such metric."""
 
     floor: str
     engine: str
@@ -128,7 +128,7 @@ class FloorResult(_Result):
 
 
 class GoldenFile(_Result):
-    """The file that the questions are from."""
+    """The file of the questions."""
 
     name: str
     sha256: str
@@ -156,7 +156,7 @@ def read_result(path: Path) -> RunResult:
     """Read a run from its JSON file.
 
     Raises:
-        EvaluationRefused: it is none, or of another version.
+        EvaluationRefused: it is not a run, or of another version.
 
     """
     try:

@@ -1,4 +1,4 @@
-"""A run: every golden question, asked of every engine."""
+"""A run: every golden question is asked of every engine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from evaluation.asking import Asks, Found, Variant, request_body
 from evaluation.errors import EvaluationRefused, QuestionFailed
-from evaluation.plan import Plan
+from evaluation.experiment import Experiment
 from evaluation.results import EngineResult, PassageResult, QuestionResult
 from evaluation.summing import summed
 from relevance.golden import GoldenPassage, GoldenQuestion
@@ -18,7 +18,7 @@ from relevance.metrics import ranking_scores
 if TYPE_CHECKING:
     from evaluation.judges import Judges
 
-EXCERPT = 300  # characters of a passage that are kept
+EXCERPT = 300  # characters of a passage in the results
 Progress = Callable[[int, int], None]
 
 
@@ -29,42 +29,42 @@ class _Outcome:
     error: str | None = None
 
 
-async def run_plan(
-    plan: Plan, asks: Asks, *, judges: Judges | None = None, progress: Progress = lambda _done, _total: None
+async def run_experiment(
+    experiment: Experiment, asks: Asks, *, judges: Judges | None = None, progress: Progress = lambda _done, _total: None
 ) -> list[EngineResult]:
-    """Ask all questions of all engines, one at a time, so that they do not wait for each other.
+    """Ask all questions of all engines, one at a time, so that they do not slow each other down.
 
-    Whichever engine is asked a question first warms the database for the next: they take turns.
+    The first engine that is asked a question warms the database for the next, so they take turns at being first.
 
     Raises:
-        EvaluationRefused: an engine answers not even the first question.
+        EvaluationRefused: an engine fails on the first question.
 
     """
-    await _warm_up(plan, asks)
-    outcomes: dict[str, list[_Outcome]] = {variant.name: [] for variant in plan.variants}
-    total, done = len(plan.golden) * len(plan.variants), 0
-    for number, golden in enumerate(plan.golden):
-        turn = number % len(plan.variants)
-        for variant in [*plan.variants[turn:], *plan.variants[:turn]]:
-            outcomes[variant.name].append(await _asked(golden, plan, variant, asks))
+    await _warm_up(experiment, asks)
+    outcomes: dict[str, list[_Outcome]] = {variant.name: [] for variant in experiment.variants}
+    total, done = len(experiment.golden) * len(experiment.variants), 0
+    for number, golden in enumerate(experiment.golden):
+        turn = number % len(experiment.variants)
+        for variant in [*experiment.variants[turn:], *experiment.variants[:turn]]:
+            outcomes[variant.name].append(await _asked(golden, experiment, variant, asks))
             done += 1
             progress(done, total)
     results = []
-    for variant in plan.variants:
-        questions = _scored(outcomes[variant.name], k=plan.k)
+    for variant in experiment.variants:
+        questions = _scored(outcomes[variant.name], k=experiment.k)
         if judges is not None:
-            questions = await judges.judged(questions, plan=plan, variant=variant, asks=asks)
+            questions = await judges.judged(questions, experiment=experiment, variant=variant, asks=asks)
         found = next((each.found for each in outcomes[variant.name] if each.found), None)
         results.append(summed(questions, engine=variant.name, generation=found.generation if found else ""))
     return results
 
 
-async def _warm_up(plan: Plan, asks: Asks) -> None:
-    for golden in plan.golden:
-        for variant in plan.variants:
-            request_body(golden, collection=plan.collection, k=plan.k, variant=variant)
-    for variant in plan.variants:
-        body = request_body(plan.golden[0], collection=plan.collection, k=plan.k, variant=variant)
+async def _warm_up(experiment: Experiment, asks: Asks) -> None:
+    for golden in experiment.golden:
+        for variant in experiment.variants:
+            request_body(golden, collection=experiment.collection, k=experiment.k, variant=variant)
+    for variant in experiment.variants:
+        body = request_body(experiment.golden[0], collection=experiment.collection, k=experiment.k, variant=variant)
         try:
             await asks.retrieve(body)
         except QuestionFailed as exc:
@@ -72,8 +72,8 @@ async def _warm_up(plan: Plan, asks: Asks) -> None:
             raise EvaluationRefused(msg) from exc
 
 
-async def _asked(golden: GoldenQuestion, plan: Plan, variant: Variant, asks: Asks) -> _Outcome:
-    body = request_body(golden, collection=plan.collection, k=plan.k, variant=variant)
+async def _asked(golden: GoldenQuestion, experiment: Experiment, variant: Variant, asks: Asks) -> _Outcome:
+    body = request_body(golden, collection=experiment.collection, k=experiment.k, variant=variant)
     try:
         return _Outcome(golden, await asks.retrieve(body))
     except QuestionFailed as exc:

@@ -1,4 +1,4 @@
-"""From the results of questions to the figures of an engine."""
+"""Aggregating the results of questions to an engine's metrics."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from relevance.significance import interval
 
 
 def summed(questions: Sequence[QuestionResult], *, engine: str, generation: str) -> EngineResult:
-    """Return an engine's figures; questions that failed count in none of them but `failed`."""
+    """Return an engine's metrics; failed questions count only in `failed`."""
     known = [each for each in questions if each.error is None]
     kinds = sorted({each.kind for each in known if each.kind and each.metrics})
     return EngineResult(
@@ -29,7 +29,7 @@ def summed(questions: Sequence[QuestionResult], *, engine: str, generation: str)
 
 
 def percentiles(values: Sequence[float]) -> Percentiles:
-    """Return the median and the 95th percentile; zeros of nothing."""
+    """Return the median and the 95th percentile; zeros if there are no values."""
     import numpy as np
 
     if not values:

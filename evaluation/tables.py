@@ -1,4 +1,4 @@
-"""What a run found out, on a terminal."""
+"""Results on a terminal."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ CERTAIN = 0.05
 
 
 def console() -> Console:
-    """Return a console for stdout; a pipe gets lines as long as they are."""
+    """Return a console for stdout; lines to a pipe are not wrapped."""
     made = Console(highlight=False, soft_wrap=False)
     return made if made.is_terminal else Console(highlight=False, width=max(made.width, 110))
 
 
 def run_tables(run: RunResult) -> RenderableType:
-    """Return everything that a run says of its engines."""
+    """Return the tables of a run."""
     levels = dict.fromkeys(level for result in run.engines for level in result.metrics)
     parts: list[RenderableType] = [_head(run), *(_metrics(level, run.engines) for level in levels)]
     parts += [_kinds(run.engines), _others(run.engines)]
@@ -151,12 +151,12 @@ def _names(results: Sequence[EngineResult]) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """Return a text on one line and without what a terminal would obey."""
+    """Return a text on one line, without control characters."""
     return "".join(character if character.isprintable() else " " for character in " ".join(text.split()))
 
 
 def _cell(text: str) -> str:
-    """Return a text for a cell: no markup of its own counts."""
+    """Return a text for a cell, with its markup escaped."""
     return escape(_plain(text))
 
 

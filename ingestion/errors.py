@@ -1,16 +1,16 @@
-"""What can go wrong between bytes and chunks. No message carries document text."""
+"""Errors of ingestion. No message contains document text."""
 
 from config.errors import CallerError, FootnoteError
 
 
 class Unreadable(CallerError):
-    """A file cannot be made into text; the message is one sentence for people, with no text of the document."""
+    """A file cannot be converted to text; the message is one sentence, with no text of the document."""
 
     slug = "invalid-request"
 
 
 class CommandRefused(CallerError):
-    """What a command was asked to do makes no sense, or might lose documents; the message says what to change."""
+    """Arguments contradict each other, or a command might lose documents; the message says what to change."""
 
     slug = "invalid-request"
 

@@ -1,4 +1,4 @@
-"""Who a document is and whether it changed: deterministic ids and fingerprints."""
+"""Deterministic ids of documents and chunks, and fingerprints that tell whether they changed."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from storage.generation import Chunking, EmbeddingIdentity, Generation
 if TYPE_CHECKING:
     from storage.documents.writes import Documents
 
-READER_VERSION = 1  # raised when readers or splitting change what comes out of the same bytes
+READER_VERSION = 1  # increment when readers or splitter give other chunks for the same bytes
 NAMESPACE = uuid5(NAMESPACE_URL, "urn:footnote:document")
 MAX_SOURCE_BYTES = 2000
-MAX_IDS = 100  # made of one source
+MAX_IDS = 100  # derived from one source
 OWN_KEYS = frozenset({*RESERVED_KEYS, "title", "source", "heading", "page", "chunk_index", "file_name"})
 
 
 def absolute(path: Path) -> Path:
-    """Return the path from the root, its links as they are: two folders' ``README.md`` are two documents."""
+    """Return the absolute path without resolving symbolic links."""
     return Path(os.path.abspath(path))  # noqa: PTH100 (resolve would follow links)
 
 
 def source_of(path: Path, *, base: Path | None) -> str | None:
-    """Return a file's name to people and its identity in a collection: relative to `base`, else absolute.
+    """Return a file's source, its identity in a collection: the path relative to `base`, else absolute.
 
-    None where it cannot be one: it is too long, or not a Unicode name.
+    None if it is too long or not valid Unicode.
     """
     shown = str(path)
     if base is not None and path.is_relative_to(base):
@@ -44,15 +44,15 @@ def source_of(path: Path, *, base: Path | None) -> str | None:
 
 
 def document_id(source: str, *, generation: Generation, attempt: int = 0) -> str:
-    """Return a document's id (UUIDv5 of tenant, collection and source); `attempt` counts ids that are taken."""
+    """Return a document's id (UUIDv5 of tenant, collection and source); `attempt` counts up while ids are taken."""
     name = "\n".join([generation.tenant_id, generation.collection, source, *([str(attempt)] if attempt else [])])
     return str(uuid5(NAMESPACE, name))
 
 
 async def free_id(source: str, *, generation: Generation, stores: Sequence[Documents]) -> str:
-    """Return an id for a new document: its source's own, or the next one that no document of `stores` has.
+    """Return an id for a new document: the first derived from its source that no document in `stores` has.
 
-    A document that was moved keeps the id that was made of its first source.
+    A moved document keeps the id derived from its first source.
     """
     for attempts in (range(1), range(1, MAX_IDS)):
         candidates = [document_id(source, generation=generation, attempt=attempt) for attempt in attempts]
@@ -65,32 +65,32 @@ async def free_id(source: str, *, generation: Generation, stores: Sequence[Docum
 
 
 def node_id(document: str, *, index: int, text: str) -> str:
-    """Return a chunk's id; it changes with the text, so that it never points at other words."""
+    """Return a chunk's id, which changes with its text."""
     return str(uuid5(_namespace(document), f"{index}\n{text}"))
 
 
 def embedded_hash(text: str) -> UUID:
-    """Return the key under which a vector serves again: SHA-256 of the embedded text, cut to 128 bits."""
+    """Return the key for reusing a vector: SHA-256 of the embedded text, cut to 128 bits."""
     return UUID(bytes=hashlib.sha256(text.encode()).digest()[:16])
 
 
 def pipeline_fingerprint(embedding: EmbeddingIdentity, chunking: Chunking, *, metadata: Mapping[str, Json]) -> str:
-    """Return hashes of what a document's chunks depend on besides its bytes: how they are made, and its metadata."""
+    """Return a hash of everything but its bytes that a document's chunks depend on: generation and metadata."""
     return f"{build_fingerprint(embedding, chunking)}:{_hash(dict(sorted(metadata.items())))}"
 
 
 def carried_fingerprint(stored: str, generation: Generation) -> str:
-    """Return a stored document's fingerprint as it is in another generation."""
+    """Return a stored document's fingerprint in another generation."""
     return f"{build_fingerprint(generation.embedding, generation.chunking)}:{stored.rpartition(':')[2]}"
 
 
 def build_fingerprint(embedding: EmbeddingIdentity, chunking: Chunking) -> str:
-    """Return a hash of how a generation's chunks are made."""
+    """Return a hash of a generation's reader version, embedding model and chunking."""
     return _hash([READER_VERSION, embedding.fingerprint, chunking.tokens, chunking.overlap, chunking.language])
 
 
-def free_metadata(metadata: Mapping[str, Json]) -> dict[str, Json]:
-    """Leave out what a document says under keys that are Footnote's own: a citation's page is the page."""
+def without_reserved_keys(metadata: Mapping[str, Json]) -> dict[str, Json]:
+    """Remove keys that Footnote uses itself, such as ``page``."""
     return {key: value for key, value in metadata.items() if key not in OWN_KEYS}
 
 

@@ -1,4 +1,4 @@
-"""A document on its way into a generation: where its bytes are, and what it will be there."""
+"""A document to ingest: its bytes, and the row that it becomes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Change: TypeAlias = Literal["added", "changed", "moved"]
 
 
 def change_of(replaces: DocumentState | None, *, source: str) -> Change:
-    """Say what comes of a document whose new version, with this source, takes the place of what is stored of it."""
+    """Return what happens to a document when a version with this source replaces the stored one."""
     if replaces is None:
         return "added"
     return "changed" if replaces.source == source else "moved"
@@ -22,7 +22,7 @@ def change_of(replaces: DocumentState | None, *, source: str) -> Change:
 
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """A document, and those that are stored in its place: under its id, and under its source."""
+    """A document to write, the stored one with its id, and another stored one with its source."""
 
     document: NewDocument
     replaces: DocumentState | None = None
@@ -30,7 +30,7 @@ class Identified:
 
     @property
     def change(self) -> Change:
-        """What comes of the document."""
+        """What happens to the document."""
         return change_of(self.replaces, source=self.document.source)
 
 
@@ -38,27 +38,27 @@ class Incoming(Protocol):
     """A document that is to be read, split, embedded and written."""
 
     @property
-    def shown(self) -> Path:
-        """Its name to people."""
+    def display_name(self) -> str:
+        """Name for reports: a path, a URL, or the source."""
         ...
 
     @property
     def is_carried(self) -> bool:
-        """Whether it comes from another generation as it is there."""
+        """Whether it is copied from another generation."""
         ...
 
     def opened(self) -> AbstractAsyncContextManager[Path]:
-        """Lend a file with its bytes."""
+        """Open a file with its bytes."""
         ...
 
     async def identify(self, parsed: Parsed) -> Identified:
-        """Return the document that it makes, and what it takes the place of."""
+        """Return the document to write, and the stored ones that it replaces."""
         ...
 
     async def keep(self, content_hash: str) -> None:
-        """See to it that its bytes are kept in the database."""
+        """Store its bytes in the database, unless they are there."""
         ...
 
-    async def again(self) -> None:
-        """Look anew at what is stored: another writer was there."""
+    async def refresh(self) -> None:
+        """Prepare another attempt after a write conflict."""
         ...

@@ -1,4 +1,4 @@
-"""What a document is called, and why one was not read."""
+"""Names of documents, and reasons for skipping them, as text for people."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import os
 from pathlib import Path
 
 
-def source_name(path: Path) -> str:
-    r"""Return a path as text to show and store; control characters and bytes that are no UTF-8 become ``\xNN``."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+def source_name(name: Path | str) -> str:
+    r"""Return a path or a URL as text to show and store; control characters and non-UTF-8 bytes become ``\xNN``."""
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def reason_of(error: OSError) -> str:
-    """Say why the system did not let us at a file."""
+    """Return the reason why a file cannot be read."""
     if isinstance(error, FileNotFoundError):
         return "it is no longer there"
     if isinstance(error, PermissionError):

@@ -1,4 +1,4 @@
-"""Which faults of the database are worth another try."""
+"""Retries of database calls."""
 
 from __future__ import annotations
 

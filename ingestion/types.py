@@ -1,4 +1,4 @@
-"""What passes between reading, splitting, embedding and writing."""
+"""Values passed between reading, splitting, embedding and writing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
-CONTEXT_CHARS = 200  # longest line of title and headings that is put above a passage to embed it
+CONTEXT_CHARS = 200  # maximum length of the title and headings embedded above a chunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class Heading:
     """A heading of a document.
 
     Attributes:
-        offset: where its section begins, in characters of `Extracted.text`.
+        offset: start of its section, in characters of `Extracted.text`.
         level: 1 for the outermost.
         text: the heading without markup.
 
@@ -29,15 +29,15 @@ class Heading:
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    r"""What a reader makes of a file.
+    r"""The content of a file, as a reader extracts it.
 
     Attributes:
         text: the document's text, NFC, with ``\n`` line ends, no NUL, no lone surrogate.
             Offsets count its characters.
-        title: from the document itself, else from its name; never empty.
-        metadata: typed values, of front matter or mail headers say.
-        headings: in the order of their offsets.
-        pages: offset at which each page begins, the first always 0; empty where the kind of document has none.
+        title: the document's own, else derived from its name; never empty.
+        metadata: typed values, for example from front matter or mail headers.
+        headings: ordered by offset.
+        pages: start offset of each page, the first always 0; empty if the format has no pages.
 
     """
 
@@ -50,14 +50,13 @@ class Extracted:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A passage: ``text == document.text[start:end]``, always.
+    """A chunk; ``text == document.text[start:end]`` always holds.
 
     Attributes:
-        index: place in the document, from 0.
-        heading: path of headings above it, ``Administration > Backup``; of joined small sections what they share;
-            None where there is none.
-        page: page on which it begins, from 1; None where the document has none.
-        context_chars: characters, from its end, of the line above the passage that the embedding model has room for.
+        index: position in the document, from 0.
+        heading: path of headings, ``Administration > Backup``; for several small sections their common part; or None.
+        page: page on which it begins, from 1; or None.
+        context_chars: how many characters of the context line, from its end, fit into the embedding model's limit.
 
     """
 
@@ -89,7 +88,7 @@ class Skipped:
 
     Attributes:
         reason: one sentence for people, with no text of the document: ``an encrypted PDF: remove its password first``.
-        expected: nobody asked for it: a kind without a reader, met in a folder.
+        expected: a file of an unsupported type, found in a folder rather than named.
 
     """
 

@@ -1,1 +1,1 @@
-"""Whether what was found is right: golden questions, judging, ranking metrics and their statistics."""
+"""Golden questions, relevance judgements, ranking metrics and their statistics."""

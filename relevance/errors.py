@@ -1,4 +1,4 @@
-"""What can be wrong with golden questions."""
+"""Errors in golden questions."""
 
 from config.errors import FootnoteError
 

@@ -1,4 +1,4 @@
-"""Questions whose right documents, passages or answers are known."""
+"""Golden questions: questions whose right documents, passages or answers are known."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class GoldenPassage:
-    """A right passage: a range of a document, or a text (of a document, where one is named).
+    """A right passage: a range of a document, or a text (from any document if none is named).
 
     Attributes:
         document: its id or source.
@@ -26,17 +26,17 @@ class GoldenPassage:
 
 @dataclass(frozen=True, slots=True)
 class GoldenQuestion:
-    """A question and what is right for it.
+    """A question and its right results.
 
     Attributes:
         documents: right documents, by id or by source.
-        passages: right passages; each of them is to be found.
-        answers: spans of which a right passage holds one; not looked at where `passages` are named.
+        passages: right passages; all of them should be found.
+        answers: spans of which a right passage contains one; ignored if there are `passages`.
         unanswerable: nothing is right.
-        id: given by the author; `key` tells questions apart in any case.
+        id: given by the author; `key` identifies questions with and without one.
         answer: reference for judging whether a written answer is correct.
         filters: as in the API.
-        grades: of documents that are more right than others, from 1 (which is every other right document's).
+        grades: of documents that are more relevant than others; the default is 1.
         kind: a label to group results by, such as ``typo``.
         line: of the file that it was read from.
 
@@ -56,12 +56,12 @@ class GoldenQuestion:
 
     @property
     def key(self) -> str:
-        """The question's id, or else a digest of what is asked, the same wherever the line stands."""
+        """The question's id, or else a digest of its words and filters."""
         return self.id or hashlib.sha256(self.asked.encode()).hexdigest()[:12]
 
     @property
     def asked(self) -> str:
-        """What makes the question another one: its words and filters."""
+        """What identifies the question: its words and filters."""
         return json.dumps([" ".join(self.question.split()), self.filters], sort_keys=True)
 
     @property
@@ -71,11 +71,11 @@ class GoldenQuestion:
 
     @property
     def reference(self) -> str | None:
-        """What a written answer is compared with: the reference answer, or else the spans."""
+        """What answers are compared with: the reference answer, or else the spans."""
         return self.answer or "; ".join(self.answers) or None
 
     def json_line(self) -> str:
-        """Return the question as a line of a file, in ASCII: no encoding and no exotic line end can break it."""
+        """Return the question as a line of a file, in ASCII, so that no encoding or exotic line end can break it."""
         members: dict[str, object] = {
             "id": self.id,
             "question": self.question,

@@ -1,4 +1,4 @@
-"""What of the passages that were found is right."""
+"""Judging which of the passages found are right."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LEVELS: tuple[Level, ...] = ("passages", "documents")
 
 @dataclass(frozen=True, slots=True)
 class FoundPassage:
-    """A passage that was found; `start` and `end` are character offsets in its document, `end` exclusive."""
+    """A passage found; `start` and `end` are character offsets in its document, `end` exclusive."""
 
     document_id: str
     source: str
@@ -24,16 +24,16 @@ class FoundPassage:
     text: str
 
     def stems_from(self, document: str | None) -> bool:
-        """Tell whether it is of a document, known by its id or source; None stands for any."""
+        """Tell whether it is from a document, given by id or source; None: any document."""
         return document is None or document in (self.document_id, self.source)
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """What was found for a question, and what is to be found, under the same names.
+    """A ranking of what was found for a question, and the grades of what is right, under the same names.
 
     Attributes:
-        found: the best first, no name twice.
+        found: best first, no name twice.
         grades: of what is right, from 1.
 
     """
@@ -43,12 +43,12 @@ class Ranking:
 
 
 def ranking(golden: GoldenQuestion, found: Sequence[FoundPassage], *, level: Level) -> Ranking | None:
-    """Rank what was found; None where the question does not tell what is right on this level."""
+    """Rank what was found; None if the question does not define what is right on this level."""
     return _passage_ranking(golden, found) if level == "passages" else document_ranking(golden, found)
 
 
 def document_ranking(golden: GoldenQuestion, found: Sequence[FoundPassage]) -> Ranking | None:
-    """Rank documents, each by its best passage and under the name that the question knows it by."""
+    """Rank documents, each by its best passage and under the name that the question uses."""
     right = golden.named_documents
     if not right:
         return None
@@ -57,7 +57,7 @@ def document_ranking(golden: GoldenQuestion, found: Sequence[FoundPassage]) -> R
 
 
 def is_right(golden: GoldenQuestion, passage: FoundPassage) -> bool:
-    """Tell whether a passage is right, as exactly as the question tells."""
+    """Tell whether a passage is right, as exactly as the question defines it."""
     if golden.passages or golden.answers:
         return any(_matches(golden, passage))
     return any(passage.stems_from(document) for document in golden.documents)
@@ -66,8 +66,8 @@ def is_right(golden: GoldenQuestion, passage: FoundPassage) -> bool:
 def _passage_ranking(golden: GoldenQuestion, found: Sequence[FoundPassage]) -> Ranking | None:
     """Rank passages under the names of what they match.
 
-    A passage that holds several right ones stands for each of them, one behind the other. One that repeats what a
-    better one holds already is not right again: it takes a place.
+    A passage that contains several right ones counts as each of them, in succession. One that only repeats what a
+    higher-ranked one contains is not right again, but takes a rank.
     """
     wanted = len(golden.passages) or bool(golden.answers)
     if not wanted:
@@ -82,7 +82,7 @@ def _passage_ranking(golden: GoldenQuestion, found: Sequence[FoundPassage]) -> R
 
 
 def _matches(golden: GoldenQuestion, passage: FoundPassage) -> list[bool]:
-    """Tell which of what is wanted a passage holds: each right passage, or else one of the answers."""
+    """Tell which of the right passages, or else of the answers, a passage contains."""
     if golden.passages:
         return [_is_passage(wanted, passage) for wanted in golden.passages]
     is_of_right_document = not golden.documents or any(passage.stems_from(name) for name in golden.documents)
@@ -90,7 +90,7 @@ def _matches(golden: GoldenQuestion, passage: FoundPassage) -> list[bool]:
 
 
 def _is_passage(wanted: GoldenPassage, passage: FoundPassage) -> bool:
-    """Tell whether they have half of the shorter one in common: splitters and authors draw borders elsewhere."""
+    """Tell whether they overlap by half of the shorter one: splitters and authors choose different boundaries."""
     if not passage.stems_from(wanted.document):
         return False
     if wanted.text is not None:
@@ -102,7 +102,7 @@ def _is_passage(wanted: GoldenPassage, passage: FoundPassage) -> bool:
 
 
 def _shares_half(left: list[str], right: list[str]) -> bool:
-    """Tell whether one holds the other, or the end of one is the other's beginning, by half of the shorter one."""
+    """Tell whether one contains the other, or they overlap end to beginning, by half of the shorter one."""
     shorter, longer = sorted((left, right), key=len)
     if not shorter:
         return False
@@ -114,9 +114,9 @@ def _shares_half(left: list[str], right: list[str]) -> bool:
 
 
 def holds(text: str, answer: str) -> bool:
-    """Tell whether a text holds an answer as whole words, whatever its case and white space.
+    """Tell whether a text contains an answer as whole words, ignoring case and white space.
 
-    ``15`` is not held by ``1500``. Scripts without case, such as Chinese, are not asked for borders of words.
+    ``1500`` does not contain ``15``. Word boundaries are not required in scripts without case, such as Chinese.
     """
     text, answer = normalized(text), normalized(answer)
     place = text.find(answer)
@@ -129,10 +129,10 @@ def holds(text: str, answer: str) -> bool:
 
 
 def normalized(text: str) -> str:
-    """Return a text for comparison: compatible characters made one, no case, single blanks."""
+    """Normalise a text for comparison: NFKC, case-folded, single spaces."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def _joined(left: str, right: str) -> bool:
-    """Tell whether two characters are of one word."""
+    """Tell whether two characters are part of one word."""
     return all(each and (each.isdigit() or each.upper() != each.lower()) for each in (left, right))

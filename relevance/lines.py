@@ -1,4 +1,4 @@
-"""One line of a file of golden questions."""
+"""Parsing a line of a file of golden questions."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ FEEDBACK_MEMBERS = frozenset({"trace_id", "rating", "question", "document_ids"})
 
 
 class InvalidLine(ValueError):
-    """A line is no golden question; the message says what is wanted, and quotes nothing but names of members."""
+    """A line is not a golden question; the message says what is expected, and quotes only names of members."""
 
 
 def parse_members(text: str) -> dict[str, Any]:
-    """Parse a JSON object, without members that stand there twice.
+    """Parse a JSON object; duplicate members are refused.
 
     Raises:
-        InvalidLine: it is none.
+        InvalidLine: it is not one.
 
     """
     try:
@@ -50,12 +50,12 @@ def is_feedback(members: Mapping[str, Any]) -> bool:
 
 
 def parse_feedback(members: Mapping[str, Any]) -> GoldenQuestion | None:
-    """Return what a rated answer tells of what is right; None where it tells nothing.
+    """Return the golden question in a rated answer; None if it tells nothing.
 
-    A good answer's cited documents are taken to be right; of a bad one's nobody knows.
+    The documents that a good answer cites are taken to be right; a bad answer tells nothing.
 
     Raises:
-        InvalidLine: it was not exported so.
+        InvalidLine: it is not from an export.
 
     """
     if members["rating"] != "up" or not members["question"] or not members["document_ids"]:
@@ -72,7 +72,7 @@ def parse_question(members: Mapping[str, Any]) -> GoldenQuestion:
     """Return a golden question.
 
     Raises:
-        InvalidLine: a member is missing, unknown, or not what it should be.
+        InvalidLine: a member is missing, unknown, or invalid.
 
     """
     if unknown := sorted(members.keys() - MEMBERS):

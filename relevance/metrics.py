@@ -19,7 +19,7 @@ Scores = Mapping[str, float]
 
 
 def metric_names(k: int) -> tuple[str, ...]:
-    """Return the names of the metrics, the most telling first."""
+    """Return the names of the metrics, the main one first."""
     return tuple(dict.fromkeys((f"ndcg@{k}", f"recall@{k}", f"mrr@{k}", f"hit@{k}", "hit@1")))
 
 
@@ -34,7 +34,7 @@ def ranking_scores(rankings: Sequence[Ranking], *, k: int) -> list[Scores]:
     right: dict[str, dict[str, int]] = {}
     run: dict[str, dict[str, float]] = {}
     for number, ranking in enumerate(rankings):
-        # names of our own: theirs may be anything, and ties are broken by name
+        # our own names: theirs may be anything, and ties are broken by name
         ids = {name: f"r{place}" for place, name in enumerate(ranking.grades)}
         right[str(number)] = {ids[name]: grade for name, grade in ranking.grades.items()}
         run[str(number)] = {ids.get(name, f"f{rank}"): -float(rank) for rank, name in enumerate(ranking.found[:k])}
@@ -45,18 +45,18 @@ def ranking_scores(rankings: Sequence[Ranking], *, k: int) -> list[Scores]:
 
 
 def mean(values: Sequence[float]) -> float:
-    """Return the mean; 0 of nothing."""
+    """Return the mean; 0 if there are no values."""
     return sum(values) / len(values) if values else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class NoAnswers:
-    """How questions without an answer were told from the others.
+    """How well unanswerable questions were recognised.
 
     Attributes:
-        unanswerable: questions without an answer.
-        refused: questions of any kind for which nothing was returned.
-        rightly: unanswerable ones among those.
+        unanswerable: number of unanswerable questions.
+        refused: number of questions for which nothing was returned.
+        rightly: number of unanswerable ones among those.
 
     """
 
@@ -66,12 +66,12 @@ class NoAnswers:
 
     @property
     def rate(self) -> float | None:
-        """Share of the unanswerable questions for which nothing was returned; None where there is none."""
+        """Fraction of the unanswerable questions for which nothing was returned; None if there are none."""
         return self.rightly / self.unanswerable if self.unanswerable else None
 
     @property
     def precision(self) -> float | None:
-        """Share of the refused questions that are unanswerable indeed; None where none was refused."""
+        """Fraction of the refused questions that are unanswerable; None if none was refused."""
         return self.rightly / self.refused if self.refused else None
 
 

@@ -1,4 +1,4 @@
-"""Reading golden questions from JSON Lines: strictly, as files are written by hand and by programs of others."""
+"""Reading golden questions from JSON Lines; strict, since files are written by hand and by other programs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class GoldenSet:
 
     Attributes:
         digest: SHA-256 of the file, in hex.
-        skipped: lines of a feedback export that tell nothing of what is right, or repeat a question.
+        skipped: lines of a feedback export that tell nothing, or repeat a question.
 
     """
 
@@ -36,10 +36,10 @@ class GoldenSet:
 def read_golden(path: Path) -> GoldenSet:
     """Read golden questions, a JSON object a line, or what ``python -m storage export-feedback`` printed.
 
-    Of an export, answers that somebody found good count: the documents that they cite are the right ones.
+    Of an export, only answers rated good count: the documents that they cite are the right ones.
 
     Raises:
-        InvalidGolden: the file cannot be read, a line is no golden question, a question stands there twice, or there
+        InvalidGolden: the file cannot be read, a line is not a golden question, a question occurs twice, or there
             is none.
 
     """
@@ -106,7 +106,7 @@ class _Kept:
 
 
 def _lines(file: BinaryIO, path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield numbered lines; an endless one is not read to its end."""
+    """Yield numbered lines of bounded length."""
     number = 0
     while line := file.readline(MOST_LINE_BYTES + 1):
         number += 1

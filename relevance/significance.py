@@ -1,4 +1,4 @@
-"""How sure a mean is, and a difference of means: with few questions both tell less than they seem to.
+"""Confidence intervals of means, and significance of differences.
 
 Intervals are bootstrapped over the questions (Efron, Annals of Statistics 7(1), 1979; for retrieval: Sakai, SIGIR
 2006), percentiles of the resampled means. A difference is tested by a paired randomization test (Fisher, 1935; for
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 SEED = 20_240_229
 RESAMPLES = 4000
-BATCH = 500  # resamples at once: bounds the memory
+BATCH = 500  # resamples per batch: bounds memory
 CONFIDENCE = 0.95
 TIE = 1e-9
 
@@ -30,13 +30,13 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How much more the second of two has than the first, question by question.
+    """The paired difference of two systems, second less first.
 
     Attributes:
         first, second: their means.
         interval: of the difference, second less first.
-        p_value: how often chance alone would make a difference as large, two-sided.
-        wins, losses, ties: questions for which the second is better, worse, the same.
+        p_value: two-sided.
+        wins, losses, ties: number of questions for which the second is better, worse, the same.
 
     """
 
@@ -56,7 +56,7 @@ def interval(values: Sequence[float]) -> Interval:
 
     data = np.asarray(values, dtype=float)
     mean = float(data.mean())
-    if np.ptp(data) < TIE:  # nothing varies, so that resamples do not either
+    if np.ptp(data) < TIE:  # without variance, resamples are all the same
         return Interval(mean, mean, mean, len(data))
     found = bootstrap(
         (data,),
@@ -71,10 +71,10 @@ def interval(values: Sequence[float]) -> Interval:
 
 
 def difference(first: Sequence[float], second: Sequence[float]) -> Difference:
-    """Compare the values that two have for the same questions, at least one.
+    """Compare two systems' values for the same questions, at least one.
 
     Raises:
-        ValueError: there are not as many of one as of the other.
+        ValueError: they differ in number.
 
     """
     pairs = [(after - before) for before, after in zip(first, second, strict=True)]

@@ -1,4 +1,4 @@
-"""What a question is, what an answer is, and the service that turns one into the other."""
+"""Questions, and answers as the events of a stream or as a whole."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from storage.generation import DEFAULT_COLLECTION
 from storage.search.filters import FilterGroup
 
 FinishReason = Literal["stop", "length", "no_context", "extractive"]
@@ -20,16 +21,16 @@ class Question:
         mode: name of an engine.
         min_score: bar for a passage's cosine similarity, 0..1; None: the settings' bar.
         max_per_document: passages of one document at the most; None: the settings' cap.
-        near_duplicates: whether a passage that says again what a better one says is left out; None: as is set.
-        join_neighbours: whether chunks that follow each other become one passage; None: as is set.
-        rerank: whether they are ranked a second time; None: as is set.
+        near_duplicates: whether passages that nearly repeat a better one are left out; None: the settings' value.
+        join_neighbours: whether adjacent chunks become one passage; None: the settings' value.
+        rerank: whether a reranker orders the passages; None: the settings' value.
         temperature, max_tokens: None: the settings' values.
-        stop: texts at which the model shall stop.
+        stop: sequences at which the model stops writing.
 
     """
 
     question: str
-    collection: str = "default"
+    collection: str = DEFAULT_COLLECTION
     k: int = 8
     mode: str = "hybrid"
     filters: FilterGroup | None = None
@@ -46,7 +47,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What somebody said earlier in a conversation; `tokens` where they have been counted."""
+    """An earlier message of a conversation; `tokens` is its length, where it has been counted."""
 
     role: Literal["user", "assistant"]
     content: str
@@ -55,7 +56,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A question within a conversation. What was said earlier is data, whatever it says.
+    """A question within a conversation. Earlier messages are data: instructions in them are not followed.
 
     Attributes:
         question: the user's message is its `question`.
@@ -121,11 +122,11 @@ RerankTrouble = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Reranked:
-    """What became of a reranking that was wanted.
+    """The outcome of a reranking.
 
     Attributes:
-        applied: whether the passages are in its order; else they are in the one in which they were found.
-        model: that has ranked them, or should have.
+        applied: whether the passages are in the reranker's order; else they are in the order in which they were found.
+        model: the reranker's.
         candidates: how many passages it was given.
         reason: why it was not applied; None where it was.
 
@@ -144,7 +145,7 @@ class EngineReport:
     Attributes:
         name: of the engine that answered; where the router chose one, that one's.
         queries: what was searched for beside the question, or instead of it: other wordings, parts.
-        calls: of the model, beside the one that writes the answer.
+        calls: how often the model was called, apart from the call that writes the answer.
         notes: a sentence each: what was chosen, and what was not done or not read, and why.
 
     """
@@ -157,13 +158,13 @@ class EngineReport:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """First event of a stream: the passages, before the model has said anything.
+    """First event of a stream: the passages, before the model has written anything.
 
     Attributes:
-        rerank: None where none was wanted.
-        cached: whether the answer was written for an earlier question, and is given again.
+        rerank: None where no reranking was asked for.
+        cached: whether the answer was written for an earlier question.
         standalone_question: what was searched for, within a conversation.
-        trace_id: of the answer's own trace, 32 hex digits, also where it is given again; None where none was made.
+        trace_id: of the trace in which the answer was written, 32 hex digits; None where it was not traced.
 
     """
 
@@ -181,17 +182,17 @@ class Sources:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A piece of the answer, invented citations left out."""
+    """A piece of the answer, without markers that point at no passage."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Last event of a stream that went well; `citations` and `sources` now know what was cited.
+    """Last event of a stream that succeeded; `citations` are marked as cited or not, `sources` are the cited ones'.
 
     Attributes:
-        message_id: of the answer, where it was kept in a conversation.
+        message_id: of the answer, where a conversation keeps it.
 
     """
 
@@ -206,6 +207,11 @@ class Done:
     message_id: str | None = None
     engine: EngineReport | None = None
 
+    @property
+    def cited(self) -> tuple[int, ...]:
+        """Ids of the passages that the answer points at."""
+        return tuple(citation.id for citation in self.citations if citation.cited)
+
 
 Event = Sources | Token | Done
 UNFINISHED = "a stream ended without `done`"
@@ -213,7 +219,7 @@ UNFINISHED = "a stream ended without `done`"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer: what a stream said first, in between, and last."""
+    """A whole answer: a stream's text, with its first and its last event."""
 
     answer: str
     sources: Sources
@@ -221,7 +227,7 @@ class Answer:
 
 
 class Transcript:
-    """A stream's events on their way to a whole answer."""
+    """Collects a stream's events into a whole answer."""
 
     __slots__ = ("_pieces", "_sources")
 
@@ -231,14 +237,14 @@ class Transcript:
 
     @property
     def text(self) -> str:
-        """What was said so far."""
+        """The answer's text so far."""
         return "".join(self._pieces)
 
     def add(self, event: Event) -> Answer | None:
         """Take the next event; return the whole answer once that is `Done`.
 
         Raises:
-            RuntimeError: the stream broke its word: it is done without having begun.
+            RuntimeError: `Done` arrived before `Sources`.
 
         """
         if isinstance(event, Token):
@@ -279,7 +285,7 @@ class Retrieved:
 
 
 def events_of(answer: Answer) -> AsyncGenerator[Event, None]:
-    """Return the events that a kept answer would have come in, its text in one piece."""
+    """Return a stored answer as a stream, with its text in one piece."""
 
     async def events() -> AsyncGenerator[Event, None]:
         yield answer.sources

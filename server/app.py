@@ -1,4 +1,4 @@
-"""The ASGI application: its lifespan, what surrounds each request, its routes."""
+"""The ASGI application: lifespan, middleware, routes."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def create_app(settings: Settings, *, open_runtime: OpenRuntime) -> FastAPI:
         openapi_tags=TAGS,
         lifespan=lifespan,
         middleware=_middleware(settings, open_requests, drain),
-        generate_unique_id_function=lambda route: route.name,  # generated clients name their functions by it
-        redirect_slashes=False,  # a redirect would name the host that a proxy sees
+        generate_unique_id_function=lambda route: route.name,  # generated clients name their functions after it
+        redirect_slashes=False,  # a redirect would expose the host name that a proxy uses
         telemetry=http_telemetry(settings.telemetry),
     )
     app.state.open_requests = open_requests
@@ -76,13 +76,13 @@ def create_app(settings: Settings, *, open_runtime: OpenRuntime) -> FastAPI:
 
 
 def _middleware(settings: Settings, open_requests: OpenRequests, drain: Drain) -> list[Middleware]:
-    """Return what surrounds each request, the outermost first."""
+    """Return the middleware, outermost first."""
     server = settings.server
     cors = Middleware(
         CORSMiddleware,
         allow_origins=server.cors_origins,
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-        allow_headers=["*"],  # clients of OpenAI's and MCP's protocols send several of their own
+        allow_headers=["*"],  # OpenAI's and MCP's clients send headers of their own
         expose_headers=["Location", "Idempotent-Replayed", "Retry-After", "X-Request-ID", "X-Stream-ID"],
     )
     return [

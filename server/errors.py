@@ -114,6 +114,9 @@ class InvalidIdempotencyKey(CallerError):
     slug = "invalid-request"
     field = "Idempotency-Key"
 
+    def __init__(self) -> None:
+        super().__init__("must be 1 to 255 printable ASCII characters without spaces")
+
 
 class CollectionIsFixed(CallerError):
     """A turn names another collection than its conversation is about."""

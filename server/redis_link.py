@@ -172,16 +172,13 @@ class Outage:
 
 
 @contextlib.asynccontextmanager
-async def open_redis_link(settings: RedisSettings) -> AsyncIterator[RedisLink | None]:
-    """Open the link to Redis; None if the settings name no Redis.
+async def open_redis_link(settings: RedisSettings) -> AsyncIterator[RedisLink]:
+    """Open the link to Redis, which the settings have to name.
 
     Raises:
         SettingsError: `settings.url` is not an address of Redis.
 
     """
-    if settings.url is None:
-        yield None
-        return
     link = RedisLink(settings)
     try:
         yield link

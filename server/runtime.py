@@ -1,4 +1,4 @@
-"""The composition root: everything is built here, in order, and closed in reverse."""
+"""The composition root: opens everything in order, and closes it in reverse."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -16,9 +17,7 @@ from config.telemetry.setup import NO_TELEMETRY, Telemetry
 from embedding.embedder import Embedder
 from embedding.opening import open_embedder
 from server.caches.answers import AnswerCache
-from server.caches.redis_vectors import RedisVectors
 from server.caches.vectors import QuestionVectors
-from server.engines.dispatcher_spans import traced_dispatcher
 from server.engines.fingerprint import answers_fingerprint
 from server.engines.models.choose import describe_extractive, open_model
 from server.engines.models.model import LanguageModel
@@ -26,18 +25,14 @@ from server.engines.reranking.choose import open_reranker
 from server.engines.reranking.reranker import Reranker
 from server.process.vitals import observed_vitals
 from server.process.worker import open_worker
-from server.redis_link import RedisLink, open_redis_link
 from server.services.answers import AnswerService
-from server.services.catalog import Catalog
 from server.services.collections import CollectionService
 from server.services.conversations import Conversations
 from server.services.documents import DocumentService
 from server.services.embeddings import EmbeddingService
-from server.services.feedback import Feedback
 from server.services.idempotency import Idempotency
-from server.services.jobs import JobService
+from server.services.jobs import JobWatchers
 from server.services.pinned_generations import PinnedGenerations, followed_generations
-from server.streams.redis_relay import open_redis_relay
 from server.streams.streams import Streams
 from server.uploads.multipart import Uploads
 from storage import schema
@@ -45,30 +40,39 @@ from storage.chat.conversations import ConversationCatalog
 from storage.chat.feedback import FeedbackStore
 from storage.chat.idempotency import KeyStore
 from storage.chat.turns import TurnStore
+from storage.collections.collections import Collections
 from storage.collections.index_versions import IndexVersions
 from storage.database import Database
+from storage.documents.catalog import DocumentCatalog
+from storage.documents.text import DocumentTexts
+from storage.jobs.jobs import JobStore
 from storage.leases import Leases
-from storage.search.search import usual_scan
+from storage.search.search import default_scan
 from storage.server import database_server, kept_running
+
+if TYPE_CHECKING:
+    from server.caches.redis_vectors import RedisVectors
+    from server.redis_link import RedisLink
+    from server.streams.redis_relay import RedisRelay
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class DependencyState:
-    """How something that Footnote stands on is doing."""
+    """The state of a dependency."""
 
     ok: bool
     detail: str
     required: bool = True
 
 
-UNSEEN = DependencyState(ok=False, detail="not looked at, as the database did not answer")
+UNSEEN = DependencyState(ok=False, detail="not checked, because the database did not answer")
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """Everything that was built at the start; see `server.api.contracts.Runtime`."""
+    """Everything that was opened at startup; see `server.api.contracts.Runtime`."""
 
     settings: Settings
     database: Database
@@ -80,18 +84,21 @@ class Runtime:
     answers: AnswerService
     embeddings: EmbeddingService
     conversations: Conversations
-    feedback: Feedback
+    feedback: FeedbackStore
     idempotency: Idempotency
     streams: Streams
-    catalog: Catalog
+    collection_catalog: Collections
+    document_catalog: DocumentCatalog
+    document_texts: DocumentTexts
     collections: CollectionService
     documents: DocumentService
-    jobs: JobService
+    jobs: JobStore
+    watchers: JobWatchers
     uploads: Uploads
     telemetry: Telemetry
 
     async def health(self) -> Mapping[str, DependencyState]:
-        """Look at each dependency, by name."""
+        """Check each dependency, by name."""
         database = await _state(self.database.ping(), detail="answers")
         return {
             "database": database,
@@ -107,18 +114,18 @@ class Runtime:
 
     def _generations_state(self) -> DependencyState:
         behind = "; ".join(f"{name}: {why}" for name, why in sorted(self.generations.behind.items()))
-        # the old generation answers meanwhile
+        # the old generation is used meanwhile
         return DependencyState(ok=not behind, detail=behind or "followed", required=False)
 
     async def _model_state(self) -> DependencyState:
         if self.model is None:
-            return DependencyState(ok=True, detail="extractive: answers are quoted, no model is asked")
+            return DependencyState(ok=True, detail="extractive: answers are quoted, no model is called")
         reason = self.model.breaker.refusal or await self.model.unready_reason()
-        # passages are found without it, so a server without its model is worth keeping in rotation
+        # retrieval works without the model, so the server stays in rotation
         return DependencyState(ok=reason is None, detail=reason or self.model.description, required=False)
 
     async def _optional_states(self) -> dict[str, DependencyState]:
-        """Return the states of what is there only where the settings ask for it; questions are answered without."""
+        """Return the states of optional dependencies; questions are answered without them."""
         states = {}
         if (reranker := self.reranker) is not None:
             reason = reranker.breaker.refusal or reranker.trouble
@@ -131,7 +138,7 @@ class Runtime:
 
 @asynccontextmanager
 async def open_runtime(settings: Settings, *, telemetry: Telemetry = NO_TELEMETRY) -> AsyncIterator[Runtime]:
-    """Build everything; close it again at the end, and where the building fails half way.
+    """Open everything; close it at the end, or if opening fails half way.
 
     Raises:
         FootnoteError: something cannot be used; the message says what to do.
@@ -139,7 +146,7 @@ async def open_runtime(settings: Settings, *, telemetry: Telemetry = NO_TELEMETR
     """
     async with AsyncExitStack() as stack:
         server = stack.enter_context(database_server(settings))
-        scan = usual_scan(settings.retrieval)
+        scan = default_scan(settings.retrieval)
         database = await Database.open(server.dsn, settings=settings.database, session=scan)
         stack.push_async_callback(database.close)
         await schema.check(database)
@@ -177,8 +184,10 @@ async def assemble(
     reranker: Reranker | None = None,
     telemetry: Telemetry = NO_TELEMETRY,
 ) -> Runtime:
-    """Return the services over what is open; `stack` closes them, before it closes that."""
+    """Return the services over open resources; `stack` closes them first."""
     if telemetry.is_on:
+        from server.engines.dispatcher_spans import traced_dispatcher
+
         stack.enter_context(traced_dispatcher())
     leases = Leases(database, seconds=settings.chat.lease_seconds)
     await stack.enter_async_context(leases.renewed())
@@ -189,7 +198,7 @@ async def assemble(
     generations = await stack.enter_async_context(
         followed_generations(database, leases=leases, embedder=embedder, settings=settings)
     )
-    redis = await stack.enter_async_context(open_redis_link(settings.redis))
+    redis, shared_vectors, relay = await _open_redis(settings, stack)
     answers = AnswerService(
         database,
         generations=generations,
@@ -197,12 +206,9 @@ async def assemble(
         model=model,
         settings=settings,
         reranker=reranker,
-        vectors=QuestionVectors(
-            max_bytes=settings.cache.embedding_bytes, shared=RedisVectors(redis) if redis else None
-        ),
+        vectors=QuestionVectors(max_bytes=settings.cache.embedding_bytes, shared=shared_vectors),
         kept=_answer_cache(settings, database, model, reranker) if settings.cache.answers else None,
     )
-    relay = await stack.enter_async_context(open_redis_relay(redis, settings=settings.streams)) if redis else None
     streams = Streams(settings.streams, relay=relay)
     conversations = Conversations(
         answers,
@@ -212,13 +218,13 @@ async def assemble(
         settings=settings.chat,
     )
     stack.push_async_callback(conversations.close)
-    stack.push_async_callback(streams.close)  # it comes first: what it ends is recorded
+    stack.push_async_callback(streams.close)  # closed before the conversations, which record what it ends
     keys = KeyStore(database, leases=leases, hours=settings.server.idempotency_hours)
     idempotency = Idempotency(keys, streams=streams)
     await stack.enter_async_context(idempotency.kept_tidy())
-    catalog = Catalog(database)
+    collection_catalog = Collections(database)
     if telemetry.is_on:
-        vitals = observed_vitals(database, catalog=catalog, generations=generations, streams=streams)
+        vitals = observed_vitals(database, collections=collection_catalog, generations=generations, streams=streams)
         await stack.enter_async_context(vitals)
     collections = CollectionService(database, embedder=embedder, pinned=generations, settings=settings.ingestion)
     return Runtime(
@@ -231,17 +237,35 @@ async def assemble(
         redis=redis,
         answers=answers,
         conversations=conversations,
-        feedback=Feedback(FeedbackStore(database)),
+        feedback=FeedbackStore(database),
         idempotency=idempotency,
         streams=streams,
         embeddings=EmbeddingService(embedder),
-        catalog=catalog,
+        collection_catalog=collection_catalog,
+        document_catalog=DocumentCatalog(database),
+        document_texts=DocumentTexts(database),
         collections=collections,
         documents=DocumentService(database, collections=collections),
-        jobs=JobService(database, most_watchers=settings.server.max_watchers),
+        jobs=JobStore(database),
+        watchers=JobWatchers(most=settings.server.max_watchers),
         uploads=Uploads(settings.data_dir / "uploads", max_bytes=settings.ingestion.max_file_bytes),
         telemetry=telemetry,
     )
+
+
+async def _open_redis(
+    settings: Settings, stack: AsyncExitStack
+) -> tuple[RedisLink | None, RedisVectors | None, RedisRelay | None]:
+    """Open what goes through Redis, if the settings name one; its client is not imported otherwise."""
+    if settings.redis.url is None:
+        return None, None, None
+    from server.caches.redis_vectors import RedisVectors
+    from server.redis_link import open_redis_link
+    from server.streams.redis_relay import open_redis_relay
+
+    link = await stack.enter_async_context(open_redis_link(settings.redis))
+    relay = await stack.enter_async_context(open_redis_relay(link, settings=settings.streams))
+    return link, RedisVectors(link), relay
 
 
 def _answer_cache(

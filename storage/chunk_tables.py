@@ -1,8 +1,8 @@
-"""The table of a generation's chunks: the shape that LlamaIndex's ``PGVectorStore`` reads, plus what safety needs.
+"""The table of a generation's chunks, readable by LlamaIndex's ``PGVectorStore``.
 
 ``PGVectorStore`` reads ``id, text, metadata_, node_id, embedding`` and, for its hybrid mode, ``text_search_tsv`` from
-``data_<table_name>``. Ours adds the tenant, the document as a real foreign key, the place in the document, and unique
-node ids, and what each lexeme weighs; titles and headings are searched with the text.
+``data_<table_name>``. Ours adds the tenant, a foreign key to the document, the offsets in it, unique
+node ids, and the weight of each lexeme; titles and headings are searched with the text.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from storage.database import CHUNKS, SCHEMA, Connection, Session
 if TYPE_CHECKING:
     from storage.generation import Chunking
 
-HNSW_MAX_DIMENSION = 2000  # pgvector's limit for the type vector
+HNSW_MAX_DIMENSION = 2000  # pgvector's limit of the type vector
 RESERVED_KEYS = ("_node_content", "_node_type", "document_id", "doc_id", "ref_doc_id")
 
 
 def table_name(generation_id: int) -> str:
-    """Return the table's name, without schema; the stock class wants it without ``data_``."""
+    """Return the table's name, without schema; ``PGVectorStore`` expects it without ``data_``."""
     return f"{CHUNKS}{generation_id}"
 
 
@@ -37,17 +37,17 @@ def index_name(generation_id: int) -> str:
 
 
 def typical_length(chunk_tokens: int) -> float:
-    """Return the length, in lexemes, beside which a chunk's are weighed when it is written.
+    """Return the average length, in lexemes, assumed when a chunk's weights are written.
 
-    It has to be known before the first chunk is. A search corrects the weights by the true average.
+    The true average is not known then; a search corrects the weights by it.
     """
     return max(16.0, chunk_tokens / 4)
 
 
 async def create(connection: Connection, generation_id: int, *, dimension: int, chunking: Chunking) -> None:
-    """Create the table and its indexes but that of the vectors; the language has been looked up in ``pg_ts_config``.
+    """Create the table and its indexes except the vector index; `language` must exist in ``pg_ts_config``.
 
-    Rows come many times faster into a table without an HNSW index: `build_index` makes it after a load.
+    Loading rows is many times faster without an HNSW index: `build_index` makes it after a load.
     """
     name = table_name(generation_id)
     lexemes = f"""footnote.lexemes('{chunking.language}'::regconfig,
@@ -81,7 +81,7 @@ async def create(connection: Connection, generation_id: int, *, dimension: int, 
 
 
 async def has_index(connection: Session, generation_id: int) -> bool:
-    """Tell whether the vectors are indexed; one that was left half built, or that cannot be, is none."""
+    """Tell whether there is a valid vector index."""
     return bool(
         await connection.fetchval(
             """SELECT i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
@@ -93,7 +93,7 @@ async def has_index(connection: Session, generation_id: int) -> bool:
 
 
 async def has_fewer(connection: Session, generation_id: int, *, than: int) -> bool:
-    """Tell whether there are fewer than so many chunks."""
+    """Tell whether there are fewer than `than` chunks."""
     return not await connection.fetchval(f"SELECT true FROM {qualified(generation_id)} OFFSET {int(than) - 1} LIMIT 1")
 
 
@@ -102,7 +102,7 @@ class IndexOptions:
     """How an HNSW index is built (https://github.com/pgvector/pgvector#index-options).
 
     Attributes:
-        memory_mb: MiB that PostgreSQL may take for it.
+        memory_mb: MiB that PostgreSQL may use for it.
 
     """
 
@@ -112,10 +112,9 @@ class IndexOptions:
 
 
 async def build_index(connection: Session, generation_id: int, *, dimension: int, options: IndexOptions) -> None:
-    """Build the HNSW index, readers and writers going on meanwhile; the connection must be in no transaction.
+    """Build the HNSW index concurrently with reads and writes; the connection must not be in a transaction.
 
-    Without an index a search is exact, and reads every row. Nothing is done where pgvector has no index for so many
-    dimensions.
+    Without an index a search is exact, and reads every row. Does nothing if pgvector cannot index so many dimensions.
     """
     if dimension > HNSW_MAX_DIMENSION:
         return
@@ -123,7 +122,7 @@ async def build_index(connection: Session, generation_id: int, *, dimension: int
     try:
         await _create_index(connection, generation_id, options)
     except (asyncpg.DiskFullError, asyncpg.OutOfMemoryError):
-        # several processes share that memory, of which a container has little (/dev/shm); one alone needs none of it
+        # parallel workers need shared memory, of which containers have little (/dev/shm); build in one process
         await connection.execute("SET max_parallel_maintenance_workers = 0")
         await _create_index(connection, generation_id, options)
 
@@ -135,7 +134,7 @@ async def analyze(connection: Session, generation_id: int) -> None:
 
 async def _create_index(connection: Session, generation_id: int, options: IndexOptions) -> None:
     name = index_name(generation_id)
-    await connection.execute(f"DROP INDEX IF EXISTS {SCHEMA}.{name}")  # an invalid one, of a build that was killed
+    await connection.execute(f"DROP INDEX IF EXISTS {SCHEMA}.{name}")  # an invalid index left by a killed build
     await connection.execute(
         f"CREATE INDEX CONCURRENTLY {name} ON {qualified(generation_id)} USING hnsw (embedding vector_cosine_ops) "
         f"WITH (m = {int(options.m)}, ef_construction = {int(options.ef_construction)})"
@@ -143,9 +142,9 @@ async def _create_index(connection: Session, generation_id: int, options: IndexO
 
 
 async def drop(connection: Connection, generation_id: int) -> None:
-    """Drop the table; nobody reads or writes documents at that moment.
+    """Drop the table; this waits for all readers and writers of documents.
 
-    Dropping its foreign key takes the documents' table as well: that one first, as those who delete a document do.
+    Dropping its foreign key locks the documents' table too: lock that first, as deletions do, to avoid a deadlock.
     """
     await connection.execute(f"LOCK TABLE {SCHEMA}.documents IN ACCESS EXCLUSIVE MODE")
     await connection.execute(f"DROP TABLE IF EXISTS {qualified(generation_id)}")

@@ -1,4 +1,4 @@
-"""Pages of a list, and the opaque cursors between them (keyset pagination: the last key of the page before)."""
+"""Keyset pagination: pages of a list, and opaque cursors that hold the last key of a page."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def encode_cursor(key: str) -> str:
 
 
 def decode_cursor(cursor: str | None) -> str:
-    """Return the key after which the page begins, ``""`` for the first page.
+    """Return the key that a page begins after, ``""`` for the first page.
 
     Raises:
-        InvalidCursor: it is none of ours.
+        InvalidCursor: Footnote did not issue it.
 
     """
     if cursor is None:
@@ -51,7 +51,7 @@ def encode_moment(moment: datetime, own_id: UUID) -> str:
 
 
 def decode_moment(cursor: str | None) -> tuple[datetime | None, UUID | None]:
-    """Return the time and the id after which the page begins, None for the first page.
+    """Return the time and id that a page begins after, None for the first page.
 
     Raises:
         InvalidCursor: it is none of ours.

@@ -1,4 +1,4 @@
-"""The one connection pool, transactions, and the place where driver errors become ours."""
+"""The connection pool and transactions; driver errors are translated here."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ else:
 
 
 def storable(text: str) -> str:
-    """Return a text without NUL and half surrogate pairs, which models write and PostgreSQL refuses."""
+    """Return a text without NUL and lone surrogates, which models write and PostgreSQL rejects."""
     return text.replace("\0", "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 SCHEMA = "footnote"
-CHUNKS = "data_generation_"  # tables of chunks: the only ones that come and go
+CHUNKS = "data_generation_"  # chunk tables: the only ones that are dropped at run time
 PING_AFTER_IDLE = 5.0
 PING_TIMEOUT = 2.0
 RELEASE_TIMEOUT = 2.0
@@ -59,12 +59,12 @@ UNAVAILABLE = (
 )
 
 
-# a database that does not exist yet may be made while we wait; a user or a password does not become right
+# a missing database may be created while we wait; a wrong user or password stays wrong
 REFUSED = (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError)
 
 
 class _Connection(TracedConnection):
-    """Knows since when it has been idle."""
+    """A connection that records since when it is idle."""
 
     idle_since = 0.0
 
@@ -76,7 +76,7 @@ class _Connection(TracedConnection):
 
 
 class Database:
-    """A pool of asyncpg connections; each has one borrower at a time, and is tried before it is lent after a pause.
+    """A pool of asyncpg connections; one that was idle for long is checked before use.
 
     Every method raises `StoreUnavailable`, `StoreTimeout` or `StoreFailed`, never a driver's error.
     """
@@ -99,9 +99,9 @@ class Database:
     async def open(
         cls, dsn: str, *, settings: DatabaseSettings, session: Mapping[str, str | int] | None = None
     ) -> Self:
-        """Connect, trying again until ``connect_timeout`` is over: a database may start later than its clients.
+        """Connect, retrying until ``connect_timeout``: a database may start later than its clients.
 
-        `session` are settings that every connection starts with, and keeps.
+        `session` are settings that every connection has.
         """
         deadline = time.monotonic() + settings.connect_timeout
         while True:
@@ -118,29 +118,29 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """Lend a connection that answers."""
+        """Borrow a working connection."""
         async with _translated(self._pool):
             connection = await self._acquire()
             try:
                 yield connection
             finally:
-                # it shields itself from cancellation; a statement that does not end is cut off
+                # shielded from cancellation; a statement that does not end is aborted
                 await self._pool.release(connection, timeout=RELEASE_TIMEOUT)
 
     @asynccontextmanager
     async def transaction(
         self, *, local: Mapping[str, str | int | float] | None = None, readonly: bool = False
     ) -> AsyncIterator[Connection]:
-        """Lend a connection inside a transaction; `local` settings end with it (``SET LOCAL``)."""
+        """Borrow a connection in a transaction; `local` settings end with it (``SET LOCAL``)."""
         async with self.connection() as connection, connection.transaction(readonly=readonly):
             if local:
-                # names and values come from our code and from bounded settings, never from a request
+                # names and values come from code and bounded settings, never from a request
                 await connection.execute("; ".join(f"SET LOCAL {name} = {value}" for name, value in local.items()))
             yield connection
 
     @asynccontextmanager
     async def tuned(self, wanted: Mapping[str, str | int]) -> AsyncIterator[Connection]:
-        """Lend a connection for reading under settings: as it is where it has them, else in a transaction with them."""
+        """Borrow a connection for reading with certain settings; opens a transaction only if the session's differ."""
         local = {name: value for name, value in wanted.items() if self._session.get(name) != value}
         lent = self.transaction(local=local, readonly=True) if local else self.connection()
         async with lent as connection:
@@ -148,9 +148,9 @@ class Database:
 
     @asynccontextmanager
     async def dedicated(self) -> AsyncIterator[Session]:
-        """Open a connection beside the pool, for what lasts: session locks, ``LISTEN``, building an index.
+        """Open a connection outside the pool, for session locks, ``LISTEN`` and building an index.
 
-        Its statements have no timeout. What it holds ends with it, and it ends with this process.
+        Its statements have no timeout. Its locks end with it, and it ends with this process.
         """
         async with _translated():
             connection = await asyncpg.connect(
@@ -164,24 +164,24 @@ class Database:
                 await _closed(connection)
 
     async def ping(self) -> None:
-        """Raise `StoreUnavailable` unless the database answers soon: a probe does not wait for a full pool."""
+        """Raise `StoreUnavailable` unless the database answers soon; does not wait for the pool."""
         async with _translated(self._pool), asyncio.timeout(PING_TIMEOUT), self.connection() as connection:
             await connection.fetchval("SELECT 1")
 
     def connections(self) -> Mapping[str, int]:
-        """Count the pool's connections: ``idle``, ``used`` and ``max``; on any thread."""
+        """Return the numbers of pool connections: ``idle``, ``used`` and ``max``; thread-safe."""
         idle = self._pool.get_idle_size()
         return {"idle": idle, "used": self._pool.get_size() - idle, "max": self._pool.get_max_size()}
 
     async def close(self) -> None:
-        """Wait briefly for borrowers, then close every connection."""
+        """Wait briefly for connections in use, then close all."""
         try:
             await asyncio.wait_for(self._pool.close(), timeout=5)
         except TimeoutError:
             self._pool.terminate()
 
     async def _acquire(self) -> Connection:
-        # a server that went away leaves at most a pool's worth of dead connections behind
+        # after a restart of the server, at most all pooled connections are dead
         for attempt in range(self._settings.pool_max + 1):
             try:
                 with waiting_for_connection():
@@ -232,7 +232,7 @@ async def _prepare(connection: Any) -> None:  # noqa: ANN401 (asyncpg hands a pr
     schema = await connection.fetchval(
         "SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector'"
     )
-    if schema is not None:  # before the first migration there is none
+    if schema is not None:  # missing before the first migration
         await register_vector(connection, schema=schema)
 
 
@@ -246,7 +246,7 @@ async def _ping_if_idle(connection: Any) -> None:  # noqa: ANN401 (see _prepare)
 
 
 async def _hand_back(connection: Any) -> None:  # noqa: ANN401 (see _prepare)
-    # sessions carry no state here (SET LOCAL, transaction locks), so asyncpg's reset is for accidents only
+    # sessions carry no state here (SET LOCAL, transaction locks), so asyncpg's reset is a safeguard only
     if connection.is_in_transaction():
         await connection.reset()
     connection.mark_idle()
@@ -254,13 +254,13 @@ async def _hand_back(connection: Any) -> None:  # noqa: ANN401 (see _prepare)
 
 @asynccontextmanager
 async def _translated(pool: asyncpg.Pool[asyncpg.Record] | None = None) -> AsyncIterator[None]:
-    """Turn the driver's errors into ours; theirs are dropped, since they may quote parameters and rows."""
+    """Translate driver errors; the originals are dropped, since they may quote parameters and rows."""
     try:
         yield
     except (asyncpg.PostgresError, *UNAVAILABLE) as exc:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
-            # giving a connection back failed after a cancellation, and its error took the cancellation's place
+            # releasing the connection failed after a cancellation, and its error replaced the cancellation
             raise asyncio.CancelledError from None
         error = _ours(exc, is_exhausted=isinstance(exc, TimeoutError) and pool is not None and _is_exhausted(pool))
         error.was_logged = isinstance(error, StoreUnavailable)

@@ -1,4 +1,4 @@
-"""Deleting documents so that no writer which read them before can bring them back."""
+"""Deleting documents so that no writer that read them before can write them again."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from storage.database import Connection
 
-KEPT = timedelta(days=7)  # longer than any writer works on what it has read
+KEPT = timedelta(days=7)  # longer than any writer holds what it has read
 
 
 async def lock_documents(
     connection: Connection, collection_id: int, *, sources: Collection[str] = (), ids: Collection[str] = ()
 ) -> None:
-    """Let no other transaction write or delete these documents, in any generation, until this one ends."""
+    """Lock documents against writes and deletions, in every generation, until the transaction ends."""
     keys = [f"source {collection_id} {source}" for source in sources] + [f"id {collection_id} {each}" for each in ids]
     await connection.execute(_LOCK, keys)
 
 
 async def lock_flips(connection: Connection, collection_id: int, *, shared: bool = False) -> None:
-    """Let no flip of a collection happen until this transaction ends; a flip itself waits for all who hold it.
+    """Prevent activations in a collection until this transaction ends; an activation takes the lock exclusively.
 
-    A row's lock would not do: those who share it go before one who waits to have it alone, so that a flip might wait
-    for as long as documents come. Here they queue.
+    A row lock would not do: shared holders overtake a waiting exclusive one, so that an activation could starve.
+    Advisory locks queue.
     """
     suffix = "_shared" if shared else ""
     await connection.execute(f"SELECT pg_advisory_xact_lock{suffix}(hashtextextended($1, 0))", f"flip {collection_id}")
 
 
-async def bury(connection: Connection, collection_id: int, *, document_id: str) -> list[int]:
-    """Delete a document from every generation of a collection, and remember it.
+async def mark_deleted(connection: Connection, collection_id: int, *, document_id: str) -> list[int]:
+    """Delete a document from every generation of a collection, and leave a tombstone.
 
-    A writer that read the document before, for whichever generation, is refused from the commit on; one that reads it
-    later makes it anew. Return the generations that had it.
+    After the commit, a writer that read the document before, for any generation, is refused; one that reads it later
+    creates it again. Return the generations that had it.
     """
     sources = await connection.fetch(_SOURCES, collection_id, document_id)
     await lock_documents(connection, collection_id, sources={row["source"] for row in sources}, ids={document_id})
@@ -53,18 +53,18 @@ async def bury(connection: Connection, collection_id: int, *, document_id: str) 
                revision = excluded.revision, deleted_at = now()""",
         collection_id,
         document_id,
-        # in others it may have one that is another document's by now
+        # in others its source may be another document's by now
         next((row["source"] for row in rows if row["state"] == "active"), ""),
     )
     return [row["generation_id"] for row in rows]
 
 
-async def is_buried(
+async def is_marked_deleted(
     connection: Connection, collection_id: int, *, document_id: str, source: str | None, revision: int
 ) -> bool:
-    """Tell whether a document was deleted after its version `revision` was read; the caller holds its lock.
+    """Tell whether a document was deleted after `revision` was read; the caller holds its lock.
 
-    By its id, and by its source unless that is None: a file may have got another id, if its document was moved.
+    Checks the id, and the source unless that is None: a file's document may have another id after a move.
     """
     return bool(
         await connection.fetchval(
@@ -79,7 +79,7 @@ async def is_buried(
 
 
 async def forget_deletions(connection: Connection) -> int:
-    """Drop what was remembered of deletions that are a week old and of which no build can know; return how many."""
+    """Delete tombstones that are a week old and that no unfinished build may need; return how many."""
     done = await connection.execute(
         """DELETE FROM footnote.tombstones t WHERE deleted_at < now() - $1::interval AND NOT EXISTS (
                SELECT FROM footnote.generations g WHERE g.collection_id = t.collection_id
@@ -89,13 +89,13 @@ async def forget_deletions(connection: Connection) -> int:
     return int(done.split()[-1])
 
 
-# in one order, so that two writers cannot wait for each other
+# in a fixed order, to avoid deadlocks
 _LOCK = """SELECT pg_advisory_xact_lock(key) FROM (
     SELECT DISTINCT hashtextextended(name, 0) AS key FROM unnest($1::text[]) AS name ORDER BY key OFFSET 0) AS keys"""
 _SOURCES = """SELECT DISTINCT d.source FROM footnote.documents d JOIN footnote.generations g ON g.id = d.generation_id
               WHERE g.collection_id = $1 AND d.id = $2"""
 
-# what had its source in another generation, and had given way to it: a rollback must not bring that back
+# documents that it displaced in the active generation: a rollback must not bring them back
 _SUPERSEDED = """DELETE FROM footnote.documents d USING footnote.generations g
                  WHERE g.id = d.generation_id AND g.collection_id = $1 AND d.id <> $2
                  AND EXISTS (SELECT FROM footnote.documents own

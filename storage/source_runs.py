@@ -1,4 +1,4 @@
-"""When each scheduled source ran, and who is at it."""
+"""Runs of scheduled sources: the last result of each, and its lock."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SourceKey:
-    """A source is known by its collection and its name."""
+    """Identity of a source: its collection and name."""
 
     collection: str
     name: str
@@ -28,9 +28,9 @@ class SourceRun:
     """The last run of a source.
 
     Attributes:
-        definition: hash of what the source was then.
-        failures: in a row, up to that run; one that was killed counts.
-        next_try_at: when it may be tried again after a failure; None where it went well.
+        definition: hash of the source's definition at that time.
+        failures: consecutive failures up to that run; a killed run counts.
+        next_try_at: when to retry after a failure; None after a success.
 
     """
 
@@ -55,7 +55,7 @@ class SourceRuns:
         return found
 
     async def last(self, key: SourceKey) -> SourceRun | None:
-        """Return the last run of a source; None where there was none."""
+        """Return the last run of a source; None if it never ran."""
         async with self._database.connection() as connection:
             row = await connection.fetchrow(
                 """SELECT definition, started_at, finished_at, failures, next_try_at FROM footnote.source_runs
@@ -67,16 +67,16 @@ class SourceRuns:
         return SourceRun(**dict(row)) if row else None
 
     @asynccontextmanager
-    async def alone(self, key: SourceKey) -> AsyncIterator[bool]:
-        """Be the only one who runs a source until the block ends or this process does; False: somebody else is."""
+    async def exclusive(self, key: SourceKey) -> AsyncIterator[bool]:
+        """Hold the source's exclusive lock during the block; yield False if another process holds it."""
         async with self._database.dedicated() as connection:
             lock = f"source {self._tenant} {key.collection} {key.name}"
             yield bool(await connection.fetchval("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", lock))
 
     async def begin(self, key: SourceKey, *, definition: str, retry_after: timedelta) -> None:
-        """Take note that a run begins; until `succeed` it counts as failed, as it may be killed.
+        """Record the beginning of a run; it counts as failed until `succeed`, as it may be killed.
 
-        A source that is not what it was begins with no failures.
+        A changed definition resets the failures.
         """
         async with self._database.connection() as connection:
             await connection.execute(
@@ -95,15 +95,15 @@ class SourceRuns:
             )
 
     async def succeed(self, key: SourceKey, *, report: Mapping[str, object]) -> None:
-        """Take note that a run went well."""
+        """Record the success of a run."""
         await self._finish(key, "failures = 0, next_try_at = NULL, report = $4::jsonb", json.dumps(dict(report)))
 
     async def fail(self, key: SourceKey, *, error: str, retry_after: timedelta) -> None:
-        """Take note that a run failed; the wait begins now."""
+        """Record a failure; the wait before a retry begins now."""
         await self._finish(key, "error = $4, next_try_at = clock_timestamp() + $5::interval", error[:2000], retry_after)
 
     async def give_back(self, key: SourceKey) -> None:
-        """Take note that a run was interrupted: no failure, and it may be done again at once."""
+        """Record an interruption: not a failure, and due again at once."""
         await self._finish(key, "failures = greatest(failures - 1, 0), next_try_at = clock_timestamp()")
 
     async def _finish(self, key: SourceKey, assignments: str, *values: object) -> None:

@@ -1,4 +1,4 @@
-"""Statements as spans and metrics, by OpenTelemetry's conventions for databases; neither SQL nor parameters are told.
+"""Spans and metrics of statements, by OpenTelemetry's conventions for databases, without SQL or parameters.
 
 https://opentelemetry.io/docs/specs/semconv/database/postgresql/
 """
@@ -22,7 +22,7 @@ from config.telemetry import spans
 from config.telemetry.metrics import DB_DURATION, DB_TIMEOUTS, DB_WAIT
 
 POOL = {"db.client.connection.pool.name": "footnote"}
-LONG_WAIT = 0.005  # seconds for a connection, from which on a trace shows them
+LONG_WAIT = 0.005  # minimum seconds of waiting for a connection that a trace shows
 _STATEMENT = re.compile(
     r"\b(?:(?P<insert>INSERT)\s+INTO|(?P<delete>DELETE)\s+FROM|(?P<update>UPDATE)|(?P<select>SELECT)\b.*?\bFROM)"
     r"\s+(?:ONLY\s+)?(?P<table>[\w.\"]+)",
@@ -32,7 +32,7 @@ _UNTOLD = ("BEGIN", "START", "SELECT 1", "SAVEPOINT", "RELEASE")
 
 
 class TracedConnection(asyncpg.Connection):
-    """A connection whose statements can be followed."""
+    """A connection whose statements are traced."""
 
     async def execute(self, query: str, *args: Any, timeout: float | None = None) -> Any:
         with _statement(query):
@@ -61,7 +61,7 @@ class TracedConnection(asyncpg.Connection):
 
 @contextmanager
 def waiting_for_connection() -> Iterator[None]:
-    """Measure how long a block waits for the pool."""
+    """Measure the wait for a pool connection."""
     started = time.perf_counter()
     try:
         yield
@@ -77,7 +77,7 @@ def waiting_for_connection() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class _Statement:
-    """What is told of a statement: in its span, and with its metric."""
+    """A statement's span and metric."""
 
     attributes: Mapping[str, str]
     labels: Mapping[str, str]
@@ -91,7 +91,7 @@ def _statement(sql: str) -> AbstractContextManager[None]:
 @contextmanager
 def _told(statement: _Statement) -> Iterator[None]:
     attributes, labels = statement.attributes, statement.labels
-    # what nobody asked for (leases, look-ups of the server's own) is counted, and makes no trace
+    # background statements (leases, the server's own look-ups) are counted but not traced
     span = (
         spans.begin(attributes["db.query.summary"], kind=spans.CLIENT, attributes=attributes) if _is_traced() else None
     )
@@ -105,7 +105,7 @@ def _told(statement: _Statement) -> Iterator[None]:
             if isinstance(exc, asyncpg.PostgresError) and exc.sqlstate:
                 span.set_attribute("db.response.status_code", exc.sqlstate)
             spans.failed(span, exc)
-            if "error.type" in labels:  # a database's error has its own name; the answer's span has the problem's
+            if "error.type" in labels:  # the database error's name; the request's span has the problem's
                 span.set_attribute("error.type", labels["error.type"])
         raise
     finally:

@@ -33,7 +33,7 @@ from storage.search.filters import FilterGroup, Parameters, compile_filters
 from storage.search.lexicon import Lexicon
 from storage.search.search import ChunkSearch, Hit, SearchRequest
 
-SHOWN_TO_MODELS = ("title", "heading")  # the other metadata is for filters and citations
+SHOWN_TO_MODELS = ("title", "heading")  # the rest of the metadata is for filters and citations
 MODES: Mapping[VectorStoreQueryMode, Literal["hybrid", "vector", "keyword"]] = {
     VectorStoreQueryMode.DEFAULT: "vector",
     VectorStoreQueryMode.HYBRID: "hybrid",
@@ -48,7 +48,7 @@ Result = TypeVar("Result")
 def make_node(
     node_id: str, *, document_id: str, text: str, metadata: dict[str, Any], start: int | None, end: int | None
 ) -> TextNode:
-    """Return a chunk as a LlamaIndex node; models see its text, title and heading."""
+    """Return a chunk as a LlamaIndex node; models are given its text, title and heading."""
     hidden = sorted(key for key in metadata if key not in SHOWN_TO_MODELS)
     return TextNode(
         id_=node_id,
@@ -68,9 +68,9 @@ def node_json(node: BaseNode) -> str:
 
 
 class ChunkStore(BasePydanticVectorStore):
-    """LlamaIndex's vector store over one generation: safe filters, true fusion, async to the bottom.
+    """LlamaIndex's vector store over one generation: exact filters, rank fusion, async.
 
-    The sync methods run on the database's event loop and are for other threads; on the loop itself use the async ones.
+    The sync methods run on the database's event loop and are for other threads; on the loop use the async ones.
     """
 
     stores_text: bool = True
@@ -93,12 +93,12 @@ class ChunkStore(BasePydanticVectorStore):
 
     @property
     def client(self) -> Database:
-        """The database that is used."""
+        """The database."""
         return self._database
 
     @property
     def generation(self) -> Generation:
-        """The generation that is searched."""
+        """The generation."""
         return self._generation
 
     async def search(self, request: SearchRequest) -> list[Hit]:
@@ -106,7 +106,7 @@ class ChunkStore(BasePydanticVectorStore):
         return await self._search.search(request)
 
     async def aquery(self, query: VectorStoreQuery, **_: Any) -> VectorStoreQueryResult:
-        """Search as LlamaIndex asks.
+        """Run a LlamaIndex query.
 
         Raises:
             ValueError: the query's mode is not supported.
@@ -148,7 +148,7 @@ class ChunkStore(BasePydanticVectorStore):
         return [metadata_dict_to_node(json.loads(row["metadata_"]), text=row["text"]) for row in rows]
 
     async def async_add(self, nodes: Sequence[BaseNode], **_: Any) -> list[str]:
-        """Add nodes with their embeddings; a node that is there is replaced, its document is made if need be."""
+        """Add nodes with their embeddings; existing nodes are replaced, missing documents are created."""
         by_document: dict[str, list[BaseNode]] = defaultdict(list)
         for node in nodes:
             by_document[node.ref_doc_id or node.node_id].append(node)
@@ -164,19 +164,19 @@ class ChunkStore(BasePydanticVectorStore):
     async def adelete_nodes(
         self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **_: Any
     ) -> None:
-        """Delete chunks by id, by filter, or both; neither deletes nothing."""
+        """Delete chunks by id, by filter, or both; without either, delete nothing."""
         if node_ids is None and filters is None:
             return
         parameters = Parameters()
         where = self._where(parameters, node_ids, filters)
         async with self._database.transaction() as connection:
-            # documents are locked before their chunks, as by everybody else
+            # lock documents before their chunks, in the same order as other writers
             await connection.execute(
                 f"""SELECT FROM footnote.documents d WHERE d.generation_id = {int(self._generation.id)} AND d.id IN
                     (SELECT document_id FROM {self._table} WHERE {where}) ORDER BY d.id FOR UPDATE""",
                 *parameters.values,
             )
-            # their documents are told, too: what was cached of them must not answer again
+            # update their documents too, so that cached answers become invalid
             await connection.execute(
                 f"""WITH gone AS (DELETE FROM {self._table} WHERE {where} RETURNING document_id)
                     UPDATE footnote.documents d
@@ -222,7 +222,7 @@ class ChunkStore(BasePydanticVectorStore):
         for _ in range(MOST_CONFLICTS - 1):
             try:
                 return await self._add_document(document_id, nodes)
-            except WriteConflict:  # another writer was there, or it is carried over from another generation
+            except WriteConflict:  # written by another writer meanwhile, or copied from another generation
                 continue
         return await self._add_document(document_id, nodes)
 
@@ -288,7 +288,7 @@ class ChunkStore(BasePydanticVectorStore):
 
 
 def hit_node(hit: Hit) -> TextNode:
-    """Return a hit as a LlamaIndex node; its place in the document is the table's, whatever its metadata say."""
+    """Return a hit as a LlamaIndex node; its offsets are the table's, whatever its metadata say."""
     place: dict[str, Any] = {"chunk_index": hit.chunk_index} | ({} if hit.page is None else {"page": hit.page})
     return make_node(
         hit.node_id,
@@ -301,10 +301,10 @@ def hit_node(hit: Hit) -> TextNode:
 
 
 def filter_group(filters: MetadataFilters | None) -> FilterGroup | None:
-    """Return LlamaIndex's filters as ours.
+    """Convert LlamaIndex's filters.
 
     Raises:
-        UnsupportedFilter: they are none that we know.
+        UnsupportedFilter: they cannot be converted.
 
     """
     if filters is None:

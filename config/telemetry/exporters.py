@@ -1,4 +1,4 @@
-"""OTLP exporters, of OpenTelemetry's own, that say once when their receiver goes away and once when it is back."""
+"""OpenTelemetry's OTLP exporters, which log once when their receiver fails and once when it works again."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _log = structlog.get_logger(__name__)
 
 
 def open_exporter(settings: TelemetrySettings, signal: Literal["traces", "metrics"], *, timeout: float) -> Any:  # noqa: ANN401 (one of four classes)
-    """Return an exporter of spans or of metrics, in the protocol that the settings name.
+    """Return an exporter of spans or of metrics, for the configured protocol.
 
     gRPC takes the address as it is; over HTTP each signal has a path of its own below it, as the OTLP specification has
     it for a base address (https://opentelemetry.io/docs/specs/otel/protocol/exporter/#endpoint-urls-for-otlphttp).
     """
-    for name in SILENCED:  # they would tell of each batch that is lost
+    for name in SILENCED:  # they would log each lost batch
         logging.getLogger(name).setLevel(logging.CRITICAL)
     exporter = _exporter_class(settings.protocol, signal)
     told = type(f"Telling{exporter.__name__}", (_Telling, exporter), {"signal": signal})
@@ -34,7 +34,7 @@ def open_exporter(settings: TelemetrySettings, signal: Literal["traces", "metric
 
 def _exporter_class(protocol: str, signal: str) -> type[Any]:
     if protocol == "grpc":
-        os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core writes lines of its own to standard error
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its C core writes lines of its own to standard error
         from opentelemetry.exporter.otlp.proto.grpc import metric_exporter as grpc_metrics
         from opentelemetry.exporter.otlp.proto.grpc import trace_exporter as grpc_traces
 
@@ -53,7 +53,7 @@ def _headers(settings: TelemetrySettings) -> dict[str, str] | None:
 
 
 class _Telling:
-    """Before an exporter: tells of the first failure in a row, and of the first success after it, of all signals."""
+    """Wraps an exporter: logs the first failure in a row, and the first success after it."""
 
     signal = ""
     _failing: ClassVar[set[str]] = set()

@@ -1,6 +1,6 @@
-"""Metrics as Prometheus reads them, with exemplars: a point on a graph leads to the trace behind it.
+"""Metrics for Prometheus, with exemplars, which link a point of a graph to a trace.
 
-OpenTelemetry's exporter for Prometheus leaves exemplars out. They are put in here, behind it, in OpenMetrics' form
+OpenTelemetry's exporter for Prometheus omits exemplars. They are added here, in OpenMetrics' format
 (https://prometheus.io/docs/specs/om/open_metrics_spec/#exemplars).
 """
 
@@ -23,7 +23,7 @@ COUNT_AND_SUM = 2  # samples of a histogram's point, after one for each of its b
 
 
 class ScrapedReader(PrometheusMetricReader):
-    """A metric reader whose metrics are collected when they are asked for."""
+    """A metric reader that collects on demand."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -34,16 +34,16 @@ class ScrapedReader(PrometheusMetricReader):
         self._one_at_a_time = Lock()
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
-        """Return the metrics and their content type: OpenMetrics where it is accepted, else Prometheus' own text."""
+        """Return the metrics and their content type: OpenMetrics if it is accepted, else Prometheus' text format."""
         try:
             encode, content_type = choose_encoder(accept)
-        except (TypeError, ValueError):  # a version that is none
+        except (TypeError, ValueError):  # an invalid version
             encode, content_type = choose_encoder("")
         with self._one_at_a_time:
             return encode(self._exemplified), content_type
 
     def families(self) -> Iterable[Family]:
-        """Collect, and return what the exporter made of it; `histograms` are then those it was made of."""
+        """Collect, and return the exporter's text; `histograms` are then those that it was made from."""
         return list(self._registry.collect())
 
     def _receive_metrics(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> None:

@@ -1,8 +1,8 @@
-"""Every metric that Footnote records: its name, unit and meaning, in one place.
+"""Every metric that Footnote records: name, unit and description.
 
-Names are OpenTelemetry's semantic conventions where those have one (``http.*`` is recorded by FastAPI itself), else
-begin with ``footnote.``. A label's values are few: routes, engines, slugs, collections up to a bound. The instruments
-are made against OpenTelemetry's global meter provider, and record nothing until `config.telemetry.setup` has set one.
+Names follow OpenTelemetry's semantic conventions if there is one (``http.*`` is recorded by FastAPI's instrumentation),
+else begin with ``footnote.``. Labels have few values: routes, engines, slugs, a bounded number of collections. The
+instruments use OpenTelemetry's global meter provider, and record nothing until `config.telemetry.setup` has set one.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ Readings = Iterable[tuple[float, Mapping[str, str]]]
 
 
 class Gauge:
-    """A value that is read when metrics are collected, from whoever is being observed at that time."""
+    """A value that is read from its current sources whenever metrics are collected."""
 
     def __init__(
         self, name: str, unit: str, description: str, *, kind: Literal["gauge", "sum", "total"] = "gauge"
     ) -> None:
-        """Make the instrument: a ``sum`` means something over several processes, a ``total`` never falls."""
+        """Create the instrument: a ``sum`` can be added up over processes, a ``total`` never decreases."""
         self._sources: list[Callable[[], Readings]] = []
         create = {
             "gauge": _meter.create_observable_gauge,
@@ -47,7 +47,7 @@ class Gauge:
 
     @contextmanager
     def observed(self, source: Callable[[], Readings]) -> Iterator[None]:
-        """Read `source`, which gives values with their labels, on any thread, until the block ends."""
+        """Read `source`, which returns values with their labels, until the block ends; it is called on any thread."""
         self._sources.append(source)
         try:
             yield
@@ -61,14 +61,14 @@ class Gauge:
 
 
 class Few:
-    """Keeps a label's values few: the first `most` are themselves, the rest are ``other``."""
+    """Bounds the number of a label's values: the first `most` are kept, the rest become ``other``."""
 
     def __init__(self, most: int = 50) -> None:
         self._most = most
         self._seen: set[str] = set()
 
     def __call__(self, value: str) -> str:
-        """Return the value, or what stands for it."""
+        """Return the value, or ``other``."""
         if value not in self._seen:
             if len(self._seen) >= self._most:
                 return "other"
@@ -77,7 +77,7 @@ class Few:
 
 
 def tenant_label(tenant: str) -> str:
-    """Return what stands for a tenant in telemetry: a short hash, which tells two apart and names nobody."""
+    """Return a tenant's label in telemetry: a short hash, which identifies nobody."""
     return tenant if tenant == "default" else hashlib.sha256(tenant.encode()).hexdigest()[:12]
 
 
@@ -168,8 +168,8 @@ UPLOAD_SIZE = _sizes(
     "footnote.upload.size", "By", "Bytes of an upload, as far as it came, by what became of it.", buckets=SIZES
 )
 
-# What workers and commands record, and servers never do, is footnote.ingestion.*: it reaches Prometheus by OTLP, all
-# else is scraped from servers. deploy/otel-collector.yaml tells them apart by that name, and nothing counts twice.
+# Only workers and commands record footnote.ingestion.*, which reaches Prometheus by OTLP; everything else is scraped
+# from servers. deploy/otel-collector.yaml separates the two by that prefix, so that nothing is counted twice.
 
 # ingestion
 INGESTED_DOCUMENTS = _meter.create_counter(

@@ -1,7 +1,7 @@
-"""OpenTelemetry for one process: providers in, shutdown out.
+"""Setting OpenTelemetry up for a process, and shutting it down.
 
-Exporters work on threads of their own, behind bounded queues; a receiver that is away costs what is dropped meanwhile,
-and one line in the log.
+Exporters run on threads of their own, behind bounded queues. While a receiver is down, data are dropped, and one line
+is logged.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ MOST_EVENTS = 16
 
 @dataclass(frozen=True, slots=True)
 class Telemetry:
-    """What a process tells of itself.
+    """A process's telemetry.
 
     Attributes:
-        scraped: what Prometheus reads; None where telemetry is off.
+        scraped: the reader for Prometheus; None if telemetry is off.
 
     """
 
@@ -49,11 +49,11 @@ class Telemetry:
 
     @property
     def is_on(self) -> bool:
-        """Whether anything is told."""
+        """Whether telemetry is on."""
         return self.scraped is not None
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
-        """Return the metrics and their content type; nothing where telemetry is off. It may be called on any thread."""
+        """Return the metrics and their content type; empty if telemetry is off. It may be called on any thread."""
         return self.scraped.exposition(accept) if self.scraped else (b"", "text/plain; charset=utf-8")
 
 
@@ -62,9 +62,9 @@ NO_TELEMETRY = Telemetry()
 
 @contextmanager
 def open_telemetry(settings: TelemetrySettings, *, version: str) -> Iterator[Telemetry]:
-    """Set OpenTelemetry's global providers; send what is left, for `CLOSING_SECONDS` at the most, at the end.
+    """Set OpenTelemetry's global providers; at the end, export what is left, for `CLOSING_SECONDS` at most.
 
-    A process does this once.
+    Call it once per process.
     """
     if not settings.enabled:
         yield NO_TELEMETRY
@@ -74,7 +74,7 @@ def open_telemetry(settings: TelemetrySettings, *, version: str) -> Iterator[Tel
     from config.telemetry.exposition import ScrapedReader
 
     spans.let_in(spans.Content(settings.content, most_bytes=CONTENT_BYTES))
-    os.environ.setdefault("OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", "true")  # the SDK then counts what it drops
+    os.environ.setdefault("OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", "true")  # makes the SDK count what it drops
     scraped = ScrapedReader()
     resource = _resource(settings, version=version)
     meters = make_meter_provider(scraped, *_metric_exporter(settings), resource=resource)
@@ -89,9 +89,9 @@ def open_telemetry(settings: TelemetrySettings, *, version: str) -> Iterator[Tel
 
 
 def keep_to_own_propagation() -> None:
-    """Let nobody else's choice stop us: OpenTelemetry's API reads it when it is imported, and fails on unknown names.
+    """Override OTEL_PROPAGATORS: OpenTelemetry's API reads it at import, and fails on unknown names.
 
-    Call it before that. `open_telemetry` sets the way in which Footnote goes on with traces.
+    Call it before that import. `open_telemetry` sets Footnote's own propagator.
     """
     os.environ["OTEL_PROPAGATORS"] = "tracecontext"
 
@@ -170,7 +170,7 @@ def _metric_exporter(settings: TelemetrySettings) -> Iterator[MetricReader]:
 
 
 def _close(*providers: Any) -> None:
-    """Send what is queued; a receiver that does not answer holds the process up for a bounded time, all in all."""
+    """Export what is queued; a receiver that does not answer delays the process for a bounded time in total."""
     threads = [threading.Thread(target=provider.shutdown, daemon=True) for provider in providers]
     for thread in threads:
         thread.start()

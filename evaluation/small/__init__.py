@@ -16,32 +16,32 @@ ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).parent / "golden.jsonl"
 COLLECTION = "small"
 ENGINES = "hybrid,vector,keyword"
-# Some way below what was measured: what is to be noticed is a break, and pages are edited every day.
+# Well below what was measured: they detect breakage, and pages are edited every day.
 FLOORS = ("passages.ndcg@10=0.55", "documents.ndcg@10=0.7", "documents.recall@10=0.8")
-LEFT_OUT = frozenset({"docs/evaluation.md"})  # it speaks of these questions
+LEFT_OUT = frozenset({"docs/evaluation.md"})  # it quotes these questions
 FOLDERS = ("docs", "docs/operations")
 
 
 def corpus() -> list[Path]:
-    """Return the pages that are asked about: they belong to a checkout, not to the image."""
+    """Return the documentation's pages, which exist in a checkout, but not in the container image."""
     pages = [page for folder in FOLDERS for page in sorted((ROOT / folder).glob("*.md"))]
     return [ROOT / "README.md", *(page for page in pages if page.relative_to(ROOT).as_posix() not in LEFT_OUT)]
 
 
 async def ingest(settings: Settings) -> None:
-    """Bring the pages into the collection.
+    """Ingest the pages.
 
     Raises:
         FootnoteError: the database or the model cannot be used.
 
     """
-    from ingestion.inputs.selection import Wanted
+    from ingestion.inputs.inputs import Inputs
     from ingestion.pipeline.factory import open_indexing
     from ingestion.runs.run import ingest as bring
 
     async with open_indexing(settings) as indexing:
-        wanted = Wanted(COLLECTION, [str(page) for page in corpus()], base=ROOT)
-        await bring(indexing, wanted, watch=lambda _: None)
+        inputs = Inputs(COLLECTION, [str(page) for page in corpus()], base=ROOT)
+        await bring(indexing, inputs, watch=lambda _: None)
 
 
 def arguments(*, floors: Sequence[str] = FLOORS, engines: str = ENGINES) -> list[str]:

@@ -1,1 +1,1 @@
-"""From a document's text to chunks that the embedding model can read whole."""
+"""Splitting a document's text into chunks that fit the embedding model."""

@@ -1,4 +1,4 @@
-"""Units of known cost into passages: which go together, and which are repeated."""
+"""Packing units of text into chunks within a token budget, with overlap."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-CHARS_PER_TOKEN = 24  # a passage is also bounded in characters: a megabyte of blanks, or a word unknown to the model
+CHARS_PER_TOKEN = 24  # also bound characters: a megabyte of blanks, or an unknown word, may be few tokens
 
 
 class Unit(NamedTuple):
-    """A part of a text that stays whole, and the tokens it costs."""
+    """An indivisible part of a text, and its tokens."""
 
     start: int
     end: int
@@ -18,12 +18,12 @@ class Unit(NamedTuple):
 
 
 def tokens_of(units: Sequence[Unit]) -> int:
-    """Return what units cost side by side, the whitespace between them included."""
+    """Return the tokens of adjacent units, including the white space between them."""
     gaps = sum((after.start - before.end) // CHARS_PER_TOKEN for before, after in pairwise(units))
     return gaps + sum(unit.tokens for unit in units)
 
 
-def filled(units: Sequence[Unit], *, budget: int, overlap: int, small: int) -> Iterator[tuple[int, int, int]]:
+def packed(units: Sequence[Unit], *, budget: int, overlap: int, small: int) -> Iterator[tuple[int, int, int]]:
     """Yield (first, first new, last + 1) of units, each range within the budget."""
     starts: list[int] = []
     begins: list[int] = []
@@ -47,7 +47,7 @@ def filled(units: Sequence[Unit], *, budget: int, overlap: int, small: int) -> I
 
 
 def _back(units: Sequence[Unit], index: int, *, overlap: int) -> int:
-    """Return where a passage begins that may repeat `overlap` tokens before its first new unit."""
+    """Return the first unit of a chunk that may repeat `overlap` tokens before its first new unit."""
     begin, used = index, 0
     while begin > 0:
         gap = (units[begin].start - units[begin - 1].end) // CHARS_PER_TOKEN

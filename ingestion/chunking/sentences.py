@@ -1,9 +1,8 @@
-"""Where a text may be cut: at sentences, else lines, else phrases, words, graphemes.
+"""Boundaries at which a text may be cut: sentences, else lines, phrases, words, graphemes.
 
-A small set of rules after Unicode's UAX #29 (sentence boundaries), with the abbreviations of English added and with
-what is no prose kept apart: list items, table rows, headings and fences begin anew. It is written out here because
-the packaged splitters are either for one language (Punkt's models), slow by orders of magnitude, or quadratic on text
-without punctuation; where a cut falls matters less than that it always falls at the same place.
+A few rules after Unicode's UAX #29 (sentence boundaries), with English abbreviations, and with a boundary at each list
+item, table row, heading and fence. Existing splitters are for one language (Punkt's models), slower by orders of
+magnitude, or quadratic on text without punctuation. Exact boundaries matter less than stable ones.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ _FINER = (
 
 
 def sentences(text: str, start: int, end: int) -> Iterator[Span]:
-    """Yield the sentences of ``text[start:end]`` in order; nothing but whitespace is left out between them."""
+    """Yield the sentences of ``text[start:end]`` in order; only white space between them is left out."""
     begin = start
     for match in _END.finditer(text, start, end):
         if match["stop"] and text[match.start()] == "." and _abbreviates(text, begin, match.start()):

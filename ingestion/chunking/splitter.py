@@ -1,7 +1,7 @@
-"""Documents into passages, measured by the embedding model's own tokenizer.
+"""Splits documents into chunks, measured with the embedding model's tokenizer.
 
-A document is cut at its headings, sections at their sentences; passages are filled up to the model's limit, the last
-two of a section evenly. Small neighbours become one passage, so that no vector is spent on five tokens.
+A document is cut at headings, sections at sentences; chunks are packed up to the model's limit, the last two of a
+section evenly. Small neighbouring sections share a chunk, so that no vector is spent on five tokens.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from ingestion.chunking.packing import CHARS_PER_TOKEN, Unit, filled, tokens_of
+from ingestion.chunking.packing import CHARS_PER_TOKEN, Unit, packed, tokens_of
 from ingestion.chunking.sentences import Span, finer, sentences
 from ingestion.types import CONTEXT_CHARS, Chunk, Extracted
 
@@ -21,36 +21,36 @@ if TYPE_CHECKING:
 
 SEPARATOR = " > "
 MIN_TOKENS = 16
-_BATCH = 2048  # spans counted at once: each costs memory for its tokens
+_BATCH = 2048  # spans tokenized at once: each takes memory for its tokens
 _BLANKS = " \n\t"
 
 
 def context_line(title: str, heading: str | None) -> str:
-    """Return what stands above a passage when it is embedded: title and path of headings, neither said twice."""
+    """Return the context line embedded above a chunk: title and path of headings, without repetition."""
     if heading is None or heading == title:
         return title
     return heading if heading.startswith(title + SEPARATOR) else title + SEPARATOR + heading
 
 
 def embed_text(title: str, chunk: Chunk) -> str:
-    """Return the text to embed for a passage; it fits the model's limit where `title` is the one it was split with."""
+    """Return the text to embed for a chunk; it fits the model's limit if `title` is the one it was split with."""
     line = context_line(title, chunk.heading)
     line = line[max(0, len(line) - chunk.context_chars) :]
     return f"{line}\n{chunk.text}" if line else chunk.text
 
 
 def split(extracted: Extracted, *, tokenizer: Tokenizer, max_tokens: int, overlap: int) -> tuple[Chunk, ...]:
-    """Split a document into passages.
+    """Split a document into chunks.
 
-    Each is ``text[start:end]``; in order they hold every character that is not whitespace. What `embed_text` makes of
-    one has at most `max_tokens` tokens, those that the model adds itself included. A sentence is cut only if it alone
-    is longer than a passage.
+    Each is ``text[start:end]``; together they contain every character that is not white space. The result of
+    `embed_text` has at most `max_tokens` tokens, including those that the model adds. A sentence is cut only if it does
+    not fit into a chunk.
 
     Args:
         extracted: the document.
         tokenizer: the embedding model's, with truncation and padding switched off.
         max_tokens: what the model reads at once, at least 16.
-        overlap: tokens, in whole sentences, that a passage may repeat of the one before it in the same section.
+        overlap: tokens, in whole sentences, that a chunk may repeat from the one before it in the same section.
 
     """
     if max_tokens < MIN_TOKENS:
@@ -60,7 +60,7 @@ def split(extracted: Extracted, *, tokenizer: Tokenizer, max_tokens: int, overla
 
 
 class _Context(NamedTuple):
-    """How much of the line above is embedded, and what it leaves for the passage."""
+    """How much of the context line is embedded, and the tokens left for the chunk."""
 
     chars: int
     budget: int
@@ -75,7 +75,7 @@ class _Section:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """A passage in the making; `fresh` is where what it repeats of the one before ends, `exact` that `tokens` holds."""
+    """A chunk under construction; its overlap ends at `fresh`, and `exact` tells whether `tokens` is exact."""
 
     start: int
     fresh: int
@@ -95,12 +95,12 @@ class _Splitter:
         self._overlap = overlap
         self._small = max_tokens // 4
         self._longest = max_tokens * CHARS_PER_TOKEN
-        # its tokens never reach across a blank, so that those of sentences add up and need no second count
+        # tokens never span a blank, so that the counts of sentences add up
         self._additive = type(tokenizer.pre_tokenizer).__name__ == "BertPreTokenizer"
         self._contexts: dict[tuple[str, ...], _Context] = {}
 
     def chunks(self) -> tuple[Chunk, ...]:
-        """Return the passages, each within the limit."""
+        """Return the chunks, each within the limit."""
         pieces = [piece for section in _sections(self._extracted) for piece in self._cut(section)]
         fitting = (part for piece in self._join(pieces) for part in self._fit(piece))
         return tuple(self._chunk(index, piece) for index, piece in enumerate(_without_repeats(fitting)))
@@ -118,7 +118,7 @@ class _Splitter:
         )
 
     def _context(self, path: tuple[str, ...]) -> _Context:
-        """Give the line above a passage at most a third of the limit, its end (the innermost heading) first."""
+        """Give the context line at most a third of the limit; its end (the innermost heading) has priority."""
         found = self._contexts.get(path)
         if found is None:
             line = context_line(self._extracted.title, SEPARATOR.join(path) or None)
@@ -132,7 +132,7 @@ class _Splitter:
         return len(self._tokenizer.encode(text))
 
     def _units(self, start: int, end: int, budget: int) -> list[Unit]:
-        """Cut into sentences, and what is longer than `budget` into ever finer parts."""
+        """Cut into sentences, and those longer than `budget` into ever finer parts."""
         units = self._measured(sentences(self._text, start, end))
         for cut in finer(self._text):
             if all(unit.tokens <= budget for unit in units):
@@ -148,7 +148,7 @@ class _Splitter:
         everything = list(spans)
         for first in range(0, len(everything), _BATCH):
             batch = everything[first : first + _BATCH]
-            # what is too long for any passage anyway is not tokenized: it comes again in parts
+            # too long for any chunk: not tokenized, as its parts will be
             texts = [self._text[start : min(end, start + self._longest)] for start, end in batch]
             encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
             for (start, end), encoding in zip(batch, encodings, strict=True):
@@ -156,10 +156,10 @@ class _Splitter:
         return units
 
     def _cut(self, section: _Section, *, budget: int | None = None) -> Iterator[_Piece]:
-        """Fill passages with the section's sentences."""
+        """Pack the section's sentences into chunks."""
         limit = self._context(section.path).budget if budget is None else budget
         units = self._units(section.start, section.end, limit)
-        for first, fresh, last in filled(
+        for first, fresh, last in packed(
             units, budget=limit, overlap=min(self._overlap, limit // 2), small=self._small
         ):
             inside = units[first:last]
@@ -178,7 +178,7 @@ class _Splitter:
         return end < start and self._text[end] in _BLANKS
 
     def _join(self, pieces: Sequence[_Piece]) -> list[_Piece]:
-        """Make one of small neighbours that belong together."""
+        """Join small neighbouring sections."""
         joined: list[_Piece] = []
         for piece in pieces:
             path = self._common(joined[-1], piece) if joined else None
@@ -200,7 +200,7 @@ class _Splitter:
         return joined
 
     def _common(self, first: _Piece, second: _Piece) -> tuple[str, ...] | None:
-        """Return the path that two neighbours have as one passage; None where they are better apart."""
+        """Return the heading path of two neighbours as one chunk; None if they should stay separate."""
         if first.section is second.section or (first.tokens >= self._small and second.tokens >= self._small // 2):
             return None
         if second.path[: len(first.path)] == first.path:
@@ -216,7 +216,7 @@ class _Splitter:
         return path if tokens <= self._context(path).budget else None
 
     def _fit(self, piece: _Piece) -> Iterator[_Piece]:
-        """Yield the piece, or smaller ones where the tokens of its parts did not add up."""
+        """Yield the piece, or smaller ones if the exact token count exceeds the limit."""
         excess = 0 if piece.exact else self._excess(piece)
         budget = max(1, min(piece.tokens, self._context(piece.path).budget) - excess)
         if excess <= 0 or budget >= piece.tokens:
@@ -230,7 +230,7 @@ class _Splitter:
 
 
 def _sections(extracted: Extracted) -> Iterator[_Section]:
-    """Yield the parts between headings; a heading with nothing below it goes with the deeper one that follows."""
+    """Yield the sections; a heading without text belongs to the section of the deeper heading that follows."""
     text, path = extracted.text, list[tuple[int, str]]()
     marks = [heading for heading in extracted.headings if heading.offset < len(text)]
     start = 0
@@ -252,7 +252,7 @@ def _sections(extracted: Extracted) -> Iterator[_Section]:
 
 
 def _without_repeats(pieces: Iterable[_Piece]) -> list[_Piece]:
-    """Leave out passages that a later one repeats in whole; those that had to be made smaller can be such."""
+    """Leave out chunks that a later one contains entirely; this happens after splitting pieces that were too long."""
     kept: list[_Piece] = []
     for piece in pieces:
         while kept and kept[-1].start >= piece.start:

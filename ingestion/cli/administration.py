@@ -1,4 +1,4 @@
-"""Commands that act on what is there: list generations, activate one, go back, prune."""
+"""Commands on generations: list, activate, roll back, prune."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ MOST_SHOWN = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What a command has to say."""
+class CommandResult:
+    """The result of a command."""
 
     text: str
     json: Mapping[str, object]
@@ -41,8 +41,8 @@ class Told:
 
 async def administer(
     options: argparse.Namespace, indexing: Indexing, *, watch: Callable[[Pipeline], None], progress: Progress
-) -> Told:
-    """Do what the command says.
+) -> CommandResult:
+    """Run the command.
 
     Raises:
         FootnoteError: it cannot be done; the message says why.
@@ -67,26 +67,26 @@ async def administer(
     return _flipped(collection, flip, report)
 
 
-async def _pruned(indexing: Indexing, collection: str) -> Told:
+async def _pruned(indexing: Indexing, collection: str) -> CommandResult:
     dropped = await prune(indexing, collection)
     async with indexing.database.transaction() as connection:
         await forget_deletions(connection)
     originals = await Originals(indexing.database).prune()
     shown = f"generations dropped: {', '.join(dropped) or 'none'}; originals dropped: {originals}"
-    return Told(shown, {"generations": list(dropped), "originals": originals})
+    return CommandResult(shown, {"generations": list(dropped), "originals": originals})
 
 
-def _flipped(collection: str, flip: Flip, report: IngestReport | None) -> Told:
+def _flipped(collection: str, flip: Flip, report: IngestReport | None) -> CommandResult:
     if flip.before == flip.after:
-        return Told(f"generation {flip.after} of {collection!r} answers already", {"generation": flip.after})
+        return CommandResult(f"generation {flip.after} of {collection!r} answers already", {"generation": flip.after})
     lines = [f"generation {flip.after} of {collection!r} answers now, in place of {flip.before}"]
     if report is not None and report.documents:
         lines.append(f"brought up to date: {report.as_text()}")
     json = {"generation": flip.after, "before": flip.before, "caught_up": report.as_json() if report else None}
-    return Told("\n".join(lines), json, exit_code=report.exit_code if report else 0)
+    return CommandResult("\n".join(lines), json, exit_code=report.exit_code if report else 0)
 
 
-def _listed(generations: Sequence[GenerationInfo]) -> Told:
+def _listed(generations: Sequence[GenerationInfo]) -> CommandResult:
     rows = [
         f"{each.name:>4}  {each.state:<9} {each.documents:>9} documents {each.chunks:>10} chunks  "
         f"{each.chunk_tokens} tokens  {each.embedding_model}  {each.created_at:%Y-%m-%d %H:%M}"
@@ -108,4 +108,4 @@ def _listed(generations: Sequence[GenerationInfo]) -> Told:
         }
         for each in generations
     ]
-    return Told("\n".join(rows), {"items": items})
+    return CommandResult("\n".join(rows), {"items": items})

@@ -1,4 +1,4 @@
-"""The command line: ``python -m ingestion PATH…``, and the commands that act on what is there."""
+"""Arguments of ``python -m ingestion PATH…`` and of its other commands."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ WORKER = "worker"
 
 
 def parse_arguments(arguments: Sequence[str], *, description: str) -> argparse.Namespace:
-    """Read the arguments; the first says which command it is, a path is ``ingest``'s (``./worker`` is a path).
+    """Parse the arguments; the first is the command, or a path for ``ingest`` (``./worker`` is a path).
 
     Raises:
-        SystemExit: they cannot be read, or help was asked for.
+        SystemExit: they are invalid, or help was requested.
 
     """
     if arguments and arguments[0] in COMMANDS:
@@ -176,7 +176,7 @@ COMMANDS = {
 
 
 def _pattern(argument: str) -> str:
-    from ingestion.inputs.selection import excluding
+    from ingestion.inputs.inputs import excluding
 
     try:
         excluding([argument])
@@ -198,7 +198,7 @@ def _metadata(argument: str) -> tuple[str, Json]:
         raise argparse.ArgumentTypeError(msg)
     try:
         parsed = json.loads(value)
-        json.dumps(parsed, allow_nan=False)  # NaN and infinity are no JSON, though Python reads them
+        json.dumps(parsed, allow_nan=False)  # Python reads NaN and Infinity, which are not JSON
     except (ValueError, RecursionError):
         return key, value
     return key, parsed

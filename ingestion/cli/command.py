@@ -1,4 +1,4 @@
-"""What ``python -m ingestion`` does, once its arguments are read."""
+"""Runs a command of ``python -m ingestion``."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from ingestion.cli.administration import Told, administer
+from ingestion.cli.administration import CommandResult, administer
 from ingestion.cli.arguments import INGEST, RUN
 from ingestion.dry_run.manifest import ManifestDiffers
-from ingestion.inputs.selection import Wanted
+from ingestion.inputs.inputs import Inputs
 from ingestion.runs.gate import read_golden
 from ingestion.runs.run import ingest, ingest_and_sync, reindex
 from ingestion.runs.sync import EXIT_REFUSED, SyncRefused, require_folders
@@ -35,7 +35,7 @@ class Outcome(Protocol):
 
 
 async def run_command(options: argparse.Namespace, indexing: Indexing, *, watch: Watch, progress: Progress) -> Outcome:
-    """Do what the arguments say; see `ingestion.cli.arguments`.
+    """Run the command in `options`; see `ingestion.cli.arguments`.
 
     Raises:
         FootnoteError: it cannot be done; the message says what to do.
@@ -45,7 +45,7 @@ async def run_command(options: argparse.Namespace, indexing: Indexing, *, watch:
         return await _run_sources(options, indexing, watch=watch, progress=progress)
     if options.command != INGEST:
         return await administer(options, indexing, watch=watch, progress=progress)
-    wanted = Wanted(
+    inputs = Inputs(
         options.collection,
         options.paths,
         base=options.base,
@@ -54,27 +54,29 @@ async def run_command(options: argparse.Namespace, indexing: Indexing, *, watch:
     )
     try:
         if options.sync:
-            require_folders(wanted)
+            require_folders(inputs)
         if options.dry_run or options.manifest:
             from ingestion.dry_run.commands import hold, plan
         if options.dry_run:
             manifest = options.manifest
-            return await plan(indexing, wanted, reindex=options.reindex, sync=options.sync, manifest=manifest)
+            return await plan(indexing, inputs, reindex=options.reindex, sync=options.sync, manifest=manifest)
         if options.manifest:
-            await hold(indexing, wanted, reindex=options.reindex, sync=options.sync, manifest=options.manifest)
-        return await _ingest(options, indexing, wanted, watch=watch, progress=progress)
+            await hold(indexing, inputs, reindex=options.reindex, sync=options.sync, manifest=options.manifest)
+        return await _ingest(options, indexing, inputs, watch=watch, progress=progress)
     except (SyncRefused, ManifestDiffers) as exc:
-        return Told(f"refused: {exc}", {"refused": str(exc), "exit_code": EXIT_REFUSED}, exit_code=EXIT_REFUSED)
+        return CommandResult(
+            f"refused: {exc}", {"refused": str(exc), "exit_code": EXIT_REFUSED}, exit_code=EXIT_REFUSED
+        )
 
 
 async def _ingest(
-    options: argparse.Namespace, indexing: Indexing, wanted: Wanted, *, watch: Watch, progress: Progress
+    options: argparse.Namespace, indexing: Indexing, inputs: Inputs, *, watch: Watch, progress: Progress
 ) -> Outcome:
     if options.reindex:
         golden = await asyncio.to_thread(read_golden, options.gate) if options.gate else None
         return await reindex(
             indexing,
-            wanted,
+            inputs,
             resume=options.resume,
             activate=options.activate or ("if-better" if golden else "always"),
             golden=golden,
@@ -84,8 +86,8 @@ async def _ingest(
             sync=options.sync,
         )
     if options.sync:
-        return await ingest_and_sync(indexing, wanted, force=options.yes, watch=watch, progress=progress)
-    return await ingest(indexing, wanted, watch=watch, progress=progress)
+        return await ingest_and_sync(indexing, inputs, force=options.yes, watch=watch, progress=progress)
+    return await ingest(indexing, inputs, watch=watch, progress=progress)
 
 
 async def _run_sources(options: argparse.Namespace, indexing: Indexing, *, watch: Watch, progress: Progress) -> Outcome:

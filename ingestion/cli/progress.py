@@ -1,4 +1,4 @@
-"""Progress of an ingestion: a bar on a terminal, a line now and then elsewhere."""
+"""Progress of a run: a bar on a terminal, elsewhere a line every ten seconds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class PlainProgress:
         return None
 
     def update(self, report: IngestReport, *, total: int | None) -> None:
-        """Print where it stands, unless that was printed just now."""
+        """Print a line, unless the last one is less than ten seconds old."""
         now = time.monotonic()
         if now - self._shown < LINE_EVERY:
             return
@@ -66,7 +66,7 @@ class BarProgress:
         self._bar.stop()
 
     def update(self, report: IngestReport, *, total: int | None) -> None:
-        """Move the bar."""
+        """Update the bar."""
         seconds = time.monotonic() - self._started
         left = remaining(report, total=total, seconds=seconds)
         pace = f"{report.chunks} chunks, {report.chunks / seconds:.1f}/s, {left}"
@@ -75,12 +75,12 @@ class BarProgress:
 
 
 def open_progress(*, quiet: bool) -> PlainProgress | BarProgress:
-    """Return the kind that suits standard error."""
+    """Return a bar if standard error is a terminal, else lines."""
     return BarProgress() if sys.stderr.isatty() and not quiet else PlainProgress()
 
 
 def remaining(report: IngestReport, *, total: int | None, seconds: float) -> str:
-    """Estimate the time left from the pace so far, once that says something: the first documents wait for the model."""
+    """Estimate the time left from the pace so far; unknown at first, while the model loads."""
     if total is None or report.documents < max(3, total // 50):
         return "time left unknown"
     left = int(seconds / report.documents * (total - report.documents))

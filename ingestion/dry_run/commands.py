@@ -1,4 +1,4 @@
-"""`--dry-run` and `--manifest`: telling what would be done, and holding a run to what was told."""
+"""`--dry-run` and `--manifest`: planning a run, and refusing a run that differs from its plan."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from ingestion.dry_run.planner import Planner, open_plan
 
 if TYPE_CHECKING:
     from ingestion.dry_run.plan import Plan
-    from ingestion.inputs.selection import Wanted
+    from ingestion.inputs.inputs import Inputs
     from ingestion.inputs.web_pages import UrlDocuments
     from ingestion.pipeline.factory import Indexing
 
 
-async def plan(indexing: Indexing, wanted: Wanted, *, reindex: bool, sync: bool, manifest: Path | None = None) -> Plan:
-    """Return what would be done, with an estimate of what it takes; write it to a manifest if that is wanted.
+async def plan(indexing: Indexing, inputs: Inputs, *, reindex: bool, sync: bool, manifest: Path | None = None) -> Plan:
+    """Return what a run would do and an estimate of its cost; write a manifest if a path is given.
 
     Raises:
         ManifestInvalid: the manifest cannot be written.
         FootnoteError: the collection, the database or the model cannot be used.
 
     """
-    planner = await open_plan(indexing, wanted, reindex=reindex, sync=sync)
-    async with _open_pages(indexing, wanted, planner, sync=sync) as pages:
+    planner = await open_plan(indexing, inputs, reindex=reindex, sync=sync)
+    async with _open_pages(indexing, inputs, planner, sync=sync) as pages:
         with writing(manifest, planner.header) if manifest else nullcontext() as file:
             async for entry in planner.entries(pages):
                 if file:
@@ -39,39 +39,39 @@ async def plan(indexing: Indexing, wanted: Wanted, *, reindex: bool, sync: bool,
     return planner.plan
 
 
-async def hold(indexing: Indexing, wanted: Wanted, *, reindex: bool, sync: bool, manifest: Path) -> None:
-    """Return if what would be done is what a manifest says.
+async def hold(indexing: Indexing, inputs: Inputs, *, reindex: bool, sync: bool, manifest: Path) -> None:
+    """Check that a run would do exactly what a manifest says.
 
     Raises:
-        ManifestDiffers: it is not.
+        ManifestDiffers: it would not.
         ManifestInvalid: the manifest cannot be read.
         FootnoteError: as `plan`.
 
     """
     read_header(manifest)
-    planner = await open_plan(indexing, wanted, reindex=reindex, sync=sync)
-    async with _open_pages(indexing, wanted, planner, sync=sync) as pages:
+    planner = await open_plan(indexing, inputs, reindex=reindex, sync=sync)
+    async with _open_pages(indexing, inputs, planner, sync=sync) as pages:
         await compare(manifest, planner.header, planner.entries(pages))
 
 
 @asynccontextmanager
 async def _open_pages(
-    indexing: Indexing, wanted: Wanted, planner: Planner, *, sync: bool
+    indexing: Indexing, inputs: Inputs, planner: Planner, *, sync: bool
 ) -> AsyncIterator[UrlDocuments | None]:
-    if not wanted.urls:
+    if not inputs.urls:
         yield None
         return
-    from ingestion.inputs.aim import Aim
+    from ingestion.inputs.destination import Destination
     from ingestion.inputs.web_pages import UrlDocuments, open_web
 
     async with open_web(indexing.settings.web) as (fetcher, folder):
         yield UrlDocuments(
             indexing.database,
-            aim=Aim(*planner.made, planner.active),
+            destination=Destination(*planner.made, planner.active),
             fetcher=fetcher,
             limits=indexing.settings.web,
             folder=folder,
-            urls=wanted.urls,
-            metadata=wanted.metadata,
+            urls=inputs.urls,
+            metadata=inputs.metadata,
             sync=sync,
         )

@@ -1,7 +1,7 @@
-"""What an ingestion will take, from a small sample: chunks, tokens, time and the price of embedding.
+"""Estimates chunks, tokens, time and embedding cost of a run from a small sample.
 
-Each kind and size of document is scaled by its bytes. The range is two standard errors of what the sampled documents
-have for a byte, relative to others of their kind, and never less than a tenth unless every document was looked at.
+Documents are grouped by kind and size, and scaled by bytes. The range is two standard errors of the rate per byte
+within a kind, and at least ten per cent unless every document was sampled.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from ingestion.pipeline.pipeline import Embeds
     from storage.generation import Chunking, EmbeddingIdentity
 
-MOST_SECONDS = 30.0  # for reading the sample, and again for embedding
+MOST_SECONDS = 30.0  # for reading the sample, and the same again for embedding
 MOST_CHUNKS = 96
 LEAST_SPREAD = 0.1
-SLACK = 1.5  # what a machine that has other things to do may take longer
+SLACK = 1.5  # factor for a machine that is busy
 MILLION = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """A guess between two bounds."""
+    """An estimate with a lower and an upper bound."""
 
     low: float
     likely: float
@@ -50,15 +50,15 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What is to be expected.
+    """The estimate for a run.
 
     Attributes:
-        documents: that were looked at.
-        unreadable: of these, those that will be skipped.
-        chunks: that will be written.
-        tokens: that will be embedded; the low end is without documents that only changed, whose vectors may serve.
-        seconds: wall clock; loading of the model included, the index that is built afterwards not.
-        cost_usd: None where the settings have no price for the model, as for one that runs on this machine.
+        documents: number sampled.
+        unreadable: of these, how many will be skipped.
+        chunks: to be written.
+        tokens: to be embedded; the low end leaves out changed documents, whose vectors may be reused.
+        seconds: wall clock, including loading the model, without building the vector index.
+        cost_usd: None if the settings have no price for the model, as for a local one.
 
     """
 
@@ -97,7 +97,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """A document that was read."""
+    """A sampled document."""
 
     stratum: Stratum
     size: int
@@ -107,16 +107,16 @@ class _Seen:
 
 
 class Estimator:
-    """Reads and embeds a sample as a generation's documents would be."""
+    """Reads and embeds a sample with a generation's model and chunking."""
 
     def __init__(self, indexing: Indexing, *, embedding: EmbeddingIdentity, chunking: Chunking) -> None:
         self._indexing = indexing
         self._embedding = embedding
         self._chunking = chunking
-        self._texts: list[list[str]] = []  # of each document that was read, a few to embed
+        self._texts: list[list[str]] = []  # a few texts of each sampled document, to embed
 
     async def estimate(self, sample: Sample) -> Estimate | None:
-        """Return what the documents that were offered to the sample will take; None where there are none.
+        """Return the estimate for all documents of the sample; None if it is empty.
 
         Raises:
             FootnoteError: the model, or the database, cannot be used.
@@ -148,7 +148,7 @@ class Estimator:
             for stratum, candidate in sample.chosen():
                 if time.monotonic() - begun > MOST_SECONDS and seen:
                     break
-                if candidate.kind not in warm:  # the first of a kind waits for its reader to be imported
+                if candidate.kind not in warm:  # read once untimed: the first of a kind imports its reader
                     warm.add(candidate.kind)
                     await _parsed(parser, candidate)
                 parsed, seconds = await _parsed(parser, candidate)
@@ -160,7 +160,7 @@ class Estimator:
         return seen, unreadable
 
     async def _embed(self) -> tuple[float, float]:
-        """Return how long the model took to load, in seconds, and how long it takes for a token."""
+        """Return the seconds to load the model, and the seconds per token."""
         texts = _round_robin(self._texts, most=MOST_CHUNKS)
         if not texts:
             return 0.0, 0.0
@@ -187,7 +187,7 @@ class Estimator:
 
 
 def _scaled(sample: Sample, seen: Sequence[_Seen], value: Callable[[_Seen], float], sizes: Sequence[int]) -> Range:
-    """Scale what the sampled documents have by the bytes of all; `sizes` are those of the sample's strata."""
+    """Scale a value of the sampled documents to all; `sizes` are the bytes of each stratum."""
     of_stratum, of_kind = defaultdict[int, list[_Seen]](list), defaultdict[str, list[_Seen]](list)
     for each in seen:
         of_stratum[id(each.stratum)].append(each)
@@ -207,7 +207,7 @@ def _rate(seen: Sequence[_Seen], value: Callable[[_Seen], float]) -> float:
 
 
 def _relative_error(of_kind: Mapping[str, Sequence[_Seen]], value: Callable[[_Seen], float]) -> float:
-    """Return the standard error of a rate, relative to it: how far documents are from the rate of their kind."""
+    """Return the relative standard error of the rate per byte within a kind."""
     off = []
     for seen in of_kind.values():
         rate = _rate(seen, value)
@@ -226,7 +226,7 @@ def _tokens(sample: Sample, seen: Sequence[_Seen]) -> Range:
 
 
 def _seconds(reading: Range, tokens: Range, *, workers: int, loading: float, pace: float) -> Range:
-    """Reading and embedding go on side by side: at best the slower of them is all, at worst they share one core."""
+    """Reading and embedding run in parallel: at best the slower one counts, at worst they share one core."""
     read = [value / workers for value in (reading.low, reading.likely, reading.high)]
     embed = [value * pace for value in (tokens.low, tokens.likely, tokens.high)]
     return Range(
@@ -258,7 +258,7 @@ def _count_tokens(tokenizer_file: str, texts: Sequence[str]) -> int:
 
 
 def _round_robin(texts: Sequence[Sequence[str]], *, most: int) -> list[str]:
-    """Take one text of each document, then another one, up to `most`."""
+    """Take one text of each document in turn, up to `most`."""
     longest = max(map(len, texts), default=0)
     return [each[turn] for turn in range(longest) for each in texts if turn < len(each)][:most]
 
@@ -270,7 +270,7 @@ def _count(number: Range) -> str:
 
 
 def _rounded(number: float) -> int:
-    """Return it with two digits that count: an estimate has no more."""
+    """Round to two significant digits."""
     return int(round(number, -max(0, math.floor(math.log10(number)) - 1))) if number >= 1 else round(number)
 
 

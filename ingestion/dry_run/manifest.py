@@ -1,7 +1,7 @@
-"""A manifest: what a dry run found, as JSON Lines, so that the real run can be held to it.
+"""A manifest: a dry run's plan as JSON Lines, which a later run can be checked against.
 
-The first line is a header, then comes a line for each document, and the last one says how many there are. Reading and
-comparing take memory for a few hundred lines, however long the file is.
+A header line, one line for each document, and a footer with their number. Reading and comparing keep a few hundred
+lines in memory, however long the file is.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from ingestion.identity import MAX_SOURCE_BYTES
 from ingestion.names import source_name
 
 VERSION = 1
-MOST_LINE = 16_384  # bytes; a source has 2,000 at the most
+MOST_LINE = 16_384  # bytes; a source has at most 2,000
 MOST_NAMED = 5  # differences
-WINDOW = 512  # lines that are looked at beyond the first difference
+WINDOW = 512  # lines compared after the first difference
 EXIT_REFUSED = 4
 
 Action = Literal["added", "changed", "moved", "reindexed", "carried", "deleted"]
@@ -33,11 +33,11 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 
 class ManifestInvalid(CommandRefused):
-    """A file is no manifest that can be read; the message says where and why."""
+    """A manifest cannot be read or written; the message says where and why."""
 
 
 class ManifestDiffers(CommandRefused):
-    """What would be done is not what the manifest says; the message names the first differences."""
+    """A run would differ from its manifest; the message names the first differences."""
 
     exit_code = EXIT_REFUSED
 
@@ -47,12 +47,12 @@ class _Line(BaseModel):
 
 
 class Header(_Line):
-    """What the documents of a manifest are planned for.
+    """The run that a manifest was made for.
 
     Attributes:
         footnote_manifest: version of the format.
-        generation: that answered; None where the collection was new.
-        settings: hash of all that chunks depend on besides the bytes.
+        generation: the active one; None if the collection was new.
+        settings: hash of the model, chunking and metadata.
 
     """
 
@@ -65,7 +65,7 @@ class Header(_Line):
 
 
 class Entry(_Line):
-    """What is to be done with a document; the hash is of its bytes (SHA-256)."""
+    """The action for a document; the hash is the SHA-256 of its bytes."""
 
     action: Action
     source: Annotated[str, Field(max_length=MAX_SOURCE_BYTES)]
@@ -74,12 +74,12 @@ class Entry(_Line):
 
     @property
     def shown(self) -> str:
-        """The entry to people."""
-        return f"{source_name(Path(self.source))} {self.action}"
+        """The entry as text for messages."""
+        return f"{source_name(self.source)} {self.action}"
 
 
 class Footer(_Line):
-    """The last line: a manifest without it was cut."""
+    """The last line; a manifest without it is truncated."""
 
     documents: Annotated[int, Field(ge=0)]
 
@@ -107,7 +107,7 @@ class ManifestWriter:
 
 @contextmanager
 def writing(path: Path, header: Header) -> Iterator[ManifestWriter]:
-    """Lend a writer; the file is there, whole, when the block has ended well.
+    """Open a writer; the complete file replaces `path` when the block ends without an error.
 
     Raises:
         ManifestInvalid: the file cannot be written.
@@ -130,10 +130,10 @@ def writing(path: Path, header: Header) -> Iterator[ManifestWriter]:
 
 
 def read_header(path: Path) -> Header:
-    """Return what a manifest was made for.
+    """Return a manifest's header.
 
     Raises:
-        ManifestInvalid: the file cannot be read, or is no manifest of this version.
+        ManifestInvalid: the file cannot be read, or is not a manifest of this version.
 
     """
     with _opened(path) as file:
@@ -141,10 +141,10 @@ def read_header(path: Path) -> Header:
 
 
 def read_entries(path: Path) -> Iterator[Entry]:
-    """Yield a manifest's documents.
+    """Yield a manifest's entries.
 
     Raises:
-        ManifestInvalid: as `read_header`; or a line is none, or the end is missing.
+        ManifestInvalid: as `read_header`; or a line is invalid, or the footer is missing.
 
     """
     with _opened(path) as file:
@@ -161,10 +161,10 @@ def read_entries(path: Path) -> Iterator[Entry]:
 
 
 async def compare(path: Path, header: Header, now: AsyncIterator[Entry]) -> None:
-    """Compare what would be done now with what a manifest says.
+    """Compare the plan of now with a manifest.
 
     Raises:
-        ManifestDiffers: they are not the same.
+        ManifestDiffers: they differ.
         ManifestInvalid: as `read_entries`.
 
     """

@@ -1,36 +1,35 @@
-"""What an ingestion would do, for people and for machines."""
+"""The plan of a run, as text and as JSON."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ingestion.names import source_name
+from ingestion.pipeline.report import NotIndexed
 
 if TYPE_CHECKING:
     from ingestion.dry_run.estimate import Estimate
     from ingestion.dry_run.manifest import Entry
-    from ingestion.types import Skipped
 
-MOST_NAMED = 1000  # documents of each kind that are named to machines
-MOST_SHOWN = 10  # and to people
+MOST_NAMED = 1000  # documents of each action named in JSON
+MOST_SHOWN = 10  # and in text
 _SIGNS = {"added": "+", "changed": "~", "moved": ">", "reindexed": "=", "carried": "=", "deleted": "-"}
 
 
 @dataclass(slots=True)
 class Plan:
-    """What would be done.
+    """What a run would do.
 
     Attributes:
-        generation: that answers now; None where the collection is new.
-        documents: by what would come of them; `unchanged`, `ignored`, `skipped` and `failed` as in a report.
-        bytes: by the same.
-        named: sources, the first thousand of each.
-        skipped: files that would be skipped, as far as can be told without reading them, and pages that did not answer.
-        sync_refused: why nothing would be deleted without ``--yes``.
+        generation: the active one; None if the collection is new.
+        documents: number by action; `unchanged`, `ignored`, `skipped` and `failed` as in a report.
+        bytes: likewise.
+        named: the first thousand sources of each action.
+        skipped: files that would be skipped, as far as is known without reading them, and pages that failed.
+        sync_refused: why the deletion would need ``--yes``.
 
     """
 
@@ -40,24 +39,24 @@ class Plan:
     documents: Counter[str] = field(default_factory=Counter)
     bytes: Counter[str] = field(default_factory=Counter)
     named: dict[str, list[str]] = field(default_factory=dict)
-    skipped: list[Skipped] = field(default_factory=list)
+    skipped: list[NotIndexed] = field(default_factory=list)
     sync_refused: str | None = None
     estimate: Estimate | None = None
     exit_code: int = 0
 
     def count(self, entry: Entry) -> None:
-        """Take note of a document."""
+        """Count a document."""
         self.documents[entry.action] += 1
         self.bytes[entry.action] += entry.bytes
         named = self.named.setdefault(entry.action, [])
         if len(named) < MOST_NAMED:
             named.append(entry.source)
 
-    def skip(self, entry: Skipped, *, kind: str = "skipped") -> None:
-        """Take note of a file or a page that would be left out."""
-        self.documents["ignored" if entry.expected else kind] += 1
-        if not entry.expected and len(self.skipped) < MOST_NAMED:
-            self.skipped.append(entry)
+    def skip(self, name: str, reason: str, *, kind: Literal["ignored", "skipped", "failed"]) -> None:
+        """Count a file or page that would not be indexed."""
+        self.documents[kind] += 1
+        if kind != "ignored" and len(self.skipped) < MOST_NAMED:
+            self.skipped.append(NotIndexed(name, reason))
 
     def as_json(self) -> Mapping[str, object]:
         """Return it for machines."""
@@ -70,7 +69,7 @@ class Plan:
             "documents": {name: self.documents[name] for name in names},
             "bytes": {name: self.bytes[name] for name in _SIGNS},
             "named": self.named,
-            "skipped": [{"path": source_name(entry.path), "reason": entry.reason} for entry in self.skipped],
+            "skipped": [entry.as_json() for entry in self.skipped],
             "sync_refused": self.sync_refused,
             "estimate": self.estimate.as_json() if self.estimate else None,
             "exit_code": self.exit_code,
@@ -78,16 +77,16 @@ class Plan:
 
     def as_text(self) -> str:
         """Return it for people."""
-        names = {"reindexed": "made anew", "carried": "carried over", "ignored": "of other kinds ignored"}
+        names = {"reindexed": "made anew", "carried": "carried over", "ignored": "unsupported files ignored"}
         order = [*_SIGNS, "unchanged", "ignored", "skipped", "failed"]
         counts = [f"{self.documents[name]} {names.get(name, name)}" for name in order if self.documents[name]]
         lines = [f"{self.collection}: documents would be: {', '.join(counts) or 'none found'}"]
         for action, sign in _SIGNS.items():
             named = self.named.get(action, [])
-            lines += [f"  {sign} {source_name(Path(source))}" for source in named[:MOST_SHOWN]]
+            lines += [f"  {sign} {source_name(source)}" for source in named[:MOST_SHOWN]]
             if self.documents[action] > MOST_SHOWN:
                 lines.append(f"  {sign} … and {self.documents[action] - MOST_SHOWN} more {names.get(action, action)}")
-        lines += [f"  skipped {source_name(entry.path)}: {entry.reason}" for entry in self.skipped[:MOST_SHOWN]]
+        lines += [f"  skipped {entry.as_text()}" for entry in self.skipped[:MOST_SHOWN]]
         if self.sync_refused:
             lines.append(f"sync: it would be refused: {self.sync_refused}; --yes deletes all the same")
         lines += [self.estimate.as_text()] if self.estimate else []

@@ -1,4 +1,4 @@
-"""`--dry-run`: what an ingestion would do, found as the ingestion itself finds it, and nothing written."""
+"""`--dry-run`: plans a run by the same rules as the run itself, and writes nothing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import itertools
 from collections.abc import AsyncIterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ingestion.dry_run.manifest import Entry, Header
 from ingestion.dry_run.plan import Plan
@@ -15,11 +15,11 @@ from ingestion.dry_run.sampling import Candidate, Sample, in_database, on_disk
 from ingestion.errors import Unreadable
 from ingestion.identity import build_fingerprint, pipeline_fingerprint
 from ingestion.incoming import change_of
-from ingestion.inputs.aim import Aim
+from ingestion.inputs.destination import Destination
+from ingestion.inputs.inputs import Listed
 from ingestion.inputs.local_files import LOOK_AHEAD
 from ingestion.inputs.matching import Matching
-from ingestion.inputs.selection import Listed
-from ingestion.inputs.web_pages import ShownUrl, Visit, discard
+from ingestion.inputs.web_pages import Visit, discard
 from ingestion.names import reason_of
 from ingestion.retrying import RETRYING
 from ingestion.runs.sync import PAGE, Sync, Tally
@@ -31,59 +31,59 @@ from storage.errors import CollectionNotFound
 if TYPE_CHECKING:
     from ingestion.dry_run.manifest import Action
     from ingestion.incoming import Change
+    from ingestion.inputs.inputs import Inputs
     from ingestion.inputs.matching import Digest
-    from ingestion.inputs.selection import Wanted
     from ingestion.inputs.web_pages import UrlDocuments
     from ingestion.pipeline.factory import Indexing
     from storage.documents.writes import DocumentState
     from storage.generation import Chunking, EmbeddingIdentity, Generation
 
-MOST_PAGES = 24  # that were fetched and are kept to be looked at
+MOST_PAGES = 24  # fetched pages that are kept for the sample
 
 
 class Planner:
-    """Finds what would be done: new and changed files and pages first, then what is carried over, then what is gone."""
+    """Plans new and changed files and pages first, then deletions, then documents that are carried over."""
 
     def __init__(
         self,
         indexing: Indexing,
-        wanted: Wanted,
+        inputs: Inputs,
         *,
         active: Generation | None,
         made: tuple[EmbeddingIdentity, Chunking],
         reindex: bool,
         sync: bool,
     ) -> None:
-        self.plan = Plan(wanted.collection, active.name if active else None, reindex)
+        self.plan = Plan(inputs.collection, active.name if active else None, reindex)
         self.sample = Sample()
         self.made = made
-        self._wanted = wanted
+        self._inputs = inputs
         self.active = active
         self._sync = sync
-        self._fingerprint = pipeline_fingerprint(*made, metadata=wanted.metadata)
+        self._fingerprint = pipeline_fingerprint(*made, metadata=inputs.metadata)
         self._matching = Matching(
             indexing.database,
-            aim=Aim(*made, active),
-            base=wanted.base,
-            metadata=wanted.metadata,
+            destination=Destination(*made, active),
+            base=inputs.base,
+            metadata=inputs.metadata,
             max_file_bytes=indexing.settings.ingestion.max_file_bytes,
         )
-        # the vectors of a text serve again where the model is the same and texts are cut at the same places
+        # with the same model and chunking all vectors can be reused
         self._serves = reindex and active is not None and _same_vectors(active, made)
         self._originals = Originals(indexing.database)
         self._located = LocatedDocuments(indexing.database, generation=active) if active else None
         self._syncing = (
-            Sync(indexing.database, generation=active, wanted=wanted, settings=indexing.settings.ingestion)
+            Sync(indexing.database, generation=active, inputs=inputs, settings=indexing.settings.ingestion)
             if active
             else None
         )
-        self._claimed = _Ids()  # documents whose files were moved, to files that were met
-        self._met = _Ids()  # documents that the new generation gets from files and pages
+        self._claimed = _Ids()  # ids given to moved files
+        self._met = _Ids()  # ids that a new generation gets from files and pages
         self._pages = 0
 
     @property
     def header(self) -> Header:
-        """What a manifest of this plan says first."""
+        """The header of this plan's manifest."""
         plan = self.plan
         return Header(
             footnote_manifest=1,
@@ -95,8 +95,8 @@ class Planner:
         )
 
     async def entries(self, pages: UrlDocuments | None = None) -> AsyncIterator[Entry]:
-        """Yield what would be done with each document, in an order that is the same each time."""
-        listed = Listed(self._wanted)
+        """Yield the action for each document, always in the same order."""
+        listed = Listed(self._inputs)
         async for entry in self._files(listed):
             yield self._counted(entry)
         async for entry in self._web(pages):
@@ -132,7 +132,7 @@ class Planner:
                 yield Entry(action=action, source=source, content_hash=digest.content_hash, bytes=digest.size)
 
     def _readable(self, batch: Sequence[Path | Skipped]) -> dict[str, tuple[Path, Digest]]:
-        """Return the files that would be read, by source; take note of the others."""
+        """Return the files that would be read, by source; count the others."""
         paths, skipped = self._matching.named(batch)
         found = {}
         for source, path in paths.items():
@@ -143,7 +143,7 @@ class Planner:
             except OSError as exc:
                 skipped.append(Skipped(path, reason_of(exc)))
         for entry in skipped:
-            self.plan.skip(entry)
+            self.plan.skip(str(entry.path), entry.reason, kind="ignored" if entry.expected else "skipped")
         return found
 
     def _action(
@@ -164,8 +164,8 @@ class Planner:
             if visit.state == "unchanged":
                 self.plan.documents["unchanged"] += 1
             elif visit.state != "gone" or not self._sync:
-                kind = "failed" if visit.state == "failed" else "skipped"
-                self.plan.skip(Skipped(ShownUrl(visit.url), visit.reason), kind=kind)
+                kind: Literal["failed", "skipped"] = "failed" if visit.state == "failed" else "skipped"
+                self.plan.skip(visit.url, visit.reason, kind=kind)
 
     def _page(self, visit: Visit) -> Entry:
         if visit.known is None:
@@ -185,7 +185,7 @@ class Planner:
     async def _gone(self, listed: Listed, pages: UrlDocuments | None) -> AsyncIterator[LocatedDocument]:
         if not self._sync or self._syncing is None or self._located is None:
             return
-        # a run counts what there is after it has written
+        # a run compares with the number after it has written
         tally = Tally(await RETRYING(self._located.count) + self.plan.documents["added"])
         async for document in self._syncing.gone(urls=pages.gone if pages else ()):
             if document.id not in self._claimed:
@@ -220,22 +220,22 @@ class Planner:
             self._met.add(state.id)
 
 
-async def open_plan(indexing: Indexing, wanted: Wanted, *, reindex: bool, sync: bool) -> Planner:
-    """Return what finds a plan.
+async def open_plan(indexing: Indexing, inputs: Inputs, *, reindex: bool, sync: bool) -> Planner:
+    """Return a planner for a collection, which may be new.
 
     Raises:
-        EmbeddingMismatch: the settings name another model than the one that the collection was built with.
+        EmbeddingMismatch: the settings name another model than the collection's.
 
     """
     made = await indexing.configured()
     try:
-        active = await indexing.collections.active(wanted.collection)
+        active = await indexing.collections.active(inputs.collection)
     except CollectionNotFound:
-        return Planner(indexing, wanted, active=None, made=made, reindex=False, sync=sync)
+        return Planner(indexing, inputs, active=None, made=made, reindex=False, sync=sync)
     if not reindex:
         active.require_embedding(made[0].fingerprint, model=made[0].model)
         made = (active.embedding, active.chunking)
-    return Planner(indexing, wanted, active=active, made=made, reindex=reindex, sync=sync)
+    return Planner(indexing, inputs, active=active, made=made, reindex=reindex, sync=sync)
 
 
 def _same_vectors(active: Generation, made: tuple[EmbeddingIdentity, Chunking]) -> bool:
@@ -247,7 +247,7 @@ def _entry(action: Action, document: LocatedDocument) -> Entry:
 
 
 class _Ids:
-    """A set of documents' ids that takes a few bytes for each."""
+    """A memory-saving set of document ids."""
 
     def __init__(self) -> None:
         self._keys: set[bytes] = set()

@@ -1,4 +1,4 @@
-"""A few documents that stand for many, spread over kinds and sizes."""
+"""A stratified sample of documents, by kind and size."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from storage.documents.originals import Originals
 
 MOST_DOCUMENTS = 24
-_KEPT = MOST_DOCUMENTS  # of one kind and size; all of them, where there are no more
+_KEPT = MOST_DOCUMENTS  # of one kind and size
 Opens: TypeAlias = Callable[[], AbstractAsyncContextManager[Path]]
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A document that is to be read.
+    """A document that may be sampled.
 
     Attributes:
-        embedded: its text is to be embedded; False where its vectors are stored already.
-        is_change: of a document that is stored, so that some of its vectors may serve again.
-        opened: lends a file with its bytes.
+        embedded: False if its vectors are stored already.
+        is_change: a changed document, some of whose vectors may be reused.
+        opened: opens a file with its bytes.
 
     """
 
@@ -39,13 +39,13 @@ class Candidate:
 
     @property
     def kind(self) -> str:
-        """What reader it takes."""
+        """The kind of its reader."""
         return KIND_OF_SUFFIX.get(PurePath(self.name).suffix.lower(), "plain")
 
 
 @dataclass(slots=True)
 class Stratum:
-    """Documents of one kind and of about one size; bytes are of all of them, `kept` are some, chosen by chance."""
+    """Documents of one kind and similar size; bytes are of all of them, `kept` is a random sample."""
 
     kind: str
     documents: int = 0
@@ -56,14 +56,14 @@ class Stratum:
 
 
 class Sample:
-    """Chooses documents while all of them pass by, in bounded memory; the same documents give the same choice."""
+    """Reservoir sampling over all documents, in bounded memory; the same documents give the same sample."""
 
     def __init__(self) -> None:
         self._strata: dict[tuple[str, int], Stratum] = {}
         self._random = random.Random(0)  # noqa: S311 (no secret)
 
     def offer(self, candidate: Candidate) -> None:
-        """Count a document, and perhaps keep it."""
+        """Count a document, and keep it if it is drawn."""
         key = (candidate.kind, candidate.size.bit_length() // 2)
         stratum = self._strata.setdefault(key, Stratum(candidate.kind))
         stratum.documents += 1
@@ -77,11 +77,11 @@ class Sample:
 
     @property
     def strata(self) -> list[Stratum]:
-        """What there is, most bytes first."""
+        """The strata, largest first."""
         return sorted(self._strata.values(), key=lambda stratum: -stratum.bytes)
 
     def chosen(self) -> Iterator[tuple[Stratum, Candidate]]:
-        """Yield the documents to look at: one of each stratum first, then a second one, then a third."""
+        """Yield the sampled documents: one of each stratum, then a second of each, and so on."""
         rounds = (
             (stratum, stratum.kept[turn])
             for turn in range(_KEPT)
@@ -93,7 +93,7 @@ class Sample:
 
 
 def on_disk(path: Path) -> Opens:
-    """Return what lends a file."""
+    """Return an opener of a file."""
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[Path]:
@@ -103,7 +103,7 @@ def on_disk(path: Path) -> Opens:
 
 
 def in_database(originals: Originals, *, content_hash: str, name: str) -> Opens:
-    """Return what lends a copy of the bytes that the database keeps."""
+    """Return an opener of a temporary copy of the bytes that the database keeps."""
     import tempfile
 
     @asynccontextmanager

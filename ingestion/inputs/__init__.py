@@ -1,1 +1,1 @@
-"""What a run was given, and what of it changed."""
+"""The inputs of a run, and which of them changed."""

@@ -1,4 +1,4 @@
-"""Carrying documents over from the generation that answers into one that is built, or gone back to."""
+"""Documents copied from the active generation into one that is being built or activated again."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
-from ingestion.identity import carried_fingerprint, free_metadata
+from ingestion.identity import carried_fingerprint, without_reserved_keys
 from ingestion.inputs.stored import FromDatabase, KeptDocument
 from ingestion.retrying import RETRYING
-from storage.collections.missing import Lagging, LaggingDocument
+from storage.collections.missing import MissingDocument, MissingDocuments
 from storage.documents.originals import Originals
 from storage.documents.writes import Documents
 from storage.errors import DocumentNotFound
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 PAGE = 256
 
 
-class Carrying:
-    """What the generation `target` lacks of `reference`, or has in older versions, from the database's own copies.
+class CarriedDocuments:
+    """Documents that `target` lacks, or has in an older version than `reference`, read from the database's own copies.
 
     Attributes:
-        tried: documents, with their revisions, that were passed on once; another round passes them by.
+        tried: ids and revisions of documents that were yielded once; later rounds skip them.
 
     """
 
@@ -40,30 +40,30 @@ class Carrying:
         self._originals = Originals(database, tenant=target.tenant_id)
 
     async def documents(self, reference: Generation) -> AsyncIterator[FromDatabase]:
-        """Yield the documents that are to be carried over, each once in its latest version."""
-        lagging = Lagging(self._database, target=self._target, reference=reference)
+        """Yield the documents to copy, each once, in its latest version."""
+        missing = MissingDocuments(self._database, target=self._target, reference=reference)
         after = ""
-        while page := await RETRYING(lagging.page, after=after, limit=PAGE):
+        while page := await RETRYING(missing.page, after=after, limit=PAGE):
             after = page[-1].id
             for stored in page:
                 if (stored.id, stored.revision) in self.tried:
                     continue
                 self.tried.add((stored.id, stored.revision))
-                kept = await self._kept(stored, lagging)
+                kept = await self._kept(stored, missing)
                 if kept is not None:
                     yield FromDatabase(kept, self._documents, self._originals, is_carried=True)
 
-    async def _kept(self, stored: LaggingDocument, lagging: Lagging) -> KeptDocument | None:
+    async def _kept(self, stored: MissingDocument, missing: MissingDocuments) -> KeptDocument | None:
         name = str(stored.metadata.get("file_name") or PurePath(stored.source).name or "document.txt")
         original, metadata = stored.original, stored.metadata
-        if original is None:  # it came through LlamaIndex, or before originals were kept: its chunks are all there is
+        if original is None:  # added through LlamaIndex, or before originals were kept: only its chunks are stored
             try:
-                content = await RETRYING(lagging.content, stored.id)
+                content = await RETRYING(missing.content, stored.id)
             except DocumentNotFound:
                 return None
             original = await self._keep_text(content.text)
             name = f"{PurePath(name).stem or 'document'}.txt"
-            metadata = {**free_metadata(content.metadata), **metadata}
+            metadata = {**without_reserved_keys(content.metadata), **metadata}
         return KeptDocument(
             id=stored.id,
             source=stored.source,

@@ -1,4 +1,4 @@
-"""Local files on their way into a generation: those that changed, found a few hundred at a time."""
+"""Local files to ingest: new and changed ones, found in batches of a few hundred."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ingestion.incoming import Identified
-from ingestion.inputs.aim import Aim
+from ingestion.inputs.destination import Destination
 from ingestion.inputs.matching import Matching
 from ingestion.types import Json, Parsed, Skipped
 from storage.documents.originals import Originals
@@ -36,12 +36,12 @@ class FileOnDisk:
     is_carried = False
 
     @property
-    def shown(self) -> Path:
+    def display_name(self) -> str:
         """Its path."""
-        return self.path
+        return str(self.path)
 
     def opened(self) -> AbstractAsyncContextManager[Path]:
-        """Lend the file itself."""
+        """Return the file itself."""
         return nullcontext(self.path)
 
     async def identify(self, parsed: Parsed) -> Identified:
@@ -52,8 +52,8 @@ class FileOnDisk:
         """Copy it into the database, unless it is there."""
         await self.originals.put(self.path, content_hash=content_hash)
 
-    async def again(self) -> None:
-        """Read it as it is now."""
+    async def refresh(self) -> None:
+        """Take a new revision: the file is read again."""
         self.revision = await self.matching.next_revision()
 
 
@@ -61,9 +61,9 @@ LOOK_AHEAD = 256  # files that are hashed and compared in one query
 
 
 class LocalFiles:
-    """Compares a listing of files with what is stored, and passes on what is new or changed.
+    """Compares a listing of files with what is stored, and yields those that are new or changed.
 
-    Listing and hashing are done on a thread, and only so far ahead as documents are taken.
+    Listing and hashing run in a thread, at most one batch ahead of the consumer.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class LocalFiles:
         self._originals = Originals(database, tenant=generation.tenant_id)
         self._matching = Matching(
             database,
-            aim=Aim(generation.embedding, generation.chunking, generation, beside),
+            destination=Destination(generation.embedding, generation.chunking, generation, beside),
             base=base,
             metadata=dict(metadata or {}),
             max_file_bytes=settings.max_file_bytes,
@@ -88,11 +88,11 @@ class LocalFiles:
     async def changed(
         self, listing: Iterable[Path | Skipped], *, report: IngestReport, trace: RunTrace
     ) -> AsyncIterator[FileOnDisk]:
-        """Yield the files that are to be ingested; count the others."""
+        """Yield the files to ingest; count the others in the report."""
         entries = iter(listing)
         while batch := await asyncio.to_thread(_some, entries):
             with trace.comparing(files=len(batch)) as span:
-                # before any of them is looked at: what is written meanwhile is newer
+                # taken before the files are read: what another writer stores meanwhile has a higher revision
                 revision = await self._matching.next_revision()
                 files = await self._compared(batch, report=report, trace=trace)
                 span.set_attribute("footnote.documents.changed", len(files))
@@ -104,7 +104,7 @@ class LocalFiles:
     ) -> list[Path]:
         paths, skipped = self._matching.named(entries)
         for entry in skipped:
-            report.skip(entry)
+            report.skip(str(entry.path), entry.reason, expected=entry.expected)
             trace.count("ignored" if entry.expected else "skipped")
         changed = await self._matching.changed(paths)
         report.unchanged += len(paths) - len(changed)

@@ -1,6 +1,6 @@
-"""What a file is to a collection: stored already, changed, moved here from elsewhere, or new.
+"""Classifies files against a generation: unchanged, changed, moved or new.
 
-A run asks this of each file, and a dry run asks it too: what the one says, the other does.
+Runs and dry runs share it, so that a run does what the dry run said.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ingestion.errors import Unreadable
-from ingestion.identity import absolute, free_id, free_metadata, pipeline_fingerprint, source_of
+from ingestion.identity import absolute, free_id, pipeline_fingerprint, source_of, without_reserved_keys
 from ingestion.incoming import Change, Identified, change_of
 from ingestion.inputs.locations import FileLocations
 from ingestion.names import source_name
@@ -22,7 +22,7 @@ from ingestion.types import Json, Parsed, Skipped
 from storage.documents.writes import Documents, DocumentState, NewDocument
 
 if TYPE_CHECKING:
-    from ingestion.inputs.aim import Aim
+    from ingestion.inputs.destination import Destination
     from storage.database import Database
 
 UNNAMABLE = "its path is longer than 2,000 bytes or not Unicode: rename it"
@@ -30,7 +30,7 @@ UNNAMABLE = "its path is longer than 2,000 bytes or not Unicode: rename it"
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """The bytes of a file: their SHA-256 in hex, and how many there are."""
+    """SHA-256 of a file's bytes, in hex, and its size in bytes."""
 
     content_hash: str
     size: int
@@ -38,11 +38,11 @@ class Digest:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """What a file is to a generation.
+    """The stored document that a file is a version of.
 
     Attributes:
-        known: the document that it becomes a new version of, stored here or in the generation beside; None: a new one.
-        replaces: what is stored here of that document.
+        known: that document, in this generation or the one beside it; None for a new document.
+        replaces: the document as stored in this generation; None if it is not.
 
     """
 
@@ -52,7 +52,7 @@ class Match:
 
     @property
     def change(self) -> Change:
-        """What comes of the document here."""
+        """What the run does with the document."""
         return change_of(self.replaces, source=self.source)
 
 
@@ -60,19 +60,25 @@ class Matching:
     """Compares files with the documents of a generation, and of the active one beside it while it is built."""
 
     def __init__(
-        self, database: Database, *, aim: Aim, base: Path | None, metadata: Mapping[str, Json], max_file_bytes: int
+        self,
+        database: Database,
+        *,
+        destination: Destination,
+        base: Path | None,
+        metadata: Mapping[str, Json],
+        max_file_bytes: int,
     ) -> None:
-        self._aim = aim
-        self._documents = Documents(database, generation=aim.generation) if aim.generation else None
-        self._beside = Documents(database, generation=aim.beside) if aim.beside else None
+        self._destination = destination
+        self._documents = Documents(database, generation=destination.generation) if destination.generation else None
+        self._beside = Documents(database, generation=destination.beside) if destination.beside else None
         self._base = absolute(base) if base else None
         self._locations = FileLocations(base=base)
         self._metadata = metadata
         self._max_file_bytes = max_file_bytes
-        self._fingerprint = pipeline_fingerprint(aim.embedding, aim.chunking, metadata=metadata)
+        self._fingerprint = pipeline_fingerprint(destination.embedding, destination.chunking, metadata=metadata)
 
     def named(self, listing: Iterable[Path | Skipped]) -> tuple[dict[str, Path], list[Skipped]]:
-        """Return the files of a listing by their sources, and what is left out with the reason."""
+        """Return a listing's files by source, and the entries that are skipped."""
         paths: dict[str, Path] = {}
         skipped = []
         for entry in listing:
@@ -91,7 +97,7 @@ class Matching:
         return await RETRYING(self._documents.next_revision)
 
     async def changed(self, paths: Mapping[str, Path]) -> list[Path]:
-        """Return the files, given by their sources, that are not stored as they are."""
+        """Return the files, given by source, that are not stored in their present version."""
         states = await self._with_sources(self._documents, list(paths))
         return await asyncio.to_thread(self._not_stored, paths, states)
 
@@ -100,18 +106,18 @@ class Matching:
 
     def _is_file_stored(self, path: Path, state: DocumentState | None) -> bool:
         if state is None or state.pipeline_fingerprint != self._fingerprint:
-            return False  # without reading the file
+            return False  # no need to read the file
         try:
             return self.is_stored(self.digest(path), state)
         except (OSError, Unreadable):
-            return False  # the reader will say why
+            return False  # the reader reports the reason
 
     def digest(self, path: Path) -> Digest:
-        """Read a file.
+        """Hash a file.
 
         Raises:
             Unreadable: it is larger than the settings allow.
-            OSError: the system does not let us at it.
+            OSError: it cannot be read.
 
         """
         size = path.stat().st_size
@@ -120,17 +126,17 @@ class Matching:
         return Digest(hash_file(path), size)
 
     def is_stored(self, digest: Digest, state: DocumentState | None) -> bool:
-        """Tell whether a document is what these bytes would make."""
+        """Tell whether these bytes are stored already, made with the same settings."""
         return state is not None and state.is_made_of(digest.content_hash, self._fingerprint)
 
     async def match(self, hashes: Mapping[str, str], *, claimed: Container[str] = ()) -> dict[str, Match]:
-        """Tell which document each file is: the one with its source, or else one that was moved to it.
+        """Return the document of each file: the one with the same source, else one whose file was moved there.
 
-        A document was moved if it has the same bytes and its own file is gone. Each is given to one file only.
+        A file was moved if a document has the same bytes and its own file is gone. Each document is given to one file.
 
         Args:
             hashes: of the files' bytes, by source.
-            claimed: ids of documents that were given to other files before, and are not written yet.
+            claimed: ids of documents that earlier files were given, and that are not written yet.
 
         """
         stored = await self._with_sources(self._documents, list(hashes))
@@ -155,7 +161,7 @@ class Matching:
             source=source,
             location=str(path),
             title=parsed.title,
-            metadata={**free_metadata(parsed.metadata), **self._metadata, "file_name": source_name(Path(path.name))},
+            metadata={**without_reserved_keys(parsed.metadata), **self._metadata, "file_name": source_name(path.name)},
             content_hash=parsed.content_hash,
             pipeline_fingerprint=self._fingerprint,
             size=parsed.size,
@@ -165,10 +171,10 @@ class Matching:
         return Identified(document, match.replaces)
 
     async def _new_id(self, source: str) -> str:
-        if self._aim.generation is None:
+        if self._destination.generation is None:
             raise AssertionError
         stores = [each for each in (self._documents, self._beside) if each]
-        return await RETRYING(free_id, source, generation=self._aim.generation, stores=stores)
+        return await RETRYING(free_id, source, generation=self._destination.generation, stores=stores)
 
     @staticmethod
     async def _with_sources(documents: Documents | None, sources: Sequence[str]) -> dict[str, DocumentState]:
@@ -180,14 +186,14 @@ class Matching:
 
 
 class _Choice:
-    """Chooses documents for files that have none under their source in the generation; looks at the disk.
+    """Finds documents for files whose source the generation does not have. It does file system calls.
 
     Args:
-        by_source: documents of the generation beside, which keep their ids from one to the next.
-        here: documents of the generation that have the bytes of any of the files.
+        by_source: documents of the generation beside; a document keeps its id across generations.
+        here: documents of the generation with the bytes of any of the files.
         beside: the same of the generation beside.
-        stored: what the generation has under the ids of documents beside.
-        claimed: ids that are given away.
+        stored: documents of the generation that have the id of one beside.
+        claimed: as in `Matching.match`.
 
     """
 
@@ -210,7 +216,7 @@ class _Choice:
         self._given: set[str] = set()
 
     def of(self, hashes: Mapping[str, str]) -> dict[str, Match]:
-        """Return what each file is."""
+        """Return a match for each file."""
         return {source: self._match(source, content_hash) for source, content_hash in hashes.items()}
 
     def _match(self, source: str, content_hash: str) -> Match:
@@ -230,7 +236,7 @@ class _Choice:
         return Match(source, known, replaces)
 
     def _is_free(self, document_id: str) -> bool:
-        """Tell whether a document of the generation beside has not become that of another file here."""
+        """Tell whether no other file has this document in the generation."""
         stored = self._stored.get(document_id)
         return not self._is_given(document_id) and (stored is None or self._locations.is_gone(stored))
 

@@ -1,4 +1,4 @@
-"""Documents whose originals the database keeps, on their way into another generation."""
+"""Documents to ingest from the bytes that the database keeps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ingestion.identity import free_metadata
+from ingestion.identity import without_reserved_keys
 from ingestion.incoming import Identified
 from ingestion.types import Json, Parsed
 from storage.documents.writes import Documents, NewDocument
@@ -18,17 +18,17 @@ from storage.documents.writes import Documents, NewDocument
 if TYPE_CHECKING:
     from storage.documents.originals import Originals
 
-LONGEST_NAME = 200  # bytes of a file's name; the system's bound is 255
+LONGEST_NAME = 200  # bytes; file systems allow 255
 
 
 @dataclass(frozen=True, slots=True)
 class KeptDocument:
-    """A document whose bytes the database keeps, and what is known of it besides them.
+    """A document whose bytes the database keeps, and its other fields.
 
     Attributes:
-        name: of the file that it was; its suffix says what kind it is where the bytes do not.
-        metadata: typed by people, which goes before what the document says of itself.
-        title: in place of the document's own; None where that counts.
+        name: file name; its suffix selects the reader where the bytes do not.
+        metadata: as given by the user; takes precedence over the document's own.
+        title: overrides the document's own; None to keep that.
     """
 
     id: str
@@ -52,20 +52,20 @@ class FromDatabase:
     is_carried: bool = False
 
     @property
-    def shown(self) -> Path:
+    def display_name(self) -> str:
         """Its source."""
-        return Path(self.document.source)
+        return self.document.source
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Path]:
-        """Lend a temporary file, named so that it is read as what it was."""
+        """Write the bytes to a temporary file with the original's suffix."""
         with tempfile.TemporaryDirectory(prefix="footnote-") as folder:
             path = Path(folder) / safe_name(self.document.name)
             await self.originals.write_to(self.document.content_hash, path)
             yield path
 
     async def identify(self, parsed: Parsed) -> Identified:
-        """Return it with the id that it has; a document that has its source under another id gives way."""
+        """Return it with its own id; another document with the same source is displaced."""
         known = self.document
         replaces = (await self.documents.by_ids([known.id])).get(known.id)
         holder = (await self.documents.states([known.source])).get(known.source)
@@ -76,7 +76,7 @@ class FromDatabase:
             source=known.source,
             location=known.location,
             title=known.title or parsed.title,
-            metadata={**free_metadata(parsed.metadata), **known.metadata, "file_name": known.name},
+            metadata={**without_reserved_keys(parsed.metadata), **known.metadata, "file_name": known.name},
             content_hash=known.content_hash,
             pipeline_fingerprint=known.pipeline_fingerprint,
             size=parsed.size,
@@ -86,22 +86,22 @@ class FromDatabase:
         return Identified(new, replaces, displaces=holder)
 
     async def is_stored(self) -> bool:
-        """Tell whether the document is there just so."""
+        """Tell whether exactly this version is stored."""
         known = self.document
         stored = (await self.documents.by_ids([known.id])).get(known.id)
         wanted = (known.source, known.content_hash, known.pipeline_fingerprint)
         return stored is not None and (stored.source, stored.content_hash, stored.pipeline_fingerprint) == wanted
 
     async def keep(self, content_hash: str) -> None:
-        """Do nothing: they are where they shall be."""
+        """Do nothing: the bytes are stored already."""
 
-    async def again(self) -> None:
-        """Do nothing: `identify` looks each time."""
+    async def refresh(self) -> None:
+        """Do nothing: `identify` queries the database each time."""
         await asyncio.sleep(0)
 
 
 def safe_name(name: str) -> str:
-    """Return a name for a file in a folder of ours: no path, no control characters, its suffix kept."""
+    """Return a safe file name: no path separators, no control characters, the same suffix."""
     cleaned = (
         "".join(char if char.isprintable() and char not in "/\\\0" else "_" for char in name).strip(". ") or "file"
     )

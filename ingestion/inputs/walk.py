@@ -1,4 +1,4 @@
-"""Which files are meant by the paths that a user names; lazily, in a fixed order, each real file once."""
+"""Listing the files under the paths that a user names: lazily, in a fixed order, each real file once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _KINDS = {
 
 
 def find_files(paths: Sequence[str], *, follow_hidden: bool = False) -> Iterator[Path | Skipped]:
-    """Yield the files under `paths`, and what is left out with the reason.
+    """Yield the files under `paths`, and skipped entries with the reason.
 
     A path is a file, a folder, which means all files below it, or a pattern with ``*``, ``?``, ``[…]`` and ``**``. The
     same paths give the same order. A file that is met twice comes once. What a path names itself is followed through
@@ -31,7 +31,7 @@ def find_files(paths: Sequence[str], *, follow_hidden: bool = False) -> Iterator
 
     Args:
         paths: as a user or a shell writes them.
-        follow_hidden: also take files and folders whose names begin with a dot; without it only those named.
+        follow_hidden: include files and folders whose names begin with a dot; otherwise only if named themselves.
 
     """
     walk = _Walk(follow_hidden=follow_hidden)
@@ -48,14 +48,14 @@ def find_files(paths: Sequence[str], *, follow_hidden: bool = False) -> Iterator
 
 
 class _Walk:
-    """One search; remembers which real files it has yielded."""
+    """One listing; it remembers which real files it has yielded."""
 
     def __init__(self, *, follow_hidden: bool) -> None:
         self._hidden = follow_hidden
         self._seen: set[str] = set()
 
     def named(self, path: Path, *, explicit: bool = False) -> Iterator[Path | Skipped]:
-        """Yield what a path that exists stands for."""
+        """Yield the files of a path that exists."""
         try:
             mode = path.stat().st_mode
             real = os.path.realpath(path, strict=True)
@@ -69,7 +69,7 @@ class _Walk:
             yield from self._file(path, real, mode, explicit=explicit)
 
     def pattern(self, pattern: Path) -> Iterator[Path | Skipped]:
-        """Yield what the entries that match a pattern stand for."""
+        """Yield the files of all paths that match a pattern."""
         parts = pattern.parts
         fixed = next(place for place, part in enumerate(parts) if _MAGIC.search(part))
         found = False
@@ -104,7 +104,7 @@ class _Walk:
             with os.scandir(folder) as entries:
                 return self._shown(entries, hidden=hidden)
         except OSError:
-            return []  # a pattern matches nothing where nothing can be looked at
+            return []  # a pattern matches nothing in a folder that cannot be read
 
     def _shown(self, entries: Iterator[os.DirEntry[str]], *, hidden: bool = False) -> list[os.DirEntry[str]]:
         keep = hidden or self._hidden
@@ -155,8 +155,10 @@ class _Walk:
         elif not inside:
             yield Skipped(path, "a symbolic link that leads out of the folder named")
         elif self._hidden or any(part.startswith(".") for part in Path(real).relative_to(root).parts):
-            yield from self._file(path, real, mode)  # its target is not met otherwise: mounted volumes look like this
-        # else: its target comes under its own name
+            yield from self._file(
+                path, real, mode
+            )  # its target is hidden and not listed itself: Kubernetes mounts volumes like this
+        # else: the target is listed under its own name
 
     def _file(self, path: Path, real: str, mode: int, *, explicit: bool = False) -> Iterator[Path | Skipped]:
         if real in self._seen:

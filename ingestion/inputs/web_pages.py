@@ -1,4 +1,4 @@
-"""Pages from the web on their way into a generation: fetched if they changed, kept in the database, then indexed."""
+"""Web pages to ingest: fetched if they changed, kept in the database, then indexed."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from pathlib import Path, PosixPath
-from typing import TYPE_CHECKING, Literal, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from ingestion.errors import FetchFailed, FetchRefused
 from ingestion.identity import MAX_SOURCE_BYTES, free_id, pipeline_fingerprint
-from ingestion.inputs.aim import Aim
+from ingestion.inputs.destination import Destination
 from ingestion.inputs.stored import FromDatabase, KeptDocument
 from ingestion.readers.process_pool import hash_file
 from ingestion.retrying import RETRYING
-from ingestion.types import Json, Skipped
+from ingestion.types import Json
 from ingestion.web.feeds import expand
 from ingestion.web.fetching import Fetched, NotModified, Validators, WebFetcher
 from ingestion.web.urls import read_url
@@ -39,43 +39,17 @@ GONE = {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
 MOST_FINAL_URL = 8192
 
 
-class ShownUrl(PosixPath):
-    """A URL where a path is shown: both its slashes stay."""
-
-    def __new__(cls, url: str) -> Self:
-        """Take the URL as it is."""
-        made = super().__new__(cls, url)
-        made.url = url
-        return made
-
-    url: str
-
-    def __str__(self) -> str:
-        """Return the URL."""
-        return self.url
-
-
-@dataclass(slots=True)
-class FetchedPage(FromDatabase):
-    """A page whose bytes are in the database."""
-
-    @property
-    def shown(self) -> Path:
-        """Its URL."""
-        return ShownUrl(self.document.source)
-
-
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """What came of looking at a URL.
+    """The result of fetching a URL.
 
     Attributes:
-        state: ``new`` is to be indexed, for the first time or again; ``gone`` is a document whose page answers 404 or
-            410; ``skipped`` will not work another time either, ``failed`` may.
+        state: ``new``: to be indexed, for the first time or again; ``gone``: a stored page answers 404 or 410;
+            ``skipped``: a permanent error; ``failed``: a temporary one.
         reason: for people.
-        known: what is to be remembered of the page.
-        path: of the bytes; None where they are the ones that the database keeps.
-        stored: what is stored of it already.
+        known: validators and hash to store for the next fetch.
+        path: of the fetched bytes; None if the database has them.
+        stored: the document as stored.
 
     """
 
@@ -90,10 +64,10 @@ class Visit:
 
 
 class UrlDocuments:
-    """Looks at URLs, and at the pages that feeds and sitemaps among them list.
+    """Fetches URLs, and the pages that feeds and sitemaps among them list.
 
     Attributes:
-        gone: URLs of stored documents that are no more; for `--sync`.
+        gone: URLs of stored documents whose pages are gone; for `--sync`.
 
     """
 
@@ -101,7 +75,7 @@ class UrlDocuments:
         self,
         database: Database,
         *,
-        aim: Aim,
+        destination: Destination,
         fetcher: WebFetcher,
         limits: WebSettings,
         folder: Path,
@@ -110,8 +84,10 @@ class UrlDocuments:
         sync: bool = False,
     ) -> None:
         self.gone: list[str] = []
-        self._aim = aim
-        self._shelves = [Documents(database, generation=each) for each in (aim.generation, aim.beside) if each]
+        self._destination = destination
+        self._stores = [
+            Documents(database, generation=each) for each in (destination.generation, destination.beside) if each
+        ]
         self._originals = Originals(database)
         self._pages = WebPages(database)
         self._fetcher = fetcher
@@ -120,10 +96,10 @@ class UrlDocuments:
         self._urls = urls
         self._metadata = metadata
         self._sync = sync
-        self._fingerprint = pipeline_fingerprint(aim.embedding, aim.chunking, metadata=metadata)
+        self._fingerprint = pipeline_fingerprint(destination.embedding, destination.chunking, metadata=metadata)
 
     async def changed(self, *, report: IngestReport, trace: RunTrace) -> AsyncIterator[FromDatabase]:
-        """Yield the pages that are to be ingested; count the others."""
+        """Yield the pages to ingest; count the others in the report."""
         async for visit in self.visits():
             if visit.state == "new":
                 yield await self._kept(visit)
@@ -132,14 +108,14 @@ class UrlDocuments:
                 trace.count("unchanged")
                 await self._remember(visit)
             elif visit.state == "failed":
-                report.fail(Skipped(ShownUrl(visit.url), visit.reason))
+                report.fail(visit.url, visit.reason)
                 trace.count("failed")
             elif visit.state == "skipped" or not self._sync:
-                report.skip(Skipped(ShownUrl(visit.url), visit.reason))
+                report.skip(visit.url, visit.reason)
                 trace.count("skipped")
 
     async def visits(self) -> AsyncIterator[Visit]:
-        """Look at each page once; what was fetched is in temporary files, which are the caller's."""
+        """Fetch each page once into temporary files, which the caller removes."""
         seen: set[str] = set()
         for given in self._urls:
             async for url in self._expanded(given):
@@ -157,7 +133,7 @@ class UrlDocuments:
         except FetchRefused as exc:
             yield Visit(given, "skipped", reason=str(exc))
             return
-        if await RETRYING(self._pages.get, url):  # it was a page before; asking whether it changed is one request
+        if await RETRYING(self._pages.get, url):  # known as a page, not a feed: one conditional request suffices
             yield url
             return
         try:
@@ -171,19 +147,19 @@ class UrlDocuments:
     async def _visit(self, url: str) -> Visit:
         if len(url.encode()) > MAX_SOURCE_BYTES:
             return Visit(url, "skipped", reason=f"the URL is longer than {MAX_SOURCE_BYTES} bytes")
-        # before it is fetched: what is written meanwhile is newer
-        revision = await RETRYING(self._shelves[0].next_revision) if self._shelves else 0
+        # taken before the fetch: what another writer stores meanwhile has a higher revision
+        revision = await RETRYING(self._stores[0].next_revision) if self._stores else 0
         stored = await self._stored(url)
         known = await RETRYING(self._pages.get, url)
         if known and not any(state and state.content_hash == known.content_hash for state in stored):
-            known = None  # its bytes may be gone, or were never indexed
+            known = None  # the bytes may be pruned, or were never indexed: fetch unconditionally
         asked = Validators(known.final_url, known.etag, known.last_modified) if known else None
         try:
             fetched = await self._fetcher.fetch(url, validators=asked, folder=self._folder)
         except (FetchRefused, FetchFailed) as exc:
             return await self._without(url, exc)
         if isinstance(fetched, NotModified):
-            if known is None:  # nobody asked on a condition
+            if known is None:  # the request was unconditional
                 return Visit(url, "failed", reason="the site says that nothing changed, though nobody asked")
             return self._new(url, revision, known, stored=stored)
         return await self._fetched(fetched, revision, stored)
@@ -210,7 +186,7 @@ class UrlDocuments:
         path: Path | None = None,
         size: int = 0,
     ) -> Visit:
-        here = stored[0] if stored else None  # that in the generation itself
+        here = stored[0] if stored else None  # in the generation itself
         is_same = here is not None and here.is_made_of(known.content_hash, self._fingerprint)
         state: State = "unchanged" if is_same else "new"
         return Visit(url, state, revision, known=known, path=path, size=size, stored=_first(stored))
@@ -225,11 +201,11 @@ class UrlDocuments:
         return Visit(url, "skipped", reason=str(error))
 
     async def _stored(self, url: str) -> list[DocumentState | None]:
-        """Return what is stored of a page: in the generation first, then in the one beside it."""
-        return [(await RETRYING(shelf.states, [url])).get(url) for shelf in self._shelves]
+        """Return the page's document in the generation and in the one beside it."""
+        return [(await RETRYING(store.states, [url])).get(url) for store in self._stores]
 
     async def _kept(self, visit: Visit) -> FromDatabase:
-        known, generation = visit.known, self._aim.generation
+        known, generation = visit.known, self._destination.generation
         if known is None or generation is None:
             raise AssertionError
         if visit.path is not None:
@@ -246,10 +222,10 @@ class UrlDocuments:
             pipeline_fingerprint=self._fingerprint,
             revision=visit.revision,
         )
-        return FetchedPage(kept, self._shelves[0], self._originals)
+        return FromDatabase(kept, self._stores[0], self._originals)
 
     async def _new_id(self, url: str, generation: Generation) -> str:
-        return await RETRYING(free_id, url, generation=generation, stores=self._shelves)
+        return await RETRYING(free_id, url, generation=generation, stores=self._stores)
 
     async def _remember(self, visit: Visit) -> None:
         if visit.known and len(visit.known.final_url) <= MOST_FINAL_URL:
@@ -269,10 +245,10 @@ def discard(visit: Visit) -> None:
 
 @asynccontextmanager
 async def open_web(limits: WebSettings) -> AsyncIterator[tuple[WebFetcher, Path]]:
-    """Lend a fetcher, and a folder for what it fetches.
+    """Open a fetcher and a temporary folder for its files.
 
     Raises:
-        FetchRefused: a setting of the group ``web`` cannot be used.
+        FetchRefused: a setting of the group ``web`` is invalid.
 
     """
     try:

@@ -1,4 +1,4 @@
-"""What it takes to write into any generation: readers and models, opened when they are first needed."""
+"""Builds pipelines; opens readers and models when they are first needed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from embedding.cache import Embedders
 from embedding.files import find_model
+from ingestion.chunking.choice import choose_chunking
 from ingestion.pipeline.pipeline import Pipeline
 from ingestion.readers.process_pool import Parser
 from storage import schema
@@ -18,7 +19,7 @@ from storage.collections.collections import Collections
 from storage.collections.generations import Generations
 from storage.database import Database
 from storage.generation import Chunking, EmbeddingIdentity
-from storage.search.search import usual_scan
+from storage.search.search import default_scan
 from storage.server import database_server, kept_running
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Indexing:
-    """Makes pipelines; they share the readers of files and the models, which may be on a Ray cluster."""
+    """Builds pipelines that share readers and models, which may run on a Ray cluster."""
 
     def __init__(
         self, database: Database, *, settings: Settings, stack: AsyncExitStack, cluster: RayCluster | None = None
@@ -47,17 +48,18 @@ class Indexing:
         stack.callback(self.embedders.close)
 
     async def configured(self) -> tuple[EmbeddingIdentity, Chunking]:
-        """Return what the settings say of a new generation.
+        """Return the model and chunking that the settings give a new generation.
 
         Raises:
             EmbeddingModelNotFound: there is no such model.
 
         """
         files = await asyncio.to_thread(find_model, self.settings.embedding)
-        return files.identity(self.settings.embedding), self._chunking(files)
+        chunking = choose_chunking(self.settings.ingestion, max_tokens=files.max_tokens)
+        return files.identity(self.settings.embedding), chunking
 
     async def ensure(self, collection: str) -> Generation:
-        """Return a collection's active generation, made if need be with what the settings say.
+        """Return a collection's active generation; create the collection from the settings if there is none.
 
         Raises:
             InvalidCollection: the name, or the language, cannot be used.
@@ -77,7 +79,7 @@ class Indexing:
         """Return a pipeline into a generation; the model is loaded when a document needs it.
 
         Raises:
-            EmbeddingMismatch: the model that it was built with is not to be had here.
+            EmbeddingMismatch: the model that it was built with is not available.
 
         """
         files = await self.embedders.files_of(generation.embedding)
@@ -115,12 +117,6 @@ class Indexing:
             )
         return self._parsers[key]
 
-    def _chunking(self, files: ModelFiles) -> Chunking:
-        """Return the chunking of a new generation: what the settings say, and no more than the model reads."""
-        wanted = self.settings.ingestion
-        tokens = min(wanted.chunk_tokens or files.max_tokens, files.max_tokens)
-        return Chunking(tokens=tokens, overlap=min(wanted.chunk_overlap, tokens // 4), language=wanted.language)
-
 
 def _index_options(settings: IngestionSettings) -> IndexOptions:
     return IndexOptions(
@@ -130,7 +126,7 @@ def _index_options(settings: IngestionSettings) -> IndexOptions:
 
 @asynccontextmanager
 async def open_indexing(settings: Settings, *, ray: str | None = None) -> AsyncIterator[Indexing]:
-    """Open the database, and join the Ray cluster at that address, if any; readers and models follow when needed.
+    """Open the database, and connect to the Ray cluster if an address is given; readers and models open when needed.
 
     Raises:
         FootnoteError: the database or the cluster cannot be used; the message says what to do.
@@ -138,7 +134,7 @@ async def open_indexing(settings: Settings, *, ray: str | None = None) -> AsyncI
     """
     async with AsyncExitStack() as stack:
         server = stack.enter_context(database_server(settings))
-        database = await Database.open(server.dsn, settings=settings.database, session=usual_scan(settings.retrieval))
+        database = await Database.open(server.dsn, settings=settings.database, session=default_scan(settings.retrieval))
         stack.push_async_callback(database.close)
         await stack.enter_async_context(kept_running(server))
         await schema.check(database)

@@ -1,8 +1,7 @@
 """Ingestion: documents in, one transaction a document out.
 
-Reading runs in processes of its own, embedding on a thread or on other machines, writing on the event loop; channels
-between them, bounded by weight, keep memory bounded. A document is visible whole in its old version until its new one
-is committed whole.
+Reading runs in worker processes, embedding in a thread or on other machines, writing on the event loop. Queues between
+them, bounded by weight, bound memory. Readers see a document's old version until its new one is committed.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ from config.telemetry import spans
 from embedding.errors import EmbeddingFailed
 from ingestion.identity import embedded_hash, node_id
 from ingestion.incoming import Identified, Incoming
-from ingestion.pipeline.channel import Channel
 from ingestion.pipeline.report import IngestReport
 from ingestion.pipeline.tracing import DocumentTrace, RunTrace
+from ingestion.pipeline.weighted_queue import WeightedQueue
 from ingestion.retrying import RETRYING
 from ingestion.types import Parsed, Skipped
 from storage.documents.writes import Documents, NewChunk
@@ -37,14 +36,14 @@ if TYPE_CHECKING:
     from storage.database import Connection, Database
 
 MAX_CONFLICTS = 5
-WRITERS = 2  # one writes while the other waits for the disk
+WRITERS = 2  # one computes while the other waits for the disk
 LOST = "it was deleted while it was read"
 
 
 class Embeds(Protocol):
     """An embedding model: texts to an array of shape (texts, dimension), float32.
 
-    `width` is how many calls it can work on at once.
+    `width` is the number of concurrent calls.
     """
 
     @property
@@ -56,7 +55,7 @@ class Embeds(Protocol):
 
 
 class Parses(Protocol):
-    """A reader of files; `width` is how many it can read at once."""
+    """A reader of files; `width` is the number of concurrent calls."""
 
     @property
     def width(self) -> int: ...  # noqa: D102 (see above)
@@ -67,10 +66,10 @@ class Parses(Protocol):
 
 
 class Progress(Protocol):
-    """Somebody who watches."""
+    """A progress display."""
 
     def update(self, report: IngestReport, *, total: int | None) -> None:
-        """Take note of where it stands; `total` is None while nobody knows."""
+        """Show the present state; `total` is None until it is known."""
         ...
 
 
@@ -92,20 +91,20 @@ class _Work:
 
     @property
     def missing(self) -> dict[UUID, str]:
-        """The texts whose vectors are not known yet."""
+        """The texts that have no vector yet."""
         return {key: text for key, text in zip(self.hashes, self.texts, strict=True) if key not in self.vectors}
 
     @property
     def weight(self) -> int:
-        """What it takes of a channel's room, in chunks."""
+        """Weight in a queue, in chunks."""
         return len(self.texts) or 1
 
 
 class Pipeline:
     """Writes documents into one generation of a collection.
 
-    Vectors that are stored are not made again, be it in the generation that is active `beside` one that is built.
-    `first` may refuse the transaction of a document, by an error: see `Documents.write`.
+    Stored vectors are reused, also those of the active generation `beside` one that is being built. For `first` see
+    `Documents.write`.
     """
 
     def __init__(
@@ -121,9 +120,9 @@ class Pipeline:
     ) -> None:
         self._first = first
         self._documents = Documents(database, generation=generation)
-        self._shelves = [self._documents]  # where vectors of the same model may be
+        self._stores = [self._documents]  # that have vectors of the same model
         if beside and beside.embedding.fingerprint == generation.embedding.fingerprint:
-            self._shelves.append(Documents(database, generation=beside))
+            self._stores.append(Documents(database, generation=beside))
         self._parser = parser
         self._open_embedder = open_embedder
         self._embedder: Embeds | None = None
@@ -137,12 +136,12 @@ class Pipeline:
         self._total: Callable[[], int | None] = lambda: None
 
     def stop(self) -> None:
-        """Finish the documents in hand and end; for signal handlers."""
+        """Finish the documents in progress, then end; for signal handlers."""
         self._stop.set()
 
     @property
     def is_stopping(self) -> bool:
-        """Whether it was asked to end."""
+        """Whether `stop` was called."""
         return self._stop.is_set()
 
     async def run(
@@ -152,13 +151,13 @@ class Pipeline:
         progress: Progress | None = None,
         total: Callable[[], int | None] = lambda: None,
     ) -> IngestReport:
-        """Ingest the documents; return what came of them, and tell of it in the current span and under it.
+        """Ingest the documents and return a report; trace them under the current span.
 
-        A document that cannot be read or embedded is in the report, and the rest goes on.
+        A document that cannot be read or embedded is reported, and the others go on.
 
         Raises:
-            StoreUnavailable: the database stayed away; what is committed stays, and another run goes on from there.
-            GenerationRetired: another generation took this one's place; a run with that one goes on from there.
+            StoreUnavailable: the database stayed unavailable; another run continues from what is committed.
+            GenerationRetired: another generation was activated; run again with that one.
 
         """
         self._progress, self._total = progress, total
@@ -168,8 +167,8 @@ class Pipeline:
     async def _run(self, incoming: AsyncIterator[Incoming]) -> IngestReport:
         started = time.monotonic()
         window = self._settings.batch_chunks
-        parsed: Channel[_Work] = Channel(2 * window)
-        embedded: Channel[_Work] = Channel(2 * window)
+        parsed: WeightedQueue[_Work] = WeightedQueue(2 * window)
+        embedded: WeightedQueue[_Work] = WeightedQueue(2 * window)
         self._tell()
         try:
             async with asyncio.TaskGroup() as group:
@@ -189,8 +188,8 @@ class Pipeline:
         if self._progress:
             self._progress.update(self.report, total=self._total())
 
-    async def _read_all(self, incoming: AsyncIterator[Incoming], out: Channel[_Work]) -> None:
-        turn = asyncio.Lock()  # an iterator has one caller at a time
+    async def _read_all(self, incoming: AsyncIterator[Incoming], out: WeightedQueue[_Work]) -> None:
+        turn = asyncio.Lock()  # an async iterator allows one caller at a time
 
         async def reader() -> None:
             while not self._stop.is_set():
@@ -198,7 +197,7 @@ class Pipeline:
                     each = await anext(incoming, None)
                 if each is None:
                     return
-                work = await self._prepare(each, self.trace.begin(str(each.shown)))
+                work = await self._prepare(each, self.trace.begin(each.display_name))
                 if work is not None:
                     await out.put(work, weight=work.weight)
 
@@ -213,15 +212,19 @@ class Pipeline:
                 with trace.stage("parse"):
                     parsed = await self._parser.parse(path)
         except OriginalNotFound:
-            parsed = Skipped(incoming.shown, LOST)
+            self._skip(incoming, trace, LOST)
+            return None
         if isinstance(parsed, Skipped):
-            self.report.skip(Skipped(incoming.shown, parsed.reason))
-            trace.end("skipped", reason=parsed.reason)
+            self._skip(incoming, trace, parsed.reason)
             return None
         self.report.bytes += parsed.size
         self.trace.count_read(parsed.size)
         with spans.under(trace.span):
             return await self._work(incoming, parsed, trace)
+
+    def _skip(self, incoming: Incoming, trace: DocumentTrace, reason: str) -> None:
+        self.report.skip(incoming.display_name, reason)
+        trace.end("skipped", reason=reason)
 
     async def _work(self, incoming: Incoming, parsed: Parsed, trace: DocumentTrace) -> _Work:
         identified = await RETRYING(incoming.identify, parsed)
@@ -238,14 +241,14 @@ class Pipeline:
 
     async def _stored_vectors(self, identified: Identified) -> dict[UUID, NDArray[np.float32]]:
         found: dict[UUID, NDArray[np.float32]] = {}
-        for shelf in self._shelves:
-            if identified.replaces or shelf is not self._documents:
-                found |= await RETRYING(shelf.vectors, identified.document.id)
+        for store in self._stores:
+            if identified.replaces or store is not self._documents:
+                found |= await RETRYING(store.vectors, identified.document.id)
         return found
 
-    async def _embed_all(self, parsed: Channel[_Work], out: Channel[_Work]) -> None:
-        # while the model works, the channel fills by itself: nobody waits for a batch to be full
-        width = 2  # one call in work, and the next at hand
+    async def _embed_all(self, parsed: WeightedQueue[_Work], out: WeightedQueue[_Work]) -> None:
+        # no need to wait for a full batch: the queue fills while the model works
+        width = 2  # one call in progress and one waiting
         async with asyncio.TaskGroup() as group:
             calls: set[asyncio.Task[None]] = set()
             while (batch := await parsed.take(self._settings.batch_chunks)) and not self._stop.is_set():
@@ -255,14 +258,14 @@ class Pipeline:
                 if len(calls) >= width:
                     _, calls = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
         while self._stop.is_set() and await parsed.take(self._settings.batch_chunks):
-            pass  # readers that wait for room must come to their end
+            pass  # drain the queue, so that readers waiting for room can end
         await out.close()
 
-    async def _embed_batch(self, batch: list[_Work], out: Channel[_Work]) -> None:
+    async def _embed_batch(self, batch: list[_Work], out: WeightedQueue[_Work]) -> None:
         try:
             await self._fill(batch)
         except EmbeddingFailed:
-            for work in batch:  # one by one, to find the document that the model cannot take
+            for work in batch:  # one by one, to find the document that fails
                 try:
                     await self._fill([work])
                 except EmbeddingFailed as exc:
@@ -286,7 +289,7 @@ class Pipeline:
 
     async def _embed_texts(self, embedder: Embeds, missing: Mapping[UUID, str], batch: Sequence[_Work]) -> None:
         keys = list(missing)
-        for begin in range(0, len(keys), 2 * self._settings.batch_chunks):  # one huge document is many calls
+        for begin in range(0, len(keys), 2 * self._settings.batch_chunks):  # a huge document takes several calls
             part = keys[begin : begin + 2 * self._settings.batch_chunks]
             started = time.monotonic()
             vectors = await embedder.texts([missing[key] for key in part])
@@ -295,7 +298,7 @@ class Pipeline:
             for work in batch:
                 work.vectors.update({key: made[key] for key in work.hashes if key in made})
 
-    async def _write_all(self, embedded: Channel[_Work]) -> None:
+    async def _write_all(self, embedded: WeightedQueue[_Work]) -> None:
         while batch := await embedded.take():
             for work in batch:
                 await self._write(work)
@@ -310,7 +313,7 @@ class Pipeline:
                     outcome = await self._write_once(work)
             except WriteConflict as exc:
                 last, conflict = work, exc
-                await RETRYING(work.incoming.again)
+                await RETRYING(work.incoming.refresh)
                 work = await self._prepared_again(work)
             except (StoreFailed, StoreTimeout) as exc:
                 self._fail(work, exc)
@@ -377,7 +380,7 @@ class Pipeline:
 
     def _count(self, work: _Work, outcome: str) -> None:
         if outcome == "deleted":
-            self.report.skip(Skipped(work.incoming.shown, LOST, expected=True))
+            self.report.skip(work.incoming.display_name, LOST, expected=True)
             work.trace.end("skipped", reason=LOST)
             return
         if outcome == "unchanged":
@@ -396,7 +399,7 @@ class Pipeline:
         self.trace.count_written(embedded=len(work.texts) - work.reused, reused=work.reused)
 
     def _fail(self, work: _Work, error: FootnoteError, *, reason: str | None = None) -> None:
-        self.report.fail(Skipped(work.incoming.shown, reason or str(error)))
+        self.report.fail(work.incoming.display_name, reason or str(error))
         work.trace.end("failed", error=error)
 
 

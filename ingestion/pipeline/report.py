@@ -1,4 +1,4 @@
-"""What an ingestion did."""
+"""The report of a run."""
 
 from __future__ import annotations
 
@@ -9,10 +9,32 @@ from typing import Literal
 
 from ingestion.incoming import Change
 from ingestion.names import source_name
-from ingestion.types import Json, Skipped
+from ingestion.types import Json
 
-MOST_NAMED = 1000  # files of each kind that are named
+MOST_NAMED = 1000  # files of each outcome that are named
 EXIT_OK, EXIT_FAILED, EXIT_SKIPPED, EXIT_INTERRUPTED = 0, 1, 3, 130
+
+
+@dataclass(frozen=True, slots=True)
+class NotIndexed:
+    """A document that a run did not index.
+
+    Attributes:
+        name: a path, a URL, or the document's source.
+        reason: one sentence for people, with no text of the document.
+
+    """
+
+    name: str
+    reason: str
+
+    def as_json(self) -> dict[str, Json]:
+        """Return it for machines."""
+        return {"path": source_name(self.name), "reason": self.reason}
+
+    def as_text(self) -> str:
+        """Return it for people."""
+        return f"{source_name(self.name)}: {self.reason}"
 
 
 @dataclass(slots=True)
@@ -21,12 +43,12 @@ class IngestReport:
 
     Attributes:
         generation: that was written to.
-        carried: documents taken over from the generation that was active.
+        carried: documents copied from the active generation.
         deleted: documents whose files are gone, with ``--sync``.
-        ignored: files of kinds that have no reader, met in a folder; nothing to worry about.
-        numbers: how many of those three there are in all.
-        reused: chunks whose vector was stored already, since their text had not changed.
-        bytes: of the files that were read; unchanged ones are not.
+        ignored: unsupported files found in a folder; not an error.
+        numbers: totals of those three.
+        reused: chunks whose vector was stored already because their text had not changed.
+        bytes: of the files read; unchanged files are not read.
         seconds: wall clock, model loading included.
         embedding_seconds: spent in the model.
 
@@ -40,9 +62,9 @@ class IngestReport:
     carried: int = 0
     deleted: int = 0
     unchanged: int = 0
-    ignored: list[Skipped] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
-    failed: list[Skipped] = field(default_factory=list)
+    ignored: list[NotIndexed] = field(default_factory=list)
+    skipped: list[NotIndexed] = field(default_factory=list)
+    failed: list[NotIndexed] = field(default_factory=list)
     numbers: Counter[str] = field(default_factory=Counter)
     chunks: int = 0
     reused: int = 0
@@ -52,31 +74,31 @@ class IngestReport:
     interrupted: bool = False
 
     def count(self, change: Change) -> None:
-        """Take note of a document that was written."""
+        """Count a document that was written."""
         setattr(self, change, getattr(self, change) + 1)
 
-    def skip(self, entry: Skipped) -> None:
-        """Take note of a file that is not indexed."""
-        self._note("ignored" if entry.expected else "skipped", entry)
+    def skip(self, name: str, reason: str, *, expected: bool = False) -> None:
+        """Count a document that is not indexed; `expected` as in `Skipped`."""
+        self._note("ignored" if expected else "skipped", NotIndexed(name, reason))
 
-    def fail(self, entry: Skipped) -> None:
-        """Take note of a document that could not be indexed."""
-        self._note("failed", entry)
+    def fail(self, name: str, reason: str) -> None:
+        """Count a document that could not be indexed."""
+        self._note("failed", NotIndexed(name, reason))
 
-    def _note(self, kind: Literal["ignored", "skipped", "failed"], entry: Skipped) -> None:
+    def _note(self, kind: Literal["ignored", "skipped", "failed"], entry: NotIndexed) -> None:
         self.numbers[kind] += 1
-        named: list[Skipped] = getattr(self, kind)
+        named: list[NotIndexed] = getattr(self, kind)
         if len(named) < MOST_NAMED:
             named.append(entry)
 
     @property
     def documents(self) -> int:
-        """Documents dealt with so far, whatever came of them."""
+        """Number of documents processed so far, whatever the outcome."""
         return sum(self.counts.values())
 
     @property
     def counts(self) -> dict[str, int]:
-        """Documents by what came of them."""
+        """Number of documents by outcome."""
         return {
             "added": self.added,
             "changed": self.changed,
@@ -133,7 +155,7 @@ class IngestReport:
             (self.carried, "carried over"),
             (self.deleted, "deleted"),
             (self.unchanged, "unchanged"),
-            (self.numbers["ignored"], "of other kinds ignored"),
+            (self.numbers["ignored"], "unsupported files ignored"),
             (self.numbers["skipped"], "skipped"),
             (self.numbers["failed"], "failed"),
         ]
@@ -143,7 +165,7 @@ class IngestReport:
             reused = f", {self.reused} of them with vectors that were stored already" if self.reused else ""
             lines.append(f"{self.chunks} chunks written{reused}, {self.seconds:.1f} s")
         for kind, named in (("skipped", self.skipped), ("failed", self.failed)):
-            lines += [f"  {kind} {source_name(entry.path)}: {entry.reason}" for entry in named]
+            lines += [f"  {kind} {entry.as_text()}" for entry in named]
             if self.numbers[kind] > len(named):
                 lines.append(f"  … and {self.numbers[kind] - len(named)} more {kind}")
         if self.interrupted:
@@ -151,5 +173,5 @@ class IngestReport:
         return "\n".join(lines)
 
 
-def _listed(entries: Sequence[Skipped]) -> list[Json]:
-    return [{"path": source_name(entry.path), "reason": entry.reason} for entry in entries]
+def _listed(entries: Sequence[NotIndexed]) -> list[Json]:
+    return [entry.as_json() for entry in entries]

@@ -1,7 +1,7 @@
 """A run of the pipeline as one trace, and its metrics.
 
-A trace is for looking at: it holds the first `MOST_DOCUMENTS` documents in full, and after them as many of those that
-failed or were slow. Of the rest only the counts are told, which is also what keeps a collector from drowning in them.
+A trace holds the first `MOST_DOCUMENTS` documents in full, and after them as many that failed or were slow. The others
+are only counted, so that a collector is not flooded.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from storage.documents.writes import NewDocument
 
 MOST_DOCUMENTS = 500
-SLOW_SECONDS = 10.0  # of work; waiting for documents before it does not count
+SLOW_SECONDS = 10.0  # of processing, without waiting in queues
 DOCUMENT = "footnote.ingest.document"
 
 Outcome = Literal["added", "changed", "moved", "carried", "unchanged", "ignored", "skipped", "failed"]
@@ -38,19 +38,19 @@ _collection_label = Few()
 
 
 class RunTrace:
-    """Tells of a run in the span that is current when it begins, and in spans under that; for one event loop."""
+    """Traces a run in the span that is current when it begins, and in spans under that; for one event loop."""
 
     def __init__(self, report: IngestReport) -> None:
         self._report = report
         self._labels = {"footnote.collection": _collection_label(report.collection)}
         self._root: Span = trace.INVALID_SPAN
         self._unseen: Span = trace.INVALID_SPAN
-        self._open: dict[DocumentTrace, None] = {}  # as many as the pipeline's queues hold
+        self._open: dict[DocumentTrace, None] = {}  # as many as fit into the pipeline's queues
         self._seen_in_full = self._seen_late = self._documents = 0
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Tell of the run that is the block; its report is complete when the block ends."""
+        """Trace the block as a run; its report is complete when the block ends."""
         self._root = trace.get_current_span()
         self._unseen = _unsampled(self._root)
         self._root.set_attributes(
@@ -76,13 +76,13 @@ class RunTrace:
 
     @contextmanager
     def comparing(self, *, files: int) -> Iterator[Span]:
-        """Tell of files that are compared with what is stored."""
+        """Trace the comparison of files with what is stored."""
         with spans.span("footnote.ingest.compare", attributes={"footnote.documents": files}) as span:
             yield span
 
     @contextmanager
     def embedding(self, chunks: Mapping[DocumentTrace, int]) -> Iterator[None]:
-        """Tell of a batch: `chunks` of several documents, which it is linked to, since a span has one parent only."""
+        """Trace a batch of `chunks` of several documents, which its span links to, as a span has only one parent."""
         linked = [document.span for document in chunks if document.span.is_recording()]
         total = sum(chunks.values())
         attributes = {"footnote.documents": len(chunks), "footnote.chunks": total}
@@ -102,7 +102,7 @@ class RunTrace:
                     document.worked += seconds * share / total
 
     def count(self, outcome: Outcome, *, number: int = 1) -> None:
-        """Count documents that are done with."""
+        """Count documents by outcome."""
         INGESTED_DOCUMENTS.add(number, {**self._labels, "footnote.outcome": outcome})
 
     def count_read(self, size: int) -> None:
@@ -115,14 +115,14 @@ class RunTrace:
         INGESTED_CHUNKS.add(reused, {**self._labels, "footnote.result": "reused"})
 
     def late(self, *, since: int) -> Span:
-        """Return a span, begun `since` (nanoseconds since 1970), for a document that turned out to be of interest."""
+        """Return a span begun at `since` (nanoseconds since 1970) for a document that failed or was slow."""
         if self._seen_late >= MOST_DOCUMENTS:
             return self._unseen
         self._seen_late += 1
         return _tracer.start_span(DOCUMENT, context=trace.set_span_in_context(self._root), start_time=since)
 
     def forget(self, document: DocumentTrace) -> None:
-        """Take note that a document's span has ended."""
+        """Forget a document whose span has ended."""
         self._open.pop(document, None)
 
     def _tell_counts(self) -> None:
@@ -139,7 +139,7 @@ class RunTrace:
 
 
 class DocumentTrace:
-    """A document's span: from before it is read until it is committed, whichever task works on it."""
+    """A document's span, from before it is read until it is committed, across tasks."""
 
     def __init__(self, run: RunTrace, source: str, *, span: Span) -> None:
         self.span = span
@@ -152,7 +152,7 @@ class DocumentTrace:
 
     @contextmanager
     def stage(self, name: Literal["parse", "write"]) -> Iterator[None]:
-        """Tell of a stage of this document."""
+        """Trace a stage of this document."""
         started = time.perf_counter()
         with spans.under(self.span), spans.span(f"footnote.ingest.{name}"):
             try:
@@ -163,7 +163,7 @@ class DocumentTrace:
                 measure(name, seconds)
 
     def describe(self, document: NewDocument, *, chunks: int) -> None:
-        """Take note of what the document is."""
+        """Set attributes of the document."""
         self._title = document.title
         self._attributes |= {
             "footnote.document.id": document.id,
@@ -172,14 +172,14 @@ class DocumentTrace:
         }
 
     def count_lookups(self, *, found: int, missing: int) -> None:
-        """Count vectors that were looked for among those stored."""
+        """Count look-ups of stored vectors."""
         with spans.under(self.span):
             CACHE_LOOKUPS.add(found, {"footnote.cache": "vectors", "footnote.result": "hit"})
             CACHE_LOOKUPS.add(missing, {"footnote.cache": "vectors", "footnote.result": "miss"})
         self._attributes["footnote.chunks.reused"] = found
 
     def end(self, outcome: Outcome, *, reason: str | None = None, error: BaseException | None = None) -> None:
-        """End the span; `reason` is one of ours, without any text of the document."""
+        """End the span; `reason` contains no text of the document."""
         if not self.span.is_recording() and (error is not None or self.worked > SLOW_SECONDS):
             self.span = self._run.late(since=self._began)
         if reason is not None:
@@ -191,7 +191,7 @@ class DocumentTrace:
         self._end(outcome)
 
     def leave(self) -> None:
-        """End the span of a document that the run has left undone."""
+        """End the span of a document that the run did not finish."""
         self._end("interrupted")
 
     def _end(self, outcome: str) -> None:

@@ -1,8 +1,8 @@
-"""What runs on the cluster's nodes: one class that reads files, one that embeds. They know nothing of Ray.
+"""The actors on the cluster's nodes: one class that reads files, one that embeds. They do not import Ray.
 
-``ready`` brings what the other methods need: given to the constructor, Ray would lose it if it is large, and could not
-restart the actor. A method returns `Refused` where it cannot do its work, `NOT_READY` where nobody has prepared it; an
-exception is the end of the process, or a mistake of ours.
+``ready`` passes what the other methods need: as constructor arguments, Ray would lose large ones and could not restart
+the actor. A method returns `Refused` if it cannot do its work, and `NOT_READY` before ``ready``; an exception is a bug
+or the end of the process.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from embedding.embedder import Embedder
     from ingestion.readers.process_pool import Parser
 
-OPENER = "embedding.embedder:open_embedder"
+OPENER = "embedding.opening:open_embedder"
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Why there is no result; one sentence for people, with no text of a document."""
+    """The reason for a missing result: one sentence, with no text of a document."""
 
     reason: str
 
@@ -45,11 +45,11 @@ NOT_READY = "not ready"
 
 @dataclass(frozen=True, slots=True)
 class ParsingJob:
-    """What a reader must know.
+    """Settings of a reader.
 
     Attributes:
-        tokenizer: the content of ``tokenizer.json``; its file need not be on the node.
-        folder: name of the actor's folder among the node's temporary files; the actor that replaces it has the same.
+        tokenizer: the content of ``tokenizer.json``, which may not exist on the node.
+        folder: name of the actor's folder among the node's temporary files; kept across restarts.
 
     """
 
@@ -62,7 +62,7 @@ class ParsingJob:
 
 
 class ParsingActor:
-    """Reads and splits one file at a time, in a process of its own with a bound on time and memory."""
+    """Reads and splits one file at a time, in a subprocess with bounded time and memory."""
 
     def __init__(self) -> None:
         self._job: ParsingJob | None = None
@@ -70,7 +70,7 @@ class ParsingActor:
         self._files = 0
 
     async def ready(self, job: ParsingJob) -> Refused | None:
-        """Make the folder and the parser, after clearing away what a killed predecessor left."""
+        """Create the folder and the parser, after removing what a killed predecessor left."""
         if self._parser is None:
             _log_as(job.log)
             folder = _folder(job)
@@ -84,7 +84,7 @@ class ParsingActor:
         return None
 
     async def parse(self, name: str, data: bytes) -> Parsed | Skipped | Refused | str:
-        """Do `Parser.parse`'s work for a file of this name and content."""
+        """Read and split a file with this name and content."""
         if self._job is None:
             return NOT_READY
         self._files += 1
@@ -100,7 +100,7 @@ class ParsingActor:
             shutil.rmtree(folder, ignore_errors=True)
 
     async def stop(self) -> None:
-        """End the reading process and leave nothing behind."""
+        """End the reading process and remove its files."""
         if self._job is not None and self._parser is not None:
             await asyncio.to_thread(self._parser.close)
             shutil.rmtree(_folder(self._job), ignore_errors=True)
@@ -109,7 +109,7 @@ class ParsingActor:
         parser = self._parser = self._parser or _open_parser(job)
         try:
             return await parser.parse(path)
-        except RuntimeError:  # Pebble's pool is broken for good once an idle process of it was killed
+        except RuntimeError:  # Pebble's pool does not recover from an idle process being killed
             if self._parser is parser:
                 self._parser = None
                 await asyncio.to_thread(parser.close)
@@ -137,12 +137,12 @@ def _open_parser(job: ParsingJob) -> Parser:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingJob:
-    """What an embedding actor must know.
+    """Settings of an embedding actor.
 
     Attributes:
-        settings: without anything secret; the model's threads are those of one actor.
-        fingerprint: of the model that the vectors must come from.
-        opener: ``module:function`` that makes an `Embedder` of the settings.
+        settings: without secrets; the model's threads are those of one actor.
+        fingerprint: of the required model.
+        opener: ``module:function`` that opens an `Embedder` from the settings.
 
     """
 
@@ -159,7 +159,7 @@ class EmbeddingActor:
         self._opening = asyncio.Lock()
 
     async def ready(self, job: EmbeddingJob) -> Refused | None:
-        """Load the model; takes seconds, and some more for the first ONNX export on a node."""
+        """Load the model; this takes seconds, and longer for the first ONNX export on a node."""
         async with self._opening:
             if self._embedder is None:
                 _log_as(job.settings.log)
@@ -183,14 +183,11 @@ class EmbeddingActor:
 
 
 def _open_model(job: EmbeddingJob) -> Embedder:
-    import fasteners
-
     from embedding.errors import EmbeddingModelNotFound
 
     settings = job.settings.model_copy(update={"data_dir": _writable(job.settings.data_dir)})
     module, _, function = job.opener.partition(":")
-    with fasteners.InterProcessLock(settings.data_dir / "embedding.lock"):  # one export on a node, not one an actor
-        embedder: Embedder = getattr(import_module(module), function)(settings)
+    embedder: Embedder = getattr(import_module(module), function)(settings)
     if embedder.identity.fingerprint != job.fingerprint:
         msg = (
             f"{settings.embedding.model} is another model here than where the command runs; put the same files "
@@ -201,7 +198,7 @@ def _open_model(job: EmbeddingJob) -> Embedder:
 
 
 def _writable(folder: Path) -> Path:
-    """Return the folder if it can be had on this node, else one among its temporary files."""
+    """Return the folder if it is writable on this node, else one among its temporary files."""
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -212,9 +209,9 @@ def _writable(folder: Path) -> Path:
 def _log_as(settings: LogSettings) -> None:
     from config import logging as logs
 
-    logs.configure(settings)  # to the log files that Ray keeps for each of its workers
+    logs.configure(settings)  # to the log files that Ray keeps for each worker
 
 
 def named(result: Parsed | Skipped, path: Path) -> Parsed | Skipped:
-    """Return a result under the path that its file has where the command runs."""
+    """Return a result with the path of its file on the machine of the command."""
     return replace(result, path=path)

@@ -1,4 +1,4 @@
-"""``--ray``: reading, splitting and embedding on a Ray cluster. Ray itself is loaded by a process of its own."""
+"""``--ray``: reading, splitting and embedding on a Ray cluster. Ray itself is imported in a separate process."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _PROBING = 5.0
 
 
 class RayParser:
-    """Does what `Parser` does, on other machines; a file that harms its reader costs itself only.
+    """Like `Parser`, on other machines.
 
     Attributes:
-        width: how many files it can read at once.
+        width: number of files read at once.
 
     """
 
@@ -46,7 +46,7 @@ class RayParser:
         self.width = width
 
     async def parse(self, path: Path, /) -> Parsed | Skipped:
-        """Read and split one file of this machine; what cannot be read, for whatever reason, comes back as `Skipped`.
+        """Read and split a file of this machine; return `Skipped` if it cannot be read, whatever the reason.
 
         Raises:
             ClusterUnavailable: the cluster is lost.
@@ -57,10 +57,10 @@ class RayParser:
 
 
 class RayEmbedder:
-    """Does what `Embedder.texts` does, on other machines, with the same model.
+    """Like `Embedder.texts`, on other machines, with the same model.
 
     Attributes:
-        width: how many calls it can work on at once; each is spread over the cluster by itself.
+        width: number of concurrent calls; each is spread over the cluster.
 
     """
 
@@ -74,7 +74,7 @@ class RayEmbedder:
         """Embed passages; shape (len(texts), dimension), float32.
 
         Raises:
-            EmbeddingFailed: the model failed, or worker after worker was lost with these texts.
+            EmbeddingFailed: the model failed, or several workers in a row were lost with these texts.
             ClusterUnavailable: the cluster is lost.
 
         """
@@ -89,19 +89,19 @@ class RayEmbedder:
 
 
 class RayCluster:
-    """Gives out readers and embedders; they live until the cluster is left."""
+    """Opens readers and embedders, which live until the connection is closed."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
 
     async def parser(self, *, tokenizer_file: Path, max_tokens: int, overlap: int) -> RayParser:
-        """Return a reader of files for this tokenizer and these sizes, in tokens; its actors come up meanwhile."""
+        """Return a reader for a tokenizer and sizes in tokens; its actors start in the background."""
         arguments = {"tokenizer_file": tokenizer_file, "max_tokens": max_tokens, "overlap": overlap}
         number, width = await self._link.call("parser", arguments)
         return RayParser(self._link, number=number, width=width)
 
     async def embedder(self, settings: EmbeddingSettings, *, files: ModelFiles, opener: str = OPENER) -> RayEmbedder:
-        """Return an embedder that runs this model; its actors load it meanwhile."""
+        """Return an embedder for this model; its actors load it in the background."""
         identity = files.identity(settings)
         arguments = {"settings": settings, "fingerprint": identity.fingerprint, "opener": opener}
         number, width = await self._link.call("embedder", arguments)
@@ -112,10 +112,10 @@ class RayCluster:
 async def open_ray(address: str, *, settings: Settings, patience: Patience | None = None) -> AsyncIterator[RayCluster]:
     """Connect to a cluster: ``host:port``, ``ray://host:port``, ``auto`` for the one on this machine, or ``local``.
 
-    ``local`` starts one on this machine, and ends it with the block.
+    ``local`` starts one on this machine, and stops it at the end of the block.
 
     Raises:
-        ClusterUnavailable: Ray is not installed, nothing answers there, or it is another version; says what to do.
+        ClusterUnavailable: Ray is not installed, nothing responds, or the versions differ; the message says what to do.
 
     """
     if find_spec("ray") is None:
@@ -134,7 +134,7 @@ async def open_ray(address: str, *, settings: Settings, patience: Patience | Non
 
 
 def _bare(settings: Settings) -> Settings:
-    """Return what the nodes need: no address of the database, no key of a model's provider."""
+    """Return the settings that the nodes need, without the database's address and providers' keys."""
     return Settings.model_construct(
         data_dir=settings.data_dir.expanduser().resolve(),
         embedding=settings.embedding,
@@ -144,7 +144,7 @@ def _bare(settings: Settings) -> Settings:
 
 
 async def _probe(address: str) -> None:
-    """Try whether anybody listens: Ray itself takes minutes to find out that nobody does."""
+    """Check that the address accepts connections: Ray itself takes minutes to notice that it does not."""
     if address in {"local", "auto"}:
         return
     parts = _ADDRESS.fullmatch(address)

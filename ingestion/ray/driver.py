@@ -1,7 +1,7 @@
-"""``python -m ingestion.ray.driver``: the process that speaks with Ray, for a command that speaks with it over pipes.
+"""``python -m ingestion.ray.driver``: the process that runs Ray, controlled over pipes.
 
-Ray ends the process that it is loaded in, without a word, when its cluster is lost at a bad moment; here that is only
-the end of a pipe. It also sets signal handlers and prints, and waits without a bound for whoever does not answer.
+When its cluster is lost, Ray may exit the process without a message; in a separate process that is only the end of a
+pipe. Ray also sets signal handlers, prints, and waits without a timeout.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ LOCAL, AUTO = "local", "auto"
 _CODE = ("config", "storage", "ingestion")
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ENABLE_AUTO_CONNECT": "0",  # a late call must not start a cluster of its own
-    # Ray ends a process that has lost its cluster for a minute; we say what happened, and end it ourselves
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # a late call must not start a new cluster
+    # Ray exits a process that lost its cluster for a minute; report it, and exit before that
     "RAY_gcs_rpc_server_reconnect_timeout_s": "900",
 }
 _SHOWN = 300
@@ -39,7 +39,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Driver:
-    """Does what it is asked for, until its input ends."""
+    """Handles requests until its input ends."""
 
     def __init__(self, writer: asyncio.StreamWriter, *, log: TextIO, stack: AsyncExitStack) -> None:
         self._writer = writer
@@ -50,7 +50,7 @@ class Driver:
         self._running: dict[int, asyncio.Task[None]] = {}
 
     def take(self, request: Request) -> None:
-        """Begin what is asked for, or give it up."""
+        """Start a request, or cancel one."""
         if request.method is None:
             if task := self._running.get(request.number):
                 task.cancel()
@@ -78,19 +78,19 @@ class Driver:
 
         logs.configure(settings.log, stream=self._log)
         ray = _connected(address)
-        from ingestion.ray.session import Session, find_plan
+        from ingestion.ray.session import Session, find_layout
 
         self._stack.callback(ray.shutdown)
         self._session = Session(
-            address, settings=settings, plan=find_plan(settings), patience=patience, stack=self._stack
+            address, settings=settings, layout=find_layout(settings), patience=patience, stack=self._stack
         )
 
     async def do_parser(self, arguments: dict[str, Any]) -> tuple[int, int]:
-        """Make a reader; return its number and width."""
+        """Create a reader; return its number and width."""
         return self._keep(await self._opened.parser(**arguments))
 
     async def do_embedder(self, arguments: dict[str, Any]) -> tuple[int, int]:
-        """Make an embedder; return its number and width."""
+        """Create an embedder; return its number and width."""
         return self._keep(self._opened.embedder(**arguments))
 
     async def do_parse(self, number: int, path: Path) -> object:
@@ -137,12 +137,12 @@ def _connected(address: str) -> Any:  # noqa: ANN401 (a module)
 
 
 def _code() -> list[str]:
-    """Return the folders of our code, which the nodes run instead of whatever version they may have."""
+    """Return the folders of our code, which the nodes run instead of a version of their own."""
     return [str(Path(next(iter(import_module(name).__path__)))) for name in _CODE]
 
 
 def _own_streams() -> tuple[BinaryIO, TextIO]:
-    """Keep output and log to ourselves: what Ray prints is no message, and no line of the log."""
+    """Redirect standard output: what Ray prints is neither a message nor a log line."""
     output, log = os.fdopen(os.dup(1), "wb"), os.fdopen(os.dup(2), "w", buffering=1)
     with Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), 1)

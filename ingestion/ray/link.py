@@ -1,4 +1,4 @@
-"""The command's end of the pipes to the process that speaks with Ray."""
+"""The command's side of the pipes to the Ray process."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class Link:
         self._listening = asyncio.create_task(self._listen())
 
     async def call(self, method: str, *arguments: object) -> Any:  # noqa: ANN401 (what the method returns)
-        """Return what a method gives, or raise what it raises; giving up the wait gives up the work.
+        """Return the result of a method, or raise its error; cancellation cancels the work.
 
         Raises:
-            ClusterUnavailable: the process is gone.
+            ClusterUnavailable: the process ended.
 
         """
         if self._is_over:
@@ -52,7 +52,7 @@ class Link:
             del self._waiting[number]
 
     async def close(self, *, seconds: float) -> None:
-        """Let the process end its work on the cluster, and end it."""
+        """Let the process leave the cluster, then end it."""
         self._writer.close()
         try:
             async with asyncio.timeout(seconds):
@@ -93,7 +93,7 @@ class Link:
 
 @asynccontextmanager
 async def started(*, address: str, leaving: float) -> AsyncIterator[Link]:
-    """Start the process, and end it with the block; it gives the cluster back within `leaving` seconds."""
+    """Start the process, and end it with the block; it leaves the cluster within `leaving` seconds."""
     root = str(Path(next(iter(config.__path__))).parent)
     paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     process = await asyncio.create_subprocess_exec(
@@ -101,7 +101,7 @@ async def started(*, address: str, leaving: float) -> AsyncIterator[Link]:
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-        start_new_session=True,  # Ctrl-C is for us to decide on
+        start_new_session=True,  # Ctrl-C is handled by this process
     )
     link = Link(process, address=address)
     try:

@@ -1,4 +1,4 @@
-"""What passes between the command and the process that speaks with Ray."""
+"""Messages between the command and the Ray process."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _LENGTH = 8
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long is waited for what, in seconds.
+    """Timeouts in seconds.
 
     Attributes:
-        connect: for the cluster to answer, or for a local one to start.
-        start: for the first actor; it may have to export the model.
-        lost: for any actor to answer again, once all are lost.
-        call: for one call; an actor that takes longer is replaced.
-        leave: for the actors to end.
+        connect: for the cluster to respond, or a local one to start.
+        start: for the first actor, which may have to export the model.
+        lost: for any actor to respond again after all were lost.
+        call: for one call; a slower actor is replaced.
+        leave: for the actors to stop.
 
     """
 
@@ -32,7 +32,7 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A call; ``method`` None takes back the one of this number."""
+    """A call; with ``method`` None, cancels the one with this number."""
 
     number: int
     method: str | None
@@ -41,7 +41,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came of a call."""
+    """The result of a call."""
 
     number: int
     value: Any = None
@@ -55,7 +55,7 @@ def write(writer: asyncio.StreamWriter, message: Request | Reply) -> None:
 
 
 async def read(reader: asyncio.StreamReader) -> Any:  # noqa: ANN401 (either of the two)
-    """Read a message; None where the other side has ended."""
+    """Read a message; None at the end of the input."""
     try:
         length = int.from_bytes(await reader.readexactly(_LENGTH), "big")
         return pickle.loads(await reader.readexactly(length))  # noqa: S301 (a process of our own, over its pipe)

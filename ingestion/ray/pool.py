@@ -1,4 +1,4 @@
-"""Equal actors behind one call: the least busy one takes it, and another takes over what a lost one had."""
+"""A pool of equal actors: the least busy one takes a call, and another one retries it if that is lost."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from ingestion.ray.actors import NOT_READY, Refused
 from ingestion.ray.messages import Patience
 
 ATTEMPTS = 5
-DEPTH = 2  # calls on one actor: the next is at hand when it is done with one
+DEPTH = 2  # calls for each actor: one in progress and one waiting
 _STOPPING = 5.0
 _PAUSE = 1.0
-_GIVEN_UP = 3  # times that Ray calls an actor dead in a row: once may be while it is about to restart it
+_GIVEN_UP = 3  # consecutive reports of a dead actor: Ray may report once while it restarts it
 _SHOWN = 300
 _log = structlog.get_logger(__name__)
 
 
 class CallFailed(Exception):
-    """An actor's method raised, or the call was lost with several actors in a row; `str` is for people."""
+    """An actor's method raised, or several actors in a row were lost with the call; `str` is for people."""
 
 
 @dataclass(slots=True, eq=False)
@@ -40,9 +40,9 @@ class _Worker:
 
 
 class ActorPool:
-    """Calls methods of equal actors; `start` makes one of them, which Ray restarts as often as its process ends.
+    """Calls methods of equal actors; `start` creates one, which Ray restarts whenever its process ends.
 
-    `start` returns it with its job: what its method ``ready`` is called with, before any other and after each restart.
+    `start` returns it with its job: the argument of ``ready``, which is called before other methods and after restarts.
     """
 
     def __init__(
@@ -61,11 +61,11 @@ class ActorPool:
         self._tasks = {asyncio.create_task(self._bring_up(worker)) for worker in self._workers}
 
     async def call(self, method: str, *args: object) -> Any:  # noqa: ANN401 (what the method returns)
-        """Return what `method` gives, on whichever actor.
+        """Call `method` on any actor and return its result.
 
         Raises:
-            CallFailed: the method raised, or actor after actor was lost with it.
-            ClusterUnavailable: there is no actor any more.
+            CallFailed: the method raised, or several actors in a row were lost with it.
+            ClusterUnavailable: no actor is left.
 
         """
         for _ in range(ATTEMPTS):
@@ -80,12 +80,12 @@ class ActorPool:
             else:
                 if not isinstance(answer, str):
                     return answer
-                self._lose(worker, NOT_READY)  # restarted before we knew
+                self._lose(worker, NOT_READY)  # restarted unnoticed
         msg = f"{ATTEMPTS} workers of the Ray cluster were lost while they worked on it"
         raise CallFailed(msg)
 
     async def close(self) -> None:
-        """End the actors; calls that still wait fail."""
+        """Stop the actors; waiting calls fail."""
         self._is_closed = True
         self._changed.set()
         for task in self._tasks:
@@ -126,7 +126,7 @@ class ActorPool:
             self._changed.set()
 
     async def _free_worker(self) -> _Worker:
-        """Wait for an actor that has room, and count the call that is about to be made."""
+        """Wait for an actor with a free slot, and take the slot."""
         while True:
             left = self._time_left()
             free = [worker for worker in self._workers if worker.is_up and worker.calls < DEPTH]
@@ -142,10 +142,10 @@ class ActorPool:
                 continue
 
     def _time_left(self) -> float | None:
-        """Return how long to wait for an actor, None while one is up.
+        """Return the seconds left to wait for an actor, None while one is up.
 
         Raises:
-            ClusterUnavailable: there will be none.
+            ClusterUnavailable: none is left.
 
         """
         if self._is_closed:
@@ -175,7 +175,7 @@ class ActorPool:
 
     def _lose(self, worker: _Worker, reason: str) -> None:
         self._last_reason = reason
-        if self._is_closed or not worker.is_up:  # another call said so
+        if self._is_closed or not worker.is_up:  # noticed by another call
             return
         worker.is_up = False
         _log.warning("a Ray worker is lost, another takes over", kind=self._kind, reason=reason)
@@ -187,18 +187,18 @@ class ActorPool:
         self._changed.set()
 
     async def _bring_up(self, worker: _Worker) -> None:
-        """Wait until an actor is ready; Ray holds the call back while it restarts it."""
+        """Wait until an actor is ready; Ray delays the call during a restart."""
         deaths = 0
         while not (worker.is_up or worker.is_dead):
             try:
                 refused = await asyncio.wrap_future(worker.handle.ready.remote(worker.job).future())
-            except RayTaskError as exc:  # our code cannot even begin there
-                self._bury(worker, _last_line(exc))
+            except RayTaskError as exc:  # our code cannot run on that node
+                self._give_up(worker, _last_line(exc))
             except (RayError, ConnectionError) as exc:
                 deaths = deaths + 1 if isinstance(exc, ActorDiedError) else 0
                 self._last_reason = type(exc).__name__
                 if deaths == _GIVEN_UP:
-                    self._bury(worker, _last_line(exc))
+                    self._give_up(worker, _last_line(exc))
                 await asyncio.sleep(_PAUSE)
             else:
                 self._welcome(worker, refused)
@@ -206,18 +206,18 @@ class ActorPool:
 
     def _welcome(self, worker: _Worker, refused: Refused | None) -> None:
         if isinstance(refused, Refused):
-            self._bury(worker, refused.reason)
+            self._give_up(worker, refused.reason)
             return
         worker.is_up = self._was_up = True
         self._none_since = None
 
-    def _bury(self, worker: _Worker, reason: str) -> None:
+    def _give_up(self, worker: _Worker, reason: str) -> None:
         worker.is_dead = True
         self._last_reason = reason
         _log.warning("a Ray worker cannot be used", kind=self._kind, reason=reason)
 
 
 def _last_line(error: BaseException) -> str:
-    """Return what is said last: Ray's messages begin with ids, and end with the cause."""
+    """Return the last line: Ray's messages end with the cause."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1][:_SHOWN] if lines else type(error).__name__

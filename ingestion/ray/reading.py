@@ -1,4 +1,4 @@
-"""Files read and split on the cluster; their bytes are read here, so that the nodes need none of the files."""
+"""Reading and splitting on the cluster; the bytes are read here and sent, as the nodes do not have the files."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from ingestion.types import Parsed, Skipped
 if TYPE_CHECKING:
     from ingestion.ray.pool import ActorPool
 
-ROOM = 256 << 20  # bytes of files on their way, in all
+ROOM = 256 << 20  # bytes of files in flight, in total
 
 
 class SpreadParser:
-    """Does what `Parser` does, on other machines; a file that harms its reader costs itself only."""
+    """Like `Parser`, on other machines."""
 
     def __init__(self, pool: ActorPool, *, max_file_bytes: int) -> None:
         self._pool = pool
@@ -34,11 +34,11 @@ class SpreadParser:
 
     @property
     def width(self) -> int:
-        """How many files it can read at once."""
+        """Number of files read at once."""
         return DEPTH * self._pool.size
 
     async def parse(self, path: Path, /) -> Parsed | Skipped:
-        """Read and split one file; what cannot be read, for whatever reason, comes back as `Skipped`.
+        """Read and split a file; return `Skipped` if it cannot be read, whatever the reason.
 
         Raises:
             ClusterUnavailable: the cluster is lost.
@@ -56,7 +56,7 @@ class SpreadParser:
 
     async def _parse(self, path: Path, data: bytes) -> Parsed | Skipped:
         try:
-            # once, whatever the number of attempts; the reference keeps it in the object store until it goes
+            # stored once for all attempts; the reference keeps it in the object store
             stored = await asyncio.to_thread(ray.put, data)
             result = await self._pool.call("parse", path.name, stored)
         except CallFailed as exc:
@@ -68,7 +68,7 @@ class SpreadParser:
 
 
 class _Room:
-    """A bound on bytes; what is larger than all of it goes alone."""
+    """A limit on bytes in flight; a larger file goes alone."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit

@@ -1,4 +1,4 @@
-"""A connected cluster, in the driver's process: makes readers and embedders, each a pool of actors."""
+"""A connected cluster, in the Ray process: creates readers and embedders, each a pool of actors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import structlog
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ingestion.ray.actors import EmbeddingActor, EmbeddingJob, ParsingActor, ParsingJob
-from ingestion.ray.plan import EMBEDDING_SHARE, LATER_SHARE, PARSING_SHARE, Node, Plan, plan
+from ingestion.ray.layout import EMBEDDING_SHARE, LATER_SHARE, PARSING_SHARE, Layout, Node, lay_out
 from ingestion.ray.pool import DEPTH, ActorPool
 from ingestion.ray.reading import SpreadParser
 from ingestion.ray.vectors import SpreadEmbedder
@@ -30,12 +30,12 @@ _log = structlog.get_logger(__name__)
 
 
 class Session:
-    """Gives out readers and embedders; they live until the cluster is left."""
+    """Creates readers and embedders, which live until the session is closed."""
 
     def __init__(
-        self, address: str, *, settings: Settings, plan: Plan, patience: Patience, stack: AsyncExitStack
+        self, address: str, *, settings: Settings, layout: Layout, patience: Patience, stack: AsyncExitStack
     ) -> None:
-        self.plan = plan
+        self.layout = layout
         self._address = address
         self._settings = settings
         self._patience = patience
@@ -43,7 +43,7 @@ class Session:
         self._kinds: set[str] = set()
 
     async def parser(self, *, tokenizer_file: Path, max_tokens: int, overlap: int) -> SpreadParser:
-        """Return a reader of files for this tokenizer and these sizes, in tokens; its actors come up meanwhile."""
+        """Return a reader for a tokenizer and sizes in tokens; its actors start in the background."""
         ingestion = self._settings.ingestion
         tokenizer = await asyncio.to_thread(tokenizer_file.read_bytes)
         run = uuid4().hex
@@ -58,27 +58,27 @@ class Session:
                 log=self._settings.log,
                 folder=f"footnote-ray-{run}-{number}",
             )
-            node = self.plan.parsers[number]
-            return self._actor(ParsingActor, node=node, cpus=self.plan.cpus(share)), job
+            node = self.layout.parsers[number]
+            return self._actor(ParsingActor, node=node, cpus=self.layout.cpus(share)), job
 
         seconds = DEPTH * ingestion.parse_timeout + self._patience.connect
         patience = replace(self._patience, call=seconds)
-        pool = self._pool(start, size=len(self.plan.parsers), kind="reading", patience=patience)
+        pool = self._pool(start, size=len(self.layout.parsers), kind="reading", patience=patience)
         return SpreadParser(pool, max_file_bytes=ingestion.max_file_bytes)
 
     def embedder(self, settings: EmbeddingSettings, *, fingerprint: str, opener: str) -> SpreadEmbedder:
-        """Return an embedder that runs the model of this fingerprint; its actors load it meanwhile."""
+        """Return an embedder for the model with this fingerprint; its actors load it in the background."""
         own = self._settings.model_copy(
-            update={"embedding": settings.model_copy(update={"threads": self.plan.threads})}
+            update={"embedding": settings.model_copy(update={"threads": self.layout.threads})}
         )
         share = self._share("embedding", EMBEDDING_SHARE)
         job = EmbeddingJob(settings=own, fingerprint=fingerprint, opener=opener)
 
         def start(number: int) -> tuple[Any, object]:
-            node = self.plan.embedders[number]
-            return self._actor(EmbeddingActor, node=node, cpus=self.plan.cpus(share), gpus=self.plan.gpus), job
+            node = self.layout.embedders[number]
+            return self._actor(EmbeddingActor, node=node, cpus=self.layout.cpus(share), gpus=self.layout.gpus), job
 
-        pool = self._pool(start, size=len(self.plan.embedders), kind="embedding", patience=self._patience)
+        pool = self._pool(start, size=len(self.layout.embedders), kind="embedding", patience=self._patience)
         return SpreadEmbedder(pool, batch_size=settings.batch_size)
 
     def _share(self, kind: str, share: float) -> float:
@@ -96,17 +96,17 @@ class Session:
 
     def _actor(self, cls: type[A], *, node: str, cpus: float, gpus: int = 0) -> Any:  # noqa: ANN401 (Ray's handles are made at run time)
         options = {"num_cpus": cpus, "num_gpus": gpus, "max_restarts": -1, "max_task_retries": 0}
-        # left to itself, Ray fills one node with readers, and no embedding actor finds room there
+        # by default Ray fills one node with readers, which leaves no room for embedding actors there
         placed = NodeAffinitySchedulingStrategy(node, soft=True)
         remote: Any = ray.remote(cls)
         return remote.options(**options, scheduling_strategy=placed, max_concurrency=2 * DEPTH).remote()
 
 
-def find_plan(settings: Settings) -> Plan:
-    """Look at the cluster's nodes and share them out.
+def find_layout(settings: Settings) -> Layout:
+    """Return a layout for the cluster's nodes.
 
     Raises:
-        ClusterUnavailable: there is nothing to share out.
+        ClusterUnavailable: as `lay_out`.
 
     """
     nodes = [
@@ -114,6 +114,6 @@ def find_plan(settings: Settings) -> Plan:
         for each in ray.nodes()  # type: ignore[no-untyped-call]
         if each["Alive"]
     ]
-    made = plan(nodes, settings=settings.embedding)
+    made = lay_out(nodes, settings=settings.embedding)
     _log.info("working on a Ray cluster", nodes=len(nodes), parsers=len(made.parsers), embedders=len(made.embedders))
     return made

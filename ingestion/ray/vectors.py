@@ -1,4 +1,4 @@
-"""Passages embedded on the cluster, a slice an actor."""
+"""Embedding on the cluster; each actor embeds a slice."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class SpreadEmbedder:
-    """Does what `Embedder.texts` does, on other machines, with the same model."""
+    """Like `Embedder.texts`, on other machines, with the same model."""
 
     def __init__(self, pool: ActorPool, *, batch_size: int) -> None:
         self._pool = pool
@@ -28,14 +28,14 @@ class SpreadEmbedder:
 
     @property
     def width(self) -> int:
-        """How many calls it can work on at once; each is spread over the actors by itself."""
+        """Number of concurrent calls; each is spread over the actors."""
         return self._pool.size
 
     async def texts(self, texts: Sequence[str], /) -> NDArray[np.float32]:
         """Embed passages, at least one; shape (len(texts), dimension), float32.
 
         Raises:
-            EmbeddingFailed: the model failed, or worker after worker was lost with these texts.
+            EmbeddingFailed: the model failed, or several workers in a row were lost with these texts.
             ClusterUnavailable: the cluster is lost.
 
         """

@@ -1,4 +1,4 @@
-"""Bytes in, text out: one module a kind of file, found by `kind_of`. Importing this imports none of their libraries."""
+"""Readers: one module for each kind of file, selected by `kind_of`. Their libraries are imported when needed."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _READERS: Mapping[Kind, tuple[str, str]] = {
 
 
 def read(path: PurePath, *, data: bytes) -> Extracted:
-    """Make text of a file's bytes; the path is only looked at for its name.
+    """Extract text from a file's bytes; only the name of `path` is used.
 
     Raises:
-        Unreadable: there is no text in it, or none that a reader can get at; the message says why.
+        Unreadable: it has no text, or none that can be extracted; the message says why.
 
     """
     if not data.strip(b" \t\r\n\f\v\0"):

@@ -1,4 +1,4 @@
-"""Bytes into text, and text into the form that everything after relies on: see `ingestion.types.Extracted`."""
+"""Decoding bytes, and normalising text as `ingestion.types.Extracted` requires."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _BOMS = (
 _LINE_ENDS = re.compile("\r\n|[\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 # control characters, soft hyphens, byte order marks inside, halves of surrogate pairs
 _UNWANTED = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\xad\ufeff\ufffe\uffff\ud800-\udfff]")
-# no script stacks more marks on a letter; sorting them takes time in the square of their number
+# no script stacks more combining marks; normalising takes quadratic time in their number
 _PILES = re.compile("([\u0300-\u036f]{32})[\u0300-\u036f]+")
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\f\v\x1b\x08"))
 
 
 def decode(data: bytes) -> str:
-    """Return the text that the bytes stand for: by byte order mark, as UTF-8, as UTF-16, else by statistics.
+    """Decode bytes by byte order mark, as UTF-8, as UTF-16, else by statistical detection.
 
     Raises:
-        Unreadable: the bytes are no text, or in no encoding that can be told.
+        Unreadable: the bytes are not text, or in an unknown encoding.
 
     """
     for mark, encoding in _BOMS:
@@ -48,13 +48,13 @@ def decode(data: bytes) -> str:
 
 
 def clean(text: str) -> str:
-    """Return the text in NFC with line feeds as line ends, without control characters and lone surrogates."""
+    """Return the text in NFC with line feeds as line ends, without control characters or lone surrogates."""
     text = _PILES.sub(r"\1", _UNWANTED.sub("", _LINE_ENDS.sub("\n", text)))
     return text if unicodedata.is_normalized("NFC", text) else unicodedata.normalize("NFC", text)
 
 
 def one_line(text: object, *, limit: int = MAX_TITLE) -> str:
-    """Return a cleaned text on one line, cut at a word where it is longer than `limit` characters."""
+    """Return a cleaned text on one line, cut at a word to `limit` characters."""
     line = " ".join(clean(str(text)[: 8 * limit]).split())
     if len(line) <= limit:
         return line
@@ -62,13 +62,13 @@ def one_line(text: object, *, limit: int = MAX_TITLE) -> str:
 
 
 def name_as_title(name: PurePath, *, suffix: bool = False) -> str:
-    """Return a file's name for display; bytes that are no UTF-8 are shown as ``�``. Never empty."""
+    """Return a file's name for display; bytes that are not UTF-8 become ``�``. Never empty."""
     shown = os.fsencode(name.name if suffix else name.stem).decode("utf-8", "replace")
     return one_line(shown) or "untitled"
 
 
 def _decode_wide(data: bytes) -> str:
-    """Decode UTF-16 without a mark: in Latin script every other byte is zero."""
+    """Decode UTF-16 without a byte order mark: in Latin script every other byte is zero."""
     sample = data[: _SAMPLE & ~1]
     zeros = sample.count(0)
     for encoding, place in (("utf-16-le", 1), ("utf-16-be", 0)):
@@ -83,7 +83,7 @@ def _decode_wide(data: bytes) -> str:
 
 
 def _decode_damaged(data: bytes) -> str | None:
-    """Decode UTF-8 with a few broken bytes in it, a log cut in the middle say; None where it looks like no UTF-8."""
+    """Decode UTF-8 with a few invalid bytes, for example a truncated log; None if it does not look like UTF-8."""
     text = data.decode("utf-8", "replace")
     broken = text.count("\ufffd")
     beyond_ascii = len(text) - len(text.encode("ascii", "ignore"))

@@ -1,4 +1,4 @@
-"""The block of metadata that a Markdown file may begin with: YAML between ``---``, TOML between ``+++``."""
+"""Front matter of Markdown files: YAML between ``---``, TOML between ``+++``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _KEY = re.compile(r"^\s*(?:#.*\n\s*)*[\"']?[\w .\-]{1,100}[\"']?\s*[:=]", re.UNI
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain data only, and no aliases: nine lines of them can stand for gigabytes."""
+    """Plain data only, and no aliases: nine lines of them can expand to gigabytes."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -30,7 +30,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def cut_front_matter(text: str) -> tuple[dict[str, Json], str]:
-    """Return the metadata and the text below it; dates become ISO 8601 strings, other types stay.
+    """Return the metadata and the text below it; dates become ISO 8601 strings, other types are kept.
 
     Raises:
         Unreadable: there is a block that looks like front matter and cannot be read. Leaving it out quietly could
@@ -53,7 +53,7 @@ def cut_front_matter(text: str) -> tuple[dict[str, Json], str]:
 
 
 def as_json(value: object, *, depth: int = 0) -> Json:  # noqa: PLR0911 (a table of types)
-    """Return a value as JSON has it; what JSON has no type for becomes a string.
+    """Convert a value to JSON types; other types become strings.
 
     Raises:
         ValueError: it is nested deeper than 20 levels.

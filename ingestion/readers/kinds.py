@@ -1,4 +1,4 @@
-"""Which reader a file gets: by its name first, then by its first bytes, which win where the two disagree."""
+"""Selects the reader of a file by its name and its first bytes; the bytes take precedence."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ _BINARY_KINDS: Mapping[Kind, str] = {"pdf": "PDF", "docx": "Word", "pptx": "Powe
 
 
 def refusal(name: PurePath) -> str | None:
-    """Return why no reader takes a file of this name; None where one may. A name without a suffix says nothing."""
+    """Return why no reader supports a file of this name; None if one may. A name without a suffix is never refused."""
     suffix = _suffix(name)
     if not suffix or suffix in KIND_OF_SUFFIX:
         return None
@@ -85,10 +85,10 @@ def refusal(name: PurePath) -> str | None:
 
 
 def kind_of(name: PurePath, *, data: bytes) -> Kind:
-    """Return what the bytes are; where only the name can tell, what it says.
+    """Return the kind of the bytes, or of the name if the bytes do not tell.
 
     Raises:
-        Unreadable: no reader takes such bytes, or they are not what the name says.
+        Unreadable: no reader supports the bytes, or they contradict the name.
 
     """
     reason = refusal(name)

@@ -1,4 +1,4 @@
-"""E-mail as RFC 5322 and MIME have it: the letter, not its attachments."""
+"""E-mail (RFC 5322 and MIME): the message, without its attachments."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ingestion.types import Extracted, Json
 
 
 def read_mail(name: PurePath, data: bytes) -> Extracted:
-    """Read a mail, its plain text before its HTML; senders, receivers, date and attachments' names are metadata."""
+    """Read a message, preferring plain text to HTML; sender, recipients, date and attachment names become metadata."""
     message = email.message_from_bytes(data, policy=email.policy.default)
     if not isinstance(message, EmailMessage) or not message.keys():
         msg = "not an e-mail, though it is named so"
@@ -30,7 +30,7 @@ def _body(message: EmailMessage) -> str:
         return ""
     try:
         content = part.get_content()
-    except (LookupError, ValueError, AttributeError):  # an encoding that nobody knows, a part that is no text
+    except (LookupError, ValueError, AttributeError):  # an unknown encoding, or a part that is not text
         payload = part.get_payload(decode=True)
         content = payload.decode("utf-8", "replace") if isinstance(payload, bytes) else ""
     if not isinstance(content, str):
@@ -63,5 +63,5 @@ def _header(message: EmailMessage, key: str) -> str:
         ValueError,
         IndexError,
         AttributeError,
-    ):  # the parser's answers to broken headers
+    ):  # the parser raises these for broken headers
         return ""

@@ -1,4 +1,4 @@
-"""Markdown: headings by a real parser, so that what looks like one inside a code fence is none."""
+"""Markdown: headings come from a real parser, so that code fences are not mistaken for headings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ingestion.types import Extracted, Heading, Json
 
 
 def read_markdown(name: PurePath, data: bytes) -> Extracted:
-    """Read Markdown; the text is what stands below the front matter, whose ``title`` goes before the first heading."""
+    """Read Markdown without its front matter, whose ``title`` takes precedence over the first heading."""
     metadata, text = cut_front_matter(clean(decode(data)))
     return from_markdown(text, title=one_line(metadata.get("title") or ""), name=name, metadata=metadata)
 

@@ -1,4 +1,4 @@
-"""Word and PowerPoint by markitdown's converters; macros are data to them and never run."""
+"""Word and PowerPoint, with markitdown's converters; macros are never run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ingestion.readers.markdown import from_markdown
 from ingestion.types import Extracted, Heading
 
 MAX_UNPACKED = 1 << 30
-MAX_RATIO = 100  # honest Office files reach 30
+MAX_RATIO = 100  # real Office files reach 30
 _RATIO_COUNTS_FROM = 20 << 20
 _DUBLIN_CORE_TITLE = "{http://purl.org/dc/elements/1.1/}title"
 _IMAGE = re.compile(r"!\[(?P<alt>[^\]\n]*)\]\([^)\n]*\)")
@@ -52,7 +52,7 @@ def read_pptx(name: PurePath, data: bytes) -> Extracted:
 
 
 def check_unpacked_size(data: bytes) -> None:
-    """Refuse a file that unpacks to far more than it is.
+    """Refuse a file that unpacks to far more than its size.
 
     Raises:
         Unreadable: it may be a zip bomb, it is encrypted, or damaged.
@@ -84,11 +84,11 @@ def document_title(data: bytes) -> str:
     except (KeyError, etree.XMLSyntaxError, zipfile.BadZipFile):
         return ""
     title = one_line(root.findtext(_DUBLIN_CORE_TITLE) or "") if root is not None else ""
-    return "" if title in {"PowerPoint Presentation", "Word Document"} else title  # what the programs put there
+    return "" if title in {"PowerPoint Presentation", "Word Document"} else title  # defaults of the programs
 
 
 def _slides(markdown: str) -> list[str]:
-    """Cut at the markers that count up; one that a slide's own text holds does not."""
+    """Cut at the converter's slide markers, which count up; markers within a slide's text do not."""
     starts: list[tuple[int, int]] = []
     for marker in _SLIDE.finditer(markdown):
         if int(marker[1][:9]) == len(starts) + 1:

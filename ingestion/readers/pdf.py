@@ -1,4 +1,4 @@
-"""PDF by PDFium, the engine of Chrome: quick, kept up, and hardened against hostile files."""
+"""PDF, with PDFium, the engine of Chrome: fast, maintained, and hardened against hostile files."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _SENTENCE_END = (".", "!", "?", ":", "。", "\uff01", "\uff1f")
 
 
 def read_pdf(name: PurePath, data: bytes) -> Extracted:
-    """Read a PDF with the offsets of its pages; its bookmarks are its headings."""
+    """Read a PDF with the offsets of its pages; bookmarks become headings."""
     from pypdfium2 import PdfDocument, PdfiumError
 
     try:
         document = PdfDocument(data)
     except PdfiumError as exc:
-        # PDFium's code is that of the last failure, of this file or of another: it does not suffice
+        # PDFium's error code is that of the last failure, perhaps of another file: check further
         encrypted = getattr(exc, "err_code", None) == _WRONG_PASSWORD and b"/Encrypt" in data
         msg = "an encrypted PDF; remove its password first" if encrypted else "a damaged PDF, or one without pages"
         raise Unreadable(msg) from exc
@@ -70,12 +70,12 @@ def _page_text(document: PdfDocument, index: int) -> str:
 
 
 def _mend(match: re.Match[str]) -> str:
-    """Join a word broken at a line's end; before a capital the hyphen was the author's."""
+    """Join a word hyphenated at a line end; before a capital letter the hyphen is kept."""
     return "-" if match.string[match.end()].isupper() else ""
 
 
 def _joined(texts: list[str]) -> tuple[str, tuple[int, ...]]:
-    """Join the pages; a page that ends within a sentence runs on to the next."""
+    """Join the pages; a page that ends within a sentence continues on the next."""
     parts: list[str] = []
     pages: list[int] = []
     length = 0
@@ -99,7 +99,7 @@ def _has_images(document: PdfDocument) -> bool:
 
 
 def _bookmarks(document: PdfDocument, text: str, pages: tuple[int, ...]) -> Iterator[Heading]:
-    """Yield the bookmarks, each where its words stand on its page, else where that page begins."""
+    """Yield the bookmarks, each at its text on its page, else at the beginning of the page."""
     for count, bookmark in enumerate(document.get_toc(max_depth=6)):
         target = bookmark.get_dest()
         page = target.get_index() if target else None

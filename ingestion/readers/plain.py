@@ -1,4 +1,4 @@
-"""Plain text, reStructuredText and source code: text as it is."""
+"""Plain text, reStructuredText and source code."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _RST_HEADING = re.compile(r"^(?P<title>\S[^\n]{0,299})\n(?P<line>([=\-~^\"'`#*+:
 
 
 def read_plain(name: PurePath, data: bytes) -> Extracted:
-    """Read a text; its title is its name."""
+    """Read plain text; the title is the file name."""
     return Extracted(clean(decode(data)), title=name_as_title(name))
 
 
 def read_source(name: PurePath, data: bytes) -> Extracted:
-    """Read source code; its title is its name, suffix included."""
+    """Read source code; the title is the file name with its suffix."""
     return Extracted(clean(decode(data)), title=name_as_title(name, suffix=True))
 
 
 def read_rst(name: PurePath, data: bytes) -> Extracted:
-    """Read reStructuredText; the first kind of underline is the outermost heading."""
+    """Read reStructuredText; the first underline style is the outermost heading level."""
     text = clean(decode(data))
     headings = tuple(_rst_headings(text))
     return Extracted(text, title=headings[0].text if headings else name_as_title(name), headings=headings)

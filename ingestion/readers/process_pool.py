@@ -1,4 +1,4 @@
-"""Reading and splitting in processes of their own: a file that crashes, hangs or fills memory costs itself only."""
+"""Reading and splitting in worker processes: a file that crashes, hangs or exhausts memory affects only itself."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
 _BLOCK = 1 << 20
 LOOK_SECONDS = 1.0
-START_SECONDS = 60.0  # for a worker to come up and take a file; a killed one may keep the pool's lock for ever
+START_SECONDS = 60.0  # for a worker to start and take a file; a killed one may hold the pool's lock for ever
 MOST_POOLS = 3
-_FILES_PER_WORKER = 2000  # then a fresh one: libraries in C leak
+_FILES_PER_WORKER = 2000  # then the worker is replaced: C libraries leak
 
 
 def too_large(limit: int) -> str:
-    """Say why a file of more bytes is not read."""
+    """Return the reason for skipping a larger file."""
     return f"larger than {limit} bytes, the limit set by FOOTNOTE_INGESTION__MAX_FILE_BYTES"
 
 
@@ -58,7 +58,7 @@ def hash_file(path: Path) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """What a worker must know; it stays the same for all files."""
+    """Settings of the workers, the same for all files."""
 
     tokenizer_file: str
     max_tokens: int
@@ -67,15 +67,15 @@ class _Job:
 
 
 class Parser:
-    """Makes files into passages in worker processes, one file each at a time.
+    """Reads and splits files in worker processes, one file each at a time.
 
-    `width` is how many files are read at once. Workers are started when the first file comes, and again when one is
-    lost. Use it as an async context manager, or call `close`.
+    `width` is the number of files read at once. Workers start with the first file, and are replaced when lost. Use it
+    as an async context manager, or call `close`.
     """
 
     def __init__(self, *, tokenizer_file: Path, max_tokens: int, overlap: int, settings: IngestionSettings) -> None:
         self.width = settings.parse_workers
-        self._turns = asyncio.Semaphore(self.width)  # so that no file waits for others once it is with the pool
+        self._turns = asyncio.Semaphore(self.width)  # so that no file waits for others inside the pool
         self._job = _Job(str(tokenizer_file), max_tokens, overlap, settings.max_file_bytes)
         self._timeout = settings.parse_timeout
         self._memory = settings.parse_memory_bytes
@@ -90,9 +90,9 @@ class Parser:
         await asyncio.to_thread(self.close)
 
     async def parse(self, path: Path) -> Parsed | Skipped:
-        """Read and split one file; what cannot be read, for whatever reason, comes back as `Skipped`.
+        """Read and split a file; return `Skipped` if it cannot be read, whatever the reason.
 
-        Cancelling ends the worker that has the file; another takes its place.
+        Cancellation ends the worker that reads the file; another replaces it.
         """
         from pebble import ProcessExpired
 
@@ -113,7 +113,7 @@ class Parser:
             return _lost(path, exc, "the reader crashed on it")
 
     async def _read(self, path: Path, pool: ProcessPool) -> Parsed | Skipped:
-        """Read a file; a pool that breaks meanwhile would never say so."""
+        """Read a file, and poll the pool, which does not report when it breaks."""
         try:
             with _interrupts_blocked():
                 future = pool.schedule(parse_file, args=(path, self._job), timeout=self._timeout)
@@ -127,11 +127,11 @@ class Parser:
                 if is_late or not pool.active:
                     raise _PoolBroken
         finally:
-            reading.cancel()  # one that is done is not touched by it
+            reading.cancel()  # no effect if it is done
         return reading.result()
 
     async def _replace(self, broken: ProcessPool) -> None:
-        """Take a new pool in place of a broken one: pebble's does not get over a worker killed while it is idle."""
+        """Replace a broken pool: pebble's does not recover from an idle worker being killed."""
         if self._pool is broken:
             with _interrupts_blocked():
                 self._pool = self._new_pool()
@@ -149,12 +149,12 @@ class Parser:
         )
 
     def close(self) -> None:
-        """End the workers, at once; a file in work is given up."""
+        """End the workers at once, also those that are reading."""
         _end(self._pool)
 
 
 class _PoolBroken(Exception):
-    """Pebble has given a pool up."""
+    """The pool does not work any more."""
 
 
 def _end(pool: ProcessPool) -> None:
@@ -163,14 +163,14 @@ def _end(pool: ProcessPool) -> None:
 
 
 def _lost(path: Path, error: Exception, reason: str) -> Skipped:
-    """Tell of a worker that did not come back, in the current span and to people."""
+    """Record a lost worker in the current span; return the skipped file."""
     spans.failed(trace.get_current_span(), error)
     return Skipped(path, reason)
 
 
 @contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    """Block Ctrl-C for what is started meanwhile: the pool's threads, and so the workers before they can ignore it."""
+    """Block SIGINT for threads and workers started in the block, until the workers ignore it themselves."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -179,7 +179,7 @@ def _interrupts_blocked() -> Iterator[None]:
 
 
 def parse_file(path: Path, job: _Job) -> Parsed | Skipped:
-    """Do in a worker what `Parser.parse` promises."""
+    """Read and split a file, in a worker."""
     splitter = load_tokenizer(job.tokenizer_file)
     try:
         return _parse(path, job, splitter)
@@ -190,7 +190,7 @@ def parse_file(path: Path, job: _Job) -> Parsed | Skipped:
     except RecursionError:
         return Skipped(path, "it is nested too deeply")
     except MemoryError:
-        raise  # the parent says how much there was
+        raise  # the parent reports it with the limit
     except Exception as exc:  # noqa: BLE001 (readers are other people's code on hostile input: any of it may fail)
         return Skipped(path, f"the reader failed on it ({type(exc).__name__})")
 
@@ -214,14 +214,16 @@ def _parse(path: Path, job: _Job, tokenizer: Tokenizer) -> Parsed:
 
 
 def _bytes_of(path: Path, *, limit: int) -> bytes:
-    """Read a regular file of at most `limit` bytes, once: what is hashed is what is parsed."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))  # a pipe must not block us
+    """Read a regular file of at most `limit` bytes once, so that the bytes hashed are those parsed."""
+    descriptor = os.open(
+        path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0)
+    )  # do not block on a named pipe
     with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123 (a descriptor, no path)
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             msg = "no regular file"
             raise Unreadable(msg)
-        data = b"" if status.st_size > limit else _read(file.read, limit + 1)  # it may grow while we read
+        data = b"" if status.st_size > limit else _read(file.read, limit + 1)  # it may grow while it is read
     if max(len(data), status.st_size) > limit:
         raise Unreadable(too_large(limit))
     return data
@@ -236,9 +238,9 @@ def _read(read: Callable[[int], bytes], length: int) -> bytes:
 
 
 def _prepare_worker(memory: int) -> None:
-    """Set a worker's limits; runs in it before its first file."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a worker is one core's work
+    """Set a worker's limits before its first file."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent handles it
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a worker uses one core
     if sys.platform == "linux":
         import resource
 

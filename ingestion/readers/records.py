@@ -1,4 +1,4 @@
-"""JSON and JSON Lines as text: ``path.to.key: value`` lines, a record a paragraph."""
+"""JSON and JSON Lines as text: ``path.to.key: value`` lines, one paragraph for each record."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def read_jsonl(name: PurePath, data: bytes) -> Extracted:
 
 def _parsed(text: str, *, where: str) -> object:
     try:
-        # numbers stay as they are written: nobody calculates with them, and some are longer than Python reads
+        # keep numbers as written: they are only text, and may be longer than Python parses
         return json.loads(text.lstrip("\ufeff"), parse_int=str, parse_float=str)
     except RecursionError as exc:
         msg = f"JSON that is nested too deeply{where}"
@@ -69,7 +69,7 @@ def _paragraphs(records: Iterator[object] | list[object]) -> Iterator[str]:
 
 
 def _lines(value: object) -> Iterator[str]:
-    """Yield a line a value, depth first, with an explicit stack: a file may nest deeper than Python calls."""
+    """Yield a line for each value, depth first, without recursion: a file may be nested deeper than Python's limit."""
     stack: list[tuple[str, object]] = [("", value)]
     while stack:
         path, current = stack.pop()

@@ -1,4 +1,4 @@
-"""Tables as text: a row is a paragraph of ``column: value`` lines, so that each passage says what its values are."""
+"""Tables as text: each row is a paragraph of ``column: value`` lines, so that every chunk names its values."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ def read_xlsx(name: PurePath, data: bytes) -> Extracted:
 def _dialect(name: PurePath, text: str) -> type[csv.Dialect]:
     try:
         return csv.Sniffer().sniff(text[:_SAMPLE], delimiters=",;\t|")
-    except csv.Error:  # one column, or none that can be told
+    except csv.Error:  # one column, or an unknown delimiter
         return csv.excel_tab if name.suffix.lower() == ".tsv" else csv.excel
 
 
 def _paragraphs(rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """Yield a paragraph a row; the first row names the columns where it can."""
+    """Yield a paragraph for each row; the first row names the columns if it looks like a header."""
     filled = (row for row in rows if any(cell.strip() for cell in row))
     first = next(filled, None)
     if first is None:
@@ -73,7 +73,7 @@ def _paragraphs(rows: Iterable[Sequence[str]]) -> Iterator[str]:
         yield _paragraph([], first)
     else:
         second = next(filled, None)
-        if second is None:  # nothing but a header: it is all there is
+        if second is None:  # only a header: index it as text
             yield "\n".join(columns)
             return
         yield _paragraph(columns, second)
@@ -82,7 +82,7 @@ def _paragraphs(rows: Iterable[Sequence[str]]) -> Iterator[str]:
 
 
 def _columns(row: Sequence[str]) -> list[str] | None:
-    """Return the columns' names where the row looks like a header: different short words, no numbers."""
+    """Return the column names if the row looks like a header: different short words, no numbers."""
     names = [" ".join(cell.split()) for cell in row]
     given = [name for name in names if name]
     wordy = all(len(name) <= 100 and not _is_number(name) for name in given)  # noqa: PLR2004 (no name is longer)

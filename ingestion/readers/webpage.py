@@ -1,6 +1,6 @@
 """HTML: the content of a page as Markdown, without its navigation.
 
-html-to-markdown (Rust, well kept) turns the page into Markdown after what is no content has been taken out of the tree.
+html-to-markdown converts the page to Markdown after everything but the content has been removed from the tree.
 Trafilatura was measured first, on the PostgreSQL manual: it drops every ``<h2>`` and ``<h3>`` of a DocBook page
 (they stand in ``class="titlepage"``), ends a code block at the first ``<em>`` inside it and takes 30 to 130 ms for a
 large page; this takes 2 to 10 ms and loses nothing there. Trafilatura remains for pages that are mostly links and do
@@ -30,7 +30,7 @@ _NO_CONTENT = re.compile(
     "script|style|noscript|template|iframe|object|embed|svg|canvas|button|input|select|textarea|dialog|nav"
 )
 _NO_CONTENT_ROLES = re.compile("navigation|banner|contentinfo|search|complementary|menu|menubar|dialog|alertdialog")
-# class names and ids of a page's surroundings, whole: "for-update-share" is a section of a manual
+# classes and ids of navigation and the like, matched whole: "for-update-share" is a section of a manual
 _NO_CONTENT_NAMES = re.compile(
     r"(?:(?:site|page|main|global|top|bottom|left|right|post|sphinx|md|wy|bd|td)[-_]?)?"
     r"(?:nav|navbar|navheader|navfooter|navigation|menu|breadcrumbs?|sidebar|toc|table-of-contents|cookies?|consent|newsletter|"
@@ -72,7 +72,7 @@ def decode_page(data: bytes) -> str:
         try:
             return data.decode((named[1] or named[2]).decode("ascii"))
         except (LookupError, UnicodeDecodeError):
-            pass  # it lies, or names what nobody knows
+            pass  # the named encoding is wrong or unknown
     return decode(data)
 
 
@@ -111,7 +111,7 @@ def _parsed(page: str) -> HtmlElement:
 
 
 def _content(root: HtmlElement) -> HtmlElement | None:
-    """Return the element that holds the content, surroundings taken out; None where that is for Trafilatura to find."""
+    """Return the content element without navigation; None if Trafilatura should find it."""
     body = root.find("body")
     if body is None:
         return root
@@ -134,7 +134,7 @@ def _prune(body: HtmlElement) -> None:
         page_frame = element.tag in {"header", "footer", "aside"} and not any(
             above.tag in {"article", "main"} for above in element.iterancestors()
         )
-        # a wrapper that is called "sidebar-layout" holds the page itself
+        # a wrapper called "sidebar-layout" contains the page itself
         if doomed or ((named or page_frame) and 2 * _length(element) < whole):
             element.drop_tree()
 

@@ -1,4 +1,4 @@
-"""Whether a new generation finds what the old one found: questions whose right documents are known."""
+"""The quality gate: compares retrieval of two generations on golden questions."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from storage.generation import Generation
 
 __all__ = ["Gate", "GoldenQuestion", "InvalidGate", "Quality", "Verdict", "read_golden"]
-PASSAGES_A_DOCUMENT = 4  # searched for, so that `k` documents are found though one gives several passages
+PASSAGES_A_DOCUMENT = 4  # one document may give several passages: search more to find `k` documents
 
 
 class InvalidGate(CommandRefused):
-    """A file of questions cannot be used; the message names the line."""
+    """A file of golden questions is invalid; the message names the line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """How well a generation finds: means over the questions, 0..1."""
+    """Retrieval metrics of a generation: means over the questions, 0..1."""
 
     recall: float
     mrr: float
@@ -43,10 +43,10 @@ class Quality:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a gate says of a new generation.
+    """The gate's result for a new generation.
 
     Attributes:
-        reason: why it fails, for people; None where it passes.
+        reason: why it failed; None if it passed.
 
     """
 
@@ -76,10 +76,10 @@ class Verdict:
 
 
 def read_golden(path: Path) -> list[GoldenQuestion]:
-    """Read golden questions that name documents; those without an answer are left out.
+    """Read golden questions that name documents; unanswerable ones are left out.
 
     Raises:
-        InvalidGate: the file cannot be read, or a line is no golden question that names documents.
+        InvalidGate: the file cannot be read, or a line is not a golden question that names documents.
 
     """
     try:
@@ -107,21 +107,21 @@ class Gate:
     async def compare(
         self, old: Generation, new: Generation, *, embedders: tuple[Embedder | None, Embedder]
     ) -> Verdict:
-        """Ask both generations every question; an old one whose model is not at hand is searched by words alone."""
+        """Search both generations for every question; without its model the old one is searched by keywords only."""
         before = await self.quality(old, embedder=embedders[0])
         after = await self.quality(new, embedder=embedders[1])
         gate = self._settings.gate
         return Verdict(len(self._golden), gate.k, before, after, reason=_reason(before, after, gate))
 
     async def quality(self, generation: Generation, *, embedder: Embedder | None) -> Quality:
-        """Ask a generation every question."""
+        """Search a generation for every question."""
         k = self._settings.gate.k
         search = ChunkSearch(self._database, generation=generation, settings=self._settings.retrieval)
         scores = ranking_scores([await self._found(search, golden, embedder) for golden in self._golden], k=k)
         return Quality(mean([each[f"recall@{k}"] for each in scores]), mean([each[f"mrr@{k}"] for each in scores]))
 
     async def _found(self, search: ChunkSearch, golden: GoldenQuestion, embedder: Embedder | None) -> Ranking:
-        """Return the documents that were found, the best first."""
+        """Return the documents found, best first."""
         hits = await search.search(
             SearchRequest(
                 mode="hybrid" if embedder else "keyword",

@@ -10,6 +10,6 @@ if TYPE_CHECKING:
 
 
 async def prune(indexing: Indexing, collection: str) -> Sequence[str]:
-    """Drop generations that the settings do not keep; return their names."""
+    """Drop the generations that the settings do not keep; return their names."""
     kept = indexing.settings.generations
     return await indexing.generations.prune(collection, keep=kept.keep, spared_seconds=kept.min_keep_seconds)

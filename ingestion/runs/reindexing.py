@@ -1,4 +1,4 @@
-"""Building a generation beside the one that answers, and flipping to it once it lacks nothing."""
+"""Re-indexing: build a new generation beside the active one, then activate it when it is complete."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Literal
 import structlog
 
 from ingestion.identity import build_fingerprint
-from ingestion.inputs.carried import Carrying
-from storage.collections.missing import Lagging
+from ingestion.inputs.carried import CarriedDocuments
+from storage.collections.missing import MissingDocuments
 from storage.errors import EmbeddingMismatch, GenerationBehind
 
 if TYPE_CHECKING:
     from ingestion.incoming import Incoming
-    from ingestion.inputs.selection import Arrivals
+    from ingestion.inputs.inputs import Arrivals
     from ingestion.pipeline.factory import Indexing
     from ingestion.pipeline.pipeline import Pipeline, Progress
     from ingestion.pipeline.report import IngestReport
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ingestion.types import Skipped
     from storage.generation import Generation
 
-MOST_ROUNDS = 50  # of carrying over what changed meanwhile, each shorter than the last
+MOST_ROUNDS = 50  # of copying what changed meanwhile; each is shorter than the last
 NOT_WANTED = "--activate never"
 Activate = Literal["never", "always", "if-better"]
 _log = structlog.get_logger(__name__)
@@ -32,11 +32,11 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class Reindexed:
-    """What came of a build.
+    """The result of a build.
 
     Attributes:
-        activated: whether the new generation answers now.
-        kept_because: why it does not, for people.
+        activated: whether the new generation is active.
+        kept_because: why it is not.
 
     """
 
@@ -49,11 +49,11 @@ class Reindexed:
 
     @property
     def exit_code(self) -> int:
-        """As an ingestion's; 1 where the new generation was not activated, against the operator's wish."""
+        """The report's; 1 if the generation should have been activated and was not."""
         return self.report.exit_code or int(not self.activated and self.kept_because != NOT_WANTED)
 
     def build(self) -> dict[str, object]:
-        """Return what is to be said of the build alone."""
+        """Return the JSON of the build without the report."""
         return {
             "before": self.before,
             "after": self.after,
@@ -103,16 +103,16 @@ class Reindexing:
         watch: Callable[[Pipeline], None] = lambda _: None,
         total: Callable[[], int | None] = lambda: None,
     ) -> Reindexed:
-        """Build a generation from the files and from what else is stored; activate it if it may be.
+        """Build a generation from the files and the other stored documents; activate it if allowed.
 
         Args:
-            listing: files, as `find_files` yields them; they go before what is stored of them.
-            files: makes the comparison for a generation, beside another.
-            resume: take up a build that was left unfinished, if its settings were the same.
-            activate: when to flip; ``if-better`` asks the gate.
+            listing: files, as `find_files` yields them; they take precedence over their stored versions.
+            files: returns the documents to ingest into a generation, given the active one.
+            resume: continue an unfinished build with the same settings.
+            activate: when to activate; ``if-better`` uses the gate.
             gate: golden questions.
-            watch: is shown the pipeline before it runs; for signal handlers.
-            total: documents of the listing, once they are counted.
+            watch: called with the pipeline before it runs; for signal handlers.
+            total: returns the number of listed documents once it is known.
 
         Raises:
             BuildRunning: another process builds a generation of this collection.
@@ -134,16 +134,16 @@ class Reindexing:
             result = Reindexed(pipeline.report, before=self._active.name, after=target.name)
             changed = files(target, self._active).changed(listing, report=pipeline.report, trace=pipeline.trace)
             await self._feed(pipeline, changed, total)
-            carrying = Carrying(self._indexing.database, target=target)
-            await self._catch_up(pipeline, carrying)
+            carried = CarriedDocuments(self._indexing.database, target=target)
+            await self._catch_up(pipeline, carried)
             if pipeline.is_stopping:
                 return result
             await generations.tidy(target, least=self._indexing.settings.ingestion.index_chunks)
-            await self._catch_up(pipeline, carrying)
+            await self._catch_up(pipeline, carried)
             await self._judge(result, target, gate)
             await generations.finish(target, report=result.as_json())
             if self._may_flip(result, activate):
-                await self._flip(result, pipeline, carrying)
+                await self._flip(result, pipeline, carried)
             await generations.finish(target, report=result.as_json())
         return result
 
@@ -152,10 +152,10 @@ class Reindexing:
     ) -> None:
         await pipeline.run(incoming, progress=self._progress, total=total)
 
-    async def _catch_up(self, pipeline: Pipeline, carrying: Carrying) -> None:
+    async def _catch_up(self, pipeline: Pipeline, carried: CarriedDocuments) -> None:
         active = await self._indexing.collections.active(self._active.collection)
         if not pipeline.is_stopping and active.id != pipeline.generation.id:
-            await self._feed(pipeline, carrying.documents(active))
+            await self._feed(pipeline, carried.documents(active))
 
     async def _judge(self, result: Reindexed, target: Generation, gate: Gate | None) -> None:
         if gate is None:
@@ -163,7 +163,7 @@ class Reindexing:
         embedders = self._indexing.embedders
         try:
             old = await embedders.of(self._active.embedding)
-        except EmbeddingMismatch:  # the gate then compares words with words and vectors
+        except EmbeddingMismatch:  # the gate then compares keyword search with hybrid search
             old = None
         result.verdict = await gate.compare(self._active, target, embedders=(old, await embedders.of(target.embedding)))
 
@@ -176,15 +176,15 @@ class Reindexing:
             result.kept_because = f"{result.report.numbers['failed']} documents failed; --yes takes it as it is"
         return result.kept_because is None
 
-    async def _flip(self, result: Reindexed, pipeline: Pipeline, carrying: Carrying) -> None:
+    async def _flip(self, result: Reindexed, pipeline: Pipeline, carried: CarriedDocuments) -> None:
         generations, collection = self._indexing.generations, self._active.collection
         for _ in range(MOST_ROUNDS):
-            before = len(carrying.tried)
+            before = len(carried.tried)
             try:
                 flip = await generations.activate(collection, result.after, complete=True)
             except GenerationBehind:
-                await self._catch_up(pipeline, carrying)
-                if len(carrying.tried) > before:
+                await self._catch_up(pipeline, carried)
+                if len(carried.tried) > before:
                     continue
                 if not self._force:
                     result.kept_because = await self._what_is_missing(pipeline.generation)
@@ -196,7 +196,7 @@ class Reindexing:
 
     async def _what_is_missing(self, target: Generation) -> str:
         active = await self._indexing.collections.active(target.collection)
-        missing = await Lagging(self._indexing.database, target=target, reference=active).count()
+        missing = await MissingDocuments(self._indexing.database, target=target, reference=active).count()
         return f"{missing} documents that answer today could not be carried over; --yes takes it without them"
 
 
@@ -208,12 +208,12 @@ async def catch_up(
     watch: Callable[[Pipeline], None] = lambda _: None,
     progress: Progress | None = None,
 ) -> IngestReport:
-    """Bring into a generation what is newer in another, from the database's own copies."""
+    """Copy documents that are newer in `reference` into `target`, from the database's own copies."""
     pipeline = await indexing.pipeline(target, beside=reference)
     watch(pipeline)
-    carrying = Carrying(indexing.database, target=target)
+    carried = CarriedDocuments(indexing.database, target=target)
     before = -1
-    while len(carrying.tried) > before and not pipeline.is_stopping:  # one that gave way to another is to come back
-        before = len(carrying.tried)
-        await pipeline.run(carrying.documents(reference), progress=progress)
+    while len(carried.tried) > before and not pipeline.is_stopping:  # a displaced document may be missing again
+        before = len(carried.tried)
+        await pipeline.run(carried.documents(reference), progress=progress)
     return pipeline.report

@@ -1,4 +1,4 @@
-"""Bringing what is wanted into a collection: into the generation that answers, or into a new one beside it."""
+"""Runs: ingest into the active generation, or build a new one beside it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from ingestion.inputs.inputs import Arrivals, Listed
 from ingestion.inputs.local_files import LocalFiles
-from ingestion.inputs.selection import Arrivals, Listed
 from ingestion.pipeline.report import IngestReport
 from ingestion.runs.gate import Gate
 from ingestion.runs.pruning import prune
@@ -20,8 +20,8 @@ from ingestion.runs.sync import Sync, WithSync
 from storage.errors import CollectionNotFound, GenerationRetired
 
 if TYPE_CHECKING:
-    from ingestion.inputs.aim import Aim
-    from ingestion.inputs.selection import Wanted
+    from ingestion.inputs.destination import Destination
+    from ingestion.inputs.inputs import Inputs
     from ingestion.inputs.web_pages import UrlDocuments
     from ingestion.pipeline.factory import Indexing
     from ingestion.pipeline.pipeline import Pipeline, Progress
@@ -35,22 +35,22 @@ _log = structlog.get_logger(__name__)
 
 
 class Counting:
-    """Counts a listing on a thread of its own, while its files are ingested."""
+    """Counts a listing in a thread while its files are ingested."""
 
     def __init__(self, listing: Callable[[], Iterator[object]]) -> None:
         self._task = asyncio.ensure_future(asyncio.to_thread(_count, listing))
 
     def total(self) -> int | None:
-        """Return how many there are, once that is known."""
+        """Return the count, or None until it is known."""
         done = self._task.done() and not self._task.cancelled() and self._task.exception() is None
         return self._task.result() if done else None
 
 
 @dataclass(slots=True)
 class _Run:
-    """What a run met, for its sync."""
+    """What a sync needs to know of the run before it."""
 
-    wanted: Wanted
+    inputs: Inputs
     listed: Listed
     outcome: IngestReport | Reindexed
     pages: list[UrlDocuments] = field(default_factory=list)
@@ -64,32 +64,32 @@ class _Run:
         return self.pages[-1].gone if self.pages else ()
 
 
-async def ingest(indexing: Indexing, wanted: Wanted, *, watch: Watch, progress: Progress | None = None) -> IngestReport:
-    """Bring files and pages into the generation that answers; where another takes its place, go on with that one.
+async def ingest(indexing: Indexing, inputs: Inputs, *, watch: Watch, progress: Progress | None = None) -> IngestReport:
+    """Ingest files and pages into the active generation; if another is activated meanwhile, continue with that one.
 
     Raises:
         FootnoteError: the collection, the database or the model's files cannot be used; the message says what to do.
 
     """
-    return (await _ingested(indexing, wanted, watch=watch, progress=progress)).report
+    return (await _ingested(indexing, inputs, watch=watch, progress=progress)).report
 
 
 async def ingest_and_sync(
-    indexing: Indexing, wanted: Wanted, *, force: bool, watch: Watch, progress: Progress | None = None
+    indexing: Indexing, inputs: Inputs, *, force: bool, watch: Watch, progress: Progress | None = None
 ) -> WithSync:
-    """Do as `ingest`; then, if nothing failed, delete the documents whose files are gone, or refuse to.
+    """Run `ingest`; then, if nothing failed, delete the documents whose files are gone, or refuse to.
 
     Raises:
         FootnoteError: as `ingest`.
 
     """
-    run = await _ingested(indexing, wanted, watch=watch, progress=progress, sync=True)
+    run = await _ingested(indexing, inputs, watch=watch, progress=progress, sync=True)
     return await _synced(indexing, run, force=force)
 
 
 async def reindex(
     indexing: Indexing,
-    wanted: Wanted,
+    inputs: Inputs,
     *,
     resume: bool,
     activate: Activate,
@@ -99,28 +99,28 @@ async def reindex(
     progress: Progress | None = None,
     sync: bool = False,
 ) -> Reindexed | IngestReport | WithSync:
-    """Build a new generation from the files and all that is stored; a collection that is new gets its first one.
+    """Build a new generation from the files and the other stored documents; a new collection gets its first.
 
-    A sync comes last, and looks at what was built: there a file that was moved has its new place, whether or not the
-    new generation answers. It deletes from every generation.
+    A sync comes last and compares with the new generation, where moved files have their new sources, whether or not it
+    was activated. It deletes from every generation.
 
     Raises:
-        FootnoteError: as `ingest`; or another process builds one.
+        FootnoteError: as `ingest`; or another process is building a generation.
 
     """
     try:
-        active = await indexing.collections.active(wanted.collection)
+        active = await indexing.collections.active(inputs.collection)
     except CollectionNotFound:
-        run = await _ingested(indexing, wanted, watch=watch, progress=progress, sync=sync)
+        run = await _ingested(indexing, inputs, watch=watch, progress=progress, sync=sync)
         return await _synced(indexing, run, force=force) if sync else run.report
-    listed = Listed(wanted)
+    listed = Listed(inputs)
     gate = Gate(indexing.database, settings=indexing.settings, golden=golden) if golden else None
-    counting = Counting(wanted.listing)
+    counting = Counting(inputs.listing)
     pages: list[UrlDocuments] = []
-    async with _open_pages(indexing, wanted, sync=sync) as open_pages:
+    async with _open_pages(indexing, inputs, sync=sync) as open_pages:
 
         def arrivals(generation: Generation, beside: Generation | None) -> Arrivals:
-            return _arrivals(indexing, wanted, generation, beside=beside, open_pages=open_pages, pages=pages)
+            return _arrivals(indexing, inputs, generation, beside=beside, open_pages=open_pages, pages=pages)
 
         reindexed = await Reindexing(indexing, active=active, progress=progress, force=force).run(
             listed,
@@ -131,30 +131,30 @@ async def reindex(
             watch=watch,
             total=counting.total,
         )
-    run = _Run(wanted, listed, reindexed, pages)
+    run = _Run(inputs, listed, reindexed, pages)
     outcome = await _synced(indexing, run, force=force) if sync else reindexed
-    await prune(indexing, wanted.collection)
+    await prune(indexing, inputs.collection)
     return outcome
 
 
 async def _ingested(
-    indexing: Indexing, wanted: Wanted, *, watch: Watch, progress: Progress | None, sync: bool = False
+    indexing: Indexing, inputs: Inputs, *, watch: Watch, progress: Progress | None, sync: bool = False
 ) -> _Run:
-    counting = Counting(wanted.listing)
-    async with _open_pages(indexing, wanted, sync=sync) as open_pages:
+    counting = Counting(inputs.listing)
+    async with _open_pages(indexing, inputs, sync=sync) as open_pages:
         for attempt in range(MOST_FLIPS):
-            generation = await indexing.ensure(wanted.collection)
+            generation = await indexing.ensure(inputs.collection)
             pipeline = await indexing.pipeline(generation)
             watch(pipeline)
-            run = _Run(wanted, Listed(wanted), pipeline.report)
-            arrivals = _arrivals(indexing, wanted, generation, beside=None, open_pages=open_pages, pages=run.pages)
+            run = _Run(inputs, Listed(inputs), pipeline.report)
+            arrivals = _arrivals(indexing, inputs, generation, beside=None, open_pages=open_pages, pages=run.pages)
             changed = arrivals.changed(run.listed, report=pipeline.report, trace=pipeline.trace)
             try:
                 report = await pipeline.run(changed, progress=progress, total=counting.total)
             except GenerationRetired:
                 if attempt == MOST_FLIPS - 1:
                     raise
-                _log.info("another generation answers now; going on there", collection=wanted.collection)
+                _log.info("another generation answers now; going on there", collection=inputs.collection)
             else:
                 if not report.interrupted:
                     await indexing.generations.tidy(generation, least=indexing.settings.ingestion.index_chunks)
@@ -167,56 +167,56 @@ async def _synced(indexing: Indexing, run: _Run, *, force: bool) -> WithSync:
     if report.interrupted or report.numbers["failed"]:
         return WithSync(run.outcome, report, None)
     generation = await indexing.generations.get(report.collection, report.generation)
-    sync = Sync(indexing.database, generation=generation, wanted=run.wanted, settings=indexing.settings.ingestion)
+    sync = Sync(indexing.database, generation=generation, inputs=run.inputs, settings=indexing.settings.ingestion)
     synced = await sync.run(run.listed, urls=run.gone, force=force)
     report.deleted += synced.deleted
     return WithSync(run.outcome, report, synced)
 
 
-OpenPages = Callable[["Aim"], "UrlDocuments | None"]
+OpenPages = Callable[["Destination"], "UrlDocuments | None"]
 
 
 @asynccontextmanager
-async def _open_pages(indexing: Indexing, wanted: Wanted, *, sync: bool) -> AsyncIterator[OpenPages]:
-    """Lend what makes the pages of a generation; without URLs nothing is opened."""
-    if not wanted.urls:
+async def _open_pages(indexing: Indexing, inputs: Inputs, *, sync: bool) -> AsyncIterator[OpenPages]:
+    """Open a factory of a generation's `UrlDocuments`; it returns None if there are no URLs."""
+    if not inputs.urls:
         yield lambda _: None
         return
     from ingestion.inputs.web_pages import UrlDocuments, open_web
 
     async with open_web(indexing.settings.web) as (fetcher, folder):
-        yield lambda aim: UrlDocuments(
+        yield lambda destination: UrlDocuments(
             indexing.database,
-            aim=aim,
+            destination=destination,
             fetcher=fetcher,
             limits=indexing.settings.web,
             folder=folder,
-            urls=wanted.urls,
-            metadata=wanted.metadata,
+            urls=inputs.urls,
+            metadata=inputs.metadata,
             sync=sync,
         )
 
 
 def _arrivals(
     indexing: Indexing,
-    wanted: Wanted,
+    inputs: Inputs,
     generation: Generation,
     *,
     beside: Generation | None,
     open_pages: OpenPages,
     pages: list[UrlDocuments],
 ) -> Arrivals:
-    from ingestion.inputs.aim import Aim
+    from ingestion.inputs.destination import Destination
 
-    opened = open_pages(Aim(generation.embedding, generation.chunking, generation, beside))
+    opened = open_pages(Destination(generation.embedding, generation.chunking, generation, beside))
     pages += [opened] if opened else []
     files = LocalFiles(
         indexing.database,
         generation=generation,
         beside=beside,
         settings=indexing.settings.ingestion,
-        base=wanted.base,
-        metadata=wanted.metadata,
+        base=inputs.base,
+        metadata=inputs.metadata,
     )
     return Arrivals(files, opened)
 

@@ -1,6 +1,6 @@
-"""`--sync`: deleting documents whose files are gone, and refusing to where that looks like an accident.
+"""`--sync`: deletes documents whose files are gone, and refuses to if that looks like an accident.
 
-It comes after everything else of a run: a file that was moved has its document under the new name by then.
+It runs after the ingestion, when a moved file has its document under the new source.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from storage.documents.locations import LocatedDocument, LocatedDocuments
 
 if TYPE_CHECKING:
     from config.settings import IngestionSettings
-    from ingestion.inputs.selection import Listed, Wanted
+    from ingestion.inputs.inputs import Inputs, Listed
     from ingestion.pipeline.report import IngestReport
     from storage.database import Database
     from storage.generation import Generation
 
 EXIT_REFUSED = 4
-FLOOR = 5  # documents that may always go: a small collection can be worked with
+FLOOR = 5  # documents that may always be deleted, so that small collections can be synced
 PAGE = 256
 MOST_NAMED = 5
-_SPOOLED = 1 << 20  # bytes of what is to be deleted that are held in memory; more is on disk
+_SPOOLED = 1 << 20  # bytes of the list of deletions kept in memory; more goes to disk
 
 
 class SyncRefused(CommandRefused):
@@ -44,25 +44,25 @@ class SyncRefused(CommandRefused):
     exit_code = EXIT_REFUSED
 
 
-def require_folders(wanted: Wanted) -> None:
+def require_folders(inputs: Inputs) -> None:
     """Raise `SyncRefused` unless the paths say which files there should be."""
-    if wanted.patterns:
-        msg = f"--sync needs files and folders; the pattern {wanted.patterns[0]!r} does not say what else was there"
+    if inputs.patterns:
+        msg = f"--sync needs files and folders; the pattern {inputs.patterns[0]!r} does not say what else was there"
         raise SyncRefused(msg)
-    if not wanted.paths:
+    if not inputs.paths:
         msg = "--sync needs the folders whose documents are to follow them; name at least one"
         raise SyncRefused(msg)
 
 
 @dataclass(frozen=True, slots=True)
 class Synced:
-    """What came of a sync.
+    """The result of a sync.
 
     Attributes:
         gone: documents whose files are gone.
-        documents: of the collection, before anything was deleted.
-        named: the first of those that are gone.
-        refused: why nothing was deleted, for people; None where nothing was in the way.
+        documents: in the collection before the deletion.
+        named: sources of the first that are gone.
+        refused: why nothing was deleted; None if it was.
 
     """
 
@@ -77,28 +77,28 @@ class Synced:
         return {"gone": self.gone, "deleted": self.deleted, "first": list(self.named), "refused": self.refused}
 
     def as_text(self) -> str:
-        """Return it for people; empty where the report says all."""
+        """Return it for people; empty unless it was refused."""
         if self.refused is None:
             return ""
         more = f" and {self.gone - len(self.named)} more" if self.gone > len(self.named) else ""
-        named = ", ".join(source_name(Path(name)) for name in self.named)
+        named = ", ".join(source_name(name) for name in self.named)
         return f"sync: nothing was deleted: {self.refused}; --yes deletes all the same: {named}{more}"
 
 
 class Sync:
-    """One sync of what is wanted with what a generation holds."""
+    """Compares a run's inputs with the documents of a generation, and deletes those that are gone."""
 
     def __init__(
-        self, database: Database, *, generation: Generation, wanted: Wanted, settings: IngestionSettings
+        self, database: Database, *, generation: Generation, inputs: Inputs, settings: IngestionSettings
     ) -> None:
-        self._locations = FileLocations(base=wanted.base)
-        self._roots = [absolute(Path(path)) for path in wanted.files]
+        self._locations = FileLocations(base=inputs.base)
+        self._roots = [absolute(Path(path)) for path in inputs.files]
         self._located = LocatedDocuments(database, generation=generation)
         self._settings = settings
         self._collection = generation.collection
 
     async def gone(self, *, urls: Sequence[str] = ()) -> AsyncIterator[LocatedDocument]:
-        """Yield the documents whose files are gone, and those of `urls`."""
+        """Yield the documents whose files are gone, and those with a source in `urls`."""
         after = ""
         while page := await RETRYING(self._located.page, after=after, limit=PAGE, with_files=True):
             after = page[-1].id
@@ -109,7 +109,7 @@ class Sync:
                 yield document
 
     async def run(self, listed: Listed, *, urls: Sequence[str] = (), force: bool = False) -> Synced:
-        """Delete what is gone from every generation of the collection, or refuse to."""
+        """Delete documents that are gone from every generation of the collection, or refuse to."""
         with (
             spans.span("footnote.ingest.sync") as span,
             tempfile.SpooledTemporaryFile(max_size=_SPOOLED, mode="w+", encoding="utf-8") as file,
@@ -127,11 +127,11 @@ class Sync:
         return Synced(tally.gone, tally.documents, deleted, tally.named, None if force else refused)
 
     def roots(self, document: LocatedDocument) -> set[Path]:
-        """Return the paths that were named and that a document is under; none: it is no concern of this run."""
+        """Return the named paths that contain the document's file; empty if the run does not cover it."""
         return {root for path in self._locations.of(document) for root in self._roots if path.is_relative_to(root)}
 
     def refusal(self, tally: Tally, listed: Listed) -> str | None:
-        """Say why what is gone is not to be deleted without being asked for twice; None where it may be."""
+        """Return why the deletion needs ``--yes``; None if it does not."""
         if not tally.gone:
             return None
         if listed.closed is not None:
@@ -155,7 +155,7 @@ class Sync:
         file.seek(0)
         for line in file:
             document = LocatedDocument(**json.loads(line))
-            # between looking and deleting a file may have come back
+            # a file may have come back since
             if document.location is None or await asyncio.to_thread(self._locations.is_gone, document):
                 deleted += await RETRYING(self._located.delete, document)
         return deleted
@@ -166,7 +166,7 @@ class Sync:
 
 @dataclass(slots=True)
 class Tally:
-    """Counts what is gone, of how many documents, from under which paths, and names the first."""
+    """Counts the documents that are gone, and keeps the named paths they were under and the first sources."""
 
     documents: int
     gone: int = 0
@@ -182,7 +182,7 @@ class Tally:
 
 
 class Ingested(Protocol):
-    """What a run came to, before its sync: an `IngestReport`, or what holds one."""
+    """The result of a run before its sync: an `IngestReport`, or what holds one."""
 
     @property
     def exit_code(self) -> int: ...  # noqa: D102 (see above)
@@ -194,10 +194,10 @@ class Ingested(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class WithSync:
-    """A run and its sync.
+    """The results of a run and its sync.
 
     Attributes:
-        synced: None where the run did not go well, and nothing was looked for.
+        synced: None if the run failed or was interrupted.
 
     """
 
@@ -207,7 +207,7 @@ class WithSync:
 
     @property
     def exit_code(self) -> int:
-        """The run's, but 4 where the run was well and the sync was refused."""
+        """The run's; 4 if that is 0 or 3 and the sync was refused."""
         code = self.run.exit_code
         return EXIT_REFUSED if code in {EXIT_OK, EXIT_SKIPPED} and self.synced and self.synced.refused else code
 

@@ -1,4 +1,4 @@
-"""Scheduled sources: all that are due are run, one process at a time each, and a failure stops no other."""
+"""Runs the scheduled sources that are due, each in one process at a time; a failure does not stop the others."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ _log = structlog.get_logger(__name__)
 
 
 class UnknownSource(CommandRefused):
-    """No source of that name is in the file."""
+    """The file has no source of that name."""
 
 
 class ChunkingMismatch(CommandRefused):
-    """A source asks for another chunking or language than its collection was built with."""
+    """A source has another chunking or language than its collection was built with."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceOutcome:
-    """What came of a source.
+    """The outcome of a source.
 
     Attributes:
-        next_at: when it is due; None where that is now, or cannot be told.
+        next_at: when it is due next; None if that is now or unknown.
 
     """
 
@@ -61,7 +61,7 @@ class SourceOutcome:
 
     @property
     def exit_code(self) -> int:
-        """The run's; 1 where it could not begin."""
+        """The run's; 1 if it could not begin."""
         return self.outcome.exit_code if self.outcome else EXIT_FAILED if self.error else EXIT_OK
 
     def as_json(self) -> dict[str, object]:
@@ -86,7 +86,7 @@ class SourceOutcome:
 
 @dataclass(slots=True)
 class SourcesOutcome:
-    """What came of all sources."""
+    """The outcomes of all sources."""
 
     sources: list[SourceOutcome] = field(default_factory=list)
 
@@ -120,11 +120,11 @@ class Scheduler:
         self._pipeline: Pipeline | None = None
 
     async def run(self, *, only: Sequence[str] = (), everything: bool = False, dry_run: bool = False) -> SourcesOutcome:
-        """Run what is due, in the file's order; with `only` these, with `everything` all, due or not.
+        """Run the sources that are due, in the file's order; with `only` those named, with `everything` all.
 
         Raises:
-            UnknownSource: `only` names a source that is not there.
-            StoreUnavailable: the database went away.
+            UnknownSource: `only` names a source that the file does not have.
+            StoreUnavailable: the database is unavailable.
 
         """
         known = {source.name for source in self._listed.sources}
@@ -145,10 +145,12 @@ class Scheduler:
         not_due = None if forced else await self._not_due(source, key)
         if not_due or dry_run:
             return not_due or await self._planned(source)
-        async with self._runs.alone(key) as is_ours:
+        async with self._runs.exclusive(key) as is_ours:
             if not is_ours:
                 return SourceOutcome(source.name, source.collection, "running elsewhere")
-            not_due = None if forced else await self._not_due(source, key)  # another process may just have run it
+            not_due = (
+                None if forced else await self._not_due(source, key)
+            )  # another process may have run it in the meantime
             return not_due or await self._recorded(source, key)
 
     async def _not_due(self, source: Source, key: SourceKey) -> SourceOutcome | None:
@@ -159,10 +161,10 @@ class Scheduler:
         return SourceOutcome(source.name, source.collection, "not due", next_at=due)
 
     async def _planned(self, source: Source) -> SourceOutcome:
-        wanted = source.wanted(self._listed.folder)
+        inputs = source.inputs(self._listed.folder)
         try:
             async with self._indexing_for(source) as indexing:
-                planned = await plan(indexing, wanted, reindex=False, sync=source.sync)
+                planned = await plan(indexing, inputs, reindex=False, sync=source.sync)
         except StoreUnavailable:
             raise
         except (FootnoteError, OSError) as exc:
@@ -177,7 +179,7 @@ class Scheduler:
         try:
             outcome = await self._ingested(source)
         except StoreUnavailable:
-            raise  # nobody can take note; what began counts as failed
+            raise  # cannot be recorded; a run that began counts as failed
         except (FootnoteError, OSError) as exc:
             _log.warning("source failed", source=source.name, error=type(exc).__name__)
             await self._runs.fail(key, error=str(exc), retry_after=wait)
@@ -198,14 +200,14 @@ class Scheduler:
         return SourceOutcome(source.name, source.collection, state, outcome, error, due)
 
     async def _ingested(self, source: Source) -> Ingested:
-        wanted = source.wanted(self._listed.folder)
+        inputs = source.inputs(self._listed.folder)
         async with self._indexing_for(source) as indexing:
             if source.sync:
-                require_folders(wanted)
+                require_folders(inputs)
                 return await ingest_and_sync(
-                    indexing, wanted, force=self._force, watch=self._watched, progress=self._progress
+                    indexing, inputs, force=self._force, watch=self._watched, progress=self._progress
                 )
-            return await ingest(indexing, wanted, watch=self._watched, progress=self._progress)
+            return await ingest(indexing, inputs, watch=self._watched, progress=self._progress)
 
     def _watched(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
@@ -218,10 +220,10 @@ class Scheduler:
 
     @asynccontextmanager
     async def _indexing_for(self, source: Source) -> AsyncIterator[Indexing]:
-        """Lend what indexes with a source's own splitter settings; a collection that is there must have these.
+        """Open an `Indexing` with a source's own chunking, which an existing collection must have been built with.
 
         Raises:
-            ChunkingMismatch: it has others.
+            ChunkingMismatch: it was built with another.
 
         """
         own = {
@@ -237,7 +239,7 @@ class Scheduler:
         changed = settings.model_copy(update={"ingestion": settings.ingestion.model_copy(update=changes)})
         async with AsyncExitStack() as stack:
             indexing = Indexing(self._indexing.database, settings=changed, stack=stack)
-            indexing.embedders = self._indexing.embedders  # models are open once
+            indexing.embedders = self._indexing.embedders  # share open models
             await _require_chunking(indexing, source)
             yield indexing
 
@@ -247,11 +249,11 @@ async def _require_chunking(indexing: Indexing, source: Source) -> None:
         built = (await indexing.collections.active(source.collection)).chunking
     except CollectionNotFound:
         return
-    _, wanted = await indexing.configured()
+    _, configured = await indexing.configured()
     for name, is_given, there, asked, setting in (
-        ("tokens", source.chunking.tokens, built.tokens, wanted.tokens, "CHUNK_TOKENS"),
-        ("overlap", source.chunking.overlap, built.overlap, wanted.overlap, "CHUNK_OVERLAP"),
-        ("language", source.language, built.language, wanted.language, "LANGUAGE"),
+        ("tokens", source.chunking.tokens, built.tokens, configured.tokens, "CHUNK_TOKENS"),
+        ("overlap", source.chunking.overlap, built.overlap, configured.overlap, "CHUNK_OVERLAP"),
+        ("language", source.language, built.language, configured.language, "LANGUAGE"),
     ):
         if is_given is not None and there != asked:
             msg = (
@@ -263,7 +265,7 @@ async def _require_chunking(indexing: Indexing, source: Source) -> None:
 
 
 def _due(source: Source, last: SourceRun | None) -> datetime | None:
-    """Return when a source is due; None: now. One that was missed for long is due once."""
+    """Return when a source is due, None if now; a source that missed several times is due once."""
     if last is None or last.definition != source.definition:
         return None
     return last.next_try_at or source.next_after(last.started_at)

@@ -1,4 +1,4 @@
-"""The file that lists scheduled sources: read as hostile input, its errors told with their lines."""
+"""The file of scheduled sources, validated as untrusted input; errors name the line."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pydantic import (
 )
 
 from ingestion.identity import OWN_KEYS
-from ingestion.inputs.selection import MAGIC, Wanted, excluding, is_url
+from ingestion.inputs.inputs import MAGIC, Inputs, excluding, is_url
 from ingestion.schedule.strict_yaml import SourcesInvalid, at, compose, construct, invalid, line_of
 from ingestion.types import Json
 from storage.generation import NAME_PATTERN
@@ -49,7 +49,7 @@ def _excludes(patterns: Sequence[str]) -> Sequence[str]:
 
 
 def _plain(value: object) -> object:
-    """Make dates strings, as front matter's are, and refuse numbers that are none in JSON."""
+    """Convert dates to strings, as in front matter, and reject numbers that JSON does not have."""
     if isinstance(value, dict):
         return {key: _plain(each) for key, each in value.items()}
     if isinstance(value, list):
@@ -86,19 +86,19 @@ class _Group(BaseModel):
 
 
 class SplitSettings(_Group):
-    """How a new collection's documents are split; see the settings of the group ``ingestion``."""
+    """The chunking of a new collection; see the settings of the group ``ingestion``."""
 
     tokens: Annotated[int, Field(ge=16, le=100_000)] | None = None
     overlap: Annotated[int, Field(ge=0, le=10_000)] | None = None
 
 
 class Source(_Group):
-    """A source: what is to be ingested, where to, and when.
+    """A scheduled source: its inputs, collection and schedule.
 
     Attributes:
-        schedule: a cron expression, or ``every 6h``; None: whenever sources are run.
+        schedule: a cron expression, or ``every 6h``; None: due on every run.
         timezone: of the cron expression.
-        paths: files, folders; relative ones to the folder of the file that lists them.
+        paths: files and folders, relative to the folder of the sources file.
 
     """
 
@@ -138,10 +138,10 @@ class Source(_Group):
         return self
 
     def next_after(self, moment: datetime) -> datetime:
-        """Return when the source is due after it last ran.
+        """Return when the source is due next.
 
         Raises:
-            ValueError: the schedule cannot be read, or never comes.
+            ValueError: the schedule is invalid or never due.
 
         """
         if self.schedule is None:
@@ -161,10 +161,10 @@ class Source(_Group):
             msg = f"{self.schedule!r} never comes"
             raise ValueError(msg) from None
 
-    def wanted(self, folder: Path) -> Wanted:
-        """Return what is to be ingested; paths are relative to `folder`."""
+    def inputs(self, folder: Path) -> Inputs:
+        """Return the inputs; paths are relative to `folder`."""
         files = [*filter(None, [self.path]), *self.paths, *self.glob]
-        return Wanted(
+        return Inputs(
             self.collection,
             [
                 *(path if is_url(path) else _below(folder, path) for path in files),
@@ -178,7 +178,7 @@ class Source(_Group):
 
     @property
     def definition(self) -> str:
-        """A hash of all that makes the source what it is."""
+        """A hash of the source's definition."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:32]
 
 
@@ -188,7 +188,7 @@ class _SourceFile(_Group):
 
 @dataclass(frozen=True, slots=True)
 class SourceList:
-    """The sources of a file, and the folder that it is in."""
+    """The sources of a file, and its folder."""
 
     folder: Path
     sources: Sequence[Source]
@@ -198,7 +198,7 @@ def read_sources(path: Path) -> SourceList:
     """Read a file of sources.
 
     Raises:
-        SourcesInvalid: it cannot be read, or used; the message names the line.
+        SourcesInvalid: it cannot be read or is invalid; the message names the line.
 
     """
     node = compose(path)
@@ -230,7 +230,7 @@ def _told(path: Path, node: yaml.Node, error: ValidationError) -> SourcesInvalid
 
 
 def _name(node: yaml.Node, number: int) -> str:
-    """Return a source's name where it has one that can be read, else its place."""
+    """Return a source's name if it has a valid one, else its position."""
     entry = at(at(node, "sources"), number)
     name = at(entry, "name") if entry is not None else None
     return repr(name.value[:100]) if isinstance(name, yaml.ScalarNode) else str(number + 1)

@@ -1,4 +1,4 @@
-"""YAML that people write, read as hostile input: no aliases that grow, no keys that come twice, errors with lines."""
+"""Strict YAML for untrusted input: limited alias expansion, no duplicate keys, errors with lines."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import yaml
 from ingestion.errors import CommandRefused
 
 MAX_BYTES = 1 << 20
-MAX_NODES = 100_000  # once every alias is written out
+MAX_NODES = 100_000  # with aliases expanded
 
 
 class SourcesInvalid(CommandRefused):
-    """A file of sources cannot be used; the message names the line and says what is wrong."""
+    """A file of sources is invalid; the message names the line and the fault."""
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader, in Python: it ends with an error where C would end the process."""
+    """The pure Python safe loader: deep nesting raises an error where the C one would crash the process."""
 
 
 def compose(path: Path) -> yaml.Node:
     """Return the nodes of a file.
 
     Raises:
-        SourcesInvalid: it cannot be read, or holds what it may not.
+        SourcesInvalid: it cannot be read, or contains something forbidden.
 
     """
     try:
@@ -50,22 +50,22 @@ def compose(path: Path) -> yaml.Node:
 
 
 def construct(node: yaml.Node, path: Path) -> object:
-    """Return what a file says, as plain Python objects.
+    """Convert nodes to plain Python objects.
 
     Raises:
-        SourcesInvalid: a value cannot be read.
+        SourcesInvalid: a value is invalid.
 
     """
     try:
         return _Loader("").construct_document(node)
     except yaml.MarkedYAMLError as exc:
         raise invalid(path, f"{exc.problem}", line=exc.problem_mark.line if exc.problem_mark else None) from exc
-    except (ValueError, RecursionError) as exc:  # a date that is none, say
+    except (ValueError, RecursionError) as exc:  # an invalid date, for example
         raise invalid(path, f"a value cannot be read ({type(exc).__name__})") from exc
 
 
 def _weigh(node: yaml.Node, path: Path, known: dict[int, int]) -> int:
-    """Count the nodes that there are once aliases are written out; refuse too many, circles, and doubled keys."""
+    """Count nodes with aliases expanded; reject too many, cycles and duplicate keys."""
     if id(node) in known:
         if known[id(node)] < 0:
             raise invalid(path, "an alias stands within what it stands for", line=node.start_mark.line)
@@ -94,7 +94,7 @@ def _children(node: yaml.Node) -> Iterator[yaml.Node]:
 
 
 def line_of(node: yaml.Node, place: Sequence[int | str]) -> int:
-    """Return the line of a value, or of the nearest that holds it."""
+    """Return the line of a value, or of the nearest node around it."""
     for part in place:
         inner = at(node, part)
         if inner is None:
@@ -104,7 +104,7 @@ def line_of(node: yaml.Node, place: Sequence[int | str]) -> int:
 
 
 def at(node: yaml.Node | None, part: int | str) -> yaml.Node | None:
-    """Return the value under a key, or in a place of a list; None where there is none."""
+    """Return the value at a key or list index; None if there is none."""
     if isinstance(node, yaml.SequenceNode) and isinstance(part, int):
         return node.value[part] if part < len(node.value) else None
     if isinstance(node, yaml.MappingNode):
@@ -113,6 +113,6 @@ def at(node: yaml.Node | None, part: int | str) -> yaml.Node | None:
 
 
 def invalid(path: Path, reason: str, *, line: int | None = None) -> SourcesInvalid:
-    """Return the error for a file; lines count from 0."""
+    """Return the error for a file; `line` counts from 0."""
     where = f", line {line + 1}" if line is not None else ""
     return SourcesInvalid(f"{path}{where}: {reason}")

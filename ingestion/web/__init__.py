@@ -1,1 +1,1 @@
-"""Pages and feeds from the web, with no way to what is not public. Nothing here is imported where no URL is given."""
+"""Fetching public web pages and feeds, guarded against requests to private networks. Imported only for URLs."""

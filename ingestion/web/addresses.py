@@ -1,10 +1,10 @@
-"""Which addresses may be reached.
+"""Rules for addresses that may be fetched.
 
-Names are resolved by us and the connection goes to the very address that was checked (`ingestion.web.connections`), so
-that an answer of the DNS which changes in between (rebinding) changes nothing.
+Names are resolved here, and the connection goes to the address that was checked (`ingestion.web.connections`), which
+prevents DNS rebinding.
 
-`httpx-secure` 2.0.0 was read for this and does not hold: it opens a connection to an address before it judges it,
-judges one of a name's addresses only, and relies on `ipaddress.is_global`, which is true of multicast, of 6to4 and
+`httpx-secure` 2.0.0 is not sufficient: it connects to an address before it checks it, checks only one of a name's
+addresses, and relies on `ipaddress.is_global`, which is true of multicast, of 6to4 and
 IPv4-compatible forms of 127.0.0.1, of site-local addresses and, in some patch releases, of mapped ones.
 """
 
@@ -36,7 +36,7 @@ _NOT_PUBLIC_V4 = tuple(
             "198.51.100.0/24",
             "203.0.113.0/24",
             "224.0.0.0/3",  # multicast, reserved, broadcast
-            "168.63.129.16/32",  # Azure's host, reached from its machines only
+            "168.63.129.16/32",  # Azure's host, reachable from its machines only
         ),
     )
 )
@@ -51,7 +51,7 @@ _NOT_PUBLIC_V6 = tuple(
         ),
     )
 )
-# where clouds keep a machine's secrets, and what belongs to one link: a name that is allowed does not open these
+# cloud metadata services and link-local addresses: an allowed name does not permit these
 _NEVER_BY_NAME = tuple(
     map(
         ip_network,
@@ -72,10 +72,10 @@ _NEVER_BY_NAME = tuple(
 
 
 def is_public(address: str) -> bool:
-    """Tell whether an address, without a port, belongs to one machine of the public internet.
+    """Tell whether an address is a public unicast address.
 
-    Forms of IPv6 that carry an IPv4 address are not public, since who unpacks them decides where they lead; but for
-    NAT64's well-known prefix, which hosts without IPv4 need, and which is judged by the address inside.
+    IPv6 addresses that embed an IPv4 address are not, since the translator decides where they lead, except for NAT64's
+    well-known prefix, which IPv6-only hosts need: there the embedded address decides.
     """
     try:
         ip = ip_address(address)
@@ -91,13 +91,13 @@ def is_public(address: str) -> bool:
 
 
 class AddressRules:
-    """What may be reached: public addresses at some ports, and what an operator allows beside them.
+    """Allowed targets: public addresses at certain ports, and what the operator allows in addition.
 
     Args:
-        ports: that may be reached.
+        ports: allowed ports.
         allow_private: networks (``10.1.0.0/16``), addresses and host names (``wiki.corp``, exactly as in URLs). A name
-            opens private and loopback addresses, but not those where clouds keep a machine's secrets; a network opens
-            all of itself.
+            permits private and loopback addresses, but not cloud metadata services; a network permits all of its
+            addresses.
 
     Raises:
         ValueError: an entry is neither.
@@ -114,7 +114,7 @@ class AddressRules:
         self._names = frozenset(names)
 
     def check_target(self, target: Target) -> None:
-        """Check what can be told without resolving a name.
+        """Check the port and a literal address, without resolving a name.
 
         Raises:
             FetchRefused: the port, or the address that stands for the host, is not allowed.
@@ -126,14 +126,14 @@ class AddressRules:
         try:
             ip_address(target.host)
         except ValueError:
-            return  # a name, which is judged by what it stands for
+            return  # a name: checked after resolution
         self.check_addresses(target.host, [target.host])
 
     def check_addresses(self, host: str, addresses: Sequence[str]) -> None:
-        """Check all that a host stands for.
+        """Check all addresses of a host.
 
         Raises:
-            FetchRefused: one of the addresses is not allowed; the message does not tell which addresses there are.
+            FetchRefused: one of the addresses is not allowed; the message does not reveal them.
 
         """
         if not addresses or not all(self._is_allowed(host, address) for address in addresses):
@@ -151,7 +151,7 @@ class AddressRules:
             return False
         if any(ip in network for network in self._networks):
             return True
-        # of IPv6 a name opens unique local and loopback addresses only: other forms may carry an IPv4 address
+        # for IPv6 a name permits only unique local and loopback addresses: others may embed an IPv4 address
         own = isinstance(ip, IPv4Address) or ip in IPv6Network("fc00::/7") or ip == IPv6Address("::1")
         return host in self._names and own and not any(ip in network for network in _NEVER_BY_NAME)
 

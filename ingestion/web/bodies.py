@@ -1,4 +1,4 @@
-"""Bodies of answers in bounded memory: counted as they are sent, and again as they are unpacked."""
+"""Response bodies in bounded memory: limits on the bytes sent and on the decompressed bytes."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _GZIP_MAGIC = b"\x1f\x8b"
 
 
 async def bounded(sent: AsyncIterator[bytes], *, coding: str, limit: int) -> AsyncGenerator[bytes, None]:
-    """Yield the body in blocks of at most 64 KiB, unpacked.
+    """Yield the decompressed body in blocks of at most 64 KiB.
 
     Args:
-        sent: as it comes.
+        sent: the body as received.
         coding: the ``Content-Encoding``.
-        limit: of bytes, for what is sent and for what it unpacks to.
+        limit: maximum bytes, both received and decompressed.
 
     Raises:
-        FetchRefused: it is longer, or packed in a way that was not asked for.
-        FetchFailed: what is packed is damaged or cut short.
+        FetchRefused: it is longer, or has a coding that was not requested.
+        FetchFailed: the compressed data are damaged or truncated.
 
     """
     blocks = _counted(sent, limit)
@@ -45,7 +45,7 @@ async def _counted(blocks: AsyncIterator[bytes], limit: int) -> AsyncIterator[by
 
 
 def too_long(limit: int) -> FetchRefused:
-    """Return the error for what is longer than is taken."""
+    """Return the error for a body over the limit."""
     return FetchRefused(f"it is longer than {limit:,} bytes, the most that is taken")
 
 

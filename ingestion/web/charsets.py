@@ -1,4 +1,4 @@
-"""Text in the charset that its HTTP header names, which nothing in the file tells."""
+"""Converting text from the charset in its HTTP header, which the file itself does not name."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _CODECS: Mapping[str, str] = MappingProxyType({
 
 
 def to_utf8(path: Path, *, charset: str) -> int:
-    """Write a text anew as UTF-8 with a byte order mark, which readers trust above all; return its size in bytes.
+    """Rewrite a text file as UTF-8 with a byte order mark, which readers trust most; return its size in bytes.
 
-    A file that has a mark already, whose charset nobody knows, or that is not in the charset named, is left as it is:
-    the readers guess well.
+    A file with a byte order mark, an unknown charset, or bytes that are invalid in it is left as it is: the readers
+    guess well.
 
     Raises:
-        OSError: the disk.
+        OSError: the file cannot be written.
 
     """
     codec = _CODECS.get(charset)

@@ -1,7 +1,7 @@
-"""Connections to checked addresses: httpcore's pool over a network backend that resolves, judges and dials itself.
+"""Connections to checked addresses: httpcore's pool over a network backend that resolves, checks and connects itself.
 
-httpcore, which httpx stands on, is used without it: its network backend is a public interface, and it does nothing of
-its own accord: no redirects, cookies, proxies, .netrc or environment.
+httpcore is used without httpx: its network backend is a public interface, and it follows no redirects and uses no
+cookies, proxies, .netrc or environment variables.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ _TRIED = 6  # of a name's addresses
 
 
 class Resolver:
-    """The system's resolver, on threads of its own: a name server that hangs holds up nothing else."""
+    """The system's resolver in its own threads, so that a hanging name server blocks nothing else."""
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(_RESOLVERS, thread_name_prefix="resolve")
 
     async def __call__(self, host: str, port: int) -> Sequence[str]:
-        """Return the addresses of a host, best first.
+        """Return the addresses of a host in order of preference.
 
         Raises:
-            FetchFailed: it has none, or the name server does not answer.
+            FetchFailed: it has none, or the name server does not respond.
 
         """
         loop = asyncio.get_running_loop()
@@ -52,12 +52,12 @@ class Resolver:
         return tuple(dict.fromkeys(str(address[0]) for *_, address in found))
 
     def close(self) -> None:
-        """Take no more names; running look-ups end by themselves."""
+        """Accept no more names; running look-ups end by themselves."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 class GuardedBackend(httpcore.AsyncNetworkBackend):
-    """Dials the addresses that it has checked: a name is resolved once a connection, and never by anything below."""
+    """Connects to checked addresses; a name is resolved once for each connection, and not again below."""
 
     def __init__(self, rules: AddressRules, *, resolve: Resolve) -> None:
         self._rules = rules
@@ -75,9 +75,9 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         """Connect to a host.
 
         Raises:
-            FetchRefused: one of its addresses is not allowed; none was dialled.
+            FetchRefused: one of its addresses is not allowed; no connection was tried.
             FetchFailed: it has no address.
-            httpcore.ConnectError: none of them lets us in.
+            httpcore.ConnectError: none of them accepts a connection.
             httpcore.ConnectTimeout: that took too long.
 
         """
@@ -97,7 +97,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None,
     ) -> httpcore.AsyncNetworkStream:
-        """Try one address after the other, each for its share of the time."""
+        """Try one address after another, each for its share of the timeout."""
         share = None if seconds is None else seconds / len(addresses)
         failure: httpcore.ConnectError | httpcore.ConnectTimeout | None = None
         for address in addresses:
@@ -115,7 +115,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
 
 
 def open_pool(backend: httpcore.AsyncNetworkBackend, *, ca_file: Path | None) -> httpcore.AsyncConnectionPool:
-    """Return a pool of HTTP/1.1 connections that trusts the public authorities, and those of `ca_file`.
+    """Return a pool of HTTP/1.1 connections that trusts the public certificate authorities, and those in `ca_file`.
 
     Raises:
         OSError: `ca_file` cannot be read.

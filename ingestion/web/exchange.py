@@ -1,4 +1,4 @@
-"""One GET, redirects followed by us, each hop judged like the first."""
+"""GET requests; redirects are followed here, and every hop is checked like the first."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _CHARSET = re.compile(r";\s*charset\s*=\s*[\"']?([\w.:-]{1,40})", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a site answered; its body can be read once, while it is open.
+    """A response; its body can be read once, while it is open.
 
     Attributes:
         target: of the last hop.
-        headers: by lower-case names; what came twice is joined by a comma.
+        headers: by lower-case name; repeated ones are joined by a comma.
 
     """
 
@@ -40,22 +40,22 @@ class Answer:
 
     @property
     def media_type(self) -> str:
-        """The content type, lower case, without parameters; empty where there is none."""
+        """The media type in lower case, without parameters; empty if there is none."""
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     @property
     def charset(self) -> str | None:
-        """The charset that the content type names."""
+        """The charset parameter of the content type."""
         found = _CHARSET.search(self.headers.get("content-type", ""))
         return found[1].lower() if found else None
 
     def blocks(self, *, limit: int) -> AsyncGenerator[bytes, None]:
-        """Return the body, unpacked, as `ingestion.web.bodies.bounded` does."""
+        """Return the decompressed body; see `ingestion.web.bodies.bounded`."""
         return bounded(self.sent, coding=self.headers.get("content-encoding", "").strip().lower(), limit=limit)
 
 
 class Exchange:
-    """Asks sites, over connections to addresses that were checked.
+    """Sends GET requests over connections to checked addresses.
 
     Raises:
         ValueError: an entry of `allow_private` is neither a network nor a name.
@@ -81,16 +81,16 @@ class Exchange:
         admit: Callable[[Target], Awaitable[None]],
         headers: Callable[[Target], Mapping[str, str]] = lambda _: {},
     ) -> AsyncIterator[Answer]:
-        """Ask for a page, and for what it redirects to, five times at the most; the answer may have any other status.
+        """Request a page and follow at most five redirects; the response may have any other status.
 
         Args:
-            target: to begin with.
-            admit: called before each hop; what it waits does not count as the site's time.
-            headers: further ones for a hop.
+            target: of the first hop.
+            admit: awaited before each hop; this wait does not count towards the timeout.
+            headers: returns additional headers for a hop.
 
         Raises:
-            FetchRefused: an address on the way may not be reached, or is no URL; or there are too many.
-            FetchFailed: the site cannot be reached, breaks off or takes too long.
+            FetchRefused: a target is not allowed or not a URL; or there are too many redirects.
+            FetchFailed: the site cannot be reached, closes the connection or takes too long.
 
         """
         hop = target
@@ -134,7 +134,7 @@ class Exchange:
 
 
 async def _untimed(waiting: Awaitable[None], timer: asyncio.Timeout) -> None:
-    """Wait while the timer stands still."""
+    """Pause the timeout during the block."""
     loop = asyncio.get_running_loop()
     left = (timer.when() or 0) - loop.time()
     timer.reschedule(None)

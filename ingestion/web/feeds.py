@@ -1,7 +1,7 @@
-"""Feeds and sitemaps: RSS, Atom, JSON Feed and sitemap.xml, which stand for the pages that they list.
+"""Feeds and sitemaps: RSS, Atom, JSON Feed and sitemap.xml, and the pages that they list.
 
-lxml reads them. feedparser 6.0.14 was tried: its search for a document type takes time in the square of leading line
-feeds (20 kB: 2.4 s; 1 MB: hours), and bytes that happen to name a file are taken for its name, and the file is read.
+lxml parses them, not feedparser 6.0.14: its search for a document type takes quadratic time in leading line feeds
+(20 kB: 2.4 s; 1 MB: hours), and it opens a local file if the bytes happen to be its name.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ingestion.web.urls import MAX_URL, Target, read_reference, read_url
 if TYPE_CHECKING:
     from lxml import etree
 
-MAX_SITEMAPS = 50  # of one index
+MAX_SITEMAPS = 50  # of one sitemap index
 _MAX_ID = 500
 _JSON_FEED = b"jsonfeed.org/version/"
 _DATES = ("updated", "modified", "pubDate", "published", "date", "issued", "lastmod")
@@ -36,10 +36,10 @@ class Entry:
     """A page that a feed lists.
 
     Attributes:
-        url: in one spelling; one that cannot be read is as it came; fetching it says what is wrong.
+        url: normalised; an invalid one is kept as it is, and fetching it reports the error.
         title: on one line; may be empty.
-        updated: with a zone; None where the feed does not say.
-        id: as the feed calls the entry, else the URL.
+        updated: with a time zone; None if the feed has none.
+        id: of the feed, else the URL.
 
     """
 
@@ -50,10 +50,10 @@ class Entry:
 
 
 async def expand(url: str, *, fetcher: WebFetcher, limits: WebLimits) -> tuple[Entry, ...]:
-    """Return the pages that a URL stands for: those that its feed or its sitemap lists, else itself alone.
+    """Return the pages that the feed or sitemap at a URL lists, or the URL itself if it is a page.
 
-    Entries come in the feed's order, each URL once, `limits.max_entries` at the most. Their addresses are judged when
-    they are fetched, like any other.
+    Entries are in the feed's order, each URL once, at most `limits.max_entries`. Their addresses are checked when
+    they are fetched.
 
     Raises:
         FetchRefused: as `WebFetcher.fetch`; or the feed is damaged.
@@ -77,7 +77,7 @@ async def expand(url: str, *, fetcher: WebFetcher, limits: WebLimits) -> tuple[E
 
 
 async def _read(url: str, fetcher: WebFetcher, limits: WebLimits) -> Page | None:
-    return await fetcher.read(url, limit=limits.max_feed_bytes, wanted=is_feed)
+    return await fetcher.read(url, limit=limits.max_feed_bytes, accepts=is_feed)
 
 
 async def _entries(page: Page, most: int) -> tuple[Entry, ...]:
@@ -85,22 +85,22 @@ async def _entries(page: Page, most: int) -> tuple[Entry, ...]:
 
 
 def is_feed(media_type: str, beginning: bytes) -> bool:
-    """Tell a feed or a sitemap by its first bytes."""
+    """Tell whether the first bytes are those of a feed or sitemap."""
     if media_type == "application/feed+json" or (beginning.lstrip()[:1] == b"{" and _JSON_FEED in beginning):
         return True
     return _root_name(beginning) in _READERS
 
 
 def entries_of(data: bytes, *, base: Target, most: int) -> tuple[Entry, ...]:
-    """Read a feed, a sitemap or an index of sitemaps; each URL comes once.
+    """Parse a feed, a sitemap or a sitemap index; each URL comes once.
 
     Args:
-        data: the whole of it.
-        base: where it lies; its URLs may be relative to that.
-        most: entries that are taken, the first ones.
+        data: the complete file.
+        base: its URL, for relative links.
+        most: maximum number of entries; the first are kept.
 
     Raises:
-        FetchRefused: it cannot be read.
+        FetchRefused: it cannot be parsed.
 
     """
     read = _READERS.get(_root_name(data))
@@ -114,13 +114,13 @@ def entries_of(data: bytes, *, base: Target, most: int) -> tuple[Entry, ...]:
 
 
 def _root_name(data: bytes) -> str:
-    """Return the local name of an XML document's outermost element; empty where this is none."""
+    """Return the local name of an XML document's root element; empty if it is not XML."""
     from lxml import etree
 
     parser = etree.XMLPullParser(
         events=("start",), resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False
     )
-    with contextlib.suppress(etree.XMLSyntaxError):  # what came before the fault counts
+    with contextlib.suppress(etree.XMLSyntaxError):  # use what came before the error
         parser.feed(data.lstrip()[:65_536])
     return next((_name(element) for _, element in parser.read_events()), "")
 
@@ -128,7 +128,7 @@ def _root_name(data: bytes) -> str:
 def _tree(data: bytes) -> etree._Element:
     from lxml import etree
 
-    # entities are left alone, declared or not; nothing is loaded; libxml2's own limits on depth and length hold
+    # no entity is expanded and nothing is loaded; libxml2's limits on depth and length apply
     parser = etree.XMLParser(
         resolve_entities=False,
         no_network=True,
@@ -207,7 +207,7 @@ def _entry(link: str, base: Target, *, title: str, date: datetime | None, name: 
 
 
 def _base(element: etree._Element, base: Target) -> Target:
-    """Return what `xml:base` says relative URLs are relative to."""
+    """Return the base URL that `xml:base` gives."""
     for above in (element, *element.iterancestors()):
         given = above.get("{http://www.w3.org/XML/1998/namespace}base")
         if given:
@@ -228,7 +228,7 @@ def _inner(element: etree._Element) -> str:
 
 
 def _text(item: etree._Element, name: str) -> str:
-    """Return the text of the first child of this name that has any."""
+    """Return the text of the first non-empty child with this name."""
     return next((text for child in item if _name(child) == name and (text := _inner(child))), "")
 
 
@@ -237,7 +237,7 @@ def _date(item: etree._Element) -> datetime | None:
 
 
 def _parsed_date(text: str) -> datetime | None:
-    """Read a date of RSS (RFC 822) or Atom (RFC 3339)."""
+    """Parse a date of RSS (RFC 822) or Atom (RFC 3339)."""
     for read in (datetime.fromisoformat, parsedate_to_datetime):
         try:
             date = read(text.strip())

@@ -1,4 +1,4 @@
-"""Pages from the web into files: asked politely, judged at each hop, bounded in every respect."""
+"""Fetching web pages into files: rate-limited, checked at every redirect, bounded in time and size."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ _COMPLETE = {HTTPStatus.OK, HTTPStatus.NON_AUTHORITATIVE_INFORMATION}
 
 @dataclass(frozen=True, slots=True)
 class Validators:
-    """What a site said of the version that it sent, to ask whether there is another.
+    """The validators of a response, for a conditional request later.
 
     Attributes:
-        url: that they are for: where the redirects led.
-        etag: as it came.
-        last_modified: as it came, an HTTP date.
+        url: of the final hop, which they are valid for.
+        etag: as received.
+        last_modified: as received, an HTTP date.
 
     """
 
@@ -63,12 +63,12 @@ class Fetched:
     """A page in a file.
 
     Attributes:
-        url: that was asked for, in one spelling and without its fragment.
-        final_url: where the redirects led.
-        path: of the file, in a new folder in the one that was given.
-        media_type: as the site says; empty where it does not.
+        url: as requested, normalised and without its fragment.
+        final_url: after redirects.
+        path: of the file, in a new folder.
+        media_type: as the site says; may be empty.
         size: of the file, in bytes.
-        validators: for the next time.
+        validators: for the next request.
 
     """
 
@@ -82,7 +82,7 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class NotModified:
-    """A page that is still what it was when the validators were given."""
+    """A page that has not changed since the validators were sent."""
 
     url: str
     final_url: str
@@ -99,11 +99,11 @@ class Page:
 
 
 class WebFetcher:
-    """Fetches pages; use it as an async context manager, and for many pages, since it knows when each host was asked.
+    """Fetches pages. Use one instance for many pages, as it limits the rate of each host, as an async context manager.
 
     Args:
-        limits: bounds and what is allowed.
-        resolve: returns a host's addresses; None: the system's resolver.
+        limits: bounds and allowed targets.
+        resolve: returns a host's addresses; by default the system's resolver.
 
     """
 
@@ -125,14 +125,14 @@ class WebFetcher:
         self._resolver.close()
 
     async def fetch(self, url: str, *, validators: Validators | None = None, folder: Path) -> Fetched | NotModified:
-        """Fetch a page into a file of a new folder in `folder`, with a name by which the readers know it.
+        """Fetch a page into a file in a new folder below `folder`, named so that the readers recognise it.
 
-        Text is written as UTF-8 where the site names its charset. Nothing is left behind where this fails.
+        Text is converted to UTF-8 if the site names its charset. A failure leaves no file behind.
 
         Raises:
-            FetchRefused: the URL or where it leads may not be reached, robots.txt closes it, it is too long, of a type
-                that no reader takes, or the site answered with a status that will not pass; the message says which.
-            FetchFailed: the site cannot be reached or read now.
+            FetchRefused: the URL or a redirect is not allowed, robots.txt excludes it, it is too large or of an
+                unsupported type, or the site answered with a permanent error; the message says which.
+            FetchFailed: a temporary error of the site or the network.
             OSError: the file cannot be written.
 
         """
@@ -151,16 +151,16 @@ class WebFetcher:
                 raise
         return Fetched(target.url, answer.target.url, path, answer.media_type, size, _validators(answer))
 
-    async def read(self, url: str, *, limit: int, wanted: Callable[[str, bytes], bool]) -> Page | None:
-        """Read a page into memory; of one that is not wanted no more than its beginning.
+    async def read(self, url: str, *, limit: int, accepts: Callable[[str, bytes], bool]) -> Page | None:
+        """Read a page into memory; of a page that is not accepted only the beginning.
 
         Args:
             url: of the page.
-            limit: of bytes, as sent and as unpacked.
-            wanted: judges a page by its media type and its first bytes.
+            limit: maximum bytes, both received and decompressed.
+            accepts: tells from media type and first bytes whether to read the page.
 
         Returns:
-            The page, None where it is not wanted.
+            The page; None if it is not accepted.
 
         Raises:
             FetchRefused: as `fetch`, but whatever the type.
@@ -175,10 +175,10 @@ class WebFetcher:
                 async for block in blocks:
                     data += block
                     if not judged and len(data) >= _BEGINNING:
-                        judged = wanted(answer.media_type, bytes(data))
+                        judged = accepts(answer.media_type, bytes(data))
                         if not judged:
                             return None
-        if not judged and not wanted(answer.media_type, bytes(data)):
+        if not judged and not accepts(answer.media_type, bytes(data)):
             return None
         return Page(answer.target, answer.media_type, bytes(data))
 
@@ -214,13 +214,13 @@ class WebFetcher:
 
 
 def _needs_charset(answer: Answer) -> bool:
-    """Tell a text that would be read in another charset without it: what is UTF-8 is seen to be, but in HTML."""
+    """Tell whether the header's charset is needed: without it, only UTF-8 that is not HTML is decoded correctly."""
     is_html = answer.media_type in {"text/html", "application/xhtml+xml"}
     return is_html or (answer.media_type.startswith("text/") and answer.charset not in {"utf-8", "utf8"})
 
 
 def _conditions(validators: Validators | None) -> Callable[[Target], Mapping[str, str]]:
-    """Return the headers for a hop: the conditions are for the page that the validators came from, and no other."""
+    """Return the headers for a hop: conditional only for the URL that the validators came from."""
     conditions: dict[str, str] = {}
     if validators is not None and (etag := _header(validators.etag)):
         conditions["If-None-Match"] = etag
@@ -237,12 +237,12 @@ def _validators(answer: Answer, *, before: Validators | None = None) -> Validato
 
 
 def _header(value: str | None) -> str | None:
-    """Return a value that can be sent back as it came; None for another."""
+    """Return a value that is safe to send back unchanged; None otherwise."""
     return value if value and value.isascii() and value.isprintable() and len(value) <= _MAX_VALIDATOR else None
 
 
 def retry_after(value: str) -> float | None:
-    """Return the seconds that a ``Retry-After`` asks for, a day at the most; None where it cannot be read."""
+    """Return the seconds of a ``Retry-After`` header, at most a day; None if it is invalid."""
     try:
         seconds = (
             float(value)

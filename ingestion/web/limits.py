@@ -1,4 +1,4 @@
-"""What the fetching of pages must be told; the settings have this shape."""
+"""Settings of fetching pages, as a protocol."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Protocol
 
 
 class WebLimits(Protocol):
-    """Bounds of fetching.
+    """Limits of fetching.
 
     Attributes:
-        user_agent: sent with each request; its first word is looked up in robots.txt. None: Footnote and its version.
-        allowed_ports: that URLs may name.
-        allow_private: networks (``10.1.0.0/16``) and host names (``wiki.corp``) that may be reached though not public.
-        ca_file: certificates of authorities that are trusted beside the public ones, PEM.
-        robots: whether robots.txt is asked.
-        requests_per_second: to one host; fractions are allowed.
+        user_agent: sent with each request; its first word is the name in robots.txt. None: Footnote and its version.
+        allowed_ports: ports allowed in URLs.
+        allow_private: networks (``10.1.0.0/16``) and host names (``wiki.corp``) allowed though not public.
+        ca_file: additional trusted certificate authorities, PEM.
+        robots: whether to obey robots.txt.
+        requests_per_second: for each host; may be a fraction.
         connect_timeout: seconds to resolve a name and to connect.
-        read_timeout: seconds of silence.
-        total_timeout: seconds for one page, redirects included, waiting for its turn not.
-        max_bytes: of a page, as sent and after decompression.
+        read_timeout: seconds without data.
+        total_timeout: seconds for one page, including redirects, without waiting for its turn.
+        max_bytes: of a page, both received and decompressed.
         max_feed_bytes: of a feed or a sitemap, likewise.
-        max_entries: of a feed or a sitemap that are taken, the first ones.
+        max_entries: of a feed or a sitemap; the first are used.
 
     """
 

@@ -1,4 +1,4 @@
-"""Names for files that come from the web: safe, and with a suffix by which the readers know them."""
+"""Safe file names for fetched pages, with a suffix that selects the reader."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ _REFUSED = re.compile(r"(image|audio|video|font)/")
 
 
 def file_name(path: str, *, media_type: str) -> str:
-    """Return a name for the page at a URL's path: its last part, with the suffix that its content type asks for.
+    """Return a file name from the last part of a URL's path, with the suffix for its media type.
 
     Args:
-        path: of the URL, percent-encoded, perhaps with a query.
-        media_type: lower case, without parameters; empty: nobody said.
+        path: of the URL, percent-encoded; may have a query.
+        media_type: lower case, without parameters; may be empty.
 
     Raises:
-        FetchRefused: no reader takes such a type.
+        FetchRefused: no reader supports the type.
 
     """
     name = _safe(unquote(path.partition("?")[0].rpartition("/")[2], errors="replace"))
@@ -74,7 +74,7 @@ def _suffix_of(media_type: str) -> str | None:
 
 
 def _by_name(name: str, *, told: bool) -> str:
-    """Without a suffix the readers look at the bytes alone."""
+    """Return the name; without its dots if no reader supports its suffix, so that the bytes decide."""
     reason = refusal(PurePath(name))
     if reason is None:
         return name
@@ -93,7 +93,7 @@ def _kind(name: str) -> str | None:
 
 
 def _safe(name: str) -> str:
-    """Return a name that is one, in every file system, and not hidden; `index` where nothing is left."""
+    """Return a name that is valid in every file system and not hidden; `index` if nothing is left."""
     printable = "".join(char if char.isprintable() else "_" for char in _UNSAFE.sub("_", name)).strip("._ ")
     pure = PurePath(printable or "index")
     suffix = pure.suffix if len(pure.suffix.encode()) <= 20 else ""  # noqa: PLR2004 (longer is none)

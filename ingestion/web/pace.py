@@ -1,4 +1,4 @@
-"""How often a host is asked."""
+"""Rate limits for each host."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ MAX_HOSTS = 10_000
 
 
 class Pace:
-    """Gives requests to one host their turns, one interval apart.
+    """Spaces requests to one host by an interval.
 
-    When a host was asked is remembered of `MAX_HOSTS` at the most; those that were not asked for longest are forgotten
-    first.
+    At most `MAX_HOSTS` hosts are remembered; the least recently used are forgotten first.
 
     Args:
-        interval: seconds between two requests to a host.
+        interval: seconds between requests to a host.
         longest_wait: seconds that a request waits for its turn; if it would take longer, it fails for now.
-        clock: of seconds.
+        clock: returns seconds.
 
     """
 
@@ -39,10 +38,10 @@ class Pace:
         self._free_at: OrderedDict[str, float] = OrderedDict()
 
     async def turn(self, host: str, *, interval: float = 0) -> None:
-        """Wait for the host's next turn; an interval that the host asks for counts where it is longer than ours.
+        """Wait for the host's next turn; a longer interval that the host asks for takes precedence.
 
         Raises:
-            FetchFailed: it would take longer than is waited; `retry_after` says how long.
+            FetchFailed: the wait would exceed the limit; `retry_after` says how long it is.
 
         """
         await asyncio.sleep(self.reserve(host, interval=interval))
@@ -51,7 +50,7 @@ class Pace:
         """Take the host's next turn and return the seconds until then.
 
         Raises:
-            FetchFailed: as `turn`; none is taken.
+            FetchFailed: as `turn`; no turn is taken.
 
         """
         now = self._clock()
@@ -63,7 +62,7 @@ class Pace:
         return at - now
 
     def hold(self, host: str, *, seconds: float) -> None:
-        """Ask the host nothing for some time: it said so."""
+        """Send no requests to the host for some time, as it asked."""
         self._remember(host, max(self._clock() + seconds, self._free_at.get(host, 0)))
 
     def _remember(self, host: str, at: float) -> None:

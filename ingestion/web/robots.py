@@ -1,4 +1,4 @@
-"""What a site lets crawlers fetch: robots.txt, RFC 9309."""
+"""robots.txt (RFC 9309)."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from ingestion.web.exchange import Exchange
 from ingestion.web.pace import Pace
 from ingestion.web.urls import Target
 
-MAX_BYTES = 500 * 1024  # what RFC 9309 asks crawlers to read at least; what is beyond is not looked at
+MAX_BYTES = 500 * 1024  # the minimum that RFC 9309 requires crawlers to read; the rest is ignored
 KEPT_SECONDS = 3600.0
 FAILURE_KEPT_SECONDS = 60.0
-KEPT_CHARS = 1_000_000  # of all sites; the rules of those that were not asked for longest are forgotten first
+KEPT_CHARS = 1_000_000  # over all sites; the least recently used are forgotten first
 
 _AGENT = re.compile(r"\s*user(?:-|\s*)agent\s*[:\s]\s*(\*|[a-z_-]*)", re.IGNORECASE)
 _TOKEN = re.compile(r"[A-Za-z_-]+")
@@ -30,7 +30,7 @@ _TOKEN = re.compile(r"[A-Za-z_-]+")
 
 @dataclass(frozen=True, slots=True)
 class _Site:
-    """What a site's robots.txt says to us; no rules: it cannot be read now, so that nothing may be fetched."""
+    """A site's rules for us; without rules its robots.txt is unavailable, and nothing may be fetched."""
 
     until: float
     rules: Protego | None
@@ -38,13 +38,13 @@ class _Site:
 
 
 class Robots:
-    """Judges pages by their sites' robots.txt, each fetched once an hour at the most.
+    """Checks pages against their sites' robots.txt, each fetched at most once an hour.
 
     Args:
-        exchange: that fetches them.
-        pace: of the hosts.
-        user_agent: its first word is the name that robots.txt knows us by.
-        clock: of seconds.
+        exchange: sends the requests.
+        pace: rate limits.
+        user_agent: its first word is our name in robots.txt.
+        clock: returns seconds.
 
     """
 
@@ -60,11 +60,11 @@ class Robots:
         self._asking: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def delay(self, target: Target) -> float:
-        """Return the seconds that the site wants between two requests, 0 where it names none.
+        """Return the crawl delay of a page's site in seconds, 0 if it has none.
 
         Raises:
-            FetchRefused: it does not want the page fetched, or its robots.txt lies where we may not go.
-            FetchFailed: its robots.txt cannot be read now, so that nobody knows.
+            FetchRefused: robots.txt excludes the page, or redirects to an address that is not allowed.
+            FetchFailed: robots.txt is temporarily unavailable.
 
         """
         site = await self._site(target)
@@ -95,7 +95,7 @@ class Robots:
         except FetchRefused as exc:
             if exc.status is None:
                 raise
-            text = ""  # a circle of redirects: there is none
+            text = ""  # too many redirects: as if there were none
         ours = await asyncio.to_thread(rules_for, self._agent, text)
         rules = await asyncio.to_thread(Protego.parse, ours)
         return _Site(self._clock() + KEPT_SECONDS, rules, len(ours))
@@ -124,7 +124,7 @@ class Robots:
 
 
 def rules_for(agent: str, text: str) -> str:
-    """Return the lines of a robots.txt that are for this agent, as a file with one group.
+    """Return the lines of a robots.txt for this agent, as a file with one group.
 
     Protego keeps every group, and copies each rule to all agents of its group: 500 KiB of many agents over many rules
     would be hundreds of millions of entries.

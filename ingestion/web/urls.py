@@ -1,6 +1,6 @@
-"""URLs, read once and strictly.
+"""Strict parsing of URLs.
 
-The request is made from the parts that this reading yields: no second parser can see another host in a URL.
+The request is made from the parsed parts, so that no second parser can see another host in the same URL.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A URL that was read strictly.
+    """A strictly parsed URL.
 
     Attributes:
         scheme: ``http`` or ``https``.
         host: ASCII, lower case; an IPv6 address without brackets.
-        port: the default one where the URL names none.
+        port: explicit or default.
         path: with the query, percent-encoded, beginning with ``/``.
 
     """
@@ -43,7 +43,7 @@ class Target:
 
     @property
     def authority(self) -> str:
-        """The host, with brackets and a port where they are needed: the ``Host`` header."""
+        """The value of the ``Host`` header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
@@ -54,22 +54,21 @@ class Target:
 
     @property
     def url(self) -> str:
-        """The URL in one spelling, without its fragment."""
+        """The normalised URL, without its fragment."""
         return f"{self.origin}{self.path}"
 
     @property
     def shown(self) -> str:
-        """The URL for messages: without the query, which may hold secrets, and cut."""
+        """The URL for messages: shortened, and without the query, which may contain secrets."""
         shown = f"{self.origin}{self.path.partition('?')[0]}"
         return shown if len(shown) <= _SHOWN else f"{shown[: _SHOWN - 1]}…"
 
 
 def read_url(url: str) -> Target:
-    """Read a URL strictly.
+    """Parse a URL strictly.
 
     Raises:
-        FetchRefused: it is no http or https URL, holds a user name or a password, or is spelled in a way that others
-            may read otherwise.
+        FetchRefused: it is not an http or https URL, contains a user name or password, or is ambiguous.
 
     """
     _check_characters(url)
@@ -84,7 +83,7 @@ def read_url(url: str) -> Target:
 
 
 def read_reference(reference: str, *, base: Target) -> Target:
-    """Read a URL that a page gives, in a redirect say, which may be relative to that page.
+    """Parse a URL from a page or redirect, which may be relative to `base`.
 
     Raises:
         FetchRefused: as `read_url`.
@@ -93,7 +92,7 @@ def read_reference(reference: str, *, base: Target) -> Target:
     _check_characters(reference)
     try:
         return read_url(urljoin(base.url, reference))
-    except ValueError as exc:  # urljoin, of brackets that hold no address
+    except ValueError as exc:  # raised by urljoin for brackets without an address
         raise FetchRefused(_NO_HOST) from exc
 
 
@@ -120,10 +119,10 @@ def _read_authority(authority: str) -> tuple[str, int | None]:
 
 
 def read_host(host: str) -> str:
-    """Return a host name or an address in one spelling, without brackets.
+    """Return a normalised host name or address, without brackets.
 
     Raises:
-        FetchRefused: it is neither.
+        FetchRefused: it is invalid.
 
     """
     try:

@@ -21,7 +21,7 @@ BODY = problem_responses(400, 409, 413, 415)
 @router.get("/collections")
 async def list_collections(page: Annotated[PageQuery, Query()], request: Request) -> PageOut[CollectionOut]:
     """List collections by name."""
-    found = await runtime_of(request).catalog.collections(limit=page.limit, cursor=page.cursor)
+    found = await runtime_of(request).collection_catalog.list(limit=page.limit, cursor=page.cursor)
     return PageOut[CollectionOut].model_validate(found)
 
 
@@ -36,7 +36,7 @@ async def create_collection(body: CollectionBody, request: Request, response: Re
 @router.get("/collections/{name}", responses=problem_responses(404))
 async def get_collection(name: Name, request: Request) -> CollectionOut:
     """Describe a collection."""
-    return CollectionOut.model_validate(await runtime_of(request).catalog.collection(name))
+    return CollectionOut.model_validate(await runtime_of(request).collection_catalog.info(name))
 
 
 @router.delete("/collections/{name}", status_code=204, responses=problem_responses(404))

@@ -1,11 +1,10 @@
-"""What the HTTP layer needs of the rest of the server, and nothing more; `server.runtime` provides it."""
+"""What the HTTP layer needs of the rest of the server; `server.runtime` provides it."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
-from uuid import UUID
 
 from config.settings import Settings
 from config.telemetry.setup import Telemetry
@@ -14,16 +13,17 @@ from server.services.collections import Activated, NewCollection
 from server.services.conversations import Conversations
 from server.services.documents import Content, NewVersion, Submitted
 from server.services.embeddings import Embedded
-from server.services.feedback import Feedback
 from server.services.idempotency import Idempotency
+from server.services.jobs import JobWatchers
 from server.streams.streams import Streams
 from server.uploads.multipart import Uploads
-from storage.collections.collections import CollectionInfo
+from storage.chat.feedback import FeedbackStore
+from storage.collections.collections import CollectionInfo, Collections
 from storage.collections.generations import GenerationInfo
 from storage.cursors import Page
-from storage.documents.catalog import DocumentInfo
-from storage.documents.text import TextPart
-from storage.jobs.jobs import Job, Status
+from storage.documents.catalog import DocumentCatalog
+from storage.documents.text import DocumentTexts
+from storage.jobs.jobs import JobStore
 
 
 class Answers(Protocol):
@@ -46,39 +46,15 @@ class Answers(Protocol):
         ...
 
 
-class Catalog(Protocol):
-    """Reads over collections and documents. Every method raises `FootnoteError`."""
-
-    async def collections(self, *, limit: int, cursor: str | None) -> Page[CollectionInfo]:
-        """List collections by name."""
-        ...
-
-    async def collection(self, name: str, /) -> CollectionInfo:
-        """Describe a collection."""
-        ...
-
-    async def documents(self, *, collection: str, limit: int, cursor: str | None) -> Page[DocumentInfo]:
-        """List a collection's documents by id."""
-        ...
-
-    async def document(self, document_id: str, /, *, collection: str | None) -> DocumentInfo:
-        """Describe a document."""
-        ...
-
-    async def text(self, document_id: str, /, *, collection: str | None, offset: int, limit: int) -> TextPart:
-        """Return at most `limit` characters of a document's text, from `offset` on."""
-        ...
-
-
 class Documents(Protocol):
-    """Documents, brought and taken away. Every method raises `FootnoteError`."""
+    """Adds and deletes documents. Every method raises `FootnoteError`."""
 
     async def submit(self, new: NewVersion, /) -> Submitted:
         """Keep a document and submit the job that indexes it."""
         ...
 
     async def delete(self, document_id: str, /, *, collection: str | None) -> None:
-        """Delete a document, also one that is only on its way."""
+        """Delete a document, also one whose job has not run yet."""
         ...
 
     async def content(self, document_id: str, /, *, collection: str | None) -> Content:
@@ -86,41 +62,11 @@ class Documents(Protocol):
         ...
 
 
-class Jobs(Protocol):
-    """What happens to documents. Every method raises `FootnoteError`."""
-
-    async def get(self, job_id: UUID, /) -> Job:
-        """Return a job."""
-        ...
-
-    async def list(
-        self, *, limit: int, cursor: str | None, collection: str | None, status: Status | None, document_id: str | None
-    ) -> Page[Job]:
-        """List jobs, the newest first."""
-        ...
-
-    async def cancel(self, job_id: UUID, /) -> Job:
-        """Cancel a job that has not ended; return it as it is now."""
-        ...
-
-    async def retry(self, job_id: UUID, /) -> Job:
-        """Put a dead job into the queue again."""
-        ...
-
-    def watching(self) -> AbstractContextManager[None]:
-        """Take one of the places of those who watch; raises `Overloaded` where none is free."""
-        ...
-
-    def watch(self, job_id: UUID, /) -> AsyncIterator[Job]:
-        """Give a job as it is, then whenever it has changed, until it has ended."""
-        ...
-
-
 class CollectionWrites(Protocol):
-    """Collections, made and deleted, and their generations. Every method raises `FootnoteError`."""
+    """Creates and deletes collections, and activates generations. Every method raises `FootnoteError`."""
 
     async def create(self, new: NewCollection, /) -> CollectionInfo:
-        """Make a collection."""
+        """Create a collection."""
         ...
 
     async def delete(self, name: str, /) -> None:
@@ -160,7 +106,7 @@ class Embeddings(Protocol):
 
 
 class Dependency(Protocol):
-    """State of something that Footnote stands on.
+    """State of a dependency.
 
     Attributes:
         required: whether nothing can be answered without it.
@@ -180,12 +126,12 @@ class Dependency(Protocol):
 
     @property
     def detail(self) -> str:
-        """What there is to say about it."""
+        """Its state in one line."""
         ...
 
 
 class Runtime(Protocol):
-    """Everything that was built at the start."""
+    """Everything that was built when the server started."""
 
     @property
     def settings(self) -> Settings:
@@ -208,13 +154,13 @@ class Runtime(Protocol):
         ...
 
     @property
-    def feedback(self) -> Feedback:
-        """The service behind ``/feedback``."""
+    def feedback(self) -> FeedbackStore:
+        """The ratings behind ``/feedback``."""
         ...
 
     @property
     def telemetry(self) -> Telemetry:
-        """What the process tells of itself."""
+        """The process's telemetry."""
         ...
 
     @property
@@ -224,12 +170,22 @@ class Runtime(Protocol):
 
     @property
     def streams(self) -> Streams:
-        """The answers that are being written, and those that can be taken up again."""
+        """Answers that are being written, and those whose streams can be resumed."""
         ...
 
     @property
-    def catalog(self) -> Catalog:
-        """What reads behind ``/collections`` and ``/documents``."""
+    def collection_catalog(self) -> Collections:
+        """Reads collections."""
+        ...
+
+    @property
+    def document_catalog(self) -> DocumentCatalog:
+        """Reads what is known about documents."""
+        ...
+
+    @property
+    def document_texts(self) -> DocumentTexts:
+        """Reads documents' texts."""
         ...
 
     @property
@@ -239,17 +195,22 @@ class Runtime(Protocol):
 
     @property
     def documents(self) -> Documents:
-        """What writes behind ``/documents``."""
+        """Adds, replaces and deletes documents."""
         ...
 
     @property
-    def jobs(self) -> Jobs:
-        """The service behind ``/jobs``."""
+    def jobs(self) -> JobStore:
+        """The jobs behind ``/jobs``."""
+        ...
+
+    @property
+    def watchers(self) -> JobWatchers:
+        """Bounds how many clients follow jobs at once."""
         ...
 
     @property
     def collections(self) -> CollectionWrites:
-        """What writes behind ``/collections``."""
+        """Creates and deletes collections, and activates generations."""
         ...
 
     async def health(self) -> Mapping[str, Dependency]:

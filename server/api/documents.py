@@ -47,7 +47,7 @@ BODY: dict[str, Any] = {
 @router.get("/documents")
 async def list_documents(page: Annotated[DocumentsQuery, Query()], request: Request) -> PageOut[DocumentOut]:
     """List a collection's documents by id."""
-    found = await runtime_of(request).catalog.documents(
+    found = await runtime_of(request).document_catalog.list(
         collection=page.collection, limit=page.limit, cursor=page.cursor
     )
     return PageOut[DocumentOut].model_validate(found)
@@ -75,7 +75,7 @@ async def get_document(
     document_id: Annotated[DocumentId, Path()], where: Annotated[DocumentQuery, Query()], request: Request
 ) -> DocumentOut:
     """Describe a document."""
-    found = await runtime_of(request).catalog.document(document_id, collection=where.collection)
+    found = await runtime_of(request).document_catalog.get(document_id, collection=where.collection)
     return DocumentOut.model_validate(found)
 
 

@@ -11,6 +11,7 @@ from server.api.documentation import problem_responses
 from server.api.json_body import JsonRoute
 from server.api.schemas.feedback import FeedbackBody, FeedbackId, FeedbackOut, FeedbackQuery, RatingOut
 from server.api.schemas.pages import PageOut
+from server.services.feedback import rate
 
 router = APIRouter(tags=["feedback"], route_class=JsonRoute, responses=problem_responses(422, 500, 503, 504))
 
@@ -18,7 +19,7 @@ router = APIRouter(tags=["feedback"], route_class=JsonRoute, responses=problem_r
 @router.post("/feedback", status_code=201, responses=problem_responses(400, 413, 415))
 async def give_feedback(body: FeedbackBody, request: Request) -> RatingOut:
     """Rate an answer by its trace; a later rating of the same trace takes the place of the earlier one."""
-    return RatingOut.model_validate(await runtime_of(request).feedback.give(body.to_feedback()))
+    return RatingOut.model_validate(await rate(runtime_of(request).feedback, body.to_feedback()))
 
 
 @router.get("/feedback")

@@ -13,15 +13,15 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from server.api.context import ABORT, request_id_of
-from server.api.contracts import Jobs
 from server.api.disconnects import watch_for_disconnect
 from server.api.error_handlers import log_failure
 from server.api.problems import problem_of
 from server.api.schemas.jobs import JobOut, job_problem
 from server.api.sse import END, MEDIA_TYPE, PING
 from server.errors import ShuttingDown
+from server.services.jobs import JobWatchers
 from server.waiting.interrupts import Interrupt
-from storage.jobs.jobs import Job
+from storage.jobs.jobs import Job, JobStore
 
 LOOK_SECONDS = 1.0
 LAST_ID = "end"
@@ -38,13 +38,21 @@ class JobEvents(Response):
     media_type = MEDIA_TYPE
 
     def __init__(
-        self, job: Job, *, jobs: Jobs, ping_interval: float, write_timeout: float, is_stopping: Callable[[], bool]
+        self,
+        job: Job,
+        *,
+        jobs: JobStore,
+        watchers: JobWatchers,
+        ping_interval: float,
+        write_timeout: float,
+        is_stopping: Callable[[], bool],
     ) -> None:
         self.status_code = 200
         self.background = None
         self.init_headers({"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
         self._job = job
         self._jobs = jobs
+        self._watchers = watchers
         self._ping_interval = ping_interval
         self._write_timeout = write_timeout
         self._is_stopping = is_stopping
@@ -53,7 +61,7 @@ class JobEvents(Response):
         """Send the stream to its end."""
         interrupt = Interrupt()
         watcher: asyncio.Task[None] | None = None
-        with self._jobs.watching():
+        with self._watchers.place():
             try:
                 await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
                 async with interrupt:

@@ -49,7 +49,7 @@ class EventEncoder:
         if isinstance(event, Token):
             return _frame(number, "token", json.dumps({"token": clean(event.text)}, ensure_ascii=False))
         if isinstance(event, Done):
-            return _frame(number, "done", DoneOut.of(event).model_dump_json()) + END
+            return _frame(number, "done", DoneOut.model_validate(event).model_dump_json()) + END
         out = SourcesOut.of(event, request_id=self._request_id, stream_id=stream_id)
         return _frame(number, "sources", out.model_dump_json())
 

@@ -1,1 +1,1 @@
-"""What is kept to be given again: vectors of questions, and answers."""
+"""Caches of question vectors and of answers."""

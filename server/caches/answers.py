@@ -1,9 +1,9 @@
-"""Answers that are given again while nothing has changed that they came from.
+"""The answer cache: repeated questions get the same answer while nothing that it depends on has changed.
 
-A key holds whatever decides an answer: the collection's generation and the number of its last change, the question
-with all its options, and the ground it was answered on: models, settings, prompts. The number is read from the
-database before each look, so that a document is quoted no more from the moment on that its deletion was committed,
-whichever process did that. Answers are kept in this process's memory alone.
+A key covers everything that determines an answer: the collection's generation and change number, the question with all
+its options, and the fingerprint of models, settings and prompts. The change number is read from the database before
+each lookup, so a document is never quoted after its deletion was committed, by whichever process. Answers are kept in
+this process's memory only.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
@@ -29,22 +29,22 @@ if TYPE_CHECKING:
     from storage.generation import Generation
 
 CITATION_BYTES = 2000
-"""What a citation takes beside its text: the objects, its place and its scores."""
+"""Memory of a citation besides its text: objects, location, scores."""
 
 LOOKING_ELSEWHERE = frozenset({"router"})
-"""Engines whose answers depend on other collections too, of whose changes a key knows nothing."""
+"""Engines whose answers depend on other collections too, whose changes are not in the key."""
 
 _STAGES = ("embed", "retrieve", "rerank", "generate")
 
 
 class AnswerCache:
-    """Gives answers again. Use it from one event loop.
+    """The cache. Use it from one event loop.
 
     Args:
-        settings: how much is kept, and for how long.
-        versions: of the collections.
-        fingerprint: what all answers of this process have in common: models, settings, prompts.
-        clock: in seconds.
+        settings: size and time to live.
+        versions: change numbers of the collections.
+        fingerprint: of the models, settings and prompts.
+        clock: seconds.
 
     """
 
@@ -63,9 +63,14 @@ class AnswerCache:
         )
 
     async def events(
-        self, question: Question, *, generation: Generation, fresh: Callable[[], AsyncGenerator[Event, None]]
+        self,
+        question: Question,
+        *,
+        find: Callable[[], Awaitable[Generation]],
+        fresh: Callable[[], AsyncGenerator[Event, None]],
     ) -> AsyncGenerator[Event, None]:
-        """Answer a question about a generation, again or by `fresh`, which is kept if it is good for others."""
+        """Yield the answer about the generation that `find` returns: the cached one, or that of `fresh`."""
+        generation = await find()
         started = time.perf_counter()
         key = await self._key(question, generation)
         kept = self._found(key) if key else None
@@ -83,8 +88,8 @@ class AnswerCache:
                 yield event
 
     async def _key(self, question: Question, generation: Generation) -> str | None:
-        """Return the key of a question's answer; None where its answer is not given to others."""
-        if question.temperature or question.mode in LOOKING_ELSEWHERE:  # who asks for chance gets it
+        """Return the key of a question's answer; None if it is not cached."""
+        if question.temperature or question.mode in LOOKING_ELSEWHERE:  # sampled answers are not cached
             return None
         version = await self._versions.of(generation)
         if version is None:
@@ -104,19 +109,19 @@ class AnswerCache:
 
 
 def is_good(answer: Answer, generation: Generation) -> bool:
-    """Tell whether an answer may be given to others: whole, written by a model, with all that was to be done for it."""
+    """Tell whether an answer may be cached: complete, written by a model, with every step of its engine successful."""
     reranked = answer.sources.rerank
     return (
         answer.done.finish_reason == "stop"
         and bool(answer.answer)
         and (answer.sources.collection, answer.sources.generation) == (generation.collection, generation.name)
         and (reranked is None or reranked.applied)
-        and not (answer.done.engine and answer.done.engine.notes)  # something was left out, or could not be done
+        and not (answer.done.engine and answer.done.engine.notes)  # a step was skipped, or failed
     )
 
 
 def again(answer: Answer, *, seconds: float) -> Answer:
-    """Return an answer as it is given again: no model was called for it, and it took as long as it took."""
+    """Return an answer as served from the cache: without model calls, and with the time that the lookup took."""
     timings = dict.fromkeys(_STAGES, 0.0) | {"total": round(seconds * 1000, 3)}
     return Answer(
         answer.answer,
@@ -132,19 +137,19 @@ def again(answer: Answer, *, seconds: float) -> Answer:
 
 
 def _idle(report: EngineReport | None) -> EngineReport | None:
-    """Return what an engine did, but for calls of the model: none was made."""
+    """Return an engine's report without model calls."""
     return replace(report, calls=0) if report else None
 
 
 def size_of(answer: Answer) -> int:
-    """Return about how many bytes of memory an answer takes."""
+    """Return an answer's approximate size in memory, in bytes."""
     passages: tuple[Citation, ...] = answer.sources.citations
     texts = [answer.answer, *(text for each in passages for text in (each.text, repr(each.metadata)))]
-    # those of `done` share their texts with those of `sources`
+    # the citations of `done` share their texts with those of `sources`
     return sum(map(sys.getsizeof, texts)) + 2 * CITATION_BYTES * len(passages) + CITATION_BYTES
 
 
 def _plain(value: object) -> object:
-    """Return what JSON can write of a filter."""
+    """Return a filter in a form that JSON can encode."""
     dump = getattr(value, "model_dump", None)
     return dump(mode="json") if dump else repr(value)

@@ -1,7 +1,7 @@
-"""Vectors of questions: the same words to the same model need not be embedded again.
+"""The cache of question vectors.
 
-A key is a hash of all that decides the vector: the model's fingerprint, and the exact text. So nothing is ever out of
-date, and no text leaves the process.
+A key is a hash of everything that determines the vector: the model's fingerprint, and the exact text. So entries never
+become stale, and no text leaves the process.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
     from storage.generation import EmbeddingIdentity
 
 ENTRY_BYTES = 300
-"""What an entry takes beside its vector's numbers: the key, and the objects."""
+"""Memory of an entry besides its vector's numbers: the key and objects."""
 
 
 class SharedVectors(Protocol):
-    """Vectors that several processes share; none of its methods fails or takes long."""
+    """A cache that several processes share; its methods never fail and never take long."""
 
     async def find(self, key: str, identity: EmbeddingIdentity) -> NDArray[np.float32] | None:
-        """Return a vector that this model can have made; None where there is none, or it cannot be told in time."""
+        """Return a vector that this model can have produced; None if there is none, or not in time."""
         ...
 
     def keep(self, key: str, vector: NDArray[np.float32]) -> None:
-        """Keep a vector some time soon."""
+        """Store a vector in the background."""
         ...
 
 
 class QuestionVectors:
-    """Embeds questions, each but once. Use it from one event loop.
+    """Embeds each question only once. Use it from one event loop.
 
-    Vectors that it gives are shared, and cannot be written to.
+    The vectors that it returns are shared and read-only.
     """
 
     def __init__(self, *, max_bytes: int, shared: SharedVectors | None = None) -> None:
@@ -78,21 +78,21 @@ class QuestionVectors:
     def _keep(self, key: str, vector: NDArray[np.float32]) -> NDArray[np.float32]:
         if _size(vector) > self._kept.maxsize:
             return vector
-        kept = vector.copy()  # it may be a row of a batch, which would be kept as a whole
+        kept = vector.copy()  # it may be a view of a batch, which would be kept alive
         kept.setflags(write=False)
         self._kept[key] = kept
         return kept
 
 
 def key_of(question: str, identity: EmbeddingIdentity) -> str:
-    """Return the key of a question's vector: the model, readable, and a hash of it with the text."""
+    """Return the key of a question's vector: the model's fingerprint, and a hash of model and text."""
     model = f"{identity.model}\0{identity.fingerprint}\0{identity.dimension}\0"
     text = (model + question).encode(errors="surrogatepass")
     return f"{identity.fingerprint}:{hashlib.sha256(text).hexdigest()}"
 
 
 def is_alike_everywhere(identity: EmbeddingIdentity) -> bool:
-    """Tell whether another machine makes the same vectors; int8 is made for one CPU's instructions or another's."""
+    """Tell whether other machines produce the same vectors; those of int8 models depend on the CPU."""
     return (identity.options or {}).get("quantization") == "none"
 
 

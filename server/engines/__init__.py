@@ -1,1 +1,1 @@
-"""Query engines, one module each, behind a registry; and the boundary to language models."""
+"""Query and chat engines behind a registry, and the interface to language models."""

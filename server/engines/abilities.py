@@ -1,4 +1,4 @@
-"""What some chat engines cannot do without."""
+"""Checks that a model can do what an engine asks of it."""
 
 from server.engines.models.model import LanguageModel
 from server.engines.models.provider import LOCAL
@@ -7,7 +7,7 @@ from server.errors import ModelRequired
 
 
 def conversational(model: LanguageModel | None) -> LanguageModel | None:
-    """Return the model if it can be asked to rewrite or sum up what was said: one that knows roles, and is not tiny."""
+    """Return the model if it can rewrite or summarise a conversation: a chat model that is not tiny. Else None."""
     return None if model is None or not model.is_chat or model.provider == LOCAL else model
 
 
@@ -15,7 +15,7 @@ def chat_model(parts: EngineParts) -> LanguageModel:
     """Return the model.
 
     Raises:
-        ModelRequired: there is none, or it is none that knows roles.
+        ModelRequired: there is no model, or it is no chat model.
 
     """
     model = conversational(parts.model)

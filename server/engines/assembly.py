@@ -22,9 +22,9 @@ LOCAL_WINDOW = 2048  # tokens: some four passages
 def retriever_engine(
     parts: EngineParts, *, retriever: BaseRetriever, widened: Sequence[BaseNodePostprocessor] = ()
 ) -> RetrieverQueryEngine:
-    """Return LlamaIndex's engine over a retriever of ours, with what is done to the passages before they are shown.
+    """Return a LlamaIndex query engine over one of our retrievers, with the postprocessors that select passages.
 
-    `widened` is what makes longer passages of those that were selected, before they are fitted into the prompt.
+    `widened` are postprocessors that lengthen the selected passages before they are fitted into the prompt.
     """
     return RetrieverQueryEngine(
         retriever,
@@ -35,7 +35,7 @@ def retriever_engine(
 
 
 def _postprocessors(parts: EngineParts) -> list[BaseNodePostprocessor]:
-    """Return what the passages go through, in order, to be selected."""
+    """Return the postprocessors that select passages, in order."""
     return [*_reranking(parts), SelectPassages(selection_of(parts), record=parts.record)]
 
 
@@ -44,7 +44,7 @@ def _reranking(parts: EngineParts) -> list[BaseNodePostprocessor]:
 
 
 def fitting(parts: EngineParts) -> list[FitContextWindow]:
-    """Return what keeps a prompt within the model's context window; nothing where there is no model."""
+    """Return the postprocessor that keeps a prompt within the model's context window; none without a model."""
     if parts.model is None:
         return []
     reserved = parts.conversation.tokens + (parts.question.max_tokens or parts.model.max_tokens)

@@ -1,4 +1,4 @@
-"""What LlamaIndex's dispatcher tells of its work, as OpenTelemetry spans."""
+"""LlamaIndex's dispatcher events as OpenTelemetry spans."""
 
 # ruff: noqa: ANN401 (the signatures are LlamaIndex's)
 
@@ -20,7 +20,7 @@ from opentelemetry import trace
 from config.telemetry import spans
 
 MOST_OPEN = 10_000
-"""Spans that may be open at once; a program that never ends them loses the oldest."""
+"""Maximum number of open spans; beyond it the oldest are dropped."""
 
 # what a method does, in the words of OpenTelemetry's conventions for generative AI
 OPERATIONS: Mapping[str, str] = MappingProxyType(
@@ -29,11 +29,11 @@ OPERATIONS: Mapping[str, str] = MappingProxyType(
 
 
 class DispatcherSpans(OTelCompatibleSpanHandler):
-    """LlamaIndex's span handler for OpenTelemetry, which here keeps nothing of a span that has ended.
+    """A LlamaIndex span handler that makes OpenTelemetry spans.
 
-    It takes no events and no arguments, since these are texts and vectors. Methods whose name begins with an
-    underscore, and calls of the same name in a base class, get no span of their own: each stands right under one that
-    has the same to tell. Nor does anything in a trace that is not sampled.
+    Events and arguments are ignored, since they hold texts and vectors. Methods whose name begins with an underscore,
+    and calls of the same method in a base class, get no span: each is right below one with the same content. Nor does
+    anything in a trace that is not sampled.
     """
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class DispatcherSpans(OTelCompatibleSpanHandler):
         result: Any | None = None,
         **_: Any,
     ) -> SimpleSpan | None:
-        """End a span that went well."""
+        """End a span that succeeded."""
         span = self.all_spans.get(id_)
         if span is not None and OPERATIONS.get(_method_of(id_)) == "retrieval":
             _tell_passages(span, result if isinstance(result, list) else [])
@@ -95,10 +95,10 @@ class DispatcherSpans(OTelCompatibleSpanHandler):
         return self._end(id_)
 
     def close(self) -> None:
-        """Leave the providers alone: they are the process's."""
+        """Do nothing: the providers belong to the process."""
 
     def _give_up(self, id_: str) -> None:
-        """End a span that nobody ends; which span is current, here or elsewhere, is not its business any more."""
+        """End a span that was never ended, without touching which span is current."""
         for kept in (self._context_tokens, self._previous_contexts, self.open_spans):
             kept.pop(id_, None)
         self.all_spans.pop(id_).end()
@@ -111,7 +111,7 @@ class DispatcherSpans(OTelCompatibleSpanHandler):
 
 
 def _tell_passages(span: trace.Span, found: list[Any]) -> None:
-    """Say how many there are; which, and what they say, only where the settings let texts in."""
+    """Record the number of retrieved passages; their ids and texts only if the settings record content."""
     span.set_attribute("footnote.retrieved", len(found))
     texts = spans.content()
     if texts.is_let_in:
@@ -124,7 +124,7 @@ def _tell_passages(span: trace.Span, found: list[Any]) -> None:
 
 
 def _name_of(id_: str) -> str:
-    """Return ``Class.method`` of a span's id, which goes on with a UUID."""
+    """Return ``Class.method`` from a span's id, which ends in a UUID."""
     return id_.partition("-")[0]
 
 
@@ -134,7 +134,7 @@ def _method_of(id_: str) -> str:
 
 @contextmanager
 def traced_dispatcher() -> Iterator[DispatcherSpans]:
-    """Hand LlamaIndex's spans on for the length of a block; its dispatcher is the process's."""
+    """Export LlamaIndex's spans until the block ends; the dispatcher is global to the process."""
     handler, dispatcher = DispatcherSpans(), get_dispatcher()
     dispatcher.add_span_handler(handler)
     try:

@@ -1,4 +1,4 @@
-"""What all answers of a process stand on, beside the documents and the question."""
+"""A hash of what determines a process's answers, besides the documents and the question."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def answers_fingerprint(settings: Settings, *, model: LanguageModel | None, reranker: Reranker | None) -> str:
-    """Return a hash of the models, of the settings that change answers, of the prompts, and of this version."""
+    """Return a hash of the models, the settings that affect answers, the prompts and Footnote's version."""
     texts = {name: str(text) for name, text in vars(prompts).items() if name.isupper()}
     parts = [
         VERSION,

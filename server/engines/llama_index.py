@@ -1,4 +1,4 @@
-"""LlamaIndex's interfaces for those who await, without their sync halves."""
+"""Async-only base classes for LlamaIndex's interfaces."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from llama_index.core.schema import NodeWithScore, QueryBundle
 
 
 async def pieces_of(response: Any) -> AsyncGenerator[str, None]:  # noqa: ANN401 (one of LlamaIndex's four classes)
-    """Yield a response's text; a plug-in engine may answer in one piece."""
+    """Yield a response's text; engines of plug-ins may answer in one piece."""
     if not isinstance(response, AsyncStreamingResponse):
         yield str(response)
         return
-    generator = response.response_gen  # itself, not LlamaIndex's wrapper: closing it must reach the model's connection
-    del response  # with its nodes, which take more than all the rest of a stream
+    generator = response.response_gen  # not LlamaIndex's wrapper, so that closing it closes the model's connection
+    del response  # frees its nodes, which take more memory than the rest of a stream
     try:
         async for piece in generator:
             yield piece
@@ -28,7 +28,7 @@ async def pieces_of(response: Any) -> AsyncGenerator[str, None]:  # noqa: ANN401
 
 
 class AsyncRetriever(BaseRetriever):
-    """A retriever that has `_aretrieve` only; LlamaIndex's own default calls the sync method on the event loop."""
+    """An async-only retriever; LlamaIndex's default calls the sync method on the event loop."""
 
     def __init__(self) -> None:
         super().__init__(callback_manager=CallbackManager([]))
@@ -39,7 +39,7 @@ class AsyncRetriever(BaseRetriever):
 
 
 class AsyncPostprocessor(BaseNodePostprocessor):
-    """A postprocessor that has `_apostprocess_nodes` only; LlamaIndex's own default starts a thread."""
+    """An async-only postprocessor; LlamaIndex's default starts a thread."""
 
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None

@@ -1,4 +1,4 @@
-"""What an engine is built from, anew for each request, and what it leaves behind."""
+"""What an engine is built from, for each request."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ UNKEPT = QuestionVectors(max_bytes=0)
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """What a model reads of a conversation; all of it is data but `instructions`, which are the application's.
+    """The part of a conversation that a model reads. `instructions` come from the application; all else is mere data.
 
     Attributes:
-        history: as much as fits, the oldest first, citations taken out: they point at other passages.
-        tokens: that all of it takes, estimated.
+        history: the turns that fit, oldest first, without citations, which point at other passages.
+        tokens: estimated size of all of it.
 
     """
 
@@ -45,12 +45,12 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """The other collections of the tenant, for engines that look further than the one asked for.
+    """The tenant's other collections, for engines that search more than the requested one.
 
     Attributes:
         visit: gives the same request's parts over another collection, held until the block ends; raises
             `CollectionNotFound`.
-        kept: what an engine enters here is held until the request ends, a stream with its last token.
+        kept: what an engine enters here is held until the request ends; for a stream, until its last token.
 
     """
 
@@ -59,10 +59,10 @@ class Elsewhere:
 
 
 class Reranks(Protocol):
-    """What ranks passages a second time."""
+    """Reranks passages."""
 
     def postprocessor(self, parts: EngineParts) -> BaseNodePostprocessor:
-        """Return what an engine of LlamaIndex's puts behind its retriever, for one question."""
+        """Return the postprocessor that reranks for one question."""
         ...
 
 
@@ -73,12 +73,12 @@ class EngineParts:
     Attributes:
         store: over the generation that the request is pinned to.
         pinned: that generation, with the model that it was built with.
-        embedder: that model, or the configured one where it cannot be used: to compare passages with each other.
-        model: None: answers are extracted, not written.
-        reranker: None: passages stay in the order in which they were found.
-        vectors: embeds the question, unless it has been before.
-        conversation: that the question stands in.
-        elsewhere: None: there are no other collections to look at.
+        embedder: that model, or the configured one if it cannot be used; for comparing passages with each other.
+        model: None: answers are extractive.
+        reranker: None: passages keep the retriever's order.
+        vectors: the cache of question vectors.
+        conversation: that the question is part of.
+        elsewhere: None: other collections cannot be searched.
 
     """
 

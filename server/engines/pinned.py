@@ -17,7 +17,7 @@ class Pinned:
     """A generation that a request is pinned to, and the model that it was built with.
 
     Attributes:
-        failure: why that model cannot be used; None where it can.
+        failure: why that model cannot be used; None if it can.
 
     """
 
@@ -29,8 +29,8 @@ class Pinned:
         """Return the model.
 
         Raises:
-            EmbeddingMismatch: it is not to be had here.
-            EmbeddingModelNotFound: its files are gone.
+            EmbeddingMismatch: it is not available here.
+            EmbeddingModelNotFound: its files are missing.
 
         """
         if self.embedder is None:

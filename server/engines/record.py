@@ -21,18 +21,18 @@ class Record:
 
     Attributes:
         timings_ms: of the stages ``embed``, ``retrieve``, ``rerank``, ``generate``; milliseconds.
-        scores: of each passage that was found, by node id.
-        chunks: indexes of the chunks that a passage is made of, by node id; of others than one, at the least.
-        finish: how the model ended; None where none was asked.
-        usage, cost_usd: of calls before the one that wrote the answer.
-        extracted: whether the answer is made of quotations.
-        standalone_question: what was searched for in place of a message that needs its conversation.
-        reranked: None where no reranking was wanted; of several, the first that failed.
-        searched: the generation that the passages are from, where that is another than the question's.
+        scores: of the passages found, by node id.
+        chunks: indexes of a passage's chunks, by node id; at least for passages of several chunks.
+        finish: how the model ended; None if none was called.
+        usage, cost_usd: of the auxiliary calls.
+        extracted: whether the answer is extractive.
+        standalone_question: the rewritten question that was searched for in place of a chat message.
+        reranked: None without reranking; of several rerankings, the first that failed.
+        searched: the generation of the passages, if it is not the question's.
         engine: name of the engine that answers.
-        queries: what was searched for beside the question, or instead of it.
-        calls: of the model, beside the one that writes the answer.
-        notes: what an engine did that one cannot see from its passages, a sentence each.
+        queries: searched for besides the question, or in place of it.
+        calls: number of auxiliary model calls.
+        notes: sentences on what an engine did that its passages do not show.
 
     """
 
@@ -52,23 +52,23 @@ class Record:
     notes: list[str] = field(default_factory=list)
 
     def add_call(self, finish: Finish) -> None:
-        """Count what a call of the model took, as far as the provider counts, and what it cost."""
+        """Add a model call's tokens and cost, as far as they are known."""
         self.usage = total_usage(self.usage, finish.usage)
         self.cost_usd = total_cost(self.cost_usd, finish.cost_usd)
         self.calls += 1
 
     def report(self) -> EngineReport:
-        """Return what the engine did so far."""
+        """Return what the engine has done so far."""
         return EngineReport(self.engine, queries=self.queries, calls=self.calls, notes=tuple(self.notes))
 
     def add_reranking(self, done: Reranked) -> None:
-        """Take note of a reranking; one that failed stands for all."""
+        """Record a reranking; one that failed stands for all."""
         if self.reranked is None or self.reranked.applied:
             self.reranked = done
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Add the block's wall clock to a stage."""
+        """Add the block's duration to a stage."""
         started = time.perf_counter()
         try:
             yield
@@ -77,7 +77,7 @@ class Record:
 
 
 def total_usage(*counts: Usage | None) -> Usage | None:
-    """Add up what the calls of one answer took, as far as it was counted."""
+    """Return the sum of the tokens of an answer's calls, as far as they are known."""
     known = [usage for usage in counts if usage is not None]
     if not known:
         return None
@@ -89,6 +89,6 @@ def total_usage(*counts: Usage | None) -> Usage | None:
 
 
 def total_cost(*costs: float | None) -> float | None:
-    """Add up what the calls of one answer cost, as far as prices are known."""
+    """Return the sum of the costs of an answer's calls, as far as prices are known."""
     known = [cost for cost in costs if cost is not None]
     return sum(known) if known else None

@@ -42,17 +42,17 @@ CHAT_ENGINES: Mapping[str, ChatEngine] = MappingProxyType(
 
 
 def build_engine(parts: EngineParts) -> BaseQueryEngine:
-    """Build the engine that the question's ``mode`` names.
+    """Build the query engine that the question's ``mode`` names.
 
     Raises:
-        UnknownEngine: it names none.
+        UnknownEngine: there is no such engine.
 
     """
     return _named(parts.question.mode, ENGINES)(parts)
 
 
 def build_chat_engine(parts: EngineParts) -> BaseChatEngine:
-    """Build the chat engine that the question's ``mode`` names: any query engine's name, or one of chat's own.
+    """Build the chat engine that the question's ``mode`` names: a query engine, or a chat mode.
 
     Raises:
         UnknownEngine: it names none.

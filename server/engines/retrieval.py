@@ -1,4 +1,4 @@
-"""A LlamaIndex retriever over our store, and the bound on what goes into a prompt."""
+"""A LlamaIndex retriever over our store."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from storage.vector_store import hit_node
 def search_request(
     parts: EngineParts, *, mode: Literal["hybrid", "vector", "keyword"], text: str, embedding: Vector | None, limit: int
 ) -> SearchRequest:
-    """Return a search for a text within all that the question asks for."""
+    """Return the search request for a text, with the question's filters."""
     question = parts.question
     return SearchRequest(
         mode=mode,
@@ -26,12 +26,12 @@ def search_request(
         filters=question.filters,
         document_ids=question.document_ids,
         min_score=parts.settings.retrieval.min_score if question.min_score is None else question.min_score,
-        spares_words=question.min_score is None,
+        full_match_skips_min_score=question.min_score is None,
     )
 
 
 class StoreRetriever(AsyncRetriever):
-    """Finds passages by vector, by words, or by both."""
+    """Retrieves by vector, by keyword, or by both."""
 
     def __init__(self, parts: EngineParts, *, mode: Literal["hybrid", "vector", "keyword"]) -> None:
         super().__init__()

@@ -1,21 +1,21 @@
-"""How much room a prompt has for passages."""
+"""Fitting passages into the context window."""
 
 from __future__ import annotations
 
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
-CHARACTERS_A_TOKEN = 3.0  # fewer than any tokenizer needs for prose, so that a prompt never overflows
+CHARACTERS_A_TOKEN = 3.0  # fewer than any tokenizer has for prose, so that a prompt never overflows
 PROMPT_TOKENS = 400  # instructions, question and the frame around the passages
 FRAME_CHARACTERS = 100  # number and place of a passage
 
 
 class FitContextWindow(BaseNodePostprocessor):
-    """Drops the last passages where all of them would overflow the model's context window.
+    """Drops the last passages if all of them would overflow the model's context window.
 
-    It runs before the sources are shown, so that the citations are just what the model reads. `reserved` tokens of the
-    window are for the answer and the conversation; the prompt holds the `message`, of so many characters, where the
-    passages were found by something shorter.
+    It runs before the sources are sent, so that they are exactly what the model reads. `reserved` tokens of the window
+    are for the answer and the conversation; `message` is the length in characters of the message in the prompt, if it
+    differs from the query.
     """
 
     context_window: int
@@ -23,7 +23,7 @@ class FitContextWindow(BaseNodePostprocessor):
     message: int = 0
 
     def room(self, query: str) -> float:
-        """Return how many characters of passages go into the prompt, with what frames each; it may be none."""
+        """Return how many characters of passages fit into the prompt, their framing included; possibly none."""
         question = max(self.message, len(query))
         return (self.context_window - self.reserved - PROMPT_TOKENS) * CHARACTERS_A_TOKEN - question
 
@@ -34,7 +34,9 @@ class FitContextWindow(BaseNodePostprocessor):
         kept: list[NodeWithScore] = []
         for node in nodes:
             room -= len(node.node.get_content()) + FRAME_CHARACTERS
-            if room < 0 and kept:  # one passage is always given; the provider says if even that is too much
+            if (
+                room < 0 and kept
+            ):  # at least one passage is kept; the provider reports an error if even that is too long
                 break
             kept.append(node)
         return kept

@@ -11,23 +11,11 @@ from pydantic.json_schema import JsonSchemaMode
 from server.answers import Question
 from server.api.error_handlers import field_errors
 from server.api.schemas.fields import CollectionName, Cursor, DocumentId
-from server.api.schemas.questions import QuestionBody
+from server.api.schemas.questions import QuestionBody, SearchOptions
 
 MOST_CHARACTERS = 100_000
 MOST_ERRORS = 5
-SEARCH_FIELDS = (
-    "question",
-    "collection",
-    "k",
-    "mode",
-    "document_ids",
-    "filters",
-    "min_score",
-    "max_per_document",
-    "near_duplicates",
-    "join_neighbours",
-    "rerank",
-)
+SEARCH_FIELDS = ("question", "collection", *SearchOptions.model_fields)
 ASK_FIELDS = (*SEARCH_FIELDS, "temperature", "max_tokens")
 Arguments = Mapping[str, object]
 Model = TypeVar("Model", bound=BaseModel)

@@ -23,6 +23,11 @@ Result = TypeVar("Result")
 _log = structlog.get_logger(__name__)
 
 
+def request_id() -> str:
+    """Return the id of the call that is running."""
+    return str(get_contextvars().get("request_id", ""))
+
+
 class Calls:
     """Runs calls on the runtime, each within `seconds`; `open_requests` can end them all.
 
@@ -42,8 +47,8 @@ class Calls:
         failed: Callable[[Problem, str], Result],
     ) -> Result:
         """Return what `work` returns, or what `failed` makes of the problem and the request's id."""
-        request_id = str(get_contextvars().get("request_id") or uuid4().hex)
-        with bound_contextvars(request_id=request_id):
+        call_id = request_id() or uuid4().hex
+        with bound_contextvars(request_id=call_id):
             started, outcome = time.perf_counter(), "cancelled"
             try:
                 result, outcome = await self._bounded(work), "ok"
@@ -51,10 +56,10 @@ class Calls:
                 outcome = "refused"
                 raise
             except Exception as exc:  # noqa: BLE001 (the SDK would tell its message to the client)
-                problem = _problem_of(exc, request_id=request_id)
+                problem = _problem_of(exc, request_id=call_id)
                 log_failure(exc, problem)
                 outcome = problem.kind.slug
-                return failed(problem, request_id)
+                return failed(problem, call_id)
             finally:
                 ms = round((time.perf_counter() - started) * 1000, 1)
                 _log.info("mcp call", call=name, outcome=outcome, ms=ms)

@@ -6,14 +6,14 @@ protocol provides) and no session to DELETE. A call is answered as server-sent e
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from contextvars import Context
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
-from mcp.server.transport_security import TransportSecuritySettings
-from mcp_types import INVALID_REQUEST
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Match, Route
@@ -21,14 +21,14 @@ from starlette.types import Message, Receive, Scope, Send
 
 from config.settings import ServerSettings
 from server.api.contracts import Runtime
-from server.mcp.calls import Calls
 from server.mcp.origins import refused_origin
-from server.mcp.protocol import make_server
 from server.waiting.interrupts import Interrupt, OpenRequests
 
+if TYPE_CHECKING:
+    from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+
 PATH = "/mcp"
-# `origins` does what this is for, without breaking whoever is behind a proxy
-SECURITY = TransportSecuritySettings(enable_dns_rebinding_protection=False)
+INVALID_REQUEST = -32600  # JSON-RPC's
 
 
 class McpEndpoint:
@@ -42,28 +42,22 @@ class McpEndpoint:
         self._settings = settings
         self._open_requests = open_requests
         self._version = version
-        self._manager: StreamableHTTPSessionManager | None = None
+        self._manager: _Manager | None = None
 
     @asynccontextmanager
     async def serving(self, runtime: Runtime) -> AsyncIterator[None]:
         """Answer with `runtime` until the block ends, which ends what is still being answered."""
+        self._manager = _Manager(partial(self._load, runtime))
+        try:
+            yield
+        finally:
+            manager, self._manager = self._manager, None
+            await manager.close()
 
-        async def get_runtime() -> Runtime:
-            return runtime
+    def _load(self, runtime: Runtime) -> StreamableHTTPSessionManager:
+        from server.mcp.manager import make_manager
 
-        calls = Calls(get_runtime, seconds=self._settings.request_timeout, open_requests=self._open_requests)
-        manager = StreamableHTTPSessionManager(
-            make_server(calls, version=self._version),
-            stateless=True,
-            security_settings=SECURITY,
-            max_request_body_size=self._settings.max_body_bytes,
-        )
-        async with manager.run():
-            self._manager = manager
-            try:
-                yield
-            finally:
-                self._manager = None
+        return make_manager(runtime, settings=self._settings, open_requests=self._open_requests, version=self._version)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request."""
@@ -77,7 +71,8 @@ class McpEndpoint:
             msg = "the server is not running"
             raise RuntimeError(msg)
         else:
-            await self._manager.handle_request(scope, *self._watched(scope, receive, send))
+            manager = await self._manager.get()
+            await manager.handle_request(scope, *self._watched(scope, receive, send))
 
     def _watched(self, scope: Scope, receive: Receive, send: Send) -> tuple[Receive, Send]:
         """Hand the time limit over to the calls as soon as the request is read; note a client that leaves early."""
@@ -104,6 +99,42 @@ class McpEndpoint:
             await send(message)
 
         return receive_watched, send_watched
+
+
+class _Manager:
+    """The SDK's session manager, loaded when the first message comes.
+
+    It runs in a task of its own: what opens it must close it, and no request lives as long.
+    """
+
+    def __init__(self, load: Callable[[], StreamableHTTPSessionManager]) -> None:
+        self._load = load
+        self._end = asyncio.Event()
+        self._ready: asyncio.Future[StreamableHTTPSessionManager] | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def get(self) -> StreamableHTTPSessionManager:
+        """Return it, running."""
+        if self._ready is None:
+            self._ready = asyncio.get_running_loop().create_future()
+            self._task = asyncio.create_task(self._run(self._ready), context=Context())  # of no request
+        return await asyncio.shield(self._ready)
+
+    async def close(self) -> None:
+        """End it, and what it is still answering."""
+        self._end.set()
+        if self._task is not None:
+            await self._task
+
+    async def _run(self, ready: asyncio.Future[StreamableHTTPSessionManager]) -> None:
+        try:
+            manager = await asyncio.to_thread(self._load)
+        except Exception as exc:  # noqa: BLE001 (whoever asks is told)
+            ready.set_exception(exc)
+            return
+        async with manager.run():
+            ready.set_result(manager)
+            await self._end.wait()
 
 
 class McpRoute(Route):

@@ -46,11 +46,11 @@ async def list_resources(runtime: Runtime, cursor: str | None) -> ListResourcesR
 
     """
     place, within = _read_cursor(cursor)
-    collections = await runtime.catalog.collections(limit=1, cursor=place)
+    collections = await runtime.collection_catalog.list(limit=1, cursor=place)
     if not collections.items:
         return ListResourcesResult(resources=[])
     name = collections.items[0].name
-    documents = await runtime.catalog.documents(collection=name, limit=PAGE, cursor=within)
+    documents = await runtime.document_catalog.list(collection=name, limit=PAGE, cursor=within)
     following = None
     if documents.next_cursor is not None:
         following = _make_cursor(place, documents.next_cursor)
@@ -68,7 +68,7 @@ async def read_resource(runtime: Runtime, uri: str) -> ReadResourceResult:
 
     """
     address = parse_address(uri)
-    part = await runtime.catalog.text(
+    part = await runtime.document_texts.part(
         address.document_id, collection=address.collection, offset=address.offset, limit=MOST_CHARACTERS
     )
     contents = [TextResourceContents(uri=uri, mime_type=MEDIA_TYPE, text=part.text)]

@@ -1,4 +1,4 @@
-"""What tools give back: typed for programs, and as text for the model that reads it."""
+"""The results of tools: structured for programs, and as text for the language model that reads them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from server.answers import Citation, Done, FinishReason, Retrieved, Sources
+from server.answers import Answer, Citation, Retrieved
 from server.api.problems import clean
+from server.api.schemas.answers import AnswerView, SearchView, members_of
 from server.mcp.addresses import DocumentAddress
 from storage.collections.collections import CollectionInfo
 from storage.cursors import Page
@@ -37,14 +38,14 @@ class PassageOut(_Out):
 
     @classmethod
     def of(cls, citation: Citation, *, collection: str) -> Self:
-        """Return what a client gets of a passage."""
+        """Return a passage as a client reads it."""
         uri = str(DocumentAddress(collection, citation.document_id))
         known = {name: getattr(citation, name) for name in cls.model_fields if name != "uri"}
         return cls(uri=uri, **known | {"text": clean(citation.text)})
 
     @property
     def place(self) -> str:
-        """Where it stands, in one line."""
+        """Its source in one line: id, title, heading, page and address."""
         where = [self.title, self.heading if self.heading != self.title else None, self.source]
         page = [f"page {self.page}"] if self.page else []
         return f"[{self.id}] {' · '.join([part for part in where if part] + page)} <{self.uri}>"
@@ -56,55 +57,48 @@ class CitationOut(PassageOut):
     cited: bool = Field(description="Whether the answer points at it.")
 
 
-class SearchOut(_Out):
+class SearchOut(SearchView):
     """Passages, the best first."""
 
     results: list[PassageOut]
-    collection: str
-    generation: str
 
     @classmethod
-    def of(cls, retrieved: Retrieved) -> Self:
-        """Return what a client gets of a retrieval."""
-        return cls(
-            results=[PassageOut.of(found, collection=retrieved.collection) for found in retrieved.results],
-            collection=retrieved.collection,
-            generation=retrieved.generation,
-        )
+    def of(cls, retrieved: Retrieved, *, request_id: str) -> Self:
+        """Return a retrieval as a client reads it."""
+        results = [PassageOut.of(found, collection=retrieved.collection) for found in retrieved.results]
+        return cls.model_validate({**members_of(retrieved, request_id=request_id), "results": results})
 
     def __str__(self) -> str:
         if not self.results:
             return f"Nothing was found in the collection {self.collection}."
-        return "\n\n".join(f"{found.place}\n{found.text}" for found in self.results)
+        return "\n\n".join([*_rerank_failure(self), *(f"{found.place}\n{found.text}" for found in self.results)])
 
 
-class AskOut(_Out):
+class AskOut(AnswerView):
     """An answer with its footnotes."""
 
     answer: str
     citations: list[CitationOut] = Field(description="The passages that the model was given.")
-    sources: list[str] = Field(description="Of the cited passages, or of all where none is cited.")
-    finish_reason: FinishReason
-    model: str
-    collection: str
-    generation: str
 
     @classmethod
-    def of(cls, answer: str, *, sources: Sources, done: Done) -> Self:
-        """Return what a client gets of an answer."""
-        return cls(
-            answer=clean(answer.strip()),
-            citations=[CitationOut.of(citation, collection=sources.collection) for citation in done.citations],
-            sources=list(done.sources),
-            finish_reason=done.finish_reason,
-            model=done.model,
-            collection=sources.collection,
-            generation=sources.generation,
-        )
+    def of(cls, answer: Answer, *, request_id: str) -> Self:
+        """Return an answer as a client reads it."""
+        sources, done = answer.sources, answer.done
+        citations = [CitationOut.of(citation, collection=sources.collection) for citation in done.citations]
+        members = members_of(sources, done, request_id=request_id)
+        return cls.model_validate({**members, "answer": clean(answer.answer), "citations": citations})
 
     def __str__(self) -> str:
-        told = [citation for citation in self.citations if citation.cited] or self.citations
-        return "\n\n".join([self.answer, *(["\n".join(citation.place for citation in told)] if told else [])])
+        shown = [citation for citation in self.citations if citation.cited] or self.citations
+        places = ["\n".join(citation.place for citation in shown)] if shown else []
+        return "\n\n".join([self.answer, *places, *_rerank_failure(self)])
+
+
+def _rerank_failure(view: SearchView) -> list[str]:
+    """Return a line for the model that reads the result, where a reranking that was asked for was not applied."""
+    if view.rerank is None or view.rerank.applied:
+        return []
+    return [f"The reranking failed ({view.rerank.reason}): the passages are in the order in which they were found."]
 
 
 class CollectionOut(_Out):
@@ -127,7 +121,7 @@ class CollectionsOut(_Out):
 
     @classmethod
     def of(cls, page: Page[CollectionInfo]) -> Self:
-        """Return what a client gets of a page."""
+        """Return a page as a client reads it."""
         return cls(
             collections=[CollectionOut.model_validate(item) for item in page.items], next_cursor=page.next_cursor
         )
@@ -158,7 +152,7 @@ class DocumentOut(_Out):
 
     @classmethod
     def of(cls, document: DocumentInfo, part: TextPart) -> Self:
-        """Return what a client gets of a document."""
+        """Return a document and a part of its text as a client reads them."""
         return cls(
             document_id=document.id,
             collection=document.collection,

@@ -11,7 +11,7 @@ from typing import Any, cast
 from mcp_types import CallToolResult, TextContent, Tool, ToolAnnotations
 from pydantic import BaseModel
 
-from server.answers import Event, Sources, Token
+from server.answers import UNFINISHED, Event, Sources, Transcript
 from server.api.contracts import Runtime
 from server.api.problems import Problem
 from server.mcp.arguments import (
@@ -25,6 +25,7 @@ from server.mcp.arguments import (
     read_question,
     schema,
 )
+from server.mcp.calls import request_id
 from server.mcp.results import AskOut, CollectionsOut, DocumentOut, SearchOut, ToolOut
 
 PROGRESS_SECONDS = 0.5
@@ -33,7 +34,7 @@ Report = Callable[[str], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class ToolEntry:
-    """A tool as clients see it, and what it does; `report` tells a client that waits how far it is."""
+    """A tool as clients see it, and the function behind it; its `report` sends progress to the client."""
 
     tool: Tool
     call: Callable[[Runtime, Arguments, Report], Awaitable[ToolOut]]
@@ -42,41 +43,37 @@ class ToolEntry:
 async def search(runtime: Runtime, arguments: Arguments, report: Report) -> SearchOut:  # noqa: ARG001 (quick enough)
     """Find passages."""
     question = read_question(arguments, fields=SEARCH_FIELDS)
-    return SearchOut.of(await runtime.answers.retrieve(question))
+    return SearchOut.of(await runtime.answers.retrieve(question), request_id=request_id())
 
 
 async def ask(runtime: Runtime, arguments: Arguments, report: Report) -> AskOut:
-    """Answer a question, and tell how far the answer is."""
+    """Answer a question, with reports of progress."""
     question = read_question(arguments, fields=ASK_FIELDS)
     events = cast("AsyncGenerator[Event, None]", runtime.answers.stream(question))
-    text, sources, told = "", None, 0.0
+    transcript, reported = Transcript(), 0.0
     async with aclosing(events):
         async for event in events:
+            if (answer := transcript.add(event)) is not None:
+                return AskOut.of(answer, request_id=request_id())
             if isinstance(event, Sources):
-                sources = event
                 await report(f"passages found: {len(event.citations)}")
-            elif isinstance(event, Token):
-                text += event.text
-                if time.monotonic() - told > PROGRESS_SECONDS:
-                    told = time.monotonic()
-                    await report(f"characters written: {len(text)}")
-            elif sources is not None:
-                return AskOut.of(text, sources=sources, done=event)
-    msg = f"a stream ended without {'`sources`' if sources is None else '`done`'}"
-    raise RuntimeError(msg)
+            elif time.monotonic() - reported > PROGRESS_SECONDS:
+                reported = time.monotonic()
+                await report(f"characters written: {len(transcript.text)}")
+    raise RuntimeError(UNFINISHED)
 
 
 async def list_collections(runtime: Runtime, arguments: Arguments, report: Report) -> CollectionsOut:  # noqa: ARG001
     """List collections."""
     wanted = read(ListArguments, arguments)
-    return CollectionsOut.of(await runtime.catalog.collections(limit=wanted.limit, cursor=wanted.cursor))
+    return CollectionsOut.of(await runtime.collection_catalog.list(limit=wanted.limit, cursor=wanted.cursor))
 
 
 async def get_document(runtime: Runtime, arguments: Arguments, report: Report) -> DocumentOut:  # noqa: ARG001
     """Describe a document, and return a part of its text."""
     wanted = read(DocumentArguments, arguments)
-    document = await runtime.catalog.document(wanted.document_id, collection=wanted.collection)
-    part = await runtime.catalog.text(
+    document = await runtime.document_catalog.get(wanted.document_id, collection=wanted.collection)
+    part = await runtime.document_texts.part(
         document.id, collection=document.collection, offset=wanted.offset, limit=wanted.max_characters
     )
     return DocumentOut.of(document, part)

@@ -1,4 +1,4 @@
-"""What a server tells while it runs: of its process, event loop and pool, of its collections, and of the queue."""
+"""Metrics of a running server: process, event loop, connection pool, collections and queue."""
 
 from __future__ import annotations
 
@@ -34,10 +34,9 @@ from storage.jobs.jobs import JobStore
 from storage.tracing import POOL
 
 if TYPE_CHECKING:
-    from server.services.catalog import Catalog
     from server.services.pinned_generations import PinnedGenerations
     from server.streams.streams import Streams
-    from storage.collections.collections import CollectionInfo
+    from storage.collections.collections import CollectionInfo, Collections
     from storage.database import Database
     from storage.jobs.jobs import JobCounts
 
@@ -50,10 +49,10 @@ _log = structlog.get_logger(__name__)
 
 @asynccontextmanager
 async def observed_vitals(
-    database: Database, *, catalog: Catalog, generations: PinnedGenerations, streams: Streams
+    database: Database, *, collections: Collections, generations: PinnedGenerations, streams: Streams
 ) -> AsyncIterator[None]:
-    """Measure until the block ends; metrics that are read when they are collected are read from here."""
-    process, collections, queue = psutil.Process(), _Collections(catalog), _Queue(JobStore(database))
+    """Measure until the block ends."""
+    process, seen, queue = psutil.Process(), _Collections(collections), _Queue(JobStore(database))
     sources = {
         MEMORY: lambda: [(process.memory_info().rss, {})],
         CPU_TIME: lambda: _cpu_times(process),
@@ -61,9 +60,9 @@ async def observed_vitals(
         OPEN_STREAMS: lambda: [(len(streams), {})],
         DB_CONNECTIONS: lambda: _connections(database.connections()),
         DB_MOST_CONNECTIONS: lambda: [(database.connections()["max"], POOL)],
-        COLLECTION_DOCUMENTS: collections.documents,
-        COLLECTION_CHUNKS: collections.chunks,
-        GENERATION_AGE: collections.ages,
+        COLLECTION_DOCUMENTS: seen.documents,
+        COLLECTION_CHUNKS: seen.chunks,
+        GENERATION_AGE: seen.ages,
         GENERATIONS_BEHIND: lambda: [(len(generations.behind), {})],
         GENERATIONS_OLD: lambda: [(generations.old, {})],
         JOBS: queue.statuses,
@@ -72,14 +71,14 @@ async def observed_vitals(
     async with AsyncExitStack() as stack:
         for gauge, source in sources.items():
             stack.enter_context(gauge.observed(source))
-        looks = (_repeated(collections.look, every=LOOK_SECONDS), _repeated(queue.look, every=COUNT_SECONDS))
+        looks = (_repeated(seen.look, every=LOOK_SECONDS), _repeated(queue.look, every=COUNT_SECONDS))
         for work in (_beat(), *looks):
             await stack.enter_async_context(running_beside(work))
         yield
 
 
 async def _beat() -> None:
-    """Measure how late the loop comes to what is due."""
+    """Measure the event loop's lag."""
     loop = asyncio.get_running_loop()
     while True:
         due = loop.time() + BEAT_SECONDS
@@ -88,7 +87,7 @@ async def _beat() -> None:
 
 
 async def _repeated(look: Callable[[], Awaitable[None]], *, every: float) -> None:
-    """Look, now and then, for ever; what cannot be seen stays as it was."""
+    """Call `look` at intervals; if it fails, the last values are kept."""
     while True:
         try:
             await look()
@@ -98,14 +97,14 @@ async def _repeated(look: Callable[[], Awaitable[None]], *, every: float) -> Non
 
 
 class _Queue:
-    """The jobs of all servers and tenants as they were when they were counted last."""
+    """The last counted jobs of all servers and tenants."""
 
     def __init__(self, jobs: JobStore) -> None:
         self._jobs = jobs
-        self._seen: JobCounts | None = None  # not zeros: jobs that died before would seem to die now
+        self._seen: JobCounts | None = None  # not zeros: jobs that failed earlier would seem to fail now
 
     async def look(self) -> None:
-        """Count."""
+        """Count the jobs."""
         self._seen = await self._jobs.counts()
 
     def statuses(self) -> Readings:
@@ -116,31 +115,31 @@ class _Queue:
         return [(number, {"footnote.status": status}) for status, number in counted.items()]
 
     def ages(self) -> Readings:
-        """Return the seconds that the job that is due longest has waited."""
+        """Return how long the oldest due job has waited, in seconds."""
         return [] if self._seen is None else [(self._seen.oldest_seconds, {})]
 
 
 class _Collections:
-    """The collections as they were when they were looked at last; the first `MOST_COLLECTIONS` by name."""
+    """The collections at the last look; the first `MOST_COLLECTIONS` by name."""
 
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
+    def __init__(self, collections: Collections) -> None:
+        self._collections = collections
         self._seen: tuple[CollectionInfo, ...] = ()
 
     async def look(self) -> None:
-        """Look."""
-        self._seen = tuple((await self._catalog.collections(limit=MOST_COLLECTIONS, cursor=None)).items)
+        """Read the collections."""
+        self._seen = tuple((await self._collections.list(limit=MOST_COLLECTIONS)).items)
 
     def documents(self) -> Readings:
-        """Return each collection's documents."""
+        """Return each collection's number of documents."""
         return [(info.documents, {"footnote.collection": info.name}) for info in self._seen]
 
     def chunks(self) -> Readings:
-        """Return each collection's chunks."""
+        """Return each collection's number of chunks."""
         return [(info.chunks, {"footnote.collection": info.name}) for info in self._seen]
 
     def ages(self) -> Iterator[tuple[float, Mapping[str, str]]]:
-        """Return the seconds since each collection was written to."""
+        """Return the seconds since each collection's last write."""
         now = datetime.now(UTC)
         for info in self._seen:
             written = info.updated_at or info.created_at

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from server.engines.reranking.reranker import Reranker
     from server.services.pinned_generations import PinnedGenerations
     from storage.database import Database
+    from storage.generation import Generation
 
 Result = TypeVar("Result")
 NOTHING_FOUND = "I found nothing about this in the documents of this collection."
@@ -117,7 +118,11 @@ class AnswerService:
 
     def stream(self, question: Question, /) -> AsyncGenerator[Event, None]:
         """Answer piece by piece: `Sources`, any number of `Token`, `Done`; closing it cancels the model call."""
-        events = self._again_or_new(question) if self._kept else self._stream(question)
+        if self._kept is None:
+            events = self._stream(question)
+        else:
+            find = partial(self._generation, question.collection)
+            events = self._kept.events(question, find=find, fresh=partial(self._stream, question))
         return Observation("query", question).events(events)
 
     def chat(self, turn: Turn, /) -> AsyncGenerator[Event, None]:
@@ -164,14 +169,9 @@ class AnswerService:
         async with aclosing(events):
             return "".join([event.text async for event in events if isinstance(event, Delta)]).strip()
 
-    async def _again_or_new(self, question: Question) -> AsyncGenerator[Event, None]:
-        assert self._kept is not None  # noqa: S101 (`stream` has looked)
-        async with self._generations.pinned(question.collection) as pinned:
-            generation = pinned.generation
-        fresh = partial(self._stream, question)
-        async with aclosing(self._kept.events(question, generation=generation, fresh=fresh)) as events:
-            async for event in events:
-                yield event
+    async def _generation(self, collection: str) -> Generation:
+        async with self._generations.pinned(collection) as pinned:
+            return pinned.generation
 
     async def _stream(self, question: Question) -> AsyncGenerator[Event, None]:
         async def asked(parts: EngineParts) -> tuple[Any, bool]:

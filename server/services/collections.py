@@ -9,11 +9,11 @@ from uuid import UUID
 import structlog
 
 from config.errors import FootnoteError
+from ingestion.chunking.choice import choose_chunking
 from storage.collections.collections import CollectionInfo, Collections
 from storage.collections.generations import Flip, GenerationInfo, Generations
 from storage.cursors import Page
-from storage.errors import GenerationNotReady, InvalidCollection
-from storage.generation import Chunking, Generation
+from storage.errors import GenerationNotReady
 from storage.jobs.jobs import JobStore, NewJob
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from embedding.embedder import Embedder
     from server.services.pinned_generations import PinnedGenerations
     from storage.database import Database
+    from storage.generation import Chunking, Generation
 
 _log = structlog.get_logger(__name__)
 
@@ -133,14 +134,10 @@ class CollectionService:
             _log.warning("a flip is followed a moment later", error=type(exc).__name__)
 
     def _chunking(self, new: NewCollection) -> Chunking:
-        """Return a new collection's chunking: what is wanted, and no more than the model reads."""
-        most = self._embedder.files.max_tokens
-        if new.chunk_tokens is not None and new.chunk_tokens > most:
-            msg = f"the embedding model reads {most} tokens: chunk_tokens cannot be more"
-            raise InvalidCollection(msg)
-        tokens = min(new.chunk_tokens or self._settings.chunk_tokens or most, most)
-        if new.chunk_overlap is not None and new.chunk_overlap > tokens // 2:
-            msg = f"chunk_overlap is half of chunk_tokens at the most, {tokens // 2}"
-            raise InvalidCollection(msg)
-        overlap = min(self._settings.chunk_overlap, tokens // 4) if new.chunk_overlap is None else new.chunk_overlap
-        return Chunking(tokens=tokens, overlap=overlap, language=new.language or self._settings.language)
+        return choose_chunking(
+            self._settings,
+            max_tokens=self._embedder.files.max_tokens,
+            tokens=new.chunk_tokens,
+            overlap=new.chunk_overlap,
+            language=new.language,
+        )

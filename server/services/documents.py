@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,14 +11,15 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from ingestion.identity import free_id
-from server.errors import InvalidIdempotencyKey, SourceTaken
+from server.errors import SourceTaken
+from server.services.idempotency import require_valid_key
 from server.uploads.received_file import ReceivedFile
-from storage.deletions import bury
+from storage.deletions import mark_deleted
 from storage.documents.catalog import DocumentCatalog
 from storage.documents.originals import Originals
 from storage.documents.writes import Documents, next_revision
 from storage.errors import CollectionNotFound, DocumentNotFound
-from storage.generation import DEFAULT_TENANT
+from storage.generation import DEFAULT_COLLECTION, DEFAULT_TENANT
 from storage.jobs.jobs import Job, JobStore, NewJob
 from storage.jobs.rows import document_lock, lock_jobs
 
@@ -28,10 +28,8 @@ if TYPE_CHECKING:
     from storage.database import Connection, Database
     from storage.generation import Generation
 
-DEFAULT_COLLECTION = "default"
 MOST_JOBS = 100
 UNENDED = ("queued", "running")
-_SANE_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +121,8 @@ class DocumentService:
             SourceTaken: another document has its source.
 
         """
-        if new.key is not None and not _SANE_KEY.fullmatch(new.key):
-            msg = "must be 1 to 255 printable ASCII characters without spaces"
-            raise InvalidIdempotencyKey(msg)
+        if new.key is not None:
+            require_valid_key(new.key)
         known = await self._known(new) if new.document_id is not None else None
         if new.must_exist and known is None:
             raise DocumentNotFound(new.document_id or "")
@@ -152,7 +149,7 @@ class DocumentService:
                 had = []
             for name in cancelled:
                 if name not in had and (generation := places[name]) is not None:
-                    await bury(connection, generation.collection_id, document_id=document_id)
+                    await mark_deleted(connection, generation.collection_id, document_id=document_id)
 
     async def content(self, document_id: str, /, *, collection: str | None) -> Content:
         """Return the bytes that a document was made of.

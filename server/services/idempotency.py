@@ -36,11 +36,17 @@ LOOK_SECONDS = 0.2
 RECORDING_SECONDS = 10.0
 WAITING_SECONDS = 1.0
 TIDY_SECONDS = 600.0
-_SANE = re.compile(r"[\x21-\x7e]{1,255}")
+_VALID_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _ANSWER = TypeAdapter(Answer)
 HIT = {"footnote.cache": "answers", "footnote.result": "hit"}
 MISS = {"footnote.cache": "answers", "footnote.result": "miss"}
 _log = structlog.get_logger(__name__)
+
+
+def require_valid_key(key: str) -> None:
+    """Raise `InvalidIdempotencyKey` unless a key has 1 to 255 printable ASCII characters, none of them a space."""
+    if not _VALID_KEY.fullmatch(key):
+        raise InvalidIdempotencyKey
 
 
 class Key:
@@ -112,9 +118,7 @@ class Idempotency:
             IdempotencyKeyReused: it came with another request before.
 
         """
-        if not _SANE.fullmatch(given):
-            msg = "must be 1 to 255 printable ASCII characters without spaces"
-            raise InvalidIdempotencyKey(msg)
+        require_valid_key(given)
         while True:
             state = await self._taken(given, fingerprint=fingerprint, stream_id=stream_id)
             if state.mine:

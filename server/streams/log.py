@@ -1,4 +1,4 @@
-"""What a stream has said so far: one writer, any number of readers, bounded memory."""
+"""The frames of a stream: one writer, any number of readers, bounded memory."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from contextlib import contextmanager
 from typing import Self
 
 WINDOW_BYTES = 65_536
-"""How far the model may be ahead of the fastest reader."""
+"""Bytes that the model may be ahead of the fastest reader."""
 
 MAX_BYTES = 1_048_576
-"""Kept of one stream for readers that resume it."""
+"""Bytes of a stream that are kept for readers that resume it."""
 
 MOST_AT_ONCE = 65_536
-"""Bytes that a reader takes at once, at the most (and one frame at the least)."""
+"""Maximum number of bytes that a reader takes at once, though at least one frame."""
 
 
 class FramesForgotten(Exception):
-    """A reader asks for frames that are not kept any more."""
+    """A reader asked for frames that have been dropped."""
 
 
 class StreamLog:
-    """Frames of a stream, numbered from 1, each the bytes that go to clients.
+    """Frames of a stream, numbered from 1, as the bytes that are sent to clients.
 
-    The newest `max_bytes` are kept, and what nobody has had yet. The writer waits in `room` while it is `window_bytes`
-    ahead of the fastest reader or, where nobody reads, while the log is full: so a slow reader slows the model down,
-    and nothing piles up. One that is `relayed` may have readers elsewhere: it keeps the newest, and goes on.
+    The newest `max_bytes` are kept, and frames that no reader has taken yet. The writer waits in `room` while it is
+    `window_bytes` ahead of the fastest reader or, without readers, while the log is full: a slow reader slows the model
+    down, and memory stays bounded. A `relayed` log may have readers elsewhere: it drops old frames instead of waiting.
 
     Attributes:
-        last: number of the newest frame, 0 where there is none.
+        last: number of the newest frame; 0: there is none.
         ended: whether `last` is the stream's last frame.
-        was_cut: whether that was told by `cut_off`.
-        kept_bytes: what the frames that are kept add up to.
+        was_cut: whether it was ended by `cut_off`.
+        kept_bytes: total size of the frames that are kept.
 
     """
 
@@ -59,7 +59,7 @@ class StreamLog:
         self._frames: deque[bytes] = deque()
         self._first = 1  # number of the oldest frame that is kept
         self._written = 0  # bytes, from the beginning
-        self._taken = 0  # number of the newest frame that a reader has had
+        self._taken = 0  # number of the newest frame that a client has received
         self._readers: set[LogReader] = set()
         self._room: asyncio.Future[None] | None = None
         self.kept_bytes = 0
@@ -72,7 +72,7 @@ class StreamLog:
         return self._first + len(self._frames) - 1
 
     def keeps(self, number: int) -> bool:
-        """Tell whether a frame can be read, now or when it comes."""
+        """Tell whether a frame can be read, now or in the future."""
         return number >= self._first
 
     def append(self, frame: bytes, *, last: bool = False) -> None:
@@ -88,7 +88,7 @@ class StreamLog:
             reader.wake()
 
     def cut_off(self, frame: bytes) -> None:
-        """End the log with a frame for everybody, also for those who know of later ones than have come here."""
+        """End the log with a frame for every reader, even those that are ahead of this copy of the log."""
         for reader in self._readers:
             reader.position = min(reader.position, self.last)
         self.append(frame, last=True)
@@ -99,13 +99,13 @@ class StreamLog:
         """Whether the writer may go on."""
         if not self._readers:
             return self._relayed or self.kept_bytes < self._max_bytes
-        if any(reader.position > self.last for reader in self._readers):  # they know more than has come here
+        if any(reader.position > self.last for reader in self._readers):  # they are ahead of this copy of the log
             return True
         return self._written - max(reader.read_bytes for reader in self._readers) < self._window_bytes
 
     @property
     def is_read(self) -> bool:
-        """Whether anybody reads now."""
+        """Whether there are readers now."""
         return bool(self._readers)
 
     async def room(self) -> None:
@@ -119,7 +119,7 @@ class StreamLog:
 
     @contextmanager
     def reading(self, *, after: int, silence: float) -> Iterator[LogReader]:
-        """Lend a reader of the frames behind number `after`; `silence` is in seconds, see `LogReader.take`."""
+        """Open a reader of the frames after number `after`; `silence` is in seconds, see `LogReader.take`."""
         reader = LogReader(self, after=after, silence=silence)
         self._readers.add(reader)
         self.notify_writer()
@@ -131,16 +131,16 @@ class StreamLog:
             self.notify_writer()
 
     def notify_writer(self, *, taken: int = 0) -> None:
-        """Let the writer see whether it may go on, now that frame number `taken` is with a client."""
+        """Wake the writer to check for room, after a client has received frame number `taken`."""
         self._taken = max(self._taken, taken)
         if self._room is not None and not self._room.done():
             self._room.set_result(None)
 
     def frames(self, *, after: int) -> tuple[bytes, int]:
-        """Return frames behind number `after`, `MOST_AT_ONCE` or one, and the number of the last of them.
+        """Return the frames after number `after`, up to `MOST_AT_ONCE` bytes, and the number of the last of them.
 
         Raises:
-            FramesForgotten: some are not kept any more.
+            FramesForgotten: some have been dropped.
 
         """
         if after + 1 < self._first:
@@ -158,17 +158,17 @@ class StreamLog:
         return b"".join(taken), after + len(taken)
 
     def bytes_up_to(self, number: int) -> int:
-        """Return how many bytes were written up to a frame, as far as they are kept."""
+        """Return how many bytes were written up to a frame; for a dropped frame, up to the oldest that is kept."""
         behind = max(0, self.last - number)
         return self._written - sum(len(self._frames[-1 - index]) for index in range(min(behind, len(self._frames))))
 
 
 class LogReader:
-    """Reads a `StreamLog` from some point on; see `StreamLog.reading`.
+    """Reads a `StreamLog` from any frame on; see `StreamLog.reading`.
 
     Attributes:
         position: number of the last frame taken.
-        read_bytes: of the stream, from its beginning, up to what was taken before: that is with the client.
+        read_bytes: bytes from the beginning of the stream that the client has received.
 
     """
 
@@ -184,10 +184,10 @@ class LogReader:
         self.read_bytes = log.bytes_up_to(after)
 
     async def take(self) -> bytes | None:
-        """Return the next frames; ``b""`` after `silence` seconds without any; None behind the last one.
+        """Return the next frames; ``b""`` after `silence` seconds without any; None after the last one.
 
         Raises:
-            FramesForgotten: the reader fell so far behind that they are not kept any more.
+            FramesForgotten: the reader fell so far behind that they have been dropped.
 
         """
         log = self._log
@@ -201,13 +201,13 @@ class LogReader:
         return taken
 
     def done(self) -> Self:
-        """Note that all that was taken is with the client."""
+        """Note that the client has received everything that was taken."""
         self.read_bytes = self._log.bytes_up_to(self.position)
         self._log.notify_writer(taken=self.position)
         return self
 
     def wake(self) -> None:
-        """Let the reader look again."""
+        """Wake the reader."""
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
 
@@ -223,17 +223,17 @@ class LogReader:
             self._waiting = None
 
     def _ring(self) -> None:
-        """Wake after the silence; the timer of an earlier wait, which frames ended, is moved instead."""
+        """Wake the reader after the silence. A timer left by an earlier wait is moved, which is cheaper."""
         loop, self._timer = asyncio.get_running_loop(), None
         if self._waiting is None:
-            return  # the next wait sets it again
+            return  # the next wait sets a new timer
         if loop.time() < self._silent_at:
             self._timer = loop.call_at(self._silent_at, self._ring)
         else:
             self.wake()
 
     def close(self) -> None:
-        """Take the timer back."""
+        """Cancel the timer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

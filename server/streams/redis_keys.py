@@ -1,9 +1,9 @@
 """The layout of streams in Redis.
 
 A stream is a Redis stream, ``footnote:stream:{id}``. An entry holds consecutive frames; its id is the number of the
-last of them, each of its fields is a frame, and the name of the fields says who wrote it: the process, and whether the
-entry ends the stream. (Redis stores names once where entries have the same ones, so they cost no memory.) An entry
-numbered `MARK` says that nothing more comes: the stream was forgotten, or a frame of it was lost on the way.
+last of them, each of its fields is a frame, and the fields' name is the writing process, with a suffix in the entry
+that ends the stream. (Redis stores field names once for entries that share them, so they cost no memory.) An entry
+numbered `MARK` says that nothing more follows: the stream was deleted, or a frame was lost.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Streams that other processes write, as they come from Redis."""
+"""Copies of streams that other processes write, read from Redis."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from server.streams.log import MAX_BYTES, WINDOW_BYTES, StreamLog
 from server.streams.redis_keys import ENDS, MARK, RETRY_SECONDS, owner_key, reader_key, stream_key
 
 PACE_SECONDS = 0.02
-"""Between two reads, and before looking again whether a slow reader has made room."""
+"""Between two reads, and between two checks whether a slow reader has made room."""
 
 BLOCK_MILLISECONDS = 50
 WATCH_SECONDS = 1.0
-"""Between two looks at who still lives."""
+"""Between two checks which owners are alive."""
 
 READER_SECONDS = 5.0
-"""How long a process may be silent before an owner thinks that nobody reads there."""
+"""Expiry of the key that tells an owner that its stream is read by another process."""
 
 IDLE_SECONDS = 5.0
-"""How long a stream is followed that nobody reads."""
+"""How long a stream without readers is followed."""
 
 OUTAGE_SECONDS = 5.0
-"""How long Redis may be away before streams are given up."""
+"""How long Redis may be unreachable before mirrors end as lost."""
 
 TRUST_SECONDS = 3.0
-"""After an outage, owners' keys may have expired though the owners live: they have this long to renew them."""
+"""After an outage, keys of live owners may have expired: they have this long to renew them."""
 
 OPENING_SECONDS = 5.0
 MOST_ENTRIES = 256
@@ -35,7 +35,7 @@ MOST_ENTRIES_AT_ONCE = 1024
 Entry = tuple[bytes, list[bytes]]
 
 # KEYS: of each stream its own, its owner's and its readers'. ARGV: the readers' milliseconds, then for each stream
-# whether it is read here. Returned are the places of streams that are gone, or whose owner is.
+# whether it is read here. Returns the indexes of streams that are gone, or whose owner is.
 _WATCH = """
 local orphans = {}
 for at = 1, #KEYS, 3 do
@@ -51,13 +51,13 @@ return orphans
 
 
 class Mirror(StreamLog):
-    """A stream's log, filled from Redis.
+    """A copy of a stream's log, filled from Redis.
 
     Attributes:
         stream_id: of the stream.
         owner: the process that writes it.
-        orphan: whether the owner was not there when last looked for.
-        used: when it was last read or asked for, by the loop's clock.
+        orphan: whether the owner was gone at the last check.
+        used: when it was last read or requested, by the loop's clock.
 
     """
 
@@ -79,7 +79,7 @@ class Mirror(StreamLog):
         self._lost = lost
 
     def take(self, entries: Iterable[Entry]) -> None:
-        """Append the frames of some entries, each once; end the log where one is missing."""
+        """Append the frames of some entries, each once; if one is missing, end the log."""
         for entry_id, fields in entries:
             if self.ended:
                 return
@@ -93,7 +93,7 @@ class Mirror(StreamLog):
                 self.append(frame, last=fields[0].endswith(ENDS) and self.last == number - 1)
 
     def lose(self) -> None:
-        """End the log: no more of the stream will come."""
+        """End the log with the frame that says that the rest is lost."""
         if not self.ended:
             self.cut_off(self._lost(self.last + 1))
 
@@ -104,7 +104,7 @@ class Mirror(StreamLog):
 
 
 class Mirrors:
-    """Follows streams of other processes: one mirror a stream for all readers here, and one task for all mirrors."""
+    """Follows streams of other processes: one mirror per stream for all readers here, one task for all mirrors."""
 
     def __init__(self, link: RedisLink, *, window_bytes: int, max_bytes: int) -> None:
         self._redis = link.client
@@ -125,9 +125,9 @@ class Mirrors:
             mirror.lose()
 
     async def find(self, stream_id: str, *, lost: Callable[[int], bytes]) -> Mirror | None:
-        """Return a stream's mirror with all that Redis has now; see `Relay.find`."""
+        """Return a stream's mirror with everything that is in Redis now; see `Relay.find`."""
         mirror = self._mirrors.get(stream_id)
-        if mirror is None or mirror.ended:  # what has ended may have been forgotten since
+        if mirror is None or mirror.ended:  # a stream that has ended may have been deleted since
             opening = self._opening.get(stream_id)
             if opening is None:
                 opening = self._opening[stream_id] = asyncio.create_task(self._open(stream_id, lost=lost))
@@ -136,7 +136,7 @@ class Mirrors:
                 mirror = await asyncio.shield(opening)
             except asyncio.CancelledError:
                 if not opening.cancelled():
-                    raise  # it was not `close` that ended the wait
+                    raise  # the caller was cancelled, not the task by `close`
         if mirror is not None:
             mirror.used = _now()
         return mirror
@@ -158,7 +158,7 @@ class Mirrors:
             self.forget(stream_id)
 
     async def step(self) -> None:
-        """Read what is new, once there is something to follow; then pause."""
+        """Read new frames, as soon as there is a stream to follow; then pause."""
         if not self._mirrors:
             self._wanted.clear()
             await self._wanted.wait()
@@ -214,7 +214,7 @@ class Mirrors:
         hungry = [mirror for mirror in following if mirror.has_room]
         if not hungry:
             return
-        # one that waits for its readers shall not wait for other streams' frames, too
+        # a mirror that waits for its readers must not also wait for other streams' frames
         block = BLOCK_MILLISECONDS if len(hungry) == len(following) else round(PACE_SECONDS * 1000)
         count = max(4, min(MOST_ENTRIES, MOST_ENTRIES_AT_ONCE // len(hungry)))
         keys = [stream_key(mirror.stream_id) for mirror in hungry]
@@ -224,11 +224,11 @@ class Mirrors:
         for key, mirror in zip(keys, hungry, strict=True):
             if key in came:
                 mirror.take(came[key])
-            elif mirror.orphan:  # it was before we read, so this was all
+            elif mirror.orphan:  # it was an orphan before the read, so nothing more will come
                 self.forget(mirror.stream_id)
 
     async def _watch(self) -> None:
-        """Look once a second who still lives, tell owners what is read here, and drop what is not."""
+        """Once a second, check owners, tell them which streams are read here, and drop unread ones."""
         if _now() < self._watch_at:
             return
         self._watch_at = _now() + WATCH_SECONDS

@@ -1,4 +1,4 @@
-"""This process's streams on their way to Redis."""
+"""Writing this process's streams to Redis."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from server.redis_link import ERRORS, Outage, RedisLink
 from server.streams.redis_keys import ENDS, MARK, RETRY_SECONDS, owner_key, stream_key
 
 PACE_SECONDS = 0.02
-"""Between two writes: what comes meanwhile goes together."""
+"""Between two writes; frames in between are written together."""
 
 OWNER_SECONDS = 6.0
-"""How long a process may be silent before others take it for dead."""
+"""Expiry of the key that says that this process is alive."""
 
 BEAT_SECONDS = 2.0
 CLOSING_SECONDS = 1.0
 CLOSING_TRIES = 3
 MOST_WAITING_BYTES = 8_388_608
-"""Of frames that wait for Redis; a stream that would exceed it is cut off from other processes."""
+"""Maximum size of frames waiting for Redis; a stream that would exceed it is cut off from other processes."""
 
 MOST_STREAMS_AT_ONCE = 256
 MOST_FRAMES_AT_ONCE = 1024  # of one stream: Lua's stack is bounded
-MOST_BYTES_AT_ONCE = 65_536  # of one stream: what readers take at once is bounded by it
+MOST_BYTES_AT_ONCE = 65_536  # of one stream: bounds what readers take at once
 MOST_MARKS = 10_000
 LEAST_KEPT_SECONDS = 10
-"""Followers shall see the end, even where nothing is kept for those who come later."""
+"""Followers must see the end, even if finished streams are not kept."""
 
 # ARGV: the owner's milliseconds, a stream's seconds while it runs and after its end, the name of the fields, what ends
 # it; then for each stream the number of its last frame, how many come (negative: they end the stream), and these.
-# An entry that is there already is there because an earlier reply was lost, which is as good. Returned are the places
-# of streams that are no longer there: forgotten by somebody, or by Redis itself.
+# An entry that exists already was written by a call whose reply was lost. Returns the indexes of streams that do not
+# exist any more: deleted by a process, or evicted by Redis.
 _WRITE = """
 local alive = redis.pcall('SET', KEYS[1], '', 'PX', ARGV[1])
 if alive.err then
@@ -72,7 +72,7 @@ end
 return gone
 """
 
-# ARGV: the mark's number, the seconds that it stays; then for each stream whether its frames shall go.
+# ARGV: the mark's number, the seconds that it stays; then for each stream whether its frames are deleted.
 _MARK = """
 for place, key in ipairs(KEYS) do
   if ARGV[place + 2] == '1' then
@@ -88,12 +88,12 @@ end
 
 @dataclass(slots=True)
 class _Outgoing:
-    """A stream that is being written here.
+    """A stream that this process is writing.
 
     Attributes:
-        frames: what Redis does not have yet.
-        sent: number of the frame before these.
-        sent_bytes: of the whole stream.
+        frames: not in Redis yet.
+        sent: number of the last frame before these.
+        sent_bytes: total size of the frames sent.
         ended: whether the last frame was published.
         milestones: numbers of frames that Redis still has, and the bytes up to them.
 
@@ -118,7 +118,7 @@ class _Outgoing:
         return taken, size
 
     def note_sent(self, *, count: int, size: int, max_bytes: int) -> int | None:
-        """Return the number of a frame up to which Redis may forget, where there is something to gain by it."""
+        """Return the number of a frame up to which Redis may trim the stream, if trimming is worth it."""
         self.sent += count
         self.sent_bytes += size
         if self.sent_bytes - self.milestones[-1][1] >= max_bytes // 16:
@@ -139,10 +139,10 @@ class _Parcel:
 
 
 class Outbox:
-    """Takes frames at once, and writes what is new some fifty times a second, all streams in one call.
+    """Queues frames, and writes them some fifty times a second, all streams in one call.
 
     Attributes:
-        waiting_bytes: of frames that Redis does not have yet.
+        waiting_bytes: total size of frames not in Redis yet.
 
     """
 
@@ -157,7 +157,7 @@ class Outbox:
         self._head = (round(OWNER_SECONDS * 1000), self._life, kept, process, ENDS)
         self._streams: dict[str, _Outgoing] = {}
         self._news: dict[str, _Outgoing] = {}
-        self._marks: dict[str, bool] = {}  # streams that end in Redis, and whether their frames shall go
+        self._marks: dict[str, bool] = {}  # streams to be marked in Redis, and whether their frames are deleted
         self._wake = asyncio.Event()
         self._writing = asyncio.Lock()
         self._outage = Outage(link, "streams that are written here cannot be taken up elsewhere")
@@ -165,7 +165,7 @@ class Outbox:
 
     @property
     def failing(self) -> bool:
-        """Whether Redis was away when it was last tried."""
+        """Whether the last call of Redis failed."""
         return self._outage.failing
 
     @property
@@ -174,11 +174,11 @@ class Outbox:
         return tuple(self._streams)
 
     def publish(self, stream_id: str, number: int, frame: bytes, *, last: bool) -> None:
-        """Take a frame; see `Relay.publish`."""
+        """Queue a frame; see `Relay.publish`."""
         stream = self._streams.get(stream_id)
         if stream is None:
             if number != 1:
-                return  # it was cut off or forgotten
+                return  # it was cut off or deleted
             stream = self._streams[stream_id] = _Outgoing()
         if self.waiting_bytes + len(frame) > MOST_WAITING_BYTES:
             self._end(stream_id, forget=False)
@@ -190,13 +190,13 @@ class Outbox:
         self._wake.set()
 
     async def forget(self, stream_id: str) -> None:
-        """Remove a stream for everybody; where Redis is not there, as soon as it is."""
+        """Delete a stream for all processes; while Redis is unreachable, as soon as it is back."""
         self._end(stream_id, forget=True)
         if not self._outage.failing:
             await self._attempt()
 
     async def step(self) -> None:
-        """Write what is new, or that this process lives; then pause."""
+        """Write new frames, or at least that this process is alive; then pause."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(BEAT_SECONDS):
                 await self._wake.wait()
@@ -204,7 +204,7 @@ class Outbox:
         await asyncio.sleep(PACE_SECONDS if written else RETRY_SECONDS)
 
     async def close(self) -> None:
-        """Write what is left, and that this process is gone; or leave it, after a second."""
+        """Write what is left, and that this process has ended; give up after a second."""
         tries = CLOSING_TRIES
         with contextlib.suppress(*ERRORS):
             async with asyncio.timeout(CLOSING_SECONDS):
@@ -263,7 +263,7 @@ class Outbox:
         return parcels
 
     def _unpack(self, parcels: list[_Parcel]) -> None:
-        """Put back what may not have been written. What was is written twice then: readers skip what they have."""
+        """Put back what may not have been written. Readers skip frames that were written twice."""
         for parcel in parcels:
             if self._streams.get(parcel.stream_id) is parcel.stream:
                 parcel.stream.frames[:0] = parcel.frames
@@ -285,7 +285,7 @@ class Outbox:
             await self._redis.xtrim(stream_key(stream_id), minid=oldest + 1, approximate=False)
 
     def _end(self, stream_id: str, *, forget: bool) -> None:
-        """Write no more of a stream, and say so in Redis."""
+        """Stop writing a stream, and mark it in Redis."""
         self._drop(stream_id)
         if len(self._marks) < MOST_MARKS:
             self._marks[stream_id] = forget

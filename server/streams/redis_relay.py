@@ -1,7 +1,7 @@
-"""Streams that are taken up on another worker or replica than the one that writes them, by way of Redis (6.2 or newer).
+"""Resuming streams on another replica than the one that writes them, through Redis (6.2 or newer).
 
-A frame is with readers elsewhere some 20 to 50 ms after it was published. Nothing here waits for Redis but those who
-ask for a stream that is not written in this process; while Redis is away, streams go on for those who read them here.
+A frame reaches readers on other replicas 20 to 50 ms after it was published. Only requests for another process's stream
+wait for Redis; while it is unreachable, streams go on for readers of this process.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from server.streams.redis_outbox import Outbox
 
 HANG_UP_SECONDS = 0.5
 LOOK_SECONDS = 1.0
-"""Between two looks at whether others have removed streams that are written here."""
+"""Between two checks whether other processes have deleted streams that are written here."""
 
-# A stream that begins with the mark has lost its frames: it was forgotten. Returned are the places of such streams.
+# A stream that begins with the mark has no frames: it was deleted. Returns the indexes of such streams.
 _FORGOTTEN = """
 local forgotten = {}
 for place, key in ipairs(KEYS) do
@@ -51,7 +51,7 @@ async def open_redis_relay(
 
 
 class RedisRelay:
-    """A `Relay`; see `server.streams.relay`. To be made inside the event loop that it lives in."""
+    """A `Relay`; see `server.streams.relay`. Create it inside the event loop that uses it."""
 
     def __init__(self, link: RedisLink, *, settings: StreamSettings, window_bytes: int, max_bytes: int) -> None:
         self._redis = link.client
@@ -68,27 +68,27 @@ class RedisRelay:
         self._outbox.publish(stream_id, number, frame, last=last)
 
     async def find(self, stream_id: str, *, lost: Callable[[int], bytes]) -> StreamLog | None:
-        """See `Relay.find`. Where the stream's head is not kept any more, the log begins with what is."""
+        """See `Relay.find`. If the beginning of the stream has been trimmed, the log begins with the rest."""
         return await self._mirrors.find(stream_id, lost=lost)
 
     async def is_read(self, stream_id: str) -> bool:
-        """See `Relay.is_read`; while Redis is away, nobody reads."""
+        """See `Relay.is_read`; False while Redis is unreachable."""
         try:
             return bool(await self._redis.exists(reader_key(stream_id)))
         except ERRORS:
             return False
 
     async def forget(self, stream_id: str) -> None:
-        """See `Relay.forget`. Where Redis is away, it is done when Redis is back, if this process still lives."""
+        """See `Relay.forget`. While Redis is unreachable, it is done when Redis is back, if this process still runs."""
         self._mirrors.forget(stream_id)
         await self._outbox.forget(stream_id)
 
     async def is_forgotten(self, stream_id: str) -> bool:
-        """See `Relay.is_forgotten`; while Redis is away, nothing is."""
+        """See `Relay.is_forgotten`; False while Redis is unreachable."""
         return not self._outbox.failing and bool(await self._forgotten([stream_id]))
 
     def watch(self, forgotten: Callable[[str], None]) -> None:
-        """See `Relay.watch`; it takes a second, or two."""
+        """See `Relay.watch`; a deletion is noticed within two seconds."""
         self._tell = forgotten
 
     async def _look(self) -> None:
@@ -124,5 +124,5 @@ class RedisRelay:
             try:
                 await step()
             except Exception as exc:  # noqa: BLE001 (nobody awaits this, and what it did not foresee must not stop it)
-                _log.error("the redis relay stumbled", error=type(exc).__name__)
+                _log.error("the redis relay failed", error=type(exc).__name__)
                 await asyncio.sleep(RETRY_SECONDS)

@@ -1,4 +1,4 @@
-"""An answer being written, whether or not its first reader is still there."""
+"""An answer that is being written, with or without readers."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ from server.waiting.interrupts import Interrupt
 CLOSING_SECONDS = 5.0
 SILENCE = 60.0
 AT_HAND = 8
-"""Frames that are written without looking up, and go to clients together, where the model's words come all at once."""
+"""Frames written before other tasks get a turn, if the model's tokens are all available at once; sent together."""
 
 _log = structlog.get_logger(__name__)
 
 
 class Encoder(Protocol):
-    """Turns events into the bytes that clients read; `number` counts a stream's frames from 1."""
+    """Encodes events as the bytes that clients read; `number` counts a stream's frames from 1."""
 
     def event(self, event: Event, *, number: int, stream_id: str) -> bytes:
-        """Return the frame of an event; of `Done`, with the stream's end mark behind it."""
+        """Return the frame of an event; that of `Done` includes the stream's end mark."""
         ...
 
     def error(self, error: Exception, *, number: int) -> bytes:
-        """Return the frame of an error, with the end mark behind it."""
+        """Return the frame of an error, including the end mark."""
         ...
 
 
 class Run:
-    """Drives an answer's events into a `StreamLog`, in a task of its own, to exactly one terminal frame.
+    """Writes an answer's events into a `StreamLog`, in a task of its own, up to exactly one terminal frame.
 
-    It ends early when nobody wants it any more: after the grace time where somebody may come back, else at once. They
-    may come back to a `resumable` run once its first frame has told them its id, and to a `keyed` one always.
+    Without readers it ends early: after the grace time if a client may come back, else at once. Clients can come back
+    to a `resumable` run once its first frame has told them its id, and to a `keyed` one (idempotency key) always.
 
     Attributes:
-        id: unguessable; who holds it may read the stream.
-        log: what was said so far.
+        id: unguessable; whoever knows it may read the stream.
+        log: the frames so far.
 
     """
 
@@ -89,7 +89,7 @@ class Run:
         await asyncio.shield(self._begun)
 
     async def answer(self) -> Answer:
-        """Wait for the end; return the whole answer or raise what went wrong."""
+        """Wait for the end; return the complete answer or raise what went wrong."""
         with self.reading(after=self.log.last, silence=SILENCE) as reader:
             while await reader.take() is not None:
                 reader.done()
@@ -97,7 +97,7 @@ class Run:
 
     @contextmanager
     def kept_alive(self) -> Iterator[None]:
-        """Keep the run from giving up while somebody waits for it."""
+        """Keep the run alive for the length of the block."""
         self._interest += 1
         if self._giving_up is not None:
             self._giving_up.cancel()
@@ -111,7 +111,7 @@ class Run:
 
     @contextmanager
     def reading(self, *, after: int, silence: float) -> Iterator[LogReader]:
-        """Read the log, and want it; see `StreamLog.reading`."""
+        """Read the log, and keep the run alive meanwhile; see `StreamLog.reading`."""
         with self.kept_alive(), self.log.reading(after=after, silence=silence) as reader:
             yield reader
 
@@ -155,7 +155,7 @@ class Run:
                 try:
                     await self._write()
                 finally:
-                    await self._close_events()  # in here, where it can still be asked why it ends
+                    await self._close_events()  # inside the interrupt, so that the events can ask why they end
         except Exception as exc:  # noqa: BLE001 (a stream has no other place to report what it did not foresee)
             self._fail(exc)
         except asyncio.CancelledError:
@@ -181,7 +181,7 @@ class Run:
                 self._begun.set_result(None)
             if not self.log.has_room:
                 await self.log.room()
-            elif self.log.last % AT_HAND == 1:  # a generator with everything at hand lets nobody else run
+            elif self.log.last % AT_HAND == 1:  # a generator that never waits would block other tasks
                 await asyncio.sleep(0)
         raise RuntimeError(UNFINISHED)
 
@@ -200,7 +200,7 @@ class Run:
         self._answer.set_exception(error)
 
     async def _close_events(self) -> None:
-        """Close the generator, which cancels the model's call; its last words are of interest to the log only."""
+        """Close the generator, which cancels the model's call; failures of that are only logged."""
         try:
             async with asyncio.timeout(CLOSING_SECONDS):
                 await cast("AsyncGenerator[Any, None]", self._events).aclose()
@@ -209,6 +209,6 @@ class Run:
 
 
 def _retrieved(future: asyncio.Future[Any]) -> None:
-    """Take note of the exception: not everybody who could be interested is."""
+    """Mark the exception as retrieved: there may be nobody to await the future."""
     if not future.cancelled():
         future.exception()

@@ -1,4 +1,4 @@
-"""Every stream of this process: started, found again, ended."""
+"""All streams of this process: starting, finding and ending them."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ ENDING_SECONDS = 5.0
 
 
 class Readable(Protocol):
-    """What can be read from any point on: a `Run`, or another process's."""
+    """A stream that can be read from any frame on: a `Run`, or another process's."""
 
     log: StreamLog
     is_mirror: bool
-    """Whether its log may lag behind what its clients have seen elsewhere."""
+    """Whether its log may lag behind what its clients have already received."""
 
     def reading(self, *, after: int, silence: float) -> AbstractContextManager[LogReader]:
         """See `Run.reading`."""
@@ -34,8 +34,8 @@ class Readable(Protocol):
 class Streams:
     """The runs of this process, and through a `Relay` those of others.
 
-    A run that has ended is kept for ``keep`` seconds, so that a client that lost its connection just then can have the
-    rest; all that are kept have ``kept_bytes`` together.
+    A finished run is kept for ``keep`` seconds, so that a client that lost its connection can fetch the rest; all kept
+    runs together take at most ``kept_bytes``.
     """
 
     def __init__(self, settings: StreamSettings, *, relay: Relay | None = None) -> None:
@@ -48,7 +48,7 @@ class Streams:
             relay.watch(self._forget_here)
 
     def __len__(self) -> int:
-        """Return how many are running."""
+        """Return the number of running streams."""
         return len(self._running)
 
     def start(
@@ -60,7 +60,7 @@ class Streams:
         resumable: bool = True,
         keyed: bool = False,
     ) -> Run:
-        """Start a run; see `Run`. The caller has to want it."""
+        """Start a run; see `Run`. The caller must read it, or keep it alive."""
         run = Run(
             events,
             encoder=encoder,
@@ -75,14 +75,14 @@ class Streams:
         return run
 
     def here(self, stream_id: str) -> Run | None:
-        """Return a run of this process, while it runs or is kept."""
+        """Return a run of this process that is running or kept."""
         return self._running.get(stream_id) or self._kept.get(stream_id)
 
     async def find(self, stream_id: str, *, lost: Callable[[int], bytes]) -> Readable:
-        """Return a stream, from wherever it is written; `lost` makes its last frame should its writer die.
+        """Return a stream of any process; `lost` makes its last frame if its writer dies.
 
         Raises:
-            StreamNotFound: there is none, or no longer.
+            StreamNotFound: it does not exist, or not any more.
 
         """
         if run := self.here(stream_id):
@@ -95,7 +95,7 @@ class Streams:
         raise StreamNotFound(stream_id)
 
     async def forget(self, stream_ids: Sequence[str]) -> None:
-        """End streams and remove what they said."""
+        """End streams and delete their frames."""
         for stream_id in stream_ids:
             self._forget_here(stream_id)
         if self._relay is not None:
@@ -110,7 +110,7 @@ class Streams:
             self._relay.end_all()
 
     async def close(self) -> None:
-        """End what still runs, and wait for it, but not for ever."""
+        """End what is still running, and wait for it for a bounded time."""
         self.end_all()
         if tasks := [run.task for run in self._running.values()]:
             await asyncio.wait(tasks, timeout=ENDING_SECONDS)
@@ -138,7 +138,7 @@ class Streams:
 
 
 class _Mirrored:
-    """Another process's stream, as far as it has come here."""
+    """A stream of another process, as far as it has been received."""
 
     is_mirror = True
 
@@ -155,10 +155,10 @@ def new_stream_id() -> str:
 
 
 def event_number(given: str | None) -> int:
-    """Return the number that a ``Last-Event-ID`` names, 0 where there is none.
+    """Return the number in a ``Last-Event-ID``; 0 if there is none.
 
     Raises:
-        InvalidEventId: it is no number that a stream gives.
+        InvalidEventId: it is not a number of a stream's event.
 
     """
     if not given:

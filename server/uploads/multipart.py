@@ -1,4 +1,4 @@
-"""Receiving ``multipart/form-data``: the file goes to disk as it comes, fields stay small, nothing is left behind."""
+"""Receiving ``multipart/form-data``: the file is streamed to disk, fields are bounded, nothing is left behind."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _ESCAPED = {"%22": '"', "%0D": "\r", "%0A": "\n"}  # how browsers write these th
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What a body held; the file is there until the block that lent the form ends."""
+    """The content of a body; the file exists until the block of `received` ends."""
 
     fields: Mapping[str, str]
     file: ReceivedFile
@@ -46,7 +46,7 @@ class Form:
 class Uploads:
     """Receives bodies into a folder.
 
-    The file has no name there (``O_TMPFILE``, or unlinked at once), so that not even ``kill -9`` leaves anything.
+    Files have no name there (``O_TMPFILE``, or unlinked at once), so that not even ``kill -9`` leaves any behind.
     """
 
     def __init__(self, folder: Path, *, max_bytes: int) -> None:
@@ -55,13 +55,13 @@ class Uploads:
 
     @asynccontextmanager
     async def received(self, body: AsyncIterator[bytes], *, content_type: str) -> AsyncIterator[Form]:
-        """Read a body to its end and lend what it held.
+        """Read a body to its end and yield its content.
 
         Raises:
-            UploadTooLarge: as soon as the file is larger than it may be.
-            MalformedUpload: it is not ``multipart/form-data`` as RFC 7578 has it, or has too many or too large parts.
-            InvalidUpload: there is no file, or a field is no text or there twice.
-            NoRoomForUploads: the disk takes no more.
+            UploadTooLarge: as soon as the file exceeds the maximum size.
+            MalformedUpload: it is not ``multipart/form-data`` (RFC 7578), or has too many or too large parts.
+            InvalidUpload: there is no file, or a field is not text, or given twice.
+            NoRoomForUploads: the disk is full.
 
         """
         boundary = _boundary(content_type)
@@ -88,7 +88,7 @@ class Uploads:
 
 @contextmanager
 def _counted(parts: _Parts) -> Iterator[None]:
-    """Count an upload by what became of it, in the block that it was lent to, too."""
+    """Count an upload by its outcome, processing included."""
     outcome = "accepted"
     try:
         yield
@@ -124,7 +124,7 @@ async def _written(parts: _Parts) -> None:
 
 
 class _Parts:
-    """What the parser calls; it takes the parts of a body."""
+    """The parser's callbacks, which collect the parts of a body."""
 
     def __init__(self, file: BinaryIO, *, max_bytes: int) -> None:
         self._file = file
@@ -152,7 +152,7 @@ class _Parts:
         }
 
     def write(self) -> None:
-        """Write what waits, on a thread."""
+        """Write what is buffered; call it on a thread."""
         pieces, self._waiting, self.waiting = b"".join(self._waiting), [], 0
         self._digest.update(pieces)
         left = memoryview(pieces)
@@ -160,7 +160,7 @@ class _Parts:
             left = left[self._file.write(left) :]
 
     def form(self) -> Form:
-        """Return what was received, all of it being written."""
+        """Return what was received, once all of it is written."""
         if not self._ended:
             msg = "the body ends before its last boundary"
             raise MalformedUpload(msg)

@@ -1,4 +1,4 @@
-"""A file that a client sent: what it may be called, and whether it can be read, judged by its bytes."""
+"""An uploaded file: its name, and whether it can be read, judged by its bytes."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from server.errors import InvalidUpload, UnsupportedUpload
 
 HEAD = 65_536
 ARCHIVE_END = 1 << 20
-"""Bytes at the end of an archive in which its list of contents must be: no document has a longer one, and a made-up
-list of millions of names would cost this process its memory."""
+"""Bytes at the end of an archive that must contain its directory: no document has a larger one, and a forged directory
+of millions of names would exhaust memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +24,8 @@ class ReceivedFile:
     """A file on our disk.
 
     Attributes:
-        file: stands at its beginning.
-        name: fit to be shown, and to be a file's name; its suffix says what the file claims to be.
+        file: positioned at its beginning.
+        name: safe to show and to use as a file name; its suffix is the claimed type.
         content_hash: SHA-256 of its bytes, in hex.
         size: bytes.
 
@@ -43,11 +43,11 @@ def file_name(given: str) -> str:
 
 
 async def require_readable(file: ReceivedFile) -> None:
-    """Refuse what no reader takes; what is damaged further inside is found when it is read.
+    """Refuse files that no reader supports; damage further inside is found when the file is parsed.
 
     Raises:
         InvalidUpload: it is empty.
-        UnsupportedUpload: no reader takes such bytes, or they are not what the name says.
+        UnsupportedUpload: no reader supports such bytes, or they do not match the name.
 
     """
     if not file.size:
@@ -59,7 +59,7 @@ async def require_readable(file: ReceivedFile) -> None:
 
 
 def _glimpse(file: ReceivedFile) -> bytes:
-    """Return as much of a file as it takes to tell what it is."""
+    """Return enough of a file to determine its type."""
     head = file.file.read(HEAD)
     if head.startswith(b"PK"):
         file.file.seek(max(0, file.size - ARCHIVE_END))

@@ -1,1 +1,1 @@
-"""Waiting with a bound, and being interrupted."""
+"""Time limits, interrupts and background work of requests."""

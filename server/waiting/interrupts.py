@@ -1,4 +1,4 @@
-"""Ending a piece of work from outside, with an error that says why: the client left, time is up, the server stops."""
+"""Interrupting work from outside, with an error that says why: the client left, time is up, the server stops."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from server.errors import ShuttingDown
 
 
 class Interrupt:
-    """A block that ends with an error of somebody else's choice.
+    """A block that other code can end with an error of its choice.
 
         async with Interrupt(after=30, error=DeadlineExceeded(30)) as interrupt:
-            ...  # interrupt.now(ShuttingDown()), called elsewhere, cancels this and raises ShuttingDown behind it
+            ...  # interrupt.now(ShuttingDown()), called elsewhere, cancels the block and raises ShuttingDown after it
 
-    Built on `asyncio.Timeout`, which keeps the accounts of nested cancellations.
+    Built on `asyncio.Timeout`, which handles nested cancellations.
     """
 
     __slots__ = ("_early", "_error", "_open", "_outer", "_timeout")
@@ -30,7 +30,7 @@ class Interrupt:
 
     @property
     def cause(self) -> Exception | None:
-        """Why the block is being ended; None while it is not."""
+        """Why the block is being ended, or None."""
         return self._error if self._timeout.expired() else None
 
     async def __aenter__(self) -> Self:
@@ -53,7 +53,7 @@ class Interrupt:
             raise (self._error or TimeoutError()) from None
 
     def now(self, error: Exception) -> None:
-        """End the block with `error`, even before it begins; the first error counts, and none after the end."""
+        """End the block with `error`, even before it begins; only the first error counts."""
         self._early = self._early or error
         if self._open and not self._timeout.expired():
             self._error = error
@@ -61,7 +61,7 @@ class Interrupt:
             self._timeout.reschedule(asyncio.get_running_loop().time())
 
     def disarm(self) -> None:
-        """Take the time limit off."""
+        """Remove the time limit."""
         if self._open and not self._timeout.expired():
             self._timeout.reschedule(None)
 
@@ -70,13 +70,13 @@ _innermost: ContextVar[Interrupt | None] = ContextVar("innermost interrupt", def
 
 
 def why_cancelled() -> Exception | None:
-    """Return the error with which the work in hand is being ended; None where nobody ends it by an `Interrupt`."""
+    """Return the error with which the current work is being interrupted; None if it is not."""
     innermost = _innermost.get()
     return innermost.cause if innermost else None
 
 
 class OpenRequests:
-    """The interrupts of all requests that are being answered, so that a stopping server can end them."""
+    """The interrupts of all running requests, so that a stopping server can end them."""
 
     def __init__(self) -> None:
         self._interrupts: set[Interrupt] = set()

@@ -1,4 +1,4 @@
-"""A time limit for many short waits, one after the other."""
+"""A time limit for many consecutive short waits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Self
 
 
 class Patience:
-    """Ends a wait with `TimeoutError`, as `asyncio.timeout_at` does, for a fraction of its cost.
+    """Ends a wait with `TimeoutError`, like `asyncio.timeout_at`, at a fraction of its cost.
 
         patience = Patience()
         async for piece in pieces:
@@ -16,14 +16,14 @@ class Patience:
                 await send(piece)
         patience.close()
 
-    A stream waits twice for each of its tokens. `asyncio.timeout` would make a timer each time and take it back; here
-    one timer stands, and is moved only when it goes off. One wait at a time, in whatever task.
+    A stream waits twice for each of its tokens. `asyncio.timeout` would create and cancel a timer each time; here one
+    timer is kept, and moved only when it fires. One wait at a time, in any task.
     """
 
     __slots__ = ("_cancelling", "_due", "_expired", "_rings", "_task", "_timer")
 
     def __init__(self) -> None:
-        self._due: float | None = None  # of the wait that is under way
+        self._due: float | None = None  # deadline of the current wait
         self._rings = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[object] | None = None
@@ -49,12 +49,12 @@ class Patience:
         self._due, task, self._task = None, self._task, None
         if self._expired:
             self._expired = False
-            # as asyncio.Timeout: where others have cancelled the task too, theirs counts
+            # like asyncio.Timeout: if the task was cancelled by others too, that takes precedence
             if task is not None and task.uncancel() <= self._cancelling and exc_type is asyncio.CancelledError:
                 raise TimeoutError from exc
 
     def close(self) -> None:
-        """Take the timer back."""
+        """Cancel the timer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -66,7 +66,7 @@ class Patience:
 
     def _ring(self) -> None:
         self._timer = None
-        if self._due is None or self._task is None:  # nobody waits; the next wait sets it again
+        if self._due is None or self._task is None:  # there is no wait; the next one sets a new timer
             return
         if self._due > self._rings:
             self._set(self._due)

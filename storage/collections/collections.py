@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from storage.database import Connection, Database, Session
 
-FLIPS = "footnote_flips"  # the channel on which a collection's name is told when another generation answers for it
+FLIPS = "footnote_flips"  # notification channel; the payload is the name of a collection with a new active generation
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Collections:
         self._tenant = tenant
 
     async def active(self, name: str) -> Generation:
-        """Return the generation that answers now.
+        """Return the active generation.
 
         Raises:
             CollectionNotFound: there is no such collection.
@@ -67,10 +67,10 @@ class Collections:
             return await self._active(connection, name)
 
     async def ensure(self, name: str, *, embedding: EmbeddingIdentity, chunking: Chunking) -> Generation:
-        """Return the active generation; make the collection with a first one where there is none.
+        """Return the active generation; create the collection with a first one if it does not exist.
 
         Raises:
-            InvalidCollection: the name, or the language, cannot be used.
+            InvalidCollection: the name or the language is invalid.
             EmbeddingMismatch: the collection was built with another model.
 
         """
@@ -80,11 +80,11 @@ class Collections:
         return generation
 
     async def create(self, name: str, *, embedding: EmbeddingIdentity, chunking: Chunking) -> Generation:
-        """Make a collection with a first generation, which is empty.
+        """Create a collection with an empty first generation.
 
         Raises:
             InvalidCollection: the name, or the language, cannot be used.
-            CollectionExists: there is one of that name.
+            CollectionExists: the name is taken.
 
         """
         generation, is_new = await self._ensure(name, embedding, chunking)
@@ -93,14 +93,14 @@ class Collections:
         return generation
 
     async def active_of(self, names: Sequence[str], *, connection: Session) -> dict[str, Generation]:
-        """Return the generations that answer now, of those collections that there are."""
+        """Return the active generations of those collections that exist."""
         rows = await connection.fetch(
             f"SELECT {COLUMNS} FROM {ACTIVE} WHERE c.tenant_id = $1 AND c.name = ANY($2)", self._tenant, list(names)
         )
         return {row["name"]: generation_of(row) for row in rows}
 
     async def delete(self, name: str) -> None:
-        """Delete a collection with all its generations; no server answers from it once this has returned.
+        """Delete a collection with all its generations; no server answers from it after this returns.
 
         Raises:
             CollectionNotFound: there is no such collection.
@@ -148,7 +148,7 @@ class Collections:
         """List collections by name.
 
         Raises:
-            InvalidCursor: the cursor is none of ours.
+            InvalidCursor: Footnote did not issue the cursor.
 
         """
         after = decode_cursor(cursor)
@@ -196,7 +196,7 @@ async def insert_generation(
     state: GenerationState,
     build_fingerprint: str | None = None,
 ) -> int:
-    """Insert a generation with its table of chunks, the next number of its collection; return its id.
+    """Insert a generation with its chunk table and the next number of its collection; return its id.
 
     Raises:
         InvalidCollection: the language cannot be used.
@@ -236,7 +236,7 @@ _INFO = f"""
 
 
 def require_name(name: str) -> None:
-    """Raise `InvalidCollection` unless this can be a collection's name."""
+    """Raise `InvalidCollection` if the name is invalid."""
     if re.fullmatch(NAME_PATTERN, name) is None:
         msg = f"{name[:80]!r} is no collection name: use a-z, 0-9, _ and -, a letter or digit first, 63 at most"
         raise InvalidCollection(msg)

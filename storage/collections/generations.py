@@ -1,4 +1,4 @@
-"""Building a generation beside the one that answers, flipping to it, going back, and dropping old ones."""
+"""Building, activating, rolling back and pruning generations."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ class GenerationInfo:
     """A generation as clients see it.
 
     Attributes:
-        report: what the build did, and what a gate thought of it.
-        table: what the stock ``PGVectorStore`` opens, in the schema ``footnote``.
+        report: of the build and the gate.
+        table: for the stock ``PGVectorStore``, in the schema ``footnote``.
 
     """
 
@@ -73,14 +73,14 @@ class GenerationInfo:
 
 @dataclass(frozen=True, slots=True)
 class Flip:
-    """What answered before and what answers now, by name; they are the same where nothing changed."""
+    """The names of the generations active before and now; equal if nothing changed."""
 
     before: str
     after: str
 
 
 class Generations:
-    """The generations of a tenant's collections; `index` says how their vectors are indexed."""
+    """The generations of a tenant's collections; `index` configures their vector indexes."""
 
     def __init__(
         self, database: Database, *, tenant: str = DEFAULT_TENANT, index: IndexOptions = DEFAULT_INDEX
@@ -126,10 +126,10 @@ class Generations:
 
     @asynccontextmanager
     async def building(self, active: Generation) -> AsyncIterator[None]:
-        """Be the only one who builds a generation of this collection, until the block ends or this process does.
+        """Hold the exclusive lock for building a generation of this collection during the block.
 
         Raises:
-            BuildRunning: somebody else does.
+            BuildRunning: another process holds it.
 
         """
         async with self._database.dedicated() as connection:
@@ -147,10 +147,10 @@ class Generations:
         fingerprint: str,
         resume: bool,
     ) -> Generation:
-        """Return a generation to build; to be called under `building`.
+        """Return a generation to build; call it within `building`.
 
-        One that was left unfinished is taken up again if `resume` is wanted and it has the same `fingerprint`, which
-        is a hash of the build's settings; else it is dropped.
+        An unfinished one is continued if `resume` is true and it has the same `fingerprint`, which is a hash of the
+        build's settings; otherwise it is dropped.
 
         Raises:
             InvalidCollection: the language cannot be used.
@@ -180,7 +180,7 @@ class Generations:
         return generation_of(row)
 
     async def finish(self, generation: Generation, *, report: Mapping[str, object]) -> None:
-        """Take note that a build is done, and keep what is to be said of it."""
+        """Record that a build is complete, with its report."""
         async with self._database.transaction() as connection:
             await connection.execute(
                 """UPDATE footnote.generations SET report = $2::jsonb,
@@ -190,18 +190,18 @@ class Generations:
             )
 
     async def activate(self, collection: str, name: str, *, complete: bool = False) -> Flip:
-        """Let a generation answer from now on, in one transaction; going back is the same.
+        """Activate a generation in one transaction; rolling back is the same.
 
         Args:
             collection: its name.
             name: of the generation.
-            complete: refuse one that lacks what the active one has.
+            complete: refuse a generation that lacks documents of the active one.
 
         Raises:
             CollectionNotFound: there is no such collection.
             GenerationNotFound: it has no such generation.
-            GenerationNotReady: it is not built yet, or documents are being written for longer than a minute.
-            GenerationBehind: it lacks documents, or has old versions, and `complete` is wanted.
+            GenerationNotReady: its build is not complete, or writers held it for longer than a minute.
+            GenerationBehind: it lacks documents or has old versions, and `complete` is true.
 
         """
         try:
@@ -219,11 +219,11 @@ class Generations:
             raise GenerationNotReady(msg) from exc
 
     async def previous(self, collection: str) -> str:
-        """Return the name of the generation that answered before the active one did.
+        """Return the name of the generation that was active before this one.
 
         Raises:
             CollectionNotFound: there is no such collection.
-            GenerationNotReady: none did, or it has been dropped.
+            GenerationNotReady: there was none, or it was dropped.
 
         """
         async with self._database.connection() as connection:
@@ -238,11 +238,11 @@ class Generations:
         return str(number)
 
     async def tidy(self, generation: Generation, *, least: int = 0, stale_share: float = 0.0) -> None:
-        """Do what searches want after documents were written: an index over the vectors, and words counted.
+        """Build the vector index and count the lexemes, after documents were written.
 
         Args:
-            generation: that was written to.
-            least: chunks from which on the vectors are worth an index.
+            generation: written to.
+            least: minimum number of chunks for a vector index.
             stale_share: see `Lexicon.keep_up`.
 
         """
@@ -254,7 +254,7 @@ class Generations:
         if dimension > chunk_tables.HNSW_MAX_DIMENSION:
             return
         async with self._database.dedicated() as connection:
-            # one builder at a time; the others find that it is there
+            # one process builds; the others then find the index
             await connection.execute("SELECT pg_advisory_lock(hashtextextended($1, 0))", f"index {generation.id}")
             if await chunk_tables.has_index(connection, generation.id):
                 return
@@ -264,9 +264,9 @@ class Generations:
             await chunk_tables.analyze(connection, generation.id)
 
     async def prune(self, collection: str, *, keep: int, spared_seconds: float) -> Sequence[str]:
-        """Drop generations that do not answer: all but the newest `keep`, and none that a reader may hold.
+        """Drop inactive generations, except the newest `keep` and those that a server may be reading.
 
-        One that answered less than `spared_seconds` ago stays, and so does one that a server has leased.
+        One that was active less than `spared_seconds` ago is kept, and so is one that a server has leased.
         """
         async with self._database.connection() as connection:
             rows = await connection.fetch(
@@ -279,12 +279,12 @@ class Generations:
         return [str(row["number"]) for row in rows if await self._prune_one(row["id"], spared_seconds)]
 
     async def discard(self, collection: str, name: str) -> None:
-        """Drop a generation that does not answer, whoever holds it.
+        """Drop an inactive generation, even if it is leased.
 
         Raises:
             CollectionNotFound: there is no such collection.
             GenerationNotFound: it has no such generation.
-            GenerationNotReady: it answers.
+            GenerationNotReady: it is active.
 
         """
         generation = await self.get(collection, name)
@@ -319,7 +319,7 @@ class Generations:
                WHERE id = $1""",
             target["id"],
         )
-        # the trace that the flip is a part of goes along, for the servers that follow it
+        # pass on the trace context of the activation, for the servers that follow it
         await connection.execute("SELECT pg_notify($1, $2)", FLIPS, " ".join([collection, *spans.carrier().values()]))
         return Flip(str(active["number"]), str(target["number"]))
 
@@ -345,7 +345,7 @@ class Generations:
 
 
 def reader_lease(generation: Generation, *, holder: object) -> str:
-    """Return the name of the lease that keeps a generation from being dropped while a server answers from it."""
+    """Return the name of the lease that protects a generation while a server reads it."""
     return f"generation {generation.id} {holder}"
 
 

@@ -1,4 +1,4 @@
-"""Whether something may have changed in a collection since one last looked."""
+"""Version numbers of collections, for caches."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ if TYPE_CHECKING:
 
 
 class IndexVersions:
-    """A number for each collection, another one after every commit that changes what can be found in it.
+    """A number for each collection that changes with every commit that affects its search results.
 
-    A trigger on the documents counts, whoever writes or deletes: see the migration 0008.
+    A trigger on the documents increments it: see migration 0008.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def of(self, generation: Generation) -> int | None:
-        """Return the number of a generation's collection; None where it is gone, or nothing was ever written to it.
+        """Return the number of a generation's collection; None if it is deleted or was never written to.
 
-        What is read after this is at least as new as the number says.
+        Data read after this call is at least as new as the number.
         """
         async with self._database.connection() as connection:
             version = await connection.fetchval(

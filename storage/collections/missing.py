@@ -1,4 +1,4 @@
-"""What one generation lacks of another: the documents that are newer there."""
+"""Documents that one generation lacks, or has in an older version than another."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _ONE_VERSION = {"transaction_isolation": "'repeatable read'"}
 
 
 @dataclass(frozen=True, slots=True)
-class LaggingDocument:
-    """A document of the reference, as far as it takes to make it anew."""
+class MissingDocument:
+    """A document of the reference generation, with the fields needed to ingest it again."""
 
     id: str
     source: str
@@ -34,14 +34,14 @@ class LaggingDocument:
 
 
 @dataclass(frozen=True, slots=True)
-class LaggingContent:
-    """What chunks have to say of their document: its text, and the metadata that all of them have."""
+class MissingContent:
+    """A document's text, and the metadata common to its chunks."""
 
     text: str
     metadata: Mapping[str, Any]
 
 
-class Lagging:
+class MissingDocuments:
     """Documents that `target` lacks, or has in an older version than `reference`."""
 
     def __init__(self, database: Database, *, target: Generation, reference: Generation) -> None:
@@ -49,8 +49,8 @@ class Lagging:
         self._target = target
         self._reference = reference
 
-    async def page(self, *, after: str, limit: int) -> list[LaggingDocument]:
-        """Return the next of them, by id."""
+    async def page(self, *, after: str, limit: int) -> list[MissingDocument]:
+        """Return the next page, by id."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(
                 f"""SELECT a.id, a.source, a.location, a.title, a.metadata::text AS metadata, a.content_hash,
@@ -61,15 +61,15 @@ class Lagging:
                 after,
                 limit,
             )
-        return [LaggingDocument(**{**dict(row), "metadata": json.loads(row["metadata"])}) for row in rows]
+        return [MissingDocument(**{**dict(row), "metadata": json.loads(row["metadata"])}) for row in rows]
 
     async def count(self) -> int:
         """Count them."""
         async with self._database.connection() as connection:
             return int(await connection.fetchval(f"SELECT count(*) {LAGGING}", self._reference.id, self._target.id))
 
-    async def content(self, document_id: str) -> LaggingContent:
-        """Return what the chunks of a document in the reference say of it, where nothing else does.
+    async def content(self, document_id: str) -> MissingContent:
+        """Return a document's content from its chunks in the reference generation.
 
         Raises:
             DocumentNotFound: it is gone.
@@ -83,8 +83,8 @@ class Lagging:
                 document_id,
             )
         if any(text[row["start_char"] : row["end_char"]] != row["text"] for row in rows):
-            text = "\n\n".join(row["text"] for row in rows)  # nodes that do not know where they were
-        return LaggingContent(text, _common([json.loads(row["metadata"]) for row in rows]))
+            text = "\n\n".join(row["text"] for row in rows)  # nodes without offsets
+        return MissingContent(text, _common([json.loads(row["metadata"]) for row in rows]))
 
 
 def _common(metadata: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a tenant's collections are about, in a few words: for whoever has to choose one."""
+"""Short descriptions of a tenant's collections, for choosing one."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ LONGEST_TITLE = 80  # characters
 
 @dataclass(frozen=True, slots=True)
 class Signpost:
-    """A collection with the titles of some of its documents."""
+    """A collection and the titles of some of its documents."""
 
     collection: str
     titles: tuple[str, ...]
 
 
 async def signposts(database: Database, *, tenant: str, first: str, limit: int, titles: int) -> list[Signpost]:
-    """Return a tenant's collections that hold documents: the one named `first`, if it is there, then by name."""
+    """Return a tenant's non-empty collections: `first`, if it exists, then the others by name."""
     async with database.connection() as connection:
         rows = await connection.fetch(
             f"""SELECT c.name, array(

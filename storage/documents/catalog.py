@@ -1,4 +1,4 @@
-"""The documents that answer, as clients see them."""
+"""The documents of active generations, as clients see them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from storage.cursors import Page, decode_cursor, encode_cursor
-from storage.deletions import bury
+from storage.deletions import mark_deleted
 from storage.errors import CollectionNotFound, DocumentNotFound
 from storage.generation import ACTIVE, DEFAULT_TENANT
 
@@ -35,7 +35,7 @@ class DocumentInfo:
 
 
 class DocumentCatalog:
-    """The documents that answer: those of a tenant's active generations."""
+    """The documents of a tenant's active generations."""
 
     def __init__(self, database: Database, *, tenant: str = DEFAULT_TENANT) -> None:
         self._database = database
@@ -101,7 +101,7 @@ class DocumentCatalog:
             document_id,
             collection,
         )
-        had = [row["name"] for row in rows if await bury(connection, row["id"], document_id=document_id)]
+        had = [row["name"] for row in rows if await mark_deleted(connection, row["id"], document_id=document_id)]
         if not had:
             raise DocumentNotFound(document_id)
         return had

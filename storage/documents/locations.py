@@ -1,4 +1,4 @@
-"""Documents of a generation by where their files are: what `--sync` and `--dry-run` compare folders with."""
+"""Documents with the paths of their files, for `--sync` and `--dry-run`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from storage.deletions import bury, lock_documents
+from storage.deletions import lock_documents, mark_deleted
 
 if TYPE_CHECKING:
     from storage.database import Database
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LocatedDocument:
-    """A document, and where its file was.
+    """A document and the path of its file.
 
     Attributes:
-        location: the file's absolute path; None for what was uploaded or fetched.
+        location: the file's absolute path; None if it was uploaded or fetched.
         size: bytes.
-        original: hash under which its bytes are kept; None where they are not.
-        name: of its file.
+        original: hash under which its bytes are kept; None if they are not.
+        name: file name.
 
     """
 
@@ -43,7 +43,7 @@ class LocatedDocuments:
         self._generation = generation
 
     async def count(self) -> int:
-        """Count them all, those without a file too."""
+        """Count all documents."""
         async with self._database.connection() as connection:
             return int(
                 await connection.fetchval(
@@ -52,13 +52,13 @@ class LocatedDocuments:
             )
 
     async def page(self, *, after: str, limit: int, with_files: bool = False) -> list[LocatedDocument]:
-        """Return the next of them by id; `with_files`: only those that were files."""
+        """Return the next page by id; with `with_files` only documents that were files."""
         return await self._fetch(
             "id > $2 AND (location IS NOT NULL OR NOT $4) ORDER BY id LIMIT $3", after, limit, with_files
         )
 
     async def with_sources(self, sources: Sequence[str]) -> list[LocatedDocument]:
-        """Return the documents that have these sources and were no files."""
+        """Return the documents with these sources that were not files."""
         return await self._fetch("source = ANY($2) AND location IS NULL ORDER BY id", list(sources))
 
     async def delete(self, document: LocatedDocument) -> bool:
@@ -78,7 +78,7 @@ class LocatedDocuments:
                 document.location,
                 document.content_hash,
             )
-            return bool(same and await bury(connection, collection_id, document_id=document.id))
+            return bool(same and await mark_deleted(connection, collection_id, document_id=document.id))
 
     async def _fetch(self, condition: str, *values: object) -> list[LocatedDocument]:
         async with self._database.connection() as connection:

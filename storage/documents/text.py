@@ -1,4 +1,4 @@
-"""The text of a document, put together again from its chunks."""
+"""The text of a document, reconstructed from its chunks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class TextPart:
     """A part of a document's text; offsets are in characters and the same as a citation's.
 
     Attributes:
-        offset: where the part begins.
+        offset: of the part.
         total: length of the whole text.
 
     """
@@ -35,7 +35,7 @@ class TextPart:
 
     @property
     def next_offset(self) -> int | None:
-        """Where the next part begins; None at the end."""
+        """Offset of the next part; None at the end."""
         end = self.offset + len(self.text)
         return end if self.text and end < self.total else None
 
@@ -43,8 +43,8 @@ class TextPart:
 class DocumentTexts:
     """Reads over the texts of the documents in a tenant's active generations.
 
-    Chunks hold every character of a document that is not white space, and repeat some of their neighbours'. What is
-    repeated is left out here; between chunks there are as many blanks and line ends as there were characters.
+    Chunks contain every character of a document that is not white space, with overlaps. Overlaps are removed here;
+    white space between chunks, which is not stored, is replaced by as many blanks and line ends.
     """
 
     def __init__(self, database: Database, *, tenant: str = DEFAULT_TENANT) -> None:
@@ -52,7 +52,7 @@ class DocumentTexts:
         self._tenant = tenant
 
     async def part(self, document_id: str, /, *, collection: str | None, offset: int, limit: int) -> TextPart:
-        """Return at most `limit` characters from `offset` on.
+        """Return at most `limit` characters from `offset`.
 
         Raises:
             DocumentNotFound: there is no such document (in that collection).
@@ -93,9 +93,9 @@ async def text_of(connection: Connection, generation: int, document_id: str) -> 
 async def _chunks(
     connection: Connection, generation: int, document_id: str, *, offset: int, end: int
 ) -> list[asyncpg.Record]:
-    """Return the chunks of that range, with the text's length in each row; one row at the least.
+    """Return the chunks of a range, with the text's length in each row; at least one row.
 
-    It is one statement, so that a document which is being replaced is read in one version.
+    One statement, so that a document being replaced is read in one version.
     """
     table = chunk_tables.qualified(generation)
     return await connection.fetch(
@@ -124,5 +124,5 @@ def _assembled(rows: Iterable[asyncpg.Record], *, offset: int, end: int) -> str:
 
 
 def _blanks(count: int) -> str:
-    """Return white space for what was between two chunks: an empty line where there is room for one."""
+    """Return white space of a given length: with an empty line if it is long enough."""
     return " " * (count - 2) + "\n" * min(count, 2)

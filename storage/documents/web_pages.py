@@ -1,4 +1,4 @@
-"""What is remembered of pages that were fetched: with what to ask whether there is another version."""
+"""Fetched pages: their validators, for conditional requests."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class KnownPage:
-    """A page as it was fetched last.
+    """The last fetch of a page.
 
     Attributes:
-        final_url: where redirects led; what the validators are for.
-        content_hash: SHA-256 of what was indexed of it.
-        file_name: under which the readers know it.
+        final_url: after redirects; the validators belong to it.
+        content_hash: SHA-256 of the indexed bytes.
+        file_name: selects its reader.
 
     """
 
@@ -31,14 +31,14 @@ class KnownPage:
 
 
 class WebPages:
-    """The pages of one tenant, whichever collections they are in."""
+    """The pages of one tenant, in any collection."""
 
     def __init__(self, database: Database, *, tenant: str = DEFAULT_TENANT) -> None:
         self._database = database
         self._tenant = tenant
 
     async def get(self, url: str) -> KnownPage | None:
-        """Return what is known of a page."""
+        """Return a page's last fetch, if any."""
         async with self._database.connection() as connection:
             row = await connection.fetchrow(
                 """SELECT url, final_url, etag, last_modified, content_hash, file_name FROM footnote.web_pages
@@ -49,7 +49,7 @@ class WebPages:
         return KnownPage(**dict(row)) if row else None
 
     async def put(self, page: KnownPage) -> None:
-        """Remember a page as it is now."""
+        """Store a fetch."""
         async with self._database.connection() as connection:
             await connection.execute(
                 """INSERT INTO footnote.web_pages
@@ -68,7 +68,7 @@ class WebPages:
             )
 
     async def forget(self, url: str) -> None:
-        """Forget a page that is gone."""
+        """Delete a page."""
         async with self._database.connection() as connection:
             await connection.execute(
                 "DELETE FROM footnote.web_pages WHERE tenant_id = $1 AND url = $2", self._tenant, url

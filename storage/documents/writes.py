@@ -1,4 +1,4 @@
-"""Documents of a generation: one transaction each, so that one is there whole, in one version, or not at all."""
+"""Writing documents of a generation, each in one transaction, so that readers see one complete version."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from storage import chunk_tables
-from storage.deletions import bury, is_buried, lock_documents, lock_flips
+from storage.deletions import is_marked_deleted, lock_documents, lock_flips, mark_deleted
 from storage.errors import GenerationRetired, MissingKey, WriteConflict
 from storage.generation import Generation
 
@@ -26,13 +26,13 @@ CHUNK_COLUMNS = (
 )  # fmt: skip
 
 
-WRITABLE = frozenset({"building", "ready", "active"})  # states of a generation that takes documents
+WRITABLE = frozenset({"building", "ready", "active"})  # states of a generation in which documents can be written
 WriteOutcome = Literal["written", "unchanged", "deleted"]
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentState:
-    """What is stored of a document, as far as a writer has to compare."""
+    """The stored fields of a document that a writer compares."""
 
     id: str
     source: str
@@ -41,7 +41,7 @@ class DocumentState:
     pipeline_fingerprint: str
 
     def is_made_of(self, content_hash: str, pipeline_fingerprint: str) -> bool:
-        """Tell whether bytes with this hash, made into chunks in this way, are what is stored."""
+        """Tell whether the document was made from these bytes, with the same pipeline."""
         return (self.content_hash, self.pipeline_fingerprint) == (content_hash, pipeline_fingerprint)
 
 
@@ -50,13 +50,13 @@ class NewDocument:
     """A document to be written.
 
     Attributes:
-        source: its name to people and its identity in the collection, 2,000 bytes at most.
-        location: the absolute path it was read from, if it was a file.
+        source: its identity in the collection, at most 2,000 bytes.
+        location: the absolute path of its file, if it was one.
         content_hash: SHA-256 of its bytes, in hex.
-        pipeline_fingerprint: everything else that its chunks depend on.
+        pipeline_fingerprint: hash of everything else that its chunks depend on.
         size: bytes.
-        revision: from `Documents.next_revision`, before its source was read: of two versions, the higher is newer.
-        original: hash under which `storage.documents.originals` keeps its bytes; None where it has none.
+        revision: from `Documents.next_revision`, taken before its source was read; a higher one is newer.
+        original: hash under which `storage.documents.originals` keeps its bytes; None if it does not.
 
     """
 
@@ -77,9 +77,9 @@ class NewChunk:
     """A chunk to be written.
 
     Attributes:
-        metadata_json: what ``PGVectorStore`` keeps in ``metadata_``, made by `storage.vector_store.node_json`.
+        metadata_json: for the column ``metadata_``, from `storage.vector_store.node_json`.
         embedding: shape (dimension,), float32.
-        embedded_hash: of the text that was embedded, so that the vector can serve again.
+        embedded_hash: of the embedded text, for reusing the vector.
 
     """
 
@@ -103,24 +103,24 @@ class Documents:
         self._table = chunk_tables.qualified(generation.id)
 
     async def states(self, sources: Sequence[str]) -> dict[str, DocumentState]:
-        """Return what is stored under these sources."""
+        """Return the documents with these sources, by source."""
         return {state.source: state for state in await self._states("source = ANY($2)", list(sources))}
 
     async def same_content(self, content_hashes: Sequence[str]) -> list[DocumentState]:
-        """Return the documents that have any of these bytes, the oldest first."""
+        """Return the documents with any of these hashes, the oldest first."""
         return await self._states("content_hash = ANY($2)", list(content_hashes))
 
     async def by_ids(self, ids: Sequence[str]) -> dict[str, DocumentState]:
-        """Return what is stored under these ids."""
+        """Return the documents with these ids, by id."""
         return {state.id: state for state in await self._states("id = ANY($2)", list(ids))}
 
     async def next_revision(self) -> int:
-        """Return what orders a version that is about to be read after all that were read before."""
+        """Return a revision higher than all before, to be taken before a version is read."""
         async with self._database.connection() as connection:
             return int(await connection.fetchval("SELECT nextval('footnote.document_revisions')"))
 
     async def vectors(self, document_id: str) -> dict[UUID, NDArray[np.float32]]:
-        """Return the stored vectors of a document by the hash of the text that was embedded."""
+        """Return the stored vectors of a document by the hash of the embedded text."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(
                 f"SELECT embedded_hash, embedding FROM {self._table} "
@@ -139,16 +139,16 @@ class Documents:
         first: Callable[[Connection], Awaitable[None]] | None = None,
         is_carried: bool = False,
     ) -> WriteOutcome:
-        """Put the document in place of `replaces`, or of nothing, in one transaction.
+        """Write the document in place of `replaces`, in one transaction.
 
-        Readers see the old version until the commit and the new one after it. A version that was read before the
-        document was deleted is not written: ``deleted``; nor is one that is older than what is stored: ``unchanged``.
-        `displaces` is another document that has its source. `first` may refuse the transaction, by an error. One that
-        `is_carried` comes from another generation, from where it would be gone had it been deleted.
+        Readers see the old version until the commit. A version that was read before the document was deleted is not
+        written (``deleted``), nor one that is older than the stored one (``unchanged``). `displaces` is another
+        document with the same source, which is deleted. `first` runs in the transaction and may abort it with an error.
+        With `is_carried` the document is copied from another generation, which a deletion would have removed it from.
 
         Raises:
-            WriteConflict: what is stored is no longer `replaces`; read the document again.
-            GenerationRetired: the generation takes no documents any more.
+            WriteConflict: the stored document is not `replaces`; read it again.
+            GenerationRetired: the generation accepts no more documents.
 
         """
         with _lost_original(document):
@@ -166,7 +166,7 @@ class Documents:
         first: Callable[[Connection], Awaitable[None]] | None,
         is_carried: bool,
     ) -> WriteOutcome:
-        # a large document takes its time to enter the HNSW index; readers are not kept waiting
+        # inserting a large document into the HNSW index takes long, but blocks no readers
         async with self._database.transaction(local={"statement_timeout": 0}) as connection:
             await self._hold(connection)
             old = [state for state in (replaces, displaces) if state]
@@ -179,7 +179,7 @@ class Documents:
             if first is not None:
                 await first(connection)
             stored, holder = await self._stored(connection, document)
-            if await is_buried(
+            if await is_marked_deleted(
                 connection,
                 self._generation.collection_id,
                 document_id=document.id,
@@ -209,13 +209,13 @@ class Documents:
         return "written"
 
     async def delete(self, document_id: str) -> bool:
-        """Delete a document from every generation of the collection; tell whether this one had it."""
+        """Delete a document from every generation of the collection; return whether this one had it."""
         async with self._database.transaction() as connection:
-            had = await bury(connection, self._generation.collection_id, document_id=document_id)
+            had = await mark_deleted(connection, self._generation.collection_id, document_id=document_id)
         return self._generation.id in had
 
     async def _hold(self, connection: Connection) -> None:
-        """Keep the generation as it is until the transaction ends: a flip waits for it, and it for a flip."""
+        """Lock the generation's state against activations until the transaction ends."""
         await lock_flips(connection, self._generation.collection_id, shared=True)
         state = await connection.fetchval(
             "SELECT state FROM footnote.generations WHERE id = $1 FOR KEY SHARE", self._generation.id
@@ -254,7 +254,7 @@ class Documents:
     async def _stored(
         self, connection: Connection, document: NewDocument
     ) -> tuple[DocumentState | None, DocumentState | None]:
-        """Return what is stored under the document's id, and what else has its source."""
+        """Return the stored document with this id, and another one with this source."""
         rows = await connection.fetch(
             "SELECT id, source, location, content_hash, pipeline_fingerprint FROM footnote.documents "
             "WHERE generation_id = $1 AND (id = $2 OR source = $3) FOR UPDATE",
@@ -314,7 +314,7 @@ class Documents:
 
 @contextmanager
 def _lost_original(document: NewDocument) -> Iterator[None]:
-    """Turn the one key that may be missing, that of an original which was pruned meanwhile, into a conflict."""
+    """Translate a missing foreign key, of an original pruned meanwhile, into a conflict."""
     try:
         yield
     except MissingKey as exc:
@@ -332,9 +332,9 @@ def _same_version(stored: DocumentState, document: NewDocument) -> bool:
 
 
 def _is_other_file(stored: DocumentState, document: NewDocument, *, replaces: DocumentState | None) -> bool:
-    """Tell whether another file has become the document of this id since this one was read.
+    """Tell whether the stored document is that of another file.
 
-    Then this one is no older version of it, but a file that has to look for a document anew.
+    This one is then not an older version of it, and has to find or create another document.
     """
     if stored.source == document.source:
         return False
@@ -348,5 +348,5 @@ def _float32(vector: NDArray[np.float32] | object) -> NDArray[np.float32]:
 
 
 async def next_revision(connection: Connection) -> int:
-    """Do as `Documents.next_revision` does, inside a transaction of the caller's."""
+    """Like `Documents.next_revision`, in the caller's transaction."""
     return int(await connection.fetchval("SELECT nextval('footnote.document_revisions')"))

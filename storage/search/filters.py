@@ -21,7 +21,7 @@ Scalar = bool | int | float | str
 
 
 class Filter(BaseModel):
-    """One comparison; the value's JSON type counts: ``"10"`` is not ``10``."""
+    """One comparison; values are compared with their JSON type: ``"10"`` is not ``10``."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
     key: str = Field(min_length=1, max_length=512)
@@ -30,7 +30,7 @@ class Filter(BaseModel):
 
 
 class FilterGroup(BaseModel):
-    """Comparisons joined by a condition; ``not`` means that none of them holds, as in LlamaIndex."""
+    """Comparisons combined by a condition; ``not`` means that none of them holds, as in LlamaIndex."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     filters: list[Filter | FilterGroup] = Field(max_length=100)
@@ -55,7 +55,7 @@ def compile_filters(group: FilterGroup, parameters: Parameters, *, column: str =
     A document that lacks the key satisfies ``!=``, ``nin`` and ``is_empty`` only.
 
     Raises:
-        UnsupportedFilter: the nesting is too deep, or an operator does not go with its value.
+        UnsupportedFilter: the nesting is too deep, or an operator does not support its value.
 
     """
     if depth > MAX_DEPTH:
@@ -82,7 +82,7 @@ def _compare(condition: Filter, parameters: Parameters, column: str) -> str:  # 
     if operator == "is_empty":
         return f"({field} IS NULL OR {field} IN ('null', '\"\"', '[]'))"
     if operator == "==":
-        # containment is equality for a scalar under a key, and the GIN index on the column serves it
+        # for a scalar under a key, containment is equality, and the GIN index on the column supports it
         return f"{column} @> jsonb_build_object({key}, {_json(value, parameters)})"
     if operator == "!=":
         return f"{field} IS DISTINCT FROM {_json(value, parameters)}"

@@ -1,4 +1,4 @@
-"""What of a filter the GIN index over the metadata can answer."""
+"""The part of a filter that the GIN index on the metadata supports."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import json
 
 from storage.search.filters import Filter, FilterGroup, Parameters
 
-MAX_ALTERNATIVES = 100  # each is a look-up of its own
+MAX_ALTERNATIVES = 100  # each is a separate look-up
 
 
-def compile_narrowing(group: FilterGroup, parameters: Parameters, *, column: str = "metadata_") -> str | None:
-    """Return a condition that all chunks meet which meet the filter, and that the index serves; None: there is none.
+def compile_index_filter(group: FilterGroup, parameters: Parameters, *, column: str = "metadata_") -> str | None:
+    """Return a necessary condition of the filter that the index supports; None if there is none.
 
-    The index (``jsonb_path_ops``) serves containment only: ``==``, ``in`` and what is asked of arrays. The condition is
-    for use beside `storage.search.filters.compile_filters`, which alone is exact.
+    The index (``jsonb_path_ops``) supports only containment: ``==``, ``in`` and array operators. Use the condition
+    together with the exact one of `storage.search.filters.compile_filters`.
     """
     if not _is_served(group):
         return None
     served = [inner for inner in group.filters if _is_served(inner)]
     parts = [
-        compile_narrowing(inner, parameters, column=column)
+        compile_index_filter(inner, parameters, column=column)
         if isinstance(inner, FilterGroup)
         else _contained(_held(inner) or [], parameters, column)
         for inner in served
@@ -41,7 +41,7 @@ def _contained(held: list[dict[str, object]], parameters: Parameters, column: st
 
 
 def _held(condition: Filter) -> list[dict[str, object]] | None:
-    """Return metadata of which a chunk that meets the condition has one at least, or None where that is not known."""
+    """Return metadata of which every matching chunk contains at least one; None if unknown."""
     key, operator, value = condition.key, condition.operator, condition.value
     if operator == "==":
         return [{key: value}]

@@ -1,16 +1,16 @@
-"""The lexical leg of a search: BM25 inside PostgreSQL.
+"""The lexical leg of a search: BM25 in PostgreSQL.
 
-What a lexeme weighs in a chunk is kept with the chunk (``term_weights``, see migration 0007), how rare it is in the
-generation's lexicon (`storage.search.lexicon`); a chunk's score is the inner product of the two. It is Okapi BM25 as
-Lucene has it, ``sum of ln(1 + (N - n + 0.5) / (n + 0.5)) * f * (k1 + 1) / (f + k1 * (1 - b + b * l / L))`` over the
+The weights of its lexemes are stored with each chunk (``term_weights``, see migration 0007), inverse document
+frequencies in the generation's lexicon (`storage.search.lexicon`); the score is their inner product: Okapi BM25 as in
+Lucene, ``sum of ln(1 + (N - n + 0.5) / (n + 0.5)) * f * (k1 + 1) / (f + k1 * (1 - b + b * l / L))`` over the
 question's lexemes, with k1 = 1.5 and b = 0.75.
 
-Not all chunks that hold a word are scored, as common words are in very many. Chunks are *sought*
+Scoring every chunk with a common word would take too long. Candidates are chunks
 
-- that hold any of the question's rarer words (as long as those are expected in `RANKED_ROWS` chunks at most),
-- or several of its common ones; one alone only where too few rarer ones are about,
+- with any of the question's rarer words (as long as those are expected in at most `RANKED_ROWS` chunks),
+- or with several of its common ones; with one of them only if there are too few rarer ones,
 
-and what was found is scored by all words. Where that gives too few, all chunks with any of the words are.
+and these are scored by all words. If that gives too few, all chunks with any of the words are scored.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from storage.generation import Generation
     from storage.search.filters import Parameters
 
-RANKED_ROWS = 2000  # chunks that hold one of the rarer words; also of those with several common ones
-MOST_ROWS = 10_000  # chunks that are scored at the very most
-MAX_LEXEMES = 64  # of a question, the rarest; the rest of a very long one adds cost and no aim
+RANKED_ROWS = 2000  # candidates with one of the rarer words; the same limit for those with several common ones
+MOST_ROWS = 10_000  # maximum number of chunks scored
+MAX_LEXEMES = 64  # of a question, the rarest; more would only add cost
 MAX_PHRASES = 8
-TYPO_WEIGHT = 0.5  # of a word that was meant, perhaps
-SHORTEST_TYPO, LONGEST_TYPO = 5, 30  # characters; shorter words have too many neighbours
+TYPO_WEIGHT = 0.5  # corrections of a misspelt word
+SHORTEST_TYPO, LONGEST_TYPO = 5, 30  # characters; shorter words have too many similar ones
 MOST_TYPOS = 8  # in a question
 _QUOTED = re.compile(r'"([^"]{2,200})"|“([^”]{2,200})”|„([^“”]{2,200})[“”]|«([^»]{2,200})»|「([^」]{2,200})」')
 
@@ -92,15 +92,15 @@ _LENGTH = "term_weights <#> '{1000000000:1}/1000000000'"  # negative, as ``<#>``
 
 
 def quoted_phrases(text: str) -> list[str]:
-    """Return what a question puts between double quotation marks, of any language's kind."""
+    """Return the phrases in double quotation marks, of any language."""
     found = ("".join(match.groups("")).strip() for match in _QUOTED.finditer(text))
     return list(dict.fromkeys(phrase for phrase in found if phrase))[:MAX_PHRASES]
 
 
 class LexicalLeg:
-    """The part of a search's statement that finds chunks by words.
+    """The part of a search statement that finds chunks by words.
 
-    Chunks that hold all that the question quotes come first.
+    Chunks with all quoted phrases come first.
     """
 
     def __init__(self, text: str, *, generation: Generation, values: Parameters, depth: int, limit: int) -> None:
@@ -115,31 +115,31 @@ class LexicalLeg:
 
     @property
     def score(self) -> str:
-        """How well a chunk meets the question; 0: it has none of its words."""
+        """SQL of the score; 0 if a chunk has none of the words."""
         return _SCORE.format(length=_LENGTH, typical=self._typical)
 
     def holds(self, lexemes: str) -> str:
-        """Return a condition: a chunk with these lexemes holds all that the question quotes, if it does."""
+        """Return SQL: the lexemes contain all quoted phrases, if there are any."""
         if not self._phrases:
             return "false"
         return f"coalesce({lexemes} @@ (SELECT held FROM quoted), false)"
 
     def holds_all(self, lexemes: str) -> str:
-        """Return a condition: a chunk with these lexemes holds every word of the question, or all that it quotes."""
+        """Return SQL: the lexemes contain every word of the question, or all quoted phrases."""
         return f"(coalesce({lexemes} @@ (SELECT all_of FROM wanted), false) OR {self.holds(lexemes)})"
 
     def parts(self, *, where: str, is_filtered: bool, has_few: bool) -> list[str]:
-        """Return the statement's parts; the last is ``lexical (id, score, rank)``.
+        """Return the common table expressions; the last is ``lexical (id, score, rank)``.
 
         Args:
-            where: condition on a chunk.
-            is_filtered: whether that is any.
-            has_few: whether there are ``matching`` and ``few``, see `storage.search.statement`.
+            where: SQL condition on a chunk.
+            is_filtered: whether the condition excludes any chunk.
+            has_few: whether ``matching`` and ``few`` exist, see `storage.search.statement`.
 
         """
         columns = f"id, {self.score} AS score, {self.holds('text_search_tsv')} AS holds"
         usable = f"{where} AND NOT (SELECT are_all FROM few)" if has_few else where
-        # a phrase of stop words holds nothing: `||` with NULL would be NULL
+        # a phrase of stop words is NULL, and `||` with NULL is NULL
         rare = "rare"
         if self._phrases:
             held = "(SELECT held FROM quoted)"

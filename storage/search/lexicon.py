@@ -1,7 +1,7 @@
-"""How many chunks of a generation hold each lexeme: what BM25 needs to know of the whole, counted now and then.
+"""Document frequencies of lexemes in a generation, for BM25; recounted from time to time.
 
-A count is exact when it is made, and made anew once a share of what is there came later. Until the first one all words
-weigh the same.
+Counts are exact when made, and made again once a share of the chunks is newer. Before the first count all words weigh
+the same.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from storage.database import Connection, Database
     from storage.generation import Generation
 
-STALE_SHARE = 0.1  # of the chunks that were counted, as many new ones: document frequencies keep their proportions
+STALE_SHARE = 0.1  # new chunks, as a share of those counted, before a recount: proportions hardly change until then
 
 
 class Lexicon:
@@ -25,15 +25,15 @@ class Lexicon:
         self._generation = generation
 
     async def keep_up(self, *, stale_share: float = STALE_SHARE) -> bool:
-        """Count again if more than a share of the chunks is new since; tell whether it was done.
+        """Recount if more than a share of the chunks is newer; return whether it was done.
 
-        Nothing is done where somebody else counts at this moment.
+        Does nothing if another process is counting.
         """
         async with self._database.transaction(local={"statement_timeout": 0}) as connection:
             key = f"lexicon {self._generation.id}"
             if not await connection.fetchval("SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))", key):
                 return False
-            # what drops a generation holds its row before its table: so do we, or each would wait for the other
+            # lock the generation's row before its table, as dropping it does, to avoid a deadlock
             held = "SELECT true FROM footnote.generations WHERE id = $1 FOR KEY SHARE"
             if not await connection.fetchval(held, self._generation.id):
                 return False

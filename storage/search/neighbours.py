@@ -1,7 +1,7 @@
-"""What stands around chunks in their documents: neighbours, whole documents, read from the chunk table in order.
+"""Reading neighbouring chunks and whole documents from the chunk table, in order.
 
-Nothing is stored twice for it. Chunks hold every character of a document that is not white space, and repeat some of
-their neighbours'; `joined` puts them together again by their offsets, each character once.
+Chunks contain every character of a document that is not white space, with overlaps; `joined` reconstructs the text by
+offsets, each character once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from storage.generation import Generation
 
 MOST_ROWS = 5000
-WIDEST_GAP = 2000  # characters of white space between two chunks; more is another text
+WIDEST_GAP = 2000  # maximum white space between consecutive chunks, in characters
 _RESERVED = ", ".join(f"'{key}'" for key in chunk_tables.RESERVED_KEYS)
 _COLUMNS = f"""node_id, document_id, chunk_index, page, start_char, end_char, text,
     (metadata_ - ARRAY[{_RESERVED}])::text AS metadata"""
@@ -29,7 +29,7 @@ _COLUMNS = f"""node_id, document_id, chunk_index, page, start_char, end_char, te
 
 @dataclass(frozen=True, slots=True)
 class StoredChunk:
-    """A chunk as it is stored; `start` and `end` are offsets in its document, in characters."""
+    """A stored chunk; `start` and `end` are offsets in its document, in characters."""
 
     node_id: str
     document_id: str
@@ -43,7 +43,7 @@ class StoredChunk:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Which chunks of a document are wanted: those from index `first` to `last` that reach into `start` to `end`."""
+    """Chunks of a document with index `first` to `last` that overlap the offsets `start` to `end`."""
 
     document_id: str
     first: int
@@ -54,7 +54,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How long a document is, in chunks and in characters."""
+    """Length of a document, in chunks and characters."""
 
     document_id: str
     chunks: int
@@ -62,7 +62,7 @@ class Extent:
 
 
 class Surroundings:
-    """Reads around chunks of one generation, with bounded numbers of rows."""
+    """Reads neighbours of chunks in one generation; the number of rows is bounded."""
 
     def __init__(self, database: Database, *, generation: Generation) -> None:
         self._database = database
@@ -70,7 +70,7 @@ class Surroundings:
         self._table = chunk_tables.qualified(generation.id)
 
     async def around(self, spans: Sequence[Span], *, filters: FilterGroup | None = None) -> list[StoredChunk]:
-        """Return the chunks of all spans that meet the filters, each once, by document and index.
+        """Return the chunks of all spans that match the filters, each once, by document and index.
 
         Raises:
             UnsupportedFilter: a filter cannot be honoured.
@@ -90,7 +90,7 @@ class Surroundings:
         return await self._chunks(sql, values)
 
     async def extents(self, document_ids: Sequence[str]) -> dict[str, Extent]:
-        """Return how long the documents are, by id, of those that there are."""
+        """Return the lengths of those documents that exist, by id."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(
                 f"""SELECT d.id, d.chunks, last.end_char FROM footnote.documents d CROSS JOIN LATERAL (
@@ -104,7 +104,7 @@ class Surroundings:
     async def beginning(
         self, document_id: str, *, characters: int, filters: FilterGroup | None = None
     ) -> list[StoredChunk]:
-        """Return a document's chunks in order, those that begin within so many characters and meet the filters.
+        """Return the chunks at the beginning of a document, in order, that match the filters.
 
         Raises:
             UnsupportedFilter: a filter cannot be honoured.
@@ -121,9 +121,9 @@ class Surroundings:
 
 
 def follows(first: StoredChunk, second: StoredChunk) -> bool:
-    """Tell whether a chunk is the next one of the same text, so that the two can be joined.
+    """Tell whether a chunk directly follows another, so that the two can be joined.
 
-    Nodes that were added through LlamaIndex may have no offsets, or others than their text's: those stay apart.
+    Nodes added through LlamaIndex may have no offsets, or wrong ones: those are not joined.
     """
     is_next = second.document_id == first.document_id and second.index == first.index + 1
     has_offsets = all(len(chunk.text) == chunk.end - chunk.start for chunk in (first, second))
@@ -132,7 +132,7 @@ def follows(first: StoredChunk, second: StoredChunk) -> bool:
 
 
 def runs_of(chunks: Sequence[StoredChunk]) -> list[list[StoredChunk]]:
-    """Part chunks, in order, where one does not follow the one before."""
+    """Group chunks into runs in which each follows the one before."""
     runs: list[list[StoredChunk]] = []
     for chunk in chunks:
         if runs and follows(runs[-1][-1], chunk):
@@ -143,9 +143,9 @@ def runs_of(chunks: Sequence[StoredChunk]) -> list[list[StoredChunk]]:
 
 
 def joined(chunks: Sequence[StoredChunk]) -> str:
-    """Return the text from the first chunk's start to the last one's end; each follows the one before.
+    """Return the text from the first chunk's start to the last one's end; each must follow the one before.
 
-    It has as many characters as the offsets say; white space between chunks, which is not stored, is made up.
+    It has exactly that many characters; white space between chunks, which is not stored, is filled in.
     """
     pieces, end = [chunks[0].text], chunks[0].end
     for chunk in chunks[1:]:

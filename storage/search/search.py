@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from storage.database import Database
 
-__all__ = ["ChunkSearch", "Hit", "SearchRequest", "Vector", "usual_scan"]
+__all__ = ["ChunkSearch", "Hit", "SearchRequest", "Vector", "default_scan"]
 MAX_EF_SEARCH = 1000  # pgvector's limit
 MAX_SCAN_TUPLES = 20_000
 """Rows of the HNSW index that a filtered search visits before it compares all matching chunks one by one."""
@@ -28,7 +28,7 @@ MAX_SCAN_TUPLES = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A chunk that was found; `scores` holds ``dense`` (cosine), ``lexical`` (BM25), ``fused``, where they apply."""
+    """A chunk found; `scores` may have ``dense`` (cosine), ``lexical`` (BM25) and ``fused``."""
 
     node_id: str
     document_id: str
@@ -42,7 +42,7 @@ class Hit:
     scores: Mapping[str, float]
 
 
-def usual_scan(
+def default_scan(
     settings: RetrievalSettings, *, candidates: int = CANDIDATES, max_scan_tuples: int = MAX_SCAN_TUPLES
 ) -> dict[str, str | int]:
     """Return how the HNSW index is scanned, for `Database.open`: a search that needs no more takes one statement.
@@ -84,7 +84,7 @@ class ChunkSearch:
         self._settings = settings
 
     async def search(self, request: SearchRequest) -> list[Hit]:
-        """Return the best chunks, best first.
+        """Return the best chunks, in order.
 
         Raises:
             UnsupportedFilter: a filter cannot be honoured.
@@ -102,7 +102,7 @@ class ChunkSearch:
         if request.mode == "keyword":
             return {}
         candidates = max(self._candidates, request.limit)
-        wanted = usual_scan(self._settings, candidates=candidates, max_scan_tuples=self._max_scan_tuples)
+        wanted = default_scan(self._settings, candidates=candidates, max_scan_tuples=self._max_scan_tuples)
         if not is_filtered:
             del wanted["hnsw.iterative_scan"], wanted["hnsw.max_scan_tuples"]
         return wanted

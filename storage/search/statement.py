@@ -1,12 +1,12 @@
-"""The one SQL statement of a search: its dense leg, its lexical leg, and how they are fused.
+"""The SQL statement of a search: dense leg, lexical leg and fusion.
 
-How the dense leg goes depends on what a filter leaves over, which the statement finds out itself:
+The dense leg depends on the selectivity of the filter, which the statement itself finds out:
 
 - No filter: the HNSW index.
-- A filter that another index serves (ids, ``==``, ``in`` and the like): the chunks that meet it are fetched, up to
-  `EXACT_ROWS`. If those are all, they are compared one by one: exact, and quicker than a scan that meets few of them.
-- Else the HNSW index is scanned until enough chunks met the filter. If it gives up before (``hnsw.max_scan_tuples``),
-  all chunks that meet the filter are compared one by one.
+- A filter that another index supports (ids, ``==``, ``in`` and the like): matching chunks are fetched, up to
+  `EXACT_ROWS`. If there are no more, they are compared one by one: exact, and faster than an HNSW scan for few.
+- Otherwise the HNSW index is scanned until enough chunks match. If it gives up earlier (``hnsw.max_scan_tuples``), all
+  matching chunks are compared one by one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal, Union
 from config.settings import RetrievalSettings
 from storage import chunk_tables
 from storage.search.filters import FilterGroup, Parameters, compile_filters
-from storage.search.index_filters import compile_narrowing
+from storage.search.index_filters import compile_index_filter
 from storage.search.lexical_leg import LexicalLeg
 
 if TYPE_CHECKING:
@@ -28,23 +28,24 @@ if TYPE_CHECKING:
     from storage.generation import Generation
 
 Vector = Union[Sequence[float], "NDArray[np.float32]"]
-EXACT_ROWS = 3000  # of a million chunks, those that a filter of 0.3 % leaves: a scan of HNSW is quicker from there on
+EXACT_ROWS = 3000  # 0.3 % of a million chunks: above that, scanning HNSW is faster
 CANDIDATES = 64  # chunks that each leg hands to the fusion, at least
-SPARE = 2  # times the chunks wanted that a filtered scan finds
+SPARE = 2  # factor of chunks that a filtered scan finds beyond the limit
 COLUMNS = "c.node_id, c.document_id, c.chunk_index, c.page, c.start_char, c.end_char, c.text"
 RESERVED = ", ".join(f"'{key}'" for key in chunk_tables.RESERVED_KEYS)
 
 
 @dataclass(frozen=True, slots=True)
 class SearchRequest:
-    """What to look for.
+    """A search request.
 
     Attributes:
         embedding: of the question; needed by the legs ``hybrid`` and ``vector``.
         text: of the question; needed by ``hybrid`` and ``keyword``.
-        limit: chunks wanted.
-        min_score: least cosine similarity; 0 is no bar, and the mode ``keyword`` has none.
-        spares_words: in the mode ``hybrid``, whether chunks with every word of the question need not come up to it.
+        limit: maximum number of chunks.
+        min_score: minimum cosine similarity, 0 for none; the mode ``keyword`` ignores it.
+        full_match_skips_min_score: in the mode ``hybrid``, whether chunks with every word of the question are returned
+            whatever their similarity.
 
     """
 
@@ -56,7 +57,7 @@ class SearchRequest:
     document_ids: Sequence[str] | None = None
     node_ids: Sequence[str] | None = None
     min_score: float = 0.0
-    spares_words: bool = False
+    full_match_skips_min_score: bool = False
 
 
 class SearchStatement:
@@ -94,13 +95,13 @@ class SearchStatement:
 
     @property
     def is_filtered(self) -> bool:
-        """Whether not every chunk will do."""
+        """Whether there is a filter."""
         return self._where != "true"
 
     def _wanted_of_a_leg(self) -> int:
-        """Return how many chunks each leg looks for: one alone needs no more than are wanted, and it is exact on them.
+        """Return the number of chunks for each leg; a single leg needs no more than the limit, as its order is final.
 
-        A scan that goes on until enough chunks met a filter, in a relaxed order, is given more to choose from.
+        A filtered HNSW scan has a relaxed order, and gets more to choose from.
         """
         request, candidates = self._request, self._candidates
         if request.mode == "hybrid":
@@ -108,7 +109,7 @@ class SearchStatement:
         return max(request.limit, min(candidates, SPARE * request.limit)) if self.is_filtered else request.limit
 
     def _conditions(self) -> tuple[str, str | None]:
-        """Return the exact condition, and where an index other than HNSW serves it, one that says so, too."""
+        """Return the exact condition, and a necessary one if an index other than HNSW supports it."""
         exact, served, request = [], [], self._request
         for column, ids in (("document_id", request.document_ids), ("node_id", request.node_ids)):
             if ids is not None:
@@ -116,7 +117,7 @@ class SearchStatement:
         served += exact
         if request.filters is not None and request.filters.filters:
             exact.append(compile_filters(request.filters, self._values))
-            narrow = compile_narrowing(request.filters, self._values)
+            narrow = compile_index_filter(request.filters, self._values)
             served += [narrow] if narrow else []
         where = " AND ".join(exact) or "true"
         return where, " AND ".join([*served, where]) if served else None
@@ -138,7 +139,7 @@ class SearchStatement:
             FROM best b JOIN {self._table} c USING (id) ORDER BY b.place"""
 
     def _matching(self) -> list[str]:
-        # vectors that lie out of line are not read here: only where they lie is kept
+        # TOASTed vectors are not read here, only their references
         return [
             f"""matching AS MATERIALIZED (
                 SELECT id, embedding, term_weights, text_search_tsv FROM {self._table}
@@ -156,11 +157,11 @@ class SearchStatement:
         ]
         found = ["SELECT id, distance FROM scanned"]
         if self.is_filtered:
-            # without an index that serves the filter the whole table is read: for a page that is not full only
+            # without an index for the filter this reads the whole table: only if the scan found too few
             least = self._depth if self._narrow else self._request.limit
             legs.append(f"""short AS MATERIALIZED (
                 SELECT {not_few} AND count(*) < {least} AS is_short FROM scanned)""")
-            # the sum keeps the planner from reading the HNSW index, which gave too few, again
+            # the sum keeps the planner from using the HNSW index, which gave too few, again
             found = [
                 "SELECT id, distance FROM scanned WHERE NOT (SELECT is_short FROM short)",
                 f"""(SELECT id, {distance} AS distance FROM {self._table}
@@ -170,16 +171,16 @@ class SearchStatement:
         if self._narrow:
             found.append(f"""(SELECT id, {distance} AS distance FROM matching
                 WHERE (SELECT are_all FROM few) ORDER BY distance, id LIMIT {self._depth})""")
-        # the order of the index is relaxed where it scans on; this one is exact
+        # iterative scans have a relaxed order; this one is exact
         legs.append(f"""dense AS MATERIALIZED (
             SELECT id, distance, row_number() OVER (ORDER BY distance, id) AS rank
             FROM ({" UNION ALL ".join(found)}) d)""")
         return legs
 
     def _fused(self, words: LexicalLeg) -> list[str]:
-        """Judge what either leg found by both, and fuse the ranks.
+        """Score the chunks of each leg by both, and fuse the ranks.
 
-        A chunk that only one leg found has its place in the other's order, too: an HNSW index does not find all.
+        A chunk that only one leg found is ranked in the other, too, as an HNSW index does not find all.
         """
         settings, bind = self._settings, self._values.bind
         share = bind(settings.combined_dense_share, "float8")
@@ -195,7 +196,7 @@ class SearchStatement:
             )
         ]
         is_spared = "false"
-        if self._request.spares_words and self._request.min_score > 0:
+        if self._request.full_match_skips_min_score and self._request.min_score > 0:
             is_spared = words.holds_all("text_search_tsv")
         return [
             f"""judged AS MATERIALIZED (

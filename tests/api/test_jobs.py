@@ -180,7 +180,7 @@ def test_a_watch_that_the_database_breaks_ends_with_a_problem_that_can_be_tried_
         events = parse(httpx.get(f"{server.url}/jobs/{DONE_JOB.id}/events").text)
     assert [event.name for event in events] == ["progress", "error", None]
     assert (ending(events).data["type"], ending(events).data["retryable"]) == ("/problems/store-unavailable", True)
-    assert made.runtime.jobs.watchers == 0
+    assert made.runtime.watchers.count == 0
 
 
 def test_a_defect_while_watching_tells_nothing_but_the_request_id(scripted: Make, serve: Serve) -> None:
@@ -218,13 +218,13 @@ def test_a_watch_ends_when_its_client_leaves(scripted: Make, serve: Serve) -> No
             assert next(pieces).startswith("id: 1")
             assert step.waits.wait(5)
         assert step.was_cancelled.wait(5)
-        until(lambda: made.runtime.jobs.watchers == 0)
+        until(lambda: made.runtime.watchers.count == 0)
 
 
 def test_more_watchers_than_there_are_places_for_get_a_503(scripted: Make, serve: Serve) -> None:
     made = scripted()
     made.runtime.jobs.steps = [RUNNING, Never()]
-    made.runtime.jobs.most_watchers = 1
+    made.runtime.watchers.most = 1
     with serve(made.app) as server, httpx.stream("GET", f"{server.url}/jobs/{DONE_JOB.id}/events") as response:
         pieces = response.iter_text()  # which closes the connection when it goes away
         next(pieces)
@@ -266,8 +266,8 @@ def test_a_watcher_that_reads_nothing_is_let_go(scripted: Make, serve: Serve) ->
     with serve(made.app) as server, socket.create_connection(("127.0.0.1", server.port), timeout=10) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.sendall(f"GET /jobs/{DONE_JOB.id}/events HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-        until(lambda: made.runtime.jobs.watchers == 1)
-        until(lambda: made.runtime.jobs.watchers == 0)
+        until(lambda: made.runtime.watchers.count == 1)
+        until(lambda: made.runtime.watchers.count == 0)
 
 
 def test_a_scripted_dead_job_is_told_with_its_trace(scripted: Make, serve: Serve) -> None:

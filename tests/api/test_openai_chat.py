@@ -51,6 +51,8 @@ def test_what_the_protocol_has_no_place_for_is_in_an_object_of_footnote_s(script
         "timings_ms": dict(DONE.timings_ms),
         "cost_usd": None,
         "engine": None,
+        "rerank": None,
+        "cached": False,
         "trace_id": None,
         "request_id": "mine",
     }

@@ -10,16 +10,16 @@ import httpx
 import openai
 import pytest
 from support.openai_clients import EMBEDDING_MODEL, MODEL, connect, connect_async
-from support.scripted import NOW, Hang, Make, ScriptedCatalog, Serve
+from support.scripted import NOW, Hang, Make, ScriptedCollectionCatalog, Serve
 
 from storage.collections.collections import CollectionInfo
 from storage.cursors import Page, decode_cursor, encode_cursor
 
 
-class ManyCollections(ScriptedCatalog):
+class ManyCollections(ScriptedCollectionCatalog):
     """More than a page of them."""
 
-    async def collections(self, *, limit: int, cursor: str | None) -> Page[CollectionInfo]:
+    async def list(self, *, limit: int, cursor: str | None) -> Page[CollectionInfo]:
         names = [f"c{n:04}" for n in range(2500)]
         left = [name for name in names if name > decode_cursor(cursor)]
         page = tuple(CollectionInfo(name, "1", 0, 0, "m", 384, "english", 256, "t", NOW) for name in left[:limit])
@@ -38,7 +38,7 @@ def test_collections_are_models_and_so_is_the_embedding_model(scripted: Make, se
 
 def test_every_collection_is_listed_since_the_protocol_has_no_pages(scripted: Make, serve: Serve) -> None:
     made = scripted()
-    made.runtime.catalog = ManyCollections()
+    made.runtime.collection_catalog = ManyCollections()
     with serve(made.app) as server:
         models = list(connect(server.url).models.list())
     assert len(models) == 2501

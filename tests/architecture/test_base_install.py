@@ -9,13 +9,15 @@ from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).resolve().parents[2]
 ABOVE_THE_BASE = {"evaluation", "benchmarks"}  # programs for which an extra is needed anyhow
-OF_AN_EXTRA = ("ingestion.ray",)  # imported by nobody else before a cluster is asked for
+OF_AN_EXTRA = (
+    "ingestion.ray",
+    "embedding.library",
+    "server.engines.reranking.library",
+)  # imported where they are needed
 ENTRY_POINTS = {"__main__", "env"}  # run, not imported; env.py is Alembic's
 
 # Modules of extras that a module of the base still imports when it is imported itself. Mend it and delete it here.
-NOT_YET = {
-    "llama_index.embeddings.huggingface",  # by backends.py
-}
+NOT_YET: set[str] = set()
 
 IMPORT_ALL = """
 import importlib, json, sys

@@ -62,6 +62,26 @@ def test_every_package_of_ours_is_copied_into_the_image() -> None:
     assert packages <= set(copied())
 
 
+def stages() -> dict[str, str]:
+    """Return what each stage of the Dockerfile is built on, by its name."""
+    return {name: base for base, name in (line.split(" AS ") for line in instructions("FROM"))}
+
+
+def test_both_images_are_the_runtime_and_full_is_what_one_gets_who_names_no_target() -> None:
+    assert list(stages())[-2:] == ["slim", "full"]
+    assert stages()["slim"] == stages()["full"] == "runtime"
+
+
+def test_what_installs_has_this_machines_settings_and_what_runs_has_not() -> None:
+    assert stages()["runtime"] == "${PYTHON}"
+    assert stages()["installer"] == stages()["code"] == "${BUILDER}"
+
+
+def test_the_compose_file_builds_targets_of_the_dockerfile(compose: dict[str, Any]) -> None:
+    for service in ("server", "migrate", "worker"):
+        assert compose["services"][service]["build"]["target"] == "${IMAGE_TARGET:-full}"
+
+
 def test_the_image_runs_as_a_numeric_user_that_is_not_root() -> None:
     (user,) = instructions("USER")
     uid, gid = map(int, user.split(":"))

@@ -48,7 +48,7 @@ from ingestion.inputs.local_files import LocalFiles
 from ingestion.inputs.stored import FromDatabase, KeptDocument
 from ingestion.runs.reindexing import NOT_WANTED, Reindexing, catch_up
 from storage.database import Database
-from storage.deletions import bury
+from storage.deletions import mark_deleted
 from storage.documents import originals
 from storage.documents.originals import Originals
 from storage.documents.writes import Documents
@@ -199,7 +199,7 @@ class World:
             return
         document_id = sorted(docs)[which % len(docs)]
         async with self.rig.database.transaction() as connection:
-            await bury(connection, generation.collection_id, document_id=document_id)
+            await mark_deleted(connection, generation.collection_id, document_id=document_id)
         next(self.ticks)
         self.buried.append((document_id, docs[document_id]))
         self.written.discard(document_id)

@@ -36,8 +36,8 @@ from server.api.sockets import bind
 from server.app import create_app
 from server.services.conversations import ChatMessage
 from server.services.embeddings import EmbeddingService
-from server.services.feedback import Feedback
 from server.services.idempotency import Idempotency
+from server.services.jobs import JobWatchers
 from server.streams.streams import Streams
 from server.uploads.multipart import Uploads
 from storage.chat.conversations import ConversationInfo, StoredMessage
@@ -144,42 +144,49 @@ class ScriptedState:
     required: bool = True
 
 
-class ScriptedCatalog:
-    """Three documents in one collection, paged with the real cursors."""
+COLLECTION = CollectionInfo("default", "1", 3, 30, "all-MiniLM-L6-v2", 384, "english", 256, "chunks_1", NOW)
+KNOWN = [
+    DocumentInfo(f"doc-{n}", f"docs/{n}.md", f"Page {n}", 10, 4096, "ab" * 32, {"n": n}, NOW, "default")
+    for n in (1, 2, 3)
+]
 
-    async def collections(self, *, limit: int, cursor: str | None) -> Page[CollectionInfo]:  # noqa: ARG002
-        return Page(() if decode_cursor(cursor) >= "default" else (self._collection(),), None)
 
-    async def collection(self, name: str, /) -> CollectionInfo:
+class ScriptedCollectionCatalog:
+    """One collection, paged with the real cursors."""
+
+    async def list(self, *, limit: int, cursor: str | None = None) -> Page[CollectionInfo]:  # noqa: ARG002
+        return Page(() if decode_cursor(cursor) >= "default" else (COLLECTION,), None)
+
+    async def info(self, name: str) -> CollectionInfo:
         if name != "default":
             raise CollectionNotFound(name)
-        return self._collection()
+        return COLLECTION
 
-    async def documents(self, *, collection: str, limit: int, cursor: str | None) -> Page[DocumentInfo]:
-        await self.collection(collection)
+
+class ScriptedDocumentCatalog:
+    """Three documents in one collection, paged with the real cursors."""
+
+    async def list(self, *, collection: str, limit: int, cursor: str | None = None) -> Page[DocumentInfo]:
+        await ScriptedCollectionCatalog().info(collection)
         after = decode_cursor(cursor)
-        found = [document for document in self._documents() if document.id > after]
+        found = [document for document in KNOWN if document.id > after]
         page = tuple(found[:limit])
         return Page(page, encode_cursor(page[-1].id) if len(found) > limit else None)
 
-    async def document(self, document_id: str, /, *, collection: str | None) -> DocumentInfo:
-        for document in self._documents():
+    async def get(self, document_id: str, *, collection: str | None = None) -> DocumentInfo:
+        for document in KNOWN:
             if document.id == document_id and collection in (None, document.collection):
                 return document
         raise DocumentNotFound(document_id)
 
-    async def text(self, document_id: str, /, *, collection: str | None, offset: int, limit: int) -> TextPart:
-        whole = f"The text of {(await self.document(document_id, collection=collection)).title}. ".ljust(300_000, "x")
+
+class ScriptedDocumentTexts:
+    """A long text for each document."""
+
+    async def part(self, document_id: str, /, *, collection: str | None, offset: int, limit: int) -> TextPart:
+        document = await ScriptedDocumentCatalog().get(document_id, collection=collection)
+        whole = f"The text of {document.title}. ".ljust(300_000, "x")
         return TextPart(whole[offset : offset + limit], offset=offset, total=len(whole))
-
-    def _collection(self) -> CollectionInfo:
-        return CollectionInfo("default", "1", 3, 30, "all-MiniLM-L6-v2", 384, "english", 256, "chunks_1", NOW)
-
-    def _documents(self) -> list[DocumentInfo]:
-        return [
-            DocumentInfo(f"doc-{n}", f"docs/{n}.md", f"Page {n}", 10, 4096, "ab" * 32, {"n": n}, NOW, "default")
-            for n in (1, 2, 3)
-        ]
 
 
 @dataclass
@@ -316,14 +323,17 @@ class FeedbackInMemory:
 class ScriptedRuntime:
     settings: Settings
     answers: ScriptedAnswers = field(default_factory=ScriptedAnswers)
-    catalog: ScriptedCatalog = field(default_factory=ScriptedCatalog)
+    collection_catalog: Any = field(default_factory=ScriptedCollectionCatalog)
+    document_catalog: Any = field(default_factory=ScriptedDocumentCatalog)
+    document_texts: Any = field(default_factory=ScriptedDocumentTexts)
     streams: Any = None
     conversations: Any = None
-    feedback: Any = None
+    feedback: Any = field(default_factory=FeedbackInMemory)
     telemetry: Telemetry = NO_TELEMETRY
     idempotency: Any = None
     documents: ScriptedDocuments = field(default_factory=ScriptedDocuments)
-    jobs: ScriptedJobs = field(default_factory=ScriptedJobs)
+    jobs: Any = field(default_factory=ScriptedJobs)
+    watchers: JobWatchers = field(default_factory=lambda: JobWatchers(most=2))
     collections: ScriptedCollections = field(default_factory=ScriptedCollections)
     uploads: Any = None
 
@@ -331,7 +341,6 @@ class ScriptedRuntime:
         self.streams = Streams(self.settings.streams)
         self.uploads = Uploads(Path(tempfile.gettempdir()), max_bytes=self.settings.ingestion.max_file_bytes)
         self.conversations = ScriptedConversations(self.answers)
-        self.feedback = Feedback(FeedbackInMemory())  # type: ignore[arg-type]
         self.idempotency = Idempotency(KeysInMemory(), streams=self.streams)  # type: ignore[arg-type]
 
     embedder: ScriptedEmbedder = field(default_factory=ScriptedEmbedder)

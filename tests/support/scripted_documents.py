@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from server.errors import Overloaded
 from server.services.collections import Activated, NewCollection
 from server.services.documents import Content, NewVersion, Submitted
 from storage.collections.collections import CollectionInfo
@@ -93,8 +91,6 @@ class ScriptedJobs:
     """Two jobs that have ended."""
 
     steps: list[Any] = field(default_factory=list)
-    most_watchers: int = 2
-    watchers: int = 0
 
     async def get(self, job_id: UUID, /) -> Job:
         for job in (DONE_JOB, DEAD_JOB):
@@ -113,16 +109,6 @@ class ScriptedJobs:
         if (await self.get(job_id)).status != "failed":
             raise JobNotRetryable
         return replace(DEAD_JOB, status="queued", finished_at=None)
-
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        if self.watchers >= self.most_watchers:
-            raise Overloaded(retry_after=5)
-        self.watchers += 1
-        try:
-            yield
-        finally:
-            self.watchers -= 1
 
     async def watch(self, job_id: UUID, /) -> AsyncGenerator[Job, None]:
         """Play the steps: jobs are given, errors raised, events waited for; then the job itself."""

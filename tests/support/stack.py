@@ -44,7 +44,7 @@ import sys
 import numpy as np
 import server.runtime
 from config.settings import EmbeddingSettings
-from embedding.embedder import find_model
+from embedding.files import find_model
 from server.__main__ import main
 
 class OneVector:

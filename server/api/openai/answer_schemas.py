@@ -1,4 +1,4 @@
-"""Answers as OpenAI's clients read them, with Footnote's own in members that those clients keep and do not look at."""
+"""Answers as OpenAI's clients read them; what the protocol has no place for is in extra members, which clients keep."""
 
 from __future__ import annotations
 
@@ -7,10 +7,17 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, Field
 
-from server.answers import Answer, Done, FinishReason, Sources, Usage
-from server.api.context import trace_id
+from server.answers import Answer, Done, Sources, Usage
 from server.api.problems import clean
-from server.api.schemas.answers import CitationOut, EngineOut, UsageOut
+from server.api.schemas.answers import (
+    AnswerView,
+    CitationOut,
+    RerankOut,
+    SourcesOut,
+    UsageOut,
+    Written,
+    members_of,
+)
 
 ASKED_NO_MODEL = frozenset({"no_context", "extractive"})
 
@@ -22,6 +29,7 @@ class CompletionMessageOut(BaseModel):
     content: str = Field(examples=["Set `FOOTNOTE_SERVER__PORT` [1]."])
     refusal: None = None
     citations: list[CitationOut] = Field(description="The passages given to the model.")
+    rerank: RerankOut | None = Field(description="Null where no reranking was asked for.")
 
 
 class ChoiceOut(BaseModel):
@@ -33,37 +41,15 @@ class ChoiceOut(BaseModel):
     finish_reason: Literal["stop", "length"]
 
 
-class DetailsOut(BaseModel):
+class DetailsOut(AnswerView):
     """What OpenAI's protocol has no place for."""
 
-    finish_reason: FinishReason
-    model: str = Field(description="The language model that wrote the answer.")
-    collection: str
-    generation: str
-    sources: list[str] = Field(description="Of the cited passages, or of all where none is cited.")
-    standalone_question: str | None = Field(description="What was searched for.")
-    timings_ms: dict[str, float]
-    cost_usd: float | None
-    engine: EngineOut | None = None
-    trace_id: str | None
-    request_id: str
+    standalone_question: Written | None = Field(description="What was searched for.")
 
     @classmethod
     def of(cls, sources: Sources, done: Done, *, request_id: str) -> Self:
         """Return what is known at the end of an answer."""
-        return cls(
-            finish_reason=done.finish_reason,
-            model=done.model,
-            collection=sources.collection,
-            generation=sources.generation,
-            sources=list(done.sources),
-            standalone_question=sources.standalone_question,
-            timings_ms=dict(done.timings_ms),
-            cost_usd=done.cost_usd,
-            engine=None if done.engine is None else EngineOut.model_validate(done.engine),
-            trace_id=sources.trace_id or trace_id(),
-            request_id=request_id,
-        )
+        return cls.model_validate(members_of(sources, done, request_id=request_id))
 
 
 class CompletionOut(BaseModel):
@@ -79,10 +65,11 @@ class CompletionOut(BaseModel):
 
     @classmethod
     def of(cls, answer: Answer, *, completion_id: str, created: int, model: str, request_id: str) -> Self:
-        """Return what a client gets of an answer."""
+        """Return an answer as a client reads it."""
         done = answer.done
+        details = DetailsOut.of(answer.sources, done, request_id=request_id)
         citations = [CitationOut.model_validate(citation) for citation in done.citations]
-        message = CompletionMessageOut(content=clean(answer.answer), citations=citations)
+        message = CompletionMessageOut(content=clean(answer.answer), citations=citations, rerank=details.rerank)
         usage = usage_of(done)
         return cls(
             id=completion_id,
@@ -90,7 +77,7 @@ class CompletionOut(BaseModel):
             model=model,
             choices=[ChoiceOut(message=message, finish_reason=finish_reason_of(done))],
             usage=None if usage is None else UsageOut.model_validate(usage),
-            footnote=DetailsOut.of(answer.sources, done, request_id=request_id),
+            footnote=details,
         )
 
 
@@ -158,11 +145,5 @@ def usage_of(done: Done) -> Usage | None:
 
 def opening(sources: Sources, *, request_id: str) -> Mapping[str, Any]:
     """Return what is known before the first word of an answer."""
-    return {
-        "collection": sources.collection,
-        "generation": sources.generation,
-        "sources": list(sources.sources),
-        "standalone_question": sources.standalone_question,
-        "trace_id": sources.trace_id or trace_id(),
-        "request_id": request_id,
-    }
+    out = SourcesOut.of(sources, request_id=request_id, stream_id="")
+    return out.model_dump(mode="json", exclude={"citations", "stream_id", "conversation_id"})

@@ -6,8 +6,8 @@ data: {"id":"chatcmpl-6f1c…","object":"chat.completion.chunk","created":176732
 
 data: {"id":"chatcmpl-6f1c…",…,"choices":[{"index":0,"delta":{"content":"Set `FOOTNOTE_SERVER__PORT` [1]."},…}]}
 
-data: {"id":"chatcmpl-6f1c…",…,"choices":[{"index":0,"delta":{"citations":[…]},…,"finish_reason":"stop"}],\
-"citations":[…],"footnote":{…}}
+data: {"id":"chatcmpl-6f1c…",…,"choices":[{"index":0,"delta":{"citations":[…],"rerank":null},…,\
+"finish_reason":"stop"}],"citations":[…],"rerank":null,"footnote":{…}}
 
 data: [DONE]
 """

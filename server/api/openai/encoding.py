@@ -21,8 +21,8 @@ _CITATIONS = TypeAdapter(list[CitationOut])
 class ChunkEncoder:
     """See `server.streams.run.Encoder`.
 
-    The citations are members of the last delta, so that clients that add deltas up have them in their message, of its
-    chunk, and of the last chunk where that is another one: the one that counts the tokens.
+    `citations` and `rerank` are members of the last delta, so that clients that add deltas up have them in their
+    message; of its chunk; and of the chunk that counts the tokens, where there is one.
     """
 
     def __init__(self, *, completion_id: str, created: int, model: str, request_id: str, include_usage: bool) -> None:
@@ -34,7 +34,7 @@ class ChunkEncoder:
         self._before_token, self._after_token = before, after
 
     def event(self, event: Event, *, number: int, stream_id: str) -> bytes:  # noqa: ARG002 (other encodings tell them)
-        """Return the chunk of an event; of `Done`, all that is left to say."""
+        """Return the chunk of an event; of `Done`, the last chunks and the end mark."""
         if isinstance(event, Token):  # hundreds of them: what does not change is written once
             return self._before_token + json.dumps(clean(event.text), ensure_ascii=False).encode() + self._after_token
         if isinstance(event, Done):
@@ -54,8 +54,9 @@ class ChunkEncoder:
             _CITATIONS.validate_python(done.citations, from_attributes=True), mode="json"
         )
         details = DetailsOut.of(self._sources, done, request_id=self._request_id).model_dump(mode="json")
-        further = {"citations": citations, "footnote": details}
-        frame = self._chunk({"citations": citations}, finish_reason=finish_reason_of(done), **further)
+        found = {"citations": citations, "rerank": details["rerank"]}
+        further = {**found, "footnote": details}
+        frame = self._chunk(found, finish_reason=finish_reason_of(done), **further)
         if not self._include_usage:
             return frame
         usage = usage_of(done)

@@ -25,7 +25,7 @@ async def list_models(request: Request) -> ModelsOut:
     found: list[ModelOut] = []
     cursor: str | None = None
     while True:  # the protocol has no pages
-        page = await runtime.catalog.collections(limit=PAGE, cursor=cursor)
+        page = await runtime.collection_catalog.list(limit=PAGE, cursor=cursor)
         found += [_chat_model(collection) for collection in page.items]
         if (cursor := page.next_cursor) is None:
             return ModelsOut(data=[*found, _embedding_model(runtime.embeddings)])
@@ -37,7 +37,7 @@ async def retrieve_model(model: Annotated[ModelName, Path()], request: Request) 
     runtime = runtime_of(request)
     if model == runtime.embeddings.model:
         return _embedding_model(runtime.embeddings)
-    return _chat_model(await runtime.catalog.collection(collection_of(model)))
+    return _chat_model(await runtime.collection_catalog.info(collection_of(model)))
 
 
 def _chat_model(collection: CollectionInfo) -> ModelOut:

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from server.answers import Question, Turn
+from server.answers import Turn
 from server.api.openai.messages import NO_MEDIA, NO_TOOLS, Messages, conversation_of
 from server.api.openai.refusals import Only, fault
 from server.api.schemas.fields import NO_NUL, Text, Whole
-from server.api.schemas.questions import SearchOptions
+from server.api.schemas.questions import MaxTokens, SearchOptions, Temperature
 from storage.errors import CollectionNotFound
 from storage.generation import NAME_PATTERN
 
@@ -25,7 +25,6 @@ NO_TOKENS = (
 )
 ModelName = Annotated[Text, Field(min_length=1, max_length=512, json_schema_extra={"pattern": NO_NUL})]
 Stop = Annotated[Text, Field(min_length=1, max_length=1000, json_schema_extra={"pattern": NO_NUL})]
-MaxTokens = Annotated[int, Field(ge=1, le=1_000_000), Whole]
 
 
 class StreamOptions(BaseModel):
@@ -33,10 +32,6 @@ class StreamOptions(BaseModel):
 
     model_config = ConfigDict(strict=True)
     include_usage: bool | None = Field(None, description="End with a chunk that counts the tokens.")
-
-
-class CompletionOptions(SearchOptions):
-    """Footnote's own options: how passages are found."""
 
 
 class CompletionBody(BaseModel):
@@ -64,11 +59,11 @@ class CompletionBody(BaseModel):
     messages: Messages = Field(description="The last one is the user's question.")
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    temperature: float | None = Field(None, ge=0, le=2, description="Unset: the server's.")
+    temperature: Temperature | None = Field(None, description="Unset: the server's.")
     max_tokens: MaxTokens | None = Field(None, description="Longest answer; `max_completion_tokens` goes before it.")
     max_completion_tokens: MaxTokens | None = None
     stop: Stop | Annotated[list[Stop], Field(max_length=MOST_STOPS)] | None = None
-    footnote: CompletionOptions | None = Field(None, description="Footnote's own options.")
+    footnote: SearchOptions | None = Field(None, description="Footnote's own options.")
 
     n: Annotated[Any, Only((None, 1), "Footnote gives one answer; ask again for another one")] = None
     tools: Annotated[Any, Only((None, []), NO_TOOLS)] = None
@@ -93,25 +88,16 @@ class CompletionBody(BaseModel):
         return body
 
     def to_turn(self) -> Turn:
-        """Return the turn as the rest of the server knows it.
+        """Return the question with its conversation.
 
         Raises:
-            CollectionNotFound: `model` can be no collection's name.
+            CollectionNotFound: `model` is not a valid name of a collection.
 
         """
-        said, options = conversation_of(self.messages), self.footnote or CompletionOptions()
-        question = Question(
-            question=said.question,
+        said, options = conversation_of(self.messages), self.footnote or SearchOptions()
+        question = options.question_about(
+            said.question,
             collection=collection_of(self.model),
-            k=options.k,
-            mode=options.mode,
-            filters=options.filters,
-            document_ids=None if options.document_ids is None else tuple(options.document_ids),
-            min_score=options.min_score,
-            max_per_document=options.max_per_document,
-            near_duplicates=options.near_duplicates,
-            join_neighbours=options.join_neighbours,
-            rerank=options.rerank,
             temperature=self.temperature,
             max_tokens=self.max_completion_tokens or self.max_tokens,
             stop=(self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ()),

@@ -1,14 +1,23 @@
-"""Answers as clients read them."""
+"""Answers as clients read them: what every door shows of a search and of an answer, and HTTP's own documents."""
 
 from __future__ import annotations
 
-from typing import Any, Self
+from dataclasses import fields
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from server.answers import Answer, Done, FinishReason, RerankTrouble, Retrieved, Sources
 from server.api.context import trace_id
 from server.api.problems import clean
+
+
+def _clean(value: object) -> object:
+    return clean(value) if isinstance(value, str) else value
+
+
+Written = Annotated[str, BeforeValidator(_clean)]
+"""A model's own words, which may hold half a surrogate pair."""
 
 
 class _Out(BaseModel):
@@ -33,7 +42,7 @@ class CitationOut(_Out):
     end: int
     metadata: dict[str, Any]
     cited: bool
-    chunks: list[int] = Field(description="Chunks that it is made of, by index; `chunk_index` is the best one's.")
+    chunks: list[int] = Field(description="Indexes of the chunks that it is made of; `chunk_index` is the best one's.")
 
 
 class UsageOut(_Out):
@@ -45,12 +54,14 @@ class UsageOut(_Out):
 
 
 class RerankOut(_Out):
-    """What became of a reranking that was wanted."""
+    """The outcome of a reranking."""
 
-    applied: bool = Field(description="Whether the passages are in its order.")
+    applied: bool = Field(description="Whether the passages are in the reranker's order.")
     model: str
-    candidates: int = Field(description="Passages that it was given.")
-    reason: RerankTrouble | None = Field(description="Why it was not applied: they are in the order they were found.")
+    candidates: int = Field(description="How many passages the reranker was given.")
+    reason: RerankTrouble | None = Field(
+        description="Why it was not applied, which leaves the passages in the order in which they were found."
+    )
 
 
 class EngineOut(_Out):
@@ -58,38 +69,57 @@ class EngineOut(_Out):
 
     name: str = Field(description="Of the engine that answered; `router` names the one that it chose.")
     queries: list[str] = Field(description="Searched for beside the question: other wordings, or its parts.")
-    calls: int = Field(description="Of the model, beside the one that writes the answer.")
+    calls: int = Field(description="Calls of the model, apart from the one that writes the answer.")
     notes: list[str] = Field(description="What was chosen; what was not done or not read, and why.")
 
 
-ENGINE = Field(None, description="What the engine did.")
-RERANK = Field(None, description="Null where no reranking was wanted.")
-CACHED = Field(False, description="The answer was written for an earlier question; no model was called for this one.")
+class SearchView(_Out):
+    """How passages were found: every door shows these members with passages and with answers."""
 
-
-class AnswerOut(_Out):
-    """An answer with its footnotes."""
-
-    answer: str = Field(examples=["Set `FOOTNOTE_SERVER__PORT` [1]."])
-    citations: list[CitationOut]
-    sources: list[str] = Field(description="Of the cited passages, or of all where none is cited.")
-    finish_reason: FinishReason
-    model: str
-    usage: UsageOut | None
-    cost_usd: float | None
-    timings_ms: dict[str, float]
-    rerank: RerankOut | None = RERANK
-    cached: bool = CACHED
-    engine: EngineOut | None = ENGINE
     collection: str
     generation: str
+    rerank: RerankOut | None = Field(None, description="Null where no reranking was asked for.")
+    engine: EngineOut | None = Field(None, description="What the engine did.")
     trace_id: str | None
     request_id: str
 
+
+class AnswerView(SearchView):
+    """How an answer came about: every door shows these members with the text and its citations."""
+
+    sources: list[str] = Field(description="Of the cited passages, or of all where none is cited.")
+    finish_reason: FinishReason
+    model: str = Field(description="The language model that wrote the answer.")
+    cost_usd: float | None
+    timings_ms: dict[str, float]
+    cached: bool = Field(
+        False, description="The answer was written for an earlier question; no model was called for this one."
+    )
+
+
+def members_of(*said: Sources | Done | Retrieved, request_id: str) -> dict[str, Any]:
+    """Return the members of a view by name; a later event replaces an earlier one's, as `Done` knows what was cited."""
+    members = {field.name: getattr(each, field.name) for each in said for field in fields(each)}
+    return {**members, "trace_id": members.get("trace_id") or trace_id(), "request_id": request_id}
+
+
+class _AnswerText(_Out):
+    """Comes first in the JSON."""
+
+    answer: Written = Field(examples=["Set `FOOTNOTE_SERVER__PORT` [1]."])
+    citations: list[CitationOut]
+
+
+class AnswerOut(AnswerView, _AnswerText):
+    """An answer with its footnotes."""
+
+    usage: UsageOut | None
+
     @classmethod
     def of(cls, answer: Answer, *, request_id: str) -> Self:
-        """Return what a client gets of an answer."""
-        return cls.model_validate(_members(answer, request_id=request_id))
+        """Return an answer as a client reads it."""
+        members = members_of(answer.sources, answer.done, request_id=request_id)
+        return cls.model_validate({**members, "answer": answer.answer})
 
 
 class ChatAnswerOut(AnswerOut):
@@ -97,113 +127,41 @@ class ChatAnswerOut(AnswerOut):
 
     conversation_id: str
     message_id: str = Field(description="Of the answer.")
-    standalone_question: str = Field(
+    standalone_question: Annotated[Written, BeforeValidator(lambda value: value or "")] = Field(
         description="What was searched for: the message, made independent of what was said."
     )
 
-    @classmethod
-    def of(cls, answer: Answer, *, request_id: str) -> Self:
-        """Return what a client gets of an answer."""
-        done = answer.done
-        return cls.model_validate(
-            _members(answer, request_id=request_id)
-            | {
-                "conversation_id": done.conversation_id,
-                "message_id": done.message_id,
-                "standalone_question": clean(answer.sources.standalone_question or ""),
-            }
-        )
 
-
-def _members(answer: Answer, *, request_id: str) -> dict[str, Any]:
-    done = answer.done
-    return {
-        "answer": clean(answer.answer),
-        "citations": done.citations,
-        "sources": done.sources,
-        "finish_reason": done.finish_reason,
-        "model": done.model,
-        "usage": done.usage,
-        "cost_usd": done.cost_usd,
-        "timings_ms": done.timings_ms,
-        "rerank": answer.sources.rerank,
-        "cached": answer.sources.cached,
-        "engine": done.engine,
-        "collection": answer.sources.collection,
-        "generation": answer.sources.generation,
-        "trace_id": answer.sources.trace_id or trace_id(),
-        "request_id": request_id,
-    }
-
-
-class RetrievedOut(_Out):
+class RetrievedOut(SearchView):
     """Passages without an answer."""
 
     results: list[CitationOut]
     timings_ms: dict[str, float]
-    rerank: RerankOut | None = RERANK
-    engine: EngineOut | None = ENGINE
-    collection: str
-    generation: str
-    trace_id: str | None
-    request_id: str
 
     @classmethod
     def of(cls, retrieved: Retrieved, *, request_id: str) -> Self:
-        """Return what a client gets of a retrieval."""
-        return cls.model_validate(
-            {
-                "results": retrieved.results,
-                "timings_ms": retrieved.timings_ms,
-                "rerank": retrieved.rerank,
-                "engine": retrieved.engine,
-                "collection": retrieved.collection,
-                "generation": retrieved.generation,
-                "trace_id": trace_id(),
-                "request_id": request_id,
-            }
-        )
+        """Return a retrieval as a client reads it."""
+        return cls.model_validate(members_of(retrieved, request_id=request_id))
 
 
-class SourcesOut(_Out):
+class SourcesOut(SearchView):
     """Data of the event ``sources``."""
 
     citations: list[CitationOut]
     sources: list[str]
-    rerank: RerankOut | None = RERANK
-    cached: bool = CACHED
-    engine: EngineOut | None = ENGINE
-    collection: str
-    generation: str
-    trace_id: str | None
-    request_id: str
+    cached: bool = False
     stream_id: str
-    standalone_question: str | None = Field(None, description="What was searched for, within a conversation.")
+    standalone_question: Written | None = Field(None, description="What was searched for, within a conversation.")
     conversation_id: str | None = None
 
     @classmethod
     def of(cls, sources: Sources, *, request_id: str, stream_id: str) -> Self:
         """Return the first event of a stream."""
-        return cls.model_validate(
-            {
-                "citations": sources.citations,
-                "sources": sources.sources,
-                "rerank": sources.rerank,
-                "cached": sources.cached,
-                "engine": sources.engine,
-                "collection": sources.collection,
-                "generation": sources.generation,
-                "trace_id": sources.trace_id or trace_id(),
-                "request_id": request_id,
-                "stream_id": stream_id,
-                "standalone_question": clean(sources.standalone_question) if sources.standalone_question else None,
-                "conversation_id": sources.conversation_id,
-            }
-        )
+        return cls.model_validate({**members_of(sources, request_id=request_id), "stream_id": stream_id})
 
 
 class DoneOut(_Out):
-    """Data of the event ``done``."""
+    """Data of the event ``done``, whose attributes are those of `server.answers.Done`."""
 
     finish_reason: FinishReason
     model: str
@@ -214,22 +172,4 @@ class DoneOut(_Out):
     sources: list[str] = Field(description="Of the cited passages, or of all where none is cited.")
     conversation_id: str | None = None
     message_id: str | None = None
-    engine: EngineOut | None = ENGINE
-
-    @classmethod
-    def of(cls, done: Done) -> Self:
-        """Return the last event of a stream that went well."""
-        return cls.model_validate(
-            {
-                "finish_reason": done.finish_reason,
-                "model": done.model,
-                "usage": done.usage,
-                "cost_usd": done.cost_usd,
-                "timings_ms": done.timings_ms,
-                "cited": [citation.id for citation in done.citations if citation.cited],
-                "sources": done.sources,
-                "conversation_id": done.conversation_id,
-                "message_id": done.message_id,
-                "engine": done.engine,
-            }
-        )
+    engine: EngineOut | None = None

@@ -15,13 +15,9 @@ from pydantic_core import from_json
 from ingestion.errors import FetchRefused
 from ingestion.identity import MAX_SOURCE_BYTES, OWN_KEYS
 from ingestion.web.urls import read_url
-from server.api.schemas.fields import (
-    DEFAULT_COLLECTION,
-    NO_NUL,
-    CollectionName,
-    Text,
-)
+from server.api.schemas.fields import NO_NUL, CollectionName, Text
 from server.api.schemas.pages import PageQuery
+from storage.generation import DEFAULT_COLLECTION
 
 
 class DocumentsQuery(PageQuery):

@@ -9,7 +9,6 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from storage.generation import NAME_PATTERN
 
-DEFAULT_COLLECTION = "default"
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -20,7 +19,8 @@ IdempotencyKey = Annotated[
 ]
 
 
-def _without_nul(value: str) -> str:
+def without_nul(value: str) -> str:
+    """Return a text that has no NUL character; raise `ValueError` for others."""
     if "\0" in value:
         msg = "must not contain a NUL character"
         raise ValueError(msg)
@@ -33,7 +33,7 @@ def _whole(value: object) -> object:
 
 Whole = BeforeValidator(_whole)  # JSON has one kind of number: 8.0 is 8
 NO_NUL = r"^[^\x00]*$"
-Text = Annotated[str, AfterValidator(_without_nul)]
+Text = Annotated[str, AfterValidator(without_nul)]
 CollectionName = Annotated[str, Field(pattern=f"^{NAME_PATTERN}$", max_length=63, examples=["default"])]
 DocumentId = Annotated[Text, Field(min_length=1, max_length=512, json_schema_extra={"pattern": NO_NUL})]
 ConversationId = Annotated[Text, Field(min_length=1, max_length=64, json_schema_extra={"pattern": NO_NUL})]

@@ -1,21 +1,15 @@
-"""Requests as clients write them, and lists as they read them; `answer_schemas` has the answers."""
+"""Questions as clients write them: a search's options, which every door shares, and HTTP's request bodies."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from server.answers import Question
-from server.api.schemas.fields import (
-    DEFAULT_COLLECTION,
-    CollectionName,
-    ConversationId,
-    DocumentId,
-    Whole,
-    _without_nul,
-)
+from server.api.schemas.fields import CollectionName, ConversationId, DocumentId, Whole, without_nul
+from storage.generation import DEFAULT_COLLECTION
 from storage.search.filters import FilterGroup
 
 LONGEST_QUESTION = 8000
@@ -25,7 +19,7 @@ MOST_VALUES = 1000
 
 
 def _question(value: str) -> str:
-    stripped = _without_nul(value).strip()
+    stripped = without_nul(value).strip()
     if not stripped:
         msg = "must not be empty"
         raise ValueError(msg)
@@ -64,7 +58,10 @@ def _nodes(node: object, *, depth: int) -> Iterator[tuple[int, object]]:
 
 
 class SearchOptions(BaseModel):
-    """How passages are found. Values must have the JSON type asked for: `8` is a number, `"8"` is not."""
+    """How passages are found: the same options, bounds and descriptions for HTTP's, OpenAI's and MCP's clients.
+
+    Values must have the JSON type asked for: `8` is a number, `"8"` is not.
+    """
 
     model_config = ConfigDict(
         strict=True,  # a string where a number belongs is a client's mistake, and hides others
@@ -100,6 +97,13 @@ class SearchOptions(BaseModel):
     )
     rerank: bool | None = Field(None, description="Let a reranker order the passages; unset: as the server is set.")
 
+    def question_about(self, text: str, *, collection: str, **further: Any) -> Question:
+        """Return a question with these options; `further` are other fields of `Question`."""
+        options = {name: getattr(self, name) for name in SearchOptions.model_fields}
+        if self.document_ids is not None:
+            options["document_ids"] = tuple(self.document_ids)
+        return Question(text, collection=collection, **options, **further)
+
 
 QuestionText = Annotated[
     str,
@@ -113,34 +117,21 @@ QuestionText = Annotated[
         },
     ),
 ]
+Temperature = Annotated[float, Field(ge=0, le=2)]
+MaxTokens = Annotated[int, Field(ge=1, le=1_000_000), Whole]
 
 
 class AskingOptions(SearchOptions):
-    """How to answer."""
+    """How passages are found, and how the answer is written."""
 
-    temperature: float | None = Field(None, ge=0, le=2, description="Unset: the server's.")
-    max_tokens: Annotated[int, Field(ge=1, le=1_000_000), Whole] | None = Field(
-        None, description="Longest answer, in tokens; unset: the server's."
-    )
+    temperature: Temperature | None = Field(None, description="Unset: the server's.")
+    max_tokens: MaxTokens | None = Field(None, description="Longest answer, in tokens; unset: the server's.")
     stream: bool = Field(False, description="Answer as a stream.")
 
-    def question_about(self, text: str, *, collection: str) -> Question:
-        """Return a question with these options, as the rest of the server knows it."""
-        return Question(
-            question=text,
-            collection=collection,
-            k=self.k,
-            mode=self.mode,
-            filters=self.filters,
-            document_ids=None if self.document_ids is None else tuple(self.document_ids),
-            min_score=self.min_score,
-            max_per_document=self.max_per_document,
-            near_duplicates=self.near_duplicates,
-            join_neighbours=self.join_neighbours,
-            rerank=self.rerank,
-            temperature=self.temperature,
-            max_tokens=self.max_tokens,
-        )
+    def question_about(self, text: str, *, collection: str, **further: Any) -> Question:
+        """Return a question with these options; `further` are other fields of `Question`."""
+        written = {"temperature": self.temperature, "max_tokens": self.max_tokens}
+        return super().question_about(text, collection=collection, **written, **further)
 
 
 class QuestionBody(AskingOptions):
@@ -165,7 +156,7 @@ class QuestionBody(AskingOptions):
     collection: CollectionName = DEFAULT_COLLECTION
 
     def to_question(self) -> Question:
-        """Return the question as the rest of the server knows it."""
+        """Return the question."""
         return self.question_about(self.question, collection=self.collection)
 
 
@@ -188,5 +179,5 @@ class ChatBody(AskingOptions):
     )
 
     def to_question(self) -> Question:
-        """Return the message as the rest of the server knows it."""
+        """Return the message as a question."""
         return self.question_about(self.message, collection=self.collection or DEFAULT_COLLECTION)

@@ -1,1 +1,1 @@
-"""Chat engines behind LlamaIndex's `BaseChatEngine`, made anew for each turn: they remember nothing."""
+"""Chat engines behind LlamaIndex's `BaseChatEngine`; stateless, since one is made for each turn."""

@@ -33,9 +33,9 @@ MOST_PASSAGES = 40  # of all searches together
 
 
 class AgentChatEngine(StatelessChatEngine):
-    """Answers with an agent that is made for one turn; what it found is what it may cite.
+    """Answers with an agent that is made for one turn and may cite the passages that it found.
 
-    The passages are known only when the agent has thought, so the answer comes in one piece.
+    The passages are known only when the agent has finished, so the answer comes in one piece.
     """
 
     def __init__(self, parts: EngineParts, *, engine: BaseQueryEngine, model: LanguageModel) -> None:
@@ -46,7 +46,7 @@ class AgentChatEngine(StatelessChatEngine):
     async def astream_chat(
         self, message: str, chat_history: list[ChatMessage] | None = None
     ) -> StreamingAgentChatResponse:
-        """Let the agent think; its answer is there when this returns."""
+        """Run the agent to its end; return its answer."""
         agent = ReActAgent(
             name="footnote",
             description="Answers from documents.",
@@ -61,7 +61,7 @@ class AgentChatEngine(StatelessChatEngine):
             result = asyncio.ensure_future(_result_of(handler))
             result.add_done_callback(_read)
             output = await asyncio.shield(result)
-            if self._shelf.failure is not None:  # the agent was told of it as if it had been found
+            if self._shelf.failure is not None:  # the agent got the failure in place of passages
                 raise self._shelf.failure
         except asyncio.CancelledError:
             await handler.cancel_run()
@@ -124,7 +124,7 @@ class _Shelf:
 
 
 def _read(result: asyncio.Future[object]) -> None:
-    """Take note of how it ended: nobody waits for an agent that was cancelled."""
+    """Retrieve the exception: nobody awaits an agent that was cancelled."""
     if not result.cancelled():
         result.exception()
 
@@ -139,5 +139,5 @@ async def _one_piece(text: str) -> AsyncGenerator[str, None]:
 
 def build(parts: EngineParts) -> BaseChatEngine:
     """Return the engine for one turn."""
-    # searches share the record: chunks that one of them joined must not be taken for the next one's
+    # the searches share a record: chunks joined by one must not be attributed to the next
     return AgentChatEngine(parts, engine=build_hybrid(with_single_chunks(parts)), model=chat_model(parts))

@@ -1,4 +1,4 @@
-"""What our chat engines have in common, and how they give an answer piece by piece."""
+"""The base class of our chat engines, and their streaming response."""
 
 # ruff: noqa: ARG002 (the signatures are LlamaIndex's)
 
@@ -13,14 +13,14 @@ from llama_index.core.schema import NodeWithScore
 
 
 class PiecewiseResponse(StreamingAgentChatResponse):
-    """LlamaIndex's streaming response without its task, its queue and its memory: the pieces come from a generator."""
+    """A streaming response over an async generator; LlamaIndex's own needs a task, a queue and a memory."""
 
     def __init__(self, pieces: AsyncGenerator[str, None], *, source_nodes: Sequence[NodeWithScore] = ()) -> None:
         super().__init__(source_nodes=list(source_nodes), is_writing_to_memory=False)
         self._pieces = pieces
 
     def async_response_gen(self) -> AsyncGenerator[str, None]:
-        """Return the generator itself: closing it must reach the model's connection."""
+        """Return the generator itself, so that closing it closes the model's connection."""
         return self._pieces
 
 
@@ -42,11 +42,11 @@ class StatelessChatEngine(BaseChatEngine):
         _refuse_sync("astream_chat")
 
     def reset(self) -> None:
-        """Nothing to forget."""
+        """Do nothing: there is no state."""
 
     @property
     def chat_history(self) -> list[ChatMessage]:
-        """Nothing: a turn's history comes with it, and goes with it."""
+        """Return nothing: the history is passed with each turn."""
         return []
 
 

@@ -1,4 +1,4 @@
-"""The chat engine behind every retrieval mode: make the message a question, find passages, answer with the history."""
+"""The chat engine of every retrieval mode: rewrite the message as a question, retrieve, answer with the history."""
 
 from __future__ import annotations
 
@@ -33,11 +33,10 @@ _log = structlog.get_logger(__name__)
 
 
 class CondensingChatEngine(StatelessChatEngine):
-    """Searches for what a message means within its conversation, with a query engine of the registry.
+    """Rewrites a message as a standalone question, and searches for that with a query engine of the registry.
 
-    LlamaIndex's pieces, put together anew: its engines' retrievers, postprocessors and synthesizers, and plain chat
-    messages. What the model is told of earlier turns is quoted as JSON where it rewrites the message, and given in its
-    own roles where it answers.
+    It is made of LlamaIndex's retrievers, postprocessors and synthesizers. Earlier turns are quoted as JSON in the
+    prompt that rewrites the message, and are chat messages in the prompt that answers it.
     """
 
     def __init__(self, parts: EngineParts, *, engine: BaseQueryEngine, condenses: bool = True) -> None:
@@ -50,7 +49,7 @@ class CondensingChatEngine(StatelessChatEngine):
     ) -> StreamingAgentChatResponse:
         """Find the passages; the answer is written as it is read.
 
-        `chat_history` is what the conversation in the engine's parts says, already cut to fit.
+        `chat_history` is the conversation of the engine's parts, already cut to fit.
         """
         standalone = message
         if chat_history and self._condenses:
@@ -63,7 +62,7 @@ class CondensingChatEngine(StatelessChatEngine):
     async def _pieces(self, message: str, nodes: list[object]) -> AsyncGenerator[str, None]:
         response = await self._engine.asynthesize(QueryBundle(message), nodes)  # type: ignore[arg-type]
         pieces = pieces_of(response)
-        del response, nodes  # a stream lasts, and the nodes have been read
+        del response, nodes  # frees the nodes while the answer is streamed
         async with aclosing(pieces):
             async for piece in pieces:
                 yield piece
@@ -88,10 +87,9 @@ class CondensingChatEngine(StatelessChatEngine):
 
 
 def with_previous_question(message: str, history: list[ChatMessage]) -> str:
-    """Return a message with the question before it, where it looks as if it could not stand alone.
+    """Return a message preceded by the previous question if it seems to depend on it: it is short, or has a pronoun.
 
-    For models that cannot be asked to rewrite it: a message of a few words, or one with a pronoun, leans on the one
-    before.
+    For models that cannot be asked to rewrite it.
     """
     earlier = [said.content or "" for said in history if said.role is MessageRole.USER]
     if not earlier or (len(_WORD.findall(message)) > FEW_WORDS and not _LEANING.search(message)):

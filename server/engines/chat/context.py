@@ -1,4 +1,4 @@
-"""Search for the message as it is: one model call a turn, for messages that need no conversation to be understood."""
+"""Search for the message as it is, without rewriting it: one model call per turn."""
 
 from llama_index.core.chat_engine.types import BaseChatEngine
 

@@ -1,4 +1,4 @@
-"""How much of a conversation a model reads: whole turns, the newest that fit."""
+"""Which part of a conversation a model reads: the newest whole turns that fit."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from server.engines.parts import Conversation
 from server.engines.writing.citations import MARKER, unnumbered
 
 MESSAGE_TOKENS = 8  # role and frame of a message
-SHARE = 0.5  # of what the answer leaves of the context window; the passages need the rest
+SHARE = 0.5  # fraction of the context window without the answer; the passages need the rest
 COUNTED = 20_000  # characters; the tokens of longer texts are estimated from so many
 
 
 class TokenCounter:
-    """Counts with the embedding model's tokenizer: no model's own, but on this machine, fast, and seldom too low.
+    """Counts tokens with the embedding model's tokenizer.
 
-    It knows every language's words in pieces, as those of language models do.
+    It is not the language model's own, but it is local and fast, and seldom counts too few.
     """
 
     def __init__(self, tokenizer_file: Path) -> None:
         self._file = str(tokenizer_file)
 
     def count(self, text: str) -> int:
-        """Return how many tokens a text has, about."""
+        """Return the approximate number of tokens of a text."""
         counted = len(load_tokenizer(self._file).encode(text[:COUNTED], add_special_tokens=False).ids)
         return counted if len(text) <= COUNTED else int(counted * len(text) / COUNTED)
 
 
 class History:
-    """Cuts what was said to what the settings and the model's window allow."""
+    """Cuts a conversation to what the settings and the model's context window allow."""
 
     def __init__(self, counter: TokenCounter, *, settings: ChatSettings) -> None:
         self._counter = counter
         self._most = settings.history_tokens
 
     def fitted(self, turn: Turn, *, model: LanguageModel | None) -> Conversation:
-        """Return the newest whole turns that fit, without the markers that point at their own passages."""
+        """Return the newest whole turns that fit, without their citation markers."""
         extra = sum(self._counter.count(text) for text in (turn.summary, turn.instructions) if text)
         room = self._room(turn, model) - extra
         kept: list[Message] = []
@@ -72,17 +72,14 @@ class History:
 
 
 def _turns(history: Sequence[Message]) -> list[tuple[Message, Message]]:
-    """Return questions with their answers; what has no answer is left out, since models want the roles in turns."""
+    """Return question and answer pairs; unanswered questions are dropped, since models expect alternating roles."""
     return [
         (said, answered) for said, answered in pairwise(history) if (said.role, answered.role) == ("user", "assistant")
     ]
 
 
 def chat_message(message: Message) -> ChatMessage:
-    """Return a message as LlamaIndex has it, with nothing in it that could be taken for today's passages.
-
-    An answer's citations point at passages of its own, and are taken out.
-    """
+    """Return a LlamaIndex message, without anything that looks like a citation of the current passages."""
     if message.role == "user":
         return ChatMessage(role=MessageRole.USER, content=unnumbered(message.content))
     return ChatMessage(role=MessageRole.ASSISTANT, content=MARKER.sub("", message.content))

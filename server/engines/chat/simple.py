@@ -1,4 +1,4 @@
-"""The model and the conversation alone: no documents, no citations."""
+"""Chat without retrieval: no documents, no citations."""
 
 # ruff: noqa: ARG002 (the signature is LlamaIndex's)
 
@@ -16,7 +16,7 @@ from server.engines.writing.synthesis import written
 
 
 class SimpleChatEngine(StatelessChatEngine):
-    """Lets the model answer from what was said."""
+    """Answers from the conversation alone."""
 
     def __init__(self, parts: EngineParts, *, model: LanguageModel) -> None:
         self._parts = parts

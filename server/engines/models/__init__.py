@@ -1,1 +1,1 @@
-"""The boundary to language models: one interface, one retry policy, deadlines, errors that have names."""
+"""The interface to language models: providers, one retry policy, deadlines, and our own errors."""

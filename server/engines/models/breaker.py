@@ -1,8 +1,8 @@
-"""A circuit breaker in front of a language model: while its provider is away, calls fail at once.
+"""A circuit breaker in front of a language model: while its provider is down, calls fail at once.
 
-It is ours because of what a call is here: many at once on one event loop, ended by clients who leave. purgatory,
-pybreaker, aiobreaker and circuitbreaker let every call through once the time is over, take a cancelled trial for a
-success or never give its place back, and let calls from before the outage decide.
+Calls are concurrent on one event loop, and may be cancelled by clients. No library handles that: purgatory, pybreaker,
+aiobreaker and circuitbreaker let every call through in the half-open state, count a cancelled trial as a success or
+block on it for ever, and let calls that began before the outage decide.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _log = structlog.get_logger(__name__)
 
 
 class CircuitBreaker:
-    """Refuses calls for `seconds` once `failures` of them in a row have failed; 0 failures: never.
+    """Refuses calls for `seconds` after `failures` consecutive failures; 0: it never opens.
 
-    When the time is over one call is the trial, and the others are refused until it ends. An answer closes the breaker,
-    a failure keeps it open for as long again, and a trial that tells nothing leaves its place to the next call. A call
-    that began before the breaker last opened is not counted any more.
+    After that time one call is the trial; the others are refused until it ends. Success closes the breaker, failure
+    opens it again, and after a cancelled trial the next call is the trial. Calls that began before the breaker last
+    opened are ignored.
 
     Use it from one event loop; `state` and `readings` may be read on any thread. ``clock`` is in seconds.
     """
@@ -55,7 +55,7 @@ class CircuitBreaker:
 
     @property
     def refusal(self) -> str | None:
-        """Why a call would be refused now, or None; our own words only."""
+        """Why a call would be refused now, or None; safe to show to clients."""
         if self._due is None or not (self._left or self._trying):
             return None
         when = "being tried again" if self._trying else f"tried again in {self._left} s"
@@ -64,7 +64,7 @@ class CircuitBreaker:
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
-        """Let a call through, and learn from how the block ends: well means that the model has begun to answer.
+        """Let a call through and count how the block ends; leave it as soon as the model has begun to answer.
 
         Raises:
             ModelRefused: the call is refused; `retry_after` is the time that is left.
@@ -79,7 +79,7 @@ class CircuitBreaker:
         self._learn(turn, None)
 
     def readings(self) -> Readings:
-        """Return 1 for the state that it is in and 0 for the others: see `config.telemetry.metrics.BREAKER_STATE`."""
+        """Return 1 for the current state and 0 for the others: see `config.telemetry.metrics.BREAKER_STATE`."""
         current = self.state
         return [
             (float(state == current), {"footnote.breaker": self._provider, "footnote.state": state})
@@ -130,9 +130,9 @@ class CircuitBreaker:
 
 
 def _answered(error: BaseException) -> bool:
-    """Tell whether somebody answers, though not with text: a refusal, a page, a plea for patience.
+    """Tell whether the provider answered, though not with text: with a refusal or a rate limit.
 
-    Such an answer tells its client more than an open breaker could. A rate limit names its own time, and a smaller
-    question may well be let in.
+    Such an answer says more to the client than an open breaker would. A rate limit names its own pause, and a smaller
+    request may still be accepted.
     """
     return isinstance(error, ModelError) and (isinstance(error, ModelRateLimited) or not error.retryable)

@@ -1,4 +1,4 @@
-"""Which model answers: the one that the settings name, or the best that is at hand."""
+"""Choosing the model: the one that the settings name, or the best one available."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from server.engines.models.openai_compatible import OPENAI_URL, OpenAICompatible
 from server.engines.models.provider import Provider
 
 OPENAI_MODEL = "gpt-4.1-mini"
-"""Answers at once (it does not reason first), reads a million tokens, costs little."""
+"""It answers without reasoning first, has a context window of a million tokens, and is cheap."""
 
 OLLAMA_TIMEOUT = 0.5
-"""Seconds that ``auto`` gives an Ollama server to show itself."""
+"""Seconds that ``auto`` waits for an Ollama server."""
 
 CHANGE = "FOOTNOTE_LLM__PROVIDER and FOOTNOTE_LLM__MODEL choose another"
 
 
 async def open_model(settings: Settings) -> LanguageModel | None:
-    """Make the language model that the settings ask for; None means extractive answers. Close it at the end.
+    """Open the language model that the settings ask for; None means extractive answers. Close it at the end.
 
-    Nothing is asked of the model yet, and the local one starts in the background: see `LanguageModel.ready`.
+    The model is not called yet, and the local one starts in the background: see `LanguageModel.ready`.
 
     Raises:
         SettingsError: the provider that the settings name cannot work; one line that says what to do.
@@ -113,7 +113,7 @@ def _connect(llm: LLMSettings, url: str, *, name: str, model: str, is_chat: bool
 
 
 async def _first_model(source: OpenAICompatible) -> str:
-    """Return the model that a compatible server names first; most serve one."""
+    """Return the first model that a compatible server lists; most serve only one."""
     try:
         names, why = await source.models(), "lists no models"
     except ModelError as error:
@@ -140,7 +140,7 @@ async def _ollama(llm: LLMSettings, *, model: str | None = None) -> LanguageMode
 
 
 async def _ollama_model(llm: LLMSettings) -> str | None:
-    """Return the model to use of a reachable Ollama: the one that the settings name, or the first that writes text."""
+    """Return the model to use of a reachable Ollama: the configured one, or the first that generates text."""
     source = _ollama_at(llm, llm.model or "")
     try:
         models = await source.installed(timeout=OLLAMA_TIMEOUT)
@@ -163,7 +163,7 @@ def _local(settings: Settings, *, why: str) -> LanguageModel:
         data_dir=settings.data_dir, model_file=llm.local_model, is_chat=llm.is_chat_model, context_window=window
     )
     source.start()
-    # no breaker: a process that died is back in seconds, a full line says so, and waiting in it is no fault
+    # no breaker: a process that died is back in seconds, and a full queue is reported as such
     llm = llm.model_copy(update={"breaker_failures": 0})
     return _model(source, llm, window=window, line=f"{source.model} on this machine ({why})")
 
@@ -174,7 +174,7 @@ def _model(source: Provider, llm: LLMSettings, *, window: int, line: str) -> Lan
 
 
 def _known_window(llm: LLMSettings, model: str) -> int:
-    """Return the tokens that an OpenAI model reads, by LlamaIndex's list, where the settings do not say."""
+    """Return the context window of an OpenAI model: the settings', else from LlamaIndex's list."""
     if "context_window" in llm.model_fields_set:
         return llm.context_window
     from llama_index.llms.openai.utils import openai_modelname_to_contextsize
@@ -193,7 +193,7 @@ def _url(name: str, url: str) -> str:
     """Check an address.
 
     Raises:
-        SettingsError: it is none that we could call.
+        SettingsError: it is no valid URL.
 
     """
     if not url.startswith(("http://", "https://")) or not urlsplit(url).hostname:

@@ -1,4 +1,4 @@
-"""The HTTP connections under the SDKs: how long they wait, how many they are, and that they are used again."""
+"""The HTTP connections under the SDKs: timeouts, limits and reuse."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import httpx
 from config.telemetry import spans
 
 LONGEST_LINE = 4 * 1024 * 1024
-"""Bytes; a line of a stream longer than this is no token."""
+"""Maximum length of a line of a stream, in bytes."""
 
 DRAIN_TIMEOUT = 0.25
-"""Seconds that a finished stream's last bytes are waited for."""
+"""Seconds to wait for the last bytes of a finished stream."""
 
 
 def connection_options(*, connect_timeout: float, on_this_machine: bool = False) -> dict[str, Any]:
@@ -24,16 +24,16 @@ def connection_options(*, connect_timeout: float, on_this_machine: bool = False)
     ``on_this_machine`` is for our own child process: no proxy, a new connection for each request.
     """
     return {
-        # reads are bounded by LanguageModel's deadlines, one for the token and one for the answer
+        # reads are bounded by LanguageModel's deadlines, per token and per answer
         "timeout": httpx.Timeout(None, connect=connect_timeout, pool=connect_timeout),
         "limits": httpx.Limits(
             max_connections=1000,
-            # llama-server says "keep-alive" and closes after each stream; a new connection costs nothing here
+            # llama-server announces keep-alive but closes after each stream; a new local connection is cheap
             max_keepalive_connections=0 if on_this_machine else 100,
             keepalive_expiry=30,
         ),
-        "trust_env": not on_this_machine,  # proxies are for the world outside
-        "follow_redirects": False,  # nobody moves a model's server without telling; a key is not sent elsewhere
+        "trust_env": not on_this_machine,  # proxies are for remote servers
+        "follow_redirects": False,  # a redirect would send the key to another server
         "event_hooks": {"request": [_continue_trace], "response": [_watch_body]},
     }
 
@@ -48,10 +48,10 @@ async def _watch_body(response: httpx.Response) -> None:
 
 
 class Body(httpx.AsyncByteStream):
-    """A body whose lines have a bound, and which is read to its end once OpenAI's ``[DONE]`` was seen.
+    """A response body with bounded lines that is read to its end after OpenAI's ``[DONE]``.
 
-    OpenAI's SDK closes the response at that mark. The few bytes after it are unread then, so that httpx gives the
-    connection up, and each question would pay for a new TCP and TLS handshake.
+    OpenAI's SDK closes the response at that mark, with a few bytes unread. httpx would then drop the connection, and
+    each question would pay for a new TCP and TLS handshake.
     """
 
     def __init__(self, stream: httpx.AsyncByteStream) -> None:

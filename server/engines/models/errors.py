@@ -1,14 +1,14 @@
-"""What can go wrong between us and a language model.
+"""Errors of calls to a language model.
 
     ModelError
-    ├── ModelUnavailable      nobody answers: refused, DNS, TLS, lost before an answer, still starting
-    │   ├── ModelRateLimited  its 429, after our retries
-    │   └── ModelBusy         our own line for it is full
-    ├── ModelFailed           it answered wrongly: a 5xx, HTML, no choices, a cut stream, malformed JSON
-    ├── ModelRejected         it refused the request, and would again: key, name, length, content filter
-    └── ModelTimeout          it kept us waiting longer than the settings allow
+    ├── ModelUnavailable      not reachable: refused, DNS, TLS, lost before an answer, still starting
+    │   ├── ModelRateLimited  429, after our retries
+    │   └── ModelBusy         our own queue for it is full
+    ├── ModelFailed           a wrong answer: 5xx, HTML, no choices, a cut stream, malformed JSON
+    ├── ModelRejected         the request was refused, and would be again: key, name, length, content filter
+    └── ModelTimeout          it took longer than the settings allow
 
-`str(error)` holds our own words only. What the provider said is in `detail`, for the log: it may quote the prompt.
+`str(error)` is our own text, safe to show. What the provider said is in `detail`, for the log: it may quote the prompt.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ DETAIL_CHARS = 300
 
 
 class ModelError(FootnoteError):
-    """A language model's answer could not be had.
+    """A call to a language model failed.
 
     Attributes:
-        retryable: whether the same request may well succeed a little later.
+        retryable: whether the same request may succeed later.
         detail: what the provider said, at most `DETAIL_CHARS` characters on one line; for the log, never for a client.
 
     """
@@ -46,7 +46,7 @@ class ModelUnavailable(ModelError):
 
 
 class ModelRateLimited(ModelUnavailable):
-    """The provider asks for patience; `retry_after` is what it asks for, where it says so.
+    """The provider's rate limit was reached; `retry_after` is the pause that it asks for, if it says so.
 
     Attributes:
         wait: the exact seconds that the provider named, or None.
@@ -59,17 +59,17 @@ class ModelRateLimited(ModelUnavailable):
 
 
 class ModelRefused(ModelUnavailable):
-    """It was not asked: the circuit breaker is open."""
+    """The call was not made, because the circuit breaker is open."""
 
     was_logged = True  # when it opened
 
 
 class ModelBusy(ModelUnavailable):
-    """More questions wait for the model than it can answer in time; no use in trying again at once."""
+    """More questions wait for the model than it can answer in time; retrying at once is useless."""
 
 
 class ModelFailed(ModelError):
-    """The provider answered with an error or with something that is no answer."""
+    """The provider answered with an error, or with something other than an answer."""
 
     slug = "model-failed"
 

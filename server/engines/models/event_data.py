@@ -1,4 +1,4 @@
-"""The data of server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html), as bytes come in."""
+"""An incremental parser of server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 
 class EventData:
-    """Takes a stream apart; comments and all fields but ``data`` are left out.
+    """Extracts the ``data`` of events; comments and other fields are ignored.
 
-    The SDK's own reader costs several times what the rest of a token's way through Footnote does: it makes a typed
-    object of each event, of which five fields are read.
+    The SDK's own reader makes a typed object of each event, which costs several times as much as the rest of a token's
+    way through Footnote.
     """
 
     def __init__(self) -> None:

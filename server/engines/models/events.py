@@ -1,4 +1,4 @@
-"""What a model's stream consists of."""
+"""The events of a model's stream."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The end of a stream that went well.
+    """The end of a successful stream.
 
     Attributes:
-        finish_reason: ``length`` where the token limit cut the answer.
-        usage: None where the provider counts no tokens.
-        model: the name that the provider gives itself.
-        cost_usd: None where the price table knows no price.
+        finish_reason: ``length`` if the token limit cut the answer off.
+        usage: None if the provider reports no token counts.
+        model: the name that the provider reports.
+        cost_usd: None if the price table has no price.
 
     """
 

@@ -1,4 +1,4 @@
-"""The one table from what the SDKs, httpx and Python raise to errors that have names.
+"""The one mapping from what the SDKs, httpx and Python raise to our own errors.
 
 before the answer's head   openai.APIConnectionError, APITimeoutError      → `unreached`, by their cause
                            ConnectionError of ollama, httpx.TransportError → `unreached`
@@ -26,14 +26,14 @@ import httpx
 from server.engines.models.errors import ModelError, ModelFailed, ModelRateLimited, ModelRejected, ModelUnavailable
 
 UNNAMED = (httpx.HTTPError, ValueError, LookupError, TypeError, AttributeError)
-"""What comes through the SDKs unwrapped; they read answers without checking their shape."""
+"""What the SDKs let through: they read answers without validating them."""
 
 _TOO_LONG = re.compile(r"context|too (long|large|many)|maximum.{0,20}(length|tokens)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Hints:
-    """What to tell somebody whose provider refuses: names of settings, never their values."""
+    """Advice for each refusal: names of settings, never their values."""
 
     address: str = "FOOTNOTE_LLM__BASE_URL"
     key: str = "FOOTNOTE_LLM__API_KEY"
@@ -41,7 +41,7 @@ class Hints:
 
 
 def refused(error: object, response: httpx.Response | None, *, hints: Hints, key: str = "") -> ModelError:
-    """Name what a provider says, with an answer of its own or, where ``response`` is None, within a stream."""
+    """Return the error for what a provider said, in a response or, if ``response`` is None, within a stream."""
     message, code, status = complaint(error)
     wait = None
     if response is not None:
@@ -51,7 +51,7 @@ def refused(error: object, response: httpx.Response | None, *, hints: Hints, key
 
 
 def refusal(status: int, *, hints: Hints, detail: str, code: str, wait: float | None = None) -> ModelError:
-    """Name the failure that an HTTP status, or the same number within a stream, stands for."""
+    """Return the error for an HTTP status, or the same number within a stream."""
     if code in {"insufficient_quota", "billing_hard_limit_reached"}:
         return ModelRejected("the quota of the model's provider is used up; its account needs credit", detail=detail)
     if status == httpx.codes.TOO_MANY_REQUESTS:
@@ -71,7 +71,7 @@ def complaint(error: object) -> tuple[str, str, int]:
 
 
 def unreached(cause: BaseException | None) -> ModelUnavailable:
-    """Name what happened before the answer's head."""
+    """Return the error for a failure before the response's headers."""
     detail = type(cause).__name__
     if isinstance(cause, httpx.ConnectTimeout | httpx.PoolTimeout):
         return ModelUnavailable("the model's server did not accept the connection in time", detail=detail)
@@ -83,7 +83,7 @@ def unreached(cause: BaseException | None) -> ModelUnavailable:
 
 
 def broken(error: Exception) -> ModelFailed:
-    """Name what happened within the answer."""
+    """Return the error for a failure within the response."""
     import pydantic
 
     detail = type(error).__name__
@@ -99,7 +99,7 @@ def check_stream(response: httpx.Response, *, hints: Hints) -> None:
     """Check that an answer with status 200 is a stream.
 
     Raises:
-        ModelFailed: it is the page of a web server, or one whole document.
+        ModelFailed: it is a web page, or a single document.
 
     """
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -1,4 +1,4 @@
-"""Our model for LlamaIndex's engines: the same retries, deadlines and errors behind LlamaIndex's `LLM`."""
+"""Our model behind LlamaIndex's `LLM`, with the same retries, deadlines and errors."""
 
 # ruff: noqa: ARG002, FBT001, FBT002 (the signatures are LlamaIndex's)
 
@@ -56,7 +56,7 @@ class GuardedLLM(LLM):
 
     @property
     def metadata(self) -> LLMMetadata:
-        """What LlamaIndex wants to know of a model."""
+        """The model's properties, for LlamaIndex."""
         return LLMMetadata(
             context_window=self._model.context_window,
             num_output=self._model.max_tokens,
@@ -114,7 +114,7 @@ class GuardedLLM(LLM):
         _refuse_sync("astream_complete")
 
     def _fitting(self, messages: Sequence[ChatMessage]) -> Sequence[ChatMessage]:
-        """Turn a chat into one prompt for a model that knows no roles."""
+        """Turn a chat into one prompt for a base model."""
         if self._model.is_chat:
             return messages
         assert self.messages_to_prompt is not None  # noqa: S101 (LLM's validator sets it)
@@ -124,14 +124,14 @@ class GuardedLLM(LLM):
         assert self.completion_to_prompt is not None  # noqa: S101 (LLM's validator sets it)
         text = prompt if formatted else self.completion_to_prompt(prompt)
         if not self._model.is_chat:
-            # LlamaIndex's prompts end in "Answer: "; words begin with their space, so base models go astray after one
+            # LlamaIndex's prompts end in "Answer: "; tokens begin with their space, so base models derail after one
             text = text.rstrip(" ")
         return [ChatMessage(role=MessageRole.USER, content=text)]
 
     async def _grown(
         self, messages: Sequence[ChatMessage], options: dict[str, Any]
     ) -> AsyncGenerator[tuple[str, str, Finish | None], None]:
-        """Yield (text so far, new text, the end's news)."""
+        """Yield (text so far, new text, `Finish` at the end)."""
         text = ""
         async with contextlib.aclosing(self._model.stream(messages, **{**self._options, **options})) as events:
             async for event in events:
@@ -150,7 +150,7 @@ class GuardedLLM(LLM):
 
 
 def _news(finish: Finish | None) -> dict[str, Any]:
-    """Token counts under the names that LlamaIndex's token counters look for."""
+    """Return token counts under the names that LlamaIndex's token counters look for."""
     if finish is None:
         return {}
     counts = finish.usage

@@ -1,4 +1,4 @@
-"""What a call of a model may take, and what it costs."""
+"""Limits of a model call: time, retries, tokens, price."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a request may cost; seconds, and the answers for what a request leaves open. See also `CircuitBreaker`."""
+    """Timeouts in seconds, and defaults for what a request leaves open. See also `CircuitBreaker`."""
 
     temperature: float
     max_tokens: int

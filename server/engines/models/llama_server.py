@@ -19,7 +19,7 @@ from server.engines.models import die_with_parent
 from server.engines.models.errors import ModelUnavailable
 
 SLOTS = 2
-"""Answers written at once; more wait their turn."""
+"""Number of concurrent answers; more are queued."""
 
 START_TIMEOUT = 60.0
 HEALTH_TIMEOUT = 2.0
@@ -27,7 +27,7 @@ STOP_TIMEOUT = 5.0
 POLL = 0.05
 SHORTEST_WAIT, LONGEST_WAIT = 0.25, 30.0
 STEADY = 60.0
-"""Seconds after which a start counts as gone well, and the next restart need not wait long."""
+"""Seconds after which a start counts as successful, so that the next restart is not delayed for long."""
 
 LARGEST_LOG = 5_000_000
 
@@ -35,11 +35,11 @@ _log = structlog.get_logger(__name__)
 
 
 class LlamaServer:
-    """A supervised ``llama-server`` on 127.0.0.1, behind a random key that no other user of the machine can see.
+    """A supervised ``llama-server`` on 127.0.0.1, protected by a random key that other users of the machine cannot see.
 
-    ``model`` returns the GGUF file; it is called before each start, and may take its time. `start` returns at once;
+    ``model`` returns the GGUF file; it is called before each start, and may be slow. `start` returns at once;
     `ready` waits. A process that dies is started again, after a pause that doubles up to `LONGEST_WAIT` seconds. It
-    ends with us: at `close`, or by the kernel should we be killed. ``key`` is the bearer token that it wants to see.
+    ends with this process: at `close`, or by the kernel if this process is killed. ``key`` is its bearer token.
     """
 
     def __init__(self, program: Path, *, model: Callable[[], Awaitable[Path]], context_window: int, log: Path) -> None:
@@ -82,7 +82,7 @@ class LlamaServer:
         return self._url
 
     async def close(self) -> None:
-        """End the process: politely, then not."""
+        """End the process."""
         if self._watch:
             self._watch.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -101,7 +101,7 @@ class LlamaServer:
             await asyncio.sleep(wait)
 
     async def _run(self) -> None:
-        """Run the process until it ends, whoever ends it."""
+        """Run the process until it ends."""
         model = await self._model()
         started = time.monotonic()
         port = _free_port()
@@ -119,7 +119,7 @@ class LlamaServer:
             self._process = None
 
     async def _healthy(self, url: str, process: asyncio.subprocess.Process) -> bool:
-        """Wait for the first sign of health; False if the process ends or takes too long."""
+        """Wait until the server is healthy; False if the process ends or takes too long."""
         until = time.monotonic() + START_TIMEOUT
         async with httpx.AsyncClient(trust_env=False, timeout=HEALTH_TIMEOUT) as client:
             while time.monotonic() < until:
@@ -146,7 +146,7 @@ class LlamaServer:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                # nothing of ours: LLAMA_* and proxies would change what it does, secrets are not its business
+                # a clean environment: LLAMA_* and proxies would change what it does, and it needs no secrets
                 env={"PATH": os.defpath, "LLAMA_API_KEY": self.key},
                 start_new_session=True,  # Ctrl-C is for us; we end it when the answers are written
             )
@@ -188,5 +188,5 @@ def _free_port() -> int:
 
 
 def _cores() -> int:
-    """Cores that this process may use; containers get fewer than the machine has."""
+    """Return the number of cores that this process may use; in containers it is less than the machine has."""
     return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)

@@ -24,7 +24,7 @@ from server.engines.models.openai_compatible import OpenAICompatible
 from server.engines.models.provider import Chunk, Request
 
 CONTEXT_WINDOW = 4096
-"""Tokens of prompt and answer, where the settings name none: eight passages of 256 and room for the rest."""
+"""Default context window in tokens: eight passages of 256, and room for the rest."""
 
 CONNECT_TIMEOUT = 5.0
 
@@ -32,10 +32,10 @@ START_PATIENCE = 20.0
 """Seconds that a question waits for the model to start."""
 
 LINE = 4 * SLOTS
-"""Questions that it works on or that wait their turn; more would only run into their deadlines."""
+"""Maximum number of questions running or queued; more would only time out."""
 
 STALE = 3600.0
-"""Seconds after which a half-written model file belongs to nobody."""
+"""Seconds after which a half-written model file is considered abandoned."""
 
 
 def missing() -> str | None:
@@ -50,7 +50,7 @@ def missing() -> str | None:
 class LocalModel:
     """A GGUF file served by a supervised `LlamaServer`; ``model_file`` None: the small Gemma from its wheels.
 
-    The process starts in the background: `probe` tells when it is there, and an early question waits for it.
+    The process starts in the background: `probe` tells when it is ready, and early questions wait for it.
     """
 
     name = "local"
@@ -76,7 +76,7 @@ class LocalModel:
             context_window=context_window,
             connect_timeout=CONNECT_TIMEOUT,
             on_this_machine=True,
-            # progress in reading the prompt is a sign of life: with little CPU it takes longer than a token may
+            # progress in reading the prompt resets the token timeout: with little CPU it takes longer than a token may
             extra={"return_progress": True},
         )
 
@@ -86,7 +86,7 @@ class LocalModel:
         return self._server.pid
 
     def start(self) -> None:
-        """Begin in the background; call it once, within a running event loop."""
+        """Start the process in the background; call it once, within a running event loop."""
         self._server.start()
 
     async def chunks(self, request: Request) -> AsyncGenerator[Chunk, None]:
@@ -130,9 +130,9 @@ def _program() -> Path:
 
 
 def assembled(directory: Path) -> Path:
-    """Put the model's file together from its wheels, if it is not there yet and whole; return it.
+    """Assemble the model file from its wheels unless it exists already; return its path.
 
-    Safe for several processes at once, and at any moment of dying: the file gets its name when it is complete.
+    Safe for concurrent processes and crashes: the file gets its name when it is complete.
 
     Raises:
         ValueError: what the wheels hold is not the model.
@@ -161,7 +161,7 @@ def _sha256(path: Path) -> str:
 
 
 def _sweep(directory: Path) -> None:
-    """Remove what processes that were killed left half written."""
+    """Remove files that killed processes left half written."""
     for part in directory.glob("*.part"):
         with contextlib.suppress(FileNotFoundError):
             if time.time() - part.stat().st_mtime > STALE:

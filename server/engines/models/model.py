@@ -1,8 +1,8 @@
-"""The language model that the engines talk to: retries before the first token, deadlines, exactly one finish.
+"""The language model that engines call: retries before the first token, deadlines, exactly one finish.
 
-A `Provider` reaches one server, by a client of LlamaIndex's, and tries once. `LanguageModel` is what the rest of
-Footnote sees. It adds what those clients lack: one retry policy, deadlines, and an end, so that a cut answer is never
-taken for a whole one. LlamaIndex engines get a `GuardedLLM` around it.
+A `Provider` calls one server once, through a LlamaIndex client. `LanguageModel` is what the rest of Footnote uses. It
+adds what those clients lack: one retry policy, deadlines, and an explicit end, so that a truncated answer never counts
+as a complete one. LlamaIndex engines get a `GuardedLLM` around it.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ if TYPE_CHECKING:
 
 
 AFTER_FINISH = 1.0
-"""Seconds that a provider has to send its token counts once the answer is complete."""
+"""Seconds to wait for a provider's token counts once the answer is complete."""
 
 QUOTE = 16
-"""Characters in common with the prompt that make a provider's message a quotation."""
+"""Length of a common substring with the prompt from which on a provider's message counts as a quotation."""
 
 READY_FOR = 5.0
-"""Seconds that a look at the provider's health is good for."""
+"""Seconds that the result of a health check is reused."""
 
 _LENGTH = {"length", "max_tokens", "max_output_tokens"}
 _FILTERED = {"content_filter", "safety", "prohibited_content", "recitation"}
@@ -54,7 +54,7 @@ _log = structlog.get_logger(__name__)
 
 
 class LanguageModel:
-    """The model that writes the answers: one a process, used from one event loop, closed at the end.
+    """The model that writes the answers: one per process, used from one event loop, closed at the end.
 
     Attributes:
         provider: ``openai``, ``openai_like``, ``ollama`` or ``local``.
@@ -62,7 +62,7 @@ class LanguageModel:
         is_chat: False for a base model: give `stream` one user message that holds a prompt to complete.
         context_window: tokens read and written in all.
         description: one line for the log: which model, why, how to change it.
-        breaker: refuses calls while the provider is away.
+        breaker: refuses calls while the provider is down.
 
     """
 
@@ -88,12 +88,12 @@ class LanguageModel:
 
     @property
     def is_chat(self) -> bool:
-        """Whether the model knows roles."""
+        """Whether it is a chat model."""
         return self._source.is_chat
 
     @property
     def max_tokens(self) -> int:
-        """Tokens of an answer, where a request names none."""
+        """Maximum length of an answer in tokens, if the request sets none."""
         return self._limits.max_tokens
 
     async def stream(
@@ -104,7 +104,7 @@ class LanguageModel:
         max_tokens: int | None = None,
         stop: Sequence[str] = (),
     ) -> AsyncGenerator[Delta | Finish, None]:
-        """Yield the answer's pieces, then one `Finish`. Close it (`contextlib.aclosing`) to hang up.
+        """Yield the answer's pieces, then one `Finish`. Close it (`contextlib.aclosing`) to cancel the call.
 
         Raises:
             ModelUnavailable, ModelRateLimited, ModelFailed, ModelRejected, ModelTimeout: before or after pieces.
@@ -137,7 +137,7 @@ class LanguageModel:
             raise
 
     async def ready(self) -> bool:
-        """Tell whether the model could answer now; asked again every `READY_FOR` seconds at most."""
+        """Tell whether the model could answer now; checked every `READY_FOR` seconds at most."""
         return await self.unready_reason() is None
 
     async def unready_reason(self) -> str | None:
@@ -145,7 +145,7 @@ class LanguageModel:
         async with self._looking:
             if time.monotonic() - self._looked_at >= READY_FOR:
                 self._reason = await self._source.probe()
-                # a model that is not ready yet is looked at again soon
+                # a model that is not ready yet is checked again soon
                 self._looked_at = time.monotonic() - (READY_FOR - 0.5 if self._reason else 0)
             return self._reason
 
@@ -179,7 +179,7 @@ class LanguageModel:
         yield Finish(reason, usage, name, cost_of(usage, prices=self._limits.prices, models=(name, self.name)))
 
     async def _first(self, request: Request, deadline: float) -> tuple[AsyncGenerator[Chunk, None], Chunk]:
-        """Ask, again if need be, until there is text to show or the end."""
+        """Call the provider, with retries, until there is text or the end."""
         tries = self._limits.max_retries + 1
         again = Again(self._limits.backoff, deadline=deadline)
         async for attempt in stamina.retry_context(
@@ -219,7 +219,7 @@ class LanguageModel:
             raise ModelTimeout(msg) from None
 
     async def _usage(self, chunks: AsyncGenerator[Chunk, None], last: Chunk, deadline: float) -> Usage | None:
-        """Read what follows the end of the answer; whatever goes wrong there, the answer is whole."""
+        """Read what follows the end of the answer; if that fails, the answer is complete all the same."""
         usage = last.usage
         try:
             async with asyncio.timeout_at(min(_now() + AFTER_FINISH, deadline)):
@@ -231,7 +231,7 @@ class LanguageModel:
 
 
 def _finish_reason(reason: str) -> Literal["stop", "length"]:
-    """Translate; names differ between compatible servers, and an unknown one means that the model was done."""
+    """Translate a finish reason; names differ between compatible servers, and an unknown one counts as ``stop``."""
     name = reason.lower()
     if name in _FILTERED:
         msg = "the provider's content filter stopped the answer"
@@ -243,7 +243,7 @@ def _finish_reason(reason: str) -> Literal["stop", "length"]:
 
 
 def _without_prompt(detail: str, request: Request) -> str:
-    """Return what a provider said, for the log, unless it quotes what it was asked."""
+    """Return what a provider said, for the log, unless it quotes the prompt."""
     for message in request.messages:
         asked = " ".join((message.content or "").split())
         pieces = {detail[start : start + QUOTE] for start in range(max(1, len(detail) - QUOTE + 1))}

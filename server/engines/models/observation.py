@@ -38,7 +38,7 @@ LEAST_WRITING = 0.05  # seconds
 
 
 class ModelCall:
-    """One call, as it is seen from outside: how long it took, when its first token came, what it cost.
+    """The span and metrics of one call: duration, time to first token, tokens, cost.
 
     The span lasts until the last token has come or the call has ended otherwise.
     """
@@ -69,7 +69,7 @@ class ModelCall:
         )
 
     async def observed(self, events: AsyncGenerator[Delta | Finish, None]) -> AsyncGenerator[Delta | Finish, None]:
-        """Hand the events on."""
+        """Yield the events and record them."""
         told = spans.content().is_let_in
         try:
             async with aclosing(spans.made_under(self._span, events)) as made:
@@ -114,7 +114,7 @@ class ModelCall:
         TOKEN_USAGE.record(usage.prompt_tokens, {**labels, "gen_ai.token.type": "input"}, context=context)
         TOKEN_USAGE.record(usage.completion_tokens, {**labels, "gen_ai.token.type": "output"}, context=context)
         writing = time.perf_counter() - (self._first or self._started)
-        if self._deltas > 1 and writing >= LEAST_WRITING:  # else it came in one piece, and tells nothing of its making
+        if self._deltas > 1 and writing >= LEAST_WRITING:  # one piece says nothing of the rate
             OUTPUT_RATE.record((usage.completion_tokens - 1) / writing, self._labels, context=context)
 
     def _end(self) -> None:
@@ -145,7 +145,7 @@ class ModelCall:
 
 
 def retried(times: int, *, provider: str, model: str) -> None:
-    """Take note, in the current span, that a call is tried again."""
+    """Record a retry in the current span."""
     trace.get_current_span().add_event("retry", {"footnote.retries": times})
     MODEL_RETRIES.add(1, {"gen_ai.provider.name": provider, "gen_ai.request.model": model})
 

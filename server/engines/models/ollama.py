@@ -25,10 +25,10 @@ _EMBEDDERS = ("embed", "minilm", "bge-", "rerank", "paraphrase-", "gte-", "e5-")
 
 
 class Ollama:
-    """A model of an Ollama server, by ``/api/chat``; its way in OpenAI's protocol could not set the context window.
+    """A model of an Ollama server, through ``/api/chat``: its OpenAI-compatible endpoint cannot set the context window.
 
-    Streams are those of the SDK's client in LlamaIndex's object: LlamaIndex's own generator ignores a request's
-    ``temperature`` and ``stop``, and takes a cut stream for a whole answer.
+    The SDK's client inside LlamaIndex's object is called directly: LlamaIndex's own generator ignores a request's
+    ``temperature`` and ``stop``, and takes a truncated stream for a complete answer.
     """
 
     name = "ollama"
@@ -86,10 +86,10 @@ class Ollama:
             raise broken(exc) from None
 
     async def installed(self, *, timeout: float = PROBE_TIMEOUT) -> list[str]:  # noqa: ASYNC109 (one wait, not a scope)
-        """Return the names of the server's models that write text.
+        """Return the names of the server's models that generate text.
 
         Raises:
-            ModelUnavailable: nobody answers within ``timeout`` seconds, or it is no Ollama that does.
+            ModelUnavailable: nothing answers within ``timeout`` seconds, or it is not Ollama.
 
         """
         from ollama import ResponseError
@@ -106,7 +106,7 @@ class Ollama:
         return [model.model for model in models if model.model and _writes(model)]
 
     async def probe(self) -> str | None:
-        """Look whether the server is there and has the model."""
+        """Check that the server is reachable and has the model."""
         try:
             models = await self.installed()
         except ModelUnavailable as error:

@@ -1,4 +1,4 @@
-"""OpenAI and servers that speak its protocol, by LlamaIndex's `OpenAI` and `OpenAILike` and the SDK under them."""
+"""OpenAI and compatible servers, through LlamaIndex's `OpenAI` and `OpenAILike` and the SDK under them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MOST_STOPS = 4
 PROBE_TIMEOUT = 2.0
 DONE = "[DONE]"
 NO_KEY = "none"
-"""Sent to servers that want no key; the SDK does not work without one."""
+"""Sent to servers that need no key; the SDK requires one."""
 
 _HINTS = Hints()
 _REFUSED = re.compile(
@@ -38,15 +38,15 @@ _OPTIONAL = ("stream_options", "max_completion_tokens", "max_tokens", "temperatu
 
 
 class OpenAICompatible:
-    """A server that speaks OpenAI's protocol, by ``/chat/completions`` or, for base models, ``/completions``.
+    """An OpenAI-compatible server, through ``/chat/completions`` or, for base models, ``/completions``.
 
-    Which parameters are taken differs between models and servers (reasoning models want ``max_completion_tokens`` and
-    no ``temperature``; older servers know no ``stream_options``). No list of names keeps up with that: a parameter that
-    is refused by name is left out, or renamed, from then on. ``extra`` goes into each request as it is.
+    Which parameters are accepted differs between models and servers (reasoning models need ``max_completion_tokens``
+    and refuse ``temperature``; older servers do not know ``stream_options``). No list of names keeps up with that: a
+    parameter that is refused by name is omitted, or renamed, from then on. ``extra`` goes into each request as it is.
 
-    Streams are those of the SDK's client in LlamaIndex's object, for reasons that were measured: LlamaIndex's own
-    generator ignores a request's ``max_tokens`` where one is configured, and closing it does not reach the connection.
-    Their events are read here (see `EventData`).
+    The SDK's client inside LlamaIndex's object is called directly: LlamaIndex's own generator ignores a request's
+    ``max_tokens`` if one is configured, and closing it does not close the connection. Events are parsed here (see
+    `EventData`).
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class OpenAICompatible:
         on_this_machine: bool = False,
         extra: Mapping[str, object] | None = None,
     ) -> None:
-        """Make LlamaIndex's object, which takes seconds to import, the first time.
+        """Create LlamaIndex's object on first use: it takes seconds to import.
 
         Raises:
             ValueError: LlamaIndex knows that the model does not speak this protocol.
@@ -92,7 +92,7 @@ class OpenAICompatible:
         self.is_chat = is_chat
 
     def move(self, url: str) -> None:
-        """Use another address from now on: the server has started anew."""
+        """Use another address from now on: the server has restarted."""
         self._client.base_url = url
 
     async def chunks(self, request: Request) -> AsyncGenerator[Chunk, None]:
@@ -117,7 +117,7 @@ class OpenAICompatible:
         """Return the models that the server lists; none if it has no such list.
 
         Raises:
-            ModelError: nobody answers, or the key is not accepted, or the server fails.
+            ModelError: the server is not reachable, refuses the key, or fails.
 
         """
         import openai
@@ -135,7 +135,7 @@ class OpenAICompatible:
         return []
 
     async def probe(self) -> str | None:
-        """Ask for the list of models; servers without one count as ready."""
+        """Request the list of models; servers without one count as ready."""
         try:
             await self.models()
         except ModelError as error:
@@ -198,7 +198,7 @@ class OpenAICompatible:
 
     @contextlib.contextmanager
     def _named(self) -> Iterator[None]:
-        """Raise what the SDK raises under our names; without the SDK's error, which may quote the prompt."""
+        """Translate the SDK's errors to ours, without chaining them: they may quote the prompt."""
         import openai
 
         try:
@@ -213,7 +213,7 @@ class OpenAICompatible:
 
 
 def chunk_of(event: object) -> Chunk:
-    """Read one event; compatible servers leave fields out, and some send others than the protocol has.
+    """Parse one event; compatible servers omit fields, and some add their own.
 
     Raises:
         LookupError, TypeError: its choices are no list.
@@ -255,7 +255,7 @@ def _usage(usage: object) -> Usage | None:
 
 
 def _refused_parameter(error: ModelRejected, options: dict[str, object]) -> str | None:
-    """Return the parameter that the provider names as one that it does not take."""
+    """Return the parameter that the provider refuses by name."""
     if not _REFUSED.search(error.detail):
         return None
     named = re.findall(r"[a-z_]+", error.detail.lower())

@@ -15,7 +15,7 @@ _VERSION = re.compile(r"(-\d{4}-?\d{2}-?\d{2}|-latest|[:@].*)$")
 def cost_of(usage: Usage | None, *, prices: Mapping[str, Price], models: tuple[str, ...]) -> float | None:
     """Return US dollars, or None where the tokens or the price are not known.
 
-    `models` are the names that a model goes by, the most exact first. A provider adds a date or a tag to the name that
+    `models` are the names of a model, the most exact first. A provider adds a date or a tag to the name that
     it was asked for (``gpt-4.1-mini-2025-04-14``, ``qwen3:8b``), so a price counts for such names too, and no others.
     """
     if usage is None:

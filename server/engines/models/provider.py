@@ -1,4 +1,4 @@
-"""What a model's provider is asked, what it sends, and what it must be able to do."""
+"""The interface of a model's provider."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from llama_index.core.llms import ChatMessage
 
 
-LOCAL = "local"  # the provider whose model is too small to be taken at its word
+LOCAL = "local"  # the provider whose model is so small that its answers are checked
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One call, as providers get it."""
+    """The request of one call."""
 
     messages: tuple[ChatMessage, ...]
     temperature: float
@@ -26,13 +26,13 @@ class Request:
 
     @property
     def prompt(self) -> str:
-        """The text for a base model: the messages as they are, one after the other."""
+        """The prompt for a base model: the messages, one after the other."""
         return "\n\n".join(message.content or "" for message in self.messages)
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """What a provider sent: any of these, or nothing but a sign of life (a model that is thinking)."""
+    """A piece of a provider's stream; empty if it is only a sign of life (a model that is thinking)."""
 
     text: str = ""
     finish_reason: str | None = None
@@ -41,14 +41,14 @@ class Chunk:
 
 
 class Provider(Protocol):
-    """One way to reach a model."""
+    """One kind of model server."""
 
     name: str
     model: str
     is_chat: bool
 
     def chunks(self, request: Request) -> AsyncGenerator[Chunk, None]:
-        """Ask once; raise `ModelError`s only; closing the generator closes the connection."""
+        """Call the model once; raises `ModelError`s only. Closing the generator closes the connection."""
         ...
 
     async def probe(self) -> str | None:

@@ -8,11 +8,11 @@ import random
 from server.engines.models.errors import ModelBusy, ModelFailed, ModelRateLimited, ModelUnavailable
 
 LONGEST_WAIT = 20.0
-"""Seconds; a provider that asks for more patience than this gets no further try."""
+"""Longest pause before a retry, in seconds; if the provider asks for a longer one, there is no retry."""
 
 
 class Again:
-    """Decides whether to ask again, and when: stamina's back-off hook for one request.
+    """stamina's back-off hook for one request: decides whether to retry, and when.
 
     A provider's ``Retry-After`` is honoured up to `LONGEST_WAIT`; else the pause doubles each time. No wait goes past
     ``deadline``, in the event loop's time.

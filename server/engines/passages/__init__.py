@@ -1,1 +1,1 @@
-"""Which passages an answer is written from, and how far each reaches."""
+"""Selecting, joining and widening passages."""

@@ -1,18 +1,18 @@
-"""Neighbours of one document made into one passage, whose text is the document's own."""
+"""Joining neighbouring excerpts of a document; the text stays exactly the document's."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-MOST_BLANKS = 200  # characters between two chunks that follow each other; ours have white space there
+MOST_BLANKS = 200  # maximum white space between consecutive chunks, in characters
 
 
 @dataclass(frozen=True, slots=True)
 class Excerpt:
-    """A part of a document.
+    """An excerpt of a document.
 
     Attributes:
-        text: what stands from `start` to `end`.
+        text: from `start` to `end`.
         chunks: indexes of the chunks that it is made of, ascending.
 
     """
@@ -25,24 +25,24 @@ class Excerpt:
 
     @property
     def is_placed(self) -> bool:
-        """Whether its offsets can be believed; nodes that others wrote may have none."""
+        """Whether it has valid offsets; nodes that other programs wrote may have none."""
         return bool(self.document_id) and len(self.text) == self.end - self.start
 
     def overlaps(self, other: Excerpt) -> bool:
-        """Whether both hold some characters of one document."""
+        """Whether the two overlap in one document."""
         return self.document_id == other.document_id and self.start < other.end and other.start < self.end
 
     def holds(self, other: Excerpt) -> bool:
-        """Whether the other one is a part of this one."""
+        """Whether the other one is part of this one."""
         begin = other.start - self.start
         return self.overlaps(other) and begin >= 0 and self.text.startswith(other.text, begin)
 
 
 def joined(one: Excerpt, other: Excerpt, *, longest: int) -> Excerpt | None:
-    """Return two neighbours as one excerpt; None where they are none, or would be longer than `longest` characters.
+    """Return two neighbours as one excerpt; None if they are not neighbours, or longer than `longest` together.
 
-    Neighbours overlap, touch, or are chunks that follow each other. What both have is said once; white space between
-    them is as `storage.documents.text` gives it.
+    Neighbours overlap, touch, or are consecutive chunks. The overlap is included once; white space between them is as
+    in `storage.documents.text`.
     """
     first, second = sorted((one, other), key=lambda excerpt: (excerpt.start, -excerpt.end))
     end = max(first.end, second.end)
@@ -63,7 +63,7 @@ def _are_neighbours(first: Excerpt, second: Excerpt) -> bool:
     if gap > 0:
         return gap <= MOST_BLANKS and first.chunks[-1] + 1 == second.chunks[0]
     shared = first.text[second.start - first.start :][: len(second.text)]
-    return second.text.startswith(shared)  # else their offsets lie
+    return second.text.startswith(shared)  # else the offsets are wrong
 
 
 def _blanks(count: int) -> str:

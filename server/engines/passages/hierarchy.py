@@ -1,8 +1,8 @@
-"""The hierarchy of a document's chunks, worked out from their places: sections within sections, at last the document.
+"""The hierarchy of a document's chunks, derived from their headings and pages: nested sections, up to the document.
 
 Nothing of it is stored. A chunk's parents are the runs of consecutive chunks under the same heading, under the heading
-above that one, and so on up to the document; where a document has no headings, its pages; where it has none either,
-groups of so many chunks.
+above that one, and so on up to the document; without headings, its pages; without pages, groups of a fixed number of
+chunks.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class Range(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class MergingRule:
-    """When a parent is given in place of its children.
+    """When a parent replaces its children.
 
     Attributes:
-        ratio: more than this share of its children must be there.
-        longest: characters of a parent at the most.
-        group: chunks of a parent where there are neither headings nor pages.
+        ratio: more than this fraction of its children must have been found.
+        longest: maximum length of a parent in characters.
+        group: chunks of a parent if there are neither headings nor pages.
 
     """
 
@@ -48,7 +48,7 @@ class _Unit:
 
 
 def merge(run: Sequence[StoredChunk], hits: set[int], *, of: int, rule: MergingRule) -> list[Range]:
-    """Return what is given in place of the hits, in order: themselves, or parents that enough of them have.
+    """Return the hits in order, with parents in place of those whose parent has enough hits.
 
     From level to level a parent counts as one child of the next, as in LlamaIndex's `AutoMergingRetriever`.
 
@@ -72,7 +72,7 @@ def merge(run: Sequence[StoredChunk], hits: set[int], *, of: int, rule: MergingR
 
 
 def common_path(chunks: Sequence[StoredChunk]) -> str | None:
-    """Return the headings that all of the chunks stand under."""
+    """Return the headings that all of the chunks share."""
     paths = [_path(chunk) for chunk in chunks]
     common = paths[0]
     for path in paths[1:]:
@@ -92,7 +92,7 @@ def _parent(children: list[_Unit], run: Sequence[StoredChunk], *, of: int, rule:
 
 
 def _levels(run: Sequence[StoredChunk], *, group: int) -> list[Key]:
-    """Return what chunks of one parent have in common, the lowest level first."""
+    """Return functions from a chunk to its parent's key, lowest level first; chunks of one parent share the key."""
     deepest = max(len(_path(chunk)) for chunk in run)
     levels: list[Key] = [lambda chunk, depth=depth: _path(chunk)[:depth] for depth in range(deepest, 0, -1)]  # type: ignore[misc]
     if not levels and any(chunk.page is not None for chunk in run):

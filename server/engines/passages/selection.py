@@ -1,4 +1,4 @@
-"""Which of the hits become the passages of an answer, and how many hits that takes."""
+"""Selecting the passages of an answer among the hits, and how many hits that takes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ JOINED_CHARACTERS = 3000
 """Longest passage that is made by joining neighbours."""
 
 DEEPER = 4
-FEW_HITS = 100  # compared with each other in a few milliseconds
+FEW_HITS = 100  # so few are compared in a few milliseconds
 Result = TypeVar("Result")
 
 
@@ -35,9 +35,9 @@ class Selection:
     """How passages are chosen for a question.
 
     Attributes:
-        max_per_document: None: no cap.
-        near_duplicate: share of a passage's shingles that makes it a near-duplicate; None: all are kept.
-        longest: characters of a passage joined from neighbours; None: they are not joined.
+        max_per_document: None: no maximum.
+        near_duplicate: see `NEAR_DUPLICATE_SHARE`; None: near-duplicates are kept.
+        longest: maximum length of joined neighbours in characters; None: they are not joined.
 
     """
 
@@ -49,14 +49,14 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """A passage: the hit that it is known by, which is its best, and what it has of the document."""
+    """A selected passage: its best hit, whose id it has, and its excerpt of the document."""
 
     best: NodeWithScore
     excerpt: Excerpt
 
 
 def selection_of(parts: EngineParts) -> Selection:
-    """Return how passages are chosen: as the question says, else as is set."""
+    """Return how passages are selected: by the question's options, else by the settings."""
     question, settings = parts.question, parts.settings.retrieval
     drops = (question.near_duplicates or settings.near_duplicates) == "drop"
     joins = settings.join_neighbours if question.join_neighbours is None else question.join_neighbours
@@ -69,7 +69,7 @@ def selection_of(parts: EngineParts) -> Selection:
 
 
 def depth_of(parts: EngineParts) -> int:
-    """Return how many hits a retriever looks for at first, so that most often `k` passages are left of them."""
+    """Return how many hits a retriever fetches at first, so that usually `k` passages are left."""
     selection = selection_of(parts)
     if selection.max_per_document or selection.longest:
         depth = 3 * selection.k + SPARE_HITS
@@ -83,20 +83,20 @@ def depth_of(parts: EngineParts) -> int:
 
 
 async def deeper(found: Sequence[NodeWithScore], parts: EngineParts, *, depth: int) -> int | None:
-    """Return how many hits to look for instead, where too few passages would be left of those found so far.
+    """Return how many hits to fetch instead if too few passages would be left of those found so far.
 
-    That is where many repeat each other, or are of a few documents that have a cap. None: it will do, there are no
-    more, or it has to end.
+    That happens if many are near-duplicates, or from a few documents with a maximum. None: enough are left, there are
+    no more hits, or the limit is reached.
     """
     if len(found) < depth or depth >= MOST_HITS:
         return None
     selection = selection_of(parts)
-    left = await aside(select, found, selection, record=parts.record, hits=len(found))
+    left = await in_thread_if_large(select, found, selection, record=parts.record, hits=len(found))
     return None if len(left) >= selection.k else min(MOST_HITS, DEEPER * depth)
 
 
 def select(found: Iterable[NodeWithScore], selection: Selection, *, record: Record) -> list[Selected]:
-    """Return at most `k` passages, in the order of their best hits; of what is alike, the better ranked stays."""
+    """Return at most `k` passages, in the order of their best hits; of near-duplicates, the highest-ranked is kept."""
     shelf = _Shelf(selection)
     for hit in found:
         if len(shelf.passages) == selection.k:
@@ -106,7 +106,7 @@ def select(found: Iterable[NodeWithScore], selection: Selection, *, record: Reco
 
 
 def excerpt_of(found: NodeWithScore, record: Record) -> Excerpt:
-    """Return which part of its document a node holds."""
+    """Return a node's excerpt of its document."""
     node = found.node
     text = node.get_content(metadata_mode=MetadataMode.NONE)
     start = getattr(node, "start_char_idx", None) or 0
@@ -115,18 +115,18 @@ def excerpt_of(found: NodeWithScore, record: Record) -> Excerpt:
     return Excerpt(node.ref_doc_id or "", start, start + len(text) if end is None else end, text, chunks)
 
 
-async def aside(choose: Callable[..., Result], /, *given: Any, hits: int, **further: Any) -> Result:
-    """Choose among hits, in a thread where they are so many that others would wait for it."""
+async def in_thread_if_large(choose: Callable[..., Result], /, *given: Any, hits: int, **further: Any) -> Result:
+    """Select among hits; in a thread if they are so many that it would block the event loop."""
     if hits <= FEW_HITS:
         return choose(*given, **further)
     return await asyncio.to_thread(choose, *given, **further)
 
 
 class SelectPassages(BaseNodePostprocessor):
-    """Leaves the passages of an answer: no near-duplicates, no more of a document than wanted, neighbours joined, `k`.
+    """Selects `k` passages: without near-duplicates, with a maximum per document, with neighbours joined.
 
-    The hits come best first, and the passages go in that order. A joined one keeps its best hit's id, score and place;
-    the record tells which chunks it is made of.
+    Hits and passages are ordered best first. A joined passage has its best hit's id, score and rank; its chunks are in
+    the record.
     """
 
     selection: Selection
@@ -146,7 +146,7 @@ class SelectPassages(BaseNodePostprocessor):
     async def _apostprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
-        return await aside(
+        return await in_thread_if_large(
             self._postprocess_nodes, nodes, query_bundle, hits=len(nodes)
         )  # LlamaIndex's: always a thread
 
@@ -160,7 +160,7 @@ class SelectPassages(BaseNodePostprocessor):
 
 
 class _Shelf:
-    """Passages in the making: each hit joins one, opens one, or is left out."""
+    """The passages selected so far: each hit joins one, starts one, or is dropped."""
 
     def __init__(self, selection: Selection) -> None:
         self.passages: list[Selected] = []
@@ -168,7 +168,7 @@ class _Shelf:
         self._taken: list[tuple[Excerpt, Wording]] = []
 
     def offer(self, passage: Selected) -> None:
-        """Take a hit that is ranked after all before it."""
+        """Take the next hit; they come in order of rank."""
         excerpt, share, wording = passage.excerpt, self._selection.near_duplicate, None
         if share is not None:
             wording = Wording(excerpt.text)
@@ -197,7 +197,7 @@ class _Shelf:
         return False
 
     def _close_gap(self, place: int, longest: int) -> None:
-        """Join a passage that has grown with one ranked below it, whose neighbour it has become."""
+        """Join a passage that has grown with a lower-ranked one that is its neighbour now."""
         grown = self.passages[place]
         for below in range(place + 1, len(self.passages)):
             if whole := joined(grown.excerpt, self.passages[below].excerpt, longest=longest):
@@ -207,7 +207,7 @@ class _Shelf:
 
 
 def _repeats(taken: Excerpt, taken_wording: Wording, excerpt: Excerpt, wording: Wording, share: float) -> bool:
-    """Whether a passage says nothing new; what chunks repeat of the one before them does not count."""
+    """Whether a passage is a near-duplicate; the overlap of consecutive chunks does not count."""
     if taken.overlaps(excerpt) and not taken.holds(excerpt):
         return False
     return wording.is_repeated_by(taken_wording, share=share)

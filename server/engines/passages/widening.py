@@ -1,4 +1,4 @@
-"""Longer passages of small hits: consecutive chunks of a document, read around what was found."""
+"""Widening hits to longer passages, with the chunks around them."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from storage.vector_store import make_node
 
 @dataclass(frozen=True, slots=True)
 class ChunkRun:
-    """Consecutive chunks with the hits among them, best first, one at least; no chunks where they have gone."""
+    """Consecutive chunks, and the hits among them, best first. No chunks if they have been deleted meanwhile."""
 
     chunks: Sequence[StoredChunk]
     hits: Sequence[NodeWithScore]
 
     def passage(self, parts: EngineParts) -> NodeWithScore:
-        """Return it as one passage: its best hit's id, score and page, the headings above all of it.
+        """Return it as one passage, with its best hit's id, score and page, and the headings that all chunks share.
 
-        The record tells its chunks.
+        Its chunks are put into the record.
         """
         best = self.hits[0]
         if len(self.chunks) <= 1:
@@ -42,24 +42,24 @@ class ChunkRun:
 
 
 def with_single_chunks(parts: EngineParts) -> EngineParts:
-    """Return the parts for an engine that joins chunks itself: its hits are chunks as they are stored."""
+    """Return the parts with `join_neighbours` off, for an engine that joins chunks itself."""
     return replace(parts, question=replace(parts.question, join_neighbours=False))
 
 
 def length_of(chunks: Sequence[StoredChunk]) -> int:
-    """Return how many characters consecutive chunks are together."""
+    """Return the length of consecutive chunks in characters."""
     return chunks[-1].end - chunks[0].start
 
 
 def index_of(node: BaseNode) -> int:
-    """Return the place of a chunk's node among its document's chunks."""
+    """Return the index of a node's chunk in its document."""
     return int(node.metadata.get("chunk_index", 0))
 
 
 async def chunks_around(
     parts: EngineParts, nodes: Iterable[NodeWithScore], *, chunks: int, characters: int
 ) -> list[StoredChunk]:
-    """Return the nodes' own chunks and so much on either side of each, as far as the question's filters allow."""
+    """Return the nodes' chunks and those within the given distance on either side that meet the question's filters."""
     spans = [
         Span(
             node.node.ref_doc_id or "",
@@ -76,7 +76,7 @@ async def chunks_around(
 
 
 def ranked(runs: Sequence[ChunkRun], *, hits: Sequence[NodeWithScore], chunks: Iterable[StoredChunk]) -> list[ChunkRun]:
-    """Return runs in the order of their best hits; a hit whose chunk has gone meanwhile is one by itself."""
+    """Return runs in the order of their best hits; a hit whose chunk was deleted meanwhile is one by itself."""
     places = {hit.node.node_id: place for place, hit in enumerate(hits)}
     read = {chunk.node_id for chunk in chunks}
     alone = [ChunkRun((), [hit]) for hit in hits if hit.node.node_id not in read]
@@ -84,9 +84,9 @@ def ranked(runs: Sequence[ChunkRun], *, hits: Sequence[NodeWithScore], chunks: I
 
 
 def share_of(fitting: Sequence[FitContextWindow], nodes: Sequence[NodeWithScore], query: str) -> float:
-    """Return how long each of so many passages may become, so that the prompt holds all of them; there may be no end.
+    """Return how long each passage may become so that all of them fit into the prompt; infinite without a model.
 
-    Widening a passage never costs another one its place.
+    So widening one passage never pushes another one out.
     """
     if not nodes or not fitting:
         return float("inf")

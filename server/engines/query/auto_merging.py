@@ -1,4 +1,4 @@
-"""Parts for passages: where enough of a section, or of a small document, was found, it is given as a whole."""
+"""Auto-merging: if enough chunks of a section, or of a small document, were found, the whole of it is returned."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from server.engines.retrieval import StoreRetriever
 from server.engines.room import FRAME_CHARACTERS
 from storage.search.neighbours import Extent, StoredChunk, Surroundings, runs_of
 
-GROUP_CHUNKS = 4  # that are one part if a document has neither headings nor pages
-REACH = 100  # chunks on either side of a hit that are looked at
-ROOM_SHARE = 0.5  # of the prompt's room for passages that one merged part may take
+GROUP_CHUNKS = 4  # per group if a document has neither headings nor pages
+REACH = 100  # chunks read on either side of a hit
+ROOM_SHARE = 0.5  # fraction of the prompt's room for passages that one merged section may take
 
 
 class Merging(AsyncPostprocessor):
-    """Gives parents in place of their passages, where more than a share of these were found.
+    """Replaces passages by their parent if enough of the parent's children were found.
 
-    LlamaIndex's `AutoMergingRetriever` wants the parents stored as nodes of their own, and reads them from its
-    docstore on the event loop. Here they are put together from the chunk table (`hierarchy`).
+    LlamaIndex's `AutoMergingRetriever` needs the parents stored as nodes, and reads them from its docstore on the event
+    loop. Here they are built from the chunk table (`hierarchy`).
     """
 
     _parts: EngineParts = PrivateAttr()
@@ -61,7 +61,7 @@ def merged(
     extents: Mapping[str, Extent],
     rule: MergingRule,
 ) -> list[ChunkRun]:
-    """Return the hits, or what is given in their place, in the order of the best hits; `chunks` are around them."""
+    """Return the hits, or the parents that replace them, in the order of their best hits; `chunks` surround them."""
     places = {hit.node.node_id: place for place, hit in enumerate(hits)}
     found: list[ChunkRun] = []
     for run in runs_of(chunks):

@@ -1,4 +1,4 @@
-"""The question in several wordings: the model writes the others, all are searched at once, their rankings are fused."""
+"""Query fusion: the model paraphrases the question, all wordings are searched at once, their rankings are fused."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from storage.errors import TableGone
 from storage.search.search import Hit, Vector
 from storage.vector_store import hit_node
 
-OWN_WEIGHT = 2.0  # of the question as it was asked; each other wording has 1
-WORDING_TOKENS = 60  # of one wording, its frame included
+OWN_WEIGHT = 2.0  # of the original question; each paraphrase has 1
+WORDING_TOKENS = 60  # of one paraphrase, JSON syntax included
 _log = structlog.get_logger(__name__)
 
 
 class FusionRetriever(AsyncRetriever):
-    """Reciprocal rank fusion over searches for the question and for other wordings of it.
+    """Reciprocal rank fusion over searches for the question and its paraphrases.
 
-    The question as it was asked is always searched for, and weighs most. LlamaIndex's `QueryFusionRetriever` has the
-    same idea; it fails as a whole where one search fails, takes each line that a model writes for a query, embeds them
-    one by one, and weighs retrievers, not queries.
+    The original question is always searched for, and has the highest weight. LlamaIndex's `QueryFusionRetriever` fails
+    entirely if one search fails, takes every line of the model's reply for a query, embeds them one by one, and weights
+    retrievers instead of queries.
     """
 
     def __init__(self, parts: EngineParts) -> None:
@@ -65,7 +65,7 @@ class FusionRetriever(AsyncRetriever):
         return [NodeWithScore(node=hit_node(hit), score=hit.score) for hit in fused]
 
     async def _wordings(self, question: str) -> list[str]:
-        """Return other wordings, without being stopped by a model that gives none."""
+        """Return paraphrases; none if the model fails."""
         most, model = self._parts.settings.engines.fusion_queries, conversational(self._parts.model)
         if not most:
             return []
@@ -85,10 +85,10 @@ class FusionRetriever(AsyncRetriever):
         return found
 
     async def _rankings(self, queries: Sequence[str], vectors: Sequence[Vector], *, depth: int) -> list[Ranking]:
-        """Search for all of them; some may fail.
+        """Search for all wordings; some searches may fail.
 
         Raises:
-            FootnoteError: all failed, or the generation is gone: then its successor is asked.
+            FootnoteError: all failed, or the generation is gone; the caller then asks its successor.
 
         """
         settings = self._parts.settings.engines
@@ -121,7 +121,7 @@ class FusionRetriever(AsyncRetriever):
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """What one search found, best first, and how much it counts."""
+    """The hits of one search, best first, and its weight."""
 
     hits: Sequence[Hit]
     weight: float = 1.0
@@ -143,7 +143,7 @@ class _Fused:
 def fuse(rankings: Sequence[Ranking], *, rrf_k: int) -> list[Hit]:
     """Return the hits of all rankings, best first: each scores the sum of ``weight / (rrf_k + rank)``.
 
-    Their ``dense`` and ``lexical`` scores are the best ones that a search gave them.
+    Their ``dense`` and ``lexical`` scores are the highest of all rankings.
     """
     found: dict[str, _Fused] = {}
     for ranking in rankings:

@@ -1,4 +1,4 @@
-"""One search, by meaning (``vector``), by words (``keyword``: no embedding is made) or by both (``hybrid``)."""
+"""One search: by vector, by keyword (without an embedding), or by both (hybrid)."""
 
 from typing import Literal
 
@@ -10,7 +10,7 @@ from server.engines.retrieval import StoreRetriever
 
 
 def engine_of(mode: Literal["hybrid", "vector", "keyword"]) -> Engine:
-    """Return what builds the engine of a mode."""
+    """Return the builder of a mode's engine."""
 
     def build(parts: EngineParts) -> BaseQueryEngine:
         """Return the engine for one request."""

@@ -1,4 +1,4 @@
-"""The engine that chooses: which of the tenant's collections to search, and with which engine."""
+"""The router: chooses the collection to search, and the engine to use."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from server.engines.writing.consulting import all_of
 from storage.collections.signposts import Signpost, signposts
 from storage.errors import CollectionNotFound
 
-TITLES = 8  # of a collection's documents that the model is shown
+TITLES = 8  # titles per collection shown to the model
 ENGINES: Mapping[str, tuple[Engine, str]] = MappingProxyType(
     {
         "hybrid": (plain.build_hybrid, "Finds the passages that answer one question: a fact, a definition, a how-to."),
@@ -34,12 +34,11 @@ ENGINES: Mapping[str, tuple[Engine, str]] = MappingProxyType(
 
 
 class RoutingQueryEngine(RetrieverQueryEngine):
-    """Chooses, and then is the engine that was chosen, over the collection that was chosen.
+    """Chooses a collection and an engine, and delegates to that engine.
 
-    LlamaIndex's `RouterQueryEngine` wants every engine built before it chooses among them, which would hold a
-    generation of each collection, and reads the global settings; its selectors serve (`router_choices`). The chosen
-    collection is held until the request ends. Which one it is stands in the answer, as `collection`, `generation` and
-    in the engine's notes.
+    LlamaIndex's `RouterQueryEngine` needs every engine to be built beforehand, which would pin a generation of each
+    collection, and reads global settings; only its selectors are used (`router_choices`). The chosen collection stays
+    pinned until the request ends. The answer names it in `collection`, `generation` and the engine's notes.
     """
 
     def __init__(self, parts: EngineParts) -> None:
@@ -53,7 +52,7 @@ class RoutingQueryEngine(RetrieverQueryEngine):
         self._chosen: BaseQueryEngine = usual
 
     async def aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        """Choose, and find passages there."""
+        """Choose, and retrieve there."""
         with self._parts.record.stage("route"):
             self._chosen = await self._choice(query_bundle.query_str)
         nodes: list[NodeWithScore] = await self._chosen.aretrieve(query_bundle)  # type: ignore[attr-defined] # it has
@@ -65,7 +64,7 @@ class RoutingQueryEngine(RetrieverQueryEngine):
         nodes: list[NodeWithScore],
         additional_source_nodes: Sequence[NodeWithScore] | None = None,
     ) -> RESPONSE_TYPE:
-        """Answer as the engine that was chosen does."""
+        """Answer with the chosen engine."""
         return await self._chosen.asynthesize(query_bundle, nodes, additional_source_nodes)
 
     async def _aquery(self, query_bundle: QueryBundle) -> RESPONSE_TYPE:
@@ -82,7 +81,7 @@ class RoutingQueryEngine(RetrieverQueryEngine):
         return build(parts)
 
     async def _held(self, collection: str) -> EngineParts:
-        """Return the parts over a collection, which is held until the request ends."""
+        """Return the parts over a collection, which stays pinned until the request ends."""
         elsewhere, here = self._parts.elsewhere, self._parts.store.generation.collection
         if elsewhere is None or collection == here:
             return self._parts
@@ -111,7 +110,7 @@ class RoutingQueryEngine(RetrieverQueryEngine):
 
     async def _one_of(self, names: Sequence[str], descriptions: Sequence[str], question: str) -> str:
         asked, by = self._parts.question, "the model"
-        # what is asked of chosen documents must be sought where they are: descriptions do not tell
+        # which collection has the documents of a filter must be searched: descriptions do not tell
         is_narrowed = asked.document_ids is not None or asked.filters is not None
         model = None if is_narrowed else conversational(self._parts.model)
         place: int | None = None

@@ -1,4 +1,4 @@
-"""Choices of the router: by the model through LlamaIndex's selectors, or by what the collections hold."""
+"""How the router chooses: by the model, through LlamaIndex's selectors, or by searching the collections."""
 
 from __future__ import annotations
 
@@ -29,15 +29,17 @@ from storage.errors import TableGone
 
 CHOICE_TOKENS = 120
 LOOKED_AT = 3  # passages of each collection
-WORDS_WEIGHT = 0.3  # of the share of the question's telling words that a passage holds; its cosine has 1
+WORDS_WEIGHT = (
+    0.3  # weight of the fraction of the question's content words that a passage holds; its cosine has weight 1
+)
 _CHOICE = re.compile(r'"?choice"?\s*[:=]\s*"?(\d{1,4})|\A\W*(\d{1,4})\b', re.IGNORECASE)
 _WORD = re.compile(r"[^\W_][\w.-]*[^\W_]|\w")
-_TELLING = 4  # characters; shorter words, numbers apart, say little
+_TELLING = 4  # minimum length of a content word; numbers may be shorter
 _log = structlog.get_logger(__name__)
 
 
 class OneChoice(BaseOutputParser):
-    """Reads the number of a choice, and nothing else: what a model writes is never loaded as YAML, as LlamaIndex does.
+    """Parses the number of a choice and nothing else; LlamaIndex's parser loads the model's text as YAML.
 
     Raises:
         ValueError: there is no such choice.
@@ -57,12 +59,12 @@ class OneChoice(BaseOutputParser):
         return StructuredOutput(raw_output="", parsed_output=[Answer(choice=number, reason="")])
 
     def format(self, query: str) -> str:
-        """Return the prompt with how to reply."""
+        """Return the prompt with the reply format."""
         return query + '\nReply with JSON alone, like {"choice": 1}.'
 
 
 async def selected(parts: EngineParts, model: LanguageModel, *, choices: Sequence[str], question: str) -> int | None:
-    """Return the place of the choice that the model selects, or None where it selects none, or fails."""
+    """Return the index of the model's choice; None if it chooses none, or fails."""
     llm = GuardedLLM(model, options={"temperature": 0.0, "max_tokens": CHOICE_TOKENS}, on_finish=parts.record.add_call)
     selector = LLMSingleSelector.from_defaults(llm, output_parser=OneChoice(len(choices)))
     tools = [ToolMetadata(description=choice) for choice in choices]
@@ -77,9 +79,9 @@ async def selected(parts: EngineParts, model: LanguageModel, *, choices: Sequenc
 
 
 async def likeliest(parts: EngineParts, collections: Sequence[str], *, question: str) -> str:
-    """Return the collection whose passages are nearest to the question, the earlier one of those that are alike.
+    """Return the collection whose passages are nearest to the question; the first one of a tie.
 
-    A collection that cannot be searched does not count.
+    Collections that cannot be searched are skipped.
     """
     looks = [partial(_promise, parts, name, question) for name in collections]
     promises = await all_of(looks, at_once=parts.settings.engines.parallel_calls)
@@ -93,11 +95,11 @@ class _Look:
 
 
 async def _promise(parts: EngineParts, collection: str, question: str) -> float:
-    """Return how near a collection's best passage is: its cosine, and the share of the question's words in it."""
+    """Return the score of a collection's best passage: its cosine, and the fraction of the question's words in it."""
     try:
         look = await _look(parts, collection, question)
     except TableGone:
-        raise  # another generation answers by now: all begins anew
+        raise  # another generation is active now: the whole request starts again
     except FootnoteError as error:
         _log.info("a collection was not looked at", collection=collection, error=type(error).__name__)
         return -1.0
@@ -108,12 +110,14 @@ async def _promise(parts: EngineParts, collection: str, question: str) -> float:
 async def _look(parts: EngineParts, collection: str, question: str) -> _Look:
     assert parts.elsewhere is not None  # noqa: S101 (the router looks only where there is an elsewhere)
     async with parts.elsewhere.visit(parts, collection) as there:
-        # the record is its own: what is found here is shown to nobody
+        # a record of its own: these hits are not shown
         glance = replace(there, question=replace(there.question, k=LOOKED_AT), record=Record())
         found = (await StoreRetriever(glance, mode="hybrid").aretrieve(QueryBundle(question)))[:LOOKED_AT]
         texts = [hit.node.get_content() for hit in found]
         if found and there.embedder.identity.fingerprint != parts.embedder.identity.fingerprint:
-            return _Look(texts, await _cosines(parts, question, texts))  # cosines of two models cannot be compared
+            return _Look(
+                texts, await _cosines(parts, question, texts)
+            )  # cosines of different models are not comparable
         return _Look(texts, [glance.record.scores[hit.node.node_id].get("dense", 0.0) for hit in found])
 
 

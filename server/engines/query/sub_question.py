@@ -1,4 +1,4 @@
-"""Questions that ask for several things: parted by the model, each part searched for and answered, then one answer."""
+"""Sub-questions: the model splits a question, each part is searched and answered, then the answers are combined."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _log = structlog.get_logger(__name__)
 
 
 class PartsGenerator(BaseQuestionGenerator):
-    """LlamaIndex's interface for whoever parts a question; ours counts, bounds, and takes no part for granted."""
+    """LlamaIndex's question generator, with counted and bounded calls and validated output."""
 
     def __init__(self, parts: EngineParts, *, model: LanguageModel, most: int) -> None:
         self._parts = parts
@@ -55,12 +55,12 @@ class PartsGenerator(BaseQuestionGenerator):
         self._most = most
 
     async def agenerate(self, tools: Sequence[ToolMetadata], query: QueryBundle) -> list[SubQuestion]:
-        """Return the parts of a question for the one tool; none where it needs none, or the model cannot tell."""
+        """Return the parts of a question for the only tool; none if it need not be split, or the model fails."""
         messages = quoted_question(PARTS_SYSTEM.format(most=self._most), query.query_str)
         try:
             reply = await consult(self._parts, self._model, messages, max_tokens=PARTS_TOKENS)
         except ModelError as error:
-            _log.info("a question was not parted", error=type(error).__name__)
+            _log.info("a question was not split", error=type(error).__name__)
             self._parts.record.notes.append("The model could not part the question: it was answered as a whole.")
             return []
         found = listed(reply, most=self._most, besides=query.query_str)
@@ -80,13 +80,13 @@ class PartsGenerator(BaseQuestionGenerator):
 
 @dataclass(slots=True)
 class SubQuestions:
-    """The parts of a question, and which passages were found for each, by node id; empty: it is asked as a whole."""
+    """The parts of a question with the node ids found for each; empty if it is not split."""
 
     found: dict[str, list[str]] = field(default_factory=dict)
 
 
 class PartsRetriever(AsyncRetriever):
-    """Searches for all parts at once; `k` passages in all, the best of each part in turn."""
+    """Searches for all parts concurrently; returns `k` passages, taken from the parts in turn."""
 
     def __init__(self, parts: EngineParts, *, split: SubQuestions) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class PartsRetriever(AsyncRetriever):
         if len(questions) < 2:  # noqa: PLR2004 (one part is the question)
             return await _searched(self._parts, query_bundle.query_str)
         self._parts.record.queries = tuple(questions)
-        # chunks are not joined: a chunk found for two parts would be two passages that overlap
+        # neighbours are not joined: a chunk found for two parts would appear in two overlapping passages
         searches = [partial(_searched, with_single_chunks(self._parts), question) for question in questions]
         found = await all_of(searches, at_once=self._parts.settings.engines.parallel_calls)
         kept = _in_turn(found, most=self._parts.question.k)
@@ -112,7 +112,9 @@ class PartsRetriever(AsyncRetriever):
         most, model = self._parts.settings.engines.sub_questions, conversational(self._parts.model)
         most = min(most, self._parts.question.k)  # each part needs a passage
         if model is None:
-            self._parts.record.notes.append("There is no chat model to part the question: it was searched for whole.")
+            self._parts.record.notes.append(
+                "There is no chat model to split the question: it was searched for as a whole."
+            )
         if model is None or most < 2:  # noqa: PLR2004 (see above)
             return []
         generator = PartsGenerator(self._parts, model=model, most=most)
@@ -121,9 +123,9 @@ class PartsRetriever(AsyncRetriever):
 
 
 class CombiningSynthesizer(CitingSynthesizer):
-    """Answers each part from its passages, all at once, then the question from these answers, as a stream.
+    """Answers the parts concurrently from their passages, then streams the combined answer.
 
-    Passages have one number in all prompts, so that what a part's answer cites is cited by the whole one.
+    Passages have the same numbers in all prompts, so that citations of the parts' answers stay valid.
     """
 
     def __init__(self, parts: EngineParts, *, model: LanguageModel, split: SubQuestions) -> None:
@@ -138,7 +140,7 @@ class CombiningSynthesizer(CitingSynthesizer):
         additional_source_nodes: Sequence[NodeWithScore] | None = None,
         **response_kwargs: Any,
     ) -> RESPONSE_TYPE:
-        """Answer from the passages, which have their numbers by this order."""
+        """Answer from the passages, which are numbered in this order."""
         self._ids = [node.node.node_id for node in nodes]
         return await super().asynthesize(query, nodes, additional_source_nodes, **response_kwargs)
 
@@ -171,13 +173,13 @@ class CombiningSynthesizer(CitingSynthesizer):
 
 
 async def _searched(parts: EngineParts, question: str) -> list[NodeWithScore]:
-    """Search with all that is done to passages: a reranker compares them with the part."""
+    """Retrieve with all postprocessors, so that a reranker compares passages with the part."""
     engine = retriever_engine(parts, retriever=StoreRetriever(parts, mode="hybrid"))
     return await engine.aretrieve(QueryBundle(question))
 
 
 def _in_turn(found: Sequence[Sequence[NodeWithScore]], *, most: int) -> list[NodeWithScore]:
-    """Return the best passage of each part, then the second ones, each once, up to so many."""
+    """Return at most `most` passages: the best of each part, then the second ones, without repetition."""
     kept: dict[str, NodeWithScore] = {}
     for rank in zip_longest(*found):
         for node in rank:
@@ -189,9 +191,8 @@ def _in_turn(found: Sequence[Sequence[NodeWithScore]], *, most: int) -> list[Nod
 def build(parts: EngineParts) -> BaseQueryEngine:
     """Return the engine for one request.
 
-    It is made of LlamaIndex's pieces, without its `SubQuestionQueryEngine`: that one takes as many parts as a model
-    writes, leaves out a part whose model fails as if it had never been asked, and gives the parts' answers as sources,
-    whose citations point at each part's own numbers.
+    LlamaIndex's `SubQuestionQueryEngine` is not used: it takes any number of parts, silently drops a part whose model
+    call fails, and returns the parts' answers as sources, with citations that use each part's own numbers.
     """
     split, model = SubQuestions(), conversational(parts.model)
     return RetrieverQueryEngine(

@@ -1,4 +1,4 @@
-"""Whole documents: read from beginning to end by as many calls of the model as it takes, within bounds."""
+"""Summaries: whole documents, read from beginning to end in a bounded number of model calls."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ _NO_CONVERSATION = Conversation()
 
 
 class ReadingSynthesizer(CitingSynthesizer):
-    """Lets the model take notes of the passages, call by call, put notes together, and write the answer as a stream.
+    """Lets the model take notes on the passages, call by call, merge the notes, and stream the answer.
 
-    What fits into one call is answered at once. Notes that do not fit together are put together in groups first, from
-    level to level, as in LlamaIndex's `TreeSummarize`; that one starts all calls at once, repacks texts on the event
-    loop, and knows no citations. Passages have one number in all calls.
+    What fits into one call is answered directly. Notes that do not fit are merged in groups, level by level, as in
+    LlamaIndex's `TreeSummarize`; that one starts all calls at once, repacks texts on the event loop, and has no
+    citations. Passages have the same numbers in all calls.
     """
 
     def __init__(self, parts: EngineParts, *, model: LanguageModel, shortfall: Shortfall) -> None:
@@ -72,7 +72,7 @@ class ReadingSynthesizer(CitingSynthesizer):
         """Return notes that fit into one call."""
         task = self._standalone(question)
         while len(groups := calls_of([len(note) for note in notes], room)) > 1:
-            if 2 * len(groups) > len(notes):  # so long that putting them together would take too many calls
+            if 2 * len(groups) > len(notes):  # so long that merging them would take too many calls
                 notes = [note[: max(LEAST_NOTES, int(room / len(notes)) - FRAME_CHARACTERS)] for note in notes]
                 self._parts.record.notes.append("The notes of what was read were too long, and have lost their ends.")
                 break
@@ -88,7 +88,7 @@ class ReadingSynthesizer(CitingSynthesizer):
 
 
 class OverviewSynthesizer(ExtractiveSynthesizer):
-    """Quotes sentences that stand for the whole; no model writes."""
+    """Quotes representative sentences; no model is called."""
 
     def __init__(self, parts: EngineParts, *, shortfall: Shortfall) -> None:
         super().__init__(parts)

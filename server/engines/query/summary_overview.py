@@ -1,4 +1,4 @@
-"""Summaries without a language model: sentences that stand for the whole, quoted."""
+"""Extractive summaries: representative sentences, quoted."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 SENTENCES = 48  # embedded for one summary
 QUOTED = 5
-ASKED = 0.5  # weight of being near to the question; being near to the middle of all sentences has 1
-REPEATED = 0.7  # weight of being near to a sentence that is quoted already
+ASKED = 0.5  # weight of similarity to the question; similarity to the centroid has weight 1
+REPEATED = 0.7  # weight of similarity to sentences already selected
 
 
 async def overview(question: str, passages: Sequence[Passage], *, embedder: Embedder) -> list[str]:
-    """Return sentences that are near to what all of them say, and to the question, in the passages' order, each cited.
+    """Return representative sentences that are close to the question, in the passages' order, each cited.
 
-    They are taken from all passages alike. A summary by the sentences nearest to the centroid, and far from each other
+    They are taken evenly from all passages: those nearest to the centroid, and far from each other
     (maximal marginal relevance: Carbonell and Goldstein, SIGIR 1998).
     """
     sampled = _sampled(passages)
@@ -36,7 +36,7 @@ async def overview(question: str, passages: Sequence[Passage], *, embedder: Embe
 
 
 def _sampled(passages: Sequence[Passage]) -> list[tuple[int, str]]:
-    """Return (number of the passage, sentence), the same number of each, from its beginning to its end."""
+    """Return (number of the passage, sentence), equally many of each passage, spread over it."""
     found: list[tuple[int, str]] = []
     for number, passage in enumerate(passages[:SENTENCES], start=1):
         texts = list(dict.fromkeys(quotable_sentences(passage.text)))
@@ -47,7 +47,7 @@ def _sampled(passages: Sequence[Passage]) -> list[tuple[int, str]]:
 
 
 def _central(vectors: NDArray[np.float32], question: NDArray[np.float32]) -> list[int]:
-    """Return the places of the sentences to quote, in order."""
+    """Return the indexes of the sentences to quote, in order."""
     units = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
     middle = units.mean(axis=0)
     worth = units @ (middle / max(float(np.linalg.norm(middle)), 1e-9)) + ASKED * (units @ question)

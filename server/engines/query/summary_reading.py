@@ -1,4 +1,4 @@
-"""Which documents are read whole, and how they are cut into passages and calls of the model, all of it bounded."""
+"""Choosing the documents to read, and splitting them into passages and model calls, within bounds."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from storage.vector_store import make_node
 
 LEAST_ROOM = 1500  # characters of a call, however small the model's window
 LEAST_PASSAGE = 1500  # characters, where a document is that long
-UNREAD_SHARE = 0.3  # of the best document's score: worse ones are not read
+UNREAD_SHARE = 0.3  # fraction of the best document's score below which documents are not read
 EXTRACTIVE_CHARACTERS = 200_000  # that are read of documents where no model reads them
-FULL = 0.8  # of the room: passages end with their last chunk, and calls with their last passage
+FULL = 0.8  # fraction of the room that is used: passages end with a whole chunk, and calls with a whole passage
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How much may be read for one question.
+    """Reading limits for one question.
 
     Attributes:
         passages: at the most.
         room: characters that one call of the model reads.
-        characters: of all documents together.
-        calls: that read; None where no model reads.
+        characters: of all documents.
+        calls: for reading; None without a model.
 
     """
 
@@ -47,13 +47,13 @@ class Bounds:
 
 @dataclass(slots=True)
 class Shortfall:
-    """What was not read, a sentence for each document, for the end of the answer."""
+    """A sentence for each document that was not read completely, for the end of the answer."""
 
     sentences: list[str]
 
 
 class WholeDocuments(AsyncRetriever):
-    """Finds documents, and gives all of each, in order, as passages of several chunks.
+    """Finds documents, and returns all of each, in order, as passages of several chunks.
 
     The documents are those that the question names, else those with the best hits. Filters hold for each chunk.
     """
@@ -77,7 +77,7 @@ class WholeDocuments(AsyncRetriever):
                     extent.document_id, characters=characters, filters=self._parts.question.filters
                 )
                 nodes += self._nodes(cut(chunks, passages, longest=bounds.room))
-                if characters >= extent.characters:  # a filter may leave out its end: then that was not wanted
+                if characters >= extent.characters:  # a filter may exclude its end, which then counts as read
                     wanted[extent.document_id] = chunks[-1].end if chunks else 0
         read = _within_calls(nodes, bounds)
         self._tell(wanted, read)
@@ -94,7 +94,7 @@ class WholeDocuments(AsyncRetriever):
         return [self._node(group, after=before) for before, group in pairwise([None, *groups]) if group]
 
     def _node(self, chunks: Sequence[StoredChunk], *, after: Sequence[StoredChunk] | None) -> NodeWithScore:
-        """Return a group as a passage, without what its first chunk repeats of the group before."""
+        """Return a group as a passage, without its first chunk's overlap with the group before."""
         first = chunks[0]
         repeated = max(0, after[-1].end - first.start) if after and follows(after[-1], first) else 0
         self._parts.record.chunks[first.node_id] = tuple(chunk.index for chunk in chunks)
@@ -111,7 +111,7 @@ class WholeDocuments(AsyncRetriever):
         return NodeWithScore(node=node, score=None)
 
     def _tell(self, wanted: Mapping[str, int], read: Sequence[NodeWithScore]) -> None:
-        """Say where reading stopped; `wanted` is the end, in characters, of what should have been read of each."""
+        """Record where reading stopped; `wanted` is the end, in characters, of what should have been read of each."""
         ends = {node.node.ref_doc_id or "": node.node for node in read}  # the last passage of each
         for document_id, end in wanted.items():
             last = ends.get(document_id)
@@ -125,7 +125,7 @@ class WholeDocuments(AsyncRetriever):
 
 
 def bounds_of(parts: EngineParts, query: str) -> Bounds:
-    """Return how much may be read: what the settings allow, and the model's window."""
+    """Return the limits that follow from the settings and the model's context window."""
     settings = parts.settings.engines
     if conversational(parts.model) is None:
         return Bounds(parts.question.k, EXTRACTIVE_CHARACTERS, EXTRACTIVE_CHARACTERS, None)
@@ -136,7 +136,7 @@ def bounds_of(parts: EngineParts, query: str) -> Bounds:
 
 
 def best_documents(hits: Iterable[NodeWithScore], *, most: int) -> list[str]:
-    """Return the documents with the best hits: each scores the sum of 1/rank, and far worse ones are left out."""
+    """Return the documents with the best hits: each scores the sum of 1/rank; far lower scores are dropped."""
     scores: dict[str, float] = {}
     for rank, hit in enumerate(hits, start=1):
         document_id = hit.node.ref_doc_id or ""
@@ -146,7 +146,7 @@ def best_documents(hits: Iterable[NodeWithScore], *, most: int) -> list[str]:
 
 
 def shares(documents: Sequence[Extent], bounds: Bounds) -> list[tuple[Extent, int, int]]:
-    """Return how many passages and characters of each document are read; what a short one leaves, the next ones get."""
+    """Return how many passages and characters of each document are read; the next ones get what a short one leaves."""
     left, given = bounds.characters, list[int]()
     for place, extent in enumerate(documents):
         given.append(min(extent.characters, left // (len(documents) - place)))
@@ -161,7 +161,7 @@ def shares(documents: Sequence[Extent], bounds: Bounds) -> list[tuple[Extent, in
 
 
 def cut(chunks: Sequence[StoredChunk], passages: int, *, longest: float) -> list[list[StoredChunk]]:
-    """Part a document's chunks into groups of about the same length, at most so many unless texts do not join."""
+    """Split a document's chunks into some `passages` groups of similar length; more if chunks between are missing."""
     if not chunks:
         return []
     start, length = chunks[0].start, max(1, chunks[-1].end - chunks[0].start)
@@ -179,7 +179,7 @@ def cut(chunks: Sequence[StoredChunk], passages: int, *, longest: float) -> list
 
 
 def calls_of(lengths: Sequence[int], room: float) -> list[range]:
-    """Return which passages each call reads: as many consecutive ones as have room, one at the least."""
+    """Return the passages of each call: as many consecutive ones as fit, at least one."""
     calls: list[range] = []
     used = 0.0
     for place, length in enumerate(lengths):

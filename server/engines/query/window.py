@@ -1,4 +1,4 @@
-"""Small hits, answered with their surroundings: a chunk is found by what it says, and read with its neighbours."""
+"""Window: a chunk is found by its own text, and returned with its neighbours."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ WINDOW_CHARACTERS = 2000
 
 
 class Windows(AsyncPostprocessor):
-    """Gives each hit its neighbours in the document, and makes one passage of windows that touch.
+    """Adds each hit's neighbours in the document, and merges windows that touch.
 
     LlamaIndex's `SentenceWindowNodeParser` stores a window with each sentence, for `MetadataReplacementPostProcessor`
-    to show; here the neighbours are read from the chunk table, so that nothing is stored twice, and a window's width is
-    a matter of settings, not of indexing.
+    to show; here the neighbours are read from the chunk table, so that nothing is stored twice, and the width can
+    be changed without indexing again.
     """
 
     _parts: EngineParts = PrivateAttr()
@@ -48,9 +48,9 @@ class Windows(AsyncPostprocessor):
 def windows_of(
     hits: Sequence[NodeWithScore], chunks: Sequence[StoredChunk], *, most: int, characters: int, longest: float
 ) -> list[ChunkRun]:
-    """Return the hits with at most so many chunks and characters on either side; windows that touch are one.
+    """Return the hits with at most `most` chunks and `characters` on either side; windows that touch are merged.
 
-    They are in the order of their best hits. A hit whose chunk has gone meanwhile stays as it is.
+    They are in the order of their best hits. A hit whose chunk was deleted meanwhile stays as it is.
     """
     places = {hit.node.node_id: place for place, hit in enumerate(hits)}
     windows: list[ChunkRun] = []
@@ -64,7 +64,7 @@ def windows_of(
 
 
 def _span(run: Sequence[StoredChunk], hit: int, *, most: int, characters: int, longest: float) -> tuple[int, int]:
-    """Return the first and the last chunk of a hit's window: one more on either side in turn, while there is room."""
+    """Return the first and the last chunk of a hit's window, which grows on both sides in turn while there is room."""
     first = last = hit
     least, end = run[hit].start - characters, run[hit].end + characters
     for _ in range(most):

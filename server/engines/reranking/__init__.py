@@ -1,4 +1,4 @@
-"""Reranking: a second, slower look at the passages that were found, before the best of them are taken."""
+"""Reranking: a slower and better ranking of the passages found, before the best are selected."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ if TYPE_CHECKING:
 
 
 def wants_reranking(parts: EngineParts) -> bool:
-    """Tell whether this question's passages are ranked again; `settings.rerank.candidates` of them are fetched then."""
+    """Tell whether this question's passages are reranked; then `settings.rerank.candidates` of them are fetched."""
     settings, asked = parts.settings.rerank, parts.question.rerank
     return settings.provider != "none" and (settings.always if asked is None else asked)

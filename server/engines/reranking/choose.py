@@ -1,4 +1,4 @@
-"""Which reranker the server is started with."""
+"""Choosing the reranker."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 async def open_reranker(settings: Settings, *, model: LanguageModel | None) -> Reranker | None:
-    """Open the reranker that the settings ask for, warm; None where they ask for none. Close it at the end.
+    """Open and warm up the reranker that the settings ask for; None if they ask for none. Close it at the end.
 
-    A kind of your own, or any postprocessor of LlamaIndex's, is a `RerankSource` and a line in `_source`.
+    To add a kind, or any LlamaIndex postprocessor, write a `RerankSource` and a line in `_source`.
 
     Raises:
-        SettingsError: it cannot work; one line that says what to do.
+        SettingsError: it cannot be used; the message says what to do, in one line.
 
     """
     if settings.rerank.provider == "none":

@@ -1,7 +1,7 @@
-"""Rerankers behind HTTP: Cohere's ``/v2/rerank`` and Jina's ``/v1/rerank``, which many servers speak.
+"""Rerankers behind HTTP: Cohere's ``/v2/rerank`` and Jina's ``/v1/rerank``, which many servers implement.
 
 https://docs.cohere.com/reference/rerank and https://api.jina.ai/redoc#tag/rerank. Both answer with ``results``, a list
-of ``index`` and ``relevance_score``. What comes back is believed only as far as it is an order of what was sent.
+of ``index`` and ``relevance_score``. Replies are validated: they must rank the passages that were sent.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from server.engines.parts import EngineParts
 
 MOST_BYTES = 1_048_576
-"""Of an answer; a thousand scores are some fifty kilobytes."""
+"""Maximum size of a reply in bytes; a thousand scores take some fifty kilobytes."""
 
 HINTS = Hints(
     address="FOOTNOTE_RERANK__URL",
@@ -40,7 +40,7 @@ HINTS = Hints(
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How one provider is spoken to; others that speak it have another address, and their own models."""
+    """The protocol of one provider; compatible servers have other addresses and models."""
 
     url: str
     path: str
@@ -59,13 +59,13 @@ DIALECTS: Mapping[str, Dialect] = MappingProxyType(
 
 
 class EndpointRerank:
-    """A `RerankSource` that asks a server."""
+    """A `RerankSource` that calls a server."""
 
     def __init__(self, settings: RerankSettings) -> None:
-        """Prepare the client; nothing is asked yet.
+        """Prepare the client; nothing is sent yet.
 
         Raises:
-            SettingsError: the address is none, or the provider's own is meant and there is no key.
+            SettingsError: the URL is invalid, or it is the provider's own and there is no key.
 
         """
         self._dialect = DIALECTS[settings.provider]
@@ -73,7 +73,7 @@ class EndpointRerank:
         self.model = settings.model or self._dialect.model
         self._url = address_of(settings)
         options = connection_options(connect_timeout=settings.timeout) | {"timeout": httpx.Timeout(settings.timeout)}
-        # an answer is no longer than what is read of it
+        # replies are not compressed, so that their size is bounded
         headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
         if settings.api_key is not None:
             headers["Authorization"] = f"Bearer {settings.api_key.get_secret_value()}"
@@ -85,7 +85,7 @@ class EndpointRerank:
         return ScoredRanking(self.scores)
 
     async def warm_up(self) -> None:
-        """Rank one passage: a wrong key or address shows at the start, and a connection stands."""
+        """Rank one passage: this finds a wrong key or URL at startup, and opens a connection."""
         await self.scores("warm-up", ["warm-up"])
 
     async def close(self) -> None:
@@ -93,10 +93,10 @@ class EndpointRerank:
         await self._client.aclose()
 
     async def scores(self, question: str, passages: Sequence[str]) -> list[float | None]:
-        """Return the passages' scores; None for those that the server leaves out.
+        """Return the passages' scores; None for those that the server omits.
 
         Raises:
-            ModelError: it cannot be reached, refuses, or answers with something else.
+            ModelError: it cannot be reached, refuses, or sends an invalid reply.
 
         """
         body = {
@@ -121,10 +121,10 @@ class EndpointRerank:
 
 
 def address_of(settings: RerankSettings) -> str:
-    """Return the address to ask; a setting may end before the version, behind it, or be the whole.
+    """Return the URL of the endpoint; the setting may end before the version, after it, or be complete.
 
     Raises:
-        SettingsError: it is no address, or the provider's own is meant and there is no key.
+        SettingsError: it is no valid URL, or it is the provider's own and there is no key.
 
     """
     dialect = DIALECTS[settings.provider]
@@ -154,10 +154,10 @@ async def _content(response: httpx.Response) -> bytes:
 
 
 def scores_in(content: bytes, *, passages: int) -> list[float | None]:
-    """Return the scores in an answer, by the place of their passage; None for those that are left out.
+    """Return the scores in a reply, in the passages' order; None for those that are omitted.
 
     Raises:
-        RerankNonsense: it is no such answer, names a passage twice or one that was not sent, or a score is no number.
+        RerankNonsense: the reply is malformed, has a passage twice or an unknown one, or a score is no number.
 
     """
     try:

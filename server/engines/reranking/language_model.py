@@ -1,7 +1,7 @@
-"""Reranking by the language model that writes the answers: LlamaIndex's `LLMRerank`, with what it lacks.
+"""Reranking by the language model that writes the answers, through LlamaIndex's `LLMRerank`.
 
-LlamaIndex's parser takes passage 0 for the last one and a number twice, and gives scores to the wrong passages where a
-line has none; its prompt for chat models is a Jinja template. Both are replaced by its own parameters.
+LlamaIndex's parser takes passage 0 for the last one, accepts a number twice, and shifts scores if a line has none; its
+prompt for chat models is a Jinja template. It accepts replacements of both, which are here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from server.engines.parts import EngineParts
 
 BATCH = 10  # passages in one call
-LONGEST = 1200  # characters of a passage that are shown
+LONGEST = 1200  # characters of a passage in the prompt
 LINE_TOKENS = 16  # of an answer, for one passage
 CHARACTERS_A_TOKEN = 3
 HIGHEST = 10.0
@@ -46,7 +46,7 @@ _LINE = re.compile(
 
 
 class LanguageModelRerank:
-    """A `RerankSource` that asks the model that answers; its calls count among the question's own."""
+    """A `RerankSource` that calls the language model; its calls are counted with the question's."""
 
     provider = "llm"
 
@@ -63,7 +63,7 @@ class LanguageModelRerank:
         batch = self._batch()
         options = {"temperature": 0.0, "max_tokens": batch * LINE_TOKENS}
         llm = GuardedLLM(self._model, options=options, on_finish=parts.record.add_call)
-        # LlamaIndex gives the passages one name or the other, by the kind of model
+        # LlamaIndex uses one name or the other, depending on the kind of model
         passages = "{context_messages}" if self._model.is_chat else "{context_str}"
         return LLMRerank(
             llm=llm,
@@ -75,10 +75,10 @@ class LanguageModelRerank:
         )
 
     async def warm_up(self) -> None:
-        """Do nothing: the model has a start of its own."""
+        """Do nothing: the model is started elsewhere."""
 
     async def close(self) -> None:
-        """Do nothing: the model is closed by who opened it."""
+        """Do nothing: the model is closed by its opener."""
 
     def _batch(self) -> int:
         room = (self._model.context_window - len(PROMPT)) * CHARACTERS_A_TOKEN
@@ -86,14 +86,14 @@ class LanguageModelRerank:
 
 
 def numbered(passages: Sequence[BaseNode]) -> str:
-    """Return passages as the model reads them."""
+    """Return the passages as text for the prompt."""
     return "".join(
         f"Document {number}:\n{shown(node)[:LONGEST].strip()}\n\n" for number, node in enumerate(passages, start=1)
     )
 
 
 def choices_in(answer: str, passages: int) -> tuple[list[int], list[float]]:
-    """Return what an answer says, as far as it can be understood: numbers of passages, from 1, and their relevance."""
+    """Parse a reply leniently: return numbers of passages, from 1, and their relevance."""
     relevances: dict[int, float] = {}
     for line in answer.splitlines():
         if (said := _LINE.match(line)) and 1 <= int(said[1]) <= passages and float(said[2]) <= HIGHEST:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import structlog
 
+from embedding.model_threads import ModelThreads
 from server.engines.models.errors import ModelFailed
 from server.engines.reranking.cross_encoder import Scorer
 from server.engines.reranking.exports import find_cross_encoder, load_scorer
@@ -37,7 +36,7 @@ class LocalRerank:
     def __init__(self, scorer: Scorer, *, model: str) -> None:
         self.model = model
         self._scorer = scorer
-        self._executor = ThreadPoolExecutor(scorer.threads, thread_name_prefix="rerank")
+        self._threads = ModelThreads(scorer.threads, name="rerank")
 
     def ranking(self, parts: EngineParts) -> BaseNodePostprocessor:
         """See `RerankSource.ranking`."""
@@ -50,7 +49,7 @@ class LocalRerank:
 
     async def close(self) -> None:
         """Let the calls in hand finish and end the threads."""
-        await asyncio.to_thread(self._executor.shutdown, wait=True, cancel_futures=True)
+        await asyncio.to_thread(self._threads.close)
 
     async def scores(self, question: str, passages: Sequence[str]) -> list[float]:
         """Return the passages' scores.
@@ -68,31 +67,20 @@ class LocalRerank:
             raise ModelFailed(msg, detail=error) from None
 
     async def _scores(self, question: str, passages: Sequence[str]) -> list[float]:
-        on_thread = partial(asyncio.get_running_loop().run_in_executor, self._executor)
-        batches = await on_thread(self._scorer.batches, question, passages)
+        batches = await self._threads.call(self._scorer.batches, question, passages)
         scores = np.empty(len(passages), dtype=np.float64)
-        left = iter(batches)
-
-        async def work() -> None:
-            for batch in left:
-                scores[batch.places] = await on_thread(self._scorer.scores, batch)
-
-        async with asyncio.TaskGroup() as group:
-            # a thread finds its next batch there while the event loop is at something else; but no more than that,
-            # so that whoever asks meanwhile waits for two batches at most
-            for _ in range(min(len(batches), 2 * self._scorer.threads)):
-                group.create_task(work())
+        await self._threads.fill(scores, batches, run=self._scorer.scores)
         return [float(score) for score in scores]
 
 
 def open_local(settings: Settings) -> LocalRerank:
-    """Load the cross-encoder that the settings name; takes seconds.
+    """Load the cross-encoder that the settings name; the first time it is exported, which takes half a minute.
 
     Raises:
         SettingsError: there is no such model, or it cannot be run.
 
     """
-    files = find_cross_encoder(settings.rerank)
+    files = find_cross_encoder(settings)
     scorer, backend = load_scorer(files, settings=settings)
     _log.info("reranker loaded", model=files.name, backend=backend)
     return LocalRerank(scorer, model=files.name)

@@ -17,7 +17,7 @@ NOT_ASKED = "circuit-open"
 
 @contextmanager
 def observed_rerank(provider: str, *, model: str, candidates: int) -> Iterator[None]:
-    """Tell of a reranking: who ranks, how many passages, how long, and how it ended."""
+    """Record a reranking: provider, model, number of passages, duration, outcome."""
     labels = {
         "gen_ai.operation.name": "rerank",
         "gen_ai.provider.name": provider,

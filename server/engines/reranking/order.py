@@ -1,4 +1,4 @@
-"""The order that a ranking gives to passages, checked: nothing invented, nothing lost, nothing twice."""
+"""Validating a ranking: no passage unknown, missing or repeated."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from server.engines.reranking.troubles import RerankNonsense
 
 
 def in_order(ranked: Sequence[NodeWithScore], *, of: Sequence[NodeWithScore]) -> list[NodeWithScore]:
-    """Return the passages `of` a search in the order of `ranked`, each with a score, none rising.
+    """Return the passages `of` a search in the order of `ranked`, with scores that never increase.
 
-    Those that were left out come last, as they were found, with the least score. Where the ranking has an order but no
-    scores that go with it, as a permutation by a language model, they are 1, 1/2, 1/3, ….
+    Omitted passages come last, in their original order, with the lowest score. If the ranking has an order but no
+    matching scores, as a permutation by a language model, the scores are 1, 1/2, 1/3, ….
 
     Raises:
-        RerankNonsense: there is nothing, a passage that was not given, one twice, or a score that is no number.
+        RerankNonsense: it is empty, has an unknown passage, one twice, or a score that is no number.
 
     """
     given = {each.node.node_id: each for each in of}

@@ -1,4 +1,4 @@
-"""Reranking as LlamaIndex's engines know it: node postprocessors."""
+"""Reranking as LlamaIndex node postprocessors."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from server.engines.record import Record
 
 Score = Callable[[str, Sequence[str]], Awaitable[Sequence[float | None]]]
-"""Given a question and passages, return the passages' scores; None: not ranked."""
+"""Returns the scores of passages for a question; None: not ranked."""
 
 Rank = Callable[[list[NodeWithScore], QueryBundle], Awaitable[tuple[list[NodeWithScore], Reranked]]]
-"""Given passages and a question, return the passages in their new order, or as they were, and what became of it."""
+"""Returns the passages in their new order, or unchanged, and the outcome."""
 
 
 class Reranking(AsyncPostprocessor):
-    """Puts passages into another order, or leaves them in theirs, and tells the record which.
+    """Reranks passages, or leaves them in their order, and records the outcome.
 
-    The first `most` are ranked; others come behind them, as they were found, with the least score.
+    The first `most` are ranked; the others follow in their original order, with the lowest score.
     """
 
     most: int
@@ -67,7 +67,7 @@ class Reranking(AsyncPostprocessor):
 
 
 class ScoredRanking(AsyncPostprocessor):
-    """Ranks passages by the scores that a function gives them."""
+    """Ranks passages by the scores that a function returns."""
 
     _score: Score = PrivateAttr()
 
@@ -94,7 +94,7 @@ class ScoredRanking(AsyncPostprocessor):
 
 
 def shown(node: BaseNode) -> str:
-    """Return what a reranker reads of a passage: its text under the heading that it stands under."""
+    """Return a passage's text for a reranker, preceded by its heading."""
     place = node.metadata.get("heading") or node.metadata.get("title") or ""
     text = node.get_content(MetadataMode.NONE)
     return f"{place}\n{text}" if place else text

@@ -1,7 +1,7 @@
-"""The reranker that the server was started with: any postprocessor of LlamaIndex's, within bounds, that cannot fail.
+"""The server's reranker: any LlamaIndex postprocessor, bounded in time; its failures never fail a question.
 
-A `RerankSource` makes LlamaIndex postprocessors that rank. `Reranker` is what the engines see: it bounds their time,
-checks what they say, and lets the passages go on in the order in which they were found where that goes wrong.
+A `RerankSource` makes LlamaIndex postprocessors that rank. `Reranker` is what engines use: it bounds their time,
+validates their output, and keeps the original order if they fail.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from server.engines.parts import EngineParts
 
 WARM_UP_SECONDS = 30
-"""A model's first call takes longer than those of questions; the server waits so long for it at the most."""
+"""Timeout of the warm-up in seconds: a model's first call takes longer than later ones."""
 
 _log = structlog.get_logger(__name__)
 
 
 class RerankSource(Protocol):
-    """What ranks; see `server.engines.reranking.choose` for the kinds."""
+    """An implementation of reranking; see `server.engines.reranking.choose` for the kinds."""
 
     @property
     def provider(self) -> str:
@@ -46,24 +46,24 @@ class RerankSource(Protocol):
         ...
 
     def ranking(self, parts: EngineParts) -> BaseNodePostprocessor:
-        """Return a postprocessor that gives passages back best first, with scores; it may leave some out."""
+        """Return a postprocessor that returns passages best first, with scores; it may omit some."""
         ...
 
     async def warm_up(self) -> None:
-        """Do what the first question would wait for; raises what a ranking may raise."""
+        """Make a first call; raises what a ranking may raise."""
         ...
 
     async def close(self) -> None:
-        """Let go of everything."""
+        """Close everything."""
         ...
 
 
 class Reranker:
-    """Ranks passages a second time; one a process, used from one event loop, closed at the end.
+    """Reranks passages; one per process, used from one event loop, closed at the end.
 
     Attributes:
-        breaker: leaves the source alone for a while after it failed again and again.
-        trouble: why the last call failed; None where it went well, or none was made.
+        breaker: skips reranking for a while after repeated failures.
+        trouble: why the last call failed; None if it succeeded, or there was none.
 
     """
 
@@ -86,7 +86,7 @@ class Reranker:
         return f"passages are ranked by {self._source.model} ({self._source.provider})"
 
     def postprocessor(self, parts: EngineParts) -> BaseNodePostprocessor:
-        """Return what an engine of LlamaIndex's puts behind its retriever, for one question."""
+        """Return the postprocessor that reranks for one question."""
         rank = partial(self.ranked, ranking=self._source.ranking(parts))
         most = max(self._settings.candidates, parts.question.k)
         return Reranking(rank, model=self.model, record=parts.record, most=most)
@@ -94,9 +94,9 @@ class Reranker:
     async def ranked(
         self, found: list[NodeWithScore], query: QueryBundle, *, ranking: BaseNodePostprocessor
     ) -> tuple[list[NodeWithScore], Reranked]:
-        """Return passages in their new order, or as they were found, and what became of it. It does not fail.
+        """Return passages in their new order, or in the original one, and the outcome. Never fails.
 
-        `found` are passages of different ids. Those that the ranking leaves out come last, with the least score.
+        `found` have different ids. Passages that the ranking omits come last, with the lowest score.
         """
         try:
             with observed_rerank(self._source.provider, model=self.model, candidates=len(found)):
@@ -108,7 +108,7 @@ class Reranker:
         return ranked, Reranked(applied=True, model=self.model, candidates=len(found))
 
     async def warm_up(self) -> None:
-        """Do what the first question would wait for; where that fails, the server starts all the same."""
+        """Warm up; if that fails, the server starts all the same."""
         try:
             async with asyncio.timeout(WARM_UP_SECONDS):
                 await self._source.warm_up()
@@ -118,7 +118,7 @@ class Reranker:
             self._failed(exc)
 
     async def close(self) -> None:
-        """Let go of everything."""
+        """Close everything."""
         await self._source.close()
 
     async def _guarded(
@@ -127,7 +127,7 @@ class Reranker:
         with self.breaker.guarded():
             try:
                 async with asyncio.timeout(self._settings.timeout):
-                    # copies: what is given up half way has changed some of the scores
+                    # copies: a call that is given up half way may have changed some scores
                     copies = [NodeWithScore(node=each.node, score=each.score) for each in found]
                     ranked = await ranking.apostprocess_nodes(copies, query)
             except TimeoutError:

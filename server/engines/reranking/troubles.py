@@ -1,4 +1,4 @@
-"""How a reranking goes wrong, in the words that clients and metrics get."""
+"""Reasons why a reranking fails, as clients and metrics get them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from server.engines.models.errors import (
 
 
 class RerankNonsense(ModelFailed):
-    """What ranks has said something that is no order of the passages it was given."""
+    """The reranker's output is no valid ranking of the given passages."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, retryable=False)
@@ -33,5 +33,5 @@ _TROUBLES: tuple[tuple[type[ModelError], RerankTrouble], ...] = (
 
 
 def trouble_of(error: ModelError) -> RerankTrouble:
-    """Return the word for a failure."""
+    """Return the reason for a failure."""
     return next((word for kind, word in _TROUBLES if isinstance(error, kind)), "failed")

@@ -1,4 +1,4 @@
-"""Citations: which passages an answer points at, and markers that point at nothing taken out while it streams."""
+"""Citations: collecting cited passages, and removing invalid markers while the answer is streamed."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ def without_markers(text: str) -> str:
 
 
 def unnumbered(text: str) -> str:
-    """Return what a user says without anything that looks like a numbered passage; ``list[0]`` stays as it is."""
+    """Return a user's message without anything that looks like a numbered passage; ``list[0]`` is kept."""
     return _PASSAGE_NUMBER.sub(r"(\1)", text)
 
 
 class CitationFilter:
-    """Takes an answer's pieces; gives them back without markers of passages that were never given.
+    """Takes an answer's pieces; returns them without markers of passages that do not exist.
 
     A piece that may be the beginning of a marker is held back until the next one decides. ``[1, 9]`` of three passages
     becomes ``[1]``.
 
     Attributes:
-        cited: the ids that the answer points at.
+        cited: the ids that the answer cites.
 
     """
 
@@ -37,7 +37,7 @@ class CitationFilter:
         self.cited: set[int] = set()
 
     def feed(self, piece: str) -> str:
-        """Return what of the answer is certain now."""
+        """Return the text that is final now."""
         text = self._held + piece
         begun = _BEGUN.search(text)
         self._held = text[begun.start() :] if begun else ""

@@ -1,4 +1,4 @@
-"""Calls of the model beside the one that writes the answer: counted, bounded in time and number, read defensively."""
+"""Auxiliary model calls, which do not write the answer: counted, bounded in time and number, parsed defensively."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 
 
 async def consult(parts: EngineParts, model: LanguageModel, messages: Sequence[ChatMessage], *, max_tokens: int) -> str:
-    """Return what the model says, whole; what it took is counted in the record.
+    """Return the model's complete reply; its tokens and cost are added to the record.
 
     Raises:
         ModelError: the call failed, or took longer than ``engines.call_timeout`` (`ModelTimeout`).
@@ -49,7 +49,7 @@ async def consult(parts: EngineParts, model: LanguageModel, messages: Sequence[C
 
 
 async def all_of(calls: Iterable[Callable[[], Awaitable[Result]]], *, at_once: int) -> list[Result]:
-    """Return all results in order; the first failure, or being cancelled, ends the others before this returns."""
+    """Return all results in order; the first failure, or cancellation, cancels the other calls."""
     turns = asyncio.Semaphore(at_once)
 
     async def in_turn(call: Callable[[], Awaitable[Result]]) -> Result:
@@ -65,10 +65,10 @@ async def all_of(calls: Iterable[Callable[[], Awaitable[Result]]], *, at_once: i
 
 
 def listed(reply: str, *, most: int, besides: str) -> list[str]:
-    """Return the questions that a model lists, as JSON or line by line; at most so many, none twice, none `besides`.
+    """Return the questions in a model's list, as JSON or line by line; at most `most`, without repetition or `besides`.
 
-    It is written by a model: what cannot be read is no list, prose around it does not count, and nothing of it is
-    longer than `LONGEST_LINE`.
+    Text that cannot be parsed gives no questions, prose around the list is ignored, and questions are cut to
+    `LONGEST_LINE`.
     """
     reply = reply[:LONGEST_REPLY]
     found: dict[str, str] = {}
@@ -86,7 +86,7 @@ def _json_items(reply: str) -> list[str]:
         return []
     try:
         items = json.loads(reply[start : end + 1])
-    except (ValueError, RecursionError):  # such as a list that the token limit has cut: its whole strings count
+    except (ValueError, RecursionError):  # a list that was cut by the token limit: its complete strings are used
         items = [_string(match.group()) for match in _STRING.finditer(reply, start)]
     return [item for item in items if isinstance(item, str)] if isinstance(items, list) else []
 
@@ -103,5 +103,5 @@ def _line_items(reply: str) -> list[str]:
 
 
 def _storable(text: str) -> str:
-    """Leave out what no database and no tokenizer takes: NUL, halves of surrogate pairs."""
+    """Remove NUL and lone surrogates, which databases and tokenizers refuse."""
     return text.encode("utf-8", "ignore").decode().replace("\0", "")

@@ -1,4 +1,4 @@
-"""Answers without a language model: the best sentences, quoted."""
+"""Extractive answers: the best sentences, quoted, without a language model."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from server.engines.writing.prompts import Passage
 
 PASSAGES = 5
-SENTENCES = 24  # embedded for one answer; more cost time and seldom win
+SENTENCES = 24  # embedded for one answer; more take time and are seldom selected
 QUOTED = 3
 SHORTEST, LONGEST = 25, 600  # characters; shorter is a caption, longer a table
-BEST_SHARE = 0.75  # of the best sentence's score: worse ones are not quoted
-PROSE_SHARE = 0.85  # of letters, digits and spaces; code and tables have less
-RANK_STEP = 0.03  # what a place in the retrieval's order is worth, as cosine
+BEST_SHARE = 0.75  # fraction of the best sentence's score below which sentences are not quoted
+PROSE_SHARE = 0.85  # fraction of letters, digits and spaces; code and tables have less
+RANK_STEP = 0.03  # bonus for a passage's rank, in units of cosine
 _HEADING = re.compile(r"^\s{0,3}#{1,6}\s.*$", re.MULTILINE)
 _FENCE = re.compile(r"^\s{0,3}(```|~~~).*?(^\s{0,3}\1|\Z)", re.MULTILINE | re.DOTALL)
 _MARKUP = re.compile(r"^\s*(?:[-*+]|\d{1,3}[.)]|>)\s+|[*`]{1,3}|!?\[([^\]\n]*)\]\([^)\s]*\)", re.MULTILINE)
@@ -31,7 +31,7 @@ async def best_sentences(question: str, passages: Sequence[Passage], *, embedder
     candidates = _candidates(passages)
     if not candidates:
         return [f"“{without_markers(passages[0].text)[:LONGEST].strip()}” [1]"]
-    # a sentence is judged under its heading: what "it" is stands there
+    # sentences are compared together with their heading, which says what "it" is
     vectors = await embedder.queries([question, *(f"{each.heading}: {each.text}" for each in candidates)])
     scores = [
         float(vector @ vectors[0]) - RANK_STEP * (each.number - 1)
@@ -47,7 +47,7 @@ async def best_sentences(question: str, passages: Sequence[Passage], *, embedder
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A sentence, the number of its passage, and the heading that it stands under."""
+    """A sentence, the number of its passage, and its heading."""
 
     text: str
     number: int
@@ -55,7 +55,7 @@ class _Candidate:
 
 
 def _candidates(passages: Sequence[Passage]) -> list[_Candidate]:
-    """Return the sentences that may answer; headings, code and questions answer nothing."""
+    """Return the candidate sentences; headings, code and questions are none."""
     found: dict[str, _Candidate] = {}
     for number, passage in enumerate(passages[:PASSAGES], start=1):
         heading = passage.label.rpartition(" > ")[2]
@@ -67,13 +67,13 @@ def _candidates(passages: Sequence[Passage]) -> list[_Candidate]:
 
 
 def _parted(text: str, heading: str) -> tuple[str, str]:
-    """Return the end of the section before, where a passage begins with one, and what stands under its own heading."""
+    """Split a passage that begins with the end of the previous section: return that, and the rest."""
     line = re.search(rf"^\s{{0,3}}#{{1,6}}\s+{re.escape(heading)}\s*$", text, re.MULTILINE) if heading else None
     return (text[: line.start()], text[line.start() :]) if line else ("", text)
 
 
 def quotable_sentences(text: str) -> Iterator[str]:
-    """Yield a passage's sentences that can stand alone, without its markup and without what looks like a citation."""
+    """Yield a passage's standalone sentences, without markup and without anything that looks like a citation."""
     prose = _HEADING.sub("\n", _FENCE.sub("\n", text))
     for start, end in sentences(prose, 0, len(prose)):
         sentence = " ".join(without_markers(_MARKUP.sub(r"\1", prose[start:end])).split())
@@ -82,6 +82,6 @@ def quotable_sentences(text: str) -> Iterator[str]:
 
 
 def is_prose(text: str) -> bool:
-    """Tell whether a text is words rather than code, a table or a command."""
+    """Tell whether a text is prose rather than code, a table or a command."""
     words = sum(character.isalnum() or character.isspace() for character in text)
     return "|" not in text and words >= PROSE_SHARE * len(text)

@@ -1,8 +1,8 @@
-"""Keeping a very small model honest: a sentence counts only if a passage holds its words, and then it cites it.
+"""Grounding for very small models: a sentence is kept only if a passage contains its words, and then cites it.
 
-The local model is a base model of 270 million parameters. It answers many questions from a good passage, cites nothing,
-and makes up the rest (a port that stands nowhere, the same sentence twenty times). So each of its sentences is checked
-before anybody sees it.
+The local model is a base model of 270 million parameters. It answers many questions well from a good passage, never
+cites, and invents the rest (a wrong port, the same sentence twenty times). So each of its sentences is checked before
+it is sent.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 from server.engines.writing.extraction import is_prose
 
-FEWEST = 4  # words that tell: an answer of one or two may stand anywhere in a passage, in another sense
-SHARE = 0.75  # of a sentence's words that one passage must hold; every number must be there
+FEWEST = 4  # minimum number of content words: one or two may occur anywhere in a passage, in another sense
+SHARE = 0.75  # fraction of a sentence's words that one passage must contain; it must contain every number
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
-_ENDS = (".", "!", "。")  # a text that just stops is a scrap
+_ENDS = (".", "!", "。")  # a text without an end is incomplete
 _WORD = re.compile(r"[^\W_]+")
-_LONG = 4  # characters; shorter words, numbers apart, say nothing about where a sentence comes from
+_LONG = 4  # minimum length of a content word; numbers may be shorter
 
 
 async def grounded(pieces: AsyncIterator[str], passages: Sequence[str]) -> AsyncGenerator[str, None]:
-    """Yield the sentences that a passage holds, each with its citation, ``… [2]``; end at the first that none does."""
+    """Yield the sentences that a passage supports, each with its citation, ``… [2]``; stop at the first other one."""
     words = [set(_words(passage)) for passage in passages]
     seen: set[str] = set()
     async for sentence in _sentences(pieces):
@@ -45,7 +45,7 @@ async def _sentences(pieces: AsyncIterator[str]) -> AsyncGenerator[str, None]:
 
 
 def _passage_of(sentence: str, passages: Sequence[set[str]]) -> int | None:
-    """Return the number, from 1, of the passage that holds the sentence's words best, or None."""
+    """Return the number, from 1, of the passage that supports the sentence best, or None."""
     words = _words(sentence)
     telling = {word for word in words if len(word) >= _LONG or word.isdigit()}
     numbers = {word for word in words if any(character.isdigit() for character in word)}

@@ -1,4 +1,4 @@
-"""The prompts. What documents and questions say is data: it is put together, never expanded as a template."""
+"""The prompts. Documents and questions are data: they are concatenated, never expanded as templates."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ _CONTROL_TOKEN = re.compile(r"<(\|[^|<>\n]{1,40}\||/?s|bos|eos|pad|unk|mask|star
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A passage as a model sees it; `label` says where it stands, ``Operations > Backup, page 3``."""
+    """A passage as a model sees it; `label` is its location, ``Operations > Backup, page 3``."""
 
     label: str
     text: str
@@ -115,12 +115,12 @@ def chat_messages(question: str, passages: Sequence[Passage], conversation: Conv
 
 
 def quoted_question(system: str, question: str) -> list[ChatMessage]:
-    """Return what asks a model to do something with a question other than to answer it."""
+    """Return a prompt to do something with a question other than answer it."""
     return [_system(system), _user(f"The question: {_json(question)}")]
 
 
 def numbered_messages(system: str, task: str, passages: Sequence[tuple[int, Passage]]) -> list[ChatMessage]:
-    """Return what gives a model passages under numbers that are theirs in the whole answer, and a task."""
+    """Return a prompt with a task and passages, numbered as in the whole answer."""
     numbered = "\n\n".join(f"[{number}] {passage}" for number, passage in passages)
     return [_system(system), _user(f"Passages:\n\n{numbered}\n\nTask: {unnumbered(task)}")]
 
@@ -128,7 +128,7 @@ def numbered_messages(system: str, task: str, passages: Sequence[tuple[int, Pass
 def combining_messages(
     system: str, task: str, findings: Sequence[tuple[str, str]], conversation: Conversation
 ) -> list[ChatMessage]:
-    """Return what lets a model write the answer from (what was asked, what was found); their citations stay."""
+    """Return the prompt that combines (sub-question, finding) pairs into the answer; their citations stay."""
     found = "\n\n".join(f"{unnumbered(asked)}\n{finding}" for asked, finding in findings)
     return _conversation(system, conversation, f"Findings:\n\n{found}\n\nQuestion: {unnumbered(task)}")
 
@@ -139,12 +139,12 @@ def simple_messages(question: str, conversation: Conversation) -> list[ChatMessa
 
 
 def condense_messages(message: str, conversation: Conversation) -> list[ChatMessage]:
-    """Return what asks a model to make a message understandable by itself."""
+    """Return the prompt that rewrites a message as a standalone question."""
     return [_system(CONDENSE_SYSTEM), _user(f"{_quoted(conversation)}\n\nThe last message: {_json(message)}")]
 
 
 def summary_messages(conversation: Conversation) -> list[ChatMessage]:
-    """Return what asks a model to sum a conversation up."""
+    """Return the prompt that summarises a conversation."""
     return [_system(SUMMARY_SYSTEM), _user(_quoted(conversation))]
 
 
@@ -157,7 +157,7 @@ def _conversation(system: str, conversation: Conversation, asked: str) -> list[C
 
 
 def _quoted(conversation: Conversation) -> str:
-    """Return a conversation as lines of JSON, which nothing in it can leave."""
+    """Return a conversation as lines of JSON, so that its content cannot break out of the quotation."""
     notes = [f"Notes of what came before: {_json(conversation.summary)}"] if conversation.summary else []
     lines = [_json_line(message) for message in conversation.history]
     return "\n".join([*notes, *lines])
@@ -188,5 +188,5 @@ def completion_messages(question: str, passages: Sequence[Passage]) -> list[Chat
 
 
 def _harmless(text: str) -> str:
-    """Break up control tokens: a completion server reads them in a prompt as its own."""
+    """Break up control tokens: a completion server would interpret them in a prompt."""
     return _CONTROL_TOKEN.sub(r"< \1 >", text)

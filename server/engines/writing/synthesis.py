@@ -1,4 +1,4 @@
-"""Response synthesizers: LlamaIndex's interface, our prompts, and streams all the way."""
+"""Response synthesizers: LlamaIndex's interface with our prompts, streaming throughout."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from server.engines.writing.prompts import COMPLETION_STOPS, Passage, chat_messa
 
 
 class _StreamingSynthesizer(BaseSynthesizer):
-    """Answers by an async generator, which begins its work when it is first asked for a piece."""
+    """Answers with an async generator, which starts with its first piece."""
 
     def __init__(self, parts: EngineParts, *, llm: LLM) -> None:
         helper, chat_helper = _prompt_helpers()
@@ -48,7 +48,7 @@ class _StreamingSynthesizer(BaseSynthesizer):
         additional_source_nodes: Sequence[NodeWithScore] | None = None,
         **response_kwargs: Any,
     ) -> RESPONSE_TYPE:
-        # LlamaIndex hands texts with their metadata in front to aget_response; we want to know which is which
+        # LlamaIndex passes aget_response texts with their metadata prepended; we need the two apart
         self._passages = [passage_of(found.node) for found in nodes]
         return await super().asynthesize(query, nodes, additional_source_nodes, **response_kwargs)
 
@@ -63,7 +63,7 @@ class _StreamingSynthesizer(BaseSynthesizer):
         raise NotImplementedError
 
     def _standalone(self, question: str) -> str:
-        """Return the question for those who cannot read the conversation around it."""
+        """Return the standalone question, for models that do not get the conversation."""
         return self._parts.record.standalone_question or question
 
     def _get_prompts(self) -> PromptDictType:
@@ -74,7 +74,7 @@ class _StreamingSynthesizer(BaseSynthesizer):
 
 
 class CitingSynthesizer(_StreamingSynthesizer):
-    """Lets the model write an answer that cites its passages by number."""
+    """Lets the model write an answer that cites passages by number."""
 
     def __init__(self, parts: EngineParts, *, model: LanguageModel) -> None:
         super().__init__(parts, llm=GuardedLLM(model))
@@ -112,7 +112,7 @@ class CitingSynthesizer(_StreamingSynthesizer):
 
 
 class ExtractiveSynthesizer(_StreamingSynthesizer):
-    """Quotes the sentences that are nearest to the question, with their citations; no model writes."""
+    """Quotes the sentences nearest to the question, with their citations; no model is called."""
 
     def __init__(self, parts: EngineParts) -> None:
         super().__init__(parts, llm=_no_llm())
@@ -125,7 +125,7 @@ class ExtractiveSynthesizer(_StreamingSynthesizer):
 async def written(
     parts: EngineParts, model: LanguageModel, messages: Sequence[ChatMessage], *, stops: tuple[str, ...] = ()
 ) -> AsyncGenerator[str, None]:
-    """Yield what the model writes under the question's options, and leave in the record how it ended."""
+    """Yield what the model writes with the question's options; record how it ended."""
     asked = parts.question
     stream = model.stream(
         messages, temperature=asked.temperature, max_tokens=asked.max_tokens, stop=(*stops, *asked.stop)
@@ -139,7 +139,7 @@ async def written(
 
 
 async def quotations(question: str, passages: Sequence[Passage], *, parts: EngineParts) -> AsyncGenerator[str, None]:
-    """Yield the best sentences in small pieces, as a model's answer comes."""
+    """Yield the best sentences in small pieces, like a model's stream."""
     parts.record.extracted = True
     quotes = await best_sentences(question, passages, embedder=parts.embedder)
     for word in "\n\n".join(quotes).split(" "):
@@ -147,7 +147,7 @@ async def quotations(question: str, passages: Sequence[Passage], *, parts: Engin
 
 
 def synthesizer_for(parts: EngineParts) -> BaseSynthesizer:
-    """Return the model's synthesizer, or the extractive one where there is no model."""
+    """Return the model's synthesizer, or the extractive one if there is no model."""
     if parts.model is None:
         return ExtractiveSynthesizer(parts)
     return CitingSynthesizer(parts, model=parts.model)
@@ -155,10 +155,10 @@ def synthesizer_for(parts: EngineParts) -> BaseSynthesizer:
 
 @cache
 def _prompt_helpers() -> tuple[PromptHelper, ChatPromptHelper]:
-    # unused by ours, but LlamaIndex's base class makes them anew (with tiktoken) wherever it is given none
+    # unused, but LlamaIndex's base class would create them (with tiktoken)
     return PromptHelper(tokenizer=str.split), ChatPromptHelper(tokenizer=str.split)
 
 
 @cache
 def _no_llm() -> LLM:
-    return MockLLM()  # never called; without one, LlamaIndex's base class resolves its global setting, which is OpenAI
+    return MockLLM()  # never called; without it, LlamaIndex's base class would resolve its global setting, OpenAI

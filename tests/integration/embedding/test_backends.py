@@ -1,14 +1,25 @@
 """The real model through each backend: one export, kept, and vectors that agree."""
 
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from config.settings import Settings
-from embedding.backends import INT8_FILE, ONNX_FILE, load_model
-from embedding.encoders import LibraryEncoder, OnnxEncoder, onnx_encoder
+from config.settings import EmbeddingSettings, Settings
+from embedding import library
+from embedding.backends import load_encoder
+from embedding.encoders import EmbeddingRecipe, OnnxEncoder, export_kind
+from embedding.exports import INT8_FILE, ONNX_FILE
 from embedding.files import find_model
+from embedding.library import LibraryEncoder, open_library_encoder, open_model, recipe_of
 from embedding.opening import open_embedder
 
+ROOT = Path(__file__).parents[3]
+FILES = find_model(EmbeddingSettings())
+HEAVY = ("torch", "transformers", "sentence_transformers", "scipy", "matplotlib", "huggingface_hub")
 TEXTS = ["PostgreSQL keeps several versions of a row.", "Sourdough rises for twelve hours.", "word " * 400]
 
 
@@ -27,9 +38,11 @@ async def test_onnx_int8_and_torch_agree_and_the_export_is_kept(tmp_path, embedd
     assert (onnx * torch).sum(1).min() > 0.9999
     int8, _ = await vectors(tmp_path, backend="onnx", quantization="int8")
     assert (onnx * int8).sum(1).min() > 0.94  # the least is that of one word four hundred times
-    (exported,) = (tmp_path / "models").iterdir()  # nothing half done beside it
-    assert (exported / ONNX_FILE).exists()
-    assert (exported / INT8_FILE).exists()
+    ((exported, file),) = [  # torch needs no export
+        (path, path / INT8_FILE) for path in (tmp_path / "models").iterdir() if path.is_dir()
+    ]
+    assert file.exists()
+    assert not (exported / ONNX_FILE).exists()  # what is not run need not be kept
 
 
 async def test_vectors_are_as_long_as_they_come_where_normalisation_is_off(embedder, shared_dir):
@@ -39,22 +52,46 @@ async def test_vectors_are_as_long_as_they_come_where_normalisation_is_off(embed
 
 
 @pytest.fixture(scope="module")
-def library(shared_dir):
-    """The same model as the library opens it: by its side, what we do ourselves must not show."""
-    instructed = Settings(data_dir=shared_dir, embedding={"query_instruction": "query: ", "text_instruction": "about "})
-    return load_model(find_model(instructed.embedding), settings=instructed, threads=1)[0]
+def exported(embedder, shared_dir):
+    """The session's export of the bundled model."""
+    assert embedder.files == FILES
+    return export_kind(FILES.name, FILES.revision, int8=False).find(Settings(data_dir=shared_dir))
 
 
-def test_what_we_do_ourselves_gives_the_vectors_of_the_library(library):
+@pytest.fixture(scope="module")
+def loaded():
+    """The same model as sentence-transformers opens it."""
+    return open_model(FILES.directory, prompts={"query": "query: ", "text": "about "})
+
+
+@pytest.mark.usefixtures("exported")
+def test_an_export_needs_onnxruntime_and_tokenizers_alone(shared_dir):
+    program = f"""
+import asyncio, sys
+from pathlib import Path
+from config.settings import Settings
+from embedding.opening import open_embedder
+opened = open_embedder(Settings(data_dir=Path({str(shared_dir)!r})))
+assert len(asyncio.run(opened.query("why"))) == 384
+opened.close()
+print([name for name in {HEAVY} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.usefixtures("exported")
+def test_what_we_do_ourselves_gives_the_vectors_of_the_library(shared_dir, loaded):
     texts = [
         *TEXTS,
         "",
         "ärger, 東京, \u0000 and \U0001f40d",
         *(f"{'a longer passage ' * n}and its end" for n in range(0, 90, 7)),
     ]
-    ours = onnx_encoder(library, threads=2, batch_size=32)
+    instructed = {"query_instruction": "query: ", "text_instruction": "about ", "threads": 2}
+    ours, _ = load_encoder(FILES, settings=Settings(data_dir=shared_dir, embedding=instructed))
     assert isinstance(ours, OnnxEncoder)
-    theirs = LibraryEncoder(library._model, normalize=True, batch_size=1, on_cpu=True)
+    theirs = LibraryEncoder(loaded, normalize=True, batch_size=1, on_cpu=True)
     for prompt in ("query", "text"):
         batches = ours.batches(texts, prompt=prompt)
         assert len(batches) < len(texts)  # short ones are padded together
@@ -65,17 +102,47 @@ def test_what_we_do_ourselves_gives_the_vectors_of_the_library(library):
         assert made == pytest.approx(theirs.encode(everything), abs=1e-5)
 
 
+@pytest.fixture(scope="module")
+def onnx(exported):
+    """The model as sentence-transformers opens the export."""
+    settings = EmbeddingSettings(query_instruction="query: ", text_instruction="about ")
+    return open_library_encoder(FILES, settings=settings, backend="onnx", threads=1, export=exported.directory)._model
+
+
+def test_a_recipe_says_what_sentence_transformers_knows(onnx):
+    assert recipe_of(onnx) == EmbeddingRecipe(
+        max_tokens=256,
+        pad_id=0,
+        pooling="mean",
+        normalize=True,
+        prompts={"query": "query: ", "document": "", "text": "about "},
+    )
+
+
 @pytest.mark.parametrize("pooling", ["max", "cls", "lasttoken"])
-def test_a_model_that_pools_otherwise_is_called_as_the_library_does_or_by_the_library(library, pooling):
-    before = library._model[1].pooling_mode
-    library._model[1].pooling_mode = pooling
-    try:
-        ours = onnx_encoder(library, threads=1, batch_size=32)  # which compares itself with the library
-    finally:
-        library._model[1].pooling_mode = before
-    assert (ours is not None) == (pooling == "cls")
+def test_a_model_that_pools_otherwise_has_a_recipe_only_if_we_pool_so_too(onnx, monkeypatch, pooling):
+    monkeypatch.setattr(onnx[1], "pooling_mode", pooling)
+    recipe = recipe_of(onnx)
+    assert recipe is None if pooling != "cls" else recipe.pooling == "cls"
 
 
-def test_a_model_whose_own_code_gives_other_vectors_is_left_to_the_library(library, monkeypatch):
-    monkeypatch.setattr("embedding.encoders._mean", lambda states, _: states.max(axis=1))
-    assert onnx_encoder(library, threads=1, batch_size=32) is None
+def test_a_model_that_wants_other_inputs_has_no_recipe(onnx, monkeypatch):
+    class Session:
+        def get_inputs(self):
+            return [SimpleNamespace(name="input_ids"), SimpleNamespace(name="position_ids")]
+
+    monkeypatch.setattr(onnx[0].auto_model, "model", Session())
+    assert recipe_of(onnx) is None
+
+
+@pytest.mark.parametrize(("pooling", "same"), [("mean", True), ("cls", False)])
+def test_a_recipe_is_believed_where_it_gives_the_library_s_vectors(exported, loaded, pooling, same):
+    recipe = exported.recipe.model_copy(update={"pooling": pooling, "prompts": loaded.prompts})
+    assert library.agrees(library._encoder(exported.directory, recipe), loaded) is same
+
+
+async def test_a_model_whose_own_code_gives_other_vectors_is_left_to_the_library(tmp_path, monkeypatch):
+    monkeypatch.setattr(library, "agrees", lambda *_: False)
+    made, opened = await vectors(tmp_path, backend="onnx")
+    assert isinstance(opened._encoder, LibraryEncoder)
+    assert np.linalg.norm(made, axis=1) == pytest.approx(1, abs=1e-5)

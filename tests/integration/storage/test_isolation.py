@@ -198,7 +198,7 @@ class User:
         for turn in late:
             self.talk.note(*turn)
 
-    async def alone(self):
+    async def exclusive(self):
         """Ask outside of the conversation."""
         mark, question = self.talk.message("answer")
         response = await self.post("/query", {"question": question, "k": 1})
@@ -253,7 +253,7 @@ ACTS = {
     "refused": lambda user: user.fail("server-error"),
     "filtered": lambda user: user.fail("filtered"),
     "interrupt": lambda user: user.interrupt(),
-    "alone": lambda user: user.alone(),
+    "exclusive": lambda user: user.exclusive(),
     "delete": lambda user: user.delete(),
 }
 acts = st.lists(st.tuples(st.sampled_from(sorted(ACTS)), st.sampled_from([0, 0, 0.01, 0.1])), max_size=5)

@@ -11,9 +11,9 @@ import pytest
 
 from config.settings import EmbeddingSettings
 from embedding.embedder import Embedder
-from embedding.encoders import Batch
 from embedding.errors import EmbeddingFailed, EmbeddingModelNotFound
 from embedding.files import BUNDLED, ModelFiles, find_model
+from embedding.onnx_model import Batch
 
 FILES = ModelFiles("made-up", Path("nowhere"), "1", 3, 256)
 

@@ -9,7 +9,7 @@ from support.sql import execute
 from config.settings import Price
 from ingestion.dry_run.commands import hold, plan
 from ingestion.dry_run.manifest import WINDOW, ManifestDiffers, ManifestInvalid
-from ingestion.inputs.selection import Wanted
+from ingestion.inputs.inputs import Inputs
 from ingestion.runs.run import ingest, ingest_and_sync, reindex
 from storage.errors import CollectionNotFound
 
@@ -28,21 +28,21 @@ def write(folder, *names, text="What {} says."):
         (folder / f"{name}.md").write_text(f"# {name}\n\n{text.format(name)}\n")
 
 
-def wanted(folder, **options):
-    return Wanted("docs", [str(folder)], base=folder, **options)
+def inputs(folder, **options):
+    return Inputs("docs", [str(folder)], base=folder, **options)
 
 
 async def planned(indexing, folder, **options):
-    return await plan(indexing, wanted(folder), **{"reindex": False, "sync": False, **options})
+    return await plan(indexing, inputs(folder), **{"reindex": False, "sync": False, **options})
 
 
 async def ingested(indexing, folder):
-    return await ingest(indexing, wanted(folder), watch=lambda _: None)
+    return await ingest(indexing, inputs(folder), watch=lambda _: None)
 
 
 async def rebuilt(indexing, folder):
     return await reindex(
-        indexing, wanted(folder), resume=False, activate="always", golden=None, force=False, watch=lambda _: None
+        indexing, inputs(folder), resume=False, activate="always", golden=None, force=False, watch=lambda _: None
     )
 
 
@@ -63,7 +63,7 @@ async def test_a_plan_says_what_the_run_then_does(indexing, tmp_path):
     (tmp_path / "picture.png").write_bytes(b"x")
     found = await planned(indexing, tmp_path, sync=True)
     assert rows(indexing) == before
-    outcome = await ingest_and_sync(indexing, wanted(tmp_path), force=False, watch=lambda _: None)
+    outcome = await ingest_and_sync(indexing, inputs(tmp_path), force=False, watch=lambda _: None)
     done = outcome.as_json()["documents"]
     assert {name: found.documents[name] for name in COUNTED} == {name: done[name] for name in COUNTED}
     assert found.documents["ignored"] == done["ignored"] == 1
@@ -82,7 +82,7 @@ async def test_a_file_that_became_a_link_is_there_to_a_plan_and_to_the_run(index
     (folder / "a.md").symlink_to(target)
     (folder / "copy.md").write_text(content)  # no move: what it might come from is still there
     found = await planned(indexing, folder, sync=True)
-    outcome = await ingest_and_sync(indexing, wanted(folder), force=True, watch=lambda _: None)
+    outcome = await ingest_and_sync(indexing, inputs(folder), force=True, watch=lambda _: None)
     done = outcome.as_json()
     assert {name: found.documents[name] for name in COUNTED} == {name: done["documents"][name] for name in COUNTED}
     assert (found.named, found.documents["unchanged"]) == ({"added": ["copy.md"]}, 2)
@@ -102,10 +102,10 @@ async def test_a_plan_for_a_new_collection_makes_none(indexing, tmp_path):
 async def test_a_plan_to_reindex_counts_what_is_made_anew_and_what_is_carried_over(indexing, tmp_path):
     write(tmp_path / "in", "a", "b")
     write(tmp_path / "out", "c")
-    both = Wanted("docs", [str(tmp_path)], base=tmp_path)
+    both = Inputs("docs", [str(tmp_path)], base=tmp_path)
     await ingest(indexing, both, watch=lambda _: None)
     found = await plan(
-        indexing, Wanted("docs", [str(tmp_path / "in")], base=tmp_path), reindex=True, sync=False
+        indexing, Inputs("docs", [str(tmp_path / "in")], base=tmp_path), reindex=True, sync=False
     )  # the model and the chunking are as they were, so that every vector serves again
     assert (found.documents["reindexed"], found.documents["carried"]) == (2, 1)
     assert found.estimate.tokens.high == 0
@@ -159,10 +159,10 @@ async def test_a_run_is_held_to_its_manifest(indexing, tmp_path):
     write(folder, "d")
     (folder / "a.md").unlink()
     modes = {"reindex": False, "sync": True, "manifest": manifest}
-    await plan(indexing, wanted(folder), **modes)
+    await plan(indexing, inputs(folder), **modes)
     lines = [json.loads(line) for line in manifest.read_text().splitlines()]
     assert [line.get("action") for line in lines] == [None, "added", "deleted", None]
-    await hold(indexing, wanted(folder), **modes)
+    await hold(indexing, inputs(folder), **modes)
     before = rows(indexing)
     for change, said in (
         (lambda: write(folder, "d", text="Other words."), r"d\.md added in the manifest, now added with other content"),
@@ -172,7 +172,7 @@ async def test_a_run_is_held_to_its_manifest(indexing, tmp_path):
     ):
         change()
         with pytest.raises(ManifestDiffers, match=said):
-            await hold(indexing, wanted(folder), **modes)
+            await hold(indexing, inputs(folder), **modes)
     assert rows(indexing) == before
 
 
@@ -183,14 +183,14 @@ async def test_another_generation_other_settings_and_another_mode_do_not_fit(ind
     write(folder, "b")
     await planned(indexing, folder, manifest=manifest)
     with pytest.raises(ManifestDiffers, match="metadata"):
-        await hold(indexing, wanted(folder, metadata={"x": 1}), reindex=False, sync=False, manifest=manifest)
+        await hold(indexing, inputs(folder, metadata={"x": 1}), reindex=False, sync=False, manifest=manifest)
     with pytest.raises(ManifestDiffers, match="--sync was False and is True"):
-        await hold(indexing, wanted(folder), reindex=False, sync=True, manifest=manifest)
+        await hold(indexing, inputs(folder), reindex=False, sync=True, manifest=manifest)
     (folder / "b.md").unlink()
     await rebuilt(indexing, folder)
     write(folder, "b")
     with pytest.raises(ManifestDiffers, match="the generation that answers was 1 and is 2"):
-        await hold(indexing, wanted(folder), reindex=False, sync=False, manifest=manifest)
+        await hold(indexing, inputs(folder), reindex=False, sync=False, manifest=manifest)
 
 
 async def test_one_file_more_among_many_is_the_only_difference_named(indexing, tmp_path):
@@ -199,7 +199,7 @@ async def test_one_file_more_among_many_is_the_only_difference_named(indexing, t
     await planned(indexing, folder, manifest=manifest)
     write(folder, "n0005a")
     with pytest.raises(ManifestDiffers) as caught:
-        await hold(indexing, wanted(folder), reindex=False, sync=False, manifest=manifest)
+        await hold(indexing, inputs(folder), reindex=False, sync=False, manifest=manifest)
     assert str(caught.value).count("manifest") == 2  # in the sentence, and of one file
     assert "n0005a.md added now" in str(caught.value)
 
@@ -233,7 +233,7 @@ async def test_a_damaged_manifest_gets_one_clear_sentence(indexing, tmp_path, co
 
     monkeypatch.setattr(module, "_compare_headers", lambda *_: None)
     with pytest.raises(ManifestInvalid, match=said):
-        await hold(indexing, wanted(tmp_path / "none"), reindex=False, sync=False, manifest=manifest)
+        await hold(indexing, inputs(tmp_path / "none"), reindex=False, sync=False, manifest=manifest)
 
 
 async def test_a_manifest_that_cannot_be_written_is_told_and_leaves_nothing(indexing, tmp_path):

@@ -34,7 +34,8 @@ SECRET = "wombat-77-secret"
 PROGRAM = """
 import asyncio, json, sys
 import numpy as np
-import embedding.embedder
+import embedding.files
+import embedding.opening
 import ingestion.pipeline.tracing
 from ingestion.errors import EmbeddingFailed
 

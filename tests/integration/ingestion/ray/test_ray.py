@@ -23,8 +23,8 @@ from embedding.files import find_model
 from ingestion.errors import ClusterUnavailable
 from ingestion.ray import connection
 from ingestion.ray.connection import open_ray
+from ingestion.ray.layout import EMBEDDING_SHARE, PARSING_SHARE, Layout, Node, lay_out
 from ingestion.ray.messages import Patience
-from ingestion.ray.plan import EMBEDDING_SHARE, PARSING_SHARE, Node, Plan, plan
 from ingestion.readers.process_pool import Parser
 from ingestion.types import Parsed, Skipped
 
@@ -254,17 +254,17 @@ async def test_without_the_library_the_command_says_what_to_install(own_settings
 def test_a_cluster_is_shared_between_reading_and_embedding() -> None:
     settings = EmbeddingSettings()
     large, small, head = Node("a", 16), Node("b", 8), Node("c", 0)
-    assert plan([large, head, small], settings=settings) == Plan((*"aaaabb",), (*"aaaabb",), threads=4)
-    assert plan([head, Node("d", 2)], settings=settings) == Plan(("d",), ("d",), threads=2)
-    assert plan([Node("d", 1)], settings=settings) == Plan(("d",), ("d",), threads=1)
-    fitting = plan([Node("d", 7)], settings=settings.model_copy(update={"threads": 3}))
+    assert lay_out([large, head, small], settings=settings) == Layout((*"aaaabb",), (*"aaaabb",), threads=4)
+    assert lay_out([head, Node("d", 2)], settings=settings) == Layout(("d",), ("d",), threads=2)
+    assert lay_out([Node("d", 1)], settings=settings) == Layout(("d",), ("d",), threads=1)
+    fitting = lay_out([Node("d", 7)], settings=settings.model_copy(update={"threads": 3}))
     assert (fitting.parsers, fitting.threads) == (("d", "d"), 3)
     assert 2 * (fitting.cpus(EMBEDDING_SHARE) + fitting.cpus(PARSING_SHARE)) < 7
     on_gpus = settings.model_copy(update={"backend": "torch", "device": "cuda"})
-    assert plan([Node("d", 8, 3)], settings=on_gpus) == Plan(("d", "d"), ("d", "d", "d"), threads=4, gpus=1)
+    assert lay_out([Node("d", 8, 3)], settings=on_gpus) == Layout(("d", "d"), ("d", "d", "d"), threads=4, gpus=1)
     for nodes, chosen, told in (([head], settings, "has a CPU"), ([small], on_gpus, "has a GPU")):
         with pytest.raises(ClusterUnavailable, match=told):
-            plan(nodes, settings=chosen)
+            lay_out(nodes, settings=chosen)
 
 
 @pytest.mark.asyncio(loop_scope="module")

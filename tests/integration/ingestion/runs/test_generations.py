@@ -18,7 +18,7 @@ from ingestion.inputs.local_files import LocalFiles
 from ingestion.runs.gate import Gate, GoldenQuestion, InvalidGate, read_golden
 from ingestion.runs.reindexing import Reindexing, catch_up
 from server.services.pinned_generations import PinnedGenerations
-from storage.deletions import bury
+from storage.deletions import mark_deleted
 from storage.documents.writes import Documents
 from storage.errors import (
     BuildRunning,
@@ -270,7 +270,7 @@ async def test_a_writer_of_a_generation_that_was_retired_is_refused_and_writes_n
 
 
 async def test_an_ingestion_goes_on_in_the_generation_that_took_over_meanwhile(rig):
-    from ingestion.inputs.selection import Wanted
+    from ingestion.inputs.inputs import Inputs
     from ingestion.runs.run import ingest
 
     await rig.reindex(size=2, activate="never")
@@ -281,7 +281,7 @@ async def test_an_ingestion_goes_on_in_the_generation_that_took_over_meanwhile(r
         flipped.append(await rig.generations.activate(NAME, "2"))
 
     rig.points.arm([(0, flip, False)])
-    report = await ingest(rig.indexing, Wanted(NAME, [str(rig.folder)], base=rig.folder), watch=lambda _: None)
+    report = await ingest(rig.indexing, Inputs(NAME, [str(rig.folder)], base=rig.folder), watch=lambda _: None)
     assert (report.generation, report.exit_code, len(flipped)) == ("2", 0, 1)
     assert set(await rig.sources("2")) == {"a.txt", "b.txt", "c.txt", "d.txt"}
 
@@ -322,7 +322,7 @@ async def test_a_document_is_deleted_while_a_generation_that_has_it_is_pruned(ri
         await connection.execute("UPDATE footnote.documents SET title = 'x' WHERE id = $1", document_id)
         pruning = asyncio.create_task(rig.generations.prune(NAME, keep=0, spared_seconds=0))
         await rig.until_somebody_waits()
-        await bury(connection, (await rig.active()).collection_id, document_id=document_id)
+        await mark_deleted(connection, (await rig.active()).collection_id, document_id=document_id)
     assert await pruning == ["1"]
     assert len(await rig.sources()) == 1
 

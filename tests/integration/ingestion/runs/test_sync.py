@@ -9,7 +9,7 @@ from support.indexings import open_made_up
 from support.sql import execute
 
 from config.settings import IngestionSettings
-from ingestion.inputs.selection import Wanted
+from ingestion.inputs.inputs import Inputs
 from ingestion.runs.run import ingest, ingest_and_sync, reindex
 from ingestion.runs.sync import FLOOR, SyncRefused, require_folders
 from storage.documents.catalog import DocumentCatalog
@@ -28,12 +28,12 @@ def write(folder, *names):
         (folder / f"{name}.md").write_text(f"# {name}\n\nWhat {name} says.\n")
 
 
-def wanted(*paths, base=None, **options):
-    return Wanted("docs", [str(path) for path in paths], base=base, **options)
+def inputs(*paths, base=None, **options):
+    return Inputs("docs", [str(path) for path in paths], base=base, **options)
 
 
 async def sync(indexing, *paths, force=False, base=None, **options):
-    return await ingest_and_sync(indexing, wanted(*paths, base=base, **options), force=force, watch=lambda _: None)
+    return await ingest_and_sync(indexing, inputs(*paths, base=base, **options), force=force, watch=lambda _: None)
 
 
 async def sources(indexing):
@@ -53,9 +53,9 @@ async def test_a_document_whose_file_is_gone_is_deleted_and_counted(indexing, tm
 
 async def test_without_sync_nothing_is_deleted(indexing, tmp_path):
     write(tmp_path, "a", "b")
-    await ingest(indexing, wanted(tmp_path), watch=lambda _: None)
+    await ingest(indexing, inputs(tmp_path), watch=lambda _: None)
     (tmp_path / "b.md").unlink()
-    await ingest(indexing, wanted(tmp_path), watch=lambda _: None)
+    await ingest(indexing, inputs(tmp_path), watch=lambda _: None)
     assert len(await sources(indexing)) == 2
 
 
@@ -73,7 +73,7 @@ async def test_a_moved_file_keeps_its_document(indexing, tmp_path):
 async def test_documents_of_other_folders_and_those_without_a_file_stay(indexing, tmp_path):
     write(tmp_path / "here", "a", "b")
     write(tmp_path / "there", "c")
-    await ingest(indexing, wanted(tmp_path / "here", tmp_path / "there"), watch=lambda _: None)
+    await ingest(indexing, inputs(tmp_path / "here", tmp_path / "there"), watch=lambda _: None)
     generation = await indexing.collections.active("docs")
     await Documents(indexing.database, generation=generation).write(document("uploaded"), [], replaces=None)
     (tmp_path / "there" / "c.md").unlink()
@@ -97,7 +97,7 @@ async def test_what_is_deleted_is_gone_from_every_generation(indexing, tmp_path)
     write(tmp_path, "a", "b")
     await sync(indexing, tmp_path, base=tmp_path)
     await reindex(
-        indexing, wanted(tmp_path, base=tmp_path), resume=False, activate="never", golden=None, force=False,
+        indexing, inputs(tmp_path, base=tmp_path), resume=False, activate="never", golden=None, force=False,
         watch=lambda _: None,
     )  # fmt: skip
     (tmp_path / "b.md").unlink()
@@ -113,7 +113,7 @@ async def test_a_sync_with_a_reindex_follows_moves_though_the_build_is_not_activ
     (tmp_path / "a.md").rename(tmp_path / "moved.md")
     (tmp_path / "b.md").unlink()
     outcome = await reindex(
-        indexing, wanted(tmp_path, base=tmp_path), resume=False, activate="never", golden=None, force=False,
+        indexing, inputs(tmp_path, base=tmp_path), resume=False, activate="never", golden=None, force=False,
         watch=lambda _: None, sync=True,
     )  # fmt: skip
     assert (outcome.report.deleted, outcome.exit_code) == (1, 0)
@@ -242,9 +242,9 @@ async def test_excluded_files_that_are_there_keep_their_documents(indexing, tmp_
 
 def test_patterns_and_no_paths_are_refused_with_what_is_wanted(tmp_path):
     with pytest.raises(SyncRefused, match="pattern"):
-        require_folders(wanted(tmp_path / "*.md"))
+        require_folders(inputs(tmp_path / "*.md"))
     with pytest.raises(SyncRefused, match="name at least one"):
-        require_folders(wanted())
+        require_folders(inputs())
 
 
 async def test_the_share_is_a_setting(settings, tmp_path):

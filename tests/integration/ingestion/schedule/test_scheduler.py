@@ -9,7 +9,7 @@ from support.sql import execute
 from support.web_server import page, redirect, reply, serve
 
 from config.settings import WebSettings
-from ingestion.inputs.selection import Wanted
+from ingestion.inputs.inputs import Inputs
 from ingestion.runs.run import ingest, ingest_and_sync
 from ingestion.schedule.scheduler import Scheduler, UnknownSource
 from ingestion.schedule.source_file import Source, read_sources
@@ -269,7 +269,7 @@ async def web(settings, site):
 
 
 async def fetch(web, *urls, **options):
-    return await ingest(web, Wanted("docs", urls, **options), watch=lambda _: None)
+    return await ingest(web, Inputs("docs", urls, **options), watch=lambda _: None)
 
 
 async def test_a_page_is_indexed_and_asked_for_on_a_condition_the_next_time(web, site):
@@ -312,8 +312,8 @@ async def test_a_page_that_is_gone_stays_without_sync_and_goes_with_it(web, site
     report = await fetch(web, site.url("/a"), site.url("/b"))
     assert (report.exit_code, report.deleted) == (3, 0)
     assert "--sync deletes it" in report.as_text()
-    wanted = Wanted("docs", [site.url("/a"), site.url("/b")])
-    outcome = await ingest_and_sync(web, wanted, force=False, watch=lambda _: None)
+    inputs = Inputs("docs", [site.url("/a"), site.url("/b")])
+    outcome = await ingest_and_sync(web, inputs, force=False, watch=lambda _: None)
     assert (outcome.exit_code, outcome.report.deleted) == (0, 1)
     assert await sources(web) == [site.url("/b")]
 
@@ -322,7 +322,7 @@ async def test_a_page_that_is_gone_stays_without_sync_and_goes_with_it(web, site
 async def test_a_page_that_cannot_be_had_now_is_never_taken_for_gone(web, site, status):
     await fetch(web, site.url("/a"))
     site.routes["/a"] = reply(status)
-    outcome = await ingest_and_sync(web, Wanted("docs", [site.url("/a")]), force=True, watch=lambda _: None)
+    outcome = await ingest_and_sync(web, Inputs("docs", [site.url("/a")]), force=True, watch=lambda _: None)
     assert outcome.report.deleted == 0
     assert outcome.exit_code in {1, 3}
     assert await sources(web) == [site.url("/a")]
@@ -335,19 +335,19 @@ async def test_pages_that_are_gone_count_for_the_share(web, site):
     await fetch(web, *urls)
     for number in range(6):
         site.routes[f"/{number}"] = reply(404)
-    outcome = await ingest_and_sync(web, Wanted("docs", urls), force=False, watch=lambda _: None)
+    outcome = await ingest_and_sync(web, Inputs("docs", urls), force=False, watch=lambda _: None)
     assert (outcome.exit_code, outcome.report.deleted, len(await sources(web))) == (4, 0, 7)
 
 
 async def test_paths_and_urls_go_together_and_a_redirect_keeps_the_name_that_was_asked_for(web, site, tmp_path):
     write(tmp_path, "file")
     site.routes["/old"] = redirect("/a")
-    report = await ingest(web, Wanted("docs", [str(tmp_path), site.url("/old")], base=tmp_path), watch=lambda _: None)
+    report = await ingest(web, Inputs("docs", [str(tmp_path), site.url("/old")], base=tmp_path), watch=lambda _: None)
     assert report.added == 2
     assert await sources(web) == ["file.md", site.url("/old")]
 
 
 async def test_a_private_address_is_skipped_with_the_reason(indexing):
-    report = await ingest(indexing, Wanted("docs", ["http://127.0.0.1/x"]), watch=lambda _: None)
+    report = await ingest(indexing, Inputs("docs", ["http://127.0.0.1/x"]), watch=lambda _: None)
     assert (report.exit_code, report.numbers["skipped"]) == (3, 1)
     assert "http://127.0.0.1/x" in report.as_text()

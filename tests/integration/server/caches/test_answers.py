@@ -345,6 +345,13 @@ def generation(embedder):
     )
 
 
+def found(generation):
+    async def find():
+        return generation
+
+    return find
+
+
 def cache_of(versions=None, *, clock=None, **values):
     settings = CacheSettings(answers=True, **values)
     return AnswerCache(settings, versions=versions or Versions(), fingerprint="g", clock=clock or (lambda: 0.0))
@@ -352,7 +359,7 @@ def cache_of(versions=None, *, clock=None, **values):
 
 async def given(cache, generation, fresh, question=None):
     question = question or Question("q")
-    return await collect(cache.events(question, generation=generation, fresh=fresh))
+    return await collect(cache.events(question, find=found(generation), fresh=fresh))
 
 
 async def test_a_kept_answer_is_forgotten_after_its_time(generation):
@@ -437,7 +444,7 @@ async def test_answers_are_forgotten_where_there_is_no_room_for_all(generation):
 
 async def test_an_answer_that_nobody_waited_for_is_not_kept_half(generation):
     cache, fresh = cache_of(), Fresh()
-    events = cache.events(Question("q"), generation=generation, fresh=fresh)
+    events = cache.events(Question("q"), find=found(generation), fresh=fresh)
     await anext(events)
     await anext(events)
     await events.aclose()

@@ -20,7 +20,7 @@ from support.model_server import Reply
 from support.stack import PATIENCE, until
 
 from config.settings import DatabaseSettings
-from ingestion.inputs.selection import Wanted
+from ingestion.inputs.inputs import Inputs
 from ingestion.pipeline.factory import Indexing
 from ingestion.runs.run import reindex
 from storage.collections.generations import Generations
@@ -132,9 +132,9 @@ class Operator:
             (self.folder / f"{name}.md").write_text(text + f"Edition {self.number} says more of the {name}. " * 20)
 
         async def work(indexing: Indexing) -> str:
-            wanted = Wanted(NAME, [str(self.folder)], base=self.folder)
+            inputs = Inputs(NAME, [str(self.folder)], base=self.folder)
             built = await reindex(
-                indexing, wanted, resume=False, activate=activate, golden=None, force=False, watch=lambda _: None
+                indexing, inputs, resume=False, activate=activate, golden=None, force=False, watch=lambda _: None
             )
             name = getattr(built, "after", "1")
             assert activate == "never" or name == "1" or built.activated, built.as_text()

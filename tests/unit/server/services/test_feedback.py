@@ -16,7 +16,7 @@ from support.scripted import FeedbackInMemory
 from config.settings import TelemetrySettings
 from config.telemetry import metrics, spans
 from config.telemetry.setup import make_meter_provider, make_tracer_provider
-from server.services.feedback import Feedback
+from server.services.feedback import rate
 from storage.chat.feedback import NewFeedback, RatedAnswer
 from storage.errors import StoreUnavailable
 
@@ -52,7 +52,7 @@ def traced(monkeypatch):
 
 
 async def test_a_rating_is_counted_and_told_on_its_trace(counted, traced):
-    await Feedback(FeedbackInMemory()).give(NewFeedback(TRACE, "down"))
+    await rate(FeedbackInMemory(), NewFeedback(TRACE, "down"))
     (span,) = traced.get_finished_spans()
     assert (f"{span.context.trace_id:032x}", span.name) == (TRACE, "footnote.feedback")
     assert dict(span.attributes) == {"footnote.rating": "down"}
@@ -60,18 +60,18 @@ async def test_a_rating_is_counted_and_told_on_its_trace(counted, traced):
 
 
 async def test_a_comment_that_follows_its_rating_is_no_second_one_but_another_rating_is(counted, traced):
-    feedback = Feedback(FeedbackInMemory())
-    await feedback.give(NewFeedback(TRACE, "up"))
-    await feedback.give(NewFeedback(TRACE, "up", comment="as I said"))
+    store = FeedbackInMemory()
+    await rate(store, NewFeedback(TRACE, "up"))
+    await rate(store, NewFeedback(TRACE, "up", comment="as I said"))
     assert counted() == {"up": 1}
-    await feedback.give(NewFeedback(TRACE, "down", comment="no, after all"))
+    await rate(store, NewFeedback(TRACE, "down", comment="no, after all"))
     assert counted() == {"up": 1, "down": 1}
     assert len(traced.get_finished_spans()) == 2
 
 
 async def test_nothing_that_people_wrote_is_in_the_span(counted, traced):
     given = NewFeedback(TRACE, "up", SECRET, SECRET, SECRET, (SECRET,), collection="default")
-    await Feedback(FeedbackInMemory()).give(given)
+    await rate(FeedbackInMemory(), given)
     assert SECRET not in "".join(span.to_json() for span in traced.get_finished_spans())
     assert counted() == {"up": 1}
 
@@ -82,7 +82,7 @@ async def test_what_was_not_kept_is_not_counted(counted, traced):
             raise StoreUnavailable(given.trace_id)
 
     with pytest.raises(StoreUnavailable):
-        await Feedback(Down()).give(NewFeedback(TRACE, "up"))
+        await rate(Down(), NewFeedback(TRACE, "up"))
     assert counted() == {}
     assert traced.get_finished_spans() == ()
 

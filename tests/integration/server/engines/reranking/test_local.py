@@ -8,15 +8,18 @@ import json
 import shutil
 import threading
 import time
+from functools import partial
 
 import numpy as np
 import pytest
 from support.cross_encoder import MAX_TOKENS, make_cross_encoder
 
 from config.settings import Settings, SettingsError
+from embedding.onnx_model import Batch
 from server.engines.models.errors import ModelFailed
-from server.engines.reranking import exports
-from server.engines.reranking.cross_encoder import CALL_TOKENS, Batch, LibraryScorer, OnnxScorer
+from server.engines.reranking import cross_encoder, exports
+from server.engines.reranking.cross_encoder import CALL_TOKENS, OnnxScorer
+from server.engines.reranking.library import LibraryScorer
 from server.engines.reranking.local import LocalRerank, open_local
 
 QUESTION = "which one?"
@@ -79,7 +82,7 @@ async def test_torch_and_onnx_score_as_the_library_does(model, data_dir):
 async def test_a_passage_s_score_does_not_depend_on_its_company(model, data_dir, monkeypatch):
     together = await scores(model, data_dir)
     for batch_size in (1, 3, 100):
-        monkeypatch.setattr(exports, "BATCH_SIZE", batch_size)
+        monkeypatch.setattr(cross_encoder, "BATCH_SIZE", batch_size)
         assert await scores(model, data_dir) == pytest.approx(together, abs=1e-5)
     alone = [(await scores(model, data_dir, [passage]))[0] for passage in PASSAGES[:4]]
     assert alone == pytest.approx(together[:4], abs=1e-5)
@@ -102,7 +105,7 @@ async def test_what_is_too_long_is_cut_at_the_model_s_length_or_a_shorter_one(mo
 
 def test_batches_hold_few_tokens_and_few_texts_and_each_passage_once(model, data_dir):
     scorer, backend = exports.load_scorer(
-        exports.find_cross_encoder(settings(model, data_dir).rerank), settings=settings(model, data_dir)
+        exports.find_cross_encoder(settings(model, data_dir)), settings=settings(model, data_dir)
     )
     assert backend == "onnx"
     batches = scorer.batches(QUESTION, PASSAGES)
@@ -133,13 +136,21 @@ async def test_other_weights_in_the_same_directory_are_another_model(tmp_path, d
 
 
 def test_an_export_that_another_process_made_meanwhile_is_taken(model, tmp_path):
-    chosen = settings(model, tmp_path)
-    files, target = exports.find_cross_encoder(chosen.rerank), tmp_path / "models" / "made"
-    exports._export(files, target)
-    before = (target / "onnx" / "model.onnx").stat().st_ino
-    exports._export(files, target)
-    assert (target / "onnx" / "model.onnx").stat().st_ino == before
-    assert [path.name for path in (tmp_path / "models").iterdir()] == ["made"]
+    files = exports.find_cross_encoder(settings(model, tmp_path))
+    kind, write = exports.export_kind(files.name, files.revision), partial(exports._export, files)
+    made = kind.made(tmp_path / "models", write)
+    before = (made.directory / "onnx" / "model.onnx").stat().st_ino
+    assert kind.made(tmp_path / "models", write) == made
+    assert (made.directory / "onnx" / "model.onnx").stat().st_ino == before
+    assert [path for path in (tmp_path / "models").iterdir() if path.is_dir()] == [made.directory]
+
+
+async def test_a_model_whose_own_scores_differ_is_left_to_the_library(model, tmp_path, monkeypatch):
+    monkeypatch.setattr("server.engines.reranking.library._agree", lambda *_: False)
+    expected = library(model).predict([(QUESTION, passage) for passage in PASSAGES], show_progress_bar=False)
+    async with opened(model, tmp_path, backend="onnx") as reranker:
+        assert isinstance(reranker._scorer, LibraryScorer)
+        assert await reranker.scores(QUESTION, PASSAGES) == pytest.approx(list(expected), abs=1e-4)
 
 
 @pytest.mark.parametrize("backend", ["auto", "onnx", "torch"])

@@ -6,9 +6,11 @@ import re
 
 import httpx
 import pytest
+from mcp.client import Client
 from support.cross_encoder import make_cross_encoder
 from support.events import ending
 from support.model_server import Reply as ModelReply
+from support.openai_clients import MODEL, connect
 from support.otlp import start_receiver
 from support.rerank_server import Reply, start_rerank_server
 from support.stack import PATIENCE
@@ -130,6 +132,41 @@ def test_answers_streams_and_turns_say_what_became_of_it(http):
     assert events[0].data["cached"] is False
     assert ending(events).name == "done"
     assert http.post("/chat", json={"message": QUESTION, "min_score": 0}).json()["rerank"] == APPLIED
+
+
+FAILED = {**APPLIED, "applied": False, "reason": "failed"}
+
+
+def test_openai_s_clients_learn_that_it_failed(http, reranker):
+    reranker.reply = Reply(status=500)
+    chat = connect(str(http.base_url).rstrip("/")).chat.completions
+    request = {"model": MODEL, "messages": [{"role": "user", "content": QUESTION}]}
+    body = {"footnote": {"min_score": 0}}
+    whole = chat.create(**request, extra_body=body)
+    assert whole.choices[0].message.citations
+    assert whole.choices[0].message.rerank == whole.footnote["rerank"] == FAILED
+    with chat.stream(**request, extra_body=body, stream_options={"include_usage": True}) as events:
+        *_, last, counts = [event.chunk for event in events if event.type == "chunk"]
+    assert last.choices[0].delta.rerank == last.rerank == last.footnote["rerank"] == FAILED
+    assert counts.rerank == FAILED
+    assert events.get_final_completion().choices[0].message.rerank == FAILED
+    reranker.reply = Reply()
+    assert chat.create(**request, extra_body=body).choices[0].message.rerank == APPLIED
+    declined = chat.create(**request, extra_body={"footnote": {"min_score": 0, "rerank": False}})
+    assert declined.choices[0].message.rerank is None
+
+
+async def test_mcp_s_clients_learn_that_it_failed(http, reranker):
+    reranker.reply = Reply(status=500)
+    async with Client(f"{str(http.base_url).rstrip('/')}/mcp") as client:
+        for tool in ("search", "ask"):
+            result = await client.call_tool(tool, asked())
+            assert result.structured_content["rerank"] == FAILED
+            assert "The reranking failed (failed)" in result.content[0].text
+        reranker.reply = Reply()
+        result = await client.call_tool("search", asked())
+    assert result.structured_content["rerank"] == APPLIED
+    assert "reranking" not in result.content[0].text
 
 
 def test_with_nothing_found_there_is_nothing_to_rank(http, reranker):

@@ -1,4 +1,4 @@
-"""How the machines of a cluster are shared between reading and embedding."""
+"""The distribution of actors over a cluster."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from ingestion.errors import ClusterUnavailable
 if TYPE_CHECKING:
     from config.settings import EmbeddingSettings
 
-THREADS = 4  # of one embedding actor: more share a core's caches badly, fewer load the model more often
+THREADS = 4  # of one embedding actor: more scale badly, fewer load the model more often
 EMBEDDING_SHARE = 0.7
 PARSING_SHARE = 0.2
-LATER_SHARE = 0.01  # of the actors of a second model or another chunking: they find room beside the first
-BUNDLE = 1000  # Ray counts in thousandths
+LATER_SHARE = 0.01  # of actors of a second model or chunking, which run beside the first
+BUNDLE = 1000  # Ray counts CPUs in thousandths
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What Ray says of one machine."""
+    """A machine of the cluster."""
 
     id: str
     cpus: float
@@ -28,11 +28,11 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """Which actors there are, each by the id of the node that it runs on while that lives.
+class Layout:
+    """The actors, each given by the id of its preferred node.
 
     Attributes:
-        threads: of one embedding actor; an actor of each kind together take no more than so many CPUs.
+        threads: of one embedding actor; a reading and an embedding actor together use as many CPUs.
         gpus: of one embedding actor.
 
     """
@@ -43,15 +43,15 @@ class Plan:
     gpus: int = 0
 
     def cpus(self, share: float) -> float:
-        """Return the CPUs that an actor asks Ray for."""
+        """Return the CPUs that an actor requests from Ray."""
         return int(self.threads * share * BUNDLE) / BUNDLE
 
 
-def plan(nodes: Sequence[Node], *, settings: EmbeddingSettings) -> Plan:
-    """Fill the cluster as it stands: a parsing and an embedding actor for every four CPUs, or every GPU.
+def lay_out(nodes: Sequence[Node], *, settings: EmbeddingSettings) -> Layout:
+    """Return a layout that fills the cluster: a reading and an embedding actor for every four CPUs, or every GPU.
 
     Raises:
-        ClusterUnavailable: it has no CPU, or no GPU where the settings ask for one.
+        ClusterUnavailable: it has no CPU, or no GPU although the settings require one.
 
     """
     usable = [node for node in nodes if node.cpus >= 1]
@@ -61,9 +61,9 @@ def plan(nodes: Sequence[Node], *, settings: EmbeddingSettings) -> Plan:
     threads = int(min(settings.threads or THREADS, *(node.cpus for node in usable)))
     units = tuple(node.id for node in usable for _ in range(int(node.cpus // threads)))
     if not (settings.backend == "torch" and settings.device.startswith("cuda")):
-        return Plan(parsers=units, embedders=units, threads=threads)
+        return Layout(parsers=units, embedders=units, threads=threads)
     gpus = tuple(node.id for node in usable for _ in range(int(node.gpus)))
     if not gpus:
         msg = f"FOOTNOTE_EMBEDDING__DEVICE is {settings.device}, and no node of the Ray cluster has a GPU"
         raise ClusterUnavailable(msg)
-    return Plan(parsers=units, embedders=gpus, threads=threads, gpus=1)
+    return Layout(parsers=units, embedders=gpus, threads=threads, gpus=1)

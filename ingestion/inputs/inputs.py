@@ -1,4 +1,4 @@
-"""What is to be ingested: files and pages, as a user names them, and what came of looking for them."""
+"""The files, folders, patterns and URLs that a user named, and listing them."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ MAGIC = frozenset("*?[")
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What is to be ingested, and how.
+class Inputs:
+    """What a run ingests, and into which collection.
 
     Attributes:
         paths: files, folders, patterns and URLs, as a user or a shell writes them.
@@ -49,30 +49,30 @@ class Wanted:
 
     @property
     def files(self) -> list[str]:
-        """The others."""
+        """The paths that are no URLs."""
         return [path for path in self.paths if not is_url(path)]
 
     @property
     def patterns(self) -> list[str]:
-        """The paths that are neither files nor folders, but patterns of their names."""
+        """The patterns among the paths; an existing file whose name looks like one is not."""
         return [path for path in self.files if MAGIC & set(path) and not os.path.lexists(path)]
 
     def listing(self) -> Iterator[Path | Skipped]:
-        """Yield the files that there are now."""
+        """List the files that exist now."""
         found = find_files(self.files)
         return _without(found, self) if self.exclude else found
 
 
 def is_url(path: str) -> bool:
-    """Tell a URL from a path of a file."""
+    """Tell whether a path is a URL."""
     return path.lower().startswith(("http://", "https://"))
 
 
 def excluding(patterns: Sequence[str]) -> GitIgnoreSpec:
-    """Read patterns as a ``.gitignore`` has them.
+    """Compile patterns in the syntax of ``.gitignore``.
 
     Raises:
-        ValueError: one is none.
+        ValueError: a pattern is invalid.
 
     """
     from pathspec import GitIgnoreSpec
@@ -80,9 +80,9 @@ def excluding(patterns: Sequence[str]) -> GitIgnoreSpec:
     return GitIgnoreSpec.from_lines(patterns)
 
 
-def _without(found: Iterable[Path | Skipped], wanted: Wanted) -> Iterator[Path | Skipped]:
-    spec = excluding(wanted.exclude)
-    folders = [absolute(Path(path)) for path in wanted.files]
+def _without(found: Iterable[Path | Skipped], inputs: Inputs) -> Iterator[Path | Skipped]:
+    spec = excluding(inputs.exclude)
+    folders = [absolute(Path(path)) for path in inputs.files]
     for entry in found:
         path = absolute(entry.path if isinstance(entry, Skipped) else entry)
         inside = next((path.relative_to(folder) for folder in folders if path.is_relative_to(folder)), path)
@@ -91,22 +91,22 @@ def _without(found: Iterable[Path | Skipped], wanted: Wanted) -> Iterator[Path |
 
 
 class Listed:
-    """Takes note, while a listing is gone through, of what `--sync` must know: what was found, and what was closed.
+    """A listing that records, while it is consumed, what `--sync` needs: files found and paths that could not be read.
 
     Attributes:
-        files: number of files under each path that was named.
+        files: number of files found under each named path.
         closed: the first folder or file that could not be looked at.
 
     """
 
-    def __init__(self, wanted: Wanted) -> None:
-        self._wanted = wanted
-        self.files = {absolute(Path(path)): 0 for path in wanted.files}
+    def __init__(self, inputs: Inputs) -> None:
+        self._inputs = inputs
+        self.files = {absolute(Path(path)): 0 for path in inputs.files}
         self.closed: Path | None = None
 
     def __iter__(self) -> Iterator[Path | Skipped]:
         """List."""
-        for entry in self._wanted.listing():
+        for entry in self._inputs.listing():
             self._note(entry)
             yield entry
 
@@ -120,7 +120,7 @@ class Listed:
 
 
 def _is_closed(path: Path) -> bool:
-    """Tell whether something is there that we may not look at: a listing passes a folder on only where that is so."""
+    """Tell whether a path exists and cannot be read: a listing yields a folder only if it cannot be listed."""
     try:
         return path.is_dir() and not path.is_symlink()
     except OSError:
@@ -128,7 +128,7 @@ def _is_closed(path: Path) -> bool:
 
 
 class Arrivals:
-    """Everything that is wanted, on its way into a generation: files first, then pages."""
+    """All documents to ingest: files first, then web pages."""
 
     def __init__(self, files: LocalFiles, pages: UrlDocuments | None) -> None:
         self._files = files
@@ -137,7 +137,7 @@ class Arrivals:
     async def changed(
         self, listing: Iterable[Path | Skipped], *, report: IngestReport, trace: RunTrace
     ) -> AsyncIterator[Incoming]:
-        """Yield what is to be ingested; count the rest."""
+        """Yield the documents to ingest; count the others in the report."""
         async for file in self._files.changed(listing, report=report, trace=trace):
             yield file
         if self._pages:

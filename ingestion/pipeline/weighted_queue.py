@@ -1,4 +1,4 @@
-"""A queue between two stages, bounded by what its items weigh."""
+"""A queue between two stages, bounded by the weight of its items."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 
 
-class Channel(Generic[Item]):
-    """Passes items on in their order; holds no more than `bound` in all, or one item that is heavier than that.
+class WeightedQueue(Generic[Item]):
+    """A first-in, first-out queue; its items weigh at most `bound` together, or it holds one heavier item.
 
-    For one event loop, any number of writers and readers. Once it is closed, readers get what is left, then nothing.
+    For one event loop, any number of writers and readers. After `close`, readers get the rest, then nothing.
     """
 
     def __init__(self, bound: int) -> None:
@@ -23,7 +23,7 @@ class Channel(Generic[Item]):
         self._changed = asyncio.Condition()
 
     async def put(self, item: Item, *, weight: int) -> None:
-        """Pass an item on; wait while there is no room for it."""
+        """Add an item; wait while there is no room."""
         async with self._changed:
             await self._changed.wait_for(lambda: not self._items or self._weight + weight <= self._bound)
             self._items.append((item, weight))
@@ -31,7 +31,7 @@ class Channel(Generic[Item]):
             self._changed.notify_all()
 
     async def take(self, most: int = 1) -> list[Item]:
-        """Return what is there, one item at the least, up to a weight of `most`; empty once all is over."""
+        """Wait for an item; return those available up to a weight of `most`; empty once closed and drained."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._items or self._closed)
             taken: list[Item] = []
@@ -45,7 +45,7 @@ class Channel(Generic[Item]):
             return taken
 
     async def close(self) -> None:
-        """Take note that nothing more will come."""
+        """Declare that no more items will be added."""
         async with self._changed:
             self._closed = True
             self._changed.notify_all()

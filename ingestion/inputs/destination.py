@@ -1,4 +1,4 @@
-"""What a run aims at."""
+"""The generation that a run writes to."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Aim:
-    """Where pages go to, and how they are made there: a generation, or one that there will be.
+class Destination:
+    """The generation that documents are written to, and how they are embedded and split there.
 
     Attributes:
-        generation: None where the collection is new.
-        beside: the active one, while `generation` is built.
+        generation: None for a dry run of a new collection.
+        beside: the active generation, while `generation` is being built.
 
     """
 

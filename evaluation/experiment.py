@@ -1,4 +1,4 @@
-"""What a run of an evaluation asks, and how."""
+"""The plan of an evaluation run."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from relevance.golden import GoldenQuestion
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What to ask of whom."""
+class Experiment:
+    """The questions, engines and options of a run."""
 
     golden: Sequence[GoldenQuestion]
     collection: str
