@@ -2,7 +2,8 @@
 
 PYTHON      ?= python3.11
 VENV        ?= .venv
-PYTEST_ARGS ?= -n 2 --dist loadfile
+# files in their own order: the long ones come before the many short ones, so that no worker waits at the end for another
+PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 COLLECTION  ?= default
 
 BIN     := $(VENV)/bin

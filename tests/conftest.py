@@ -13,6 +13,7 @@ from pathlib import Path
 import fasteners
 import pytest
 import structlog
+from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from support.databases import Databases
 from support.environment import make_settings
@@ -23,7 +24,10 @@ from storage import schema
 from storage.database import Database
 from storage.local import LocalPostgres
 
-hypothesis_settings.register_profile("soak", print_blob=True)
+SPEED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}  # the machine's is nobody's fault
+hypothesis_settings.register_profile("short", max_examples=50, **SPEED)
+hypothesis_settings.register_profile("soak", max_examples=2000, print_blob=True, **SPEED)
+hypothesis_settings.load_profile("short")
 SHARED_DIR = "TESTS_SHARED_DIR"
 KEPT = ("models", "local-model")
 """What is made once a checkout, for it takes minutes: exports of models, and the small Gemma put together."""
