@@ -2,11 +2,12 @@
 
 PYTHON      ?= python3.11
 VENV        ?= .venv
-PYTEST_ARGS ?= -n 2 --dist loadfile
+# files in their own order: the long ones come before the many short ones, so that no worker waits at the end for another
+PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 COLLECTION  ?= default
 
 BIN     := $(VENV)/bin
-YAML    := docker-compose.yml .yamllint.yaml deploy
+YAML    := docker-compose.yml .yamllint.yaml .github deploy
 
 # A symbolic link is somebody else's environment: it is used as it is, and nothing is installed into it.
 LINKED  := $(shell test -L $(VENV) && echo yes)
@@ -46,6 +47,7 @@ check: $(DEV_ENV) ## Format, lint, types, the packages' directions, container fi
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/yamllint --strict $(YAML)
 	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	@$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	@$(BIN)/hadolint Dockerfile
 
 format: $(DEV_ENV) ## Put the code into its format and mend what can be mended

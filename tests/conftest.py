@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import fasteners
 import pytest
 import structlog
+from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from support.databases import Databases
 from support.environment import make_settings
@@ -22,7 +24,10 @@ from storage import schema
 from storage.database import Database
 from storage.local import LocalPostgres
 
-hypothesis_settings.register_profile("soak", print_blob=True)
+SPEED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}  # the machine's is nobody's fault
+hypothesis_settings.register_profile("short", max_examples=50, **SPEED)
+hypothesis_settings.register_profile("soak", max_examples=2000, print_blob=True, **SPEED)
+hypothesis_settings.load_profile("short")
 SHARED_DIR = "TESTS_SHARED_DIR"
 KEPT = ("models", "local-model")
 """What is made once a checkout, for it takes minutes: exports of models, and the small Gemma put together."""
@@ -47,11 +52,22 @@ def _no_context_from_other_tests() -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Make a folder for all workers of this run; pytest's own is closed to PostgreSQL's user by the next run."""
     if not hasattr(config, "workerinput"):
+        _keep_bytecode(config.rootpath / ".cache" / "tests" / "bytecode")
         shared = os.environ[SHARED_DIR] = tempfile.mkdtemp(prefix="footnote-tests-")
         for name in KEPT:
             kept = config.rootpath / ".cache" / "tests" / name
             kept.mkdir(parents=True, exist_ok=True)
             Path(shared, name).symlink_to(kept)
+
+
+def _keep_bytecode(folder: Path) -> None:
+    """Keep what is compiled, whatever the environment says of that: the tests start more than a hundred interpreters.
+
+    Nothing is written into an environment that may be somebody else's.
+    """
+    sys.dont_write_bytecode, sys.pycache_prefix = False, str(folder)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONPYCACHEPREFIX"] = str(folder)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -330,7 +330,7 @@ def test_of_a_killed_run_what_was_done_has_been_sent(receiver, folder, dsn, shar
     assert receiver.spans(name="footnote.ingest") == []
 
 
-@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+@pytest.mark.parametrize("protocol", ["http/protobuf", pytest.param("grpc", marks=pytest.mark.soak)])
 @pytest.mark.parametrize("trouble", ["refuses", "hangs", "is gone"])
 def test_a_collector_in_trouble_changes_neither_exit_code_nor_report(ingest, receiver, folder, protocol, trouble):
     write(folder, a="# Alpha\n\nThe first.")
@@ -366,7 +366,13 @@ def test_a_caller_who_samples_nothing_gets_no_spans_but_counts(ingest, receiver,
     assert not any(point.exemplars for points in receiver.metrics().values() for point in points)
 
 
-@pytest.mark.parametrize("broken", ["", "rubbish", "00-" + "0" * 32 + "-b7ad6b7169203331-01", CALLER + "\u00e9" * 300])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "00-" + "0" * 32 + "-b7ad6b7169203331-01",
+        *(pytest.param(each, marks=pytest.mark.soak) for each in ("", "rubbish", CALLER + "\u00e9" * 300)),
+    ],
+)
 def test_a_broken_traceparent_is_as_good_as_none(ingest, receiver, folder, broken):
     write(folder, a="# Alpha\n\nThe first.")
     assert ingest(caller=broken).returncode == 0

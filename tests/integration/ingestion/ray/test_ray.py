@@ -78,6 +78,7 @@ def written(folder: Path, count: int) -> list[Path]:
     return paths
 
 
+@pytest.mark.soak
 @pytest.mark.asyncio(loop_scope="module")
 async def test_several_chunkings_find_room_and_nothing_is_left_behind(cluster, own_settings, tmp_path) -> None:
     """The first: later the cluster is full."""
@@ -143,6 +144,7 @@ async def test_killed_workers_cost_nothing_but_time(reader, model, cluster, tmp_
     assert len({process.pid for process in killed}) == len(killed)
 
 
+@pytest.mark.soak
 @pytest.mark.asyncio(loop_scope="module")
 async def test_every_worker_may_be_killed_at_once(model, cluster) -> None:
     texts = [f"text {n}" for n in range(320)]
@@ -154,6 +156,7 @@ async def test_every_worker_may_be_killed_at_once(model, cluster) -> None:
     np.testing.assert_array_equal(await working, made_up(texts))
 
 
+@pytest.mark.soak
 @pytest.mark.asyncio(loop_scope="module")
 async def test_a_file_that_hangs_or_crashes_its_reader_costs_itself_only(reader, cluster, tmp_path) -> None:
     slow, good = tmp_path / "slow.txt", written(tmp_path, 12)
@@ -195,6 +198,7 @@ async def test_nodes_are_given_no_secret(model, own_settings) -> None:
     np.testing.assert_array_equal(await model.texts(["secrets", ""]), made_up(["None", "None"]))
 
 
+@pytest.mark.soak
 @pytest.mark.asyncio(loop_scope="module")
 async def test_a_node_with_another_model_is_not_used(opened, own_settings) -> None:
     model = await opened.embedder(own_settings.embedding, files=FILES, opener="support.ray_cluster:open_other")

@@ -29,23 +29,25 @@ def ask_and_leave(http, path, body, *, headers=b"", after):
         time.sleep(after)
 
 
+@pytest.mark.parametrize("times", [10, pytest.param(80, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("path", ["/chat", "/chat/stream"])
-def test_clients_that_leave_at_any_moment_leave_the_conversation_free(stack, path):
+def test_clients_that_leave_at_any_moment_leave_the_conversation_free(stack, path, times):
     stack.fresh(default=Reply("one two three"))
     moments = random.Random(9)  # noqa: S311 (any moments will do)
     with stack.serve(chat={"lease_seconds": 3600}, streams={"grace": 0}) as http:
         conversation = http.post("/chat", json=CHAT).json()["conversation_id"]
         body = CHAT | {"conversation_id": conversation}
-        for _ in range(40):
+        for _ in range(times):
             ask_and_leave(http, path, body, after=moments.uniform(0.001, 0.006))
             until(lambda: http.post("/chat", json=body).status_code == 200)
 
 
-def test_clients_that_leave_at_any_moment_leave_their_keys_free(stack):
+@pytest.mark.parametrize("times", [10, pytest.param(80, marks=pytest.mark.soak)])
+def test_clients_that_leave_at_any_moment_leave_their_keys_free(stack, times):
     stack.fresh(default=Reply("one two three"))
     moments = random.Random(3)  # noqa: S311 (any moments will do)
     with stack.serve(chat={"lease_seconds": 3600}, server={"request_timeout": 10}) as http:
-        for number in range(30):
+        for number in range(times):
             key = f"key-{number}"
             header = f"idempotency-key: {key}\r\n".encode()
             ask_and_leave(http, "/query", {"question": ASKED}, headers=header, after=moments.uniform(0.001, 0.006))

