@@ -1,4 +1,4 @@
-"""What the programs load where the embedding model's export is there: no library that makes one, and none that is idle."""
+"""What the programs load where the embedding model's export is there: nothing that makes one, and nothing idle."""
 
 from __future__ import annotations
 
