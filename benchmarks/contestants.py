@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -83,13 +84,18 @@ async def _bare(pages: list[Path], url: str, settings: Settings) -> Measured:
 
 def encode(pages: list[Path], url: str, *, batch_size: int) -> Measured:
     """The model alone on the same chunks, through sentence-transformers, on the same ONNX file."""
-    from embedding.backends import load_model
+    from embedding.backends import export_into
+    from embedding.exports import own_folder
     from embedding.files import find_model
+    from embedding.library import open_library_encoder
 
     settings = load_settings()
     texts = chunk_texts(pages[WARM_UP:], settings)
-    loaded, _ = load_model(find_model(settings.embedding), settings=settings)
-    model = loaded._model  # noqa: SLF001 (HuggingFaceEmbedding has no public way to it)
+    files = find_model(settings.embedding)
+    export = export_into(own_folder(settings), files, settings=settings).directory
+    threads = len(os.sched_getaffinity(0))
+    opened = open_library_encoder(files, settings=settings.embedding, backend="onnx", threads=threads, export=export)
+    model = opened._model  # noqa: SLF001 (it is compared with our use of it)
     model.encode(texts[:32], batch_size=batch_size)
     meter = Meter(url)
     model.encode(texts, batch_size=batch_size, show_progress_bar=False)
