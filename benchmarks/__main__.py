@@ -16,6 +16,7 @@ from benchmarks.corpus import HOW_TO_GET_IT, ManualMissing
 from benchmarks.figures import machine
 
 BENCHMARKS = {
+    "start": "the server up to /ready, a worker, an ingestion of one file, beside `import llama_index.core`; memory",
     "ingestion": "pages of the manual: our pipeline, the bare model, LlamaIndex's stock pipeline",
     "rerun": "the same again, with nothing changed, beside reading and hashing the files",
     "query": "/query with an instant model, beside the app of LlamaIndex's tutorials",

@@ -1,10 +1,10 @@
-"""What goes wrong with an embedding model."""
+"""Errors of the embedding model."""
 
 from config.errors import FootnoteError
 
 
 class EmbeddingModelNotFound(FootnoteError):
-    """The configured embedding model cannot be found or run."""
+    """The configured embedding model cannot be found or loaded."""
 
     slug = "model-unavailable"
 

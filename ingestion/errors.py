@@ -16,10 +16,10 @@ class CommandRefused(CallerError):
 
 
 class FetchRefused(CallerError):
-    """A URL is not fetched, and trying again will not help: its address, robots.txt, size, type or what it answered.
+    """A URL will not be fetched: its address, robots.txt, size, type or HTTP status rules it out for good.
 
     Attributes:
-        status: of the answer, where that was the reason; 404 and 410 mean that the page is gone.
+        status: the HTTP status, where that was the reason; 404 and 410 mean that the page is gone.
 
     """
 
@@ -31,11 +31,11 @@ class FetchRefused(CallerError):
 
 
 class FetchFailed(FootnoteError):
-    """A URL could not be fetched now; it may be later.
+    """A URL could not be fetched; a later attempt may succeed.
 
     Attributes:
-        status: of the answer, where that was the reason.
-        retry_after: seconds to wait before the next try, where the site asked for that; else None.
+        status: the HTTP status, where that was the reason.
+        retry_after: the site's ``Retry-After`` in seconds, where it sent one.
 
     """
 
@@ -48,6 +48,6 @@ class FetchFailed(FootnoteError):
 
 
 class ClusterUnavailable(FootnoteError):
-    """The Ray cluster cannot be reached or used, or is lost; the message says what to do."""
+    """The Ray cluster cannot be reached or used, or was lost; the message says what to do."""
 
     slug = "store-unavailable"

@@ -1,4 +1,4 @@
-"""What the server itself refuses."""
+"""Errors of the server itself: engines, streams, uploads, load."""
 
 from config.errors import CallerError, FootnoteError
 
@@ -24,7 +24,7 @@ class ModelRequired(CallerError):
 
 
 class ModelNotFound(CallerError):
-    """A request through another protocol names a model that is not here."""
+    """OpenAI's protocol: the request's ``model`` does not exist here."""
 
     slug = "model-not-found"
 
@@ -62,7 +62,7 @@ class DeadlineExceeded(FootnoteError):
 
 
 class ShuttingDown(Overloaded):
-    """The server stops: it takes no new requests, and this one had not ended in time."""
+    """The server is shutting down: the request is refused, or did not end in time."""
 
     def __init__(self) -> None:
         super().__init__(retry_after=2)
@@ -70,7 +70,7 @@ class ShuttingDown(Overloaded):
 
 
 class StreamNotFound(CallerError):
-    """No such stream, or its events are not kept any more."""
+    """There is no such stream, or its events have expired."""
 
     slug = "stream-not-found"
 
@@ -79,7 +79,7 @@ class StreamNotFound(CallerError):
 
 
 class StreamAbandoned(CallerError):
-    """The answer was given up: nobody had read it for longer than the grace time."""
+    """The answer was aborted: no client had read its stream for the grace time."""
 
     slug = "stream-abandoned"
     retryable = True
@@ -89,7 +89,7 @@ class StreamAbandoned(CallerError):
 
 
 class StreamLost(FootnoteError):
-    """The server that wrote the answer is gone."""
+    """The server process that was writing the answer has ended."""
 
     slug = "stream-lost"
     retryable = True
@@ -99,7 +99,7 @@ class StreamLost(FootnoteError):
 
 
 class InvalidEventId(CallerError):
-    """``Last-Event-ID`` is none that this stream gave."""
+    """``Last-Event-ID`` is not the id of an event of this stream."""
 
     slug = "invalid-request"
     field = "Last-Event-ID"
@@ -109,7 +109,7 @@ class InvalidEventId(CallerError):
 
 
 class InvalidIdempotencyKey(CallerError):
-    """``Idempotency-Key`` cannot be used."""
+    """``Idempotency-Key`` is malformed."""
 
     slug = "invalid-request"
     field = "Idempotency-Key"
@@ -119,7 +119,7 @@ class InvalidIdempotencyKey(CallerError):
 
 
 class CollectionIsFixed(CallerError):
-    """A turn names another collection than its conversation is about."""
+    """A chat message names another collection than its conversation's."""
 
     slug = "invalid-request"
     field = "collection"
@@ -138,7 +138,7 @@ class UploadTooLarge(CallerError):
 
 
 class MalformedUpload(CallerError):
-    """A body is no ``multipart/form-data`` that can be read, or has too many or too large parts."""
+    """A body is not valid ``multipart/form-data``, or has too many or too large parts."""
 
     slug = "invalid-request"
 
@@ -154,7 +154,7 @@ class InvalidUpload(CallerError):
 
 
 class UnsupportedUpload(CallerError):
-    """No reader takes such a file, whatever it calls itself."""
+    """No reader supports the file's content, whatever its name says."""
 
     slug = "unsupported-media-type"
 
@@ -163,7 +163,7 @@ class UnsupportedUpload(CallerError):
 
 
 class UploadStalled(FootnoteError):
-    """A client began to send a file and then was silent."""
+    """A client stopped sending in the middle of an upload."""
 
     slug = "deadline-exceeded"
 
@@ -172,7 +172,7 @@ class UploadStalled(FootnoteError):
 
 
 class NoRoomForUploads(Overloaded):
-    """The disk takes no more."""
+    """The disk is full."""
 
     def __init__(self) -> None:
         super().__init__(retry_after=60)
@@ -180,7 +180,7 @@ class NoRoomForUploads(Overloaded):
 
 
 class SourceTaken(CallerError):
-    """Another document of the collection has the source that this one shall have."""
+    """Another document of the collection has the requested source."""
 
     slug = "already-exists"
 

@@ -1,37 +1,37 @@
-"""What can go wrong in storage. No message carries SQL, parameters or document text."""
+"""Errors of storage. No message holds SQL, parameters or document text."""
 
 from config.errors import CallerError, FootnoteError
 
 
 class StoreUnavailable(FootnoteError):
-    """The database does not answer, refuses us, or has no free connection."""
+    """The database does not answer, refuses the connection, or the pool has no free connection."""
 
     slug = "store-unavailable"
     retry_after = 2
 
 
 class StoreRefused(StoreUnavailable):
-    """The database refuses the user or the password: trying again changes nothing."""
+    """The database rejects the user or the password; a retry cannot succeed."""
 
 
 class StoreTimeout(FootnoteError):
-    """A statement ran into the statement timeout."""
+    """A statement exceeded the statement timeout."""
 
     slug = "deadline-exceeded"
 
 
 class StoreFailed(FootnoteError):
-    """The database refused a statement that Footnote thought was right."""
+    """The database rejected a statement: a defect of Footnote."""
 
     slug = "internal"
 
 
 class MissingKey(StoreFailed):
-    """A row points at one that is not there."""
+    """A foreign key points at a missing row."""
 
 
 class SchemaMismatch(FootnoteError):
-    """The database's schema is not the one this version of Footnote works with."""
+    """The database's schema has another revision than this version of Footnote needs."""
 
     slug = "store-unavailable"
 
@@ -47,7 +47,7 @@ class CollectionNotFound(CallerError):
 
 
 class CollectionExists(CallerError):
-    """There is a collection of that name."""
+    """A collection of that name exists already."""
 
     slug = "already-exists"
 
@@ -75,7 +75,7 @@ class OriginalNotFound(CallerError):
 
 
 class GenerationRetired(FootnoteError):
-    """Another generation took the place of the one that was to be written to; do it again with that one."""
+    """The generation was replaced while it was being written to; retry with its successor."""
 
     slug = "store-unavailable"
 
@@ -90,7 +90,7 @@ class GenerationNotReady(CallerError):
 
 
 class GenerationBehind(GenerationNotReady):
-    """A generation lacks documents that the active one has, or has older versions."""
+    """A generation lacks documents of the active one, or has older versions of them."""
 
     def __init__(self, collection: str, name: str) -> None:
         super().__init__(f"generation {name} of collection {collection!r} lacks documents that the active one has")
@@ -106,7 +106,7 @@ class BuildRunning(CallerError):
 
 
 class TableGone(FootnoteError):
-    """A generation's table was dropped since it was looked up; look again."""
+    """A generation's table was dropped after it was looked up; look it up again."""
 
     slug = "store-unavailable"
 
@@ -134,7 +134,7 @@ class EmbeddingMismatch(CallerError):
 
 
 class InvalidCursor(CallerError):
-    """A page was asked for with a cursor that Footnote did not give."""
+    """A cursor is malformed, or not one that Footnote issued."""
 
     slug = "invalid-request"
     field = "cursor"
@@ -151,7 +151,7 @@ class UnsupportedFilter(CallerError):
 
 
 class WriteConflict(FootnoteError):
-    """Another writer changed the document since it was read."""
+    """Another writer has changed the document since it was read."""
 
     slug = "store-unavailable"
 
@@ -163,7 +163,7 @@ class EmbeddedServerFailed(FootnoteError):
 
 
 class LeaseLost(FootnoteError):
-    """This process was cut off from the database for so long that another has taken its work over."""
+    """This process lost the database for so long that its leases expired and others may have taken its work over."""
 
     slug = "store-unavailable"
 
@@ -181,7 +181,7 @@ class ConversationNotFound(CallerError):
 
 
 class ConversationBusy(CallerError):
-    """Another turn of the conversation is being answered."""
+    """Another message of the conversation is being answered."""
 
     slug = "conversation-busy"
     retry_after = 2
@@ -201,7 +201,7 @@ class FeedbackNotFound(CallerError):
 
 
 class IdempotencyKeyReused(CallerError):
-    """An idempotency key came with another request before."""
+    """An idempotency key was used with another request."""
 
     slug = "invalid-request"
     field = "Idempotency-Key"
@@ -220,13 +220,13 @@ class JobNotFound(CallerError):
 
 
 class JobNotRetryable(CallerError):
-    """Only a job that has failed, and whose document nothing newer has reached, can be repeated."""
+    """The job cannot be retried: it has not failed, or a newer job has reached its document."""
 
     slug = "job-not-retryable"
 
 
 class JobLost(FootnoteError):
-    """A worker's job is no longer its own: it was cancelled, or another worker has taken it up."""
+    """The worker no longer owns the job: it was cancelled, or another worker has taken it over."""
 
     slug = "store-unavailable"
 
@@ -235,13 +235,13 @@ class JobLost(FootnoteError):
 
 
 class WorkerDied(FootnoteError):
-    """The workers that took a job ended before it did, as often as it may be tried."""
+    """Every worker that ran the job ended before it did, up to the limit of attempts."""
 
     slug = "internal"
 
 
 class JobTooLarge(CallerError):
-    """A job's arguments or its result are larger than a job can hold."""
+    """A job's arguments or its result exceed the size limit."""
 
     slug = "too-large"
 
@@ -257,7 +257,7 @@ class JobTimedOut(FootnoteError):
 
 
 class UnknownJobKind(FootnoteError):
-    """A worker has no handler for a job; a worker of another version may have one."""
+    """This worker has no handler for the job's kind; a worker of another version may have one."""
 
     slug = "internal"
     retryable = True

@@ -152,7 +152,7 @@ MODEL_RETRIES = _meter.create_counter(
 DB_DURATION = _seconds("db.client.operation.duration", "A statement, as the client sees it.")
 DB_WAIT = _seconds("db.client.connection.wait_time", "Waiting for a free connection of the pool.")
 DB_TIMEOUTS = _meter.create_counter(
-    "db.client.connection.timeouts", unit="{timeout}", description="Waits for a free connection that were given up."
+    "db.client.connection.timeouts", unit="{timeout}", description="Waits for a free connection that timed out."
 )
 
 # the process

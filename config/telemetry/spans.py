@@ -1,4 +1,4 @@
-"""Spans: how Footnote's code makes them, what of a failure is in them, and how a trace goes on elsewhere."""
+"""Spans: creating them, recording errors in them, and continuing a trace in another process."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ Value = str | int | float | bool | tuple[str, ...]
 CLIENT, INTERNAL = SpanKind.CLIENT, SpanKind.INTERNAL
 CANCELLED = "cancelled"
 TOGETHER = 4
-"""Texts of one span have this many times the bound of a single one together."""
+"""All texts of one span together may have this many times the bound of a single text."""
 BEYOND = 512
-"""Characters behind the part of a text that is shown, which are looked at for what must not be."""
+"""Characters after the recorded part that are searched too, so that a secret across its end is masked."""
 
 
 class TraceParent(TraceContextTextMapPropagator):
-    """W3C's trace context without ``tracestate``, which may hold anything, as baggage may.
+    """W3C's trace context without ``tracestate``, whose content callers choose freely.
 
-    It would be on every span, and go to the model's provider.
+    It would be on every span, and be sent to the model's provider.
     """
 
     def extract(
@@ -53,9 +53,9 @@ _trace_to_join: ContextVar[int | None] = ContextVar("trace to join", default=Non
 
 
 def begin(name: str, *, kind: SpanKind = INTERNAL, attributes: Mapping[str, Value] | None = None) -> Span:
-    """Begin a span under the current one, without making it current; end it with `Span.end`.
+    """Begin a child of the current span without making it current; end it with `Span.end`.
 
-    In a trace that is left out it is the current one, which records nothing.
+    In a trace that is not sampled this is the current span, which records nothing.
     """
     if is_left_out():
         return trace.get_current_span()
@@ -63,13 +63,13 @@ def begin(name: str, *, kind: SpanKind = INTERNAL, attributes: Mapping[str, Valu
 
 
 def is_left_out() -> bool:
-    """Return whether the current trace is one that is not sampled: whatever would be put into it is lost."""
+    """Return whether the current trace is not sampled, so that nothing recorded in it is kept."""
     current = trace.get_current_span().get_span_context()
     return current.is_valid and not current.trace_flags.sampled
 
 
 class Under:
-    """A block in which a span is the current one; it may be entered again after it was left."""
+    """A context manager that makes a span the current one; it can be entered repeatedly."""
 
     __slots__ = ("_context", "_token")
 
@@ -84,7 +84,7 @@ class Under:
 
 
 def under(span: Span) -> Under:
-    """Make a span the current one, for work that must not lie around a ``yield``."""
+    """Make a span the current one while a block runs, which must not hold a ``yield``."""
     return Under(span)
 
 
@@ -102,7 +102,7 @@ async def made_under(span: Span, events: AsyncGenerator[Made, None]) -> AsyncGen
 
 @contextmanager
 def span(name: str, *, kind: SpanKind = INTERNAL, attributes: Mapping[str, Value] | None = None) -> Iterator[Span]:
-    """Put a block into a span of its own; its failure is the span's."""
+    """Run a block in a span of its own, which records the block's error."""
     opened = begin(name, kind=kind, attributes=attributes)
     try:
         with under(opened):
@@ -115,7 +115,7 @@ def span(name: str, *, kind: SpanKind = INTERNAL, attributes: Mapping[str, Value
 
 
 def past(name: str, *, seconds: float, attributes: Mapping[str, Value] | None = None) -> None:
-    """Put a span under the current one for what took the last `seconds`."""
+    """Record a child of the current span that began `seconds` ago and ends now."""
     if is_left_out():
         return
     begun = time.time_ns() - int(seconds * 1e9)
@@ -129,7 +129,7 @@ def trace_id_of(span: Span) -> str | None:
 
 
 def context_of(span: Span | None) -> Context | None:
-    """Return the context in which a span is the current one, for exemplars; None: as it is."""
+    """Return the context in which a span is the current one, for exemplars; None for None: the context as it is."""
     return trace.set_span_in_context(span) if span is not None else None
 
 
@@ -154,7 +154,7 @@ def failed(span: Span, error: BaseException) -> None:
 
 
 def carrier() -> dict[str, str]:
-    """Return what carries the current trace to another process: a W3C ``traceparent``, empty where there is none."""
+    """Return the headers that continue the current trace in another process: a W3C ``traceparent``, or nothing."""
     headers: dict[str, str] = {}
     PROPAGATOR.inject(headers)
     return headers
@@ -162,7 +162,7 @@ def carrier() -> dict[str, str]:
 
 @contextmanager
 def continued(headers: Mapping[str, str]) -> Iterator[None]:
-    """Go on, in a block, with the trace that a `carrier` brought; a broken one is as good as none."""
+    """Continue the trace of a `carrier` while the block runs; a malformed ``traceparent`` is ignored."""
     token = context.attach(PROPAGATOR.extract(headers))
     try:
         yield
@@ -171,9 +171,9 @@ def continued(headers: Mapping[str, str]) -> Iterator[None]:
 
 
 def remark(trace_id: str, name: str, attributes: Mapping[str, Value]) -> None:
-    """Put a span of no length into a trace that has ended, beside its root.
+    """Add a span without a length to a trace that has ended, as a second root.
 
-    `trace_id` is 32 hex digits. Whether the span is sent is decided as for the trace: by its id.
+    `trace_id` is 32 hex digits. It is sampled by that id, as the trace was.
     """
     token = _trace_to_join.set(int(trace_id, 16))
     try:
@@ -183,7 +183,7 @@ def remark(trace_id: str, name: str, attributes: Mapping[str, Value]) -> None:
 
 
 def trace_to_join() -> int | None:
-    """Return the id that the next root span's trace shall have; None: a new one."""
+    """Return the trace id for the next root span; None: a new one."""
     return _trace_to_join.get()
 
 
@@ -197,9 +197,9 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 class Content:
-    """What people wrote, as far as the settings let it into a trace; see `content`."""
+    """Records texts that people wrote in spans, as far as the settings allow; see `content`."""
 
-    # what is masked under `redacted`: addresses, keys and tokens, and long numbers
+    # masked in the mode `redacted`: e-mail addresses, keys and tokens, passwords, long numbers
     _PERSONAL = re.compile(
         r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}\.[\w.-]{1,255}"
         r"|\b(?:sk|pk|ghp|gho|github_pat|xox[abp]|eyJ|AKIA)[-_A-Za-z0-9.]{8,}"
@@ -214,16 +214,16 @@ class Content:
 
     @property
     def is_let_in(self) -> bool:
-        """Whether anything is: texts need not be put together otherwise."""
+        """Whether texts are recorded at all; if not, callers need not collect them."""
         return self._mode != "none"
 
     def put(self, span: Span, name: str, text: str) -> None:
-        """Set a text as an attribute, if it is let in: cut to its bound, and masked if the settings say so."""
+        """Set a text as an attribute, cut and masked as the settings say; do nothing in the mode `none`."""
         if self.is_let_in and span.is_recording():
             span.set_attribute(name, self.shown(text))
 
     def fitting(self, texts: Iterable[str]) -> Iterator[str]:
-        """Return as many of the texts, each as it may be seen, as have `TOGETHER` times a text's bound together."""
+        """Return the first texts, cut and masked, that together fit into `TOGETHER` times the bound of one."""
         left = TOGETHER * self._most
         for text in texts:
             seen = self.shown(text)
@@ -233,9 +233,9 @@ class Content:
             yield seen
 
     def shown(self, text: str) -> str:
-        """Return what may be seen of a text, before it becomes a part of JSON: that would break if it were cut."""
+        """Return a text cut and masked; call it before the text becomes part of JSON."""
         shown = text[: self._most]
-        if self._mode == "redacted":  # a little more than is shown, so that nothing is known by its beginning
+        if self._mode == "redacted":  # see `BEYOND`
             shown = self._PERSONAL.sub("[redacted]", text[: self._most + BEYOND])
         return shown.encode(errors="replace")[: self._most].decode(errors="ignore")
 
@@ -244,11 +244,11 @@ _content = Content()
 
 
 def let_in(content: Content) -> None:
-    """Let texts into this process's spans as `content` says, from now on."""
+    """Set how this process records texts in spans."""
     global _content  # noqa: PLW0603 (one process, one policy)
     _content = content
 
 
 def content() -> Content:
-    """Return what of people's texts may be in a span: nothing, unless the settings let it in."""
+    """Return how this process records texts in spans; by default it records none."""
     return _content

@@ -1,4 +1,4 @@
-"""What asking has in common, alone or in a conversation: whole or as a stream, with or without an idempotency key."""
+"""Shared by `/query` and `/chat`: answers as documents or streams, with or without an idempotency key."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from server.streams.streams import new_stream_id
 
 REPLAYED = {"Idempotent-Replayed": "true"}
 GIVEN_AGAIN = {"Cache-Status": "footnote; hit"}
-"""RFC 9211; a stream says so in its event `sources`."""
+"""RFC 9211; a stream has `cached` in its event `sources` instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +30,9 @@ class Asked:
     """A request for an answer.
 
     Attributes:
-        kind: what else than its body tells it from others with the same idempotency key.
-        events: makes the answer's events, given the stream's id and the key that was taken, if there is one.
-        keeps_keys: whether those events keep the key's answer themselves.
+        kind: the endpoint, which is part of the fingerprint for idempotency keys.
+        events: returns the answer's events, given the stream's id and the idempotency key, if there is one.
+        keeps_keys: whether those events store the answer for the key themselves.
 
     """
 
@@ -43,13 +43,13 @@ class Asked:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of what is asked, whether as a stream or not."""
+        """SHA-256 of the request without `stream`, so that one key serves both forms."""
         asked = json.dumps(self.body.model_dump(mode="json", exclude={"stream"}), sort_keys=True)
         return hashlib.sha256(f"{self.kind} {asked}".encode()).hexdigest()
 
 
 async def answer_whole(request: Request, asked: Asked, *, key: str | None, schema: type[AnswerOut]) -> Response:
-    """Answer as one document; a client that leaves ends the work, unless its key lets it come back."""
+    """Answer as one document; if the client disconnects, the work ends, unless its key lets it ask again."""
     headers = None
     async with ended_by_disconnect(request):
         if key is None:
@@ -64,7 +64,7 @@ async def answer_whole(request: Request, asked: Asked, *, key: str | None, schem
 
 
 async def answer_stream(request: Request, asked: Asked, *, key: str | None) -> Response:
-    """Answer as server-sent events, which can be taken up again."""
+    """Answer as a resumable stream of server-sent events."""
     streams, stream_id = runtime_of(request).streams, new_stream_id()
     encoder = EventEncoder(request_id_of(request.scope))
     if key is None:
@@ -73,13 +73,13 @@ async def answer_stream(request: Request, asked: Asked, *, key: str | None) -> R
     async with ended_by_disconnect(request):
         joined, headers = await _joined(request, asked, key)
     if isinstance(joined, Answer):
-        # no stream to come back to: the key is the way, and deleting the conversation must delete all of it
+        # not resumable: the key gives the answer again, and deleting the conversation must leave no copy
         joined = streams.start(events_of(joined), encoder=encoder, stream_id=stream_id, resumable=False)
     return await open_run(request, joined, headers=headers)
 
 
 async def _joined(request: Request, asked: Asked, given: str) -> tuple[Run | Answer, dict[str, str] | None]:
-    """Return the run or the answer of a key, and headers that tell if it is another request's."""
+    """Return the run or the answer of a key, with the header of a replay where an earlier request started it."""
     runtime = runtime_of(request)
     headers: dict[str, str] | None = REPLAYED
 

@@ -1,4 +1,4 @@
-"""Chatting: answers within conversations, and the conversations themselves."""
+"""Answers within conversations, and the conversations themselves."""
 
 from __future__ import annotations
 

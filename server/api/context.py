@@ -1,4 +1,4 @@
-"""What a handler knows beside its arguments: the runtime, the request's id, the trace's id."""
+"""A request's context: the runtime, the request's id, the trace's id."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from config.telemetry import spans
 from server.api.contracts import Runtime
 
 ABORT = "footnote.abort"
-"""Extension of the ASGI scope: closes the connection without waiting for a client that does not read."""
+"""Extension of the ASGI scope: closes the connection at once, although the client has not read everything."""
 
 
 def runtime_of(request: Request) -> Runtime:

@@ -1,4 +1,4 @@
-"""Ending work whose client has left."""
+"""Ends work whose client has disconnected."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from server.waiting.interrupts import Interrupt
 
 
 async def watch_for_disconnect(receive: Receive, interrupt: Interrupt) -> None:
-    """Wait until the client has left, then end the work with `ClientDisconnect`; the body must have been read."""
+    """Once the client disconnects, interrupt the work with `ClientDisconnect`; call it after the body is read."""
     while (await receive())["type"] != "http.disconnect":
         pass
     interrupt.now(ClientDisconnect())
@@ -21,7 +21,7 @@ async def watch_for_disconnect(receive: Receive, interrupt: Interrupt) -> None:
 
 @asynccontextmanager
 async def ended_by_disconnect(request: Request) -> AsyncIterator[None]:
-    """End the request in hand as soon as its client leaves, so that no model writes for nobody."""
+    """Interrupt the block as soon as the client disconnects, which cancels its calls of models."""
     watcher = asyncio.create_task(watch_for_disconnect(request.receive, request.scope["state"]["interrupt"]))
     try:
         yield

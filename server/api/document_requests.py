@@ -1,4 +1,4 @@
-"""Requests that bring a document: a form with a file, or JSON with a URL."""
+"""Requests that upload a document: a form with a file, or JSON with a URL."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What the request says beside its body."""
+    """What the request says outside of its body."""
 
     key: str | None
     replaces: str | None
@@ -38,13 +38,13 @@ class _Asked:
 async def new_version(
     request: Request, *, key: str | None, replaces: str | None = None, collection: str | None = None
 ) -> AsyncIterator[NewVersion]:
-    """Read what a request brings, and keep its file until the block ends.
+    """Read an uploaded document; its temporary file exists until the block ends.
 
-    `replaces` is the document whose place it takes; `collection` counts where the body names none.
+    `replaces` is the id of the document to replace; `collection` applies if the body names none.
 
     Raises:
-        HTTPException: it is neither a form nor JSON (415).
-        RequestValidationError: it cannot be used.
+        HTTPException: the body is neither a form nor JSON (415).
+        RequestValidationError: a field is invalid.
         FootnoteError: as `Uploads.received` and `require_readable`.
 
     """

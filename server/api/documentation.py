@@ -1,4 +1,4 @@
-"""What the OpenAPI document says beside what FastAPI finds out for itself."""
+"""Texts and schemas of the OpenAPI document that FastAPI cannot derive."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ your own if you send one (letters, digits, `.`, `_` and `-`, 128 at most), else 
 TAGS = [
     {"name": "asking", "description": "Answers, whole or in pieces, and passages alone."},
     {"name": "chatting", "description": "Answers within conversations that Footnote keeps."},
-    {"name": "feedback", "description": "What people think of the answers."},
-    {"name": "collections", "description": "What can be asked."},
-    {"name": "documents", "description": "What the answers come from."},
-    {"name": "jobs", "description": "What happens to documents that were brought, and when."},
+    {"name": "feedback", "description": "Ratings of answers."},
+    {"name": "collections", "description": "Collections of documents, and their generations."},
+    {"name": "documents", "description": "What is searched: upload, replace, list, read and delete documents."},
+    {"name": "jobs", "description": "The indexing of uploaded documents: state, progress, retries."},
     {"name": "openai", "description": "The same through OpenAI's protocol; errors have its shape under `/v1`."},
     {"name": "operating", "description": "For load balancers and people."},
 ]
@@ -76,7 +76,7 @@ JOB_STREAM = {"text/event-stream": {"schema": JOB_EVENT_SCHEMA, "example": EXAMP
 
 
 class DocumentedAPI(FastAPI):
-    """An application whose OpenAPI document holds the schema that `problem_responses` points at."""
+    """Adds the schema `Problem`, which `problem_responses` refers to, to the OpenAPI document."""
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document."""
@@ -89,7 +89,7 @@ class DocumentedAPI(FastAPI):
 
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the ``responses`` of a route that may answer with these problems."""
+    """Return a route's ``responses`` for problems with these statuses."""
     return {status: _response(status) for status in statuses}
 
 

@@ -1,4 +1,4 @@
-"""Documents: brought, replaced, listed, read, deleted."""
+"""Documents: upload, replace, list, read, delete."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ async def get_document_content(
     headers = {
         "Content-Disposition": _attachment(content.name),
         "ETag": f'"{content.content_hash}"',
-        # whatever it is, no browser shall take it for a page of ours
+        # uploaded content must not run in a browser as a page of this server
         "X-Content-Type-Options": "nosniff",
         "Content-Security-Policy": "default-src 'none'; sandbox",
     }
@@ -133,14 +133,14 @@ async def get_document_content(
 
 
 async def _submitted(request: Request, new: NewVersion) -> Response:
-    made = await runtime_of(request).documents.submit(new)  # to its end, though the client may have left
+    made = await runtime_of(request).documents.submit(new)  # completes even if the client disconnects
     headers = {"Location": f"/jobs/{made.job_id}", **(REPLAYED if made.is_replay else {})}
     out = SubmittedOut(document_id=made.document_id, job_id=made.job_id)
     return Response(out.model_dump_json(), status_code=202, media_type="application/json", headers=headers)
 
 
 def _attachment(name: str) -> str:
-    """Return RFC 6266's header: the name for everybody, and in ASCII for old clients."""
+    """Return ``Content-Disposition`` (RFC 6266) with the name in UTF-8, and in ASCII for old clients."""
     safe = file_name(name)
     plain = "".join(char if char.isascii() and char not in '"%' else "_" for char in safe)
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(safe, safe='')}"

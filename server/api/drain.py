@@ -1,4 +1,4 @@
-"""The end of a server, in order: no new requests, time for those that run, a reason for those that do not end."""
+"""Graceful shutdown: refuse new requests, wait for running ones, end the rest with an error."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ CLOSE = {"Connection": "close"}
 
 
 class Drain:
-    """Whether the server is stopping, and what still runs.
+    """Whether the server is shutting down, and how much still runs.
 
     Attributes:
-        begun: new requests are refused from now on.
-        running: requests in hand.
+        begun: whether new requests are refused.
+        running: requests being answered.
 
     """
 
@@ -33,14 +33,14 @@ class Drain:
         self.running = 0
 
     def include(self, *, streams: Callable[[], int], end_streams: Callable[[], None]) -> None:
-        """Count what runs without a request too: a stream whose client may come back."""
+        """Also wait for streams that are written without a request, whose clients may resume them."""
         self._streams = streams
         self._end_streams = end_streams
 
     async def run(self, *, delay: float, patience: float, hurry: Callable[[], bool]) -> None:
-        """Refuse what is new, for `delay` seconds at least; end what has not ended after `patience` seconds.
+        """Refuse new requests for at least `delay` seconds; end those that still run after `patience` seconds.
 
-        `hurry` is asked again and again whether to wait no longer.
+        Waiting stops early when `hurry` returns true.
         """
         self.begun = True
         loop = asyncio.get_running_loop()
@@ -60,7 +60,7 @@ class Drain:
 
 
 class RefuseWhileDraining:
-    """Answers 503, with ``Retry-After``, what comes while the server stops; counts what came before."""
+    """Answers new requests with 503 and ``Retry-After`` during the shutdown, and counts those that run."""
 
     def __init__(self, app: ASGIApp, *, drain: Drain, exempt: frozenset[str]) -> None:
         self._app = app

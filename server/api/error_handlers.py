@@ -1,4 +1,4 @@
-"""Every error that leaves a handler, as a problem."""
+"""Turns errors of handlers into problem documents."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ _log = structlog.get_logger(__name__)
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Make problems of Footnote's errors, of invalid requests, and of what Starlette raises (404, 405, 413, 415)."""
+    """Install handlers for Footnote's errors, invalid requests, and Starlette's HTTP errors (404, 405, 413, 415)."""
     app.add_exception_handler(FootnoteError, _footnote_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_error)
 
 
 def log_failure(error: BaseException, problem: Problem) -> None:
-    """Log what is the server's fault, once, wherever it comes by again; a surprise with its causes."""
+    """Log an error that is the server's fault, once; an ``internal`` one with its traceback."""
     if getattr(error, "was_logged", False):
         return
     with suppress(AttributeError):  # some built-in errors take no attributes
@@ -107,7 +107,7 @@ async def _invalid_request(request: Request, error: Exception) -> Response:
 
 
 def field_errors(entries: Iterable[Mapping[str, Any]], *, body: object) -> list[FieldError]:
-    """Say what is wrong, once a field, in our words and without the value: it may be long, or private."""
+    """Return one error a field, in our own words and without the value, which may be long or private."""
     reasons: dict[str, list[str]] = {}
     for entry in entries:
         if _is_meant(entry["loc"], body):
@@ -131,7 +131,7 @@ def _path(entry: Mapping[str, Any]) -> list[str]:
 
 
 def _is_meant(location: tuple[str | int, ...], body: object) -> bool:
-    """Drop complaints about the member of a filter union that was not meant: only a group has ``filters``."""
+    """Drop errors about the other member of a filter union: only a group has ``filters``."""
     node = body
     for part in location[1:]:
         if part in _BRANCHES:

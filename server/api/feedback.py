@@ -1,4 +1,4 @@
-"""What people think of answers."""
+"""Ratings of answers."""
 
 from __future__ import annotations
 

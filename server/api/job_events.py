@@ -29,10 +29,10 @@ _log = structlog.get_logger(__name__)
 
 
 class JobEvents(Response):
-    """Tells a job's changes until it has ended; exactly one ``done`` or ``error``, whatever happens.
+    """Sends a job's changes until it has ended, with exactly one ``done`` or ``error`` at the end.
 
-    ``done`` has the job, which succeeded or was cancelled. ``error`` has a problem: that of the job, with the job
-    beside it, or of the watching, which can be begun again.
+    ``done`` has the job, which succeeded or was cancelled. ``error`` has a problem: the job's, with the job in ``job``,
+    or that of following it, after which the client may connect again.
     """
 
     media_type = MEDIA_TYPE
@@ -105,7 +105,7 @@ class JobEvents(Response):
             yield _frame(str(number + 1), "error", json.dumps(document, ensure_ascii=False)) + END
 
     async def _changes(self) -> AsyncGenerator[Job | None, None]:
-        """Give the job whenever it has changed, and None where nothing was to tell for a while."""
+        """Yield the job whenever it has changed, and None for each `ping_interval` without a change."""
         watched = self._jobs.watch(self._job.id)
         silent = 0.0
         next_one = asyncio.ensure_future(_next(watched))
@@ -129,7 +129,7 @@ class JobEvents(Response):
             next_one.cancel()
             await asyncio.wait({next_one})
             if not next_one.cancelled():
-                next_one.exception()  # told already, or of nobody's interest any more
+                next_one.exception()  # retrieved, so that asyncio does not log it
 
 
 async def _next(jobs: AsyncIterator[Job]) -> Job:

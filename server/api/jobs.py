@@ -1,4 +1,4 @@
-"""Jobs: what happens to documents that were brought."""
+"""Jobs: the indexing of uploaded documents, and upkeep."""
 
 from __future__ import annotations
 

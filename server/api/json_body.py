@@ -17,7 +17,7 @@ MOST_MEMBERS = 100
 
 
 class JsonRequest(Request):
-    """A request whose `json` takes what RFC 8259 allows; Python's parser takes more, and overflows on deep nesting."""
+    """A request whose `json` accepts RFC 8259 only; Python's parser accepts more, and overflows on deep nesting."""
 
     async def json(self) -> Any:  # noqa: ANN401 (Starlette's signature)
         """Return the parsed body; integers keep every digit."""

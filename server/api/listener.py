@@ -1,4 +1,4 @@
-"""The HTTP server: uvicorn with bounds that it has no settings for, and an end that clients are told about."""
+"""The HTTP server: uvicorn with further bounds, and a graceful shutdown."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ GRACE_SECONDS = 2.0
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """httptools takes a header of any length; here it ends at `MOST_HEADER_BYTES`. What is no HTTP gets a problem."""
+    """Bounds headers to `MOST_HEADER_BYTES`, which httptools does not; answers invalid HTTP with a problem."""
 
     _header_bytes = 0
     _in_header = True
     _ended = False
 
     def data_received(self, data: bytes) -> None:
-        """Parse; refuse a header that does not end."""
+        """Parse; refuse a header that is too long."""
         was_in_header, self._ended = self._in_header, False
         super().data_received(data)
         # a read in which a whole request ended was no header, or not only
@@ -53,7 +53,7 @@ class BoundedHttp(HttpToolsProtocol):
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP with a problem, and close."""
+        """Answer invalid HTTP with a problem, and close the connection."""
         request_id = uuid4().hex
         body = json.dumps(Problem(MALFORMED, msg).document(request_id)).encode()
         head = (
@@ -103,7 +103,7 @@ class Listener(uvicorn.Server):
         await self._serve(sockets)
 
     def stop(self) -> None:
-        """Begin to stop; the second call does not wait for anybody."""
+        """Begin to shut down; a second call ends everything at once."""
         self.force_exit = self.should_exit
         self.should_exit = True
 
@@ -114,7 +114,7 @@ class Listener(uvicorn.Server):
             self._on_ready(url_of(sockets[0]))
 
     async def main_loop(self) -> None:
-        """Serve until `stop`, then drain, still listening: a refused connection would tell a client less than a 503."""
+        """Serve until `stop`, then drain while still listening: clients get a 503, not a refused connection."""
         await super().main_loop()
         await self._drain.run(
             delay=self._settings.drain_delay,
@@ -123,7 +123,7 @@ class Listener(uvicorn.Server):
         )
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Wait for the last words; cut off what does not even hear them."""
+        """Wait `GRACE_SECONDS` for the last responses, then abort what is left."""
         cutting = asyncio.get_running_loop().call_later(GRACE_SECONDS, self._cut)
         try:
             await super().shutdown(sockets)

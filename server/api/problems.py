@@ -74,7 +74,7 @@ RETRYABLE = frozenset({"store-unavailable", "model-unavailable", "model-failed",
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """What is wrong with a part of the request; `field` is a dotted path, ``body`` for the whole."""
+    """An error in a part of the request; `field` is a dotted path, or ``body`` for the whole."""
 
     field: str
     reason: str
@@ -85,8 +85,8 @@ class Problem:
     """A problem of one request.
 
     Attributes:
-        retry_after: seconds, where waiting helps.
-        retryable: whether the same request may succeed later; told in streams.
+        retry_after: seconds after which a retry may succeed.
+        retryable: whether the same request may succeed later; a member of errors in streams.
 
     """
 
@@ -151,7 +151,7 @@ def problem_response(
 
 
 def clean(text: str, longest: int | None = None) -> str:
-    """Return text that UTF-8 can carry, cut to `longest` characters."""
+    """Return a text that can be encoded as UTF-8, cut to `longest` characters."""
     if longest is not None and len(text) > longest:
         text = text[: longest - 1] + "…"
     try:

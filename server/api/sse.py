@@ -2,8 +2,8 @@
 
     event: sources · token … · done | error, then data: [DONE]
 
-Exactly one ``done`` or ``error`` ends a stream, whatever happened. The answer is written by a `server.streams.run.Run`;
-here its frames go to a client, and a client that reads slowly slows the model's reader down.
+Exactly one ``done`` or ``error`` ends a stream. A `server.streams.run.Run` writes the answer; here its frames are sent
+to a client, and a slow client slows the run down.
 """
 
 from __future__ import annotations
@@ -69,17 +69,17 @@ def _frame(number: int, name: str, data: str) -> bytes:
 
 
 async def open_stream(request: Request, events: AsyncIterator[Event], *, encoder: Encoder) -> EventStream:
-    """Answer with events in somebody else's protocol, which has no way to take a stream up again."""
+    """Answer with events in another protocol, whose streams cannot be resumed."""
     run = runtime_of(request).streams.start(events, encoder=encoder, resumable=False)
     return await open_run(request, run)
 
 
 async def open_run(request: Request, run: Run, *, headers: Mapping[str, str] | None = None) -> EventStream:
-    """Answer with a run, from its beginning, once it has begun: an error before its first event is a plain problem."""
+    """Answer with a run's stream once it has begun: an error before its first event is a plain problem."""
     with run.kept_alive():
         async with ended_by_disconnect(request):
             await run.begun()
-            if not run.log.keeps(1):  # another reader has had so much of it that the beginning is forgotten
+            if not run.log.keeps(1):  # another reader is so far ahead that the beginning was dropped
                 answer = await run.answer()
                 encoder = EventEncoder(request_id_of(request.scope))
                 run = runtime_of(request).streams.start(events_of(answer), encoder=encoder, resumable=False)
@@ -87,11 +87,11 @@ async def open_run(request: Request, run: Run, *, headers: Mapping[str, str] | N
 
 
 async def resumed_stream(request: Request, stream_id: str, *, last_event_id: str | None) -> Response:
-    """Take a stream up again behind `last_event_id`; 204 where that was its end.
+    """Resume a stream after `last_event_id`; answer 204 if that was its last event.
 
     Raises:
-        StreamNotFound: there is no such stream, or no longer.
-        InvalidEventId: the stream gave no such id.
+        StreamNotFound: there is no such stream, or it has expired.
+        InvalidEventId: the stream has no event with this id.
 
     """
     after = event_number(last_event_id)
@@ -125,7 +125,7 @@ def _stream(
 
 
 async def _abort(scope: Scope, receive: Receive) -> None:
-    """Close the connection without waiting for what a client does not read."""
+    """Close the connection at once, although the client has not read everything."""
     if abort := scope.get("extensions", {}).get(ABORT):
         abort()
         with suppress(TimeoutError):
@@ -135,11 +135,11 @@ async def _abort(scope: Scope, receive: Receive) -> None:
 
 
 class _ClientStalled(Exception):
-    """A client reads nothing any more, though its connection stands."""
+    """A client has stopped reading, though its connection is open."""
 
 
 class EventStream(Response):
-    """A response that sends a stream's frames as they come, and pings while none does."""
+    """Sends a stream's frames as they come, and pings in between."""
 
     media_type = MEDIA_TYPE
 
@@ -159,7 +159,7 @@ class EventStream(Response):
         self.init_headers({**own, **headers})
         self._write_timeout = write_timeout
         self._patience = Patience()
-        # wanted from here on: the response may begin later
+        # opened here, since the response may begin after the run's grace time
         self._lent = found.reading(after=after, silence=ping_interval)
         self._reader = self._lent.__enter__()
 
@@ -182,7 +182,7 @@ class EventStream(Response):
                 watcher.cancel()
             self._patience.close()
             self._lent.__exit__(None, None, None)
-        # to nobody, where the client has left: for what surrounds us the response is whole then, and no failure
+        # even if the client is gone: the middleware must see a complete response
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _pump(self, send: Send) -> None:

@@ -1,4 +1,4 @@
-"""Streams, taken up again."""
+"""Resuming streams."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HTTP requests as spans: FastAPI's own, without what clients wrote into addresses and headers."""
+"""Spans of HTTP requests: FastAPI's own, without the parts of addresses and headers that clients choose."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from opentelemetry.util.types import AttributeValue
 from config.settings import TelemetrySettings
 
 UNTRACED = frozenset({"/health", "/ready", "/metrics"})
-"""What is asked all day long by machines: neither traced nor counted."""
+"""Polled by machines: neither traced nor counted."""
 
-# a path, a query string or a Host header may say anything; the route says which page it was
+# paths, query strings and the Host header may hold anything; the route names the endpoint
 TOLD = frozenset({"http.request.method", "url.scheme", "network.protocol.version"})
 
 
@@ -39,7 +39,7 @@ def _is_untraced(scope: MutableMapping[str, Any]) -> bool:
 
 
 class _Provider(TracerProvider):
-    """The process's provider, whose spans begin with fewer attributes."""
+    """The process's tracer provider, with fewer attributes on each span."""
 
     def __init__(self, *, told: frozenset[str] | None) -> None:
         self._told = told

@@ -1,4 +1,4 @@
-"""The addresses of documents as MCP resources: ``footnote://{collection}/documents/{document_id}{?offset}``."""
+"""Addresses of documents as MCP resources: ``footnote://{collection}/documents/{document_id}{?offset}``."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _FORM = re.compile(rf"footnote://({NAME_PATTERN})/documents/([^/?#]+)(?:\?offset
 
 
 class NoSuchAddress(ValueError):
-    """It is the address of nothing that Footnote has."""
+    """The URI is not a document's address."""
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentAddress:
-    """Where a document's text is; `offset` is the first character that is wanted."""
+    """Where a document's text is; `offset` is the first character to read."""
 
     collection: str
     document_id: str
@@ -28,16 +28,16 @@ class DocumentAddress:
 
     def __str__(self) -> str:
         segment = quote(self.document_id, safe="")
-        if not segment.strip("."):  # `.` and `..` are steps of a path to whoever tidies the address up
+        if not segment.strip("."):  # URL normalization would remove `.` and `..` as path segments
             segment = segment.replace(".", "%2E")
         return f"footnote://{self.collection}/documents/{segment}" + (f"?offset={self.offset}" if self.offset else "")
 
 
 def parse_address(uri: str) -> DocumentAddress:
-    """Return what a document's address says; the id may hold any character, written as UTF-8 with percent signs.
+    """Parse a document's address; the id may hold any character, percent-encoded as UTF-8.
 
     Raises:
-        NoSuchAddress: it has another form.
+        NoSuchAddress: the URI has another form.
 
     """
     found = _FORM.fullmatch(uri) if len(uri) <= LONGEST else None

@@ -1,4 +1,4 @@
-"""What tools are called with: validated as strictly as HTTP requests are, and told to clients as JSON Schema."""
+"""The arguments of tools: validated as strictly as HTTP requests, and published as JSON Schema."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class InvalidArguments(ValueError):
-    """A tool cannot be called like this; the message says what to change."""
+    """A tool's arguments are invalid; the message says what to change."""
 
 
 class ListArguments(BaseModel):
@@ -44,17 +44,17 @@ class DocumentArguments(BaseModel):
 
 
 def read_question(arguments: Arguments, *, fields: tuple[str, ...]) -> Question:
-    """Return the question that the arguments are.
+    """Return the arguments as a question.
 
     Raises:
-        InvalidArguments: a value is out of bounds or of another type, or a name is none of `fields`.
+        InvalidArguments: a value has the wrong type or is out of bounds, or a name is not one of `fields`.
 
     """
     return read(QuestionBody, arguments, fields=fields).to_question()
 
 
 def read(model: type[Model], arguments: Arguments, *, fields: tuple[str, ...] = ()) -> Model:
-    """Return the arguments as a model, whose fields are `fields` or all that it has; see `read_question`."""
+    """Return the arguments as a model, of whose fields only `fields` are accepted, if given; see `read_question`."""
     known = fields or tuple(model.model_fields)
     unknown = sorted(set(arguments) - set(known))
     if unknown:
@@ -93,7 +93,7 @@ def schema(model: type[BaseModel], *, mode: JsonSchemaMode = "validation") -> di
 
 
 def _tidied(schema: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what only says again what is said: titles, and the pattern that forbids NUL."""
+    """Leave out what is redundant for clients: titles, and the pattern that forbids NUL."""
     return {
         key: {name: _tidied(inner) for name, inner in value.items()}
         if key in {"properties", "$defs"}

@@ -1,4 +1,4 @@
-"""What surrounds every call, whatever the transport: its id, its time, its end, and the names of its errors."""
+"""Runs calls on either transport: request ids, time limits, interruption, errors as problems, the log line."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def request_id() -> str:
 
 
 class Calls:
-    """Runs calls on the runtime, each within `seconds`; `open_requests` can end them all.
+    """Runs calls on the runtime, each with a limit of `seconds`; `open_requests` can end them all.
 
-    Over HTTP a call has the request's id, since the SDK hands the context on; elsewhere it gets one of its own.
+    Over HTTP a call has the id of its request, as the SDK passes the context on; over stdio it gets one of its own.
     """
 
     def __init__(self, get_runtime: GetRuntime, *, seconds: float, open_requests: OpenRequests) -> None:

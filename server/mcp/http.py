@@ -71,8 +71,15 @@ class McpEndpoint:
             msg = "the server is not running"
             raise RuntimeError(msg)
         else:
-            manager = await self._manager.get()
+            manager = await self._loaded(self._manager, scope["state"]["interrupt"])
             await manager.handle_request(scope, *self._watched(scope, receive, send))
+
+    async def _loaded(self, manager: _Manager, interrupt: Interrupt) -> StreamableHTTPSessionManager:
+        if not manager.is_loaded:  # importing the SDK is no part of the time that the request has
+            interrupt.disarm()
+        loaded = await manager.get()
+        interrupt.rearm()
+        return loaded
 
     def _watched(self, scope: Scope, receive: Receive, send: Send) -> tuple[Receive, Send]:
         """Hand the time limit over to the calls as soon as the request is read; note a client that leaves early."""
@@ -112,6 +119,11 @@ class _Manager:
         self._end = asyncio.Event()
         self._ready: asyncio.Future[StreamableHTTPSessionManager] | None = None
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_loaded(self) -> bool:
+        """Tell whether `get` returns at once."""
+        return self._ready is not None and self._ready.done()
 
     async def get(self) -> StreamableHTTPSessionManager:
         """Return it, running."""

@@ -1,9 +1,8 @@
-"""Which web pages may speak to the MCP endpoint: the protection against DNS rebinding that the protocol demands.
+"""Which web pages may call the MCP endpoint: the protection against DNS rebinding that the protocol requires.
 
-A page whose host name is made to point at this machine counts as same-origin for its browser, and could use whatever
-listens here. It cannot hide the name it came from: browsers put ``Origin`` into every POST, and the endpoint serves
-nothing else. So it is that header which is checked. ``Host`` is not: programs that are no browsers can set it as they
-like, and behind a proxy it is whatever name the operator gave the proxy.
+A page whose host name resolves to this machine counts as same-origin for its browser, and could call any server here.
+But browsers send ``Origin`` with every POST, the only method of the endpoint, so that header is checked. ``Host`` is
+not: other programs can set it freely, and behind a proxy it is the proxy's name.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ from config.settings import ServerSettings
 
 
 def refused_origin(headers: Iterable[tuple[bytes, bytes]], *, settings: ServerSettings) -> str | None:
-    """Return the ``Origin`` of a page that may not speak to us; None where there is none, or where it may.
+    """Return the ``Origin`` of a page that may not call the endpoint; None if it may, or if there is none.
 
-    Pages of this machine may, those of the server's own address, and those that ``cors_origins`` names.
+    Pages of this machine, of the server's own address and of ``cors_origins`` may.
     """
     given = [value.decode("latin-1") for name, value in headers if name == b"origin"]
     return next((origin for origin in given if not _may_speak(origin, settings=settings)), None)

@@ -42,7 +42,7 @@ async def list_resources(runtime: Runtime, cursor: str | None) -> ListResourcesR
     """List the documents of every collection; a page holds those of one collection, and may be empty.
 
     Raises:
-        InvalidCursor: the cursor is none of ours.
+        InvalidCursor: the cursor is not one that Footnote issued.
 
     """
     place, within = _read_cursor(cursor)
@@ -60,10 +60,10 @@ async def list_resources(runtime: Runtime, cursor: str | None) -> ListResourcesR
 
 
 async def read_resource(runtime: Runtime, uri: str) -> ReadResourceResult:
-    """Return a part of a document's text; where there is more, a second content says so.
+    """Return a part of a document's text; if there is more, a second content says where it continues.
 
     Raises:
-        NoSuchAddress: it is no document's address.
+        NoSuchAddress: the URI is not a document's address.
         DocumentNotFound: there is no such document.
 
     """

@@ -1,6 +1,6 @@
 """MCP over standard input and output: ``python -m server mcp``, started by the program that uses it.
 
-The protocol is answered at once; the runtime, which takes seconds to open, is opened beside it, and calls wait for it.
+Messages are answered at once; the runtime, which takes seconds to open, is opened in the background, and calls wait.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ Opening = Callable[[], Awaitable[AbstractAsyncContextManager[Runtime]]]
 
 
 async def serve_stdio(settings: Settings, *, version: str) -> NoReturn:
-    """Serve the client until it closes our standard input or a signal comes; then leave the process, with code 0.
+    """Serve the client until it closes standard input or a signal arrives; then exit with code 0.
 
-    While it serves, file descriptor 1 is standard error, so that no library can write between the protocol's lines.
+    Meanwhile file descriptor 1 is standard error, so that no library can write between the protocol's lines.
     """
     stopping = _on_signals()
     async with stdio_server() as streams:
@@ -46,7 +46,7 @@ async def serve_stdio(settings: Settings, *, version: str) -> NoReturn:
 
 
 class BackgroundRuntime:
-    """Opens the runtime while others work; an opening that failed is tried again by the next who asks."""
+    """Opens the runtime in the background; after a failure the next `get` tries again."""
 
     def __init__(self, opening: Opening) -> None:
         self._opening = opening
@@ -64,14 +64,14 @@ class BackgroundRuntime:
         self._closing.set()
         if not self._opened.done():
             self._holder.cancel()
-        with anyio.CancelScope(shield=True), suppress(asyncio.CancelledError):  # a broken pipe would not let us wait
+        with anyio.CancelScope(shield=True), suppress(asyncio.CancelledError):  # the SDK cancels us on a broken pipe
             await self._holder
 
     async def get(self) -> Runtime:
         """Return the runtime once it is open.
 
         Raises:
-            FootnoteError: it cannot be opened; the message says what to do.
+            FootnoteError: the runtime cannot be opened; the message says what to do.
 
         """
         if self._opened.done() and self._opened.exception() is not None:
@@ -83,7 +83,7 @@ class BackgroundRuntime:
         self._holder = asyncio.create_task(self._hold(self._opened))
 
     async def _hold(self, opened: asyncio.Future[Runtime]) -> None:
-        """Open and close in one task, as context managers of that kind want it."""
+        """Open and close in one task: the runtime's context managers are bound to the task that entered them."""
         try:
             async with await self._opening() as runtime:
                 opened.set_result(runtime)
@@ -92,7 +92,7 @@ class BackgroundRuntime:
         except Exception as exc:  # noqa: BLE001 (calls report it, each with its id)
             if not opened.done():
                 opened.set_exception(exc)
-                opened.exception()  # seen, though nobody may ever ask
+                opened.exception()  # retrieved, so that asyncio does not log it
             reason = str(exc) if isinstance(exc, FootnoteError) else None
             _log.warning("the runtime failed", error=type(exc).__name__, reason=reason)
 
@@ -121,6 +121,6 @@ def _on_signals() -> asyncio.Event:
 
 
 def _leave() -> NoReturn:
-    """End the process: everything is closed, but a thread may be waiting for input, or loading a model, for long."""
+    """Exit without waiting for threads: everything is closed, but one may still read input or load a model."""
     sys.stderr.flush()
     os._exit(0)

@@ -40,7 +40,7 @@ class ToolEntry:
     call: Callable[[Runtime, Arguments, Report], Awaitable[ToolOut]]
 
 
-async def search(runtime: Runtime, arguments: Arguments, report: Report) -> SearchOut:  # noqa: ARG001 (quick enough)
+async def search(runtime: Runtime, arguments: Arguments, report: Report) -> SearchOut:  # noqa: ARG001 (it is quick)
     """Find passages."""
     question = read_question(arguments, fields=SEARCH_FIELDS)
     return SearchOut.of(await runtime.answers.retrieve(question), request_id=request_id())
@@ -70,7 +70,7 @@ async def list_collections(runtime: Runtime, arguments: Arguments, report: Repor
 
 
 async def get_document(runtime: Runtime, arguments: Arguments, report: Report) -> DocumentOut:  # noqa: ARG001
-    """Describe a document, and return a part of its text."""
+    """Return a document's metadata and a part of its text."""
     wanted = read(DocumentArguments, arguments)
     document = await runtime.document_catalog.get(wanted.document_id, collection=wanted.collection)
     part = await runtime.document_texts.part(
@@ -119,12 +119,12 @@ def make_tools() -> dict[str, ToolEntry]:
 
 
 def succeeded(out: ToolOut) -> CallToolResult:
-    """Return a result as a program reads it, and as text."""
+    """Return a result as structured content, and as text."""
     return CallToolResult(content=[TextContent(text=str(out))], structured_content=out.model_dump(mode="json"))
 
 
 def failed(problem: Problem, request_id: str) -> CallToolResult:
-    """Return the result of a call that failed, for its caller, a model, to mend; ``_meta`` has the problem document."""
+    """Return a failure's result, with a message for the calling model; ``_meta`` has the problem document."""
     document = problem.document(request_id)
     text = str(document["detail"]) + ("; the same call may succeed later" if problem.retryable else "")
     return CallToolResult(content=[TextContent(text=text)], is_error=True, _meta={"footnote/problem": document})

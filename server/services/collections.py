@@ -1,4 +1,4 @@
-"""Collections, made and deleted; generations, told apart and activated."""
+"""Collections are created and deleted here, generations listed and activated."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class NewCollection:
-    """A collection to be made; what is None is as the settings have it."""
+    """A collection to create; None stands for the settings' values."""
 
     name: str
     language: str | None = None
@@ -38,10 +38,12 @@ class NewCollection:
 
 @dataclass(frozen=True, slots=True)
 class Activated:
-    """A generation that answers now.
+    """The result of an activation.
 
     Attributes:
-        job_id: of the job that brings what is newer in the one that answered before; None where there was none.
+        generation: the active one now.
+        before: the one that was active before.
+        job_id: of the job that carries over documents changed in `before` since; None where there was none before.
 
     """
 
@@ -52,7 +54,7 @@ class Activated:
 
 
 class CollectionService:
-    """Writes over collections. Every method raises `FootnoteError`s only, apart from defects."""
+    """Creates, deletes and activates. Every method raises `FootnoteError`s only, apart from defects."""
 
     def __init__(
         self, database: Database, *, embedder: Embedder, pinned: PinnedGenerations, settings: IngestionSettings
@@ -66,22 +68,22 @@ class CollectionService:
         self._jobs = JobStore(database)
 
     async def active(self, name: str, /) -> Generation:
-        """Return the generation that answers now."""
+        """Return a collection's active generation."""
         return await self._collections.active(name)
 
     async def create(self, new: NewCollection, /) -> CollectionInfo:
-        """Make a collection for the configured embedding model.
+        """Create a collection for the configured embedding model.
 
         Raises:
             InvalidCollection: the name, the language or the chunking cannot be used.
-            CollectionExists: there is one of that name.
+            CollectionExists: the name is taken.
 
         """
         await self._collections.create(new.name, embedding=self._embedder.identity, chunking=self._chunking(new))
         return await self._collections.info(new.name)
 
     async def ensure(self, name: str, /) -> Generation:
-        """Return a collection's active generation, made as the settings say where there is none."""
+        """Return a collection's active generation; create the collection by the settings if it does not exist."""
         return await self._collections.ensure(
             name, embedding=self._embedder.identity, chunking=self._chunking(NewCollection(name))
         )
@@ -103,12 +105,12 @@ class CollectionService:
         return await self._generations.list(name, limit=limit, cursor=cursor)
 
     async def activate(self, name: str, /, *, generation: str) -> Activated:
-        """Let a generation answer from now on; documents that changed since are brought into it by a job.
+        """Make a generation the active one, and submit the job that carries over documents changed since it was built.
 
         Raises:
             CollectionNotFound: there is no such collection.
             GenerationNotFound: it has no such generation.
-            GenerationNotReady: it is not built to its end.
+            GenerationNotReady: it is not completely built.
 
         """
         flip = await self._generations.activate(name, generation)
@@ -117,7 +119,7 @@ class CollectionService:
 
     async def _catch_up(self, name: str, flip: Flip) -> UUID | None:
         before = flip.before
-        if before == flip.after:  # a repeated request: the first may have died before it came to this
+        if before == flip.after:  # a repeated request: the first may have failed before it submitted the job
             try:
                 before = await self._generations.previous(name)
             except GenerationNotReady:
@@ -127,11 +129,11 @@ class CollectionService:
             return (await self._jobs.submit(connection, new)).id
 
     async def _follow(self) -> None:
-        """Look at once what answers; where that fails, the poll will find it."""
+        """Refresh the pinned generations at once; if that fails, the next poll does it."""
         try:
             await self._pinned.refresh()
         except FootnoteError as exc:
-            _log.warning("a flip is followed a moment later", error=type(exc).__name__)
+            _log.warning("pinned generations were not refreshed; the next poll will do it", error=type(exc).__name__)
 
     def _chunking(self, new: NewCollection) -> Chunking:
         return choose_chunking(

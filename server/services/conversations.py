@@ -1,4 +1,4 @@
-"""Conversations: the turns that are answered, one at a time in each, and kept with what became of them."""
+"""Conversations: their messages are answered one at a time, and stored with the outcome."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ChatMessage:
-    """A message of a user's.
+    """A user's message.
 
     Attributes:
-        question: its `collection` counts where the conversation is new.
+        question: its `collection` is used for a new conversation only.
         conversation_id: None: a new conversation begins.
-        collection: as the request names it, None where it names none.
-        key: the idempotency key that it came with; its answer is kept in one transaction with the turn.
+        collection: the one that the request names, if it names one.
+        key: the request's idempotency key; the answer is stored for it in the turn's transaction.
 
     """
 
@@ -83,11 +83,11 @@ class Conversations:
         self._background = Background("a turn was not recorded")
 
     async def stream(self, message: ChatMessage, /) -> AsyncGenerator[Event, None]:
-        """Answer a message piece by piece, as `AnswerService.stream` does; the turn is kept before `Done` is given.
+        """Answer a message piece by piece, as `AnswerService.stream` does; the turn is stored before `Done` is yielded.
 
-        Closing it, or its failure, leaves a turn that is marked so and that no later one reads.
+        If the generator is closed or fails, the turn is stored as abandoned or failed, and later turns do not read it.
         """
-        from server.services.observation import count_unbegun, timed_stage  # which takes LlamaIndex's time to import
+        from server.services.observation import count_unbegun, timed_stage  # imports LlamaIndex, which is slow
 
         started = time.perf_counter()
         try:
@@ -122,7 +122,7 @@ class Conversations:
         return await self._catalog.get(conversation_id)
 
     async def messages(self, conversation_id: str, /, *, limit: int, cursor: str | None) -> Page[StoredMessage]:
-        """List its messages, the oldest first; a question and its answer are never on two pages."""
+        """List a conversation's messages, oldest first; a question and its answer are on the same page."""
         return await self._catalog.messages(conversation_id, turns=max(1, limit // 2), cursor=cursor)
 
     async def rename(self, conversation_id: str, /, *, title: str) -> ConversationInfo:
@@ -131,11 +131,11 @@ class Conversations:
         return await self._catalog.get(conversation_id)
 
     async def delete(self, conversation_id: str, /) -> None:
-        """Delete a conversation, with the streams that could be taken up again and the answers kept for their keys."""
+        """Delete a conversation, with its resumable streams and the answers stored for idempotency keys."""
         await self._streams.forget(await self._catalog.delete(conversation_id))
 
     async def close(self) -> None:
-        """Let what is being recorded be recorded; end what takes longer."""
+        """Wait for background work for `CLOSING_SECONDS`, then cancel it."""
         await self._background.close(seconds=CLOSING_SECONDS)
 
     async def _opened(self, message: ChatMessage) -> OpenTurn:
@@ -205,9 +205,9 @@ class Conversations:
         )
 
     async def _break_off(self, turn: OpenTurn, error: BaseException, partial_answer: str) -> None:
-        """Record what became of a turn; in a task of its own, since this one may be being cancelled.
+        """Store a turn's failure, in a task of its own, since the current one may be cancelled.
 
-        The client's last event does not wait for it for long.
+        Wait for it for `WAITING_SECONDS` at most: the client's last event comes afterwards.
         """
         recording = self._background.start(
             asyncio.wait_for(self._recording(turn, error, why_cancelled(), partial_answer), RECORDING_SECONDS)
@@ -217,7 +217,7 @@ class Conversations:
     async def _recording(
         self, turn: OpenTurn, error: BaseException, cause: Exception | None, partial_answer: str
     ) -> None:
-        if getattr(error, "field", None):  # the request could never have been answered
+        if getattr(error, "field", None):  # the request itself is invalid: it leaves no turn
             await self._turns.withdraw(turn)
             return
         if isinstance(error, asyncio.CancelledError | GeneratorExit):
@@ -240,7 +240,7 @@ class Conversations:
 
 
 def _named(event: Event, turn: OpenTurn) -> Event:
-    """Return an event that says which conversation it belongs to, where it is of a kind that does."""
+    """Return an event with the ids of its conversation and of the answer, where it has such members."""
     if isinstance(event, Sources):
         return replace(event, conversation_id=str(turn.conversation_id))
     if isinstance(event, Done):
@@ -260,6 +260,6 @@ def _history(memory: Memory) -> tuple[Message, ...]:
 
 
 def _first_of(turns: Sequence[PastTurn], most_tokens: int) -> tuple[PastTurn, ...]:
-    """Return the first turns that have so many tokens together, and one at the least."""
+    """Return the first turns that together have at most `most_tokens` tokens, but at least one turn."""
     tokens = list(accumulate(turn.question_tokens + turn.answer_tokens for turn in turns))
     return tuple(turns[: max(1, bisect_right(tokens, most_tokens))])

@@ -1,4 +1,4 @@
-"""Documents as clients bring them, replace them and take them away; workers do what takes time."""
+"""Documents are uploaded, replaced and deleted here; workers read and index them."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ UNENDED = ("queued", "running")
 
 @dataclass(frozen=True, slots=True)
 class WebPage:
-    """A page that a worker shall fetch; `url` has been read strictly."""
+    """A page for a worker to fetch; `url` has been validated."""
 
     url: str
 
 
 @dataclass(frozen=True, slots=True)
 class NewVersion:
-    """A document as a client brings it.
+    """A new or changed document, as a client uploads it.
 
     Attributes:
-        collection: None: the one that has the document, of a new one ``default``.
-        document_id: None: that of the document with this source, else one that follows from the source.
-        source: None: the file's name, behind the document's id where that was given; of a page its URL.
+        collection: None: the collection that has the document; for a new document ``default``.
+        document_id: None: the id of the document with this source, else an id derived from the source.
+        source: None: the file's name, after the document's id where that is given; a page's URL.
         title: None: the document's own.
-        must_exist: it replaces a document that is there, or on its way; its source stays unless another is given.
+        must_exist: replaces a document that is stored or queued; the source stays unless another is given.
         key: the client's idempotency key.
 
     """
@@ -65,7 +65,7 @@ class NewVersion:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of what is asked for."""
+        """SHA-256 of the request, for its idempotency key."""
         content = self.content
         what = [content.url] if isinstance(content, WebPage) else [content.content_hash, content.name]
         asked = [what, self.collection, dict(self.metadata), self.document_id, self.source, self.title, self.must_exist]
@@ -74,7 +74,7 @@ class NewVersion:
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """A job that brings a document; `is_replay`: an earlier request with the same key submitted it."""
+    """The job that indexes a document; `is_replay`: an earlier request with the same key submitted it."""
 
     document_id: str
     job_id: UUID
@@ -92,14 +92,14 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What there is of a document already: stored, or on its way."""
+    """Where a document is stored or queued already."""
 
     collection: str
     source: str | None
 
 
 class DocumentService:
-    """Brings and deletes documents. Every method raises `FootnoteError`s only, apart from defects."""
+    """Accepts and deletes documents. Every method raises `FootnoteError`s only, apart from defects."""
 
     def __init__(self, database: Database, *, collections: CollectionService) -> None:
         self._database = database
@@ -109,15 +109,15 @@ class DocumentService:
         self._jobs = JobStore(database)
 
     async def submit(self, new: NewVersion, /) -> Submitted:
-        """Keep a document's bytes and put the job that indexes them into the queue, both or neither.
+        """Store a document's bytes and queue the job that indexes them, in one transaction.
 
-        What is stored of the document answers until the job has succeeded.
+        Until the job has succeeded, questions are answered from the version that was stored before.
 
         Raises:
             InvalidIdempotencyKey: it is too long, or not made of printable ASCII.
             IdempotencyKeyReused: it came with another request before.
-            CollectionNotFound: there is no such collection; ``default`` is made when the first document comes.
-            DocumentNotFound: it must exist, and does not.
+            CollectionNotFound: there is no such collection; ``default`` is created with the first document.
+            DocumentNotFound: the document must exist, and does not.
             SourceTaken: another document has its source.
 
         """
@@ -132,10 +132,10 @@ class DocumentService:
             return await self._submit(connection, new, document_id=document_id, source=source, generation=generation)
 
     async def delete(self, document_id: str, /, *, collection: str | None) -> None:
-        """Delete a document from every generation, with the jobs that would bring it back; it never answers again.
+        """Delete a document from every generation, and cancel the jobs that would index it again.
 
         Raises:
-            DocumentNotFound: there is none (in that collection), and none on its way.
+            DocumentNotFound: it is neither stored nor queued (in that collection).
 
         """
         places = await self._collections_of(document_id, collection)
@@ -152,16 +152,16 @@ class DocumentService:
                     await mark_deleted(connection, generation.collection_id, document_id=document_id)
 
     async def content(self, document_id: str, /, *, collection: str | None) -> Content:
-        """Return the bytes that a document was made of.
+        """Return a document's original bytes.
 
         Raises:
             DocumentNotFound: there is no such document (in that collection).
-            OriginalNotFound: its bytes are not kept: it was not added by Footnote.
+            OriginalNotFound: its bytes are not stored: Footnote did not add it.
 
         """
         info = await self._catalog.get(document_id, collection=collection)
         blocks = self._originals.blocks(info.content_hash)
-        first = await anext(blocks, b"")  # what is not there is told before anything is sent
+        first = await anext(blocks, b"")  # raises before the response has begun
         name = str(info.metadata.get("file_name") or info.source.rpartition("/")[2])
         return Content(name, info.content_hash, _chained(first, blocks))
 
@@ -189,7 +189,7 @@ class DocumentService:
         return Submitted(job.document_id or document_id, job.id, is_replay=job.arguments.get("revision") != revision)
 
     async def _known(self, new: NewVersion) -> _Known | None:
-        """Find a document by its id; where no collection is named and it may be new, in the default one only."""
+        """Find a document by its id; if no collection is named and it may be new, look in the default one only."""
         document_id = str(new.document_id)
         collection = new.collection or (None if new.must_exist else DEFAULT_COLLECTION)
         try:
@@ -220,7 +220,7 @@ class DocumentService:
         return new.document_id, source
 
     async def _collections_of(self, document_id: str, collection: str | None) -> dict[str, Generation | None]:
-        """Return where a document is or is to be, in the order of locks."""
+        """Return the collections in which a document is stored or queued, in the order in which they are locked."""
         jobs = await self._jobs_of(document_id, collection, statuses=(*UNENDED, "failed"))
         names = {job.collection for job in jobs} | ({collection} if collection else set())
         with suppress(DocumentNotFound):
@@ -239,7 +239,7 @@ class DocumentService:
 
 
 def _arguments(new: NewVersion, *, source: str) -> dict[str, object]:
-    """Return what a worker must know; it reads no more of the request."""
+    """Return the job's arguments: all that the worker learns of the request."""
     common = {"source": source, "title": new.title, "metadata": dict(new.metadata)}
     content = new.content
     if isinstance(content, WebPage):

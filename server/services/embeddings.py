@@ -1,4 +1,4 @@
-"""Embedding for others: whole lists of texts, in pieces so small that questions do not wait behind them."""
+"""Embeds lists of texts for clients, in batches so small that questions do not wait long."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from embedding.embedder import Embedder
 
 PIECE_TOKENS = 512
-"""Of one call of the model, padding included; about 60 ms of a slow processor."""
+"""Of one call of the model, padding included: about 60 ms on a slow processor."""
 PIECE_TEXTS = 64
 COUNTED_AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """Texts, embedded.
+    """Vectors of texts.
 
     Attributes:
         vectors: shape (texts, dimension), float32, in the order of the texts.
-        tokens: that the model read.
-        truncated: positions of the texts that are longer than what the model reads.
+        tokens: how many the model read.
+        truncated: positions of texts that are longer than the model's limit.
 
     """
 
@@ -39,14 +39,14 @@ class Embedded:
 
 
 class EmbeddingService:
-    """The embedding model for whoever wants vectors.
+    """Embeds lists of texts.
 
-    The model works on one thread, which questions need too. So all lists of texts together have one call of it waiting
-    at any time, take turns with each other, and a question waits for one of their pieces at the most.
+    The model runs on one thread, which questions need too. All lists share one lock, so that at most one of their
+    batches is queued: a question waits for one batch at most.
 
     Attributes:
-        model: the model's name, as collections remember it.
-        max_tokens: what the model reads of a text, special tokens included.
+        model: the model's name, as stored with collections.
+        max_tokens: the model's limit for one text, special tokens included.
 
     """
 
@@ -58,7 +58,7 @@ class EmbeddingService:
         self.max_tokens = embedder.files.max_tokens
 
     async def embed(self, texts: Sequence[str], *, as_questions: bool = False) -> Embedded:
-        """Embed passages, or questions; cancelling the call leaves the rest undone.
+        """Embed passages, or questions; cancelling the call stops after the batch in work.
 
         Raises:
             EmbeddingFailed: the model failed.
@@ -85,7 +85,7 @@ class EmbeddingService:
         return np.array(counts, dtype=np.int64)
 
     def _count(self, texts: Sequence[str]) -> list[int]:
-        # the batch method lets other threads run meanwhile, the one for a single text does not
+        # the batch method releases the GIL, the one for a single text does not
         tokenizer = load_tokenizer(str(self._embedder.files.tokenizer_file))
         return [len(encoding.ids) for encoding in tokenizer.encode_batch_fast(list(texts))]
 

@@ -1,7 +1,7 @@
-"""Idempotency keys: one request, one answer, however often it is sent.
+"""Idempotency keys: a request that is sent again with the same key gets the same answer.
 
-After the IETF's draft "The Idempotency-Key HTTP Header Field": the same key with the same request joins the answer that
-is being written, or gets the one that was; with another request it is refused.
+After the IETF's draft "The Idempotency-Key HTTP Header Field". A repeated request joins the answer that is being
+written, or gets the stored one; the same key with another request is an error.
 """
 
 from __future__ import annotations
@@ -50,22 +50,22 @@ def require_valid_key(key: str) -> None:
 
 
 class Key:
-    """A key that was taken, with the request that has to be answered for it."""
+    """A key that this process has taken, and has to answer or release."""
 
     def __init__(self, key: str, *, store: KeyStore) -> None:
         self._key = key
         self._store = store
 
     async def keep_within(self, connection: Connection, *, answer: Answer, conversation_id: UUID) -> None:
-        """Keep the answer in somebody else's transaction."""
+        """Store the answer in the caller's transaction."""
         await self._store.keep_within(
             connection, self._key, answer_json=_dumped(answer), conversation_id=conversation_id
         )
 
     async def guard(self, events: AsyncIterator[Event], *, keep: bool) -> AsyncGenerator[Event, None]:
-        """Pass events on; give the key back where no answer comes of them.
+        """Yield the events, and release the key if they end without an answer.
 
-        `keep`: keep the answer before `Done` is given; else whoever makes the events has done so.
+        `keep`: store the answer before `Done` is yielded; False where the source of the events stores it.
         """
         transcript, answered = Transcript(), False
         try:
@@ -89,7 +89,7 @@ class Key:
 
 
 class Idempotency:
-    """Answers each key once."""
+    """Lets each key be answered once."""
 
     def __init__(self, store: KeyStore, *, streams: Streams) -> None:
         self._store = store
@@ -108,14 +108,14 @@ class Idempotency:
     async def join(
         self, given: str, *, fingerprint: str, start: Callable[[Key, str], Run], stream_id: str
     ) -> Run | Answer:
-        """Return the run that answers a key, or the answer that it had.
+        """Return the run that is answering a key's request, or its stored answer.
 
-        `start` starts a run with the key and `stream_id`, whose events it passes through `Key.guard`. While another
-        process is at it this waits; the caller bounds how long.
+        `start` starts a run for the key and `stream_id`, and passes its events through `Key.guard`. If another process
+        is answering, this waits for it; the caller bounds how long.
 
         Raises:
-            InvalidIdempotencyKey: it is too long, or not made of printable ASCII.
-            IdempotencyKeyReused: it came with another request before.
+            InvalidIdempotencyKey: the key is too long, or has characters other than printable ASCII.
+            IdempotencyKeyReused: the key was used with another request.
 
         """
         require_valid_key(given)
@@ -153,7 +153,7 @@ class Idempotency:
 
 
 def _dumped(answer: Answer) -> str:
-    # what comes from the database is clean; the model's own words may not be
+    # passages come from the database, and can be stored; the model's text may hold characters that cannot
     standalone = answer.sources.standalone_question
     sources = replace(answer.sources, standalone_question=storable(standalone) if standalone else standalone)
     return _ANSWER.dump_json(replace(answer, answer=storable(answer.answer), sources=sources)).decode()

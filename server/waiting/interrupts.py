@@ -19,9 +19,10 @@ class Interrupt:
     Built on `asyncio.Timeout`, which handles nested cancellations.
     """
 
-    __slots__ = ("_early", "_error", "_open", "_outer", "_timeout")
+    __slots__ = ("_after", "_early", "_error", "_open", "_outer", "_timeout")
 
     def __init__(self, *, after: float | None = None, error: Exception | None = None) -> None:
+        self._after = after
         self._error = error
         self._timeout = asyncio.timeout(after)
         self._open = False
@@ -64,6 +65,11 @@ class Interrupt:
         """Remove the time limit."""
         if self._open and not self._timeout.expired():
             self._timeout.reschedule(None)
+
+    def rearm(self) -> None:
+        """Put the time limit on again, counted from now."""
+        if self._open and not self._timeout.expired() and self._after is not None:
+            self._timeout.reschedule(asyncio.get_running_loop().time() + self._after)
 
 
 _innermost: ContextVar[Interrupt | None] = ContextVar("innermost interrupt", default=None)

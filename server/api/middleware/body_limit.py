@@ -1,4 +1,4 @@
-"""A bound for request bodies, but those that bring files."""
+"""A size limit for request bodies, apart from uploads."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ CLOSE = {"Connection": "close"}
 
 
 class BodyTooLarge(HTTPException):
-    """The body is larger than the settings allow; an `HTTPException`, which FastAPI lets through while it reads."""
+    """The body exceeds the limit; an `HTTPException`, as FastAPI wraps other errors raised while it reads the body."""
 
     def __init__(self, most: int) -> None:
         super().__init__(413, f"a request body has at most {most} bytes here", headers=CLOSE)
 
 
 def is_upload(scope: Scope) -> bool:
-    """Tell whether a request brings a file: it has bounds of its own, those of `UploadBounds`."""
+    """Return whether a request uploads a file, which has limits of its own; see `UploadBounds`."""
     if scope["type"] != "http" or scope["method"] not in {"POST", "PUT"}:
         return False
     path: str = scope["path"]
@@ -33,7 +33,7 @@ def is_upload(scope: Scope) -> bool:
 
 
 class BodyLimit:
-    """Answers 413 ``too-large``: by ``Content-Length`` before anything is read, else as soon as too much has come."""
+    """Answers 413 ``too-large``: by ``Content-Length`` before reading, else once the limit is exceeded."""
 
     def __init__(self, app: ASGIApp, *, most: int) -> None:
         self._app = app
@@ -82,10 +82,10 @@ def content_length(scope: Scope) -> int | None:
 
 
 def lingering(receive: Receive, send: Send) -> Send:
-    """Put a short, bounded read between the answer's last byte and the connection's end.
+    """Read on for a short, bounded time between the response and the end of the connection.
 
-    Closing with unread data in the socket makes the kernel reset the connection, and many clients, still sending, would
-    then never see the answer.
+    Closing a socket with unread data resets the connection, and many clients that are still sending would never see the
+    response.
     """
 
     async def send_and_linger(message: Message) -> None:

@@ -1,4 +1,4 @@
-"""A bound for the requests that are answered at once."""
+"""A limit on concurrent requests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from server.errors import Overloaded
 
 
 class ConcurrencyLimit:
-    """Refuses at once what is too much, with 503 ``overloaded``; a queue would only make everybody wait."""
+    """Refuses requests over the limit with 503 ``overloaded``; a queue would only delay everybody."""
 
     def __init__(self, app: ASGIApp, *, most: int, exempt: frozenset[str]) -> None:
         self._app = app

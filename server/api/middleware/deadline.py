@@ -1,4 +1,4 @@
-"""A bound for the time that a request takes, and the handle by which it can be ended."""
+"""A time limit for requests, and the handle by which they can be interrupted."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from server.waiting.interrupts import Interrupt, OpenRequests
 
 
 class Deadline:
-    """Ends a request after `seconds`, one that brings a file after `upload_seconds`.
+    """Ends a request after `seconds`, an upload after `upload_seconds`.
 
-    A stream has them for its first event; the model's own deadlines do the rest.
+    For a stream the limit applies to its first event; after that the model's own timeouts apply.
     """
 
     def __init__(self, app: ASGIApp, *, seconds: float, upload_seconds: float, open_requests: OpenRequests) -> None:
@@ -31,7 +31,7 @@ class Deadline:
         scope["state"]["interrupt"] = interrupt
 
         async def send_and_disarm(message: Message) -> None:
-            if message["type"] == "http.response.start":  # what is on its way is not taken back
+            if message["type"] == "http.response.start":  # a response that has begun cannot become another one
                 interrupt.disarm()
                 self._open_requests.discard(interrupt)
             await send(message)

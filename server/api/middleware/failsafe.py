@@ -1,4 +1,4 @@
-"""The last place where an error can become a response."""
+"""The last handler for errors."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from server.api.problems import problem_of, problem_response
 
 
 class Failsafe:
-    """Turns what nobody handled into a problem, and logs it once.
+    """Turns unhandled errors into problems, and logs each once.
 
-    Starlette's own last resort stands outside of all middleware, where there is no request id, and raises the error
-    again for the server to log a second time.
+    Starlette's own handler runs outside of all middleware, without the request id, and raises the error again, so that
+    the server would log it a second time.
     """
 
     def __init__(self, app: ASGIApp) -> None:

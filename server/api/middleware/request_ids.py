@@ -13,7 +13,7 @@ SANE = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 
 class RequestIds:
-    """Takes the caller's ``X-Request-ID`` if it is sane, makes one if not."""
+    """Uses the caller's ``X-Request-ID`` if it is valid, else makes one."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

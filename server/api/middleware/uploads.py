@@ -1,4 +1,4 @@
-"""Bounds for requests that bring files: how many at once, how large, how long silent."""
+"""Limits for uploads: how many at once, how large, how long idle."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from server.api.problems import KINDS, Problem, problem_of, problem_response
 from server.errors import Overloaded, UploadStalled
 
 FIELDS_BYTES = 1 << 20
-"""What a body may hold beside its file."""
+"""Of a body, beside its file."""
 
 
 class UploadBounds:
-    """Refuses what is too much before it is read, or as soon as it shows.
+    """Refuses uploads over a limit before they are read, or once they exceed it.
 
-    Where an answer comes before the body's end, the connection is closed behind it: the rest is not read.
+    If the response comes before the end of the body, the connection is closed after it: the rest is not read.
     """
 
     def __init__(self, app: ASGIApp, *, most: int, most_bytes: int, silence: float) -> None:
@@ -54,7 +54,7 @@ class UploadBounds:
 
 
 class _Body:
-    """A body on its way in, and the answer on its way out."""
+    """The body of an upload that is being received, and its response."""
 
     def __init__(self, receive: Receive, send: Send, *, most_bytes: int, silence: float) -> None:
         self._receive = receive
@@ -66,7 +66,7 @@ class _Body:
         self._ended = False
 
     async def receive(self) -> Message:
-        """Receive a piece; what comes after the end, a disconnect, may take its time."""
+        """Receive a piece; after the end there is no time limit, as only the disconnect is left."""
         if self._ended:
             return await self._receive()
         try:

@@ -1,4 +1,4 @@
-"""OpenAI's protocol, so that its clients talk to Footnote as they are."""
+"""OpenAI's protocol, for its clients without changes."""
 
 from fastapi import APIRouter
 

@@ -1,4 +1,4 @@
-"""Chatting through OpenAI's protocol: the history comes with each request, and nothing is kept."""
+"""Chat completions: each request carries its conversation, and nothing is stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of OpenAI's streams."""
+"""OpenAI's streams in the OpenAPI document."""
 
 EXAMPLE = """\
 data: {"id":"chatcmpl-6f1c…","object":"chat.completion.chunk","created":1767323045,"model":"footnote/default",\

@@ -1,4 +1,4 @@
-"""The embedding model behind the collections, through OpenAI's protocol."""
+"""The collections' embedding model through OpenAI's protocol."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _require(body: EmbeddingsBody, embeddings: Embeddings) -> None:
 
 
 async def _written(vectors: NDArray[np.float32], write: Callable[[NDArray[np.float32]], bytes]) -> AsyncIterator[bytes]:
-    """Write vectors as JSON, and let others run in between: thousands of them take a second."""
+    """Write vectors as JSON, and yield to the event loop in between: thousands of them take a second."""
     for index, vector in enumerate(vectors):
         if index % AT_ONCE == 0:
             await asyncio.sleep(0)

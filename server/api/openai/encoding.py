@@ -43,7 +43,7 @@ class ChunkEncoder:
         return self._chunk({"role": "assistant", "content": ""}, footnote=opening(event, request_id=self._request_id))
 
     def error(self, error: Exception, *, number: int) -> bytes:  # noqa: ARG002 (see above)
-        """Return an error as the clients expect it within a stream; logs what is the server's fault."""
+        """Return the frame of an error as OpenAI's clients expect it; log it if it is the server's fault."""
         problem = problem_of(error, request_id=self._request_id)
         log_failure(error, problem)
         return _frame(translated(problem.document(self._request_id)).body()) + END

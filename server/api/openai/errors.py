@@ -17,7 +17,7 @@ from server.api.schemas.questions import SearchOptions
 
 PREFIX = "/v1"
 COMPLETIONS = f"{PREFIX}/chat/completions"
-# what clients look for; every other problem keeps the last part of its own type
+# codes that clients compare with; other problems keep their slug
 CODES = {
     "collection-not-found": "model_not_found",
     "model-not-found": "model_not_found",
@@ -76,7 +76,7 @@ class OpenAIError:
 
 
 def translated(document: Mapping[str, Any]) -> OpenAIError:
-    """Return what a problem document says."""
+    """Return a problem document in OpenAI's terms."""
     slug = str(document["type"]).rpartition("/")[2]
     status = 400 if document["status"] == 422 else int(document["status"])  # noqa: PLR2004 (OpenAI has no 422)
     param, message = _fault(slug, document)
@@ -96,7 +96,7 @@ def error_responses() -> dict[int | str, dict[str, Any]]:
 
 
 class OpenAIErrors:
-    """Translates problem documents on their way to a client of ``/v1``, whichever part of the server they come from."""
+    """Translates the problem documents of ``/v1``, whichever part of the server they come from."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -137,7 +137,7 @@ def _translate(start: Message, message: Message) -> tuple[Message, Message]:
 
 
 def _fault(slug: str, document: Mapping[str, Any]) -> tuple[str | None, str]:
-    """Return the part of the request that is at fault, and what is wrong with it."""
+    """Return the part of the request that is wrong, and the message."""
     detail = str(document["detail"])
     errors: Sequence[Mapping[str, str]] = document.get("errors", ())
     if errors:
@@ -155,6 +155,6 @@ def _param(field: str) -> str | None:
     """Return a dotted path as OpenAI writes it: ``messages[0].content``; None for the body as a whole."""
     if field == "body":
         return None
-    if field.partition(".")[0] in SearchOptions.model_fields:  # refused by the engine, which knows no protocol
+    if field.partition(".")[0] in SearchOptions.model_fields:  # from an engine, which does not know the protocol
         field = f"footnote.{field}"
     return re.sub(r"\.(\d+)(?=\.|$)", r"[\1]", field)

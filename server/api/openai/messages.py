@@ -1,4 +1,4 @@
-"""The messages of a chat: what is asked, what was said before, what the application wants."""
+"""The messages of a chat: the question, its history and the application's instructions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TextPart(BaseModel):
 
 
 def _text_of(content: object) -> object:
-    """Return the text of a message's parts, a line for each; whatever is no list as it is."""
+    """Join the texts of a message's parts with line ends; return anything but a list unchanged."""
     if not isinstance(content, list):
         return content
     texts = []
@@ -73,7 +73,7 @@ class MessageIn(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Messages by what they are for; see `server.answers.Turn`."""
+    """Messages by purpose; see `server.answers.Turn`."""
 
     question: str
     history: tuple[Message, ...]
@@ -81,7 +81,7 @@ class Conversation:
 
 
 def conversation_of(messages: Sequence[MessageIn]) -> Conversation:
-    """Tell the question, what was said before it, and the application's instructions from each other."""
+    """Split messages into the question, its history and the application's instructions."""
     history = [
         Message(message.role, message.text)
         for message in messages[:-1]

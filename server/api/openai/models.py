@@ -1,4 +1,4 @@
-"""What there is to chat with, and what embeds."""
+"""Lists collections and the embedding model as OpenAI's models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a request that cannot be honoured is refused, by the name of its part."""
+"""Refuses requests that cannot be honoured, by the name of the field."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, cor
 
 @dataclass(frozen=True, slots=True)
 class Only:
-    """Annotation of a field that Footnote cannot honour: it takes just the values that ask for nothing."""
+    """Annotation of a field that Footnote does not support: it accepts only values that change nothing."""
 
     accepted: tuple[Any, ...]
     reason: str
 
     def check(self, value: object) -> object:
-        """Return the value if it asks for nothing."""
+        """Return the value if it changes nothing."""
         for harmless in self.accepted:
             if type(value) is type(harmless) and value == harmless:  # True is 1 to Python
                 return value
@@ -34,12 +34,12 @@ class Only:
 
 
 def fault(path: tuple[str | int, ...], reason: str) -> ValidationError:
-    """Return an error for a validator to raise about a part of the value that it looks at."""
+    """Return an error that a validator can raise about a part of its value."""
     error = PydanticCustomError("refused", "{reason}", {"reason": reason})
     return ValidationError.from_exception_data("request", [InitErrorDetails(type=error, loc=path, input=None)])
 
 
 def refusal(reason: str, *, field: str) -> RequestValidationError:
-    """Return an error for a handler to raise about a field of the body."""
+    """Return an error that a handler can raise about a field of the body."""
     entry: Mapping[str, object] = {"type": "refused", "loc": ("body", field), "msg": reason, "input": None}
     return RequestValidationError([entry])

@@ -1,4 +1,4 @@
-"""Requests of OpenAI's clients: what Footnote honours, and what it refuses because no answer could keep to it."""
+"""Requests of OpenAI's clients: fields that are honoured, ignored, or refused because no answer could honour them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Stop = Annotated[Text, Field(min_length=1, max_length=1000, json_schema_extra={"
 
 
 class StreamOptions(BaseModel):
-    """What a stream holds beside the answer."""
+    """Options of a stream."""
 
     model_config = ConfigDict(strict=True)
     include_usage: bool | None = Field(None, description="End with a chunk that counts the tokens.")
@@ -81,7 +81,7 @@ class CompletionBody(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _no_option_is_lost(cls, body: object) -> object:
-        """Refuse Footnote's options outside of their object: a filter that is ignored shows what it should hide."""
+        """Refuse Footnote's options outside of their object: to ignore a filter would show what it should hide."""
         misplaced = [name for name in SearchOptions.model_fields if isinstance(body, Mapping) and name in body]
         if misplaced:
             raise fault((misplaced[0],), 'is an option of Footnote\'s: it belongs into the object "footnote"')
@@ -119,7 +119,7 @@ def collection_of(model: str) -> str:
 
 
 def _texts(given: object) -> object:
-    """Return the texts of an ``input``, which may be one; say what to do about token ids."""
+    """Return the texts of an ``input``, which may be a single one; refuse token ids with a hint."""
     first = given[0] if isinstance(given, list) and given else None
     if isinstance(first, (int, list)):
         raise ValueError(NO_TOKENS)  # noqa: TRY004 (pydantic lets a TypeError through)

@@ -1,4 +1,4 @@
-"""Collections as clients make them, generations as they read them."""
+"""Collections and generations, as clients create, activate and read them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class CollectionOut(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
     name: str = Field(examples=["default"])
-    generation: str = Field(description="The one that answers now.")
+    generation: str = Field(description="The active one.")
     documents: int
     chunks: int
     embedding_model: str
@@ -34,7 +34,7 @@ class CollectionOut(BaseModel):
 
 
 class CollectionBody(BaseModel):
-    """A collection to be made, for the embedding model that the server is configured with."""
+    """A collection to create, for the configured embedding model."""
 
     model_config = ConfigDict(
         strict=True,
@@ -55,7 +55,7 @@ class CollectionBody(BaseModel):
     )
 
     def to_collection(self) -> NewCollection:
-        """Return it as the rest of the server knows it."""
+        """Return the request as the service takes it."""
         return NewCollection(self.name, self.language, self.chunk_tokens, self.chunk_overlap)
 
 
@@ -64,7 +64,9 @@ class GenerationOut(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
     name: str = Field(examples=["2"])
-    state: Literal["building", "ready", "active", "retired", "failed"] = Field(description="`active` answers.")
+    state: Literal["building", "ready", "active", "retired", "failed"] = Field(
+        description="Questions are answered from the `active` one."
+    )
     documents: int
     chunks: int
     embedding_model: str
@@ -73,26 +75,26 @@ class GenerationOut(BaseModel):
     chunk_tokens: int
     chunk_overlap: int
     table: str = Field(description="What LlamaIndex's `PGVectorStore` opens, in the schema `footnote`.")
-    report: dict[str, Any] | None = Field(description="What the build did, and what a gate thought of it.")
+    report: dict[str, Any] | None = Field(description="What the build did, and the result of its gate.")
     created_at: datetime
     activated_at: datetime | None
     retired_at: datetime | None
 
 
 class ActivationBody(BaseModel):
-    """Which generation shall answer."""
+    """The generation to activate."""
 
     model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra={"examples": [{"generation": "2"}]})
     generation: Annotated[Text, Field(min_length=1, max_length=20, json_schema_extra={"pattern": NO_NUL})]
 
 
 class ActivationOut(BaseModel):
-    """A generation that answers from now on."""
+    """The result of an activation."""
 
     model_config = ConfigDict(from_attributes=True)
     collection: str
-    generation: str = Field(description="The one that answers now.")
-    before: str = Field(description="The one that answered before.")
+    generation: str = Field(description="The active one.")
+    before: str = Field(description="The one that was active before.")
     job_id: UUID | None = Field(
-        description="The job that brings what was changed since into the one that answers; null where none was before."
+        description="The job that carries over documents changed since the build; null where none was active before."
     )

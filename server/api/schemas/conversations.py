@@ -25,14 +25,14 @@ class ConversationOut(BaseModel):
 
 
 class MessageOut(BaseModel):
-    """What somebody said in a conversation."""
+    """A message of a conversation."""
 
     model_config = ConfigDict(from_attributes=True)
     id: str
     role: Literal["user", "assistant"]
-    content: str = Field(description="Of an answer that was broken off, what there was of it.")
+    content: str = Field(description="Of an answer that was broken off, the part that was written.")
     state: Literal["running", "complete", "failed", "abandoned"] = Field(
-        description="What became of the question; only `complete` ones are read by later turns."
+        description="The outcome of the question; later turns read `complete` ones only."
     )
     citations: list[dict[str, Any]]
     finish_reason: str | None
@@ -46,7 +46,7 @@ class MessageOut(BaseModel):
 
 
 class ConversationMessagesOut(ConversationOut):
-    """A conversation with a page of what was said in it, the oldest first."""
+    """A conversation with a page of its messages, oldest first."""
 
     messages: list[MessageOut]
     next_cursor: str | None = Field(description="For the next page; null on the last one.")

@@ -1,4 +1,4 @@
-"""Documents as clients bring them."""
+"""Documents, as clients upload and read them."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def _require_storable(depth: int, leaf: object) -> None:
 
 
 def _leaves(node: object, *, depth: int) -> Iterator[tuple[int, object]]:
-    """Give every key and value, and stop one level below the deepest that is allowed."""
+    """Yield every key and value with its depth, down to one level below the deepest allowed."""
     yield depth, node
     if depth > DEEPEST_METADATA:
         return
@@ -153,7 +153,7 @@ Metadata = Annotated[
 
 
 class DocumentFields(BaseModel):
-    """What may be said of a document that is brought."""
+    """Fields of an upload, beside its content."""
 
     model_config = ConfigDict(extra="forbid")
     collection: CollectionName | None = Field(
@@ -172,7 +172,7 @@ class DocumentFields(BaseModel):
 
 
 class UploadFields(DocumentFields):
-    """What a form may hold beside its file."""
+    """Fields of a form, beside its file."""
 
     @field_validator("metadata", mode="before")
     @classmethod
@@ -181,7 +181,7 @@ class UploadFields(DocumentFields):
 
 
 class WebPageBody(DocumentFields):
-    """A page to be fetched by a worker: http or https, from a public address."""
+    """A page for a worker to fetch: http or https, from a public address."""
 
     model_config = ConfigDict(
         strict=True,
@@ -192,7 +192,7 @@ class WebPageBody(DocumentFields):
 
 
 class SubmittedOut(BaseModel):
-    """The document is on its way; the job says when it answers."""
+    """The document is queued; once the job has succeeded, questions are answered from it."""
 
     document_id: str
     job_id: UUID

@@ -40,7 +40,7 @@ FeedbackId = Annotated[Text, Field(min_length=1, max_length=64, json_schema_extr
 
 
 class FeedbackBody(BaseModel):
-    """What somebody thinks of an answer; a later one for the same trace takes its place."""
+    """A rating of an answer; a later one for the same trace replaces it."""
 
     model_config = ConfigDict(
         strict=True,
@@ -73,20 +73,20 @@ class FeedbackBody(BaseModel):
     collection: CollectionName | None = Field(None, description="The collection that was asked.")
 
     def to_feedback(self) -> NewFeedback:
-        """Return the feedback as the rest of the server knows it."""
+        """Return the rating as storage takes it."""
         told: dict[str, Any] = self.model_dump(exclude={"document_ids"})
         return NewFeedback(**told, document_ids=None if self.document_ids is None else tuple(self.document_ids))
 
 
 class FeedbackQuery(PageQuery):
-    """Which ratings; their answers come with them, so a page is shorter than of other lists."""
+    """Which ratings; each comes with its answer, so pages are shorter than those of other lists."""
 
     limit: int = Field(50, ge=1, le=100, description="Items of a page, at the most.")
     rating: Rating | None = Field(None, description="Unset: all.")
 
 
 class RatingOut(BaseModel):
-    """A rating that was kept."""
+    """A stored rating."""
 
     model_config = ConfigDict(from_attributes=True)
     id: str
@@ -97,12 +97,12 @@ class RatingOut(BaseModel):
 
 
 class FeedbackOut(RatingOut):
-    """A rating and the answer that it is about, as far as it is known."""
+    """A rating with its answer, as far as that is known."""
 
     comment: str | None
     question: str | None = Field(description="Of a conversation's answer: as it was searched for.")
     answer: str | None
-    document_ids: list[str] | None = Field(description="Of the cited documents; null: nobody told.")
+    document_ids: list[str] | None = Field(description="Of the cited documents; null where they are not known.")
     conversation_id: str | None = Field(description="Null where no conversation keeps the answer.")
     collection: str | None
     generation: str | None

@@ -25,10 +25,10 @@ class JobsQuery(PageQuery):
 
 
 class ProgressOut(BaseModel):
-    """How far a job is, in units of its own."""
+    """A job's progress, in units of its own."""
 
     done: int
-    total: int | None = Field(description="Null while nobody knows.")
+    total: int | None = Field(description="Null while it is unknown.")
 
 
 class JobOut(BaseModel):
@@ -38,20 +38,22 @@ class JobOut(BaseModel):
     kind: str = Field(examples=["index-document"])
     collection: str
     document_id: str | None
-    status: JobStatus = Field(description="`queued` and `running` change; the others last, until somebody repeats it.")
+    status: JobStatus = Field(
+        description="`queued` and `running` change; the others are final, unless the job is retried."
+    )
     progress: ProgressOut
     error: dict[str, Any] | None = Field(
-        description="A problem document: why it failed, or what its last try met; null where all is well."
+        description="A problem document: why the job, or its last attempt, failed; else null."
     )
     result: dict[str, Any] | None = Field(description="Of a job that succeeded: `outcome`, `chunks` and others.")
     attempts: int
-    superseded_by: UUID | None = Field(description="The newer job of the same document that took its place.")
+    superseded_by: UUID | None = Field(description="The newer job of the same document that replaced it.")
     request_id: str | None = Field(description="Of the request that submitted it.")
     trace_id: str | None
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
-    next_try_at: Annotated[datetime | None, Field(description="When it is tried again, where it waits for that.")]
+    next_try_at: Annotated[datetime | None, Field(description="When the next attempt begins, where one is due.")]
 
     @classmethod
     def of(cls, job: Job) -> Self:
@@ -77,7 +79,7 @@ class JobOut(BaseModel):
 
 
 def job_problem(job: Job) -> dict[str, Any] | None:
-    """Return the problem document of a job's error, which is its request's and its trace's."""
+    """Return a job's error as a problem document, with the ids of the job's request and trace."""
     if job.error is None:
         return None
     problem = _problem(job.error)

@@ -3,6 +3,7 @@
     ModelError
     ├── ModelUnavailable      not reachable: refused, DNS, TLS, lost before an answer, still starting
     │   ├── ModelRateLimited  429, after our retries
+    │   ├── ModelRefused      the circuit breaker is open
     │   └── ModelBusy         our own queue for it is full
     ├── ModelFailed           a wrong answer: 5xx, HTML, no choices, a cut stream, malformed JSON
     ├── ModelRejected         the request was refused, and would be again: key, name, length, content filter
@@ -61,7 +62,7 @@ class ModelRateLimited(ModelUnavailable):
 class ModelRefused(ModelUnavailable):
     """The call was not made, because the circuit breaker is open."""
 
-    was_logged = True  # when it opened
+    was_logged = True  # when the breaker opened
 
 
 class ModelBusy(ModelUnavailable):

@@ -68,11 +68,11 @@ class LlamaServer:
         """Start the process and its supervision in the background; call it once, within a running event loop."""
         self._watch = asyncio.create_task(self._supervise(), name="llama-server")
 
-    async def ready(self, *, timeout: float) -> str:  # noqa: ASYNC109 (one wait, not a scope)
+    async def ready(self, *, timeout: float | None) -> str:  # noqa: ASYNC109 (one wait, not a scope)
         """Wait until the server answers; return its address, which changes with each start.
 
         Raises:
-            ModelUnavailable: it does not within ``timeout`` seconds.
+            ModelUnavailable: it does not within ``timeout`` seconds; None: wait for ever.
 
         """
         with contextlib.suppress(TimeoutError):

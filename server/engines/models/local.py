@@ -67,18 +67,8 @@ class LocalModel:
             context_window=context_window,
             log=data_dir / "logs" / "llama-server.log",
         )
-        self._api = OpenAICompatible(
-            "http://127.0.0.1",  # and a port, from `LlamaServer.ready`
-            name=self.name,
-            model=self.model,
-            api_key=self._server.key,
-            is_chat=self.is_chat,
-            context_window=context_window,
-            connect_timeout=CONNECT_TIMEOUT,
-            on_this_machine=True,
-            # progress in reading the prompt resets the token timeout: with little CPU it takes longer than a token may
-            extra={"return_progress": True},
-        )
+        self._context_window = context_window
+        self._client: asyncio.Task[OpenAICompatible] | None = None
 
     @property
     def pid(self) -> int | None:
@@ -88,6 +78,7 @@ class LocalModel:
     def start(self) -> None:
         """Start the process in the background; call it once, within a running event loop."""
         self._server.start()
+        self._client = asyncio.create_task(self._connected(), name="local model's client")
 
     async def chunks(self, request: Request) -> AsyncGenerator[Chunk, None]:
         """Ask once; see `Provider.chunks`."""
@@ -96,8 +87,11 @@ class LocalModel:
             raise ModelBusy(msg, retry_after=10)
         self._busy += 1
         try:
-            self._api.move(await self._server.ready(timeout=START_PATIENCE))
-            async with contextlib.aclosing(self._api.chunks(request)) as chunks:
+            url = await self._server.ready(timeout=START_PATIENCE)
+            assert self._client is not None  # noqa: S101 (`start` was called, as it is ready)
+            client = await asyncio.shield(self._client)
+            client.move(url)
+            async with contextlib.aclosing(client.chunks(request)) as chunks:
                 async for chunk in chunks:
                     yield chunk
         finally:
@@ -110,7 +104,29 @@ class LocalModel:
     async def close(self) -> None:
         """End the process."""
         await self._server.close()
-        await self._api.close()
+        client = self._client
+        if client is not None and not client.cancel() and client.exception() is None:
+            await client.result().close()
+
+    async def _connected(self) -> OpenAICompatible:
+        """Make the client once the process is there: OpenAI's SDK takes more than a second to import.
+
+        So it holds up neither the start of our own server, nor the first question longer than the process does.
+        """
+        await self._server.ready(timeout=None)
+        return await asyncio.to_thread(
+            OpenAICompatible,
+            "http://127.0.0.1",  # and a port, from `LlamaServer.ready`
+            name=self.name,
+            model=self.model,
+            api_key=self._server.key,
+            is_chat=self.is_chat,
+            context_window=self._context_window,
+            connect_timeout=CONNECT_TIMEOUT,
+            on_this_machine=True,
+            # progress in reading the prompt resets the token timeout: with little CPU it takes longer than a token may
+            extra={"return_progress": True},
+        )
 
     async def _file(self) -> Path:
         if self._model_file is None:

@@ -37,7 +37,7 @@ import numpy as np
 import embedding.files
 import embedding.opening
 import ingestion.pipeline.tracing
-from ingestion.errors import EmbeddingFailed
+from embedding.errors import EmbeddingFailed
 
 faults = json.loads(sys.argv.pop(1))
 ingestion.pipeline.tracing.MOST_DOCUMENTS = faults.get("most_documents", 500)

@@ -120,7 +120,7 @@ async def test_closing_ends_the_server(data_dir: Path) -> None:
 
 async def test_the_server_wants_a_key_and_shows_none_to_other_users(model: LanguageModel) -> None:
     await until_ready(model)
-    api = source(model)._api
+    api = await source(model)._client
     process = psutil.Process(source(model).pid or 0)
     assert api._client.api_key not in " ".join(process.cmdline())
     api._client.api_key = "wrong"
