@@ -28,7 +28,7 @@ from typing import Any, Literal
 import grpc
 from support.otlp_records import Log, Point, Span, outline, read_logs, read_points, read_spans
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds that something may take on a busy machine."""
 
 Signal = Literal["traces", "metrics", "logs"]

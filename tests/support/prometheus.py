@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 RULES = DEPLOY / "prometheus" / "rules"
 DASHBOARDS = DEPLOY / "grafana" / "dashboards"
-PATIENCE = 30.0
+PATIENCE = 90.0
 """Seconds that something may take on a busy machine."""
 
 INTERVAL = "500ms"

@@ -36,7 +36,7 @@ from embedding.embedder import Embedder
 from storage.database import Database
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds that something may take on a busy machine."""
 
 PROGRAM = """
