@@ -17,7 +17,8 @@ from typing import Any
 import psycopg2
 
 from benchmarks.load import Outcome
-from config.settings import FALLBACKS, PREFIX, Settings
+from config.environment import FALLBACKS, PREFIX
+from config.settings import Settings
 from storage import schema
 from storage.server import database_server
 

@@ -11,8 +11,9 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from config.environment import old_names_in_use
 from config.errors import FootnoteError
-from config.settings import LogSettings, old_names_in_use
+from config.settings import LogSettings
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 HIDDEN = frozenset(

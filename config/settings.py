@@ -1,4 +1,4 @@
-"""Every setting of Footnote; this module is the only reader of the environment.
+"""Every setting of Footnote, with its bounds, default and description; `config.environment` reads them.
 
 The first of these that has a value wins: an environment variable with the prefix ``FOOTNOTE_`` (groups joined by
 ``__``), the file ``.env`` in the working directory, a name of the last release (`OLD_NAMES`) in either, a name that
@@ -8,7 +8,6 @@ other programs use too (`FALLBACKS`), the default here. ``config/example.env`` l
 from __future__ import annotations
 
 import difflib
-import os
 import re
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_network
@@ -16,9 +15,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from dotenv import dotenv_values
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
-from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -27,48 +24,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-PREFIX = "FOOTNOTE_"
-ENV_FILE = Path(".env")
-FALLBACKS = {
-    "DATABASE_URL": ("database", "url"),
-    "OPENAI_API_KEY": ("llm", "api_key"),
-    "OPENAI_BASE_URL": ("llm", "base_url"),
-    "OLLAMA_BASE_URL": ("llm", "ollama_base_url"),
-    "REDIS_URL": ("redis", "url"),
-    "OTEL_EXPORTER_OTLP_ENDPOINT": ("telemetry", "endpoint"),
-    "OTEL_EXPORTER_OTLP_PROTOCOL": ("telemetry", "protocol"),
-    "OTEL_EXPORTER_OTLP_HEADERS": ("telemetry", "headers"),
-    "OTEL_SERVICE_NAME": ("telemetry", "service_name"),
-}
-OLD_NAMES: Mapping[str, str | None] = {
-    "SERVER__UPLOAD_SILENCE": "SERVER__UPLOAD_IDLE_TIMEOUT",
-    "STREAMS__WINDOW_BYTES": None,
-    "STREAMS__MOST_BYTES": None,
-    "STREAMS__REDIS_URL": "REDIS__URL",
-    "CACHE__REDIS_URL": "REDIS__URL",
-    "CACHE__REDIS_TIMEOUT": "REDIS__LOOKUP_TIMEOUT",
-    "CACHE__REDIS_TTL": None,
-    "RETRIEVAL__CANDIDATES": None,
-    "RETRIEVAL__NEAR_DUPLICATE_SHARE": None,
-    "RETRIEVAL__PASSAGE_CHARS": None,
-    "RETRIEVAL__MAX_SCAN_TUPLES": None,
-    "RERANK__BATCH_SIZE": None,
-    "RERANK__MAX_TOKENS": None,
-    "ENGINES__FUSION_OWN_WEIGHT": None,
-    "ENGINES__WINDOW_CHARACTERS": None,
-    "ENGINES__MERGING_GROUP": None,
-    "INGESTION__SYNC_SHARE": "INGESTION__SYNC_MAX_DELETED",
-    "GENERATIONS__SPARE_SECONDS": "GENERATIONS__MIN_KEEP_SECONDS",
-    "GENERATIONS__FOLLOW_SECONDS": None,
-    "WEB__LONGEST_WAIT": None,
-    "SOURCES__RETRY_MOST_SECONDS": None,
-    "JOBS__LONGEST_PAUSE": None,
-    "JOBS__POLL_INTERVAL": None,
-    "TELEMETRY__CONTENT_BYTES": None,
-    "TELEMETRY__QUEUE_SPANS": None,
-}
-"""Names of the last release, without prefix, and what they are called now; None: the setting is gone. One release on,
-an entry is removed, and the name is refused like any unknown one."""
+from config.environment import ENV_FILE, PREFIX, FallbackNames, OldNames, environment, is_old_name
 
 _HOST_NAME = re.compile(r"(?=[^/]*[a-z])[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?")
 _OTLP_HEADER = re.compile(r"[A-Za-z0-9_.-]+\s*=\s*[\x20-\x7e]*")
@@ -705,37 +661,6 @@ class LogSettings(_Group):
     format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal, else JSON.")
 
 
-class _FallbackNames(PydanticBaseSettingsSource):
-    """Values of names that other programs use too."""
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[object, str, bool]:  # noqa: ARG002 (pydantic's)
-        return None, field_name, False
-
-    def __call__(self) -> dict[str, dict[str, str]]:
-        given = _environment()
-        values: dict[str, dict[str, str]] = {}
-        for name, (group, key) in FALLBACKS.items():
-            if given.get(name):
-                values.setdefault(group, {})[key] = given[name]
-        return values
-
-
-class _OldNames(PydanticBaseSettingsSource):
-    """Values of names of the last release."""
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[object, str, bool]:  # noqa: ARG002 (pydantic's)
-        return None, field_name, False
-
-    def __call__(self) -> dict[str, dict[str, str]]:
-        given = _given()
-        values: dict[str, dict[str, str]] = {}
-        for old, new in OLD_NAMES.items():
-            if new is not None and PREFIX + old in given:
-                group, key = new.lower().split("__")
-                values.setdefault(group, {}).setdefault(key, given[PREFIX + old])
-        return values
-
-
 class Settings(BaseSettings):
     """Footnote's settings: frozen, bounded, secrets hidden. `load_settings` reads them from the environment."""
 
@@ -784,8 +709,8 @@ class Settings(BaseSettings):
         """Return the sources in order of precedence; see the module's docstring."""
         for source in (env_settings, dotenv_settings):
             assert isinstance(source, EnvSettingsSource)  # noqa: S101 (pydantic's signature says less)
-            source.env_vars = {name: value for name, value in source.env_vars.items() if not _is_old(name)}
-        return init_settings, env_settings, dotenv_settings, _OldNames(settings_cls), _FallbackNames(settings_cls)
+            source.env_vars = {name: value for name, value in source.env_vars.items() if not is_old_name(name)}
+        return init_settings, env_settings, dotenv_settings, OldNames(settings_cls), FallbackNames(settings_cls)
 
 
 def load_settings(**overrides: object) -> Settings:
@@ -795,7 +720,7 @@ def load_settings(**overrides: object) -> Settings:
         SettingsError: a name under ``FOOTNOTE_`` is unknown, or a value is invalid.
 
     """
-    _refuse_unknown(_environment())
+    _refuse_unknown(environment())
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as exc:
@@ -807,52 +732,10 @@ def load_settings(**overrides: object) -> Settings:
         raise SettingsError(msg) from None
 
 
-def old_names_in_use() -> list[str]:
-    """Return a sentence for each name of the last release that is set."""
-    given = _given()
-    sentences, taken = [], {name.removeprefix(PREFIX) for name in given}
-    for old, new in OLD_NAMES.items():
-        if PREFIX + old not in given:
-            continue
-        if new is None:
-            sentences.append(f"{PREFIX}{old} has no effect any more; remove it")
-        elif new in taken:
-            sentences.append(f"{PREFIX}{old} is ignored, because {PREFIX}{new} is set too; remove the old name")
-        else:
-            sentences.append(
-                f"{PREFIX}{old} is now called {PREFIX}{new}; the old name stops working with the next release"
-            )
-            taken.add(new)
-    return sentences
-
-
-def trace_parent() -> dict[str, str]:
-    """Return the trace context of the process that started this one, as W3C headers; empty if there is none.
-
-    It is read from ``TRACEPARENT`` and ``TRACESTATE``: https://opentelemetry.io/docs/specs/otel/context/env-carriers/.
-    """
-    return {name.lower(): os.environ[name] for name in ("TRACEPARENT", "TRACESTATE") if name in os.environ}
-
-
-def _environment() -> dict[str, str]:
-    """Return what is set in the environment or, failing that, in the ``.env`` file; empty counts as not set."""
-    from_file = {name: value for name, value in dotenv_values(ENV_FILE).items() if value is not None}
-    return from_file | {name: value for name, value in os.environ.items() if value or name not in from_file}
-
-
-def _given() -> dict[str, str]:
-    """Return what is set under our prefix, by upper-case name."""
-    return {name.upper(): value for name, value in _environment().items() if value and name.upper().startswith(PREFIX)}
-
-
-def _is_old(name: str) -> bool:
-    return name.upper().removeprefix(PREFIX) in OLD_NAMES
-
-
 def _refuse_unknown(given: Mapping[str, str]) -> None:
     known = {name for name, *_ in setting_keys()}
     for name in sorted(given):
-        if name.upper().startswith(PREFIX) and name.upper() not in known and not _is_old(name):
+        if name.upper().startswith(PREFIX) and name.upper() not in known and not is_old_name(name):
             close = difflib.get_close_matches(name.upper(), known, n=1)
             hint = f"; did you mean {close[0]}?" if close else "; config/example.env lists every setting"
             msg = f"{name}: no such setting{hint}"

@@ -87,7 +87,7 @@ def _traced(settings: TelemetrySettings) -> Iterator[None]:
     if not settings.enabled or settings.endpoint is None:
         yield
         return
-    from config.settings import trace_parent
+    from config.environment import trace_parent
     from config.telemetry import spans
     from config.telemetry.setup import open_telemetry
     from config.version import VERSION

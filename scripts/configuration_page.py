@@ -9,7 +9,8 @@ from itertools import groupby
 
 from example_env import shown, title
 
-from config.settings import FALLBACKS, PREFIX, setting_keys
+from config.environment import FALLBACKS, PREFIX
+from config.settings import setting_keys
 
 HEAD = f"""\
 # Configuration

@@ -11,7 +11,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a script's own directory comes first, not the root
 
-from config.settings import FALLBACKS, Settings, setting_keys
+from config.environment import FALLBACKS
+from config.settings import Settings, setting_keys
 
 HEAD = """\
 # Every setting of Footnote. Copy this file to .env beside the Makefile and take the # away from what you change;

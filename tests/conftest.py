@@ -18,7 +18,7 @@ from hypothesis import settings as hypothesis_settings
 from support.databases import Databases
 from support.environment import make_settings
 
-from config import settings as settings_module
+from config import environment
 from config.settings import Settings
 from storage import schema
 from storage.database import Database
@@ -37,9 +37,9 @@ KEPT = ("models", "local-model")
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the developer's environment and ``.env`` file out of the tests."""
     for name in list(os.environ):
-        if name.startswith(settings_module.PREFIX) or name in settings_module.FALLBACKS:
+        if name.startswith(environment.PREFIX) or name in environment.FALLBACKS:
             monkeypatch.delenv(name)
-    monkeypatch.setattr(settings_module, "ENV_FILE", Path("no-such-file"))
+    monkeypatch.setattr(environment, "ENV_FILE", Path("no-such-file"))
     monkeypatch.setitem(Settings.model_config, "env_file", None)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from config.settings import FALLBACKS, PREFIX, setting_keys
+from config.environment import FALLBACKS, PREFIX
+from config.settings import setting_keys
 
 ROOT = Path(__file__).resolve().parents[2]
 KNOWN = {name for name, *_ in setting_keys()} | set(FALLBACKS)

@@ -9,17 +9,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from config import settings as settings_module
-from config.settings import (
-    FALLBACKS,
-    OLD_NAMES,
-    PREFIX,
-    Settings,
-    SettingsError,
-    load_settings,
-    old_names_in_use,
-    setting_keys,
-)
+from config import environment
+from config.environment import FALLBACKS, OLD_NAMES, PREFIX, old_names_in_use
+from config.settings import Settings, SettingsError, load_settings, setting_keys
 
 ROOT = Path(__file__).resolve().parents[3]
 EnvFile = Callable[..., None]
@@ -32,7 +24,7 @@ def env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EnvFile:
     for name in os.environ:
         if name.upper().startswith("FOOTNOTE_") or name in FALLBACKS:
             monkeypatch.delenv(name)
-    monkeypatch.setattr(settings_module, "ENV_FILE", Path(".env"))  # other tests read no file; here it is the subject
+    monkeypatch.setattr(environment, "ENV_FILE", Path(".env"))  # other tests read no file; here it is the subject
     monkeypatch.setitem(Settings.model_config, "env_file", Path(".env"))
 
     def write(**values: str) -> None:
