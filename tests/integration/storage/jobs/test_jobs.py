@@ -6,12 +6,12 @@ from uuid import uuid4
 
 import pytest
 from support.sql import execute
-from support.workers import until
+from support.workers import new_job, until
 
 from config.telemetry import spans
 from storage.database import Database
 from storage.errors import IdempotencyKeyReused, JobLost, JobNotFound, JobNotRetryable, JobTooLarge
-from storage.jobs.jobs import JobCounts, JobStore, NewJob
+from storage.jobs.jobs import JobCounts, JobStore
 from storage.jobs.queue import Taken
 from storage.jobs.rows import MOST_BYTES, JobError
 from storage.jobs.runs import JobRuns, Pulse
@@ -24,7 +24,7 @@ def jobs(database):
 
 async def submit(database, store, **fields):
     async with database.transaction() as connection:
-        return await store.submit(connection, NewJob(**{"kind": "index-document", "collection": "docs", **fields}))
+        return await store.submit(connection, new_job(**{"kind": "index-document", **fields}))
 
 
 async def fetch(database):
@@ -49,7 +49,7 @@ async def test_a_job_and_its_place_in_the_queue_appear_with_the_transaction_or_n
     async with database.connection() as connection:
         transaction = connection.transaction()
         await transaction.start()
-        job = await jobs.submit(connection, NewJob(kind="index-document", collection="docs", document_id="a"))
+        job = await jobs.submit(connection, new_job(document_id="a"))
         await transaction.rollback()
     with pytest.raises(JobNotFound):
         await jobs.get(job.id)
