@@ -34,7 +34,7 @@ def submit(dsn: str, *kinds: str) -> None:
 
 def empty_the_queue(dsn: str) -> None:
     """Forget every job."""
-    execute(dsn, "SET search_path TO footnote, public; DELETE FROM jobs; DELETE FROM procrastinate_jobs")
+    execute(dsn, "DELETE FROM footnote.jobs")
 
 
 def add_collection(dsn: str, name: str, *, embedding: EmbeddingIdentity) -> None:

@@ -49,13 +49,11 @@ async def working(
     settings: Settings, database: Database, handlers: Mapping[str, Handler], poll_seconds: float = 0.2, **jobs: object
 ) -> AsyncIterator[InProcess]:
     """Run a worker beside the block, with settings of the group ``jobs``."""
-    assert settings.database.url
     changed = settings.jobs.model_copy(update={"retry_pause": 0.01, **jobs})
     stop, hurry = asyncio.Event(), asyncio.Event()
     work = worker.run_worker(
         database,
         handlers,
-        dsn=settings.database.url.get_secret_value(),
         settings=settings.model_copy(update={"jobs": changed}),
         stop=stop,
         hurry=hurry,
