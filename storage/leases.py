@@ -1,4 +1,4 @@
-"""Leases: who is at work on what, across processes, with an end should a process die."""
+"""Leases: locks across processes that expire if their holder dies."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Leases:
-    """This process's leases, each a row that says until when it counts; the clock is the database's.
+    """This process's leases: rows with an expiry time, by the database's clock.
 
-    Those that are `kept` are renewed in one statement while `renewed` is open. A process that dies leaves its leases to
-    expire; one that was cut off from the database finds in `confirm` that it has lost them.
+    While `renewed` is open, those that are `kept` are renewed together. The leases of a process that dies expire; a
+    process that was cut off from the database learns from `confirm` that it has lost them.
     """
 
     def __init__(self, database: Database, *, seconds: float) -> None:
@@ -35,7 +35,7 @@ class Leases:
 
     @asynccontextmanager
     async def renewed(self) -> AsyncIterator[None]:
-        """Keep this process's leases from expiring until the block ends; then give them back."""
+        """Renew this process's leases until the block ends; then release them."""
         try:
             async with running_beside(self._renew()):
                 yield
@@ -48,7 +48,7 @@ class Leases:
 
     @contextmanager
     def kept(self, name: str) -> Iterator[None]:
-        """Renew a lease that was taken for as long as the block lasts."""
+        """Renew a lease that was taken, until the block ends."""
         self._kept.add(name)
         try:
             yield
@@ -56,7 +56,7 @@ class Leases:
             self._kept.discard(name)
 
     async def take(self, connection: Connection, name: str) -> bool:
-        """Take a lease unless somebody holds it, be it this process; the connection's transaction decides when."""
+        """Take a lease within the connection's transaction; it fails if the lease is held, even by this process."""
         if name in self._kept:  # it may have expired while the database was away, but the work goes on
             return False
         taken = await connection.fetchval(
@@ -70,10 +70,10 @@ class Leases:
         return bool(taken)
 
     async def confirm(self, connection: Connection, name: str) -> None:
-        """Lock the lease until the transaction's end, so that nobody can take it over meanwhile.
+        """Lock the lease until the transaction's end, so that no other process can take it meanwhile.
 
         Raises:
-            LeaseLost: it is another's by now.
+            LeaseLost: it expired, and another process may have it.
 
         """
         if not await self.is_held(connection, name):
@@ -88,7 +88,7 @@ class Leases:
         )
 
     async def give_back(self, connection: Connection, name: str) -> None:
-        """End a lease."""
+        """Release a lease."""
         await connection.execute("DELETE FROM footnote.leases WHERE name = $1 AND holder = $2", name, self.holder)
 
     async def _renew(self) -> None:

@@ -1,4 +1,4 @@
-"""What a worker does: index a document whose bytes are in the database, fetch one, bring a generation up to date."""
+"""The handlers of each kind of job."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -20,12 +20,12 @@ from ingestion.incoming import Incoming
 from ingestion.inputs.stored import FromDatabase, KeptDocument
 from ingestion.pipeline.factory import Indexing
 from ingestion.readers.process_pool import hash_file
-from ingestion.runs.pruning import prune
 from ingestion.runs.reindexing import catch_up
 from storage.deletions import forget_deletions
 from storage.documents.originals import Originals
 from storage.documents.writes import Documents
 from storage.errors import DocumentNotFound, GenerationNotFound
+from storage.jobs.payloads import CatchUp, DocumentVersion, IndexDocument, IndexUrl
 from storage.search.lexicon import STALE_SHARE
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Handlers:
-    """The handlers of one worker: `mapping` has them by the kind of job."""
+    """The handlers of one worker; `mapping` has them by kind."""
 
     def __init__(self, indexing: Indexing, *, settings: Settings, stack: AsyncExitStack) -> None:
         self._indexing = indexing
@@ -50,14 +50,13 @@ class Handlers:
         self._stack = stack
         self._fetcher: WebFetcher | None = None
         self.mapping: Mapping[str, Handler] = {
-            "index-document": self.index_document,
-            "index-url": self.index_url,
-            "catch-up": self.catch_up,
-            "prune": self.prune,
+            IndexDocument.kind: self.index_document,
+            IndexUrl.kind: self.index_url,
+            CatchUp.kind: self.catch_up,
         }
 
     async def index_document(self, job: Job, progress: Progress) -> Result:
-        """Index bytes that were uploaded; the arguments are a `KeptDocument`'s, as far as a client can know them.
+        """Index bytes that were uploaded.
 
         Raises:
             Unreadable: no reader takes them.
@@ -66,7 +65,8 @@ class Handlers:
             CollectionNotFound: its collection is gone.
 
         """
-        return await self._index(job, progress, content_hash=str(job.arguments["content_hash"]))
+        payload = IndexDocument.of(job.arguments)
+        return await self._index(job, payload, progress, content_hash=payload.content_hash, name=payload.name)
 
     async def index_url(self, job: Job, progress: Progress) -> Result:
         """Fetch a page and index it.
@@ -78,21 +78,22 @@ class Handlers:
         """
         from ingestion.web.fetching import Fetched
 
+        payload = IndexUrl.of(job.arguments)
         fetcher = await self._opened_fetcher()
         with tempfile.TemporaryDirectory(prefix="footnote-") as folder:
-            fetched = await fetcher.fetch(str(job.arguments["url"]), folder=Path(folder))
+            fetched = await fetcher.fetch(payload.url, folder=Path(folder))
             if not isinstance(fetched, Fetched):
                 msg = "the server says that nothing changed, though nothing was there"
                 raise FetchRefused(msg)
             content_hash = await asyncio.to_thread(hash_file, fetched.path)
             await Originals(self._indexing.database, tenant=job.tenant).put(fetched.path, content_hash=content_hash)
-            return await self._index(job, progress, content_hash=content_hash, name=fetched.path.name)
+            return await self._index(job, payload, progress, content_hash=content_hash, name=fetched.path.name)
 
     async def catch_up(self, job: Job, progress: Progress) -> Result:
-        """Bring into the generation that answers what is newer in the one that did before."""
+        """Bring into the active generation the documents that changed in the one before it."""
         target = await self._indexing.collections.active(job.collection)
         try:
-            reference = await self._indexing.generations.get(job.collection, str(job.arguments["generation"]))
+            reference = await self._indexing.generations.get(job.collection, CatchUp.of(job.arguments).generation)
         except GenerationNotFound:
             return {"outcome": "nothing to do: that generation was dropped"}
         if reference.id == target.id:
@@ -101,32 +102,32 @@ class Handlers:
         progress.tell(report.documents, total=report.documents)
         return {"carried": report.carried, "failed": report.numbers["failed"], "chunks": report.chunks}
 
-    async def prune(self, job: Job, _progress: Progress) -> Result:
-        """Drop generations and bytes that nothing needs any more."""
-        dropped = await prune(self._indexing, job.collection)
-        return {"generations": list(dropped), "originals": await Originals(self._indexing.database).prune()}
-
     async def _opened_fetcher(self) -> WebFetcher:
-        """Return the one fetcher of this worker: it knows when each host was asked."""
+        """Return this worker's one fetcher, which limits the rate of requests to each host."""
         from ingestion.web.fetching import WebFetcher
 
         if self._fetcher is None:
             self._fetcher = await self._stack.enter_async_context(WebFetcher(self._settings.web))
         return self._fetcher
 
-    async def _index(self, job: Job, progress: Progress, *, content_hash: str, name: str | None = None) -> Result:
+    async def _index(
+        self, job: Job, payload: DocumentVersion, progress: Progress, *, content_hash: str, name: str
+    ) -> Result:
         progress.tell(0, total=1)
         generation = await self._indexing.collections.active(job.collection)
         pipeline = await self._indexing.pipeline(generation, first=progress.confirm)
-        document = _kept(
-            job,
-            content_hash=content_hash,
+        document = KeptDocument(
+            id=str(job.document_id),
+            source=payload.source,
+            location=None,
             name=name,
-            fingerprint=pipeline_fingerprint(
-                generation.embedding,
-                generation.chunking,
-                metadata=_metadata(job) | {"title": job.arguments.get("title")},
+            title=payload.title or None,
+            metadata=payload.metadata,
+            content_hash=content_hash,
+            pipeline_fingerprint=pipeline_fingerprint(
+                generation.embedding, generation.chunking, metadata={**payload.metadata, "title": payload.title}
             ),
+            revision=payload.revision,
         )
         incoming = FromDatabase(
             document,
@@ -161,7 +162,7 @@ async def open_handlers(database: Database, *, settings: Settings) -> AsyncItera
 
 
 async def _tidy(database: Database) -> None:
-    """Forget, now and then, the bytes of documents that were deleted or replaced, and deletions of long ago."""
+    """Delete, now and then, the bytes that no document needs any more, and old records of deletions."""
     while True:
         await asyncio.sleep(TIDY_SECONDS)
         try:
@@ -174,26 +175,6 @@ async def _tidy(database: Database) -> None:
 
 async def _one(incoming: Incoming) -> AsyncIterator[Incoming]:
     yield incoming
-
-
-def _kept(job: Job, *, content_hash: str, name: str | None, fingerprint: str) -> KeptDocument:
-    given = job.arguments
-    return KeptDocument(
-        id=str(job.document_id),
-        source=str(given.get("source") or given["url"]),
-        location=None,
-        name=name or str(given["name"]),
-        title=str(given["title"]) if given.get("title") else None,
-        metadata=_metadata(job),
-        content_hash=content_hash,
-        pipeline_fingerprint=fingerprint,
-        revision=int(str(given["revision"])),
-    )
-
-
-def _metadata(job: Job) -> dict[str, Any]:
-    given = job.arguments.get("metadata")
-    return dict(given) if isinstance(given, Mapping) else {}
 
 
 def _require_success(report: IngestReport, document: KeptDocument) -> None:

@@ -1,4 +1,4 @@
-"""One job after another, as it was fetched: done, kept alive meanwhile, and its outcome recorded."""
+"""Claims jobs, runs their handlers, keeps them alive meanwhile, and records their outcomes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from storage.jobs.runs import JobRuns, Pulse, Run
 if TYPE_CHECKING:
     from config.settings import JobSettings
     from ingestion.jobs.retries import Handler
-    from storage.jobs.queue import Taken
 
 TICK = 1.0  # seconds between two looks at who has progress to tell
 TIDY_SECONDS = 3600.0
@@ -72,35 +71,44 @@ class JobRunner:
         self._handlers = handlers
         self._settings = settings
         self._stop = stop
+        self._woken = asyncio.Event()
+        self._claim_id = uuid4()
         self._hand: dict[UUID, _Held] = {}
 
-    async def run(self, taken: Taken) -> None:
-        """Do a job that was fetched, and record what became of it."""
-        run_id, task = uuid4(), asyncio.current_task()
-        run = await self._insist(lambda: self._runs.claim(taken, run_id=run_id))
-        if run is None or task is None:
-            return
-        held = self._hand[run_id] = _Held(self._runs, run, task)
-        job = run.job
-        carrier = {"traceparent": job.traceparent} if job.traceparent else {}
-        with (
-            structlog.contextvars.bound_contextvars(job_id=str(job.id), job_kind=job.kind, request_id=job.request_id),
-            spans.continued(carrier),
-            spans.span(f"footnote.job {job.kind}", kind=SpanKind.CONSUMER, attributes=_attributes(run)) as span,
-        ):
-            error = await self._attempt(held)
-            if error is not None:
-                spans.failed(span, error)
-            outcome = await _to_the_end(self._record(held, error))
-            span.set_attribute("footnote.outcome", outcome)
-            if outcome == "failed":  # whoever is to blame: nobody waits for the answer that would tell them
-                span.set_status(StatusCode.ERROR)
-            _tell(held, outcome, error)
-        if isinstance(error, asyncio.CancelledError):
-            raise error
+    async def work(self, *, concurrency: int, poll_seconds: float) -> None:
+        """Do jobs, `concurrency` at once, until `stop` is set and those in hand have ended or were given back.
+
+        It looks for one that is due every `poll_seconds`, whenever it is woken, and after each job.
+        """
+        tasks: set[asyncio.Task[None]] = set()
+        while not self._stop.is_set():
+            self._woken.clear()
+            run = await self._claim() if len(tasks) < concurrency else None
+            if run is None:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._woken.wait(), poll_seconds)
+                continue
+            task = asyncio.create_task(self._do(run))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+            task.add_done_callback(self._done)
+        if tasks:
+            await asyncio.wait(tasks, timeout=self._settings.shutdown_timeout)
+            self.let_go()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def wake(self) -> None:
+        """Look at once whether a job is due, or whether to stop."""
+        self._woken.set()
+
+    def cancelled(self, job_id: UUID) -> None:
+        """Stop a job, if it runs here, that was cancelled."""
+        for held in self._hand.values():
+            if held.run.job.id == job_id:
+                self._lose(held)
 
     async def pulse(self) -> None:
-        """Keep the runs in hand alive, tell their progress, and let go of those that are not ours any more."""
+        """Send the heartbeats and the progress of the runs in hand; stop those that are no longer this process's."""
         while True:
             await asyncio.sleep(min(TICK, self._settings.stalled_after / 6))
             pulses = [held.pulse for held in self._hand.values() if held.is_due(every=self._settings.stalled_after / 6)]
@@ -108,14 +116,14 @@ class JobRunner:
                 continue
             try:
                 alive = await self._runs.beat(pulses)
-            except FootnoteError as exc:  # the next may be heard; if none is, another worker takes over
+            except FootnoteError as exc:  # the next may succeed; if none does, another worker takes over
                 _log.warning("no heartbeat", error=type(exc).__name__)
                 continue
             for pulse in pulses:
                 self._heard(pulse, is_ours=pulse.run.id in alive)
 
     async def look_after_others(self) -> None:
-        """Take up what other workers left behind, and forget what ended long ago."""
+        """Put back the jobs of workers that died, and delete jobs that ended long ago."""
         tidied = -TIDY_SECONDS
         error = error_of(WorkerDied(f"its worker ended before it did, {self._settings.attempts} times"))
         while True:
@@ -133,17 +141,58 @@ class JobRunner:
             await asyncio.sleep(self._settings.stalled_after / 3)
 
     def let_go(self) -> None:
-        """Give back what is in hand, now."""
-        for held in list(self._hand.values()):
-            held.task.cancel()
+        """Give back the jobs in hand, now."""
+        for held in self._hand.values():
+            if not held.is_ending:
+                held.task.cancel()
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("a job's outcome was not recorded; it will be put back", exc_info=error)
+        self.wake()
+
+    async def _claim(self) -> Run | None:
+        try:
+            run = await self._runs.claim(run_id=self._claim_id)
+        except FootnoteError as exc:  # the next look repeats it: it may have succeeded, and only its answer be lost
+            _log.warning("no job could be fetched", error=type(exc).__name__)
+            return None
+        self._claim_id = uuid4()
+        return run
+
+    async def _do(self, run: Run) -> None:
+        """Run a job's handler, and record its outcome."""
+        task = asyncio.current_task()
+        if task is None:  # pragma: no cover (a coroutine runs in a task)
+            raise AssertionError
+        held = self._hand[run.id] = _Held(self._runs, run, task)
+        job = run.job
+        carrier = {"traceparent": job.traceparent} if job.traceparent else {}
+        with (
+            structlog.contextvars.bound_contextvars(job_id=str(job.id), job_kind=job.kind, request_id=job.request_id),
+            spans.continued(carrier),
+            spans.span(f"footnote.job {job.kind}", kind=SpanKind.CONSUMER, attributes=_attributes(run)) as span,
+        ):
+            error = await self._attempt(held)
+            if error is not None:
+                spans.failed(span, error)
+            outcome = await _to_the_end(self._record(held, error))
+            span.set_attribute("footnote.outcome", outcome)
+            if outcome == "failed":  # whoever is to blame: nobody waits for the answer that would tell them
+                span.set_status(StatusCode.ERROR)
+            _tell(held, outcome, error)
 
     def _heard(self, pulse: Pulse, *, is_ours: bool) -> None:
         held = self._hand.get(pulse.run.id)
         if held is None:  # it ended meanwhile
             return
         held.was_beaten(pulse)
-        if not is_ours and not held.is_ending:
-            _log.info("a job was cancelled, or taken over by another worker", job_id=str(pulse.run.job.id))
+        if not is_ours:
+            self._lose(held)
+
+    def _lose(self, held: _Held) -> None:
+        if not held.is_ending:
+            _log.info("a job was cancelled, or taken over by another worker", job_id=str(held.run.job.id))
             held.task.cancel()
 
     async def _attempt(self, held: _Held) -> BaseException | None:

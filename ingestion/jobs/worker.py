@@ -1,4 +1,4 @@
-"""The worker: takes jobs from the queue and does them, until it is told to stop."""
+"""The worker: claims jobs from the queue and does them, until it is told to stop."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import signal
 from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import TYPE_CHECKING
 
 import structlog
@@ -33,32 +33,27 @@ async def run_worker(
     database: Database,
     handlers: Mapping[str, Handler],
     *,
-    dsn: str,
     settings: Settings,
     concurrency: int | None = None,
     stop: asyncio.Event,
-    hurry: asyncio.Event | None = None,
+    hurry: asyncio.Event,
 ) -> None:
     """Do jobs, `concurrency` at once (None: as the settings say), until `stop` is set.
 
-    Then no more are taken; those in hand have ``jobs.shutdown_timeout`` seconds to end, or until `hurry` is set, and
-    go back into the queue after that. A database that is away is waited for. `dsn` is the address of `database`.
+    Then no more are claimed; those in hand have ``jobs.shutdown_timeout`` seconds to end, or until `hurry` is set, and
+    are given back after that. While the database is unavailable, it waits.
     """
     runner = JobRunner(JobRuns(database), handlers, settings=settings.jobs, stop=stop)
-    async with (
-        running_beside(runner.pulse()),
-        running_beside(runner.look_after_others()),
-        running_beside(_hurried(runner, hurry)),
-    ):
-        await queue.work(
-            dsn,
-            runner.run,
-            database=settings.database,
-            concurrency=concurrency or settings.jobs.concurrency,
-            poll=POLL_SECONDS,
-            grace=settings.jobs.shutdown_timeout,
-            stop=stop,
-        )
+    async with AsyncExitStack() as stack:
+        for work in (
+            queue.listen(database, submitted=runner.wake, cancelled=runner.cancelled),
+            runner.pulse(),
+            runner.look_after_others(),
+            _when(stop, runner.wake),
+            _when(hurry, runner.let_go),
+        ):
+            await stack.enter_async_context(running_beside(work))
+        await runner.work(concurrency=concurrency or settings.jobs.concurrency, poll_seconds=POLL_SECONDS)
 
 
 def main(
@@ -93,15 +88,7 @@ async def _serve(
             await schema.check(database)
             async with kept_running(server), open_handlers(database) as handlers:
                 _log.info("worker ready", kinds=sorted(handlers), concurrency=concurrency or settings.jobs.concurrency)
-                await run_worker(
-                    database,
-                    handlers,
-                    dsn=server.dsn,
-                    settings=settings,
-                    concurrency=concurrency,
-                    stop=stop,
-                    hurry=hurry,
-                )
+                await run_worker(database, handlers, settings=settings, concurrency=concurrency, stop=stop, hurry=hurry)
         finally:
             await database.close()
     return 0
@@ -115,7 +102,6 @@ def _stop_on_signals(stop: asyncio.Event, hurry: asyncio.Event) -> None:
         asyncio.get_running_loop().add_signal_handler(number, take)
 
 
-async def _hurried(runner: JobRunner, hurry: asyncio.Event | None) -> None:
-    if hurry is not None:
-        await hurry.wait()
-        runner.let_go()
+async def _when(event: asyncio.Event, then: Callable[[], None]) -> None:
+    await event.wait()
+    then()

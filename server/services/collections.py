@@ -15,6 +15,7 @@ from storage.collections.generations import Flip, GenerationInfo, Generations
 from storage.cursors import Page
 from storage.errors import GenerationNotReady
 from storage.jobs.jobs import JobStore, NewJob
+from storage.jobs.payloads import CatchUp
 
 if TYPE_CHECKING:
     from config.settings import IngestionSettings
@@ -124,7 +125,7 @@ class CollectionService:
                 before = await self._generations.previous(name)
             except GenerationNotReady:
                 return None
-        new = NewJob(kind="catch-up", collection=name, arguments={"generation": before}, lock="catch-up")
+        new = NewJob(CatchUp(generation=before), collection=name, lock="catch-up")
         async with self._database.transaction() as connection:
             return (await self._jobs.submit(connection, new)).id
 

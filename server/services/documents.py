@@ -21,6 +21,7 @@ from storage.documents.writes import Documents, next_revision
 from storage.errors import CollectionNotFound, DocumentNotFound
 from storage.generation import DEFAULT_COLLECTION, DEFAULT_TENANT
 from storage.jobs.jobs import Job, JobStore, NewJob
+from storage.jobs.payloads import DocumentVersion, IndexDocument, IndexUrl
 from storage.jobs.rows import document_lock, lock_jobs
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class _Known:
     """Where a document is stored or queued already."""
 
     collection: str
-    source: str | None
+    source: str
 
 
 class DocumentService:
@@ -177,16 +178,16 @@ class DocumentService:
         job = await self._jobs.submit(
             connection,
             NewJob(
-                kind="index-url" if isinstance(content, WebPage) else "index-document",
+                payload=_payload(new, source=source, revision=revision),
                 collection=generation.collection,
                 document_id=document_id,
-                arguments={**_arguments(new, source=source), "revision": revision},
                 request_id=new.request_id,
                 idempotency_key=new.key,
                 idempotency_fingerprint=new.fingerprint if new.key is not None else None,
             ),
         )
-        return Submitted(job.document_id or document_id, job.id, is_replay=job.arguments.get("revision") != revision)
+        is_replay = DocumentVersion.of(job.arguments).revision != revision
+        return Submitted(job.document_id or document_id, job.id, is_replay=is_replay)
 
     async def _known(self, new: NewVersion) -> _Known | None:
         """Find a document by its id; if no collection is named and it may be new, look in the default one only."""
@@ -196,7 +197,7 @@ class DocumentService:
             info = await self._catalog.get(document_id, collection=collection)
         except DocumentNotFound:
             jobs = await self._jobs_of(document_id, collection, statuses=UNENDED)
-            return next((_Known(job.collection, _source_of(job)) for job in jobs), None)
+            return next((_Known(job.collection, DocumentVersion.of(job.arguments).source) for job in jobs), None)
         return _Known(info.collection, info.source)
 
     async def _generation(self, collection: str) -> Generation:
@@ -238,13 +239,18 @@ class DocumentService:
         return [job for job in page.items if job.status in statuses]
 
 
-def _arguments(new: NewVersion, *, source: str) -> dict[str, object]:
-    """Return the job's arguments: all that the worker learns of the request."""
-    common = {"source": source, "title": new.title, "metadata": dict(new.metadata)}
-    content = new.content
+def _payload(new: NewVersion, *, source: str, revision: int) -> DocumentVersion:
+    content, metadata = new.content, dict(new.metadata)
     if isinstance(content, WebPage):
-        return {"url": content.url, **common}
-    return {"content_hash": content.content_hash, "name": content.name, "bytes": content.size, **common}
+        return IndexUrl(source=source, revision=revision, title=new.title, metadata=metadata, url=content.url)
+    return IndexDocument(
+        source=source,
+        revision=revision,
+        title=new.title,
+        metadata=metadata,
+        content_hash=content.content_hash,
+        name=content.name,
+    )
 
 
 def _default_source(new: NewVersion) -> str:
@@ -252,11 +258,6 @@ def _default_source(new: NewVersion) -> str:
         return new.content.url
     # two documents may have files of one name, and sources are unique
     return new.content.name if new.document_id is None else f"{new.document_id}/{new.content.name}"
-
-
-def _source_of(job: Job) -> str | None:
-    source = job.arguments.get("source") or job.arguments.get("url")
-    return str(source) if source else None
 
 
 async def _chained(first: bytes, blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from storage.errors import MissingKey, OriginalNotFound, WriteConflict
 from storage.generation import DEFAULT_TENANT
+from storage.jobs.payloads import NEEDS_ORIGINAL
 
 if TYPE_CHECKING:
     from storage.database import Connection, Database
@@ -137,12 +138,10 @@ class Originals:
     async def _prune(self) -> int:
         async with self._database.transaction(local={"statement_timeout": 0}) as connection:
             done = await connection.execute(
-                """DELETE FROM footnote.originals o WHERE tenant_id = $1 AND created_at < now() - $2::interval
-                   AND NOT EXISTS (SELECT FROM footnote.documents d
-                                   WHERE d.tenant_id = o.tenant_id AND d.original = o.content_hash)
-                   AND NOT EXISTS (SELECT FROM footnote.jobs j
-                                   WHERE j.tenant_id = o.tenant_id AND j.status IN ('queued', 'running', 'failed')
-                                   AND j.arguments ->> 'content_hash' = o.content_hash)""",
+                f"""DELETE FROM footnote.originals o WHERE tenant_id = $1 AND created_at < now() - $2::interval
+                    AND NOT EXISTS (SELECT FROM footnote.documents d
+                                    WHERE d.tenant_id = o.tenant_id AND d.original = o.content_hash)
+                    AND NOT EXISTS ({NEEDS_ORIGINAL})""",
                 self._tenant,
                 SPARED,
             )

@@ -1,4 +1,4 @@
-"""Jobs as clients see them: submitted, watched, cancelled, repeated."""
+"""Jobs as clients see them: submitted, watched, cancelled, retried."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ class JobCounts:
     """The queue as a whole, over all tenants.
 
     Attributes:
-        queued: that wait, for a worker or for their next try.
-        oldest_seconds: how long the one that is due longest has waited for a worker; one whose worker has been silent
-            for two minutes waits for another one.
-        dead: failed, and still kept.
+        queued: jobs that wait for a worker or for their retry.
+        dead: failed jobs that are still kept.
+        oldest_seconds: how long the job that has been due longest has waited for a worker; a running job without a
+            heartbeat for two minutes counts as waiting.
 
     """
 
@@ -75,7 +75,7 @@ class JobCounts:
 class JobStore:
     """The jobs of one tenant.
 
-    Locks are taken in one order: a document's jobs (`submit`, `cancel_of_document`), then the document.
+    To avoid deadlocks, lock a document's jobs (`submit`, `cancel_of_document`) before the document.
     """
 
     def __init__(self, database: Database, *, tenant: str = DEFAULT_TENANT) -> None:
@@ -83,10 +83,9 @@ class JobStore:
         self._tenant = tenant
 
     async def submit(self, connection: Connection, new: NewJob) -> Job:
-        """Put a job into the queue as a part of the connection's transaction.
+        """Submit a job within the connection's transaction, whose commit wakes the workers.
 
-        It appears with all else that the transaction writes, or not at all; the commit wakes the workers. It carries
-        the current trace. Where the idempotency key has a job already, that job is returned.
+        It carries the current trace. Where the idempotency key has a job already, that job is returned.
 
         Raises:
             IdempotencyKeyReused: the key came with another request before.
@@ -101,10 +100,10 @@ class JobStore:
             uuid4(),
             self._tenant,
             new.collection,
-            new.kind,
+            new.payload.kind,
             new.document_id,
             lock,
-            bounded_json(new.arguments),
+            bounded_json(new.payload.arguments()),
             new.priority,
             spans.carrier().get("traceparent"),
             new.request_id,
@@ -116,8 +115,7 @@ class JobStore:
         job = job_of(row)
         if new.document_id is not None:
             await self._supersede(connection, job)
-        queue_id = await queue.defer(connection, job.id, lock=lock, priority=new.priority)
-        await connection.execute("UPDATE footnote.jobs SET queue_id = $2 WHERE id = $1", job.id, queue_id)
+        await queue.notify_submitted(connection)
         return job
 
     async def get(self, job_id: UUID) -> Job:
@@ -168,7 +166,7 @@ class JobStore:
         while seen is None or not seen.has_ended:
             if seen is not None:
                 await asyncio.sleep(WATCH_SECONDS)
-            job = replace(await self.get(job_id), heartbeat_at=None)  # a sign of life alone is no news
+            job = replace(await self.get(job_id), heartbeat_at=None)  # a heartbeat alone is no change
             if job != seen:
                 seen = job
                 yield job
@@ -176,7 +174,7 @@ class JobStore:
     async def cancel(self, job_id: UUID) -> Job:
         """Cancel a job that waits or runs; return it as it is now. One that has ended is left as it is.
 
-        A worker that is at it lets go within seconds, and writes nothing under it from this moment on.
+        From now on nothing is written under it; the worker that runs it stops it within seconds.
 
         Raises:
             JobNotFound: there is none.
@@ -189,9 +187,9 @@ class JobStore:
         return await self.get(job_id)
 
     async def cancel_of_document(self, connection: Connection, collection: str, document_id: str) -> int:
-        """Cancel, as a part of the connection's transaction, whatever would bring a document back; return how many.
+        """Cancel, within the connection's transaction, all jobs that could bring a document back; return how many.
 
-        Failed jobs count too: nobody shall repeat them.
+        Failed jobs too, so that they cannot be retried.
         """
         await lock_jobs(connection, document_lock(self._tenant, collection, document_id))
         return await _cancel(
@@ -204,7 +202,7 @@ class JobStore:
         )
 
     async def cancel_of_collection(self, connection: Connection, collection: str) -> int:
-        """Cancel, as a part of the connection's transaction, all jobs of a collection; return how many."""
+        """Cancel, within the connection's transaction, all jobs of a collection; return how many."""
         return await _cancel(
             connection,
             "tenant_id = $1 AND collection = $2 AND status IN ('queued', 'running', 'failed')",
@@ -213,11 +211,11 @@ class JobStore:
         )
 
     async def retry(self, job_id: UUID) -> Job:
-        """Put a dead job into the queue again, with all its attempts before it.
+        """Put a failed job back into the queue, with all its attempts.
 
         Raises:
             JobNotFound: there is none.
-            JobNotRetryable: it has not failed, or a newer job has reached its document.
+            JobNotRetryable: it has not failed, or its document has a newer job.
 
         """
         async with self._database.transaction() as connection:
@@ -234,8 +232,7 @@ class JobStore:
             if await connection.fetchval(_IS_OVERTAKEN, job_id):
                 msg = "a newer job has taken this one's place"
                 raise JobNotRetryable(msg)
-            queue_id = await queue.defer(connection, job_id, lock=row["lock"])
-            await connection.execute("UPDATE footnote.jobs SET queue_id = $2 WHERE id = $1", job_id, queue_id)
+            await queue.notify_submitted(connection)
         return await self.get(job_id)
 
     async def counts(self) -> JobCounts:
@@ -269,15 +266,18 @@ class JobStore:
 
 
 async def _cancel(connection: Connection, condition: str, *values: object, superseded_by: UUID | None = None) -> int:
-    """Cancel the jobs of which the condition holds, which is a part of our code; return how many."""
+    """Cancel the jobs that fulfil the condition, which is SQL of ours; return how many."""
     rows = await connection.fetch(
-        f"SELECT id, queue_id FROM footnote.jobs WHERE {condition} ORDER BY id FOR UPDATE", *values
+        f"SELECT id, status FROM footnote.jobs WHERE {condition} ORDER BY id FOR UPDATE", *values
     )
+    if not rows:
+        return 0
     await connection.execute(
         """UPDATE footnote.jobs SET status = 'cancelled', run = NULL, next_try_at = NULL, superseded_by = $2,
                finished_at = clock_timestamp() WHERE id = ANY($1)""",
         [row["id"] for row in rows],
         superseded_by,
     )
-    await queue.withdraw(connection, (row["queue_id"] for row in rows if row["queue_id"] is not None))
+    if running := [row["id"] for row in rows if row["status"] == "running"]:
+        await queue.notify_cancelled(connection, running)
     return len(rows)

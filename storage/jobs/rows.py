@@ -1,11 +1,11 @@
-"""What a job is, and what of it stands in a row of ``footnote.jobs``."""
+"""A job, and its row in ``footnote.jobs``."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from storage.database import Connection
+    from storage.jobs.payloads import Payload
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 MOST_BYTES = 32_768
@@ -79,24 +80,22 @@ class JobError:
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job to be done.
+    """A job to be submitted.
 
     Attributes:
-        kind: which handler does it: ``index-document``.
+        payload: its kind, and what its handler must know: `MOST_BYTES` of JSON at most. References, not documents.
         document_id: the document that it brings up to date. Of one document's jobs one runs at a time, and a newer one
             takes the place of those that still wait.
-        arguments: for the handler; JSON, `MOST_BYTES` at most. References, not documents.
-        lock: of a job without a document: what one job at a time works on, within the collection.
+        lock: of a job without a document: within a collection, jobs with the same lock run one at a time.
         priority: higher goes first.
-        idempotency_key: submitting the same again gives the job that there is, for as long as that is kept.
+        idempotency_key: submitting it again returns the existing job, for as long as that is kept.
         idempotency_fingerprint: of the request that the key came with.
 
     """
 
-    kind: str
+    payload: Payload
     collection: str
     document_id: str | None = None
-    arguments: Mapping[str, object] = field(default_factory=dict)
     lock: str | None = None
     priority: int = 0
     request_id: str | None = None
@@ -109,12 +108,13 @@ class Job:
     """A job.
 
     Attributes:
+        arguments: its payload, as stored.
         done, total: progress, in units of the job's own; `total` is None while it is unknown.
-        attempts: how often it was begun, of those that count: one that a stopping worker gave back does not.
-        error: of a failed job, and of one that waits for its next try.
-        superseded_by: the newer job of the same document that took its place; such a job is cancelled.
+        attempts: how often it was begun, without the attempts that a stopping worker gave back.
+        error: of a failed job, and of one that waits to be retried.
+        superseded_by: the newer job of the same document because of which it was cancelled.
         traceparent: W3C trace context of whoever submitted it.
-        next_try_at: when it is tried again, where it waits for that.
+        next_try_at: when it is due, where it waits to be retried.
 
     """
 
@@ -141,7 +141,7 @@ class Job:
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing more happens to it, unless somebody asks for that."""
+        """Whether it will not run again unless a client retries it."""
         return self.status not in ("queued", "running")
 
 
@@ -151,14 +151,14 @@ def document_lock(tenant: str, collection: str, document_id: str) -> str:
 
 
 def lock_of(tenant: str, new: NewJob) -> str | None:
-    """Return what a job shares with no other that runs, None: with every one."""
+    """Return the job's lock: jobs with the same one run one at a time; None: it runs beside any other."""
     if new.document_id is not None:
         return document_lock(tenant, new.collection, new.document_id)
     return None if new.lock is None else f"{tenant}/{new.collection}/{new.lock}"
 
 
 async def lock_jobs(connection: Connection, lock: str) -> None:
-    """Let nobody else put in, repeat or give back a job with this lock until the transaction ends."""
+    """Hold off whoever else submits, retries or requeues a job with this lock, until the transaction ends."""
     await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"jobs {lock}")
 
 
@@ -208,5 +208,5 @@ def _error_of(stored: Mapping[str, str | None]) -> JobError:
 
 
 def error_json(error: JobError | None) -> str | None:
-    """Return what is kept of an error."""
+    """Return an error as stored."""
     return None if error is None else _NUL.sub(r"\1", storable(json.dumps(asdict(error), ensure_ascii=False)))

@@ -1,7 +1,7 @@
-"""Jobs as workers see them: claimed, kept alive, brought to an end, taken up again where a worker died.
+"""Jobs as workers see them: claimed, kept alive, ended, and put back where their worker died.
 
-Each time a job is begun is a run with an id of its own. Whatever is written about a job names its run, and does nothing
-where that is not the job's any more: a worker that was cut off cannot speak for a job that another one has by now.
+Each attempt at a job is a run with an id of its own. Every write about a job names its run, and does nothing where the
+job has another run by now: a worker that was cut off cannot overwrite the work of the one that replaced it.
 """
 
 from __future__ import annotations
@@ -12,22 +12,31 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+import asyncpg
+
 from storage.errors import JobLost
 from storage.jobs import queue
 from storage.jobs.rows import Job, JobError, Status, error_json, job_of, lock_jobs
 
 if TYPE_CHECKING:
-    import asyncpg
-
     from storage.database import Connection, Database
 
+# `running` is there for a claim that is repeated because its answer was lost
 _CLAIM = """
-UPDATE footnote.jobs SET status = 'running', run = $3, started_at = clock_timestamp(),
+WITH running AS (SELECT id FROM footnote.jobs WHERE status = 'running' AND run = $1),
+due AS (
+    SELECT id FROM footnote.jobs j
+    WHERE status = 'queued' AND coalesce(next_try_at, created_at) <= clock_timestamp()
+        AND NOT EXISTS (SELECT FROM footnote.jobs other WHERE other.status = 'running' AND other.lock = j.lock)
+        AND NOT EXISTS (SELECT FROM running)
+    ORDER BY priority DESC, coalesce(next_try_at, created_at), id LIMIT 1 FOR UPDATE SKIP LOCKED
+)
+UPDATE footnote.jobs j SET status = 'running', run = $1, started_at = clock_timestamp(),
     heartbeat_at = clock_timestamp(), next_try_at = NULL, done = 0, total = NULL,
     attempts = attempts + (status = 'queued')::int
-WHERE id = $1 AND queue_id = $2 AND (status = 'queued' OR run = $3) RETURNING *"""
+FROM (SELECT id FROM running UNION ALL SELECT id FROM due) chosen WHERE j.id = chosen.id RETURNING j.*"""
 
-# a row that is locked is at its last step, or is being cancelled: its heartbeat can wait
+# a row that is locked is being ended or cancelled: it needs no heartbeat
 _BEAT = """
 UPDATE footnote.jobs j SET heartbeat_at = clock_timestamp(), done = p.done, total = p.total
 FROM (SELECT j.id, p.done, p.total FROM footnote.jobs j
@@ -53,21 +62,12 @@ WHERE id = $1"""
 _REQUEUE = """
 UPDATE footnote.jobs SET status = 'queued', run = NULL, attempts = attempts - $2::int, error = coalesce($3, error),
     next_try_at = CASE WHEN $4::interval > interval '0' THEN clock_timestamp() + $4 END
-WHERE id = $1 RETURNING next_try_at"""
+WHERE id = $1"""
 
-# After the database was away everybody's heartbeat is old. A job that was fetched and never claimed has no heartbeat,
-# but an event of procrastinate's; one that is in no queue is put back into it.
+# while the database was down nobody could beat
 _STALLED = """
-SELECT j.* FROM footnote.jobs j LEFT JOIN procrastinate_jobs q ON q.id = j.queue_id
-WHERE ($2::uuid IS NULL OR j.id = $2) AND (
-    (j.status = 'running' AND greatest(j.heartbeat_at, pg_postmaster_start_time()) < clock_timestamp() - $1::interval)
-    OR (j.status = 'queued' AND q.status IS DISTINCT FROM 'todo' AND NOT EXISTS (
-        SELECT FROM procrastinate_events e
-        WHERE e.job_id = q.id AND e.type = 'started' AND e.at > clock_timestamp() - $1::interval)))"""
-
-_LEFT_OVER = """
-DELETE FROM procrastinate_jobs q USING footnote.jobs j
-WHERE j.queue_id = q.id AND j.finished_at < clock_timestamp() - $1::interval"""
+SELECT * FROM footnote.jobs j WHERE ($2::uuid IS NULL OR id = $2) AND status = 'running'
+    AND greatest(heartbeat_at, pg_postmaster_start_time()) < clock_timestamp() - $1::interval"""
 
 _FORGET = """
 DELETE FROM footnote.jobs WHERE id IN (
@@ -82,13 +82,12 @@ class Run:
 
     id: UUID
     job: Job
-    queue_id: int
     lock: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
-    """A sign of life of a run, with its progress."""
+    """A heartbeat of a run, with its progress."""
 
     run: Run
     done: int
@@ -96,25 +95,26 @@ class Pulse:
 
 
 class JobRuns:
-    """The runs of this process, for whichever tenants."""
+    """The runs of this process, for all tenants."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def claim(self, taken: queue.Taken, *, run_id: UUID) -> Run | None:
-        """Begin a job that was fetched; None where it must not run: it was cancelled, say.
+    async def claim(self, *, run_id: UUID) -> Run | None:
+        """Begin the next job that is due: by priority, then by age; None where there is none.
 
-        It may be repeated with the same run where the answer got lost.
+        Calling it again with the same `run_id` returns the job that it began, should the first answer be lost.
         """
-        async with self._database.transaction() as connection:
-            row = await connection.fetchrow(_CLAIM, taken.job_id, taken.queue_id, run_id)
-            if row is None:
-                await _drop(connection, taken.queue_id)
-                return None
-        return Run(run_id, job_of(row), taken.queue_id, row["lock"])
+        async with self._database.connection() as connection:
+            while True:
+                try:
+                    row = await connection.fetchrow(_CLAIM, run_id)
+                except asyncpg.UniqueViolationError:  # at this moment another worker began a job with the same lock
+                    continue
+                return None if row is None else Run(run_id, job_of(row), row["lock"])
 
     async def beat(self, pulses: Collection[Pulse]) -> set[UUID]:
-        """Say that runs are alive, and how far they are; return the ids of those that are still this process's."""
+        """Record heartbeats and progress; return the ids of the runs that are still this process's."""
         async with self._database.connection() as connection:
             await connection.execute(
                 _BEAT,
@@ -131,7 +131,7 @@ class JobRuns:
         return {row["run"] for row in rows}
 
     async def confirm(self, connection: Connection, run: Run) -> None:
-        """Make what the connection's transaction writes depend on the run: until its end nobody can take the job away.
+        """Let the connection's transaction write only if the run is still this process's, and keep it so to the end.
 
         Raises:
             JobLost: it was cancelled, or another worker has it.
@@ -143,29 +143,28 @@ class JobRuns:
             raise JobLost
 
     async def succeed(self, last: Pulse, *, result_json: str) -> bool:
-        """End a run well, with its last progress; tell whether it was still this process's."""
+        """Record success, with the run's last progress; tell whether the run was still this process's."""
         return await self._end(last, "succeeded", result_json, None)
 
     async def fail(self, last: Pulse, *, error: JobError) -> bool:
-        """End a job as dead, with its run's last progress; tell whether that was still this process's."""
+        """Record failure for good, with the run's last progress; tell whether the run was still this process's."""
         return await self._end(last, "failed", None, error_json(error))
 
     async def try_later(self, run: Run, *, pause: float, error: JobError) -> bool:
-        """Put a job back until its next try in `pause` seconds; tell whether the run was still this process's."""
+        """Put a job back, to be retried in `pause` seconds; tell whether the run was still this process's."""
         return await self._put_back(run, pause=pause, error=error, refund=False)
 
     async def give_back(self, run: Run) -> bool:
-        """Let others do a job at once, as if it had not been begun; tell whether it was still this process's."""
+        """Put a job back as if it had not been begun; tell whether the run was still this process's."""
         return await self._put_back(run, pause=0, error=None, refund=True)
 
     async def rescue(self, *, stalled_after: float, attempts: int, error: JobError) -> int:
-        """Put back the jobs of workers that are gone; those that were begun `attempts` times end with `error`.
+        """Put back the jobs of workers that died; those that were begun `attempts` times end with `error`.
 
         Return how many jobs there were.
         """
         silence = timedelta(seconds=stalled_after)
         async with self._database.connection() as connection:
-            await connection.execute(_LEFT_OVER, silence)
             stalled = await connection.fetch(_STALLED, silence, None)
         return sum([await self._rescue(row, silence, attempts, error) for row in stalled])
 
@@ -181,24 +180,21 @@ class JobRuns:
             row = await connection.fetchrow(f"{_STALLED} FOR UPDATE OF j SKIP LOCKED", silence, seen["id"])
             if row is None:  # it lives, or another worker is quicker
                 return False
-            if row["attempts"] >= attempts and row["run"] is not None:
+            if row["attempts"] >= attempts:
                 job = job_of(row)
                 await connection.fetchval(
                     _END, job.id, row["run"], "failed", None, error_json(error), job.done, job.total
                 )
             else:
-                await _requeue(connection, row, pause=0, error=None, refund=False)
-            if row["queue_id"] is not None:
-                await queue.remove(connection, row["queue_id"])
+                await _requeue(connection, row["id"], pause=0, error=None, refund=False)
         return True
 
     async def _end(self, last: Pulse, status: Status, result_json: str | None, problem_json: str | None) -> bool:
         run = last.run
-        async with self._database.transaction() as connection:
+        async with self._database.connection() as connection:
             ended = await connection.fetchval(
                 _END, run.job.id, run.id, status, result_json, problem_json, last.done, last.total
             )
-            await _drop(connection, run.queue_id)
         return bool(ended)
 
     async def _put_back(self, run: Run, *, pause: float, error: JobError | None, refund: bool) -> bool:
@@ -206,33 +202,19 @@ class JobRuns:
             if run.lock is not None:
                 await lock_jobs(connection, run.lock)
             row = await connection.fetchrow(
-                "SELECT id, lock, priority FROM footnote.jobs WHERE id = $1 AND run = $2 FOR UPDATE",
-                run.job.id,
-                run.id,
+                "SELECT id FROM footnote.jobs WHERE id = $1 AND run = $2 FOR UPDATE", run.job.id, run.id
             )
             if row is not None:
-                await _requeue(connection, row, pause=pause, error=error, refund=refund)
-            await _drop(connection, run.queue_id)
+                await _requeue(connection, row["id"], pause=pause, error=error, refund=refund)
         return row is not None
 
 
-async def _requeue(
-    connection: Connection, row: asyncpg.Record, *, pause: float, error: JobError | None, refund: bool
-) -> None:
-    """Put a job back into the queue, unless a newer one of its document waits there; its row is locked."""
-    newer = await connection.fetchval(_NEWER, row["id"])
+async def _requeue(connection: Connection, job_id: UUID, *, pause: float, error: JobError | None, refund: bool) -> None:
+    """Put a job back, unless a newer one of its document waits; its row is locked."""
+    newer = await connection.fetchval(_NEWER, job_id)
     if newer is not None:
-        await connection.execute(_SUPERSEDE, row["id"], newer)
+        await connection.execute(_SUPERSEDE, job_id, newer)
         return
-    at = await connection.fetchval(_REQUEUE, row["id"], int(refund), error_json(error), timedelta(seconds=pause))
-    queue_id = await queue.defer(connection, row["id"], lock=row["lock"], priority=row["priority"], at=at)
-    await connection.execute("UPDATE footnote.jobs SET queue_id = $2 WHERE id = $1", row["id"], queue_id)
-
-
-async def _drop(connection: Connection, queue_id: int) -> None:
-    """Delete procrastinate's row, unless a job that has not ended stands on it."""
-    alive = await connection.fetchval(
-        "SELECT true FROM footnote.jobs WHERE queue_id = $1 AND finished_at IS NULL", queue_id
-    )
-    if not alive:
-        await queue.remove(connection, queue_id)
+    await connection.execute(_REQUEUE, job_id, int(refund), error_json(error), timedelta(seconds=pause))
+    if not pause:
+        await queue.notify_submitted(connection)

@@ -97,7 +97,6 @@ def test_an_upload_is_a_job_with_its_bytes_kept_and_nothing_answers_yet(stack: S
     digest = hashlib.sha256(GUIDE).hexdigest()
     assert given == {
         "content_hash": digest, "name": "guide.md", "source": "guide.md", "title": "The guide", "metadata": metadata,
-        "bytes": len(GUIDE),
     }  # fmt: skip
     assert revision > 0
     ((kept,),) = stack.rows("SELECT data FROM footnote.original_blocks WHERE content_hash = %s", digest)

@@ -8,13 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from support.sql import execute
+from support.workers import new_job
 
 from config.settings import DatabaseSettings
 from storage.collections.collections import Collections
 from storage.collections.generations import Generations
 from storage.database import Database
 from storage.generation import Chunking, EmbeddingIdentity
-from storage.jobs.jobs import JobStore, NewJob
+from storage.jobs.jobs import JobStore
 
 CHUNKING = Chunking(tokens=256, overlap=32, language="english")
 T = TypeVar("T")
@@ -26,14 +27,14 @@ def submit(dsn: str, *kinds: str) -> None:
     async def work(database: Database) -> None:
         async with database.transaction() as connection:
             for kind in kinds:
-                await JobStore(database).submit(connection, NewJob(kind=kind, collection="docs"))
+                await JobStore(database).submit(connection, new_job(kind))
 
     _in_a_thread(dsn, work)
 
 
 def empty_the_queue(dsn: str) -> None:
     """Forget every job."""
-    execute(dsn, "SET search_path TO footnote, public; DELETE FROM jobs; DELETE FROM procrastinate_jobs")
+    execute(dsn, "DELETE FROM footnote.jobs")
 
 
 def add_collection(dsn: str, name: str, *, embedding: EmbeddingIdentity) -> None:

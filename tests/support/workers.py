@@ -22,6 +22,7 @@ from ingestion.jobs import worker
 from ingestion.jobs.retries import Handler
 from storage.database import Database
 from storage.jobs.jobs import Job, JobStore, NewJob
+from storage.jobs.payloads import Payload
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0
@@ -48,13 +49,11 @@ async def working(
     settings: Settings, database: Database, handlers: Mapping[str, Handler], poll_seconds: float = 0.2, **jobs: object
 ) -> AsyncIterator[InProcess]:
     """Run a worker beside the block, with settings of the group ``jobs``."""
-    assert settings.database.url
     changed = settings.jobs.model_copy(update={"retry_pause": 0.01, **jobs})
     stop, hurry = asyncio.Event(), asyncio.Event()
     work = worker.run_worker(
         database,
         handlers,
-        dsn=settings.database.url.get_secret_value(),
         settings=settings.model_copy(update={"jobs": changed}),
         stop=stop,
         hurry=hurry,
@@ -116,10 +115,27 @@ def started(
         popen.communicate()
 
 
+@dataclass(frozen=True)
+class AnyPayload(Payload):
+    """Of a kind that only tests know."""
+
+    kind: str
+    content: Mapping[str, object]
+
+    def arguments(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return dict(self.content)
+
+
+def new_job(kind: str = "wait", *, arguments: Mapping[str, object] | None = None, **fields: Any) -> NewJob:
+    """Return a job of any kind."""
+    return NewJob(AnyPayload(kind, arguments or {}), **{"collection": "docs", **fields})
+
+
 async def submit(database: Database, **fields: Any) -> Job:
     """Submit a job in a transaction of its own."""
     async with database.transaction() as connection:
-        return await JobStore(database).submit(connection, NewJob(**{"kind": "wait", "collection": "docs", **fields}))
+        return await JobStore(database).submit(connection, new_job(**fields))
 
 
 async def ended(database: Database, job_id: UUID) -> Job:

@@ -1,10 +1,8 @@
-"""Jobs as clients see them, and the queue's own tables beside them.
+"""Jobs.
 
-The queue is procrastinate's; `0005_procrastinate.sql` is a copy of the schema that it ships, which a test holds against
-the installed package: a release with another schema needs a migration of ours.
+Until 0009 another library's tables were the queue (procrastinate's), and this revision created them, too. They are no
+longer created where they would only be dropped again.
 """
-
-from pathlib import Path
 
 from alembic import op
 
@@ -12,8 +10,6 @@ from storage.schema import run_script
 
 revision = "0005"
 down_revision = "0004"
-
-QUEUE = Path(__file__).with_name("0005_procrastinate.sql")
 
 TABLES = """
 CREATE TABLE footnote.jobs (
@@ -60,6 +56,3 @@ CREATE UNIQUE INDEX jobs_idempotency_key ON footnote.jobs (tenant_id, idempotenc
 def upgrade() -> None:
     """Create them."""
     run_script(op.get_bind(), TABLES)
-    op.execute("SET LOCAL search_path = footnote, public")
-    run_script(op.get_bind(), QUEUE.read_text(encoding="utf-8"))
-    op.execute("SET LOCAL search_path TO DEFAULT")

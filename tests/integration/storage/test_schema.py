@@ -1,7 +1,10 @@
 import asyncio
+from pathlib import Path
+from uuid import uuid4
 
 import psycopg2
 import pytest
+from support.sql import execute
 
 from storage import chunk_tables, schema
 from storage.chat.feedback import FeedbackStore, NewFeedback
@@ -10,6 +13,9 @@ from storage.collections.collections import Collections
 from storage.database import Database
 from storage.documents.catalog import DocumentCatalog
 from storage.errors import SchemaMismatch
+from storage.jobs.jobs import JobError, JobStore
+from storage.jobs.payloads import IndexDocument
+from storage.jobs.runs import JobRuns
 from storage.leases import Leases
 from storage.search.search import ChunkSearch, SearchRequest
 
@@ -137,6 +143,53 @@ async def test_conversations_of_the_second_revision_are_upgraded_and_can_be_rate
     await feedback.put(NewFeedback(trace, "up"))
     listed = await feedback.list(limit=5, cursor=None)
     assert [(item.question, item.answer, item.rating) for item in listed.items] == [("q", "a", "up")]
+    await database.close()
+
+
+OLD_QUEUE = Path(__file__).with_name("procrastinate.sql")
+SHAPE = """
+SELECT table_name || '.' || column_name || ' ' || data_type || ' ' || is_nullable || coalesce(column_default, '')
+FROM information_schema.columns WHERE table_schema = 'footnote'
+UNION SELECT indexdef FROM pg_indexes WHERE schemaname = 'footnote'
+UNION SELECT conrelid::regclass || ' ' || pg_get_constraintdef(oid) FROM pg_constraint
+    WHERE connamespace = 'footnote'::regnamespace
+UNION SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = 'footnote'::regnamespace
+UNION SELECT oid::regtype::text FROM pg_type WHERE typnamespace = 'footnote'::regnamespace ORDER BY 1"""
+
+
+async def test_jobs_of_the_eighth_revision_are_upgraded_in_whatever_state_they_are(
+    empty_dsn, dsn, settings, monkeypatch
+):
+    with monkeypatch.context() as earlier:
+        earlier.setattr(schema, "REVISION", "0008")
+        await schema.upgrade(empty_dsn)
+    execute(empty_dsn, OLD_QUEUE.read_text())
+    assert await schema.upgrade(empty_dsn) == ("0008", schema.REVISION)
+    assert execute(empty_dsn, SHAPE) == execute(dsn, SHAPE)  # as in a database that began at this revision
+    database = await Database.open(empty_dsn, settings=settings.database)
+    jobs, runs = JobStore(database), JobRuns(database)
+    found = {job.document_id: job for job in (await jobs.list(limit=20)).items}
+    assert {name: (job.status, job.attempts) for name, job in found.items()} == {
+        "waiting": ("queued", 0),
+        "urgent": ("queued", 0),
+        "fetched": ("queued", 0),
+        "retried": ("queued", 2),
+        "running": ("running", 1),
+        "dead": ("failed", 5),
+        "cancelled": ("cancelled", 0),
+        "done": ("succeeded", 1),
+    }
+    assert found["retried"].error == JobError("fetch-failed", "503")
+    await jobs.retry(found["dead"].id)
+    assert await runs.rescue(stalled_after=0, attempts=5, error=JobError("internal", "died")) == 1
+    begun = []
+    while run := await runs.claim(run_id=uuid4()):
+        begun.append(run.job.document_id)
+    assert begun == ["urgent", "waiting", "fetched", "running", "dead"]
+    execute(empty_dsn, "UPDATE footnote.jobs SET next_try_at = now() WHERE document_id = 'retried'")
+    last = (await runs.claim(run_id=uuid4())).job
+    assert (last.document_id, last.attempts) == ("retried", 3)
+    assert IndexDocument.of(last.arguments) == IndexDocument(content_hash="ab", name="a.md", source="a", revision=7)
     await database.close()
 
 

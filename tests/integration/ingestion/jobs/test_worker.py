@@ -13,6 +13,7 @@ from ingestion.jobs import retries
 from ingestion.jobs.retries import may_pass, pause_before
 from storage.database import Database
 from storage.errors import CollectionNotFound, GenerationRetired, JobLost, StoreRefused, StoreUnavailable, WriteConflict
+from storage.jobs import queue
 from storage.jobs.jobs import JobError, JobStore
 from storage.jobs.rows import MOST_BYTES
 
@@ -58,8 +59,6 @@ async def test_a_job_is_done_and_its_result_kept(database, settings):
     assert (job.status, job.result, job.done, job.total, job.attempts) == ("succeeded", {"chunks": 7}, 2, 2, 1)
     assert job.created_at <= job.started_at <= job.finished_at
     assert job.error is None
-    async with database.connection() as connection:  # the queue holds only what is to be done
-        assert await connection.fetchval("SELECT count(*) FROM procrastinate_jobs") == 0
 
 
 async def test_a_submission_wakes_a_worker_that_looks_only_once_in_a_while(database, settings):
@@ -232,6 +231,20 @@ async def test_a_job_that_is_cancelled_while_it_runs_is_let_go_of(database, sett
     assert (await JobStore(database).get(job.id)).status == "cancelled"
 
 
+async def test_a_cancellation_reaches_a_worker_between_two_heartbeats(database, settings):
+    gate = Gate()
+    async with working(settings, database, {"wait": gate}, stalled_after=3600):
+        kept = await submit(database)
+        job = await submit(database, document_id="a")
+        await until(lambda: len(gate.begun) == 2)
+        async with database.transaction() as connection:
+            assert await JobStore(database).cancel_of_document(connection, "docs", "a") == 1
+        await until(lambda: gate.cancelled)
+        gate.open.set()
+        assert (await ended(database, kept.id)).status == "succeeded"
+    assert [each.id for each in gate.cancelled] == [job.id]
+
+
 async def test_a_worker_whose_job_another_one_took_over_lets_go_and_does_not_speak_for_it(database, settings):
     gate = Gate(result={"from": "the first"})
     async with working(settings, database, {"wait": gate}):
@@ -275,9 +288,10 @@ async def test_a_stopping_worker_gives_back_what_it_cannot_end(database, setting
         assert (await ended(database, job.id)).attempts == 1
 
 
-async def test_a_worker_whose_connections_are_cut_goes_on(database, settings):
+async def test_a_worker_whose_connections_are_cut_goes_on_and_listens_again(database, settings, monkeypatch):
+    monkeypatch.setattr(queue, "CHECK_SECONDS", 0.1)
     gate = Gate()
-    async with working(settings, database, {"wait": gate}, stalled_after=60):
+    async with working(settings, database, {"wait": gate}, poll_seconds=300, stalled_after=60):
         job = await submit(database)
         await until(lambda: gate.begun)
         await cut_all(settings)
@@ -287,16 +301,6 @@ async def test_a_worker_whose_connections_are_cut_goes_on(database, settings):
         again = await submit_whatever_happens(database)
         assert (await ended_whatever_happens(database, again.id)).status == "succeeded"
     assert len(gate.begun) == 2
-
-
-async def test_a_worker_that_was_struck_off_the_list_is_on_it_again(database, settings):
-    gate = Gate()
-    gate.open.set()
-    async with working(settings, database, {"wait": gate}):
-        await ended(database, (await submit(database)).id)
-        async with database.connection() as connection:
-            await connection.execute("DELETE FROM procrastinate_workers")
-        assert (await ended(database, (await submit(database)).id)).status == "succeeded"
 
 
 async def cut_all(settings):
@@ -353,9 +357,7 @@ async def test_what_a_handler_confirms_is_written_by_one_run_only(database, sett
         job = await submit(database)
         await taken_over.wait()
         async with database.transaction() as connection:  # what `rescue` does to a run that is silent
-            await connection.execute(
-                "UPDATE footnote.jobs SET status = 'queued', run = NULL, queue_id = NULL WHERE id = $1", job.id
-            )
+            await connection.execute("UPDATE footnote.jobs SET status = 'queued', run = NULL WHERE id = $1", job.id)
         assert (await ended(database, job.id)).status == "succeeded"
         await until(lambda: refused)
     async with database.connection() as connection:

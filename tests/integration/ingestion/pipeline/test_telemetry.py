@@ -24,6 +24,7 @@ from storage.collections.collections import Collections
 from storage.documents.originals import Originals
 from storage.documents.writes import Documents
 from storage.jobs.jobs import JobStore, NewJob
+from storage.jobs.payloads import IndexDocument
 
 ROOT = Path(__file__).parents[4]
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -428,17 +429,14 @@ async def upload(database, path):
     content_hash = hashlib.sha256(path.read_bytes()).hexdigest()
     documents = Documents(database, generation=await Collections(database).active("default"))
     await Originals(database).put(path, content_hash=content_hash)
-    arguments = {
-        "content_hash": content_hash,
-        "name": path.name,
-        "source": f"upload:{path.stem}",
-        "revision": await documents.next_revision(),
-    }
+    payload = IndexDocument(
+        source=f"upload:{path.stem}",
+        revision=await documents.next_revision(),
+        content_hash=content_hash,
+        name=path.name,
+    )
     async with database.transaction() as connection:
-        return await JobStore(database).submit(
-            connection,
-            NewJob(kind="index-document", collection="default", document_id=path.stem, arguments=arguments),
-        )
+        return await JobStore(database).submit(connection, NewJob(payload, collection="default", document_id=path.stem))
 
 
 async def test_an_upload_is_one_trace_from_its_request_to_the_last_statement_of_a_worker(

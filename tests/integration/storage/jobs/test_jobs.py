@@ -1,18 +1,16 @@
 """Jobs in a real database, without a worker: what clients see and do."""
 
 import asyncio
-import json
 from uuid import uuid4
 
 import pytest
 from support.sql import execute
-from support.workers import until
+from support.workers import new_job, until
 
 from config.telemetry import spans
 from storage.database import Database
 from storage.errors import IdempotencyKeyReused, JobLost, JobNotFound, JobNotRetryable, JobTooLarge
-from storage.jobs.jobs import JobCounts, JobStore, NewJob
-from storage.jobs.queue import Taken
+from storage.jobs.jobs import JobCounts, JobStore
 from storage.jobs.rows import MOST_BYTES, JobError
 from storage.jobs.runs import JobRuns, Pulse
 
@@ -24,32 +22,23 @@ def jobs(database):
 
 async def submit(database, store, **fields):
     async with database.transaction() as connection:
-        return await store.submit(connection, NewJob(**{"kind": "index-document", "collection": "docs", **fields}))
-
-
-async def fetch(database):
-    """Take a job as procrastinate's worker does."""
-    async with database.transaction() as connection:
-        worker = await connection.fetchval("SELECT worker_id FROM procrastinate_register_worker_v1()")
-        row = await connection.fetchrow("SELECT * FROM procrastinate_fetch_job_v2(ARRAY['footnote'], $1)", worker)
-    return Taken(json.loads(row["args"])["job"], row["id"]) if row["id"] is not None else None
+        return await store.submit(connection, new_job(**{"kind": "index-document", **fields}))
 
 
 async def begin(database):
     """Claim the next job."""
-    taken = await fetch(database)
-    return taken and await JobRuns(database).claim(taken, run_id=uuid4())
+    return await JobRuns(database).claim(run_id=uuid4())
 
 
 def queue(dsn):
-    return execute(dsn, "SELECT id, status::text FROM footnote.procrastinate_jobs ORDER BY id")
+    return [row[0] for row in execute(dsn, "SELECT id::text FROM footnote.jobs WHERE status = 'queued' ORDER BY id")]
 
 
-async def test_a_job_and_its_place_in_the_queue_appear_with_the_transaction_or_not_at_all(database, dsn, jobs):
+async def test_a_job_appears_with_the_transaction_or_not_at_all(database, dsn, jobs):
     async with database.connection() as connection:
         transaction = connection.transaction()
         await transaction.start()
-        job = await jobs.submit(connection, NewJob(kind="index-document", collection="docs", document_id="a"))
+        job = await jobs.submit(connection, new_job(document_id="a"))
         await transaction.rollback()
     with pytest.raises(JobNotFound):
         await jobs.get(job.id)
@@ -58,7 +47,7 @@ async def test_a_job_and_its_place_in_the_queue_appear_with_the_transaction_or_n
     job = await submit(database, jobs, document_id="a", arguments={"hash": "ab"}, request_id="r1")
     assert await jobs.get(job.id) == job
     assert (job.status, job.arguments, job.request_id, job.attempts) == ("queued", {"hash": "ab"}, "r1", 0)
-    assert [status for _, status in queue(dsn)] == ["todo"]
+    assert queue(dsn) == [str(job.id)]
 
 
 async def test_a_job_carries_the_trace_of_who_submitted_it(database, jobs):
@@ -321,39 +310,87 @@ async def test_old_jobs_are_forgotten_dead_ones_later(database, dsn, jobs):
         await jobs.get(done.id)
 
 
-async def test_a_run_is_claimed_once_and_by_its_own_place_in_the_queue(database, jobs):
+async def test_a_claim_whose_answer_was_lost_can_be_repeated(database, jobs):
     await submit(database, jobs)
-    taken = await fetch(database)
+    await submit(database, jobs)
     runs, mine = JobRuns(database), uuid4()
-    assert await runs.claim(Taken(taken.job_id, taken.queue_id + 1), run_id=uuid4()) is None
-    first = await runs.claim(taken, run_id=mine)
-    assert first.job.attempts == 1
-    assert (await runs.claim(taken, run_id=mine)).job.attempts == 1  # the answer may get lost
-    assert await runs.claim(taken, run_id=uuid4()) is None
+    first = await runs.claim(run_id=mine)
+    again = await runs.claim(run_id=mine)
+    assert (again.job.id, again.job.attempts) == (first.job.id, 1)
+    assert (await runs.claim(run_id=uuid4())).job.id != first.job.id
+    assert await runs.claim(run_id=uuid4()) is None
+
+
+async def test_jobs_are_begun_by_priority_then_by_age_and_none_before_it_is_due(database, dsn, jobs):
+    made = {}
+    for name, priority in (("old", 0), ("new", 0), ("urgent", 1), ("later", 2)):
+        made[name] = await submit(database, jobs, document_id=name, priority=priority)
+    await JobRuns(database).try_later(await begin(database), pause=1000, error=JobError("deadline-exceeded", "slow"))
+    begun = [(await begin(database)).job.document_id for _ in range(3)]
+    assert begun == ["urgent", "old", "new"]
+    assert await begin(database) is None
+    execute(dsn, "UPDATE footnote.jobs SET next_try_at = now() WHERE document_id = 'later'")
+    assert (await begin(database)).job.id == made["later"].id
+
+
+async def test_eight_workers_that_claim_at_once_begin_each_job_once_and_one_a_lock(database, dsn, settings, jobs):
+    """Ten jobs of ten documents, and ten of one lock: of those one runs at any time."""
+    for number in range(10):
+        await submit(database, jobs, document_id=str(number))
+        await submit(database, jobs, lock="one")
+    others = [await Database.open(dsn, settings=settings.database) for _ in range(4)]
+    begun, alone = [], []
+
+    async def worker(runs):
+        while run := await runs.claim(run_id=uuid4()):
+            begun.append(run.job.id)
+            if run.lock.endswith("one"):
+                alone.append(run.job.id)
+                await asyncio.sleep(0.01)
+                assert alone == [run.job.id]
+                alone.remove(run.job.id)
+            await runs.succeed(Pulse(run, 0, None), result_json="{}")
+
+    while queue(dsn):  # one that found everything locked has ended
+        await asyncio.gather(*(worker(JobRuns(each)) for each in others for _ in range(2)))
+    for each in others:
+        await each.close()
+    assert len(begun) == len(set(begun)) == 20
+
+
+async def test_a_worker_that_is_beaten_to_a_lock_takes_another_job(database, jobs):
+    """The first worker's transaction has begun a job and not ended: nobody sees that its lock is taken."""
+    first, second = [await submit(database, jobs, lock="one") for _ in range(2)]
+    free = await submit(database, jobs)
+    async with database.transaction() as connection:
+        await connection.execute(
+            "UPDATE footnote.jobs SET status = 'running', run = $2 WHERE id = $1", first.id, uuid4()
+        )
+        claiming = asyncio.create_task(begin(database))
+        await until_somebody_waits_for_a_lock(database)
+    assert (await claiming).job.id == free.id
+    assert (await jobs.get(second.id)).status == "queued"
 
 
 async def test_whatever_a_worker_leaves_behind_is_taken_up_and_what_lives_is_left_alone(database, dsn, jobs):
-    names = ("beating", "silent", "fetched", "vanished", "waiting")
+    names = ("beating", "silent", "waiting")
     made = {}
     for name in names:
         made[name] = await submit(database, jobs, document_id=name)
     await begin(database)
     await begin(database)
-    await fetch(database)
-    async with database.connection() as connection:
-        await connection.execute("DELETE FROM procrastinate_jobs WHERE args->>'job' = $1", str(made["vanished"].id))
     execute(dsn, "UPDATE footnote.jobs SET heartbeat_at = now() + interval '1 hour' WHERE document_id = 'beating'")
     execute(dsn, "UPDATE footnote.jobs SET heartbeat_at = now() - interval '1 hour' WHERE document_id = 'silent'")
-    execute(dsn, "UPDATE footnote.procrastinate_events SET at = now() - interval '1 hour'")
     rescue = {"attempts": 5, "error": JobError("internal", "died")}
-    assert await JobRuns(database).rescue(stalled_after=10_000, **rescue) == 1  # what is in no queue is nobody's
+    # PostgreSQL's start counts as a heartbeat
+    assert await JobRuns(database).rescue(stalled_after=10_000, **rescue) == 0
     await until(lambda: execute(dsn, "SELECT pg_postmaster_start_time() < now() - interval '1 second'")[0][0])
-    assert await JobRuns(database).rescue(stalled_after=1, **rescue) == 2
+    assert await JobRuns(database).rescue(stalled_after=1, **rescue) == 1
     status = {name: (await jobs.get(job.id)).status for name, job in made.items()}
     assert status == {name: "running" if name == "beating" else "queued" for name in names}
     assert (await jobs.get(made["silent"].id)).attempts == 1
-    again = {(await begin(database)).job.document_id for _ in range(4)}
-    assert again == {"silent", "fetched", "vanished", "waiting"}
+    again = {(await begin(database)).job.document_id for _ in range(2)}
+    assert again == {"silent", "waiting"}
 
 
 async def test_a_job_whose_workers_die_each_time_is_dead_in_the_end(database, dsn, jobs):
@@ -381,4 +418,4 @@ async def test_eight_workers_that_rescue_at_once_put_each_job_back_once(database
     for each in others:
         await each.close()
     assert sum(counts) == 20
-    assert [status for _, status in queue(dsn)] == ["todo"] * 20
+    assert len(queue(dsn)) == 20
