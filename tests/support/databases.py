@@ -39,7 +39,7 @@ class Databases:
     def prepare(self, migrate: Callable[[str], None]) -> None:
         """Make the template, unless it is there, in a PostgreSQL that waits for no disk."""
         admin = self.url("postgres")
-        if execute(admin, "SELECT FROM pg_database WHERE datname = %s", TEMPLATE):
+        if execute(admin, "SELECT 1 FROM pg_database WHERE datname = %s", TEMPLATE):
             return
         for name in DURABILITY:
             execute(admin, f"ALTER SYSTEM SET {name} = off")

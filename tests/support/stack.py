@@ -169,6 +169,7 @@ class Stack:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("FOOTNOTE_")}
         settings = {
             "SERVER__PORT": "0",
+            "DATA_DIR": str(self.data_dir),
             "DATABASE__URL": self.dsn,
             "LLM__PROVIDER": "openai_like",
             "LLM__BASE_URL": self.model.openai_url,

@@ -569,7 +569,7 @@ def test_what_carries_a_trace_takes_it_to_another_process_and_from_there_to_the_
 # who asks, the process that takes the job, and the command that it runs
 JOB = """
 import json, os, subprocess, sys
-from config import spans
+from config.telemetry import spans
 from config.settings import load_settings
 from config.telemetry.setup import open_telemetry
 
