@@ -271,6 +271,7 @@ def test_a_cluster_is_shared_between_reading_and_embedding() -> None:
             lay_out(nodes, settings=chosen)
 
 
+@pytest.mark.soak
 @pytest.mark.asyncio(loop_scope="module")
 async def test_a_lost_cluster_is_one_clear_error(reader, model, cluster, tmp_path) -> None:
     """The last: nothing is left of the cluster."""

@@ -206,6 +206,7 @@ def without_titles(embedded: list[str]) -> set[str]:
     return {text[text.index("Document", text.index("Part")) :] for text in embedded if "Part" in text}
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(900)
 def test_a_build_goes_on_when_postgresql_was_killed_under_it(tmp_path):
     folder, data_dir = tmp_path / "in", tmp_path / "data"
@@ -243,6 +244,7 @@ def is_up(local: LocalPostgres, dsn: str) -> bool:
     return False
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(600)
 def test_a_server_that_is_killed_takes_no_answer_with_it_and_its_generation_can_be_dropped(stack):
     lease = {"CHAT__LEASE_SECONDS": "2"}
