@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from config import logging as logs
 from config.errors import FootnoteError
+from config.extras import require_extra
 from config.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     options = parse_arguments(arguments, description=__doc__.splitlines()[0])
     try:
+        require_extra("evaluation", purpose="python -m evaluation")
         return _done(options)
     except (FootnoteError, SettingsError) as exc:
         print(f"error: {exc}", file=sys.stderr)  # noqa: T201 (the command's output)

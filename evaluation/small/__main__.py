@@ -8,6 +8,8 @@ import tempfile
 from pathlib import Path
 
 from config import logging as logs
+from config.errors import FootnoteError
+from config.extras import require_extra
 from config.settings import DatabaseSettings, LLMSettings, Settings, SettingsError, load_settings
 from evaluation import command, small
 from evaluation.arguments import parse_arguments
@@ -20,8 +22,9 @@ def main(further: list[str] | None = None) -> int:
     """Run it; further arguments are those of ``python -m evaluation run``. Return the exit code."""
     options = parse_arguments([*small.arguments(), *(further or [])], description=__doc__.splitlines()[0])
     try:
+        require_extra("evaluation", purpose="make evaluate")
         settings = load_settings()
-    except SettingsError as exc:
+    except (FootnoteError, SettingsError) as exc:
         print(f"error: {exc}", file=sys.stderr)  # noqa: T201 (the command's output)
         return 2
     logs.configure(settings.log.model_copy(update={"level": "warning"}))

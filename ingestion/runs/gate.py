@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from config.extras import require_extra
 from ingestion.errors import CommandRefused
 from relevance import reading
 from relevance.errors import InvalidGolden
@@ -80,8 +81,10 @@ def read_golden(path: Path) -> list[GoldenQuestion]:
 
     Raises:
         InvalidGate: the file cannot be read, or a line is not a golden question that names documents.
+        ExtraMissing: metrics cannot be computed here.
 
     """
+    require_extra("evaluation", purpose="--gate")
     try:
         golden = reading.read_golden(path)
     except InvalidGolden as exc:
