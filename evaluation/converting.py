@@ -14,7 +14,6 @@ from urllib.parse import quote
 from evaluation.errors import EvaluationRefused
 from relevance.golden import GoldenQuestion
 
-MOST_SQUAD_BYTES = 2_000_000_000
 LONGEST_NAME = 150
 
 

@@ -17,7 +17,10 @@ from storage.generation import Chunking, EmbeddingIdentity, Generation
 if TYPE_CHECKING:
     from storage.documents.writes import Documents
 
-READER_VERSION = 1  # increment when readers or splitter give other chunks for the same bytes
+READER_VERSION = 1
+"""Increment it whenever readers or splitter give something else for the same bytes (text, chunks or metadata): stored
+documents are read anew then, and keep what the old reader gave otherwise."""
+
 NAMESPACE = uuid5(NAMESPACE_URL, "urn:footnote:document")
 MAX_SOURCE_BYTES = 2000
 MAX_IDS = 100  # derived from one source

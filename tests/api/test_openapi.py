@@ -10,7 +10,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
-from schemathesis.specs.openapi.checks import positive_data_acceptance
+from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 from support.scripted import ScriptedAnswers, ScriptedRuntime
 from support.soak import examples
 
@@ -70,7 +70,10 @@ def test_every_operation_keeps_its_own_description(case: schemathesis.Case[Any])
     # what a reader takes is told by bytes, and a form's parts by more than their types
     depends = depends or response.status_code == 415
     depends = depends or openai_refuses(case.path, response)
-    case.validate_response(response, excluded_checks=[positive_data_acceptance] if depends else [])
+    excluded = [positive_data_acceptance] if depends else []
+    if case.media_type == "multipart/form-data":  # every value of a form is text: a number in it is no wrong type
+        excluded.append(negative_data_rejection)
+    case.validate_response(response, excluded_checks=excluded)
 
 
 def openai_refuses(path: str, response: Any) -> bool:

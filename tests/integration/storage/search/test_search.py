@@ -84,6 +84,9 @@ def one(operator, value, key="ref"):
         (one("text_match", "bri"), set()),
         (one("text_match_insensitive", "bri"), {"quote"}),
         (one("text_match", "%"), set()),
+        (one("text_match", "10"), {"ten-string", "padded"}),  # and not the number
+        (one("text_match_insensitive", "TRUE"), set()),
+        (one("text_match", "a", key="tags"), {"padded"}),  # and no list that has it
         (one("is_empty", None), {"none", "empty", "missing"}),
         (one("is_empty", None, key="tags"), {n for n, m in ROWS.items() if not m.get("tags")}),
     ],
