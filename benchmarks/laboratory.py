@@ -19,7 +19,7 @@ import psycopg2
 from benchmarks.load import Outcome
 from config.environment import FALLBACKS, PREFIX
 from config.settings import Settings
-from storage import schema
+from storage import schema_version
 from storage.server import database_server
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -113,7 +113,7 @@ def open_laboratory(folder: Path | None = None) -> Iterator[Laboratory]:
         if folder is None:
             place.chmod(0o755)  # PostgreSQL runs as another user where this runs as root
         with database_server(Settings(data_dir=place)) as server:
-            asyncio.run(schema.upgrade(server.dsn))
+            asyncio.run(schema_version.upgrade(server.dsn))
             yield Laboratory(place, server.dsn)
 
 

@@ -23,7 +23,7 @@ PATIENCE = 120.0  # seconds for one stream
 SETTLE = 2.0  # seconds between the last opening and the measuring
 STAMP = re.compile(rb'" (\d+\.\d{6})"')
 TIMINGS = re.compile(rb'"timings_ms":\s?(\{[^}]*\})')
-LONGEST_STAMP = 32
+MAX_STAMP_LENGTH = 32
 OK = b"HTTP/1.1 200"
 END = b"data: [DONE]"
 FAILED = (b"event: error", b'data: {"error"')
@@ -115,7 +115,7 @@ class Stream(asyncio.Protocol):
             self.sent.append(float(stamp.group(1)))
             self.came.append(now)
             end = stamp.end()
-        self._rest = text[max(end, len(text) - LONGEST_STAMP) :]
+        self._rest = text[max(end, len(text) - MAX_STAMP_LENGTH) :]
         if END in text or not self._blocks[0].startswith(OK):  # what is no stream came whole
             self._transport.close()
             self._end()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from relevance.golden import GoldenQuestion
     from server.services.answers import AnswerService
 
-MOST_SECONDS = 300.0  # for one question over HTTP
+MAX_SECONDS = 300.0  # for one question over HTTP
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +183,7 @@ async def open_server(url: str) -> AsyncIterator[ServerAsks]:
     if address.scheme not in {"http", "https"} or not address.host:
         msg = "--url: an address such as http://127.0.0.1:8000 is wanted"
         raise EvaluationRefused(msg)
-    async with httpx.AsyncClient(base_url=address, timeout=MOST_SECONDS) as client:
+    async with httpx.AsyncClient(base_url=address, timeout=MAX_SECONDS) as client:
         yield ServerAsks(client)
 
 

@@ -10,7 +10,7 @@ from evaluation.results import EngineResult, QuestionResult, RunResult
 from relevance.judging import LEVELS
 from relevance.significance import Difference, difference
 
-MOST_CHANGED = 20
+MAX_CHANGED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,4 +170,4 @@ def _changes(pairs: Sequence[Pair], level: str, name: str) -> list[Change]:
         if name in a.metrics.get(level, {}) and name in b.metrics.get(level, {})
     ]
     changed = [each for each in changes if each.before != each.after]
-    return sorted(changed, key=lambda each: -abs(each.after - each.before))[:MOST_CHANGED]
+    return sorted(changed, key=lambda each: -abs(each.after - each.before))[:MAX_CHANGED]

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from evaluation.errors import EvaluationRefused
 from relevance.golden import GoldenQuestion
 
-LONGEST_NAME = 150
+MAX_NAME_LENGTH = 150
 
 
 def convert_squad(path: Path, *, documents: Path | None) -> list[GoldenQuestion]:
@@ -62,8 +62,8 @@ def convert_beir(path: Path, *, documents: Path | None, split: str = "test") -> 
 def file_name(document: str) -> str:
     """Return a safe file name for a document, which cannot lead out of the folder."""
     name = quote(document, safe=" ,;=+@()[]{}!").replace("~", "%7E")
-    if len(name) > LONGEST_NAME:
-        name = f"{name[:LONGEST_NAME]}-{hashlib.sha256(document.encode('utf-8', 'replace')).hexdigest()[:16]}"
+    if len(name) > MAX_NAME_LENGTH:
+        name = f"{name[:MAX_NAME_LENGTH]}-{hashlib.sha256(document.encode('utf-8', 'replace')).hexdigest()[:16]}"
     return f"{name.lstrip('.') or 'document'}.txt"
 
 

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from server.runtime import Runtime
 
 SHORTEST = 200  # minimum length of a chunk in characters
-MOST_CHUNKS = 100  # chunks per document to choose from
+MAX_CHUNKS = 100  # chunks per document to choose from
 PAGE = 100
 TRIES = 3  # chunks tried per question
-MOST_FAILURES = 3  # of the model, one after the other
-LONGEST_QUESTION = 400
-MOST_TOKENS = 200  # a base model would not stop by itself
+MAX_FAILURES = 3  # of the model, one after the other
+MAX_QUESTION_LENGTH = 400
+MAX_TOKENS = 200  # a base model would not stop by itself
 DIRECTION = (
     "Write one question that a reader could ask and that the context answers. Ask about a particular fact of it. The "
     "question must be understood without the context: do not speak of a context, a passage or a document. Write the "
@@ -56,7 +56,7 @@ async def make_golden(
     tries, failures, reason = 0, 0, "it may be empty, or the model unfit"
     async with runtime.generations.pinned(wish.collection) as pinned:
         async for hit in _chunks(wish, runtime, pinned):
-            if len(made) == wish.questions or tries == TRIES * wish.questions or failures == MOST_FAILURES:
+            if len(made) == wish.questions or tries == TRIES * wish.questions or failures == MAX_FAILURES:
                 break
             tries += 1
             try:
@@ -114,7 +114,7 @@ async def _documents(wish: Wish, runtime: Runtime) -> list[tuple[str, str]]:
 
 async def _of_document(search: ChunkSearch, pinned: Pinned, document_id: str, title: str) -> Sequence[Hit]:
     embedding = await pinned.require_embedder().query(title or document_id)
-    request = SearchRequest(mode="vector", limit=MOST_CHUNKS, embedding=embedding, document_ids=[document_id])
+    request = SearchRequest(mode="vector", limit=MAX_CHUNKS, embedding=embedding, document_ids=[document_id])
     return sorted(await search.search(request), key=lambda hit: hit.chunk_index)
 
 
@@ -130,7 +130,7 @@ async def _question(hit: Hit, model: LanguageModel, *, answers: bool) -> GoldenQ
         else:
             said, answer = next(iter(await generator.agenerate_questions_from_nodes(num=1)), ""), ""
     question = " ".join(said.replace("\0", " ").split()).lstrip("-*• ").strip("\"'*“” ")
-    if not question.endswith(("?", "？", "؟")) or len(question) > LONGEST_QUESTION:  # noqa: RUF001 (of other scripts)
+    if not question.endswith(("?", "？", "؟")) or len(question) > MAX_QUESTION_LENGTH:  # noqa: RUF001 (of other scripts)
         return None
     source = str(hit.metadata.get("source") or hit.document_id)
     return GoldenQuestion(
@@ -148,5 +148,5 @@ def _generator(hit: Hit, model: LanguageModel) -> Any:  # noqa: ANN401 (LlamaInd
 
     from server.engines.models.guarded import GuardedLLM
 
-    node, llm = TextNode(text=hit.text), GuardedLLM(model, options={"max_tokens": MOST_TOKENS})
+    node, llm = TextNode(text=hit.text), GuardedLLM(model, options={"max_tokens": MAX_TOKENS})
     return DatasetGenerator(nodes=[node], llm=llm, num_questions_per_chunk=1, question_gen_query=DIRECTION)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from evaluation.comparing import Comparison
     from evaluation.results import EngineResult, QuestionResult, RunResult
 
-MOST_WORST = 25
-MOST_QUESTIONS = 2000  # of one engine that are listed: a browser has to hold the page
+MAX_WORST = 25
+MAX_QUESTIONS = 2000  # of one engine that are listed: a browser has to hold the page
 
 
 def run_page(run: RunResult, comparisons: Sequence[Comparison]) -> str:
@@ -35,7 +35,7 @@ def run_page(run: RunResult, comparisons: Sequence[Comparison]) -> str:
         difference_plots=[plots.difference_plot(each) if each.main else "" for each in comparisons],
         main=_main_metric,
         worst=_worst,
-        most_questions=MOST_QUESTIONS,
+        max_questions=MAX_QUESTIONS,
     )
 
 
@@ -75,4 +75,4 @@ def _worst(result: EngineResult) -> list[QuestionResult]:
     """Return the questions to look at first: those with the worst results, and unanswerable ones with results."""
     judged = [(found[1], each) for each in result.questions if (found := _main_metric(each)) and found[1] < 1]
     wrong = [(0.0, each) for each in result.questions if each.unanswerable and each.found]
-    return [each for _, each in sorted(judged + wrong, key=lambda pair: pair[0])[:MOST_WORST]]
+    return [each for _, each in sorted(judged + wrong, key=lambda pair: pair[0])[:MAX_WORST]]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from evaluation.results import EngineResult, Figure, FloorResult, RunResult
     from relevance.significance import Difference
 
-MOST_CHANGES = 10
+MAX_CHANGES = 10
 LONGEST = 60
 CERTAIN = 0.05
 
@@ -121,7 +121,7 @@ def _floor(found: FloorResult) -> Text:
 def _changes(found: Comparison) -> Table:
     assert found.main is not None  # noqa: S101 (the caller looked)
     table = _table(f"changed most, {' '.join(found.main)}", "first", "second", "question")
-    for each in found.changes[:MOST_CHANGES]:
+    for each in found.changes[:MAX_CHANGES]:
         table.add_row(f"{each.before:.2f}", f"{each.after:.2f}", Text(_short(each.question)))
     return table
 

@@ -9,12 +9,12 @@ from typing import Any, NoReturn
 from relevance.golden import GoldenPassage, GoldenQuestion
 
 WANTED = '{"question": "…", "documents": ["source or id", …]}'
-LONGEST_QUESTION = 8000
-LONGEST_TEXT = 100_000
-LONGEST_NAME = 4000
-MOST_ENTRIES = 1000
-MOST_GRADE = 1000
-LARGEST_OFFSET = 2**31 - 1
+MAX_QUESTION_LENGTH = 8000
+MAX_TEXT_LENGTH = 100_000
+MAX_NAME_LENGTH = 4000
+MAX_ENTRIES = 1000
+MAX_GRADE = 1000
+MAX_OFFSET = 2**31 - 1
 MEMBERS = frozenset(
     {"question", "documents", "grades", "passages", "answers", "unanswerable", "id", "answer", "filters", "kind"}
 )
@@ -61,9 +61,9 @@ def parse_feedback(members: Mapping[str, Any]) -> GoldenQuestion | None:
     if members["rating"] != "up" or not members["question"] or not members["document_ids"]:
         return None
     return GoldenQuestion(
-        question=_text(members, "question", most=LONGEST_QUESTION),
-        documents=frozenset(_texts(members, "document_ids", most=LONGEST_NAME)),
-        answer=_text(members, "answer", most=LONGEST_TEXT) if members.get("answer") else None,
+        question=_text(members, "question", most=MAX_QUESTION_LENGTH),
+        documents=frozenset(_texts(members, "document_ids", most=MAX_NAME_LENGTH)),
+        answer=_text(members, "answer", most=MAX_TEXT_LENGTH) if members.get("answer") else None,
         kind="feedback",
     )
 
@@ -82,13 +82,13 @@ def parse_question(members: Mapping[str, Any]) -> GoldenQuestion:
         msg = f'"question" is missing; {WANTED} is wanted'
         raise InvalidLine(msg)
     golden = GoldenQuestion(
-        question=_text(members, "question", most=LONGEST_QUESTION),
-        documents=frozenset(_texts(members, "documents", most=LONGEST_NAME)),
+        question=_text(members, "question", most=MAX_QUESTION_LENGTH),
+        documents=frozenset(_texts(members, "documents", most=MAX_NAME_LENGTH)),
         passages=_passages(members.get("passages")),
-        answers=_texts(members, "answers", most=LONGEST_TEXT),
+        answers=_texts(members, "answers", most=MAX_TEXT_LENGTH),
         unanswerable=_flag(members, "unanswerable"),
         id=_text(members, "id", most=200) if "id" in members else "",
-        answer=_text(members, "answer", most=LONGEST_TEXT) if members.get("answer") is not None else None,
+        answer=_text(members, "answer", most=MAX_TEXT_LENGTH) if members.get("answer") is not None else None,
         filters=_filters(members.get("filters")),
         grades=_grades(members.get("grades")),
         kind=_text(members, "kind", most=60) if "kind" in members else "",
@@ -130,9 +130,9 @@ def _checked(value: object, wanted: str, *, most: int) -> str:
 def _texts(members: Mapping[str, Any], name: str, *, most: int) -> tuple[str, ...]:
     if name not in members:
         return ()
-    wanted = f'"{name}" must be a list of 1 to {MOST_ENTRIES} texts'
+    wanted = f'"{name}" must be a list of 1 to {MAX_ENTRIES} texts'
     values = members[name]
-    if not isinstance(values, list) or not 1 <= len(values) <= MOST_ENTRIES:
+    if not isinstance(values, list) or not 1 <= len(values) <= MAX_ENTRIES:
         raise InvalidLine(wanted)
     return tuple(dict.fromkeys(_checked(value, wanted, most=most) for value in values))
 
@@ -155,8 +155,8 @@ def _filters(value: object) -> Mapping[str, object] | None:
 def _grades(value: object) -> Mapping[str, int]:
     if value is None:
         return {}
-    if not isinstance(value, dict) or not all(_is_between(each, 1, MOST_GRADE) for each in value.values()):
-        msg = f'"grades" must be an object of documents and whole numbers from 1 to {MOST_GRADE}'
+    if not isinstance(value, dict) or not all(_is_between(each, 1, MAX_GRADE) for each in value.values()):
+        msg = f'"grades" must be an object of documents and whole numbers from 1 to {MAX_GRADE}'
         raise InvalidLine(msg)
     return value
 
@@ -164,8 +164,8 @@ def _grades(value: object) -> Mapping[str, int]:
 def _passages(value: object) -> tuple[GoldenPassage, ...]:
     if value is None:
         return ()
-    if not isinstance(value, list) or not 1 <= len(value) <= MOST_ENTRIES:
-        msg = f'"passages" must be a list of 1 to {MOST_ENTRIES} objects'
+    if not isinstance(value, list) or not 1 <= len(value) <= MAX_ENTRIES:
+        msg = f'"passages" must be a list of 1 to {MAX_ENTRIES} objects'
         raise InvalidLine(msg)
     return tuple(_passage(each) for each in value)
 
@@ -176,11 +176,11 @@ def _passage(value: object) -> GoldenPassage:
     )
     if not isinstance(value, dict) or not value.keys() <= {"document", "start", "end", "text"}:
         raise InvalidLine(wanted)
-    document = _checked(value["document"], wanted, most=LONGEST_NAME) if "document" in value else None
+    document = _checked(value["document"], wanted, most=MAX_NAME_LENGTH) if "document" in value else None
     if value.keys() - {"document"} == {"text"}:
-        return GoldenPassage(document=document, text=_checked(value["text"], wanted, most=LONGEST_TEXT))
+        return GoldenPassage(document=document, text=_checked(value["text"], wanted, most=MAX_TEXT_LENGTH))
     start, end = value.get("start"), value.get("end")
-    is_range = _is_between(start, 0, LARGEST_OFFSET) and _is_between(end, 1, LARGEST_OFFSET)
+    is_range = _is_between(start, 0, MAX_OFFSET) and _is_between(end, 1, MAX_OFFSET)
     if document is None or "text" in value or not is_range or not start < end:  # type: ignore[operator]
         raise InvalidLine(wanted)
     return GoldenPassage(document=document, start=start, end=end)

@@ -12,8 +12,8 @@ from relevance.errors import InvalidGolden
 from relevance.golden import GoldenQuestion
 from relevance.lines import InvalidLine, is_feedback, parse_feedback, parse_members, parse_question
 
-MOST_QUESTIONS = 100_000
-MOST_LINE_BYTES = 1_000_000
+MAX_QUESTIONS = 100_000
+MAX_LINE_BYTES = 1_000_000
 BOM = b"\xef\xbb\xbf"
 
 
@@ -98,9 +98,9 @@ class _Kept:
     def questions(self, skipped: int) -> tuple[GoldenQuestion, ...]:
         """Return all of them."""
         count = len(self._questions)
-        if not 1 <= count <= MOST_QUESTIONS:
+        if not 1 <= count <= MAX_QUESTIONS:
             more = f" ({skipped} lines of feedback tell nothing of what is right)" if skipped else ""
-            msg = f"{self._path}: it holds {count} questions{more}; 1 to {MOST_QUESTIONS} are wanted"
+            msg = f"{self._path}: it holds {count} questions{more}; 1 to {MAX_QUESTIONS} are wanted"
             raise InvalidGolden(msg)
         return tuple(self._questions)
 
@@ -108,9 +108,9 @@ class _Kept:
 def _lines(file: BinaryIO, path: Path) -> Iterator[tuple[int, bytes]]:
     """Yield numbered lines of bounded length."""
     number = 0
-    while line := file.readline(MOST_LINE_BYTES + 1):
+    while line := file.readline(MAX_LINE_BYTES + 1):
         number += 1
-        if len(line) > MOST_LINE_BYTES:
-            msg = f"{path}, line {number}: it is too long; {MOST_LINE_BYTES} bytes at most are wanted"
+        if len(line) > MAX_LINE_BYTES:
+            msg = f"{path}, line {number}: it is too long; {MAX_LINE_BYTES} bytes at most are wanted"
             raise InvalidGolden(msg)
         yield number, line

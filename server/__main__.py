@@ -23,7 +23,7 @@ from server.api.sockets import ListenError, bind
 
 CANNOT_START = 2
 INTERRUPTED = 130
-MOST_FILES = 65_536
+MAX_FILES = 65_536
 
 
 def main() -> int:
@@ -103,7 +103,7 @@ def _allow_many_sockets() -> None:
     A stream takes two, its client's and the model's; shells and service managers begin with 1,024.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    most = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
     if soft != resource.RLIM_INFINITY and soft < most:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 

@@ -103,7 +103,7 @@ def _middleware(settings: Settings, open_requests: OpenRequests, drain: Drain) -
         Middleware(
             UploadBounds,
             most=server.max_uploads,
-            most_bytes=settings.ingestion.max_file_bytes,
+            max_bytes=settings.ingestion.max_file_bytes,
             silence=server.upload_idle_timeout,
         ),
     ]

@@ -35,7 +35,7 @@ from server.services.jobs import JobWatchers
 from server.services.pinned_generations import PinnedGenerations, followed_generations
 from server.streams.streams import Streams
 from server.uploads.multipart import Uploads
-from storage import schema
+from storage import schema_version
 from storage.chat.conversations import ConversationCatalog
 from storage.chat.feedback import FeedbackStore
 from storage.chat.idempotency import KeyStore
@@ -110,7 +110,7 @@ class Runtime:
         }
 
     async def _schema_state(self) -> DependencyState:
-        return await _state(schema.check(self.database), detail=f"revision {schema.REVISION}")
+        return await _state(schema_version.check(self.database), detail=f"revision {schema_version.REVISION}")
 
     def _generations_state(self) -> DependencyState:
         behind = "; ".join(f"{name}: {why}" for name, why in sorted(self.generations.behind.items()))
@@ -149,7 +149,7 @@ async def open_runtime(settings: Settings, *, telemetry: Telemetry = NO_TELEMETR
         scan = default_scan(settings.retrieval)
         database = await Database.open(server.dsn, settings=settings.database, session=scan)
         stack.push_async_callback(database.close)
-        await schema.check(database)
+        await schema_version.check(database)
         await stack.enter_async_context(kept_running(server))
         await stack.enter_async_context(open_worker(settings))
         embedder = await asyncio.to_thread(open_embedder, settings)

@@ -46,20 +46,20 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def _upgrade(dsn: str) -> None:
-    from storage.schema import upgrade
+    from storage.schema_version import upgrade
 
     before, after = await upgrade(dsn)
     print(f"The schema is at revision {after}" + ("" if before == after else f" (was: {before or 'empty'})"))  # noqa: T201
 
 
 async def _export_feedback(dsn: str, *, settings: Settings, rating: Rating | None) -> None:
-    from storage import schema
+    from storage import schema_version
     from storage.chat.feedback import FeedbackStore
     from storage.database import Database
 
     database = await Database.open(dsn, settings=settings.database)
     try:
-        await schema.check(database)
+        await schema_version.check(database)
         async for rated in FeedbackStore(database).every(rating=rating):
             print(rated.json_line())  # noqa: T201
         sys.stdout.flush()

@@ -41,7 +41,7 @@ MODES: Mapping[VectorStoreQueryMode, Literal["hybrid", "vector", "keyword"]] = {
     VectorStoreQueryMode.TEXT_SEARCH: "keyword",
     VectorStoreQueryMode.SPARSE: "keyword",
 }
-MOST_CONFLICTS = 5
+MAX_CONFLICTS = 5
 Result = TypeVar("Result")
 
 
@@ -219,7 +219,7 @@ class ChunkStore(BasePydanticVectorStore):
         return " AND ".join(parts)
 
     async def _added(self, document_id: str, nodes: list[BaseNode]) -> None:
-        for _ in range(MOST_CONFLICTS - 1):
+        for _ in range(MAX_CONFLICTS - 1):
             try:
                 return await self._add_document(document_id, nodes)
             except WriteConflict:  # written by another writer meanwhile, or copied from another generation

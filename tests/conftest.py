@@ -20,7 +20,7 @@ from support.environment import make_settings
 
 from config import environment
 from config.settings import Settings
-from storage import schema
+from storage import schema_version
 from storage.database import Database
 from storage.local import LocalPostgres
 
@@ -88,7 +88,7 @@ def databases(shared_dir: Path) -> Iterator[Databases]:
     local = LocalPostgres(shared_dir)
     made = Databases(local.start())
     with fasteners.InterProcessLock(shared_dir / "template.lock"):
-        made.prepare(lambda url: asyncio.run(schema.upgrade(url)))
+        made.prepare(lambda url: asyncio.run(schema_version.upgrade(url)))
     yield made
     made.close()
     local.stop()

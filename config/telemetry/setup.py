@@ -32,8 +32,8 @@ EXPORT_SECONDS = 5
 CLOSING_SECONDS = 3.0
 BATCH_SPANS = 512
 BATCH_SECONDS = 1.0
-MOST_ATTRIBUTES = 64
-MOST_EVENTS = 16
+MAX_ATTRIBUTES = 64
+MAX_EVENTS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def open_telemetry(settings: TelemetrySettings, *, version: str) -> Iterator[Tel
 
     from config.telemetry.exposition import ScrapedReader
 
-    spans.let_in(spans.Content(settings.content, most_bytes=CONTENT_BYTES))
+    spans.let_in(spans.Content(settings.content, max_bytes=CONTENT_BYTES))
     os.environ.setdefault("OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", "true")  # makes the SDK count what it drops
     scraped = ScrapedReader()
     resource = _resource(settings, version=version)
@@ -113,7 +113,7 @@ def make_tracer_provider(settings: TelemetrySettings, *processors: SpanProcessor
         id_generator=Ids(),
         shutdown_on_exit=False,
         meter_provider=NoOpMeterProvider(),  # three counts a span cost as much as the span; processors count batches
-        span_limits=SpanLimits(max_span_attributes=MOST_ATTRIBUTES, max_events=MOST_EVENTS),
+        span_limits=SpanLimits(max_span_attributes=MAX_ATTRIBUTES, max_events=MAX_EVENTS),
     )
     for processor in processors:
         provider.add_span_processor(processor)

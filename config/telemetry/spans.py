@@ -208,9 +208,9 @@ class Content:
         r"|(?<!\w)\+?\d[\d ()./-]{5,32}\d"
     )
 
-    def __init__(self, mode: Literal["none", "redacted", "full"] = "none", *, most_bytes: int = 4096) -> None:
+    def __init__(self, mode: Literal["none", "redacted", "full"] = "none", *, max_bytes: int = 4096) -> None:
         self._mode = mode
-        self._most = most_bytes
+        self._most = max_bytes
 
     @property
     def is_let_in(self) -> bool:

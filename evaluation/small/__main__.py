@@ -14,7 +14,7 @@ from config.settings import DatabaseSettings, LLMSettings, Settings, SettingsErr
 from evaluation import command, small
 from evaluation.arguments import parse_arguments
 from evaluation.opening import for_evaluation
-from storage import schema
+from storage import schema_version
 from storage.server import database_server
 
 
@@ -31,7 +31,7 @@ def main(further: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="footnote-evaluation-") as folder:
         chosen = _own(settings, Path(folder))
         with database_server(chosen) as server:
-            asyncio.run(schema.upgrade(server.dsn))
+            asyncio.run(schema_version.upgrade(server.dsn))
             asyncio.run(small.ingest(chosen))
             return asyncio.run(command.run(options, for_evaluation(chosen)))
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ingestion.pipeline.report import IngestReport
     from storage.collections.generations import Flip, GenerationInfo
 
-MOST_SHOWN = 1000
+MAX_SHOWN = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ async def administer(
     """
     collection = options.collection
     if options.command == "generations":
-        return _listed((await indexing.generations.list(collection, limit=MOST_SHOWN)).items)
+        return _listed((await indexing.generations.list(collection, limit=MAX_SHOWN)).items)
     if options.command == "prune":
         return await _pruned(indexing, collection)
     name = options.generation if options.command == "activate" else await indexing.generations.previous(collection)

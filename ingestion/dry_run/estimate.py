@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from ingestion.pipeline.pipeline import Embeds
     from storage.generation import Chunking, EmbeddingIdentity
 
-MOST_SECONDS = 30.0  # for reading the sample, and the same again for embedding
-MOST_CHUNKS = 96
+MAX_SECONDS = 30.0  # for reading the sample, and the same again for embedding
+MAX_CHUNKS = 96
 LEAST_SPREAD = 0.1
 SLACK = 1.5  # factor for a machine that is busy
 MILLION = 1_000_000
@@ -146,7 +146,7 @@ class Estimator:
         ) as parser:
             begun, warm = time.monotonic(), set[str]()
             for stratum, candidate in sample.chosen():
-                if time.monotonic() - begun > MOST_SECONDS and seen:
+                if time.monotonic() - begun > MAX_SECONDS and seen:
                     break
                 if candidate.kind not in warm:  # read once untimed: the first of a kind imports its reader
                     warm.add(candidate.kind)
@@ -154,14 +154,14 @@ class Estimator:
                 parsed, seconds = await _parsed(parser, candidate)
                 texts = await asyncio.to_thread(_texts, parsed) if parsed else []
                 tokens = await asyncio.to_thread(_count_tokens, str(files.tokenizer_file), texts)
-                self._texts.append(texts[:: max(1, len(texts) // MOST_CHUNKS)][:MOST_CHUNKS])
+                self._texts.append(texts[:: max(1, len(texts) // MAX_CHUNKS)][:MAX_CHUNKS])
                 seen.append(_Seen(stratum, candidate.size, len(texts), tokens, seconds))
                 unreadable += parsed is None
         return seen, unreadable
 
     async def _embed(self) -> tuple[float, float]:
         """Return the seconds to load the model, and the seconds per token."""
-        texts = _round_robin(self._texts, most=MOST_CHUNKS)
+        texts = _round_robin(self._texts, most=MAX_CHUNKS)
         if not texts:
             return 0.0, 0.0
         began = time.monotonic()
@@ -170,11 +170,11 @@ class Estimator:
         await embedder.texts(texts[:1])
         tokenizer = str((await self._indexing.embedders.files_of(self._embedding)).tokenizer_file)
         began, tokens = time.monotonic(), 0
-        for begin in range(0, len(texts), MOST_CHUNKS // 3):
-            part = texts[begin : begin + MOST_CHUNKS // 3]
+        for begin in range(0, len(texts), MAX_CHUNKS // 3):
+            part = texts[begin : begin + MAX_CHUNKS // 3]
             tokens += await asyncio.to_thread(_count_tokens, tokenizer, part)
             await embedder.texts(part)
-            if time.monotonic() - began > MOST_SECONDS:
+            if time.monotonic() - began > MAX_SECONDS:
                 break
         return loading, (time.monotonic() - began) / max(1, tokens)
 

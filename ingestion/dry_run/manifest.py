@@ -23,8 +23,8 @@ from ingestion.identity import MAX_SOURCE_BYTES
 from ingestion.names import source_name
 
 VERSION = 1
-MOST_LINE = 16_384  # bytes; a source has at most 2,000
-MOST_NAMED = 5  # differences
+MAX_LINE = 16_384  # bytes; a source has at most 2,000
+MAX_NAMED = 5  # differences
 WINDOW = 512  # lines compared after the first difference
 EXIT_REFUSED = 4
 
@@ -206,7 +206,7 @@ def _differs(then: Sequence[Entry], now: Sequence[Entry]) -> ManifestDiffers:
             same = "" if other.action != entry.action else " with other content"
             named.append(f"{entry.shown} in the manifest, now {other.action}{same}")
     named += [f"{entry.shown} now, and not in the manifest" for entry in now[:WINDOW] if entry.source not in planned]
-    shown = "; ".join(named[:MOST_NAMED]) or "the order of the documents"
+    shown = "; ".join(named[:MAX_NAMED]) or "the order of the documents"
     return ManifestDiffers(f"what would be done is not what the manifest says: {shown}; make it anew with --dry-run")
 
 
@@ -229,10 +229,10 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _lines(file: IO[bytes], path: Path) -> Iterator[tuple[int, bytes]]:
-    read: Callable[[], bytes] = lambda: file.readline(MOST_LINE + 1)  # noqa: E731 (for iter)
+    read: Callable[[], bytes] = lambda: file.readline(MAX_LINE + 1)  # noqa: E731 (for iter)
     for number, line in enumerate(iter(read, b""), start=1):
-        if len(line) > MOST_LINE:
-            msg = f"--manifest {path}, line {number}: it is longer than {MOST_LINE} bytes"
+        if len(line) > MAX_LINE:
+            msg = f"--manifest {path}, line {number}: it is longer than {MAX_LINE} bytes"
             raise ManifestInvalid(msg)
         yield number, line
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from ingestion.dry_run.estimate import Estimate
     from ingestion.dry_run.manifest import Entry
 
-MOST_NAMED = 1000  # documents of each action named in JSON
-MOST_SHOWN = 10  # and in text
+MAX_NAMED = 1000  # documents of each action named in JSON
+MAX_SHOWN = 10  # and in text
 _SIGNS = {"added": "+", "changed": "~", "moved": ">", "reindexed": "=", "carried": "=", "deleted": "-"}
 
 
@@ -49,13 +49,13 @@ class Plan:
         self.documents[entry.action] += 1
         self.bytes[entry.action] += entry.bytes
         named = self.named.setdefault(entry.action, [])
-        if len(named) < MOST_NAMED:
+        if len(named) < MAX_NAMED:
             named.append(entry.source)
 
     def skip(self, name: str, reason: str, *, kind: Literal["ignored", "skipped", "failed"]) -> None:
         """Count a file or page that would not be indexed."""
         self.documents[kind] += 1
-        if kind != "ignored" and len(self.skipped) < MOST_NAMED:
+        if kind != "ignored" and len(self.skipped) < MAX_NAMED:
             self.skipped.append(NotIndexed(name, reason))
 
     def as_json(self) -> Mapping[str, object]:
@@ -83,10 +83,10 @@ class Plan:
         lines = [f"{self.collection}: documents would be: {', '.join(counts) or 'none found'}"]
         for action, sign in _SIGNS.items():
             named = self.named.get(action, [])
-            lines += [f"  {sign} {source_name(source)}" for source in named[:MOST_SHOWN]]
-            if self.documents[action] > MOST_SHOWN:
-                lines.append(f"  {sign} … and {self.documents[action] - MOST_SHOWN} more {names.get(action, action)}")
-        lines += [f"  skipped {entry.as_text()}" for entry in self.skipped[:MOST_SHOWN]]
+            lines += [f"  {sign} {source_name(source)}" for source in named[:MAX_SHOWN]]
+            if self.documents[action] > MAX_SHOWN:
+                lines.append(f"  {sign} … and {self.documents[action] - MAX_SHOWN} more {names.get(action, action)}")
+        lines += [f"  skipped {entry.as_text()}" for entry in self.skipped[:MAX_SHOWN]]
         if self.sync_refused:
             lines.append(f"sync: it would be refused: {self.sync_refused}; --yes deletes all the same")
         lines += [self.estimate.as_text()] if self.estimate else []

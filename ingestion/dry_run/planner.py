@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from storage.documents.writes import DocumentState
     from storage.generation import Chunking, EmbeddingIdentity, Generation
 
-MOST_PAGES = 24  # fetched pages that are kept for the sample
+MAX_PAGES = 24  # fetched pages that are kept for the sample
 
 
 class Planner:
@@ -174,7 +174,7 @@ class Planner:
         action = self._action(change, visit.stored, visit.known.content_hash, is_stored=False) or change
         self._meet(visit.stored)
         self._pages += visit.path is not None
-        if visit.path is not None and self._pages <= MOST_PAGES:
+        if visit.path is not None and self._pages <= MAX_PAGES:
             opened = on_disk(visit.path)
         else:
             discard(visit)

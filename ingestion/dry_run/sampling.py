@@ -15,8 +15,8 @@ from ingestion.readers.kinds import KIND_OF_SUFFIX
 if TYPE_CHECKING:
     from storage.documents.originals import Originals
 
-MOST_DOCUMENTS = 24
-_KEPT = MOST_DOCUMENTS  # of one kind and size
+MAX_DOCUMENTS = 24
+_KEPT = MAX_DOCUMENTS  # of one kind and size
 Opens: TypeAlias = Callable[[], AbstractAsyncContextManager[Path]]
 
 
@@ -88,7 +88,7 @@ class Sample:
             for stratum in self.strata
             if turn < len(stratum.kept)
         )
-        for _, each in zip(range(MOST_DOCUMENTS), rounds, strict=False):
+        for _, each in zip(range(MAX_DOCUMENTS), rounds, strict=False):
             yield each
 
 

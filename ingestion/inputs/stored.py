@@ -18,7 +18,7 @@ from storage.documents.writes import Documents, NewDocument
 if TYPE_CHECKING:
     from storage.documents.originals import Originals
 
-LONGEST_NAME = 200  # bytes; file systems allow 255
+MAX_NAME_LENGTH = 200  # bytes; file systems allow 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +107,6 @@ def safe_name(name: str) -> str:
     )
     stem, dot, suffix = cleaned.rpartition(".")
     if dot and len(suffix.encode()) <= 20:  # noqa: PLR2004 (longer than any suffix)
-        room = LONGEST_NAME - len(suffix.encode()) - 1
+        room = MAX_NAME_LENGTH - len(suffix.encode()) - 1
         return f"{stem.encode()[:room].decode('utf-8', 'ignore') or 'file'}.{suffix}"
-    return cleaned.encode()[:LONGEST_NAME].decode("utf-8", "ignore")
+    return cleaned.encode()[:MAX_NAME_LENGTH].decode("utf-8", "ignore")

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 State = Literal["new", "unchanged", "gone", "skipped", "failed"]
 GONE = {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
-MOST_FINAL_URL = 8192
+MAX_FINAL_URL = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +228,7 @@ class UrlDocuments:
         return await RETRYING(free_id, url, generation=generation, stores=self._stores)
 
     async def _remember(self, visit: Visit) -> None:
-        if visit.known and len(visit.known.final_url) <= MOST_FINAL_URL:
+        if visit.known and len(visit.known.final_url) <= MAX_FINAL_URL:
             await RETRYING(self._pages.put, visit.known)
         await asyncio.to_thread(discard, visit)
 

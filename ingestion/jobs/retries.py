@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from storage.jobs.runs import JobRuns, Run
 
 MAX_PAUSE_SECONDS = 300.0  # between two attempts, unless a site asks for more
-LONGEST_DETAIL = 1000
-LONGEST_RETRY_AFTER = 86_400.0  # seconds; a site that asks for more is asked again after these
+MAX_DETAIL_LENGTH = 1000
+MAX_RETRY_AFTER = 86_400.0  # seconds; a site that asks for more is asked again after these
 
 # what may pass, where the error does not say so itself by its attribute `retryable`; what is not here never will
 PASSING = (
@@ -106,7 +106,7 @@ def pause_before(attempt: int, error: BaseException, *, settings: JobSettings) -
     doubled = settings.retry_pause * 2.0 ** min(attempt - 1, 60)
     pause = min(doubled, MAX_PAUSE_SECONDS) * random.uniform(0.5, 1.5)  # noqa: S311 (a pause, no secret)
     asked = getattr(error, "retry_after", None) or 0
-    return max(pause, min(float(asked), LONGEST_RETRY_AFTER))
+    return max(pause, min(float(asked), MAX_RETRY_AFTER))
 
 
 def error_of(error: BaseException) -> JobError:
@@ -114,4 +114,4 @@ def error_of(error: BaseException) -> JobError:
     if not isinstance(error, FootnoteError):
         return JobError(INTERNAL, "the job failed for a reason that only the worker's log tells")
     field = getattr(error, "field", None)
-    return JobError(error.slug, str(error)[:LONGEST_DETAIL], str(field) if field else None)
+    return JobError(error.slug, str(error)[:MAX_DETAIL_LENGTH], str(field) if field else None)

@@ -13,7 +13,7 @@ import structlog
 
 from config.background import running_beside
 from ingestion.jobs.runner import JobRunner
-from storage import schema
+from storage import schema_version
 from storage.database import Database
 from storage.jobs import queue
 from storage.jobs.runs import JobRuns
@@ -85,7 +85,7 @@ async def _serve(
     with database_server(settings) as server:
         database = await Database.open(server.dsn, settings=settings.database)
         try:
-            await schema.check(database)
+            await schema_version.check(database)
             async with kept_running(server), open_handlers(database) as handlers:
                 _log.info("worker ready", kinds=sorted(handlers), concurrency=concurrency or settings.jobs.concurrency)
                 await run_worker(database, handlers, settings=settings, concurrency=concurrency, stop=stop, hurry=hurry)

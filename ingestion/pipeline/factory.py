@@ -13,7 +13,7 @@ from embedding.files import find_model
 from ingestion.chunking.choice import choose_chunking
 from ingestion.pipeline.pipeline import Pipeline
 from ingestion.readers.process_pool import Parser
-from storage import schema
+from storage import schema_version
 from storage.chunk_tables import IndexOptions
 from storage.collections.collections import Collections
 from storage.collections.generations import Generations
@@ -137,7 +137,7 @@ async def open_indexing(settings: Settings, *, ray: str | None = None) -> AsyncI
         database = await Database.open(server.dsn, settings=settings.database, session=default_scan(settings.retrieval))
         stack.push_async_callback(database.close)
         await stack.enter_async_context(kept_running(server))
-        await schema.check(database)
+        await schema_version.check(database)
         cluster = None
         if ray is not None:
             from ingestion.ray.connection import open_ray

@@ -11,7 +11,7 @@ from ingestion.incoming import Change
 from ingestion.names import source_name
 from ingestion.types import Json
 
-MOST_NAMED = 1000  # files of each outcome that are named
+MAX_NAMED = 1000  # files of each outcome that are named
 EXIT_OK, EXIT_FAILED, EXIT_SKIPPED, EXIT_INTERRUPTED = 0, 1, 3, 130
 
 
@@ -88,7 +88,7 @@ class IngestReport:
     def _note(self, kind: Literal["ignored", "skipped", "failed"], entry: NotIndexed) -> None:
         self.numbers[kind] += 1
         named: list[NotIndexed] = getattr(self, kind)
-        if len(named) < MOST_NAMED:
+        if len(named) < MAX_NAMED:
             named.append(entry)
 
     @property

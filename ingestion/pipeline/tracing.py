@@ -1,6 +1,6 @@
 """A run of the pipeline as one trace, and its metrics.
 
-A trace holds the first `MOST_DOCUMENTS` documents in full, and after them as many that failed or were slow. The others
+A trace holds the first `MAX_DOCUMENTS` documents in full, and after them as many that failed or were slow. The others
 are only counted, so that a collector is not flooded.
 """
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ingestion.pipeline.report import IngestReport
     from storage.documents.writes import NewDocument
 
-MOST_DOCUMENTS = 500
+MAX_DOCUMENTS = 500
 SLOW_SECONDS = 10.0  # of processing, without waiting in queues
 DOCUMENT = "footnote.ingest.document"
 
@@ -66,7 +66,7 @@ class RunTrace:
 
     def begin(self, source: str) -> DocumentTrace:
         """Begin a document's span."""
-        in_full = self._seen_in_full < MOST_DOCUMENTS
+        in_full = self._seen_in_full < MAX_DOCUMENTS
         self._seen_in_full += in_full
         self._documents += 1
         with spans.under(self._root):
@@ -116,7 +116,7 @@ class RunTrace:
 
     def late(self, *, since: int) -> Span:
         """Return a span begun at `since` (nanoseconds since 1970) for a document that failed or was slow."""
-        if self._seen_late >= MOST_DOCUMENTS:
+        if self._seen_late >= MAX_DOCUMENTS:
             return self._unseen
         self._seen_late += 1
         return _tracer.start_span(DOCUMENT, context=trace.set_span_in_context(self._root), start_time=since)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _BLOCK = 1 << 20
 LOOK_SECONDS = 1.0
 START_SECONDS = 60.0  # for a worker to start and take a file; a killed one may hold the pool's lock for ever
-MOST_POOLS = 3
+MAX_POOLS = 3
 _FILES_PER_WORKER = 2000  # then the worker is replaced: C libraries leak
 
 
@@ -98,7 +98,7 @@ class Parser:
 
         try:
             async with self._turns:
-                for _ in range(MOST_POOLS):
+                for _ in range(MAX_POOLS):
                     pool = self._pool
                     try:
                         return await self._read(path, pool)

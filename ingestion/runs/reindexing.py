@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ingestion.types import Skipped
     from storage.generation import Generation
 
-MOST_ROUNDS = 50  # of copying what changed meanwhile; each is shorter than the last
+MAX_ROUNDS = 50  # of copying what changed meanwhile; each is shorter than the last
 NOT_WANTED = "--activate never"
 Activate = Literal["never", "always", "if-better"]
 _log = structlog.get_logger(__name__)
@@ -178,7 +178,7 @@ class Reindexing:
 
     async def _flip(self, result: Reindexed, pipeline: Pipeline, carried: CarriedDocuments) -> None:
         generations, collection = self._indexing.generations, self._active.collection
-        for _ in range(MOST_ROUNDS):
+        for _ in range(MAX_ROUNDS):
             before = len(carried.tried)
             try:
                 flip = await generations.activate(collection, result.after, complete=True)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ingestion.runs.reindexing import Activate
     from storage.generation import Generation
 
-MOST_FLIPS = 10  # during one run
+MAX_FLIPS = 10  # during one run
 Watch = Callable[["Pipeline"], None]
 _log = structlog.get_logger(__name__)
 
@@ -142,7 +142,7 @@ async def _ingested(
 ) -> _Run:
     counting = Counting(inputs.listing)
     async with _open_pages(indexing, inputs, sync=sync) as open_pages:
-        for attempt in range(MOST_FLIPS):
+        for attempt in range(MAX_FLIPS):
             generation = await indexing.ensure(inputs.collection)
             pipeline = await indexing.pipeline(generation)
             watch(pipeline)
@@ -152,7 +152,7 @@ async def _ingested(
             try:
                 report = await pipeline.run(changed, progress=progress, total=counting.total)
             except GenerationRetired:
-                if attempt == MOST_FLIPS - 1:
+                if attempt == MAX_FLIPS - 1:
                     raise
                 _log.info("another generation answers now; going on there", collection=inputs.collection)
             else:

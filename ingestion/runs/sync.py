@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 EXIT_REFUSED = 4
 FLOOR = 5  # documents that may always be deleted, so that small collections can be synced
 PAGE = 256
-MOST_NAMED = 5
+MAX_NAMED = 5
 _SPOOLED = 1 << 20  # bytes of the list of deletions kept in memory; more goes to disk
 
 
@@ -177,7 +177,7 @@ class Tally:
         """Count one."""
         self.gone += 1
         self.roots.update(roots)
-        if len(self.named) < MOST_NAMED:
+        if len(self.named) < MAX_NAMED:
             self.named.append(document.source)
 
 

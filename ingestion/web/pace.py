@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from ingestion.errors import FetchFailed
 
-LONGEST_WAIT_SECONDS = 120.0
+MAX_WAIT_SECONDS = 120.0
 MAX_HOSTS = 10_000
 
 
@@ -29,7 +29,7 @@ class Pace:
         self,
         *,
         interval: float,
-        longest_wait: float = LONGEST_WAIT_SECONDS,
+        longest_wait: float = MAX_WAIT_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._interval = interval

@@ -32,7 +32,7 @@ from server.api.problems import (
     problem_response,
 )
 
-MOST_ERRORS = 20
+MAX_ERRORS = 20
 STATUS_SLUGS = {
     404: "not-found",
     405: "method-not-allowed",
@@ -102,7 +102,7 @@ async def _invalid_request(request: Request, error: Exception) -> Response:
     first = f"{found[0].field}: {found[0].reason}" if found else "the request is invalid"
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     kind = MALFORMED if any(entry["type"] == "json_invalid" for entry in invalid.errors()) else INVALID
-    problem = Problem(kind, first + more, errors=found[:MOST_ERRORS])
+    problem = Problem(kind, first + more, errors=found[:MAX_ERRORS])
     return problem_response(problem, request_id=request_id_of(request.scope))
 
 

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-MOST_MEMBERS = 100
+MAX_MEMBERS = 100
 
 
 class JsonRequest(Request):
@@ -26,8 +26,8 @@ class JsonRequest(Request):
             parsed = from_json(body, allow_inf_nan=False, cache_strings="none")
         except ValueError as exc:
             raise json.JSONDecodeError(str(exc), "", 0) from None
-        if isinstance(parsed, dict) and len(parsed) > MOST_MEMBERS:  # each would cost an error of its own
-            raise HTTPException(400, f"the body has more than {MOST_MEMBERS} members")
+        if isinstance(parsed, dict) and len(parsed) > MAX_MEMBERS:  # each would cost an error of its own
+            raise HTTPException(400, f"the body has more than {MAX_MEMBERS} members")
         return parsed
 
 

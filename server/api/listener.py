@@ -18,13 +18,13 @@ from server.api.drain import Drain
 from server.api.problems import MALFORMED, MEDIA_TYPE, Problem
 from server.api.sockets import url_of
 
-MOST_HEADER_BYTES = 65_536
+MAX_HEADER_BYTES = 65_536
 KEEP_ALIVE_SECONDS = 75  # longer than the 60 of common load balancers, which must be the first to close
 GRACE_SECONDS = 2.0
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """Bounds headers to `MOST_HEADER_BYTES`, which httptools does not; answers invalid HTTP with a problem."""
+    """Bounds headers to `MAX_HEADER_BYTES`, which httptools does not; answers invalid HTTP with a problem."""
 
     _header_bytes = 0
     _in_header = True
@@ -37,8 +37,8 @@ class BoundedHttp(HttpToolsProtocol):
         # a read in which a whole request ended was no header, or not only
         if was_in_header and self._in_header and not self._ended and not self.transport.is_closing():
             self._header_bytes += len(data)
-            if self._header_bytes > MOST_HEADER_BYTES:
-                self.send_400_response(f"the header is longer than {MOST_HEADER_BYTES} bytes")
+            if self._header_bytes > MAX_HEADER_BYTES:
+                self.send_400_response(f"the header is longer than {MAX_HEADER_BYTES} bytes")
 
     def on_headers_complete(self) -> None:
         """Start the request."""

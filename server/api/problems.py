@@ -18,8 +18,8 @@ from server.errors import MalformedUpload
 from storage.errors import UnsupportedFilter
 
 MEDIA_TYPE = "application/problem+json"
-LONGEST_DETAIL = 1000
-LONGEST_FIELD = 120
+MAX_DETAIL_LENGTH = 1000
+MAX_FIELD_LENGTH = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +102,11 @@ class Problem:
             "type": f"/problems/{self.kind.slug}",
             "title": self.kind.title,
             "status": self.kind.status,
-            "detail": clean(self.detail, LONGEST_DETAIL),
+            "detail": clean(self.detail, MAX_DETAIL_LENGTH),
             "request_id": request_id,
             "trace_id": trace_id(),
             "errors": [
-                {"field": clean(error.field, LONGEST_FIELD), "reason": clean(error.reason, LONGEST_DETAIL)}
+                {"field": clean(error.field, MAX_FIELD_LENGTH), "reason": clean(error.reason, MAX_DETAIL_LENGTH)}
                 for error in self.errors
             ],
         }

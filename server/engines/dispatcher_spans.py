@@ -19,7 +19,7 @@ from opentelemetry import trace
 
 from config.telemetry import spans
 
-MOST_OPEN = 10_000
+MAX_OPEN = 10_000
 """Maximum number of open spans; beyond it the oldest are dropped."""
 
 # what a method does, in the words of OpenTelemetry's conventions for generative AI
@@ -59,7 +59,7 @@ class DispatcherSpans(OTelCompatibleSpanHandler):
         name = _name_of(id_)
         if _method_of(id_).startswith("_") or (parent_span_id and _name_of(parent_span_id) == name):
             return None
-        while len(self.all_spans) >= MOST_OPEN:
+        while len(self.all_spans) >= MAX_OPEN:
             self._give_up(next(iter(self.all_spans)))
         simple = super().new_span(id_, bound_args, instance, parent_span_id)
         if operation := OPERATIONS.get(_method_of(id_)):

@@ -10,7 +10,7 @@ from storage.generation import NAME_PATTERN
 
 TEMPLATE = "footnote://{collection}/documents/{document_id}{?offset}"
 LONGEST = 8192
-LONGEST_ID = 512
+MAX_ID_LENGTH = 512
 _FORM = re.compile(rf"footnote://({NAME_PATTERN})/documents/([^/?#]+)(?:\?offset=([0-9]{{1,9}}))?")
 
 
@@ -47,6 +47,6 @@ def parse_address(uri: str) -> DocumentAddress:
         document_id = unquote(found[2], errors="strict")
     except UnicodeDecodeError:
         raise NoSuchAddress from None
-    if len(document_id) > LONGEST_ID or "\0" in document_id:
+    if len(document_id) > MAX_ID_LENGTH or "\0" in document_id:
         raise NoSuchAddress
     return DocumentAddress(found[1], document_id, offset=int(found[3] or 0))

@@ -13,8 +13,8 @@ from server.api.error_handlers import field_errors
 from server.api.schemas.fields import CollectionName, Cursor, DocumentId
 from server.api.schemas.questions import QuestionBody, SearchOptions
 
-MOST_CHARACTERS = 100_000
-MOST_ERRORS = 5
+MAX_CHARACTERS = 100_000
+MAX_ERRORS = 5
 SEARCH_FIELDS = ("question", "collection", *SearchOptions.model_fields)
 ASK_FIELDS = (*SEARCH_FIELDS, "temperature", "max_tokens")
 Arguments = Mapping[str, object]
@@ -40,7 +40,7 @@ class DocumentArguments(BaseModel):
     document_id: DocumentId = Field(description="`document_id` of a passage.")
     collection: CollectionName | None = Field(None, description="Unset: any collection.")
     offset: int = Field(0, ge=0, le=1_000_000_000, description="First character; `next_offset` of the part before.")
-    max_characters: int = Field(20_000, ge=1, le=MOST_CHARACTERS, description="Characters of the part, at the most.")
+    max_characters: int = Field(20_000, ge=1, le=MAX_CHARACTERS, description="Characters of the part, at the most.")
 
 
 def read_question(arguments: Arguments, *, fields: tuple[str, ...]) -> Question:
@@ -65,7 +65,7 @@ def read(model: type[Model], arguments: Arguments, *, fields: tuple[str, ...] = 
     except ValidationError as exc:
         # FastAPI puts the part of the request first, and so does the reader of its errors
         entries = [{**entry, "loc": ("arguments", *entry["loc"])} for entry in exc.errors(include_url=False)]
-        errors = field_errors(entries, body=arguments)[:MOST_ERRORS]
+        errors = field_errors(entries, body=arguments)[:MAX_ERRORS]
         raise InvalidArguments("; ".join(f"{error.field}: {error.reason}" for error in errors)) from None
 
 

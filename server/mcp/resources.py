@@ -18,12 +18,12 @@ from mcp_types import (
 
 from server.api.contracts import Runtime
 from server.mcp.addresses import TEMPLATE, DocumentAddress, parse_address
-from server.mcp.arguments import MOST_CHARACTERS
+from server.mcp.arguments import MAX_CHARACTERS
 from storage.documents.catalog import DocumentInfo
 from storage.errors import InvalidCursor
 
 PAGE = 100
-LONGEST_CURSOR = 8192
+MAX_CURSOR_LENGTH = 8192
 MEDIA_TYPE = "text/plain"
 TEMPLATES = ListResourceTemplatesResult(
     resource_templates=[
@@ -31,7 +31,7 @@ TEMPLATES = ListResourceTemplatesResult(
             name="document",
             title="A document's text",
             uri_template=TEMPLATE,
-            description=f"At most {MOST_CHARACTERS} characters from `offset` on; the id is percent-encoded.",
+            description=f"At most {MAX_CHARACTERS} characters from `offset` on; the id is percent-encoded.",
             mime_type=MEDIA_TYPE,
         )
     ]
@@ -69,7 +69,7 @@ async def read_resource(runtime: Runtime, uri: str) -> ReadResourceResult:
     """
     address = parse_address(uri)
     part = await runtime.document_texts.part(
-        address.document_id, collection=address.collection, offset=address.offset, limit=MOST_CHARACTERS
+        address.document_id, collection=address.collection, offset=address.offset, limit=MAX_CHARACTERS
     )
     contents = [TextResourceContents(uri=uri, mime_type=MEDIA_TYPE, text=part.text)]
     if part.next_offset is not None:
@@ -97,7 +97,7 @@ def _read_cursor(cursor: str | None) -> tuple[str | None, str | None]:
     if cursor is None:
         return None, None
     try:
-        place, within = json.loads(base64.b64decode(cursor[:LONGEST_CURSOR], altchars=b"-_", validate=True))
+        place, within = json.loads(base64.b64decode(cursor[:MAX_CURSOR_LENGTH], altchars=b"-_", validate=True))
     except (binascii.Error, ValueError, TypeError, RecursionError):
         raise InvalidCursor from None
     if not all(part is None or isinstance(part, str) for part in (place, within)):

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 BEAT_SECONDS = 0.5
 LOOK_SECONDS = 30.0
 COUNT_SECONDS = 10.0
-MOST_COLLECTIONS = 50
+MAX_COLLECTIONS = 50
 _log = structlog.get_logger(__name__)
 
 
@@ -120,7 +120,7 @@ class _Queue:
 
 
 class _Collections:
-    """The collections at the last look; the first `MOST_COLLECTIONS` by name."""
+    """The collections at the last look; the first `MAX_COLLECTIONS` by name."""
 
     def __init__(self, collections: Collections) -> None:
         self._collections = collections
@@ -128,7 +128,7 @@ class _Collections:
 
     async def look(self) -> None:
         """Read the collections."""
-        self._seen = tuple((await self._collections.list(limit=MOST_COLLECTIONS)).items)
+        self._seen = tuple((await self._collections.list(limit=MAX_COLLECTIONS)).items)
 
     def documents(self) -> Readings:
         """Return each collection's number of documents."""

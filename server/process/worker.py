@@ -21,7 +21,7 @@ from config.settings import Settings
 from server.engines.models import die_with_parent
 
 COMMAND = (sys.executable, "-m", "ingestion", "worker")
-SHORTEST_WAIT, LONGEST_WAIT = 0.5, 30.0
+SHORTEST_WAIT, MAX_WAIT = 0.5, 30.0
 STEADY = 60.0
 """Seconds after which a start counts as gone well, and the next restart need not wait long."""
 
@@ -50,7 +50,7 @@ class WorkerProcess:
         while True:
             started = time.monotonic()
             reason = await self._run()
-            wait = SHORTEST_WAIT if time.monotonic() - started > STEADY else min(2 * wait, LONGEST_WAIT)
+            wait = SHORTEST_WAIT if time.monotonic() - started > STEADY else min(2 * wait, MAX_WAIT)
             _log.warning("worker died", reason=reason, restart_in_s=wait)
             await asyncio.sleep(wait)
 

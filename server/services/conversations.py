@@ -165,7 +165,7 @@ class Conversations:
         return turn
 
     async def _turn(self, message: ChatMessage, turn: OpenTurn) -> Turn:
-        memory = await self._turns.memory(turn, most_tokens=self._settings.history_tokens)
+        memory = await self._turns.memory(turn, max_tokens=self._settings.history_tokens)
         return Turn(
             replace(message.question, collection=turn.collection),
             history=_history(memory),
@@ -230,7 +230,7 @@ class Conversations:
         )
 
     async def _summarize(self, turn: OpenTurn) -> None:
-        forgotten = await self._turns.forgotten(turn, most_tokens=self._settings.history_tokens)
+        forgotten = await self._turns.forgotten(turn, max_tokens=self._settings.history_tokens)
         forgotten = replace(forgotten, turns=_first_of(forgotten.turns, self._answers.notes_tokens))
         if not forgotten.turns:
             return
@@ -259,7 +259,7 @@ def _history(memory: Memory) -> tuple[Message, ...]:
     )
 
 
-def _first_of(turns: Sequence[PastTurn], most_tokens: int) -> tuple[PastTurn, ...]:
-    """Return the first turns that together have at most `most_tokens` tokens, but at least one turn."""
+def _first_of(turns: Sequence[PastTurn], max_tokens: int) -> tuple[PastTurn, ...]:
+    """Return the first turns that together have at most `max_tokens` tokens, but at least one turn."""
     tokens = list(accumulate(turn.question_tokens + turn.answer_tokens for turn in turns))
-    return tuple(turns[: max(1, bisect_right(tokens, most_tokens))])
+    return tuple(turns[: max(1, bisect_right(tokens, max_tokens))])

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from storage.database import Connection, Database
     from storage.generation import Generation
 
-MOST_JOBS = 100
+MAX_JOBS = 100
 UNENDED = ("queued", "running")
 
 
@@ -235,7 +235,7 @@ class DocumentService:
         return found
 
     async def _jobs_of(self, document_id: str, collection: str | None, *, statuses: Sequence[str]) -> list[Job]:
-        page = await self._jobs.list(limit=MOST_JOBS, document_id=document_id, collection=collection)
+        page = await self._jobs.list(limit=MAX_JOBS, document_id=document_id, collection=collection)
         return [job for job in page.items if job.status in statuses]
 
 

@@ -14,7 +14,7 @@ WINDOW_BYTES = 65_536
 MAX_BYTES = 1_048_576
 """Bytes of a stream that are kept for readers that resume it."""
 
-MOST_AT_ONCE = 65_536
+MAX_AT_ONCE = 65_536
 """Maximum number of bytes that a reader takes at once, though at least one frame."""
 
 
@@ -137,7 +137,7 @@ class StreamLog:
             self._room.set_result(None)
 
     def frames(self, *, after: int) -> tuple[bytes, int]:
-        """Return the frames after number `after`, up to `MOST_AT_ONCE` bytes, and the number of the last of them.
+        """Return the frames after number `after`, up to `MAX_AT_ONCE` bytes, and the number of the last of them.
 
         Raises:
             FramesForgotten: some have been dropped.
@@ -151,7 +151,7 @@ class StreamLog:
         size = 0
         for index in range(after + 1 - self._first, len(self._frames)):
             frame = self._frames[index]
-            if taken and size + len(frame) > MOST_AT_ONCE:
+            if taken and size + len(frame) > MAX_AT_ONCE:
                 break
             taken.append(frame)
             size += len(frame)

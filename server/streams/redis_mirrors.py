@@ -30,8 +30,8 @@ TRUST_SECONDS = 3.0
 """After an outage, keys of live owners may have expired: they have this long to renew them."""
 
 OPENING_SECONDS = 5.0
-MOST_ENTRIES = 256
-MOST_ENTRIES_AT_ONCE = 1024
+MAX_ENTRIES = 256
+MAX_ENTRIES_AT_ONCE = 1024
 Entry = tuple[bytes, list[bytes]]
 
 # KEYS: of each stream its own, its owner's and its readers'. ARGV: the readers' milliseconds, then for each stream
@@ -205,9 +205,9 @@ class Mirrors:
     async def _read_on(self, mirror: Mirror) -> bool:
         """Read a new mirror's next entries; return whether there may be more."""
         key, after = stream_key(mirror.stream_id), f"({mirror.last}-0"
-        entries: Any = await self._redis.xrange(key, min=after, max="+", count=MOST_ENTRIES)
+        entries: Any = await self._redis.xrange(key, min=after, max="+", count=MAX_ENTRIES)
         mirror.take(entries)
-        return len(entries) == MOST_ENTRIES
+        return len(entries) == MAX_ENTRIES
 
     async def _read(self) -> None:
         following = [mirror for mirror in self._mirrors.values() if not mirror.ended]
@@ -216,7 +216,7 @@ class Mirrors:
             return
         # a mirror that waits for its readers must not also wait for other streams' frames
         block = BLOCK_MILLISECONDS if len(hungry) == len(following) else round(PACE_SECONDS * 1000)
-        count = max(4, min(MOST_ENTRIES, MOST_ENTRIES_AT_ONCE // len(hungry)))
+        count = max(4, min(MAX_ENTRIES, MAX_ENTRIES_AT_ONCE // len(hungry)))
         keys = [stream_key(mirror.stream_id) for mirror in hungry]
         positions = [f"{mirror.last}-0" for mirror in hungry]
         reply: Any = await self._redis.xread(dict(zip(keys, positions, strict=True)), count=count, block=block)

@@ -21,13 +21,13 @@ OWNER_SECONDS = 6.0
 BEAT_SECONDS = 2.0
 CLOSING_SECONDS = 1.0
 CLOSING_TRIES = 3
-MOST_WAITING_BYTES = 8_388_608
+MAX_WAITING_BYTES = 8_388_608
 """Maximum size of frames waiting for Redis; a stream that would exceed it is cut off from other processes."""
 
-MOST_STREAMS_AT_ONCE = 256
-MOST_FRAMES_AT_ONCE = 1024  # of one stream: Lua's stack is bounded
-MOST_BYTES_AT_ONCE = 65_536  # of one stream: bounds what readers take at once
-MOST_MARKS = 10_000
+MAX_STREAMS_AT_ONCE = 256
+MAX_FRAMES_AT_ONCE = 1024  # of one stream: Lua's stack is bounded
+MAX_BYTES_AT_ONCE = 65_536  # of one stream: bounds what readers take at once
+MAX_MARKS = 10_000
 LEAST_KEPT_SECONDS = 10
 """Followers must see the end, even if finished streams are not kept."""
 
@@ -111,7 +111,7 @@ class _Outgoing:
         for frame in self.frames:
             count += 1
             size += len(frame)
-            if size >= MOST_BYTES_AT_ONCE or count == MOST_FRAMES_AT_ONCE:
+            if size >= MAX_BYTES_AT_ONCE or count == MAX_FRAMES_AT_ONCE:
                 break
         taken = self.frames[:count]
         del self.frames[:count]
@@ -180,7 +180,7 @@ class Outbox:
             if number != 1:
                 return  # it was cut off or deleted
             stream = self._streams[stream_id] = _Outgoing()
-        if self.waiting_bytes + len(frame) > MOST_WAITING_BYTES:
+        if self.waiting_bytes + len(frame) > MAX_WAITING_BYTES:
             self._end(stream_id, forget=False)
             return
         stream.frames.append(frame)
@@ -243,7 +243,7 @@ class Outbox:
         await self._note_sent(parcels, gone=set(gone))
 
     async def _send_marks(self) -> None:
-        marks = dict(islice(self._marks.items(), MOST_STREAMS_AT_ONCE))
+        marks = dict(islice(self._marks.items(), MAX_STREAMS_AT_ONCE))
         if not marks:
             return
         await self._write_marks(
@@ -255,7 +255,7 @@ class Outbox:
 
     def _pack(self) -> list[_Parcel]:
         parcels: list[_Parcel] = []
-        for stream_id, stream in list(islice(self._news.items(), MOST_STREAMS_AT_ONCE)):
+        for stream_id, stream in list(islice(self._news.items(), MAX_STREAMS_AT_ONCE)):
             frames, size = stream.take()
             if not stream.frames:
                 del self._news[stream_id]
@@ -287,7 +287,7 @@ class Outbox:
     def _end(self, stream_id: str, *, forget: bool) -> None:
         """Stop writing a stream, and mark it in Redis."""
         self._drop(stream_id)
-        if len(self._marks) < MOST_MARKS:
+        if len(self._marks) < MAX_MARKS:
             self._marks[stream_id] = forget
             self._wake.set()
 

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 FILE = "file"
-MOST_PARTS = 20
-LONGEST_FIELD = 65_536
-LONGEST_HEADER = 16_384
-MOST_HEADERS = 8
+MAX_PARTS = 20
+MAX_FIELD_LENGTH = 65_536
+MAX_HEADER_LENGTH = 16_384
+MAX_HEADERS = 8
 WRITTEN_AT_ONCE = 1 << 20
 _EXTENDED_NAME = re.compile(rb";\s*filename\*\s*=\s*utf-8'[^']*'([^;\s]+)", re.IGNORECASE)  # RFC 5987
 _ESCAPED = {"%22": '"', "%0D": "\r", "%0A": "\n"}  # how browsers write these three (https://html.spec.whatwg.org)
@@ -68,7 +68,7 @@ class Uploads:
         with closing(await asyncio.to_thread(self._open)) as file:
             parts = _Parts(file, max_bytes=self._max_bytes)
             parser = MultipartParser(
-                boundary, parts.callbacks, max_header_count=MOST_HEADERS, max_header_size=LONGEST_HEADER
+                boundary, parts.callbacks, max_header_count=MAX_HEADERS, max_header_size=MAX_HEADER_LENGTH
             )
             with _counted(parts):
                 async for piece in body:
@@ -172,8 +172,8 @@ class _Parts:
 
     def _begin(self) -> None:
         self._count += 1
-        if self._count > MOST_PARTS:
-            msg = f"the body has more than {MOST_PARTS} parts"
+        if self._count > MAX_PARTS:
+            msg = f"the body has more than {MAX_PARTS} parts"
             raise MalformedUpload(msg)
         self._disposition = b""
 
@@ -205,8 +205,8 @@ class _Parts:
     def _add(self, data: bytes, start: int, end: int) -> None:
         if self._into is not None:
             self._into += data[start:end]
-            if len(self._into) > LONGEST_FIELD:
-                msg = f"a field has at most {LONGEST_FIELD} bytes"
+            if len(self._into) > MAX_FIELD_LENGTH:
+                msg = f"a field has at most {MAX_FIELD_LENGTH} bytes"
                 raise MalformedUpload(msg)
             return
         self.size += end - start

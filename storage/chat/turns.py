@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from storage.leases import Leases
 
 TITLE_CHARS = 80
-MOST_SUMMARIZED = 20
+MAX_SUMMARIZED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +138,11 @@ class TurnStore:
             )
             return await self._open(connection, own, asked, collection=row["collection"], number=last + 1)
 
-    async def memory(self, turn: OpenTurn, *, most_tokens: int) -> Memory:
-        """Return what the conversation knew before a turn: turns that went well, the newest up to `most_tokens`."""
+    async def memory(self, turn: OpenTurn, *, max_tokens: int) -> Memory:
+        """Return what the conversation knew before a turn: turns that went well, the newest up to `max_tokens`."""
         async with self._database.connection() as connection:
             summary, summary_turn = await self._summary(connection, turn)
-            rows = await connection.fetch(_PAST, self._tenant, turn.conversation_id, turn.number, most_tokens)
+            rows = await connection.fetch(_PAST, self._tenant, turn.conversation_id, turn.number, max_tokens)
         turns = tuple(PastTurn(*row) for row in reversed(rows))
         return Memory(summary, summary_turn, turns)
 
@@ -234,10 +234,10 @@ class TurnStore:
             )
             await self._leases.give_back(connection, lease_name(turn.conversation_id))
 
-    async def forgotten(self, turn: OpenTurn, *, most_tokens: int) -> Memory:
+    async def forgotten(self, turn: OpenTurn, *, max_tokens: int) -> Memory:
         """Return what `memory` will leave out of the turns up to this one, as far as no summary holds it.
 
-        At most `MOST_SUMMARIZED` turns, the oldest first.
+        At most `MAX_SUMMARIZED` turns, the oldest first.
         """
         async with self._database.connection() as connection:
             summary, summary_turn = await self._summary(connection, turn)
@@ -246,9 +246,9 @@ class TurnStore:
                 self._tenant,
                 turn.conversation_id,
                 turn.number + 1,
-                most_tokens,
+                max_tokens,
                 summary_turn,
-                MOST_SUMMARIZED,
+                MAX_SUMMARIZED,
             )
         return Memory(summary, summary_turn, tuple(PastTurn(*row) for row in rows))
 

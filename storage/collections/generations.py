@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from storage.database import Connection, Database
 
 DEFAULT_INDEX = IndexOptions()
-MOST_NUMBER = 2**31 - 1
+MAX_NUMBER = 2**31 - 1
 DROP_WAIT = "1s"  # for those who read or write documents: they queue behind it; another time will do
 FLIP_WAIT = "60s"  # for documents that are being written
 
@@ -97,7 +97,7 @@ class Generations:
             InvalidCursor: the cursor is none of ours.
 
         """
-        before = _number(decode_cursor(cursor)) if cursor else MOST_NUMBER
+        before = _number(decode_cursor(cursor)) if cursor else MAX_NUMBER
         async with self._database.connection() as connection:
             collection_id = await self._collection_id(connection, collection)
             rows = await connection.fetch(_INFO, collection_id, before, limit + 1)

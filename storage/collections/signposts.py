@@ -10,7 +10,7 @@ from storage.generation import ACTIVE
 if TYPE_CHECKING:
     from storage.database import Database
 
-LONGEST_TITLE = 80  # characters
+MAX_TITLE_LENGTH = 80  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ async def signposts(database: Database, *, tenant: str, first: str, limit: int, 
     async with database.connection() as connection:
         rows = await connection.fetch(
             f"""SELECT c.name, array(
-                    SELECT left(title, {LONGEST_TITLE}) FROM footnote.documents
+                    SELECT left(title, {MAX_TITLE_LENGTH}) FROM footnote.documents
                     WHERE generation_id = g.id ORDER BY id LIMIT $4
                 ) AS titles
                 FROM {ACTIVE}

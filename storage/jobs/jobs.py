@@ -89,7 +89,7 @@ class JobStore:
 
         Raises:
             IdempotencyKeyReused: the key came with another request before.
-            JobTooLarge: the arguments are larger than `MOST_BYTES`.
+            JobTooLarge: the arguments are larger than `MAX_BYTES`.
 
         """
         lock = lock_of(self._tenant, new)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from storage.jobs.payloads import Payload
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
-MOST_BYTES = 32_768
+MAX_BYTES = 32_768
 """Of a job's arguments, and of its result, as JSON."""
 
 _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
@@ -83,7 +83,7 @@ class NewJob:
     """A job to be submitted.
 
     Attributes:
-        payload: its kind, and what its handler must know: `MOST_BYTES` of JSON at most. References, not documents.
+        payload: its kind, and what its handler must know: `MAX_BYTES` of JSON at most. References, not documents.
         document_id: the document that it brings up to date. Of one document's jobs one runs at a time, and a newer one
             takes the place of those that still wait.
         lock: of a job without a document: within a collection, jobs with the same lock run one at a time.
@@ -166,12 +166,12 @@ def bounded_json(value: Mapping[str, object]) -> str:
     """Return a mapping as JSON that PostgreSQL takes.
 
     Raises:
-        JobTooLarge: it is larger than `MOST_BYTES`.
+        JobTooLarge: it is larger than `MAX_BYTES`.
 
     """
     text = _NUL.sub(r"\1", storable(json.dumps(value, ensure_ascii=False, allow_nan=False)))
-    if len(text.encode()) > MOST_BYTES:
-        msg = f"a job's arguments and its result are {MOST_BYTES} bytes of JSON at most"
+    if len(text.encode()) > MAX_BYTES:
+        msg = f"a job's arguments and its result are {MAX_BYTES} bytes of JSON at most"
         raise JobTooLarge(msg)
     return text
 

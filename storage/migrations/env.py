@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations on the connection that `storage.schema.upgrade` holds the lock with."""
+"""Alembic's entry: runs the migrations on the connection that `storage.schema_version.upgrade` holds the lock with."""
 
 from alembic import context
 

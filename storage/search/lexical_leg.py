@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from storage.search.filters import Parameters
 
 RANKED_ROWS = 2000  # candidates with one of the rarer words; the same limit for those with several common ones
-MOST_ROWS = 10_000  # maximum number of chunks scored
+MAX_ROWS = 10_000  # maximum number of chunks scored
 MAX_LEXEMES = 64  # of a question, the rarest; more would only add cost
 MAX_PHRASES = 8
 TYPO_WEIGHT = 0.5  # corrections of a misspelt word
-SHORTEST_TYPO, LONGEST_TYPO = 5, 30  # characters; shorter words have too many similar ones
-MOST_TYPOS = 8  # in a question
+SHORTEST_TYPO, MAX_TYPO_LENGTH = 5, 30  # characters; shorter words have too many similar ones
+MAX_TYPOS = 8  # in a question
 _QUOTED = re.compile(r'"([^"]{2,200})"|“([^”]{2,200})”|„([^“”]{2,200})[“”]|«([^»]{2,200})»|「([^」]{2,200})」')
 
 _TERMS = """corpus AS MATERIALIZED (
@@ -47,7 +47,7 @@ _TERMS = """corpus AS MATERIALIZED (
               WHERE length(word) BETWEEN {shortest} AND {longest} AND (SELECT chunks > 0 FROM corpus)
               AND EXISTS (SELECT FROM asked WHERE chunks IS NULL)) d
           JOIN asked u ON u.lexeme = (tsvector_to_array(to_tsvector({language}, word)))[1] AND u.chunks IS NULL
-          ORDER BY word LIMIT {most_typos}) w
+          ORDER BY word LIMIT {max_typos}) w
     CROSS JOIN LATERAL (
         SELECT lexeme, chunks FROM footnote.lexicon
         WHERE generation_id = {generation} AND lexeme = ANY (footnote.mistyped({language}, word))
@@ -153,18 +153,18 @@ class LexicalLeg:
             *self._quoted(),
             f"""found AS MATERIALIZED (
                 (SELECT {columns} FROM {self._table}
-                WHERE text_search_tsv @@ (SELECT {rare} FROM wanted) AND {usable} LIMIT {MOST_ROWS})
+                WHERE text_search_tsv @@ (SELECT {rare} FROM wanted) AND {usable} LIMIT {MAX_ROWS})
                 UNION ALL  -- rows with a rare word are never crowded out by those with common ones
                 (SELECT {columns} FROM {self._table}
                 WHERE (SELECT rare IS DISTINCT FROM sought FROM wanted)
                 AND text_search_tsv @@ (SELECT sought FROM wanted) AND {usable}
-                AND (text_search_tsv @@ (SELECT {rare} FROM wanted)) IS NOT TRUE LIMIT {MOST_ROWS}))""",
+                AND (text_search_tsv @@ (SELECT {rare} FROM wanted)) IS NOT TRUE LIMIT {MAX_ROWS}))""",
             f"""scarce AS MATERIALIZED (
                 SELECT count(*) < {self._limit} AND (SELECT sought <> any_of FROM wanted) AS is_short FROM found)""",
             f"""others AS MATERIALIZED (
                 SELECT {columns} FROM {self._table} WHERE (SELECT is_short FROM scarce)
                 AND text_search_tsv @@ (SELECT any_of FROM wanted) AND {usable}
-                AND id NOT IN (SELECT id FROM found) LIMIT {MOST_ROWS})""",
+                AND id NOT IN (SELECT id FROM found) LIMIT {MAX_ROWS})""",
             f"""lexical AS MATERIALIZED (
                 SELECT id, score, row_number() OVER (ORDER BY holds DESC, score DESC, id) AS rank FROM (
                     SELECT * FROM ({" UNION ALL ".join(scored)}) r
@@ -180,8 +180,8 @@ class LexicalLeg:
             most=MAX_LEXEMES,
             typo_weight=TYPO_WEIGHT,
             shortest=SHORTEST_TYPO,
-            longest=LONGEST_TYPO,
-            most_typos=MOST_TYPOS,
+            longest=MAX_TYPO_LENGTH,
+            max_typos=MAX_TYPOS,
             ranked=RANKED_ROWS,
             enough=RANKED_ROWS if is_filtered else 10 * self._depth,
         )

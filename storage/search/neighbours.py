@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from storage.database import Database
     from storage.generation import Generation
 
-MOST_ROWS = 5000
+MAX_ROWS = 5000
 WIDEST_GAP = 2000  # maximum white space between consecutive chunks, in characters
 _RESERVED = ", ".join(f"'{key}'" for key in chunk_tables.RESERVED_KEYS)
 _COLUMNS = f"""node_id, document_id, chunk_index, page, start_char, end_char, text,
@@ -85,8 +85,8 @@ class Surroundings:
             CROSS JOIN LATERAL (
                 SELECT * FROM {self._table} WHERE document_id = s.id_ AND chunk_index BETWEEN s.first_ AND s.last_
                 AND end_char > s.start_ AND start_char < s.end_ AND {_where(filters, values)}
-                ORDER BY chunk_index LIMIT {MOST_ROWS}
-            ) c ORDER BY document_id, chunk_index LIMIT {MOST_ROWS}"""
+                ORDER BY chunk_index LIMIT {MAX_ROWS}
+            ) c ORDER BY document_id, chunk_index LIMIT {MAX_ROWS}"""
         return await self._chunks(sql, values)
 
     async def extents(self, document_ids: Sequence[str]) -> dict[str, Extent]:
@@ -112,7 +112,7 @@ class Surroundings:
         """
         values = Parameters(document_id, characters)
         sql = f"""SELECT {_COLUMNS} FROM {self._table} WHERE document_id = $1::text AND start_char < $2::bigint
-            AND {_where(filters, values)} ORDER BY chunk_index LIMIT {MOST_ROWS}"""
+            AND {_where(filters, values)} ORDER BY chunk_index LIMIT {MAX_ROWS}"""
         return await self._chunks(sql, values)
 
     async def _chunks(self, sql: str, values: Parameters) -> list[StoredChunk]:

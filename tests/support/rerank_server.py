@@ -55,14 +55,14 @@ class RerankServer:
     Attributes:
         reply: to requests from now on.
         requests: so far.
-        most_at_once: requests that were being answered side by side.
+        max_at_once: requests that were being answered side by side.
 
     """
 
     def __init__(self, port: int) -> None:
         self.reply = Reply()
         self.requests: list[Seen] = []
-        self.most_at_once = 0
+        self.max_at_once = 0
         self._now = 0
         self._lock = threading.Lock()
         self.url = f"http://127.0.0.1:{port}"
@@ -72,7 +72,7 @@ class RerankServer:
         """Count a request as long as it is being answered."""
         with self._lock:
             self._now += 1
-            self.most_at_once = max(self.most_at_once, self._now)
+            self.max_at_once = max(self.max_at_once, self._now)
         try:
             yield
         finally:

@@ -21,10 +21,10 @@ class UploadBounds:
     If the response comes before the end of the body, the connection is closed after it: the rest is not read.
     """
 
-    def __init__(self, app: ASGIApp, *, most: int, most_bytes: int, silence: float) -> None:
+    def __init__(self, app: ASGIApp, *, most: int, max_bytes: int, silence: float) -> None:
         self._app = app
         self._most = most
-        self._most_bytes = most_bytes + FIELDS_BYTES
+        self._max_bytes = max_bytes + FIELDS_BYTES
         self._silence = silence
         self._running = 0
 
@@ -40,14 +40,14 @@ class UploadBounds:
             return
         self._running += 1
         try:
-            body = _Body(receive, send, most_bytes=self._most_bytes, silence=self._silence)
+            body = _Body(receive, send, max_bytes=self._max_bytes, silence=self._silence)
             await self._app(scope, body.receive, body.send)
         finally:
             self._running -= 1
 
     def _refusal(self, scope: Scope) -> Problem | None:
-        if (content_length(scope) or 0) > self._most_bytes:
-            return Problem(KINDS["too-large"], str(BodyTooLarge(self._most_bytes).detail))
+        if (content_length(scope) or 0) > self._max_bytes:
+            return Problem(KINDS["too-large"], str(BodyTooLarge(self._max_bytes).detail))
         if self._running >= self._most:
             return problem_of(Overloaded(retry_after=5), request_id=request_id_of(scope))
         return None
@@ -56,11 +56,11 @@ class UploadBounds:
 class _Body:
     """The body of an upload that is being received, and its response."""
 
-    def __init__(self, receive: Receive, send: Send, *, most_bytes: int, silence: float) -> None:
+    def __init__(self, receive: Receive, send: Send, *, max_bytes: int, silence: float) -> None:
         self._receive = receive
         self._send = send
         self._linger = lingering(receive, send)
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
         self._silence = silence
         self._seen = 0
         self._ended = False
@@ -76,8 +76,8 @@ class _Body:
             raise UploadStalled(self._silence) from None
         self._ended = not message.get("more_body")
         self._seen += len(message.get("body", b""))
-        if self._seen > self._most_bytes:
-            raise BodyTooLarge(self._most_bytes)
+        if self._seen > self._max_bytes:
+            raise BodyTooLarge(self._max_bytes)
         return message
 
     async def send(self, message: Message) -> None:

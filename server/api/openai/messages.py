@@ -11,11 +11,11 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from server.answers import Message
 from server.api.openai.refusals import Only, fault
 from server.api.schemas.fields import NO_NUL, Text
-from server.api.schemas.questions import LONGEST_QUESTION
+from server.api.schemas.questions import MAX_QUESTION_LENGTH
 
-MOST_MESSAGES = 2000
-LONGEST_CONTENT = 100_000
-LONGEST_INSTRUCTIONS = 32_000
+MAX_MESSAGES = 2000
+MAX_CONTENT_LENGTH = 100_000
+MAX_INSTRUCTIONS_LENGTH = 32_000
 NO_TOOLS = "Footnote answers from its documents and calls no tools; leave it out"
 NO_MEDIA = "Footnote reads and writes text only; leave it out"
 
@@ -51,11 +51,11 @@ class MessageIn(BaseModel):
     model_config = ConfigDict(strict=True)
     role: Literal["system", "developer", "user", "assistant"]
     content: Annotated[
-        Annotated[Text, Field(max_length=LONGEST_CONTENT)] | None,
+        Annotated[Text, Field(max_length=MAX_CONTENT_LENGTH)] | None,
         BeforeValidator(
             _text_of,
             json_schema_input_type=Annotated[
-                str, Field(max_length=LONGEST_CONTENT, json_schema_extra={"pattern": NO_NUL})
+                str, Field(max_length=MAX_CONTENT_LENGTH, json_schema_extra={"pattern": NO_NUL})
             ]
             | list[TextPart]
             | None,
@@ -96,10 +96,10 @@ def _checked(messages: list[MessageIn]) -> list[MessageIn]:
         raise fault((last, "role"), "the last message must be the user's question")
     if not messages[last].text:
         raise fault((last, "content"), "the question must not be empty")
-    if len(messages[last].text) > LONGEST_QUESTION:
-        raise fault((last, "content"), f"the question must have at most {LONGEST_QUESTION} characters")
-    if len(_instructions(messages)) > LONGEST_INSTRUCTIONS:
-        msg = f"system and developer messages must have at most {LONGEST_INSTRUCTIONS} characters together"
+    if len(messages[last].text) > MAX_QUESTION_LENGTH:
+        raise fault((last, "content"), f"the question must have at most {MAX_QUESTION_LENGTH} characters")
+    if len(_instructions(messages)) > MAX_INSTRUCTIONS_LENGTH:
+        msg = f"system and developer messages must have at most {MAX_INSTRUCTIONS_LENGTH} characters together"
         raise ValueError(msg)
     return messages
 
@@ -111,6 +111,6 @@ def _instructions(messages: Sequence[MessageIn]) -> str:
 
 Messages = Annotated[
     list[MessageIn],
-    Field(min_length=1, max_length=MOST_MESSAGES, fail_fast=True),
+    Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True),
     AfterValidator(_checked),
 ]

@@ -17,9 +17,9 @@ from storage.errors import CollectionNotFound
 from storage.generation import NAME_PATTERN
 
 OWNER = "footnote"
-MOST_INPUTS = 2048
-LONGEST_INPUT = 100_000
-MOST_STOPS = 4
+MAX_INPUTS = 2048
+MAX_INPUT_LENGTH = 100_000
+MAX_STOPS = 4
 NO_TOKENS = (
     "token ids are not supported, they are another model's; send text (LangChain: check_embedding_ctx_length=False)"
 )
@@ -62,7 +62,7 @@ class CompletionBody(BaseModel):
     temperature: Temperature | None = Field(None, description="Unset: the server's.")
     max_tokens: MaxTokens | None = Field(None, description="Longest answer; `max_completion_tokens` goes before it.")
     max_completion_tokens: MaxTokens | None = None
-    stop: Stop | Annotated[list[Stop], Field(max_length=MOST_STOPS)] | None = None
+    stop: Stop | Annotated[list[Stop], Field(max_length=MAX_STOPS)] | None = None
     footnote: SearchOptions | None = Field(None, description="Footnote's own options.")
 
     n: Annotated[Any, Only((None, 1), "Footnote gives one answer; ask again for another one")] = None
@@ -126,8 +126,8 @@ def _texts(given: object) -> object:
     return [given] if isinstance(given, str) else given
 
 
-Input = Annotated[Text, Field(min_length=1, max_length=LONGEST_INPUT, json_schema_extra={"pattern": NO_NUL})]
-Inputs = Annotated[list[Input], Field(min_length=1, max_length=MOST_INPUTS, fail_fast=True)]
+Input = Annotated[Text, Field(min_length=1, max_length=MAX_INPUT_LENGTH, json_schema_extra={"pattern": NO_NUL})]
+Inputs = Annotated[list[Input], Field(min_length=1, max_length=MAX_INPUTS, fail_fast=True)]
 
 
 class EmbeddingOptions(BaseModel):

@@ -48,19 +48,19 @@ class DocumentOut(BaseModel):
     collection: str
 
 
-LONGEST_ID = 512  # bytes
-LONGEST_METADATA = 16_384  # bytes of JSON
-DEEPEST_METADATA = 16
-LONGEST_KEY = 200
+MAX_ID_LENGTH = 512  # bytes
+MAX_METADATA_LENGTH = 16_384  # bytes of JSON
+MAX_METADATA_DEPTH = 16
+MAX_KEY_LENGTH = 200
 ID_PATTERN = r"^[^\x00-\x20\x7f/\\][^\x00-\x1f\x7f/\\]*$"
 
 
-def _shown(value: str, *, most_bytes: int) -> str:
+def _shown(value: str, *, max_bytes: int) -> str:
     if not value.isprintable():
         msg = "must not hold control characters, or others that are not seen"
         raise ValueError(msg)
-    if len(value.encode()) > most_bytes:
-        msg = f"must have at most {most_bytes} bytes as UTF-8"
+    if len(value.encode()) > max_bytes:
+        msg = f"must have at most {max_bytes} bytes as UTF-8"
         raise ValueError(msg)
     return value
 
@@ -69,11 +69,11 @@ def _document_id(value: str) -> str:
     if value in {".", ".."}:
         msg = "must be something else than . and .., which addresses do not keep"
         raise ValueError(msg)
-    return _shown(value, most_bytes=LONGEST_ID)
+    return _shown(value, max_bytes=MAX_ID_LENGTH)
 
 
 def _source(value: str) -> str:
-    return _shown(value, most_bytes=MAX_SOURCE_BYTES)
+    return _shown(value, max_bytes=MAX_SOURCE_BYTES)
 
 
 def _url(value: str) -> str:
@@ -96,20 +96,20 @@ def _metadata(value: dict[str, Any]) -> dict[str, Any]:
         if key in OWN_KEYS:
             msg = f"{key!r} is Footnote's own key; take another one"
             raise ValueError(msg)
-        if not 1 <= len(key) <= LONGEST_KEY:
-            msg = f"keys have 1 to {LONGEST_KEY} characters"
+        if not 1 <= len(key) <= MAX_KEY_LENGTH:
+            msg = f"keys have 1 to {MAX_KEY_LENGTH} characters"
             raise ValueError(msg)
     for depth, leaf in _leaves(value, depth=0):
         _require_storable(depth, leaf)
-    if len(json.dumps(value, ensure_ascii=False).encode()) > LONGEST_METADATA:
-        msg = f"must have at most {LONGEST_METADATA} bytes as JSON"
+    if len(json.dumps(value, ensure_ascii=False).encode()) > MAX_METADATA_LENGTH:
+        msg = f"must have at most {MAX_METADATA_LENGTH} bytes as JSON"
         raise ValueError(msg)
     return value
 
 
 def _require_storable(depth: int, leaf: object) -> None:
-    if depth > DEEPEST_METADATA:
-        msg = f"must not be nested deeper than {DEEPEST_METADATA} levels"
+    if depth > MAX_METADATA_DEPTH:
+        msg = f"must not be nested deeper than {MAX_METADATA_DEPTH} levels"
         raise ValueError(msg)
     if isinstance(leaf, str) and "\0" in leaf:
         msg = "must not contain a NUL character"
@@ -122,7 +122,7 @@ def _require_storable(depth: int, leaf: object) -> None:
 def _leaves(node: object, *, depth: int) -> Iterator[tuple[int, object]]:
     """Yield every key and value with its depth, down to one level below the deepest allowed."""
     yield depth, node
-    if depth > DEEPEST_METADATA:
+    if depth > MAX_METADATA_DEPTH:
         return
     if isinstance(node, Mapping):
         for key in node:
@@ -135,7 +135,7 @@ def _leaves(node: object, *, depth: int) -> Iterator[tuple[int, object]]:
 NewDocumentId = Annotated[
     Text,
     AfterValidator(_document_id),
-    Field(min_length=1, max_length=LONGEST_ID, pattern=ID_PATTERN, examples=["handbook-2026"]),
+    Field(min_length=1, max_length=MAX_ID_LENGTH, pattern=ID_PATTERN, examples=["handbook-2026"]),
 ]
 SourceName = Annotated[
     Text,

@@ -9,12 +9,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from server.api.schemas.fields import NO_NUL, CollectionName, DocumentId, Text
 from server.api.schemas.pages import PageQuery
-from server.api.schemas.questions import LONGEST_QUESTION
+from server.api.schemas.questions import MAX_QUESTION_LENGTH
 from storage.chat.feedback import NewFeedback, Rating
 
-LONGEST_COMMENT = 4000
-LONGEST_ANSWER = 32_000
-MOST_DOCUMENTS = 100
+MAX_COMMENT_LENGTH = 4000
+MAX_ANSWER_LENGTH = 32_000
+MAX_DOCUMENTS = 100
 NO_TRACE = "0" * 32  # https://www.w3.org/TR/trace-context/#trace-id
 
 
@@ -62,13 +62,13 @@ class FeedbackBody(BaseModel):
 
     trace_id: TraceId
     rating: Rating
-    comment: Annotated[Text, Field(max_length=LONGEST_COMMENT, json_schema_extra={"pattern": NO_NUL})] | None = None
-    question: Annotated[Text, Field(max_length=LONGEST_QUESTION, json_schema_extra={"pattern": NO_NUL})] | None = Field(
-        None, description="What was asked. This and the rest: of answers that no conversation keeps."
+    comment: Annotated[Text, Field(max_length=MAX_COMMENT_LENGTH, json_schema_extra={"pattern": NO_NUL})] | None = None
+    question: Annotated[Text, Field(max_length=MAX_QUESTION_LENGTH, json_schema_extra={"pattern": NO_NUL})] | None = (
+        Field(None, description="What was asked. This and the rest: of answers that no conversation keeps.")
     )
-    answer: Annotated[str, Field(max_length=LONGEST_ANSWER)] | None = None  # models write what the store cleans
+    answer: Annotated[str, Field(max_length=MAX_ANSWER_LENGTH)] | None = None  # models write what the store cleans
     document_ids: list[DocumentId] | None = Field(
-        None, max_length=MOST_DOCUMENTS, fail_fast=True, description="Of the documents that the answer cites."
+        None, max_length=MAX_DOCUMENTS, fail_fast=True, description="Of the documents that the answer cites."
     )
     collection: CollectionName | None = Field(None, description="The collection that was asked.")
 

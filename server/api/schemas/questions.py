@@ -12,10 +12,10 @@ from server.api.schemas.fields import CollectionName, ConversationId, DocumentId
 from storage.generation import DEFAULT_COLLECTION
 from storage.search.filters import FilterGroup
 
-LONGEST_QUESTION = 8000
-DEEPEST_FILTER = 8
-MOST_FILTERS = 200
-MOST_VALUES = 1000
+MAX_QUESTION_LENGTH = 8000
+MAX_FILTER_DEPTH = 8
+MAX_FILTERS = 200
+MAX_VALUES = 1000
 
 
 def _question(value: str) -> str:
@@ -23,8 +23,8 @@ def _question(value: str) -> str:
     if not stripped:
         msg = "must not be empty"
         raise ValueError(msg)
-    if len(stripped) > LONGEST_QUESTION:
-        msg = f"must have at most {LONGEST_QUESTION} characters"
+    if len(stripped) > MAX_QUESTION_LENGTH:
+        msg = f"must have at most {MAX_QUESTION_LENGTH} characters"
         raise ValueError(msg)
     return stripped
 
@@ -32,17 +32,17 @@ def _question(value: str) -> str:
 def _bounded_filters(value: object) -> object:
     """Refuse what is too deep or too much before anything else looks at it."""
     for count, (depth, node) in enumerate(_nodes(value, depth=1)):
-        if depth > DEEPEST_FILTER and isinstance(node, Mapping) and "filters" in node:
-            msg = f"must not be nested deeper than {DEEPEST_FILTER} levels"
+        if depth > MAX_FILTER_DEPTH and isinstance(node, Mapping) and "filters" in node:
+            msg = f"must not be nested deeper than {MAX_FILTER_DEPTH} levels"
             raise ValueError(msg)
-        if count > MOST_FILTERS:
-            msg = f"must not hold more than {MOST_FILTERS} conditions"
+        if count > MAX_FILTERS:
+            msg = f"must not hold more than {MAX_FILTERS} conditions"
             raise ValueError(msg)
         if not isinstance(node, Mapping):
             continue
         values = node.get("value")
-        if isinstance(values, list) and len(values) > MOST_VALUES:
-            msg = f"must not list more than {MOST_VALUES} values in a condition"
+        if isinstance(values, list) and len(values) > MAX_VALUES:
+            msg = f"must not list more than {MAX_VALUES} values in a condition"
             raise ValueError(msg)
         if len(node) > 3:  # noqa: PLR2004 (key, value, operator)
             msg = "has a condition with unknown members; there are key, value and operator, or filters and condition"
@@ -112,7 +112,7 @@ QuestionText = Annotated[
         description="Surrounding white space does not count.",
         json_schema_extra={
             "minLength": 1,
-            "maxLength": LONGEST_QUESTION,
+            "maxLength": MAX_QUESTION_LENGTH,
             "pattern": r"^[^\x00]*[^\s\x00][^\x00]*$",
         },
     ),

@@ -27,9 +27,9 @@ from server.engines.passages.widening import with_single_chunks
 from server.engines.query.plain import build_hybrid
 from server.engines.writing.prompts import SYSTEM, passage_of
 
-MOST_STEPS = 8  # calls of the model
-LONGEST_SEARCH = 2000  # characters
-MOST_PASSAGES = 40  # of all searches together
+MAX_STEPS = 8  # calls of the model
+MAX_SEARCH_LENGTH = 2000  # characters
+MAX_PASSAGES = 40  # of all searches together
 
 
 class AgentChatEngine(StatelessChatEngine):
@@ -55,7 +55,7 @@ class AgentChatEngine(StatelessChatEngine):
             llm=self._llm(),
             timeout=None,  # the request has its own
         )
-        handler = agent.run(user_msg=message, chat_history=list(chat_history or []), max_iterations=MOST_STEPS)
+        handler = agent.run(user_msg=message, chat_history=list(chat_history or []), max_iterations=MAX_STEPS)
         try:
             # shielded: cancelling the handler's own waiting would leave the model's call running
             result = asyncio.ensure_future(_result_of(handler))
@@ -102,7 +102,7 @@ class _Shelf:
     async def search(self, question: str) -> str:
         """Return the passages found, with the numbers by which they can be cited."""
         try:
-            found: list[Any] = await self.engine.aretrieve(QueryBundle(question[:LONGEST_SEARCH]))  # type: ignore[attr-defined]
+            found: list[Any] = await self.engine.aretrieve(QueryBundle(question[:MAX_SEARCH_LENGTH]))  # type: ignore[attr-defined]
         except FootnoteError as exc:
             self.failure = exc
             raise
@@ -111,7 +111,7 @@ class _Shelf:
         return "\n\n".join(f"[{self._number(node)}] {passage_of(node.node)}" for node in found if self._has_room(node))
 
     def _has_room(self, node: NodeWithScore) -> bool:
-        return len(self.nodes) < MOST_PASSAGES or node.node_id in self._numbers()
+        return len(self.nodes) < MAX_PASSAGES or node.node_id in self._numbers()
 
     def _number(self, node: NodeWithScore) -> int:
         numbers = self._numbers()

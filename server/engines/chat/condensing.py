@@ -20,7 +20,7 @@ from server.engines.models.model import LanguageModel
 from server.engines.parts import Engine, EngineParts
 from server.engines.writing.prompts import condense_messages
 
-LONGEST_STANDALONE = 2000  # characters
+MAX_STANDALONE_LENGTH = 2000  # characters
 CONDENSED_TOKENS = 256
 FEW_WORDS = 4
 _LEANING = re.compile(
@@ -72,7 +72,7 @@ class CondensingChatEngine(StatelessChatEngine):
         if model is None:
             return with_previous_question(message, history)
         condensed = " ".join((await self._condensed(model, message)).split()).strip("\"'“”` ")
-        return condensed[:LONGEST_STANDALONE] or message
+        return condensed[:MAX_STANDALONE_LENGTH] or message
 
     async def _condensed(self, model: LanguageModel, message: str) -> str:
         record, pieces = self._parts.record, []
@@ -94,7 +94,7 @@ def with_previous_question(message: str, history: list[ChatMessage]) -> str:
     earlier = [said.content or "" for said in history if said.role is MessageRole.USER]
     if not earlier or (len(_WORD.findall(message)) > FEW_WORDS and not _LEANING.search(message)):
         return message
-    return f"{earlier[-1]} {message}"[-LONGEST_STANDALONE:]
+    return f"{earlier[-1]} {message}"[-MAX_STANDALONE_LENGTH:]
 
 
 def condensing(build: Engine) -> Callable[[EngineParts], BaseChatEngine]:

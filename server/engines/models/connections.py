@@ -11,7 +11,7 @@ import httpx
 
 from config.telemetry import spans
 
-LONGEST_LINE = 4 * 1024 * 1024
+MAX_LINE_LENGTH = 4 * 1024 * 1024
 """Maximum length of a line of a stream, in bytes."""
 
 DRAIN_TIMEOUT = 0.25
@@ -70,7 +70,7 @@ class Body(httpx.AsyncByteStream):
         async for piece in self._pieces:
             end = piece.rfind(b"\n")
             self._line = self._line + len(piece) if end < 0 else len(piece) - end - 1
-            if self._line > LONGEST_LINE:
+            if self._line > MAX_LINE_LENGTH:
                 msg = "a line without an end"
                 raise httpx.DecodingError(msg)
             self._last = piece

@@ -25,11 +25,11 @@ START_TIMEOUT = 60.0
 HEALTH_TIMEOUT = 2.0
 STOP_TIMEOUT = 5.0
 POLL = 0.05
-SHORTEST_WAIT, LONGEST_WAIT = 0.25, 30.0
+SHORTEST_WAIT, MAX_WAIT = 0.25, 30.0
 STEADY = 60.0
 """Seconds after which a start counts as successful, so that the next restart is not delayed for long."""
 
-LARGEST_LOG = 5_000_000
+MAX_LOG_BYTES = 5_000_000
 
 _log = structlog.get_logger(__name__)
 
@@ -38,7 +38,7 @@ class LlamaServer:
     """A supervised ``llama-server`` on 127.0.0.1, protected by a random key that other users of the machine cannot see.
 
     ``model`` returns the GGUF file; it is called before each start, and may be slow. `start` returns at once;
-    `ready` waits. A process that dies is started again, after a pause that doubles up to `LONGEST_WAIT` seconds. It
+    `ready` waits. A process that dies is started again, after a pause that doubles up to `MAX_WAIT` seconds. It
     ends with this process: at `close`, or by the kernel if this process is killed. ``key`` is its bearer token.
     """
 
@@ -96,7 +96,7 @@ class LlamaServer:
                 await self._run()
             except (OSError, ValueError) as exc:  # no room, no such file; a damaged model
                 self._state = f"the local model cannot be started: {exc}"
-            wait = SHORTEST_WAIT if time.monotonic() - started > STEADY else min(2 * wait, LONGEST_WAIT)
+            wait = SHORTEST_WAIT if time.monotonic() - started > STEADY else min(2 * wait, MAX_WAIT)
             _log.warning("local_model_died", reason=self._state, log=str(self._log_file), restart_in_s=wait)
             await asyncio.sleep(wait)
 
@@ -136,7 +136,7 @@ class LlamaServer:
     async def _spawn(self, flags: list[str]) -> asyncio.subprocess.Process:
         self._log_file.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
-            if self._log_file.stat().st_size > LARGEST_LOG:
+            if self._log_file.stat().st_size > MAX_LOG_BYTES:
                 self._log_file.replace(self._log_file.with_suffix(".log.1"))
         with self._log_file.open("ab") as log:
             return await asyncio.create_subprocess_exec(

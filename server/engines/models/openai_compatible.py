@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from openai.types.chat import ChatCompletionChunk
 
 OPENAI_URL = "https://api.openai.com/v1"
-MOST_STOPS = 4
+MAX_STOPS = 4
 PROBE_TIMEOUT = 2.0
 DONE = "[DONE]"
 NO_KEY = "none"
@@ -155,7 +155,7 @@ class OpenAICompatible:
             **self._extra,
         }
         if request.stop:
-            options["stop"] = list(request.stop[:MOST_STOPS] if self.name == "openai" else request.stop)
+            options["stop"] = list(request.stop[:MAX_STOPS] if self.name == "openai" else request.stop)
         for parameter in refused & options.keys():
             value = options.pop(parameter)
             other = _OTHER_NAME.get(parameter)

@@ -7,14 +7,14 @@ import random
 
 from server.engines.models.errors import ModelBusy, ModelFailed, ModelRateLimited, ModelUnavailable
 
-LONGEST_WAIT = 20.0
+MAX_WAIT = 20.0
 """Longest pause before a retry, in seconds; if the provider asks for a longer one, there is no retry."""
 
 
 class Again:
     """stamina's back-off hook for one request: decides whether to retry, and when.
 
-    A provider's ``Retry-After`` is honoured up to `LONGEST_WAIT`; else the pause doubles each time. No wait goes past
+    A provider's ``Retry-After`` is honoured up to `MAX_WAIT`; else the pause doubles each time. No wait goes past
     ``deadline``, in the event loop's time.
     """
 
@@ -29,5 +29,5 @@ class Again:
         asked = (error.wait or 0.0) if isinstance(error, ModelRateLimited) else 0.0
         wait = asked + self._backoff * random.uniform(0.5, 1)  # noqa: S311 (spreads tries, keeps no secret)
         self._backoff *= 2
-        in_time = asked <= LONGEST_WAIT and asyncio.get_running_loop().time() + wait < self._deadline
+        in_time = asked <= MAX_WAIT and asyncio.get_running_loop().time() + wait < self._deadline
         return wait if error.retryable and in_time else False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-MOST_BLANKS = 200  # maximum white space between consecutive chunks, in characters
+MAX_BLANKS = 200  # maximum white space between consecutive chunks, in characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def _are_neighbours(first: Excerpt, second: Excerpt) -> bool:
         return False
     gap = second.start - first.end
     if gap > 0:
-        return gap <= MOST_BLANKS and first.chunks[-1] + 1 == second.chunks[0]
+        return gap <= MAX_BLANKS and first.chunks[-1] + 1 == second.chunks[0]
     shared = first.text[second.start - first.start :][: len(second.text)]
     return second.text.startswith(shared)  # else the offsets are wrong
 

@@ -17,7 +17,7 @@ from server.engines.passages.near_duplicates import Wording
 from server.engines.record import Record
 from server.engines.reranking import wants_reranking
 
-MOST_HITS = 1000
+MAX_HITS = 1000
 SPARE_HITS = 8
 NEAR_DUPLICATE_SHARE = 0.9
 """Fraction of word trigrams shared with a higher-ranked passage from which on a passage counts as a near-duplicate."""
@@ -79,7 +79,7 @@ def depth_of(parts: EngineParts) -> int:
         depth = selection.k
     if wants_reranking(parts):
         depth = max(depth, parts.settings.rerank.candidates)
-    return max(selection.k, min(depth, MOST_HITS))
+    return max(selection.k, min(depth, MAX_HITS))
 
 
 async def deeper(found: Sequence[NodeWithScore], parts: EngineParts, *, depth: int) -> int | None:
@@ -88,11 +88,11 @@ async def deeper(found: Sequence[NodeWithScore], parts: EngineParts, *, depth: i
     That happens if many are near-duplicates, or from a few documents with a maximum. None: enough are left, there are
     no more hits, or the limit is reached.
     """
-    if len(found) < depth or depth >= MOST_HITS:
+    if len(found) < depth or depth >= MAX_HITS:
         return None
     selection = selection_of(parts)
     left = await in_thread_if_large(select, found, selection, record=parts.record, hits=len(found))
-    return None if len(left) >= selection.k else min(MOST_HITS, DEEPER * depth)
+    return None if len(left) >= selection.k else min(MAX_HITS, DEEPER * depth)
 
 
 def select(found: Iterable[NodeWithScore], selection: Selection, *, record: Record) -> list[Selected]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from server.engines.parts import EngineParts
 
-MOST_BYTES = 1_048_576
+MAX_BYTES = 1_048_576
 """Maximum size of a reply in bytes; a thousand scores take some fifty kilobytes."""
 
 HINTS = Hints(
@@ -147,8 +147,8 @@ async def _content(response: httpx.Response) -> bytes:
     content = bytearray()
     async for piece in response.aiter_raw():
         content += piece
-        if len(content) > MOST_BYTES:
-            msg = f"the reranker's answer is longer than {MOST_BYTES} bytes"
+        if len(content) > MAX_BYTES:
+            msg = f"the reranker's answer is longer than {MAX_BYTES} bytes"
             raise RerankNonsense(msg)
     return bytes(content)
 

@@ -16,8 +16,8 @@ from server.engines.models.events import Delta
 from server.engines.models.model import LanguageModel
 from server.engines.parts import EngineParts
 
-LONGEST_REPLY = 20_000  # characters that are looked at
-LONGEST_LINE = 500  # characters of a question or a wording
+MAX_REPLY_LENGTH = 20_000  # characters that are looked at
+MAX_LINE_LENGTH = 500  # characters of a question or a wording
 _ITEM = re.compile(r"^\s*(?:[-*•]|\(?\d{1,3}[.):])\s+(.+)$")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _LETTER = re.compile(r"[^\W\d_]")
@@ -68,13 +68,13 @@ def listed(reply: str, *, most: int, besides: str) -> list[str]:
     """Return the questions in a model's list, as JSON or line by line; at most `most`, without repetition or `besides`.
 
     Text that cannot be parsed gives no questions, prose around the list is ignored, and questions are cut to
-    `LONGEST_LINE`.
+    `MAX_LINE_LENGTH`.
     """
-    reply = reply[:LONGEST_REPLY]
+    reply = reply[:MAX_REPLY_LENGTH]
     found: dict[str, str] = {}
     for item in _json_items(reply) or _line_items(reply):
         text = " ".join(_storable(item).split()).strip("\"'“”` ")
-        if _LETTER.search(text) and len(text) <= LONGEST_LINE:
+        if _LETTER.search(text) and len(text) <= MAX_LINE_LENGTH:
             found.setdefault(text.casefold(), text)
     found.pop(" ".join(besides.split()).casefold(), None)
     return list(found.values())[:most]

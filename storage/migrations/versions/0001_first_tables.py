@@ -6,7 +6,7 @@ vector dimension and text language are the generation's.
 
 from alembic import op
 
-from storage.schema import run_script
+from storage.schema_version import run_script
 
 revision = "0001"
 down_revision = None

@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from storage.schema import run_script
+from storage.schema_version import run_script
 
 revision = "0003"
 down_revision = "0002"

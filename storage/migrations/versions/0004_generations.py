@@ -6,7 +6,7 @@ another model or chunking.
 
 from alembic import op
 
-from storage.schema import run_script
+from storage.schema_version import run_script
 
 revision = "0004"
 down_revision = "0003"

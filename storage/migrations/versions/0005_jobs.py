@@ -6,7 +6,7 @@ longer created where they would only be dropped again.
 
 from alembic import op
 
-from storage.schema import run_script
+from storage.schema_version import run_script
 
 revision = "0005"
 down_revision = "0004"

@@ -6,7 +6,7 @@ chunks, about as long as building their HNSW index takes for millions (docs/oper
 
 from alembic import op
 
-from storage.schema import run_script
+from storage.schema_version import run_script
 
 revision = "0007"
 down_revision = "0006"

@@ -7,7 +7,7 @@ commit at the same time get two numbers. A generation that is being built is loo
 
 from alembic import op
 
-from storage.schema import run_script
+from storage.schema_version import run_script
 
 revision = "0008"
 down_revision = "0007"

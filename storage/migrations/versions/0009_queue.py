@@ -7,7 +7,7 @@ had begun still waits, one that runs goes on, or is put back when its heartbeat 
 
 from alembic import op
 
-from storage.schema import run_script
+from storage.schema_version import run_script
 
 revision = "0009"
 down_revision = "0008"

@@ -6,7 +6,7 @@ import psycopg2
 import pytest
 from support.sql import execute
 
-from storage import chunk_tables, schema
+from storage import chunk_tables, schema_version
 from storage.chat.feedback import FeedbackStore, NewFeedback
 from storage.chat.turns import NewTurn, TurnAnswer, TurnStore
 from storage.collections.collections import Collections
@@ -32,20 +32,20 @@ def empty_dsn(postgres):
 
 
 async def test_an_upgrade_is_done_once_and_then_nothing(empty_dsn):
-    assert await schema.upgrade(empty_dsn) == (None, schema.REVISION)
-    assert await schema.upgrade(empty_dsn) == (schema.REVISION, schema.REVISION)
+    assert await schema_version.upgrade(empty_dsn) == (None, schema_version.REVISION)
+    assert await schema_version.upgrade(empty_dsn) == (schema_version.REVISION, schema_version.REVISION)
 
 
 async def test_eight_upgrades_at_once_all_succeed(empty_dsn):
-    outcomes = await asyncio.gather(*(schema.upgrade(empty_dsn) for _ in range(8)))
+    outcomes = await asyncio.gather(*(schema_version.upgrade(empty_dsn) for _ in range(8)))
     assert [before for before, _ in outcomes].count(None) == 1
-    assert {after for _, after in outcomes} == {schema.REVISION}
+    assert {after for _, after in outcomes} == {schema_version.REVISION}
 
 
 async def test_a_database_without_the_schema_is_refused_with_what_to_do(empty_dsn, settings):
     database = await Database.open(empty_dsn, settings=settings.database)
     with pytest.raises(SchemaMismatch, match=r"no Footnote schema yet.*python -m storage upgrade"):
-        await schema.check(database)
+        await schema_version.check(database)
     await database.close()
 
 
@@ -56,9 +56,9 @@ async def test_a_newer_schema_is_refused_by_server_and_upgrade(dsn, settings):
     connection.close()
     database = await Database.open(dsn, settings=settings.database)
     with pytest.raises(SchemaMismatch, match="newer"):
-        await schema.check(database)
+        await schema_version.check(database)
     with pytest.raises(SchemaMismatch, match="newer"):
-        await schema.upgrade(dsn)
+        await schema_version.upgrade(dsn)
     await database.close()
 
 
@@ -105,16 +105,16 @@ VALUES ('public', 1, 'd', 'n', 0, 0, 14, 'rain in spring', '{}', '[1,0,0]');
 
 async def test_an_index_of_the_first_revision_is_upgraded_with_all_that_is_in_it(empty_dsn, settings, monkeypatch):
     with monkeypatch.context() as earlier:
-        earlier.setattr(schema, "REVISION", "0001")
-        assert await schema.upgrade(empty_dsn) == (None, "0001")
+        earlier.setattr(schema_version, "REVISION", "0001")
+        assert await schema_version.upgrade(empty_dsn) == (None, "0001")
     database = await Database.open(empty_dsn, settings=settings.database)
     with pytest.raises(SchemaMismatch, match=r"is at revision 0001.*python -m storage upgrade"):
-        await schema.check(database)
+        await schema_version.check(database)
     async with database.transaction() as connection:
         await connection.execute(FIRST_REVISION)
         await connection.execute(FIRST_CHUNK)
-    assert await schema.upgrade(empty_dsn) == ("0001", schema.REVISION)
-    await schema.check(database)
+    assert await schema_version.upgrade(empty_dsn) == ("0001", schema_version.REVISION)
+    await schema_version.check(database)
     generation = await Collections(database).active("default")
     assert (generation.embedding.model, generation.chunking.tokens, generation.embedding.options) == ("m", 256, None)
     listed = await DocumentCatalog(database).list(collection="default", limit=5, cursor=None)
@@ -131,14 +131,14 @@ async def test_an_index_of_the_first_revision_is_upgraded_with_all_that_is_in_it
 
 async def test_conversations_of_the_second_revision_are_upgraded_and_can_be_rated(empty_dsn, settings, monkeypatch):
     with monkeypatch.context() as earlier:
-        earlier.setattr(schema, "REVISION", "0002")
-        await schema.upgrade(empty_dsn)
+        earlier.setattr(schema_version, "REVISION", "0002")
+        await schema_version.upgrade(empty_dsn)
     database = await Database.open(empty_dsn, settings=settings.database)
     turns, trace = TurnStore(database, leases=Leases(database, seconds=30)), "4bf92f3577b34da6a3ce929d0e0e4736"
     turn = await turns.begin(NewTurn("q", 1, "r", None, trace), collection="default")
     await turns.complete(turn, TurnAnswer("a", 1, None, "[]", "stop", "m", None, None, "{}", "1"))
-    assert await schema.upgrade(empty_dsn) == ("0002", schema.REVISION)
-    await schema.check(database)
+    assert await schema_version.upgrade(empty_dsn) == ("0002", schema_version.REVISION)
+    await schema_version.check(database)
     feedback = FeedbackStore(database)
     await feedback.put(NewFeedback(trace, "up"))
     listed = await feedback.list(limit=5, cursor=None)
@@ -161,10 +161,10 @@ async def test_jobs_of_the_eighth_revision_are_upgraded_in_whatever_state_they_a
     empty_dsn, dsn, settings, monkeypatch
 ):
     with monkeypatch.context() as earlier:
-        earlier.setattr(schema, "REVISION", "0008")
-        await schema.upgrade(empty_dsn)
+        earlier.setattr(schema_version, "REVISION", "0008")
+        await schema_version.upgrade(empty_dsn)
     execute(empty_dsn, OLD_QUEUE.read_text())
-    assert await schema.upgrade(empty_dsn) == ("0008", schema.REVISION)
+    assert await schema_version.upgrade(empty_dsn) == ("0008", schema_version.REVISION)
     assert execute(empty_dsn, SHAPE) == execute(dsn, SHAPE)  # as in a database that began at this revision
     database = await Database.open(empty_dsn, settings=settings.database)
     jobs, runs = JobStore(database), JobRuns(database)
@@ -199,4 +199,4 @@ def test_the_revision_in_code_is_the_newest_migration():
 
     config = Config()
     config.set_main_option("script_location", "storage/migrations")
-    assert ScriptDirectory.from_config(config).get_heads() == [schema.REVISION]
+    assert ScriptDirectory.from_config(config).get_heads() == [schema_version.REVISION]

@@ -9,7 +9,7 @@ import pytest
 from ingestion.runs import gate
 from relevance.errors import InvalidGolden
 from relevance.golden import GoldenPassage, GoldenQuestion
-from relevance.reading import MOST_LINE_BYTES, read_golden
+from relevance.reading import MAX_LINE_BYTES, read_golden
 
 RIGHT = {"question": "q", "documents": ["d"]}
 FEEDBACK = {
@@ -116,7 +116,7 @@ def test_a_line_that_is_no_golden_question_is_refused_with_its_number_and_what_i
 
 
 def test_a_line_without_end_is_not_read_to_its_end(path):
-    path.write_text('{"question": "' + "x" * (MOST_LINE_BYTES + 10))
+    path.write_text('{"question": "' + "x" * (MAX_LINE_BYTES + 10))
     with pytest.raises(InvalidGolden, match="line 1: it is too long"):
         read_golden(path)
 

@@ -15,7 +15,7 @@ from storage.database import Database
 from storage.errors import CollectionNotFound, GenerationRetired, JobLost, StoreRefused, StoreUnavailable, WriteConflict
 from storage.jobs import queue
 from storage.jobs.jobs import JobError, JobStore
-from storage.jobs.rows import MOST_BYTES
+from storage.jobs.rows import MAX_BYTES
 
 
 class Gate:
@@ -198,7 +198,7 @@ async def test_a_handler_that_is_cancelled_from_within_has_failed(database, sett
     assert (job.status, job.attempts) == ("failed", 2)
 
 
-@pytest.mark.parametrize("result", [{"text": "x" * (MOST_BYTES + 1)}, {"number": float("nan")}, {"bytes": b"x"}])
+@pytest.mark.parametrize("result", [{"text": "x" * (MAX_BYTES + 1)}, {"number": float("nan")}, {"bytes": b"x"}])
 async def test_a_result_that_cannot_be_kept_is_a_failure(database, settings, result):
     async with working(settings, database, {"wait": failing(result=result)}):
         assert (await ended(database, (await submit(database)).id)).status == "failed"

@@ -13,7 +13,7 @@ from support.otlp import start_receiver
 from support.workers import PATIENCE, ended, started, submit, until
 
 from config.telemetry import spans
-from storage import schema
+from storage import schema_version
 from storage.database import Database
 from storage.jobs.jobs import JobStore
 from storage.local import LocalPostgres
@@ -85,7 +85,7 @@ async def test_a_second_sigterm_gives_jobs_back_at_once(database, dsn, tmp_path)
 async def test_a_worker_goes_on_when_postgresql_was_killed(tmp_path):
     local = LocalPostgres(tmp_path)
     dsn = local.start()
-    await schema.upgrade(dsn)
+    await schema_version.upgrade(dsn)
     database = await Database.open(dsn, settings=make_settings(dsn, tmp_path).database)
     try:
         with started("embedded", tmp_path, stalled_after=10) as worker:

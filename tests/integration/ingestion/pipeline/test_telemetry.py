@@ -41,7 +41,7 @@ import ingestion.pipeline.tracing
 from embedding.errors import EmbeddingFailed
 
 faults = json.loads(sys.argv.pop(1))
-ingestion.pipeline.tracing.MOST_DOCUMENTS = faults.get("most_documents", 500)
+ingestion.pipeline.tracing.MAX_DOCUMENTS = faults.get("max_documents", 500)
 
 class Model:
     width = 1
@@ -385,7 +385,7 @@ def test_a_broken_traceparent_is_as_good_as_none(ingest, receiver, folder, broke
 def test_a_large_run_shows_its_first_documents_and_those_that_failed_and_counts_the_rest(ingest, receiver, folder):
     write(folder, **{f"d{number}": f"# Document {number}\n\nSomething." for number in range(8)})
     write(folder, x="# Bad\n\nPOISON.", y="# Worse\n\nPOISON.", z="# Worst\n\nPOISON.")
-    assert ingest(faults={"most_documents": 2}).returncode == 1
+    assert ingest(faults={"max_documents": 2}).returncode == 1
     root = receiver.span("footnote.ingest")
     assert len(documents(receiver, outcome="added")) == 2
     assert (root.attributes["footnote.documents.added"], root.attributes["footnote.documents.without_span"]) == (8, 7)

@@ -19,7 +19,7 @@ from support.sql import execute
 from support.stack import PATIENCE, ROOT, until
 
 from config.settings import DatabaseSettings
-from storage import schema
+from storage import schema_version
 from storage.collections.collections import Collections
 from storage.collections.generations import Generations
 from storage.database import Database
@@ -214,7 +214,7 @@ def test_a_build_goes_on_when_postgresql_was_killed_under_it(tmp_path):
     builder = Builder(folder, dsn=None, data_dir=data_dir)
     local = LocalPostgres(data_dir)
     dsn = local.start()
-    asyncio.run(schema.upgrade(dsn))
+    asyncio.run(schema_version.upgrade(dsn))
     try:
         builder.run(tokens=128)
         process = builder.start("--reindex", tokens=64)

@@ -374,7 +374,7 @@ async def test_more_frames_than_may_wait_cut_a_stream_off_without_a_gap(relays, 
     owner, other = relays
     publish(owner, 1, 5)
     log = await found(other)
-    monkeypatch.setattr(redis_outbox, "MOST_WAITING_BYTES", 20)
+    monkeypatch.setattr(redis_outbox, "MAX_WAITING_BYTES", 20)
     publish(owner, 6, 30)
     publish(owner, 1, 4, ends=True, stream_id="next")
     publish(owner, 31, 40, ends=True)
@@ -584,7 +584,7 @@ def test_every_reader_sees_all_frames_in_order_or_the_first_ones_and_a_loss(last
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(redis_outbox, "RETRY_SECONDS", 0.02)
         patch.setattr(redis_mirrors, "RETRY_SECONDS", 0.02)
-        patch.setattr(redis_outbox, "MOST_WAITING_BYTES", 400)
+        patch.setattr(redis_outbox, "MAX_WAITING_BYTES", 400)
         asyncio.run(_interleave(lasting_redis, steps))
 
 

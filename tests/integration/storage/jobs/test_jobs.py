@@ -11,7 +11,7 @@ from config.telemetry import spans
 from storage.database import Database
 from storage.errors import IdempotencyKeyReused, JobLost, JobNotFound, JobNotRetryable, JobTooLarge
 from storage.jobs.jobs import JobCounts, JobStore
-from storage.jobs.rows import MOST_BYTES, JobError
+from storage.jobs.rows import MAX_BYTES, JobError
 from storage.jobs.runs import JobRuns, Pulse
 
 
@@ -69,9 +69,9 @@ async def test_another_tenant_s_job_is_not_found(database, dsn, jobs):
 
 
 async def test_arguments_that_are_too_large_are_refused_before_anything_is_written(database, jobs):
-    await submit(database, jobs, arguments={"text": "x" * (MOST_BYTES - 20)})
+    await submit(database, jobs, arguments={"text": "x" * (MAX_BYTES - 20)})
     with pytest.raises(JobTooLarge):
-        await submit(database, jobs, arguments={"text": "x" * MOST_BYTES})
+        await submit(database, jobs, arguments={"text": "x" * MAX_BYTES})
 
 
 async def test_arguments_that_postgresql_cannot_store_lose_what_it_cannot(database, jobs):

@@ -86,7 +86,7 @@ async def test_words_are_found_before_anything_was_counted(database):
 async def test_a_rare_word_is_found_beside_one_that_is_everywhere(database, monkeypatch, question):
     """Those with the rare one come last in the table, and more than are scored have the other."""
     monkeypatch.setattr(lexical_leg, "RANKED_ROWS", 20)
-    monkeypatch.setattr(lexical_leg, "MOST_ROWS", 40)
+    monkeypatch.setattr(lexical_leg, "MAX_ROWS", 40)
     rare = [f"common words of a zyzzyva beetle, number {number}" for number in range(3)]
     search = await searched(database, [*(f"common words {number}" for number in range(200)), *rare])
     assert set((await by_words(search, question))[:3]) == {*rare}

@@ -154,12 +154,12 @@ def test_what_has_passed_is_a_span_of_its_length(finished):
 )
 def test_texts_are_shown_as_the_settings_say(finished, mode, text, shown):
     with spans.span("it") as span:
-        Content(mode, most_bytes=64).put(span, "text", text)
+        Content(mode, max_bytes=64).put(span, "text", text)
     assert finished()["it"].attributes["text"] == shown
 
 
 def test_what_is_personal_is_found_in_time_in_whatever_text():
-    content = Content("redacted", most_bytes=16_384)
+    content = Content("redacted", max_bytes=16_384)
     for text in ("a" * 20_000, "://" + "a" * 20_000, "1" * 20_000, "a@" * 10_000, "bearer " * 3000):
         began = time.perf_counter()
         content.shown(text)
@@ -167,7 +167,7 @@ def test_what_is_personal_is_found_in_time_in_whatever_text():
 
 
 def test_texts_together_have_a_bound_too():
-    seen = list(Content("full", most_bytes=64).fitting(["a" * 100] * 100))
+    seen = list(Content("full", max_bytes=64).fitting(["a" * 100] * 100))
     assert seen == ["a" * 64] * 4
 
 

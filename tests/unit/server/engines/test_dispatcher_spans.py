@@ -265,7 +265,7 @@ async def test_nothing_is_kept_of_a_thousand_calls(handler, exported):
 
 
 def test_spans_that_nobody_ends_are_bounded_and_their_loss_moves_no_other(handler, exported, monkeypatch):
-    monkeypatch.setattr(module, "MOST_OPEN", 3)
+    monkeypatch.setattr(module, "MAX_OPEN", 3)
     with trace.get_tracer("tests").start_as_current_span("request"):
         for number in range(10):
             handler.span_enter(id_=f"Engine.query{number}-id", bound_args=None)

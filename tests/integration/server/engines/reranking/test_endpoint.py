@@ -12,7 +12,7 @@ from support.rerank_server import Reply, start_rerank_server
 
 from config.settings import RerankSettings, SettingsError
 from server.engines.models.errors import ModelError
-from server.engines.reranking.endpoint import MOST_BYTES, EndpointRerank, address_of
+from server.engines.reranking.endpoint import MAX_BYTES, EndpointRerank, address_of
 from server.engines.reranking.troubles import trouble_of
 
 PASSAGES = ["Stones are heavy.", "Bread is bread.", "Some bread."]
@@ -86,7 +86,7 @@ RIGHT = {"index": 0, "relevance_score": 0.5}
         Reply(body=b""),
         Reply(body=b"\xff\xfe\x00"),
         Reply(body=b"[" * 200_000),
-        Reply(body=b" " * (MOST_BYTES + 1)),
+        Reply(body=b" " * (MAX_BYTES + 1)),
         Reply(
             body=gzip.compress(b" " * 50_000_000),  # fifty kilobytes, as they come
             headers={"Content-Encoding": "gzip"},
@@ -131,7 +131,7 @@ async def test_questions_go_side_by_side(server):
     answers = await asyncio.gather(*(source.scores("q", PASSAGES) for _ in range(8)))
     await source.close()
     assert answers == [[0.0, 0.2, 0.1]] * 8
-    assert server.most_at_once > 1
+    assert server.max_at_once > 1
 
 
 async def test_no_word_of_a_passage_is_changed_on_the_way(server):

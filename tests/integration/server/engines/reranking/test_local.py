@@ -190,7 +190,7 @@ class Slow:
         self.threads = threads
         self.seconds = seconds
         self.batches_done = 0
-        self.running = self.most_running = 0
+        self.running = self.max_running = 0
         self._lock = threading.Lock()
 
     def batches(self, _, passages):
@@ -199,7 +199,7 @@ class Slow:
     def scores(self, batch):
         with self._lock:
             self.running += 1
-            self.most_running = max(self.most_running, self.running)
+            self.max_running = max(self.max_running, self.running)
         time.sleep(self.seconds)
         with self._lock:
             self.running -= 1
@@ -221,7 +221,7 @@ async def test_the_event_loop_goes_on_and_no_more_calls_run_than_there_are_threa
     assert await asyncio.gather(*questions) == [[1.0, 2.0, 3.0, 4.0]] * 5
     ticking.cancel()
     await reranker.close()
-    assert slow.most_running == 2
+    assert slow.max_running == 2
     assert len(ticks) > 10
 
 
