@@ -1,4 +1,4 @@
-"""Claims jobs, runs their handlers, keeps them alive meanwhile, and records their outcomes."""
+"""Claims jobs, runs their handlers and records their outcomes; `heartbeat` keeps them alive meanwhile."""
 
 from __future__ import annotations
 
@@ -15,65 +15,40 @@ from opentelemetry.trace import SpanKind, StatusCode
 from config.errors import FootnoteError
 from config.telemetry import spans
 from config.telemetry.metrics import JOB_DURATION, JOB_WAIT
-from ingestion.jobs.retries import Progress, error_of, may_pass, pause_before
-from storage.errors import JobTimedOut, StoreTimeout, StoreUnavailable, UnknownJobKind, WorkerDied
+from ingestion.jobs.heartbeat import RunInHand
+from ingestion.jobs.retries import error_of, may_pass, pause_before
+from storage.errors import JobTimedOut, StoreTimeout, StoreUnavailable, UnknownJobKind
 from storage.jobs.rows import Job, bounded_json
-from storage.jobs.runs import JobRuns, Pulse, Run
+from storage.jobs.runs import JobRuns, Run
 
 if TYPE_CHECKING:
     from config.settings import JobSettings
-    from ingestion.jobs.retries import Handler
+    from ingestion.jobs.retries import Handler, Progress
 
-TICK = 1.0  # seconds between two looks at who has progress to tell
-TIDY_SECONDS = 3600.0
 LAST_WORDS = 5.0  # seconds to record an outcome when the worker is to stop
 Outcome = Literal["succeeded", "failed", "retried", "returned", "lost"]
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 
 
-class _Held:
-    """A run in hand."""
-
-    def __init__(self, runs: JobRuns, run: Run, task: asyncio.Task[object]) -> None:
-        self.run = run
-        self.task = task
-        self.progress = Progress(runs, run)
-        self.result_json = "{}"
-        self.is_ending = False
-        self.began = time.monotonic()
-        self._beaten_at = self.began
-        self._told: tuple[int, int | None] = (0, None)
-
-    @property
-    def pulse(self) -> Pulse:
-        """What it has to say now."""
-        return Pulse(self.run, self.progress.done, self.progress.total)
-
-    def is_due(self, *, every: float) -> bool:
-        """Tell whether it has news, or has been silent for too long."""
-        has_news = (self.progress.done, self.progress.total) != self._told
-        return has_news or time.monotonic() - self._beaten_at >= every
-
-    def was_beaten(self, pulse: Pulse) -> None:
-        """Take note that it was heard."""
-        self._told = (pulse.done, pulse.total)
-        self._beaten_at = time.monotonic()
-
-
 class JobRunner:
-    """Does the jobs of one process; see `ingestion.jobs.worker.run_worker`."""
+    """Does the jobs of one process; see `ingestion.jobs.worker.run_worker`.
+
+    Attributes:
+        in_hand: what runs now, by the id of the run.
+
+    """
 
     def __init__(
         self, runs: JobRuns, handlers: Mapping[str, Handler], *, settings: JobSettings, stop: asyncio.Event
     ) -> None:
         self._runs = runs
-        self._handlers = handlers
+        self.in_handlers = handlers
         self._settings = settings
         self._stop = stop
         self._woken = asyncio.Event()
         self._claim_id = uuid4()
-        self._hand: dict[UUID, _Held] = {}
+        self.in_hand: dict[UUID, RunInHand] = {}
 
     async def work(self, *, concurrency: int, poll_seconds: float) -> None:
         """Do jobs, `concurrency` at once, until `stop` is set and those in hand have ended or were given back.
@@ -103,46 +78,13 @@ class JobRunner:
 
     def cancelled(self, job_id: UUID) -> None:
         """Stop a job, if it runs here, that was cancelled."""
-        for held in self._hand.values():
+        for held in self.in_hand.values():
             if held.run.job.id == job_id:
-                self._lose(held)
-
-    async def pulse(self) -> None:
-        """Send the heartbeats and the progress of the runs in hand; stop those that are no longer this process's."""
-        while True:
-            await asyncio.sleep(min(TICK, self._settings.stalled_after / 6))
-            pulses = [held.pulse for held in self._hand.values() if held.is_due(every=self._settings.stalled_after / 6)]
-            if not pulses:
-                continue
-            try:
-                alive = await self._runs.beat(pulses)
-            except FootnoteError as exc:  # the next may succeed; if none does, another worker takes over
-                _log.warning("no heartbeat", error=type(exc).__name__)
-                continue
-            for pulse in pulses:
-                self._heard(pulse, is_ours=pulse.run.id in alive)
-
-    async def look_after_others(self) -> None:
-        """Put back the jobs of workers that died, and delete jobs that ended long ago."""
-        tidied = -TIDY_SECONDS
-        error = error_of(WorkerDied(f"its worker ended before it did, {self._settings.attempts} times"))
-        while True:
-            with suppress(FootnoteError):  # it is repeated anyway
-                rescued = await self._runs.rescue(
-                    stalled_after=self._settings.stalled_after, attempts=self._settings.attempts, error=error
-                )
-                if rescued:
-                    _log.warning("jobs of workers that are gone were taken up", jobs=rescued)
-                if time.monotonic() - tidied >= TIDY_SECONDS:
-                    await self._runs.forget_old(
-                        days=self._settings.keep_days, failed_days=self._settings.keep_failed_days
-                    )
-                    tidied = time.monotonic()
-            await asyncio.sleep(self._settings.stalled_after / 3)
+                held.lose()
 
     def let_go(self) -> None:
         """Give back the jobs in hand, now."""
-        for held in self._hand.values():
+        for held in self.in_hand.values():
             if not held.is_ending:
                 held.task.cancel()
 
@@ -165,7 +107,7 @@ class JobRunner:
         task = asyncio.current_task()
         if task is None:  # pragma: no cover (a coroutine runs in a task)
             raise AssertionError
-        held = self._hand[run.id] = _Held(self._runs, run, task)
+        held = self.in_hand[run.id] = RunInHand(self._runs, run, task)
         job = run.job
         carrier = {"traceparent": job.traceparent} if job.traceparent else {}
         with (
@@ -182,26 +124,13 @@ class JobRunner:
                 span.set_status(StatusCode.ERROR)
             _tell(held, outcome, error)
 
-    def _heard(self, pulse: Pulse, *, is_ours: bool) -> None:
-        held = self._hand.get(pulse.run.id)
-        if held is None:  # it ended meanwhile
-            return
-        held.was_beaten(pulse)
-        if not is_ours:
-            self._lose(held)
-
-    def _lose(self, held: _Held) -> None:
-        if not held.is_ending:
-            _log.info("a job was cancelled, or taken over by another worker", job_id=str(held.run.job.id))
-            held.task.cancel()
-
-    async def _attempt(self, held: _Held) -> BaseException | None:
+    async def _attempt(self, held: RunInHand) -> BaseException | None:
         """Do the job; return its error, a `CancelledError` where somebody wants us to let go of it."""
         job = held.run.job
         limit = asyncio.timeout(self._settings.timeout)
         try:
             async with limit:
-                result = await self._handlers.get(job.kind, _unknown)(job, held.progress)
+                result = await self.in_handlers.get(job.kind, _unknown)(job, held.progress)
             held.result_json = bounded_json(result or {})
         except TimeoutError as exc:
             return JobTimedOut(self._settings.timeout) if limit.expired() else exc
@@ -212,17 +141,17 @@ class JobRunner:
             return exc
         return None
 
-    async def _record(self, held: _Held, error: BaseException | None) -> Outcome:
+    async def _record(self, held: RunInHand, error: BaseException | None) -> Outcome:
         """Write what became of a run; where the database stays away, others will find it as we left it."""
         outcome, write = self._ending(held, error)
         held.is_ending = True
         try:
             is_ours = await self._insist(write)
         finally:
-            self._hand.pop(held.run.id, None)
+            self.in_hand.pop(held.run.id, None)
         return outcome if is_ours else "lost"
 
-    def _ending(self, held: _Held, error: BaseException | None) -> tuple[Outcome, Callable[[], Awaitable[bool]]]:
+    def _ending(self, held: RunInHand, error: BaseException | None) -> tuple[Outcome, Callable[[], Awaitable[bool]]]:
         runs, run = self._runs, held.run
         if error is None:
             return "succeeded", lambda: runs.succeed(held.pulse, result_json=held.result_json)
@@ -273,7 +202,7 @@ def _attributes(run: Run) -> dict[str, spans.Value]:
     return told | ({"footnote.document.id": job.document_id} if job.document_id is not None else {})
 
 
-def _tell(held: _Held, outcome: Outcome, error: BaseException | None) -> None:
+def _tell(held: RunInHand, outcome: Outcome, error: BaseException | None) -> None:
     """Tell the log and the metrics how a run ended."""
     job, seconds = held.run.job, time.monotonic() - held.began
     labels = {"footnote.job.kind": job.kind, "footnote.outcome": outcome}

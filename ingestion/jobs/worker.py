@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from config.background import running_beside
+from ingestion.jobs.heartbeat import rescue_stalled, send_heartbeats
 from ingestion.jobs.runner import JobRunner
 from storage import schema_version
 from storage.database import Database
@@ -43,12 +44,13 @@ async def run_worker(
     Then no more are claimed; those in hand have ``jobs.shutdown_timeout`` seconds to end, or until `hurry` is set, and
     are given back after that. While the database is unavailable, it waits.
     """
-    runner = JobRunner(JobRuns(database), handlers, settings=settings.jobs, stop=stop)
+    runs = JobRuns(database)
+    runner = JobRunner(runs, handlers, settings=settings.jobs, stop=stop)
     async with AsyncExitStack() as stack:
         for work in (
             queue.listen(database, submitted=runner.wake, cancelled=runner.cancelled),
-            runner.pulse(),
-            runner.look_after_others(),
+            send_heartbeats(runs, runner.in_hand, stalled_after=settings.jobs.stalled_after),
+            rescue_stalled(runs, settings=settings.jobs),
             _when(stop, runner.wake),
             _when(hurry, runner.let_go),
         ):
