@@ -113,7 +113,7 @@ def test_a_body_of_five_gigabytes_is_refused_unread_and_memory_stays_flat(stack:
             stop.set()
             measuring.join()
         assert most[0] - before < 80 * MIB
-        assert list((stack.data_dir / ".footnote" / "uploads").iterdir()) == []
+        assert list((stack.data_dir / "uploads").iterdir()) == []
 
 
 def test_a_file_may_have_exactly_as_many_bytes_as_the_setting_says(scripted: Make, serve: Serve) -> None:

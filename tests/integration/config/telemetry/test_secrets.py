@@ -16,6 +16,7 @@ from support.otlp import start_receiver
 from support.stack import PATIENCE
 
 from config.settings import DatabaseSettings
+from config.telemetry.setup import CONTENT_BYTES
 from storage.database import Database
 
 SECRET = "marzipan"
@@ -152,11 +153,12 @@ def test_a_secret_is_in_no_span_no_metric_and_no_line_of_the_log(stack):
 
 def test_content_that_is_let_in_is_there_and_bounded(stack):
     stack.fresh(default=Reply(f"The {SECRET} recipe needs almonds [1]."))
-    with telling_server(stack, TELEMETRY__CONTENT="full", TELEMETRY__CONTENT_BYTES="200") as (http, told):
-        http.post("/query", json={"question": f"{SECRET}?" * 100, "collection": "kitchen", "min_score": 0})
+    most = CONTENT_BYTES // len(f"{SECRET}?")
+    with telling_server(stack, TELEMETRY__CONTENT="full") as (http, told):
+        http.post("/query", json={"question": f"{SECRET}?" * (most + 400), "collection": "kitchen", "min_score": 0})
         exported = told()["exported"]
     assert SECRET in exported
-    assert f"{SECRET}?" * 30 not in exported
+    assert f"{SECRET}?" * (most + 1) not in exported
 
 
 def test_redacted_content_is_without_addresses_keys_and_numbers(stack):

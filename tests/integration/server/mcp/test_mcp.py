@@ -82,6 +82,9 @@ async def conversation(client):
         parts.append(part["text"])
         offset = part["next_offset"]
     listed = (await client.list_resources()).resources
+    for result in (found, answer.structured_content):  # these are of one request each
+        own = {name: result.pop(name, None) for name in ("request_id", "trace_id", "timings_ms")}
+        assert own["request_id"]
     return {
         "collections": (await client.call_tool("list_collections", {})).content[0].text,
         "found": found,
