@@ -55,7 +55,7 @@ class McpEndpoint:
             await manager.close()
 
     def _load(self, runtime: Runtime) -> StreamableHTTPSessionManager:
-        from server.mcp.manager import make_manager
+        from server.mcp.session_manager import make_manager
 
         return make_manager(runtime, settings=self._settings, open_requests=self._open_requests, version=self._version)
 
