@@ -3,7 +3,7 @@
 PYTHON      ?= python3.11
 VENV        ?= .venv
 # files in their own order: the long ones come before the many short ones, so that no worker waits at the end for another
-PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
+PYTEST_ARGS ?= -n 4 --dist loadfile --no-loadscope-reorder
 COLLECTION  ?= default
 
 BIN     := $(VENV)/bin

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import gc
 import os
 import shutil
 import sys
@@ -13,6 +15,7 @@ from pathlib import Path
 import fasteners
 import pytest
 import structlog
+from httpx._transports import default as httpx_transports
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from support.databases import Databases
@@ -28,6 +31,8 @@ SPEED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}  # t
 hypothesis_settings.register_profile("short", max_examples=50, **SPEED)
 hypothesis_settings.register_profile("soak", max_examples=2000, print_blob=True, **SPEED)
 hypothesis_settings.load_profile("short")
+# a client reads all of the machine's certificates, which takes 25 ms, and the tests make thousands
+httpx_transports.create_ssl_context = functools.cache(httpx_transports.create_ssl_context)
 SHARED_DIR = "TESTS_SHARED_DIR"
 KEPT = ("models", "local-model")
 """What is made once a checkout, for it takes minutes: exports of models, and the small Gemma put together."""
@@ -41,6 +46,12 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
     monkeypatch.setattr(environment, "ENV_FILE", Path("no-such-file"))
     monkeypatch.setitem(Settings.model_config, "env_file", None)
+
+
+@pytest.fixture(autouse=True)
+def _no_lower_priority(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep this process's priority where a command that lowers its own is run in it."""
+    monkeypatch.setattr(os, "nice", lambda _increment: 0)
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +79,12 @@ def _keep_bytecode(folder: Path) -> None:
     sys.dont_write_bytecode, sys.pycache_prefix = False, str(folder)
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.environ["PYTHONPYCACHEPREFIX"] = str(folder)
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass over what was imported: it would look at a million objects again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
