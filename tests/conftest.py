@@ -34,6 +34,22 @@ hypothesis_settings.load_profile("short")
 # a client reads all of the machine's certificates, which takes 25 ms, and the tests make thousands
 httpx_transports.create_ssl_context = functools.cache(httpx_transports.create_ssl_context)
 SHARED_DIR = "TESTS_SHARED_DIR"
+LONGEST_MODULES = (
+    "integration/ingestion/pipeline/test_telemetry.py",
+    "integration/server/test_server.py",
+    "integration/config/telemetry/test_traces.py",
+    "integration/ingestion/ray/test_ray.py",
+    "integration/config/telemetry/test_dashboards.py",
+    "integration/storage/collections/test_flips.py",
+    "integration/ingestion/pipeline/test_killed.py",
+    "integration/config/telemetry/test_alerts.py",
+    "integration/ingestion/runs/test_reindex_killed.py",
+    "integration/evaluation/test_evaluation.py",
+    "integration/server/mcp/test_mcp.py",
+    "unit/ingestion/readers/test_process_pool.py",
+    "unit/test_deploy.py",
+)
+"""Half a minute and more each, the longest first."""
 KEPT = ("models", "local-model")
 """What is made once a checkout, for it takes minutes: exports of models, and the small Gemma put together."""
 
@@ -81,6 +97,14 @@ def _keep_bytecode(folder: Path) -> None:
     os.environ["PYTHONPYCACHEPREFIX"] = str(folder)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the modules that take longest, so that no worker is left alone with one at the end."""
+    places = {name: place for place, name in enumerate(LONGEST_MODULES)}
+    items.sort(
+        key=lambda item: places.get(item.path.relative_to(item.config.rootpath / "tests").as_posix(), len(places))
+    )
+
+
 def pytest_collection_finish() -> None:
     """Let the garbage collector pass over what was imported: it would look at a million objects again and again."""
     gc.collect()
@@ -103,9 +127,11 @@ def shared_dir() -> Path:
 def databases(shared_dir: Path) -> Iterator[Databases]:
     """Start PostgreSQL, with a migrated template to copy."""
     local = LocalPostgres(shared_dir)
-    made = Databases(local.start())
-    with fasteners.InterProcessLock(shared_dir / "template.lock"):
-        made.prepare(lambda url: asyncio.run(schema_version.upgrade(url)))
+    with fasteners.InterProcessLock(shared_dir / "template.lock"):  # nobody else has started it, or it is set up
+        made = Databases(local.start())
+        if made.prepare(lambda url: asyncio.run(schema_version.upgrade(url))):
+            local.stop()
+            local.start()
     yield made
     made.close()
     local.stop()

@@ -15,6 +15,7 @@ from support.sql import execute
 TEMPLATE = "footnote_template"
 READY = 2
 """Copies that wait for a test: making one and dropping one take some 200 ms, in which a test would do nothing."""
+MAX_CONNECTIONS = 400
 DURABILITY = ("fsync", "synchronous_commit", "full_page_writes")
 """Settings that save data from a crash of the machine; the tests' data need no saving."""
 
@@ -36,17 +37,22 @@ class Databases:
         """Return the URL of a database."""
         return f"{self._before}/{quote(name)}?{self._after}"
 
-    def prepare(self, migrate: Callable[[str], None]) -> None:
-        """Make the template, unless it is there, in a PostgreSQL that waits for no disk."""
+    def prepare(self, migrate: Callable[[str], None]) -> bool:
+        """Make the template and set up PostgreSQL to wait for no disk, unless the template is there.
+
+        Returns whether PostgreSQL has to be started anew.
+        """
         admin = self.url("postgres")
         if execute(admin, "SELECT 1 FROM pg_database WHERE datname = %s", TEMPLATE):
-            return
+            return False
         for name in DURABILITY:
             execute(admin, f"ALTER SYSTEM SET {name} = off")
+        execute(admin, f"ALTER SYSTEM SET max_connections = {MAX_CONNECTIONS}")
         execute(admin, "SELECT pg_reload_conf()")
         execute(admin, f"CREATE DATABASE {TEMPLATE}_new")
         migrate(self.url(f"{TEMPLATE}_new"))
         execute(admin, f"ALTER DATABASE {TEMPLATE}_new RENAME TO {TEMPLATE}")
+        return True
 
     @contextlib.contextmanager
     def lend(self) -> Iterator[str]:

@@ -20,6 +20,9 @@ from server.engines.writing.consulting import all_of
 from storage.collections.signposts import Signpost, signposts
 from storage.errors import CollectionNotFound
 
+Choice = tuple[str, str | None]
+"""What was chosen, and the sentence for the engine's notes."""
+
 TITLES = 8  # titles per collection shown to the model
 ENGINES: Mapping[str, tuple[Engine, str]] = MappingProxyType(
     {
@@ -71,9 +74,10 @@ class RoutingQueryEngine(RetrieverQueryEngine):
         return await self.asynthesize(query_bundle, await self.aretrieve(query_bundle))
 
     async def _choice(self, question: str) -> BaseQueryEngine:
-        collection, engine = await all_of(
+        (collection, collection_note), (engine, engine_note) = await all_of(
             [lambda: self._collection(question), lambda: self._engine(question)], at_once=2
         )
+        self._parts.record.notes.extend(note for note in (collection_note, engine_note) if note)
         parts = await self._held(collection)
         self._parts.record.searched = parts.store.generation
         self._parts.record.engine = engine
@@ -91,11 +95,11 @@ class RoutingQueryEngine(RetrieverQueryEngine):
             self._parts.record.notes.append(f"Collection {collection} is gone: {here} was searched.")
             return self._parts
 
-    async def _collection(self, question: str) -> str:
+    async def _collection(self, question: str) -> Choice:
         generation, settings = self._parts.store.generation, self._parts.settings.engines
         here = generation.collection
         if self._parts.elsewhere is None:
-            return here
+            return here, None
         signs = await signposts(
             self._parts.store.client,
             tenant=generation.tenant_id,
@@ -105,10 +109,10 @@ class RoutingQueryEngine(RetrieverQueryEngine):
         )
         names = [sign.collection for sign in signs]
         if len(names) < 2:  # noqa: PLR2004 (nothing to choose from)
-            return names[0] if names else here
+            return (names[0] if names else here), None
         return await self._one_of(names, [_described(sign) for sign in signs], question)
 
-    async def _one_of(self, names: Sequence[str], descriptions: Sequence[str], question: str) -> str:
+    async def _one_of(self, names: Sequence[str], descriptions: Sequence[str], question: str) -> Choice:
         asked, by = self._parts.question, "the model"
         # which collection has the documents of a filter must be searched: descriptions do not tell
         is_narrowed = asked.document_ids is not None or asked.filters is not None
@@ -121,20 +125,18 @@ class RoutingQueryEngine(RetrieverQueryEngine):
             name = await likeliest(self._parts, names, question=question)
         else:
             name = names[place]
-        self._parts.record.notes.append(f"Collection {name} was chosen of {len(names)}, by {by}.")
-        return name
+        return name, f"Collection {name} was chosen of {len(names)}, by {by}."
 
-    async def _engine(self, question: str) -> str:
+    async def _engine(self, question: str) -> Choice:
         model = conversational(self._parts.model)
         if model is None:
-            return "hybrid"
+            return "hybrid", None
         descriptions = [description for _, description in ENGINES.values()]
         place = await selected(self._parts, model, choices=descriptions, question=question)
         name = list(ENGINES)[place or 0]
-        self._parts.record.notes.append(
-            f"Engine {name} was chosen by the model." if place is not None else "The model chose no engine: hybrid."
-        )
-        return name
+        if place is None:
+            return name, "The model chose no engine: hybrid."
+        return name, f"Engine {name} was chosen by the model."
 
 
 def _described(sign: Signpost) -> str:
