@@ -163,7 +163,10 @@ def test_a_key_whose_answer_was_cut_by_the_stop_is_free_for_the_next_server(stac
 def test_a_database_that_is_gone_does_not_keep_a_server_from_stopping(stack):
     stack.fresh(Reply("one two three", fault="hang-between"))
     with stack.serve(server={"shutdown_timeout": 0.3}) as http, begun(str(http.base_url)) as (_, _, rest):
-        stack.rows("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'footnote'")
+        stack.rows(
+            """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+               WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name = 'footnote'"""
+        )
         http.served.stop()
         assert ending(rest()).data["type"] == "/problems/overloaded"
         http.served.thread.join(PATIENCE)
