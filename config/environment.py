@@ -54,12 +54,16 @@ OLD_NAMES: Mapping[str, str | None] = {
 an entry is removed, and the name is refused like any unknown one."""
 
 
-class FallbackNames(PydanticBaseSettingsSource):
-    """Values of names that other programs use too."""
+class _AllAtOnce(PydanticBaseSettingsSource):
+    """A source whose `__call__` returns all values; pydantic wants to be able to ask for each."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[object, str, bool]:  # noqa: ARG002 (pydantic's)
-        """Return nothing: `__call__` returns all values at once."""
+        """Return nothing."""
         return None, field_name, False
+
+
+class FallbackNames(_AllAtOnce):
+    """Values of names that other programs use too."""
 
     def __call__(self) -> dict[str, dict[str, str]]:
         """Return the values by group and key."""
@@ -71,12 +75,8 @@ class FallbackNames(PydanticBaseSettingsSource):
         return values
 
 
-class OldNames(PydanticBaseSettingsSource):
+class OldNames(_AllAtOnce):
     """Values of names of the last release."""
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[object, str, bool]:  # noqa: ARG002 (pydantic's)
-        """Return nothing: `__call__` returns all values at once."""
-        return None, field_name, False
 
     def __call__(self) -> dict[str, dict[str, str]]:
         """Return the values by group and key."""

@@ -94,6 +94,7 @@ def open_library_encoder(
         onnx_file: in that directory.
 
     """
+    own = {"query": settings.query_instruction, "text": settings.text_instruction}
     arguments: dict[str, Any] = {}
     if backend == "onnx":
         arguments = {
@@ -103,10 +104,7 @@ def open_library_encoder(
         }
     model = open_model(
         export or files.directory,
-        prompts={
-            "query": settings.query_instruction or get_query_instruct_for_model_name(files.name),
-            "text": settings.text_instruction or get_text_instruct_for_model_name(files.name),
-        },
+        prompts={name: own.get(name) or prompt for name, prompt in _known_prompts(files.name).items()},
         backend=backend,
         device=settings.device if backend == "torch" else "cpu",
         model_kwargs=arguments,
@@ -149,11 +147,7 @@ def export_model(files: ModelFiles, target: Path, *, int8: bool) -> EmbeddingRec
     That is for models with modules other than transformer, pooling and normalisation, and for any whose vectors turn
     out to differ from those that sentence-transformers makes with torch. Raises whatever exporters raise.
     """
-    # LlamaIndex knows the instructions of some models by their hub names
-    prompts = {
-        "query": get_query_instruct_for_model_name(files.name),
-        "text": get_text_instruct_for_model_name(files.name),
-    }
+    prompts = _known_prompts(files.name)
     # a model that comes with an ONNX file of its own is exported too: one code path, one set of weights
     arguments = {"provider": "CPUExecutionProvider", "export": True}
     model = open_model(files.directory, prompts=prompts, backend="onnx", model_kwargs=arguments)
@@ -199,6 +193,11 @@ def agrees(ours: Encoder, model: SentenceTransformer) -> bool:
             if one.shape != other.shape or not _are_alike(one, other):
                 return False
     return True
+
+
+def _known_prompts(model: str) -> dict[str, str]:
+    """Return the instructions that LlamaIndex knows for a model by its hub name; empty where it knows none."""
+    return {"query": get_query_instruct_for_model_name(model), "text": get_text_instruct_for_model_name(model)}
 
 
 def _encoder(directory: Path, recipe: EmbeddingRecipe) -> OnnxEncoder:
