@@ -6,7 +6,7 @@ import json
 import pytest
 from support.chaptered import index_chaptered
 from support.engines import BREAD, HARBOUR, last_messages, scripted, service
-from support.model_server import Reply, start_model_server
+from support.model_server import Reply
 
 from server.answers import Question
 from server.engines.query.fusion import Ranking, fuse
@@ -15,12 +15,6 @@ from storage.search.filters import Filter, FilterGroup
 from storage.search.search import ChunkSearch, Hit
 
 ASKED = "What does the woman in the tower earn?"
-
-
-@pytest.fixture(scope="module")
-def model_server():
-    with start_model_server() as server:
-        yield server
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from support.chaptered import index_chaptered
 from support.engines import BREAD, HARBOUR, last_messages, scripted, service
-from support.model_server import Reply, start_model_server
+from support.model_server import Reply
 from support.sql import execute
 
 from server.answers import Question, Sources, Token
@@ -18,12 +18,6 @@ from storage.generation import Chunking
 
 PAY = "What is the keeper of the lighthouse paid a month?"
 RISE = "How long does sourdough bread rise?"
-
-
-@pytest.fixture(scope="module")
-def model_server():
-    with start_model_server() as server:
-        yield server
 
 
 @pytest.fixture

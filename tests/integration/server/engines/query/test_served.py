@@ -11,19 +11,13 @@ from support.engines import BREAD, HARBOUR, scripted
 from support.environment import make_settings
 from support.events import ending, parse
 from support.indexed import real_app
-from support.model_server import Reply, start_model_server
+from support.model_server import Reply
 from support.scripted import running
 
 from server.engines.registry import CHAT_ENGINES, ENGINES
 
 ASKED = "What does the keeper of the lighthouse earn, and how long does sourdough bread rise?"
 PARTS = ["What does the keeper of the lighthouse earn?", "How long does sourdough bread rise?"]
-
-
-@pytest.fixture(scope="module")
-def model_server():
-    with start_model_server() as server:
-        yield server
 
 
 @pytest.fixture

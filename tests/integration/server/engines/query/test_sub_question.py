@@ -8,19 +8,13 @@ from contextlib import aclosing
 import pytest
 from support.chaptered import index_chaptered
 from support.engines import BREAD, HARBOUR, last_messages, requests_of, scripted, service
-from support.model_server import Reply, start_model_server
+from support.model_server import Reply
 
 from server.answers import Question, Sources, Token
 from server.engines.models.errors import ModelError, ModelTimeout
 
 ASKED = "What does the keeper of the lighthouse earn, and how long does sourdough bread rise?"
 PARTS = ["What does the keeper of the lighthouse earn?", "How long does sourdough bread rise?"]
-
-
-@pytest.fixture(scope="module")
-def model_server():
-    with start_model_server() as server:
-        yield server
 
 
 @pytest.fixture

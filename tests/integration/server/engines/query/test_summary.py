@@ -7,7 +7,7 @@ from contextlib import aclosing
 import pytest
 from support.chaptered import index_chaptered
 from support.engines import BREAD, HARBOUR, last_messages, requests_of, scripted, service
-from support.model_server import Reply, start_model_server
+from support.model_server import Reply
 
 from server.answers import Question, Sources
 from server.engines.models.errors import ModelError
@@ -20,12 +20,6 @@ LONG = "# Journal\n\n" + "\n\n".join(
     f"## Day {day}\n\n" + f"On day {day} the wind came from the west and ship number {day} was seen. " * 4
     for day in range(60)
 )
-
-
-@pytest.fixture(scope="module")
-def model_server():
-    with start_model_server() as server:
-        yield server
 
 
 @pytest.fixture

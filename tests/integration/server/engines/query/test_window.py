@@ -3,19 +3,13 @@
 import pytest
 from support.chaptered import index_chaptered
 from support.engines import BREAD, HARBOUR, service
-from support.model_server import Reply, start_model_server
+from support.model_server import Reply
 
 from server.answers import Question
 from server.engines.query import window
 from storage.search.filters import Filter, FilterGroup
 
 PAY = "How many crowns a month is the keeper's pay?"
-
-
-@pytest.fixture(scope="module")
-def model_server():
-    with start_model_server() as server:
-        yield server
 
 
 @pytest.fixture
