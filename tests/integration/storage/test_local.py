@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import psycopg2
 import pytest
+from support.stack import until
 
 from storage.errors import EmbeddedServerFailed
 from storage.local import LocalPostgres
@@ -94,6 +95,19 @@ def test_a_killed_postgresql_is_started_again(tmp_path):
             time.sleep(0.5)
     assert answers(dsn)
     local.stop()
+
+
+def test_a_postgresql_that_another_process_started_again_is_stopped_by_the_last(tmp_path):
+    local = LocalPostgres(tmp_path)
+    local.start()
+    os.kill(postmaster(tmp_path), signal.SIGKILL)
+    other, dsn = until(lambda: (held := hold(tmp_path))[1] and held)  # its children take a moment to notice
+    assert answers(dsn)
+    again = postmaster(tmp_path)
+    release(other)
+    assert runs(again)
+    local.stop()
+    assert not runs(again)
 
 
 def test_a_data_directory_that_cannot_be_used_is_named(tmp_path):
