@@ -130,3 +130,13 @@ def given_settings() -> dict[str, str]:
 def is_old_name(name: str) -> bool:
     """Tell whether a setting was called this in the last release."""
     return name.upper().removeprefix(PREFIX) in OLD_NAMES
+
+
+def keep_libraries_quiet() -> None:
+    """Switch off what libraries tell their makers: ONNX Runtime's wheels for Linux send models' file names, and more.
+
+    Call it before any of them is imported. Who has set such a variable has decided, and is obeyed. Source: ONNX
+    Runtime's ``Privacy.md``, Hugging Face Hub's list of environment variables.
+    """
+    for name in ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY"):
+        os.environ.setdefault(name, "1")

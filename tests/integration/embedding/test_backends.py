@@ -1,5 +1,6 @@
 """The real model through each backend: one export, kept, and vectors that agree."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -78,6 +79,30 @@ print([name for name in {HEAVY} if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.usefixtures("exported")
+def test_a_model_that_runs_tells_its_maker_nothing(shared_dir, tmp_path):
+    """ONNX Runtime's uploader keeps its device's id and its events in a database below HOME."""
+    program = f"""
+import sys
+from pathlib import Path
+from config.settings import Settings
+from embedding.opening import open_embedder
+if sys.argv[1:]:
+    import os; del os.environ["ORT_DISABLE_TELEMETRY"]
+open_embedder(Settings(data_dir=Path({str(shared_dir)!r}))).close()
+"""
+    silencing = ("CI", "ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS", "XDG_CACHE_HOME")
+    environment = {name: value for name, value in os.environ.items() if name not in silencing}
+    written = {}
+    for told in ((), ("told",)):
+        home = tmp_path / f"home-{len(told)}"
+        home.mkdir()
+        command = [sys.executable, "-c", program, *told]
+        subprocess.run(command, cwd=ROOT, env=environment | {"HOME": str(home)}, check=True)
+        written[told] = [path.name for path in home.rglob("onnxruntime.db")]
+    assert written == {(): [], ("told",): ["onnxruntime.db"]}  # the second: it would be seen
 
 
 @pytest.mark.usefixtures("exported")
