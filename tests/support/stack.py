@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +27,7 @@ from support.environment import make_settings
 from support.events import Event, parse
 from support.indexed import index, real_app
 from support.model_server import ModelServer, Reply, start_model_server
+from support.programs import Program, interpreter
 from support.scripted import running
 from support.sql import execute
 
@@ -161,10 +161,13 @@ class Stack:
             yield http
 
     @contextlib.contextmanager
-    def process(self, *, program: tuple[str, ...] = ("-c", PROGRAM), **env: str) -> Iterator[Process]:
+    def process(
+        self, *, program: tuple[str, ...] = ("-c", PROGRAM), forked: bool = True, **env: str
+    ) -> Iterator[Process]:
         """Start a server in a process of its own; ``env`` are settings without their prefix.
 
-        ``program=("-m", "server")``: with the real embedding model, which takes longer.
+        ``program=("-m", "server")``: with the real embedding model, which takes longer. ``forked=False``: an
+        interpreter that has imported nothing.
         """
         clean = {name: value for name, value in os.environ.items() if not name.startswith("FOOTNOTE_")}
         settings = {
@@ -179,13 +182,12 @@ class Stack:
             **env,
         }
         with tempfile.TemporaryFile("w+", encoding="utf-8") as log:  # a pipe would fill up and stop the server
-            popen = subprocess.Popen(
-                [sys.executable, *program],
+            popen = (Program if forked else interpreter)(
+                program,
                 cwd=self.data_dir,
                 env=clean | {"PYTHONPATH": str(ROOT)} | {f"FOOTNOTE_{name}": value for name, value in settings.items()},
                 stdout=subprocess.PIPE,
                 stderr=log,
-                text=True,
             )
             process = Process(popen, "", log)
             try:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,8 +16,9 @@ import httpx
 import psycopg2
 from support.events import parse
 from support.model_server import Reply
+from support.programs import run
 from support.sql import execute
-from support.stack import PATIENCE, ROOT, Stack
+from support.stack import PATIENCE, Stack
 
 from config.settings import DatabaseSettings
 from storage.collections.collections import Collections
@@ -194,12 +194,8 @@ def ingest(stack: Stack, *paths: Path, endpoint: str, collection: str = "ingeste
     """Run ``python -m ingestion`` for real, with the receiver of its telemetry."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("FOOTNOTE_")}
     settings = {"DATABASE__URL": stack.dsn, "DATA_DIR": str(stack.data_dir), "TELEMETRY__ENDPOINT": endpoint}
-    return subprocess.run(
-        [sys.executable, "-m", "ingestion", *paths, "--collection", collection],
-        cwd=ROOT,
+    return run(
+        ["-m", "ingestion", *paths, "--collection", collection],
         env=clean | {f"FOOTNOTE_{name}": value for name, value in settings.items()},
-        capture_output=True,
-        text=True,
-        check=False,
         timeout=PATIENCE * 6,
     )

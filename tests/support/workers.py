@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from support.programs import Program
 
 from config.settings import Settings
 from ingestion.jobs import worker
@@ -98,11 +98,10 @@ def started(
     groups = {"jobs": chosen, "telemetry": dict(telemetry or {"enabled": False})}
     log = directory / "worker.log"
     with log.open("a") as output:
-        popen = subprocess.Popen(
-            [sys.executable, str(ROOT / "tests/support/job_worker.py"), dsn, str(directory), json.dumps(groups)],
+        popen = Program(
+            [ROOT / "tests/support/job_worker.py", dsn, directory, json.dumps(groups)],
             stdout=subprocess.PIPE,
             stderr=output,
-            text=True,
             env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])},
         )
     try:

@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from support.programs import Program, interpreter, run
 
 from server.engines.models.local import missing
 
@@ -48,15 +49,11 @@ def command(*arguments, data_dir, **settings):
 class Server:
     """``python -m server`` until the block ends."""
 
-    def __init__(self, data_dir, **settings):
+    def __init__(self, data_dir, *, start=interpreter, **settings):
         self.lines = []
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "server"],
-            cwd=ROOT,
-            env=environment(data_dir, **settings),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+        pipe, same = subprocess.PIPE, subprocess.STDOUT
+        self.process = start(
+            ["-m", "server"], cwd=ROOT, env=environment(data_dir, **settings), stdout=pipe, stderr=same
         )
         self.url = ""
         for line in self.process.stdout:
@@ -156,14 +153,9 @@ def barnacles(folder, shared_dir, files):
     for number in range(files):
         text = "\n\n".join(f"Paragraph {part} of file {number} talks of barnacles. " * 8 for part in range(6))
         (folder / f"{number}.md").write_text(f"# Barnacle report {number}\n\n{text}")
-    with subprocess.Popen(
-        [sys.executable, "-m", "ingestion", str(folder), "--collection", folder.name],
-        cwd=ROOT,
-        env=environment(shared_dir),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as ingesting:
+    arguments = ["-m", "ingestion", folder, "--collection", folder.name]
+    pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
+    with Program(arguments, env=environment(shared_dir), stdout=pipe, stderr=nowhere) as ingesting:
         yield ingesting
         ingesting.communicate()
     assert ingesting.returncode == 0
@@ -229,20 +221,20 @@ def test_commands_that_cannot_start_say_so_in_one_line(shared_dir, tmp_path):
         (("server",), {"database__url": "postgresql://nobody@127.0.0.1:9/x", **hurried}, "not available"),
         (("ingestion", "README.md", "--collection", "Not A Name"), {}, "no collection name"),
     ):
-        done = command(*arguments, data_dir=shared_dir, **settings)
+        done = run(["-m", *arguments], env=environment(shared_dir, **settings))
         assert done.returncode == 2, done
         assert expected in done.stderr.splitlines()[-1]
         assert "Traceback" not in done.stderr
-    fresh = command("server", data_dir=tmp_path)
+    fresh = run(["-m", "server"], env=environment(tmp_path))
     assert fresh.returncode == 2
     assert "python -m storage upgrade" in fresh.stderr
 
 
 def test_a_killed_postgresql_comes_back_under_the_running_server(tmp_path, shared_dir, corpus):
     (tmp_path / "models").symlink_to(shared_dir / "models")  # not exported once more
-    command("storage", "upgrade", data_dir=tmp_path)
-    command("ingestion", str(corpus), data_dir=tmp_path)
-    server = Server(tmp_path, llm__provider="extractive")
+    run(["-m", "storage", "upgrade"], env=environment(tmp_path))
+    run(["-m", "ingestion", corpus], env=environment(tmp_path))
+    server = Server(tmp_path, start=Program, llm__provider="extractive")
     try:
         pid_file = tmp_path / "postgres" / "postmaster.pid"
         postmaster = int(pid_file.read_text().splitlines()[0])

@@ -24,7 +24,7 @@ INGESTION = "import json, sys\nfrom ingestion.__main__ import main\ncode = main(
 
 
 def test_a_server_answers_from_an_export_with_no_library_that_makes_one(stack):
-    with stack.process(program=("-c", SERVER)) as process:
+    with stack.process(program=("-c", SERVER), forked=False) as process:
         with httpx.Client(base_url=process.url, timeout=PATIENCE) as client:
             assert client.get("/ready").status_code == 200
             answer = client.post("/query", json={"question": "Who built the lighthouse of Ostrava Bay?"})

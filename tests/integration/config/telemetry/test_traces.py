@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from contextlib import contextmanager
 
@@ -16,7 +15,8 @@ import pytest
 from support.events import parse
 from support.model_server import Reply
 from support.otlp import start_receiver
-from support.stack import PATIENCE, ROOT, until
+from support.programs import Program
+from support.stack import PATIENCE, until
 
 SERVER = ("-m", "server")
 QUESTION = "Who built the lighthouse?"
@@ -295,14 +295,12 @@ def test_tools_called_over_stdio_are_traces_of_their_own(stack, receiver):
         "TELEMETRY__ENDPOINT": receiver.http_url,
     }
     receiver.forget()
-    popen = subprocess.Popen(
-        [sys.executable, *SERVER, "mcp"],
-        cwd=ROOT,
+    popen = Program(
+        [*SERVER, "mcp"],
         env=os.environ | {f"FOOTNOTE_{name}": value for name, value in settings.items()},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        text=True,
     )
 
     def say(**message):

@@ -5,22 +5,21 @@ import json
 import os
 import random
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import psycopg2
 import pytest
+from support.programs import Program
 
 SUPPORT = Path(__file__).parents[3] / "support" / "ingest_made_up.py"
 
 
 def start(dsn, data_dir, folder):
     root = SUPPORT.parents[2]
-    return subprocess.Popen(
-        [sys.executable, str(SUPPORT), dsn, str(data_dir), str(folder)],
+    return Program(
+        [SUPPORT, dsn, data_dir, folder],
         stdout=subprocess.PIPE,
-        text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root / "tests")])},
     )
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from support.flips import add_collection, add_generation
 from support.otlp import Receiver, start_receiver
+from support.programs import Program
 from support.sql import execute
 from support.workers import ended
 
@@ -106,9 +107,8 @@ def command(*arguments, receiver, real=False, faults=None, caller=None, **settin
     program = ["-m", "ingestion"] if real else ["-c", PROGRAM, json.dumps(faults or {})]
     if receiver is not None:
         settings.setdefault("telemetry__endpoint", receiver.http_url)
-    return subprocess.Popen(
-        [sys.executable, *program, *arguments],
-        cwd=ROOT,
+    return Program(
+        [*program, *arguments],
         env={
             **os.environ,
             **{f"FOOTNOTE_{name.upper()}": str(value) for name, value in settings.items()},
@@ -116,7 +116,6 @@ def command(*arguments, receiver, real=False, faults=None, caller=None, **settin
         },
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
     )
 
 

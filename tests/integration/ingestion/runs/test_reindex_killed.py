@@ -9,12 +9,12 @@ import os
 import random
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import httpx
 import psycopg2
 import pytest
+from support.programs import Program
 from support.sql import execute
 from support.stack import PATIENCE, ROOT, until
 
@@ -78,17 +78,16 @@ class Builder:
         if dsn is not None:
             self.env["FOOTNOTE_DATABASE__URL"] = dsn
 
-    def start(self, *arguments: str, tokens: int) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, tokens: int) -> Program:
         """Begin; what was embedded before is forgotten."""
         self.log.write_text("")
         options = ["--collection", NAME, *arguments, "--json"]
-        return subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(self.folder), "--base", str(self.folder), *options],
+        return Program(
+            ["-c", PROGRAM, self.folder, "--base", self.folder, *options],
             env=self.env | {"FOOTNOTE_INGESTION__CHUNK_TOKENS": str(tokens)},
             cwd=self.folder.parent,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
         )
 
     def run(self, *arguments: str, tokens: int) -> dict:
@@ -102,7 +101,7 @@ class Builder:
         """Return the texts that the run at hand embedded."""
         return self.log.read_text().splitlines()
 
-    def until_embedded(self, process: subprocess.Popen[str], number: int) -> None:
+    def until_embedded(self, process: Program, number: int) -> None:
         """Wait until so many texts are embedded, or the process is over."""
         until(lambda: len(self.embedded()) >= number or process.poll() is not None, seconds=120)
 

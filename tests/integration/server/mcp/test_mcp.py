@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
+from support.programs import Program, run
 
 ROOT = Path(__file__).parents[4]
 SECTIONS = [
@@ -46,21 +47,14 @@ def data_dir(tmp_path_factory, shared_dir):
     (shared_dir / "models").mkdir(exist_ok=True)
     (made / "models").symlink_to(shared_dir / "models")
     for arguments in (("storage", "upgrade"), ("ingestion", str(folder), "--base", str(folder))):
-        command = [sys.executable, "-m", *arguments]
-        subprocess.run(command, cwd=ROOT, env=environment(made), check=True, capture_output=True, timeout=240)
+        run(["-m", *arguments], env=environment(made), check=True)
     return made
 
 
 @contextmanager
 def http_server(data_dir):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "server"],
-        cwd=ROOT,
-        env=environment(data_dir),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
+    pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
+    process = Program(["-m", "server"], env=environment(data_dir), stdout=pipe, stderr=nowhere)
     try:
         yield re.search(r"ready at (http://\S+)", process.stdout.readline())[1]
         process.terminate()
