@@ -251,7 +251,7 @@ class AnswerService:
                 yield Token(NOTHING_FOUND)
                 yield self._done(record, started, "no_context", citations, cited=set())
                 return
-            markers = CitationFilter(len(citations))
+            markers = CitationFilter([citation.text for citation in citations])
             generating = time.perf_counter()
             async for piece in pieces:
                 if text := markers.feed(piece):

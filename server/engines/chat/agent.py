@@ -108,7 +108,11 @@ class _Shelf:
             raise
         if not found:
             return "Nothing was found."
-        return "\n\n".join(f"[{self._number(node)}] {passage_of(node.node)}" for node in found if self._has_room(node))
+        return "\n\n".join(
+            f"[{self._number(node)}] {passage_of(node.node).quoted(MAX_PASSAGES)}"
+            for node in found
+            if self._has_room(node)
+        )
 
     def _has_room(self, node: NodeWithScore) -> bool:
         return len(self.nodes) < MAX_PASSAGES or node.node_id in self._numbers()

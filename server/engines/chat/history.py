@@ -13,7 +13,7 @@ from embedding.tokenizer import load_tokenizer
 from server.answers import Message, Turn
 from server.engines.models.model import LanguageModel
 from server.engines.parts import Conversation
-from server.engines.writing.citations import MARKER, unnumbered
+from server.engines.writing.citations import uncited, without_markers
 
 MESSAGE_TOKENS = 8  # role and frame of a message
 SHARE = 0.5  # fraction of the context window without the answer; the passages need the rest
@@ -81,5 +81,5 @@ def _turns(history: Sequence[Message]) -> list[tuple[Message, Message]]:
 def chat_message(message: Message) -> ChatMessage:
     """Return a LlamaIndex message, without anything that looks like a citation of the current passages."""
     if message.role == "user":
-        return ChatMessage(role=MessageRole.USER, content=unnumbered(message.content))
-    return ChatMessage(role=MessageRole.ASSISTANT, content=MARKER.sub("", message.content))
+        return ChatMessage(role=MessageRole.USER, content=without_markers(message.content))
+    return ChatMessage(role=MessageRole.ASSISTANT, content=uncited(message.content))

@@ -1,60 +1,359 @@
-"""Citations: collecting cited passages, and removing invalid markers while the answer is streamed."""
+"""Citations: finding the markers in what a model writes, while it is streamed, and making a document's own harmless.
+
+What counts as a marker is decided once, in `_Markers`, for answers, passages and messages alike. Code is left alone:
+fences, inline code, and brackets outside of them that index or list something (``m[2]``, ``= [1, 2]``, ``[80, 443]``).
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
-MARKER = re.compile(r"\[\s*(\d{1,4}(?:\s*[,;]\s*\d{1,4})*)\s*\]")
-_BEGUN = re.compile(r"\s?\[[\s\d,;]{0,60}\Z|\s\Z")
-_PASSAGE_NUMBER = re.compile(r"(?<![\w\])])\[(\s*\d{1,4}\s*)\]")
-_LOOKALIKE = re.compile(r"\[(\s*\d{1,4}(?:\s*[,;]\s*\d{1,4})*\s*)\]")
+HIGHEST = 99  # brackets with a higher number, or with 0, hold years, ports, indexes: no passages
+LONGEST_MARKER = 64  # characters between the brackets
+MOST = 32  # markers that follow each other at once; a model that repeats itself for ever writes more
+LONGEST_CODE = 300  # characters of inline code; a backtick without its partner within so many is a backtick
+CONTEXT = 120  # characters of a line that are looked back at
+
+_NAME = (
+    r"(?:sources?|passages?|documents?|docs?|ref(?:erence)?s?|citations?|footnotes?|notes?"
+    r"|quellen?|dokumente?|fuentes?|fonti?|bron(?:nen)?)"
+)
+_NAMES = (
+    *("source", "passage", "document", "doc", "reference", "citation", "footnote", "note"),
+    *("quelle", "dokument", "fuente", "fonte", "bronnen"),
+)
+_ONE = rf"(?:{_NAME}[.:]?\s*#?\s*)?\^?\d{{1,4}}"
+_BODY = re.compile(rf"\s*{_ONE}(?:\s*(?:[-\u2013\u2014,;&]|and|und)\s*{_ONE})*\s*(?:†[^\]】\n]*)?", re.IGNORECASE)
+_BEGUN = re.compile(r"\s*(?:([^\W\d_]{1,12})(?:[.:]?\s*#?\s*(?:\^?\d.*)?)?|\^?\d.*|\^)?", re.DOTALL)
+_RANGE = re.compile(r"(\d{1,4})(?:\s*[-\u2013\u2014]\s*[^\d\s,;&]*\s*(\d{1,4}))?")
+_CLOSING = {"[": "]", "【": "】", "\uff3b": "\uff3d"}
+_TELLING = re.compile(r"[\n`~\[\](){}【\uff3b]")
+_OPENING = {"]": "[", "}": "{", ")": "(f"}
+_RUN = re.compile(r"`+")
+_LINE_HEAD = re.compile(r"[\s>]*(?:(?:[-*+]|\d{1,3}[.)])\s+)?")
+_OPERATORS = frozenset("=+/<>&^~{\\@#$")
+_ENDS_CLAUSE = re.compile(r"[.,!?:](?:\s|\Z)|\n|\Z|\s+\Z")
+_LAST_WORD = re.compile(r"(?:\A|(?<=\s))([^\W\d_][^\W\d_'’-]{2,})\Z")  # noqa: RUF001 (as people write)
+_SENTENCE = frozenset("\"'(.,;:!?…”’»*%`–—-|>")  # noqa: RUF001 (as people write)
+_WIDE = 0x2E80  # from here on: scripts that put no space between words, and their punctuation
+_PASSAGE_HEAD = re.compile(r"(^|[\n\r\v\f\x85\u2028\u2029])([ \t]*)\[(\s*\d{1,4}\s*)\](?=\s|\Z)")
+_ROUND = re.compile(
+    rf"(?:\({_NAME}[.:]?\s*#?\s*(\d{{1,2}}(?:\s*[,;]\s*\d{{1,2}})*)\)"
+    r"|(?<=[^\s(\[])\s\((\d{1,2}(?:\s*[,;]\s*\d{1,2})*)\)(?=[.,;:!?](?:\s|\Z)|[ \t]*(?:\n|\Z)))",
+    re.IGNORECASE,
+)
 
 
-def without_markers(text: str) -> str:
-    """Return a document's text with its own ``[3]`` as ``(3)``: only the answer's markers may look like citations."""
-    return _LOOKALIKE.sub(r"(\1)", text)
+def without_markers(text: str, *, passages: int = HIGHEST) -> str:
+    """Return a document's text, or a user's message, with what would count as a citation of it in round brackets.
+
+    Only the answer's own markers may look like citations of so many `passages`; code stays as it is, except that no
+    line begins like a passage of the prompt.
+    """
+    text = _PASSAGE_HEAD.sub(r"\1\2(\3)", text)
+    markers = _Markers(passages, _in_round_brackets)
+    harmless = markers.feed(text) + markers.end()
+    if not markers.is_in_fence:
+        return harmless
+    # a passage may begin or end within a block of code, so nobody knows which of its lines are code
+    markers = _Markers(passages, _in_round_brackets, knows_fences=False)
+    return markers.feed(text) + markers.end()
 
 
-def unnumbered(text: str) -> str:
-    """Return a user's message without anything that looks like a numbered passage; ``list[0]`` is kept."""
-    return _PASSAGE_NUMBER.sub(r"(\1)", text)
+def uncited(text: str) -> str:
+    """Return an earlier answer without its markers, which point at other passages than the next answer's."""
+    markers = _Markers(HIGHEST, lambda _: "")
+    return markers.feed(text) + markers.end()
 
 
 class CitationFilter:
-    """Takes an answer's pieces; returns them without markers of passages that do not exist.
+    """Takes an answer's pieces; returns them with its citations as ``[1]``, and without those of no passage.
 
-    A piece that may be the beginning of a marker is held back until the next one decides. ``[1, 9]`` of three passages
-    becomes ``[1]``.
+    What a model may write for ``[1][2]`` becomes that: ``[1, 2]``, ``[1-2]``, ``【1】``, ``[^1]``, ``[Source 1]``.
+    ``[1, 9]`` of three passages becomes ``[1]``. Text that may be a marker, or code, is held back until that is
+    decided, so that the result does not depend on how the answer is cut into pieces.
+
+    An answer without any such marker may cite in round brackets, ``… (1).``, which stay as they are, and do not count
+    where a passage has the same.
 
     Attributes:
-        cited: the ids that the answer cites.
+        cited: the ids that the answer cites; complete after `end`.
 
     """
 
-    def __init__(self, passages: int) -> None:
+    def __init__(self, passages: Sequence[str]) -> None:
         self._passages = passages
-        self._held = ""
+        self._markers = _Markers(len(passages), self._shown)
         self.cited: set[int] = set()
 
     def feed(self, piece: str) -> str:
         """Return the text that is final now."""
-        text = self._held + piece
-        begun = _BEGUN.search(text)
-        self._held = text[begun.start() :] if begun else ""
-        return self._checked(text[: begun.start()] if begun else text)
+        return self._markers.feed(piece)
 
     def end(self) -> str:
         """Return what was held back."""
-        held, self._held = self._held, ""
-        return self._checked(held)
+        last = self._markers.end()
+        if not self.cited:
+            own = set().union(*map(_round_numbers, self._passages))
+            self.cited |= {n for n in _round_numbers(self._markers.prose) - own if 1 <= n <= len(self._passages)}
+        return last
 
-    def _checked(self, text: str) -> str:
-        return re.sub(rf"( ?){MARKER.pattern}", self._check, text)
+    def _shown(self, marker: _Marker) -> str:
+        self.cited.update(marker.known)
+        return marker.raw if marker.stays else "".join(f"[{number}]" for number in marker.known)
 
-    def _check(self, match: re.Match[str]) -> str:
-        space, numbers = match.group(1), [int(number) for number in re.findall(r"\d+", match.group(2))]
-        known = [number for number in numbers if 1 <= number <= self._passages]
-        self.cited.update(known)
-        if known == numbers:
-            return match.group(0)
-        return f"{space}[{', '.join(map(str, known))}]" if known else ""
+
+@dataclass(frozen=True, slots=True)
+class _Marker:
+    """A marker; `known` are the passages that it names, and `stays` says that its text is not to be changed."""
+
+    raw: str
+    known: tuple[int, ...]
+    stays: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Bracket:
+    """Brackets that may be a marker: where they end, and whether nothing but a citation is written so."""
+
+    end: int
+    raw: str
+    is_named: bool
+
+
+class _Undecided(Exception):
+    """What is there is too little to decide what it is."""
+
+
+class _Markers:
+    """Finds the markers of a text that comes in pieces, and replaces them; see `CitationFilter`.
+
+    Each decision looks at a bounded part of the text before and after, never at where the pieces begin.
+
+    Attributes:
+        prose: what was not code, complete after `end`.
+
+    """
+
+    def __init__(self, passages: int, shown: Callable[[_Marker], str], *, knows_fences: bool = True) -> None:
+        self._passages = passages
+        self._shown = shown
+        self._knows_fences = knows_fences
+        self._text = ""  # not decided yet
+        self._is_all = False
+        self._blank = ""  # a space at the end of what is decided, which goes with a marker that goes
+        self._line = ""  # what is decided of the current line; at most its last `CONTEXT` characters
+        self._open = ""  # brackets that are open in this line; f: the round ones of a call
+        self._fence = ""  # the characters that opened the block of code that this is in
+        self._prose: list[str] = []
+
+    @property
+    def prose(self) -> str:
+        return "".join(self._prose)
+
+    @property
+    def is_in_fence(self) -> bool:
+        return bool(self._fence)
+
+    def feed(self, piece: str) -> str:
+        self._text += piece
+        return self._decided()
+
+    def end(self) -> str:
+        self._is_all = True
+        return self._decided()
+
+    def _decided(self) -> str:
+        """Return the beginning of the text, as far as it is decided, and keep the rest."""
+        out, place = [self._blank], 0
+        while place < len(self._text):
+            found = _TELLING.search(self._text, place)
+            start = found.start() if found else len(self._text)
+            self._take(self._text[place:start], out)
+            place = start
+            try:
+                place = self._step(place, out)
+            except _Undecided:
+                break
+        self._text = self._text[place:]
+        said = "".join(out)
+        self._blank = " " if said.endswith(" ") and not self._is_all else ""
+        return said.removesuffix(self._blank)
+
+    def _step(self, start: int, out: list[str]) -> int:
+        """Take what begins with a telling character; return where it ends."""
+        character = self._text[start : start + 1]
+        if character in ("`", "~"):
+            end = self._code_end(start)
+            self._take(self._text[start:end], out, is_code=True)
+            return end
+        if character in _CLOSING and not self._fence:
+            return self._take_brackets(start, out)
+        self._take(character, out)
+        return start + len(character)
+
+    def _take(self, text: str, out: list[str], *, is_code: bool = False) -> None:
+        """Take text that is no marker."""
+        out.append(text)
+        is_code = is_code or bool(self._fence)
+        self._prose.append("`" if is_code else text)
+        if not is_code and text in ("{", "[", "("):
+            kind = "f" if text == "(" and _is_identifier(self._line[-1:]) else text
+            self._open = (self._open + kind)[-CONTEXT:]
+        elif not is_code and self._open and self._open[-1] in _OPENING.get(text, ()):
+            self._open = self._open[:-1]
+        _, is_next, rest = text.rpartition("\n")
+        self._line = rest[-CONTEXT:] if is_next else (self._line + rest)[-CONTEXT:]
+        if is_next:
+            self._open = ""
+
+    def _code_end(self, start: int) -> int:
+        """Return the end of the code, or of its first line, that begins with a run of ` or ~; else of the run."""
+        text, character = self._text, self._text[start]
+        run = start
+        while run < len(text) and text[run] == character:
+            run += 1
+        self._need(run + 1)
+        length, begins_line = run - start, _LINE_HEAD.fullmatch(self._line) is not None
+        if self._fence:
+            closes = begins_line and character == self._fence[0] and length >= len(self._fence)
+            if closes and text[run : run + 1].strip() == "":
+                self._fence = ""
+            return run
+        if self._knows_fences and begins_line and length >= 3:  # noqa: PLR2004 (CommonMark)
+            line = text[run : run + LONGEST_CODE].partition("\n")[0]
+            if run + len(line) == len(text) and len(line) < LONGEST_CODE:
+                self._need(len(text) + 1)
+            if character == "~" or "`" not in line:
+                self._fence = text[start:run]
+                return run
+        return self._span_end(run, length) if character == "`" else run
+
+    def _span_end(self, run: int, length: int) -> int:
+        """Return where inline code ends that a run of backticks opened; the end of the run if none closes it."""
+        window = self._text[run : run + LONGEST_CODE].partition("\n")[0]
+        is_cut = run + len(window) == len(self._text) and len(window) < LONGEST_CODE
+        for other in _RUN.finditer(window):
+            if is_cut and other.end() == len(window):
+                break
+            if len(other.group()) == length:
+                return run + other.end()
+        if is_cut:
+            self._need(len(self._text) + 1)
+            if window.endswith("`" * length) and not window.endswith("`" * (length + 1)):
+                return run + len(window)
+        return run
+
+    def _take_brackets(self, start: int, out: list[str]) -> int:
+        """Take brackets, and those that follow them at once."""
+        group: list[_Bracket] = []
+        end = start
+        while len(group) < MOST and self._text[end : end + 1] in _CLOSING and (bracket := self._bracket(end)):
+            group.append(bracket)
+            end = bracket.end
+            self._need(end + 1)
+        if not group:
+            self._take(self._text[start], out)
+            return start + 1
+        stands = self._stands(end)
+        written = "".join(self._marked(bracket, stands=stands) for bracket in group)
+        raw = self._text[start:end]
+        if not written and (said := "".join(out)).endswith(" "):
+            out[:] = [said[:-1]]
+        self._prose.append(raw)
+        self._line = (self._line + raw)[-CONTEXT:]
+        out.append(written)
+        return end
+
+    def _bracket(self, start: int) -> _Bracket | None:
+        """Return the brackets at a place if numbers of passages may be in them."""
+        opening = self._text[start]
+        doubled = opening == "[" and self._text[start + 1 : start + 2] == "["  # [[1]]
+        if opening == "[":
+            self._need(start + 2)
+        inner = start + 1 + doubled
+        closing = _CLOSING[opening] * (1 + doubled)
+        window = self._text[inner : inner + LONGEST_MARKER]
+        body, is_closed, _ = window.partition(closing)
+        if not is_closed:
+            if len(window) < LONGEST_MARKER and "\n" not in window and _may_become(window):
+                self._need(len(self._text) + 1)
+            return None
+        if _BODY.fullmatch(body) is None:
+            return None
+        end = inner + len(body) + len(closing)
+        is_named = opening != "[" or "†" in body or re.search(r"[^\W\d_]{3}", body) is not None
+        return _Bracket(end, self._text[start:end], is_named)
+
+    def _marked(self, bracket: _Bracket, *, stands: Literal["alone", "glued", "not"]) -> str:
+        """Return what stands for brackets in the text."""
+        named = _numbers(bracket.raw, self._passages)
+        if not named or (stands == "not" and not bracket.is_named):
+            return bracket.raw
+        known = tuple(number for number in named if number <= self._passages)
+        may_be_list = len(named) > 1 and not bracket.is_named
+        if not known and (may_be_list or stands == "glued"):  # ``[22, 80]``, ``row[9]``
+            return bracket.raw
+        return self._shown(_Marker(bracket.raw, known, stays=self._text.startswith("(", bracket.end)))
+
+    def _stands(self, end: int) -> Literal["alone", "glued", "not"]:
+        """Tell whether brackets that end at a place stand where a citation does: after a word or a sentence."""
+        if self._open.strip("("):
+            return "not"
+        before = self._line.rstrip(" \t")
+        last, is_apart = before[-1:], len(before) < len(self._line)
+        if not last:
+            return "alone"
+        if last in _OPERATORS or (last == ":" and before[-2:-1] in ("'", '"')):
+            return "not"
+        if is_apart or last in _SENTENCE or ord(last) >= _WIDE:
+            return "alone"
+        self._need(end + 2)
+        word = _LAST_WORD.search(before)
+        is_prose = last == ")" or (word is not None and _is_prose(before[: word.start()].rstrip()[-1:]))
+        return "glued" if is_prose and _ENDS_CLAUSE.match(self._text, end) else "not"
+
+    def _need(self, length: int) -> None:
+        """Leave the decision to a later time unless so much of the text is there, or all of it."""
+        if len(self._text) < length and not self._is_all:
+            raise _Undecided
+
+
+def _may_become(body: str) -> bool:
+    """Tell whether brackets that begin like this may be a marker."""
+    begun = _BEGUN.fullmatch(body)
+    if begun is None:
+        return False
+    word = (begun.group(1) or "").lower()
+    return any(name.startswith(word) or word.startswith(name) for name in _NAMES)
+
+
+def _numbers(raw: str, passages: int) -> list[int]:
+    """Return the numbers in a marker, in order; none where they are no passages' but an interval, a year, an index."""
+    numbers: dict[int, None] = {}
+    for match in _RANGE.finditer(raw.partition("†")[0]):
+        first, last = int(match[1]), int(match[2] or match[1])
+        if not 0 < first <= last <= max(HIGHEST, passages) or (first < last > passages):
+            return []
+        numbers |= dict.fromkeys(range(first, last + 1))
+    return list(numbers)
+
+
+def _in_round_brackets(marker: _Marker) -> str:
+    body = marker.raw.strip("[]【】\uff3b\uff3d")
+    return f"({body})" if marker.known else marker.raw
+
+
+def _round_numbers(text: str) -> set[int]:
+    return {int(number) for match in _ROUND.finditer(text) for number in re.findall(r"\d+", match[1] or match[2])}
+
+
+def _is_identifier(character: str) -> bool:
+    return character.isalnum() or character in ("_", "]", ")")
+
+
+def _is_prose(character: str) -> bool:
+    return not character or character.isalpha() or character in ",;:.!?\"')]*”»–—`"  # noqa: RUF001 (as people write)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
+from server.engines.writing.citations import without_markers
 from server.engines.writing.extraction import is_prose
 
 FEWEST = 4  # minimum number of content words: one or two may occur anywhere in a passage, in another sense
@@ -29,7 +30,7 @@ async def grounded(pieces: AsyncIterator[str], passages: Sequence[str]) -> Async
         number = _passage_of(sentence, words)
         if number is None or key in seen:
             return
-        yield f"{' ' if seen else ''}{sentence} [{number}]"
+        yield f"{' ' if seen else ''}{without_markers(sentence)} [{number}]"
         seen.add(key)
 
 

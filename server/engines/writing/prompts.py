@@ -11,7 +11,7 @@ from llama_index.core.llms import ChatMessage, MessageRole
 from llama_index.core.schema import BaseNode, MetadataMode
 
 from server.engines.parts import Conversation
-from server.engines.writing.citations import unnumbered, without_markers
+from server.engines.writing.citations import HIGHEST, without_markers
 
 SYSTEM = """\
 You answer questions from the numbered passages that come with them.
@@ -96,8 +96,9 @@ class Passage:
     label: str
     text: str
 
-    def __str__(self) -> str:
-        return without_markers(f"{self.label}\n{self.text}" if self.label else self.text)
+    def quoted(self, passages: int = HIGHEST) -> str:
+        """Return it for a prompt, without anything that looks like a citation of one of so many passages."""
+        return without_markers(f"{self.label}\n{self.text}" if self.label else self.text, passages=passages)
 
 
 def passage_of(node: BaseNode) -> Passage:
@@ -109,8 +110,8 @@ def passage_of(node: BaseNode) -> Passage:
 
 def chat_messages(question: str, passages: Sequence[Passage], conversation: Conversation) -> list[ChatMessage]:
     """Return the conversation for a chat model; passages are numbered from 1."""
-    numbered = "\n\n".join(f"[{number}] {passage}" for number, passage in enumerate(passages, start=1))
-    asked = f"Passages:\n\n{numbered}\n\nQuestion: {unnumbered(question)}"
+    numbered = _numbered(list(enumerate(passages, start=1)), most=len(passages))
+    asked = f"Passages:\n\n{numbered}\n\nQuestion: {without_markers(question)}"
     return _conversation(SYSTEM, conversation, asked)
 
 
@@ -121,16 +122,16 @@ def quoted_question(system: str, question: str) -> list[ChatMessage]:
 
 def numbered_messages(system: str, task: str, passages: Sequence[tuple[int, Passage]]) -> list[ChatMessage]:
     """Return a prompt with a task and passages, numbered as in the whole answer."""
-    numbered = "\n\n".join(f"[{number}] {passage}" for number, passage in passages)
-    return [_system(system), _user(f"Passages:\n\n{numbered}\n\nTask: {unnumbered(task)}")]
+    numbered = _numbered(passages, most=HIGHEST)  # these may be a part of the answer's passages
+    return [_system(system), _user(f"Passages:\n\n{numbered}\n\nTask: {without_markers(task)}")]
 
 
 def combining_messages(
     system: str, task: str, findings: Sequence[tuple[str, str]], conversation: Conversation
 ) -> list[ChatMessage]:
     """Return the prompt that combines (sub-question, finding) pairs into the answer; their citations stay."""
-    found = "\n\n".join(f"{unnumbered(asked)}\n{finding}" for asked, finding in findings)
-    return _conversation(system, conversation, f"Findings:\n\n{found}\n\nQuestion: {unnumbered(task)}")
+    found = "\n\n".join(f"{without_markers(asked)}\n{finding}" for asked, finding in findings)
+    return _conversation(system, conversation, f"Findings:\n\n{found}\n\nQuestion: {without_markers(task)}")
 
 
 def simple_messages(question: str, conversation: Conversation) -> list[ChatMessage]:
@@ -171,6 +172,10 @@ def _json(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
+def _numbered(passages: Sequence[tuple[int, Passage]], *, most: int) -> str:
+    return "\n\n".join(f"[{number}] {passage.quoted(most)}" for number, passage in passages)
+
+
 def _system(text: str) -> ChatMessage:
     return ChatMessage(role=MessageRole.SYSTEM, content=text)
 
@@ -182,7 +187,7 @@ def _user(text: str) -> ChatMessage:
 def completion_messages(question: str, passages: Sequence[Passage]) -> list[ChatMessage]:
     """Return the prompt for a base model, as one message."""
     head, middle, tail = COMPLETION_FRAME
-    context = "\n\n".join(map(str, passages))
+    context = "\n\n".join(passage.quoted() for passage in passages)
     prompt = head + _harmless(context) + middle + _harmless(question) + tail
     return [ChatMessage(role=MessageRole.USER, content=prompt.rstrip(" "))]
 

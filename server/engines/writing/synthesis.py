@@ -92,7 +92,10 @@ class CitingSynthesizer(_StreamingSynthesizer):
     async def _checked(self, question: str, passages: Sequence[Passage]) -> AsyncGenerator[str, None]:
         written = self._written(question, passages)
         said = False
-        async with aclosing(written), aclosing(grounded(written, [str(passage) for passage in passages])) as sentences:
+        async with (
+            aclosing(written),
+            aclosing(grounded(written, [passage.quoted() for passage in passages])) as sentences,
+        ):
             async for sentence in sentences:
                 said = True
                 yield sentence

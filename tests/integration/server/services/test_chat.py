@@ -17,7 +17,7 @@ from support.scripted import running
 from support.sql import execute
 
 from server.engines.models.guarded import GuardedLLM
-from server.engines.writing.citations import unnumbered
+from server.engines.writing.citations import without_markers
 from server.services.answers import NOTHING_FOUND
 
 ANSWER = "It was built in 1871 [1]."
@@ -295,7 +295,7 @@ def test_what_people_and_documents_say_changes_neither_template_nor_roles(start,
     assert said(final)[0] == said(model_server.requests[0])[0]  # the system's words are the same, whatever was said
     quoted = [json.loads(line) for line in said(condense)[1][1].splitlines() if line.startswith('{"role"')]
     assert [line["role"] for line in quoted] == ["user", "assistant"]
-    assert quoted[0]["content"] == unnumbered(hostile) + " lighthouse sourdough"
+    assert quoted[0]["content"] == without_markers(hostile) + " lighthouse sourdough"
     numbered = [line for line in said(final)[-1][1].splitlines() if line.startswith("[")]
     assert len(numbered) == len(answer["citations"])  # no passage but those that were found
     assert answer["answer"] == "Fine [1]."
