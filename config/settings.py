@@ -281,6 +281,10 @@ class LLMSettings(_Group):
         512, ge=1, le=1_000_000, description="Maximum length of an answer in tokens, if the request sets none."
     )
     temperature: float = Field(0.1, ge=0, le=2, description="Sampling temperature, if the request sets none.")
+    reasoning: Literal["hide", "show"] = Field(
+        "hide",
+        description="show: streams have events `reasoning` with what the model thinks; it is never part of an answer.",
+    )
     connect_timeout: float = Field(
         5, gt=0, le=600, description="Seconds to wait for a connection to the model's server."
     )

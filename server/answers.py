@@ -188,6 +188,20 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
+class Reasoning:
+    """What the model thinks before it answers, where the settings show that; no part of the answer.
+
+    Attributes:
+        retracts: every `Token` so far was reasoning, and is to be forgotten: the model closed a block of reasoning that
+            it never opened. It is sent even where reasoning is not shown.
+
+    """
+
+    text: str
+    retracts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """Last event of a stream that succeeded; `citations` are marked as cited or not, `sources` are the cited ones'.
 
@@ -213,7 +227,7 @@ class Done:
         return tuple(citation.id for citation in self.citations if citation.cited)
 
 
-Event = Sources | Token | Done
+Event = Sources | Token | Reasoning | Done
 UNFINISHED = "a stream ended without `done`"
 
 
@@ -251,6 +265,9 @@ class Transcript:
             self._pieces.append(event.text)
         elif isinstance(event, Sources):
             self._sources = event
+        elif isinstance(event, Reasoning):
+            if event.retracts:
+                self._pieces.clear()
         elif self._sources is None:
             raise RuntimeError(UNFINISHED)
         else:

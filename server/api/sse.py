@@ -1,6 +1,6 @@
 """Answers as server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html).
 
-    event: sources · token … · done | error, then data: [DONE]
+    event: sources · (token | reasoning) … · done | error, then data: [DONE]
 
 Exactly one ``done`` or ``error`` ends a stream. A `server.streams.run.Run` writes the answer; here its frames are sent
 to a client, and a slow client slows the run down.
@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from server.answers import Done, Event, Token, events_of
+from server.answers import Done, Event, Reasoning, Token, events_of
 from server.api.context import ABORT, request_id_of, runtime_of
 from server.api.disconnects import ended_by_disconnect, watch_for_disconnect
 from server.api.error_handlers import log_failure
@@ -48,6 +48,10 @@ class EventEncoder:
         """See `Encoder.event`."""
         if isinstance(event, Token):
             return _frame(number, "token", json.dumps({"token": clean(event.text)}, ensure_ascii=False))
+        if isinstance(event, Reasoning):
+            retracts = {"retracts": True} if event.retracts else {}
+            data = {"reasoning": clean(event.text), **retracts}
+            return _frame(number, "reasoning", json.dumps(data, ensure_ascii=False))
         if isinstance(event, Done):
             return _frame(number, "done", DoneOut.model_validate(event).model_dump_json()) + END
         out = SourcesOut.of(event, request_id=self._request_id, stream_id=stream_id)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from server.answers import EngineReport, Reranked, Usage
+from server.answers import EngineReport, Reasoning, Reranked, Usage
 
 if TYPE_CHECKING:
     from server.engines.models.events import Finish
@@ -33,6 +33,7 @@ class Record:
         queries: searched for besides the question, or in place of it.
         calls: number of auxiliary model calls.
         notes: sentences on what an engine did that its passages do not show.
+        thoughts: the model's reasoning on the answer that has not been sent yet.
 
     """
 
@@ -50,12 +51,18 @@ class Record:
     queries: tuple[str, ...] = ()
     calls: int = 0
     notes: list[str] = field(default_factory=list)
+    thoughts: list[Reasoning] = field(default_factory=list)
 
     def add_call(self, finish: Finish) -> None:
         """Add a model call's tokens and cost, as far as they are known."""
         self.usage = total_usage(self.usage, finish.usage)
         self.cost_usd = total_cost(self.cost_usd, finish.cost_usd)
         self.calls += 1
+
+    def new_thoughts(self) -> list[Reasoning]:
+        """Return the reasoning that was not returned before."""
+        new, self.thoughts = self.thoughts, []
+        return new
 
     def report(self) -> EngineReport:
         """Return what the engine has done so far."""

@@ -33,7 +33,7 @@ from server.engines.abilities import conversational
 from server.engines.chat.condensing import CondensingChatEngine
 from server.engines.chat.history import History, TokenCounter, chat_message
 from server.engines.llama_index import pieces_of
-from server.engines.models.events import Delta
+from server.engines.models.errors import ModelFailed
 from server.engines.parts import Conversation, Elsewhere, EngineParts
 from server.engines.record import Record, total_cost, total_usage
 from server.engines.registry import build_chat_engine, build_engine
@@ -165,9 +165,7 @@ class AnswerService:
             return ""
         cut = (replace(message, content=message.content[: self.notes_tokens]) for message in history)
         conversation = Conversation(history=tuple(map(chat_message, cut)), summary=summary)
-        events = model.stream(summary_messages(conversation), temperature=0.0, max_tokens=SUMMARY_TOKENS)
-        async with aclosing(events):
-            return "".join([event.text async for event in events if isinstance(event, Delta)]).strip()
+        return await model.reply(summary_messages(conversation), max_tokens=SUMMARY_TOKENS)
 
     async def _generation(self, collection: str) -> Generation:
         async with self._generations.pinned(collection) as pinned:
@@ -251,13 +249,22 @@ class AnswerService:
                 yield Token(NOTHING_FOUND)
                 yield self._done(record, started, "no_context", citations, cited=set())
                 return
-            markers = CitationFilter([citation.text for citation in citations])
+            texts, has_text = [citation.text for citation in citations], False
+            markers = CitationFilter(texts)
             generating = time.perf_counter()
             async for piece in pieces:
+                for thought in record.new_thoughts():
+                    if thought.retracts:
+                        markers, has_text = CitationFilter(texts), False
+                    yield thought
                 if text := markers.feed(piece):
+                    has_text = has_text or not text.isspace()
                     yield Token(text)
             if text := markers.end().rstrip():
+                has_text = True
                 yield Token(text)
+        if not has_text:
+            raise _empty(record)
         record.timings_ms["generate"] = (time.perf_counter() - generating) * 1000
         yield self._done(record, started, _finish_reason(record), citations, cited=markers.cited)
 
@@ -307,6 +314,13 @@ class AnswerService:
             sources=_sources([citation for citation in marked if citation.cited] or marked),
             engine=record.report(),
         )
+
+
+def _empty(record: Record) -> ModelFailed:
+    """Return the error for an answer without a word."""
+    if record.finish is not None and record.finish.finish_reason == "length":
+        return ModelFailed("the model reached its token limit before it wrote an answer; ask with a higher max_tokens")
+    return ModelFailed("the model wrote an empty answer")
 
 
 def _finish_reason(record: Record) -> FinishReason:

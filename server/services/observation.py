@@ -20,7 +20,7 @@ from config.telemetry.metrics import (
     TOP_SCORE,
     Few,
 )
-from server.answers import Citation, Done, Event, Sources, Token
+from server.answers import Citation, Done, Event, Reasoning, Sources, Token
 from server.engines.registry import CHAT_ENGINES
 from server.waiting.interrupts import why_cancelled
 
@@ -131,6 +131,10 @@ class Observation:
                 self._text.append(event.text)
         elif isinstance(event, Sources):
             self._passages(event.citations, collection=event.collection, generation=event.generation)
+        elif isinstance(event, Reasoning):
+            if event.retracts:
+                self._first = None
+                self._text.clear()
         else:
             self._done(event)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from server.answers import Done, Event, Sources, Token
+from server.answers import Done, Event, Reasoning, Sources, Token
 from server.api.error_handlers import log_failure
 from server.api.openai.answer_schemas import DetailsOut, finish_reason_of, opening, usage_of
 from server.api.openai.errors import translated
@@ -37,6 +37,10 @@ class ChunkEncoder:
         """Return the chunk of an event; of `Done`, the last chunks and the end mark."""
         if isinstance(event, Token):  # hundreds of them: what does not change is written once
             return self._before_token + json.dumps(clean(event.text), ensure_ascii=False).encode() + self._after_token
+        if isinstance(event, Reasoning):
+            if event.retracts:
+                return self._chunk({"reasoning_content": ""}, footnote={"retracts": True})
+            return self._chunk({"reasoning_content": clean(event.text)})
         if isinstance(event, Done):
             return self._ending(event) + END
         self._sources = event

@@ -15,8 +15,6 @@ from llama_index.core.schema import QueryBundle
 from server.engines.abilities import conversational
 from server.engines.chat.base import PiecewiseResponse, StatelessChatEngine
 from server.engines.llama_index import pieces_of
-from server.engines.models.events import Delta, Finish
-from server.engines.models.model import LanguageModel
 from server.engines.parts import Engine, EngineParts
 from server.engines.writing.prompts import condense_messages
 
@@ -71,19 +69,10 @@ class CondensingChatEngine(StatelessChatEngine):
         model = conversational(self._parts.model)
         if model is None:
             return with_previous_question(message, history)
-        condensed = " ".join((await self._condensed(model, message)).split()).strip("\"'“”` ")
-        return condensed[:MAX_STANDALONE_LENGTH] or message
-
-    async def _condensed(self, model: LanguageModel, message: str) -> str:
-        record, pieces = self._parts.record, []
         messages = condense_messages(message, self._parts.conversation)
-        async with aclosing(model.stream(messages, temperature=0.0, max_tokens=CONDENSED_TOKENS)) as events:
-            async for event in events:
-                if isinstance(event, Delta):
-                    pieces.append(event.text)
-                elif isinstance(event, Finish):
-                    record.add_call(event)
-        return "".join(pieces)
+        reply = await model.reply(messages, max_tokens=CONDENSED_TOKENS, on_finish=self._parts.record.add_call)
+        condensed = " ".join(reply.split()).strip("\"'“”` ")
+        return condensed[:MAX_STANDALONE_LENGTH] or message
 
 
 def with_previous_question(message: str, history: list[ChatMessage]) -> str:

@@ -12,6 +12,7 @@ from config.settings import ChatSettings
 from embedding.tokenizer import load_tokenizer
 from server.answers import Message, Turn
 from server.engines.models.model import LanguageModel
+from server.engines.models.reasoning import without_reasoning
 from server.engines.parts import Conversation
 from server.engines.writing.citations import uncited, without_markers
 
@@ -79,7 +80,7 @@ def _turns(history: Sequence[Message]) -> list[tuple[Message, Message]]:
 
 
 def chat_message(message: Message) -> ChatMessage:
-    """Return a LlamaIndex message, without anything that looks like a citation of the current passages."""
+    """Return a LlamaIndex message, without reasoning, and anything that looks like a citation of these passages."""
     if message.role == "user":
         return ChatMessage(role=MessageRole.USER, content=without_markers(message.content))
-    return ChatMessage(role=MessageRole.ASSISTANT, content=uncited(message.content))
+    return ChatMessage(role=MessageRole.ASSISTANT, content=uncited(without_reasoning(message.content)))

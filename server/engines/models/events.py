@@ -16,6 +16,18 @@ class Delta:
 
 
 @dataclass(frozen=True, slots=True)
+class Reasoning:
+    """A piece of what the model wrote for itself before its answer, never empty; no part of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retraction:
+    """All text so far was reasoning: the model has closed a block that it never opened."""
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """The end of a successful stream.
 
@@ -31,3 +43,6 @@ class Finish:
     usage: Usage | None
     model: str
     cost_usd: float | None = None
+
+
+ModelEvent = Delta | Reasoning | Retraction | Finish

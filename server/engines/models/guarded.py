@@ -21,7 +21,7 @@ from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from llama_index.core.llms.llm import LLM
 
-from server.engines.models.events import Delta, Finish
+from server.engines.models.events import Delta, Finish, Reasoning, Retraction
 from server.engines.models.model import LanguageModel
 
 
@@ -135,6 +135,11 @@ class GuardedLLM(LLM):
         text = ""
         async with contextlib.aclosing(self._model.stream(messages, **{**self._options, **options})) as events:
             async for event in events:
+                if isinstance(event, Reasoning):
+                    continue
+                if isinstance(event, Retraction):
+                    text = ""
+                    continue
                 delta, finish = (event.text, None) if isinstance(event, Delta) else ("", event)
                 if finish is not None and self._on_finish is not None:
                     self._on_finish(finish)

@@ -22,6 +22,7 @@ class Limits:
     breaker_failures: int
     breaker_seconds: float
     backoff: float = 0.25
+    shows_reasoning: bool = False
     prices: Mapping[str, Price] = field(default_factory=dict)
 
     @classmethod
@@ -36,4 +37,5 @@ class Limits:
             breaker_failures=settings.breaker_failures,
             breaker_seconds=settings.breaker_seconds,
             prices=settings.prices,
+            shows_reasoning=settings.reasoning == "show",
         )

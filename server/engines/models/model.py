@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import stamina
@@ -25,11 +25,12 @@ from server.engines.models.errors import (
     ModelRejected,
     ModelTimeout,
 )
-from server.engines.models.events import Delta, Finish
+from server.engines.models.events import Delta, Finish, ModelEvent, Reasoning, Retraction
 from server.engines.models.limits import Limits
 from server.engines.models.observation import ModelCall, retried
 from server.engines.models.prices import cost_of
 from server.engines.models.provider import Chunk, Provider, Request
+from server.engines.models.reasoning import ReasoningFilter
 from server.engines.models.retries import Again
 from server.waiting.patience import Patience
 
@@ -71,6 +72,7 @@ class LanguageModel:
         self._limits = limits
         self._looked_at = -READY_FOR
         self._reason: str | None = None
+        self._reasons_unopened = False  # as its last answer did: see `ReasoningFilter`
         self._looking = asyncio.Lock()
         self.breaker = CircuitBreaker(source.name, failures=limits.breaker_failures, seconds=limits.breaker_seconds)
         self.context_window = context_window
@@ -103,8 +105,10 @@ class LanguageModel:
         temperature: float | None = None,
         max_tokens: int | None = None,
         stop: Sequence[str] = (),
-    ) -> AsyncGenerator[Delta | Finish, None]:
+    ) -> AsyncGenerator[ModelEvent, None]:
         """Yield the answer's pieces, then one `Finish`. Close it (`contextlib.aclosing`) to cancel the call.
+
+        Reasoning is no part of the pieces; it is yielded where the settings show it.
 
         Raises:
             ModelUnavailable, ModelRateLimited, ModelFailed, ModelRejected, ModelTimeout: before or after pieces.
@@ -121,7 +125,8 @@ class LanguageModel:
         try:
             async with contextlib.aclosing(call.observed(self._events(request))) as events:
                 async for event in events:
-                    yield event
+                    if self._limits.shows_reasoning or not isinstance(event, Reasoning):
+                        yield event
         except ModelRefused:
             raise
         except ModelError as error:
@@ -135,6 +140,21 @@ class LanguageModel:
             )
             error.was_logged = True
             raise
+
+    async def reply(
+        self, messages: Sequence[ChatMessage], *, max_tokens: int, on_finish: Callable[[Finish], None] | None = None
+    ) -> str:
+        """Return the complete reply to something other than a question, at temperature 0; raises as `stream` does."""
+        pieces: list[str] = []
+        async with contextlib.aclosing(self.stream(messages, temperature=0.0, max_tokens=max_tokens)) as events:
+            async for event in events:
+                if isinstance(event, Delta):
+                    pieces.append(event.text)
+                elif isinstance(event, Retraction):
+                    pieces.clear()
+                elif isinstance(event, Finish) and on_finish is not None:
+                    on_finish(event)
+        return "".join(pieces).strip()
 
     async def ready(self) -> bool:
         """Tell whether the model could answer now; checked every `READY_FOR` seconds at most."""
@@ -153,8 +173,9 @@ class LanguageModel:
         """Close connections and end processes; call it once, when no request runs."""
         await self._source.close()
 
-    async def _events(self, request: Request) -> AsyncGenerator[Delta | Finish, None]:
+    async def _events(self, request: Request) -> AsyncGenerator[ModelEvent, None]:
         deadline, patience = _now() + self._limits.total_timeout, Patience()
+        parts = ReasoningFilter(is_unopened=self._reasons_unopened)
         with self.breaker.guarded():
             chunks, first = await self._first(request, deadline)
         try:
@@ -162,15 +183,18 @@ class LanguageModel:
             model = None
             while chunk and not chunk.finish_reason:
                 model = chunk.model or model
-                if chunk.text:
-                    yield Delta(chunk.text)
+                for event in _parts_of(chunk, parts):
+                    yield event
                 chunk = await self._next(chunks, deadline, patience)
             if chunk is None:
                 msg = "the model's answer ended before it was complete"
                 raise ModelFailed(msg)
-            if chunk.text:
-                yield Delta(chunk.text)
+            for event in _parts_of(chunk, parts):
+                yield event
             reason = _finish_reason(chunk.finish_reason or "")
+            for event in parts.end(is_cut=reason == "length"):
+                yield event
+            self._reasons_unopened = parts.is_unopened
             usage = await self._usage(chunks, chunk, deadline)
         finally:
             patience.close()
@@ -199,7 +223,7 @@ class LanguageModel:
     async def _first_of(self, chunks: AsyncGenerator[Chunk, None], deadline: float) -> Chunk:
         with contextlib.closing(Patience()) as patience:
             while chunk := await self._next(chunks, deadline, patience):
-                if chunk.text or chunk.finish_reason:
+                if chunk.text or chunk.finish_reason or (chunk.reasoning and self._limits.shows_reasoning):
                     return chunk
         msg = "the model's server sent an empty reply"
         raise ModelFailed(msg, retryable=False)
@@ -228,6 +252,11 @@ class LanguageModel:
         except (TimeoutError, ModelError) as error:
             _log.debug("model_usage_missing", provider=self.provider, error=type(error).__name__)
         return usage
+
+
+def _parts_of(chunk: Chunk, parts: ReasoningFilter) -> list[Delta | Reasoning | Retraction]:
+    thought = [Reasoning(chunk.reasoning)] if chunk.reasoning else []
+    return [*thought, *parts.feed(chunk.text)]
 
 
 def _finish_reason(reason: str) -> Literal["stop", "length"]:

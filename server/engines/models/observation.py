@@ -25,12 +25,13 @@ from config.telemetry.metrics import (
     TOKEN_USAGE,
 )
 from server.engines.models.errors import ModelRefused
+from server.engines.models.events import Delta, Reasoning, Retraction
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
     from server.answers import Usage
-    from server.engines.models.events import Delta, Finish
+    from server.engines.models.events import Finish, ModelEvent
     from server.engines.models.provider import Request
 
 
@@ -68,16 +69,18 @@ class ModelCall:
             },
         )
 
-    async def observed(self, events: AsyncGenerator[Delta | Finish, None]) -> AsyncGenerator[Delta | Finish, None]:
+    async def observed(self, events: AsyncGenerator[ModelEvent, None]) -> AsyncGenerator[ModelEvent, None]:
         """Yield the events and record them."""
         told = spans.content().is_let_in
         try:
             async with aclosing(spans.made_under(self._span, events)) as made:
                 async for event in made:
-                    if hasattr(event, "text"):
+                    if isinstance(event, Retraction):
+                        self._pieces.clear()
+                    elif isinstance(event, Delta | Reasoning):
                         self._first = self._first or time.perf_counter()
                         self._deltas += 1
-                        if told:
+                        if told and isinstance(event, Delta):
                             self._pieces.append(event.text)
                     else:
                         self._finished(event)

@@ -147,6 +147,7 @@ def _chunk(data: ChatResponse) -> Chunk:
     prompt, completion = prompt or 0, completion or 0
     return Chunk(
         text=data.message.content or "",
+        reasoning=data.message.thinking or "",
         finish_reason=(data.done_reason or "stop") if data.done else None,
         usage=Usage(prompt, completion, prompt + completion) if counted else None,
         model=data.model or None,

@@ -224,8 +224,10 @@ def chunk_of(event: object) -> Chunk:
     choices = event.get("choices")
     choice = _members(choices[0]) if choices else {}
     delta = choice.get("delta")
+    said = _members(delta)
     return Chunk(
-        text=_text(_members(delta).get("content") if delta else choice.get("text")),
+        text=_text(said.get("content") if delta else choice.get("text")),
+        reasoning=_text(said.get("reasoning_content") or said.get("reasoning")) or _thoughts(said.get("content")),
         finish_reason=str(choice.get("finish_reason") or "") or None,
         usage=_usage(event.get("usage")),
         model=event.get("model") or None,
@@ -242,6 +244,13 @@ def _text(content: object) -> str:
         parts = (part for part in content if isinstance(part, dict) and part.get("type") == "text")
         return "".join(_text(part.get("text")) for part in parts)
     return content if isinstance(content, str) else ""
+
+
+def _thoughts(content: object) -> str:
+    """Return the reasoning among an answer's parts; its text may be a list of parts again."""
+    parts = content if isinstance(content, list) else ()
+    thoughts = (part for part in parts if isinstance(part, dict) and part.get("type") in {"thinking", "reasoning"})
+    return "".join(_text(part.get("thinking") or part.get("text")) for part in thoughts)
 
 
 def _usage(usage: object) -> Usage | None:

@@ -32,9 +32,15 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A piece of a provider's stream; empty if it is only a sign of life (a model that is thinking)."""
+    """A piece of a provider's stream; empty if it is only a sign of life.
+
+    Attributes:
+        reasoning: what the provider itself tells apart from the answer.
+
+    """
 
     text: str = ""
+    reasoning: str = ""
     finish_reason: str | None = None
     usage: Usage | None = None
     model: str | None = None

@@ -6,13 +6,11 @@ import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import aclosing
 from typing import TypeVar
 
 from llama_index.core.llms import ChatMessage
 
 from server.engines.models.errors import ModelTimeout
-from server.engines.models.events import Delta
 from server.engines.models.model import LanguageModel
 from server.engines.parts import EngineParts
 
@@ -31,21 +29,13 @@ async def consult(parts: EngineParts, model: LanguageModel, messages: Sequence[C
         ModelError: the call failed, or took longer than ``engines.call_timeout`` (`ModelTimeout`).
 
     """
-    seconds, pieces = parts.settings.engines.call_timeout, list[str]()
+    seconds = parts.settings.engines.call_timeout
     try:
-        async with (
-            asyncio.timeout(seconds),
-            aclosing(model.stream(messages, temperature=0.0, max_tokens=max_tokens)) as events,
-        ):
-            async for event in events:
-                if isinstance(event, Delta):
-                    pieces.append(event.text)
-                else:
-                    parts.record.add_call(event)
+        async with asyncio.timeout(seconds):
+            return await model.reply(messages, max_tokens=max_tokens, on_finish=parts.record.add_call)
     except TimeoutError:
         msg = f"a call of the model beside the answer took longer than {seconds:g} seconds"
         raise ModelTimeout(msg) from None
-    return "".join(pieces).strip()
 
 
 async def all_of(calls: Iterable[Callable[[], Awaitable[Result]]], *, at_once: int) -> list[Result]:

@@ -16,7 +16,8 @@ from llama_index.core.response_synthesizers import BaseSynthesizer
 from llama_index.core.response_synthesizers.base import QueryTextType
 from llama_index.core.schema import NodeWithScore
 
-from server.engines.models.events import Finish
+from server.answers import Reasoning
+from server.engines.models.events import Delta, Finish, Retraction
 from server.engines.models.guarded import GuardedLLM
 from server.engines.models.model import LanguageModel
 from server.engines.models.provider import LOCAL
@@ -24,6 +25,8 @@ from server.engines.parts import EngineParts
 from server.engines.writing.extraction import best_sentences
 from server.engines.writing.grounding import grounded
 from server.engines.writing.prompts import COMPLETION_STOPS, Passage, chat_messages, completion_messages, passage_of
+
+UNSUPPORTED = "The local model wrote nothing that the passages support: their best sentences are quoted."
 
 
 class _StreamingSynthesizer(BaseSynthesizer):
@@ -100,6 +103,7 @@ class CitingSynthesizer(_StreamingSynthesizer):
                 said = True
                 yield sentence
         if not said:
+            self._parts.record.notes.append(UNSUPPORTED)
             async for piece in quotations(self._standalone(question), passages, parts=self._parts):
                 yield piece
 
@@ -128,7 +132,10 @@ class ExtractiveSynthesizer(_StreamingSynthesizer):
 async def written(
     parts: EngineParts, model: LanguageModel, messages: Sequence[ChatMessage], *, stops: tuple[str, ...] = ()
 ) -> AsyncGenerator[str, None]:
-    """Yield what the model writes with the question's options; record how it ended."""
+    """Yield what the model writes with the question's options; record how it ended, and its reasoning.
+
+    An empty piece tells whoever reads them that there is new reasoning.
+    """
     asked = parts.question
     stream = model.stream(
         messages, temperature=asked.temperature, max_tokens=asked.max_tokens, stop=(*stops, *asked.stop)
@@ -137,8 +144,12 @@ async def written(
         async for event in stream:
             if isinstance(event, Finish):
                 parts.record.finish = event
-            else:
+            elif isinstance(event, Delta):
                 yield event.text
+            else:
+                thought = Reasoning("", retracts=True) if isinstance(event, Retraction) else Reasoning(event.text)
+                parts.record.thoughts.append(thought)
+                yield ""
 
 
 async def quotations(question: str, passages: Sequence[Passage], *, parts: EngineParts) -> AsyncGenerator[str, None]:
