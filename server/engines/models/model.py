@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import stamina
@@ -48,6 +49,7 @@ READY_FOR = 5.0
 """Seconds that the result of a health check is reused."""
 
 _LENGTH = {"length", "max_tokens", "max_output_tokens"}
+_STOPPED = {"stop", "end_turn", "eos"}
 _FILTERED = {"content_filter", "safety", "prohibited_content", "recitation"}
 _BROKEN = {"error", "tool_calls", "function_call", "insufficient_system_resource", "unload"}
 
@@ -214,17 +216,23 @@ class LanguageModel:
                     retried(attempt.num - 1, provider=self.provider, model=self.name)
                 chunks = self._source.chunks(request)
                 try:
-                    return chunks, await self._first_of(chunks, deadline)
+                    first = await self._first_of(chunks, deadline)
+                    if attempt.num < tries:
+                        _check_not_empty(first, request)
                 except BaseException:
                     await chunks.aclose()
                     raise
+                return chunks, first
         raise AssertionError  # stamina returns or raises
 
     async def _first_of(self, chunks: AsyncGenerator[Chunk, None], deadline: float) -> Chunk:
+        blank = ""
         with contextlib.closing(Patience()) as patience:
             while chunk := await self._next(chunks, deadline, patience):
-                if chunk.text or chunk.finish_reason or (chunk.reasoning and self._limits.shows_reasoning):
-                    return chunk
+                text = blank + chunk.text
+                if text.strip() or chunk.finish_reason or (chunk.reasoning and self._limits.shows_reasoning):
+                    return replace(chunk, text=text)
+                blank = text
         msg = "the model's server sent an empty reply"
         raise ModelFailed(msg, retryable=False)
 
@@ -252,6 +260,19 @@ class LanguageModel:
         except (TimeoutError, ModelError) as error:
             _log.debug("model_usage_missing", provider=self.provider, error=type(error).__name__)
         return usage
+
+
+def _check_not_empty(first: Chunk, request: Request) -> None:
+    """Check that an answer has a word, or none for a reason that holds the next time too.
+
+    Raises:
+        ModelFailed: it may have one the next time.
+
+    """
+    is_stopped = (first.finish_reason or "").lower() in _STOPPED and not request.stop
+    if is_stopped and not first.text.strip() and not first.reasoning:
+        msg = "the model wrote an empty answer"
+        raise ModelFailed(msg)
 
 
 def _parts_of(chunk: Chunk, parts: ReasoningFilter) -> list[Delta | Reasoning | Retraction]:

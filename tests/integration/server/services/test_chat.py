@@ -79,7 +79,7 @@ def test_a_conversation_is_answered_with_what_was_said_and_kept(start, model_ser
     roles = [role for role, _ in said(model_server.requests[-1])]
     assert roles == ["system", "user", "assistant", "user"]
     # an earlier answer's markers point at passages that are not there any more
-    assert said(model_server.requests[-1])[2] == ("assistant", "It was built in 1871 .")
+    assert said(model_server.requests[-1])[2] == ("assistant", "It was built in 1871.")
 
 
 def test_a_stream_names_the_conversation_first_and_the_message_last(start):

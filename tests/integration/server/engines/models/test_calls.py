@@ -159,12 +159,31 @@ async def test_text_of_any_alphabet_arrives_as_it_was_sent(server: ModelServer, 
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-async def test_an_empty_answer_is_an_answer(server: ModelServer, protocol: str) -> None:
-    server.script(Reply(text=""))
+@pytest.mark.parametrize("empty", ["", " ", " \n \n"])
+async def test_an_empty_answer_is_asked_for_again(server: ModelServer, protocol: str, empty: str) -> None:
+    server.script(Reply(text=empty))
+    async with opened(server, protocol) as model:
+        assert (await ask(model))[0] == ANSWER
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_a_model_that_says_nothing_is_not_asked_for_ever(server: ModelServer, protocol: str) -> None:
+    server.default = Reply(text="")
     async with opened(server, protocol) as model:
         text, finish = await ask(model)
     assert (text, finish.finish_reason) == ("", "stop")
-    assert len(server.requests) == 1
+    assert len(server.requests) == 3
+    assert model.breaker.state == "closed"
+
+
+async def test_an_answer_that_is_empty_for_a_reason_is_not_asked_for_again(server: ModelServer) -> None:
+    server.default = Reply(text="", finish_reason="length")
+    async with opened(server) as model:
+        assert (await ask(model))[1].finish_reason == "length"
+        server.default = Reply(text="")
+        await ask(model, stop=["."])
+    assert len(server.requests) == 2
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
