@@ -45,7 +45,7 @@ EVENT_SCHEMA = {
     "description": "One event; `data` is JSON, but `[DONE]` in the last one, which has no name: a `message`.",
     "properties": {
         "id": {"type": "string"},
-        "event": {"type": "string", "enum": ["sources", "token", "done", "error", "message"]},
+        "event": {"type": "string", "enum": ["sources", "token", "reasoning", "done", "error", "message"]},
         "data": {"type": "string"},
     },
     "required": ["data"],
