@@ -134,15 +134,15 @@ def test_engines_read_replies_without_thoughts(start, model_server, mode):
 
 
 def test_a_model_that_ranks_passages_may_think_first(start, model_server):
-    ranked = "<think>Doc: 2, Relevance: 9\nDoc: 1, Relevance: 1</think>\nDoc: 1, Relevance: 9\nDoc: 2, Relevance: 2"
-    model_server.default = Reply(lambda prompt: ranked if "Relevance" in prompt else SAID)
+    ranked, scores = "Doc: 1, Relevance: 9\nDoc: 2, Relevance: 2", []
     with start(rerank={"provider": "llm"}) as http:
-        answer = http.post("/query", json={"question": ASKED, "rerank": True}).json()
-    assert answer["rerank"]["applied"] is True
-    assert answer["citations"][0]["scores"]["rerank"] == max(
-        each["scores"]["rerank"] for each in answer["citations"] if "rerank" in each["scores"]
-    )
-    assert answer["citations"][0]["source"] == "lighthouse.md"
+        for thought in ("", "<think>\nDoc: 2, Relevance: 10\nDoc: 1, Relevance: 0\n</think>\n"):
+            model_server.default = Reply(lambda prompt, said=thought + ranked: said if "Relevance" in prompt else SAID)
+            answer = http.post("/query", json={"question": ASKED, "rerank": True, "min_score": 0}).json()
+            assert answer["rerank"]["applied"] is True
+            scores.append([(each["source"], each["scores"].get("rerank")) for each in answer["citations"]])
+    assert scores[0] == scores[1]
+    assert len(scores[0]) > 1
 
 
 @pytest.mark.parametrize("reply", [Reply(THOUGHTS["think"]), Reply(SAID, reasoning="Passage 2 [2]? No.")])
