@@ -12,6 +12,8 @@ from typing import Literal
 
 from server.engines.models.events import Delta, Reasoning, Retraction
 
+LONGEST_TAG = 120  # characters
+LONGEST_HEAD = 500  # characters of an answer in which its first opening tag is looked for
 _NAME = r"(?:\w{1,12}:)?(?:think|thinking|thoughts?|reasoning|reflection|scratchpad)"
 _OPENING = rf"<{_NAME}(?:\s[^<>\n]{{0,80}})?>|\[THINK\]|◁think▷|<\|begin_of_thought\|>"
 _CLOSING = rf"</{_NAME}\s{{0,3}}>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>"
@@ -50,6 +52,7 @@ class ReasoningFilter:
         self.is_unopened = is_unopened
         self._mode: Literal["text", "reasoning", "unopened"] = "unopened" if is_unopened else "text"
         self._held = ""
+        self._searched = 0  # so much of what is held has no closing tag
         self._line = ""  # of the current line of text, what has been given
         self._fence = ""
         self._quoted = 0  # opening tags in code, whose closing ones are text too
@@ -75,9 +78,9 @@ class ReasoningFilter:
                 yield from self._text(is_end=is_end)
             elif self._mode == "reasoning":
                 yield from self._reasoning(is_end=is_end)
-            elif _OPEN.match(self._held.lstrip()):
-                self._mode = "text"
-            elif closing := _CLOSE.search(self._held):
+            elif _OPEN.match(self._held[:LONGEST_HEAD].lstrip()):
+                self._mode, self._searched = "text", 0
+            elif closing := self._found_closing():
                 yield from self._closed(closing)
             if (len(self._held), self._mode) == before:
                 return
@@ -90,7 +93,8 @@ class ReasoningFilter:
             self._held = self._held[begun.start() :] if begun else ""
             return
         yield from self._given(self._held[: tag.start()])
-        self._held = self._held[tag.start() :]
+        if tag.start():
+            self._held, self._searched = self._held[tag.start() :], 0
         length = tag.end() - tag.start()
         is_opening = tag["opening"] is not None
         if self._is_in_code or (not is_opening and self._quoted):
@@ -106,7 +110,7 @@ class ReasoningFilter:
         elif self._begins_sentence:
             self._held = self._held[length:]
             self._mode = "reasoning"
-        elif closing := _CLOSE.search(self._held):
+        elif closing := self._found_closing():
             yield Reasoning(self._held[length : closing.start()])
             self._held = self._held[closing.end() :]
             self._is_after_block = True
@@ -130,6 +134,12 @@ class ReasoningFilter:
             yield Reasoning(thought)
         self._held = self._held[closing.end() :]
         self._mode, self._is_after_block = "text", True
+
+    def _found_closing(self) -> re.Match[str] | None:
+        """Find the closing tag in what is held, which may be most of an answer, without searching it from its start."""
+        closing = _CLOSE.search(self._held, max(0, self._searched - LONGEST_TAG))
+        self._searched = 0 if closing else len(self._held)
+        return closing
 
     def _given(self, text: str) -> Iterator[Delta]:
         if self._is_after_block and (not self._has_text or self._line[-1:].isspace() or not self._line):

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.soak import examples
 
+from server.engines.models import reasoning
 from server.engines.models.events import Delta, Reasoning, Retraction
 from server.engines.models.reasoning import ReasoningFilter, without_reasoning
 
@@ -90,7 +91,9 @@ def test_a_model_that_does_not_open_its_reasoning_is_known_by_the_closing_tag():
     assert told(["Hm. ", "So. </think>", "\nRain."], is_unopened=True) == ("Rain.", "Hm. So. ", True)
     assert told(["Rain."], is_unopened=True) == ("Rain.", "", False)
     assert told(["Hm. So"], is_unopened=True, is_cut=True) == ("", "Hm. So", True)
-    assert told(["<think>Hm.</think>Rain."], is_unopened=True)[:2] == ("Rain.", "Hm.")
+    for pieces in (["<think>Hm.</think>Rain."], "<think>Hm.</think>Rain."):
+        assert told(pieces, is_unopened=True)[:2] == ("Rain.", "Hm.")
+    assert told(["<think>" + "Hm. " * 500 + "</think>Rain."], is_unopened=True)[:2] == ("Rain.", "Hm. " * 500)
 
 
 def test_text_is_not_held_back_for_longer_than_a_tag():
@@ -98,3 +101,19 @@ def test_text_is_not_held_back_for_longer_than_a_tag():
     for piece in ("<", "[", "</", "<|", "◁", "<b "):
         given_text = "".join(event.text for event in [*parts.feed(piece), *parts.feed("y " * 60 + "\n")])
         assert piece.strip() in given_text
+
+
+@pytest.mark.parametrize("head", ["", "It is <think>"])
+def test_a_long_answer_that_is_held_back_is_not_searched_again_with_each_token(head, monkeypatch):
+    searched = []
+
+    class Counting:
+        def search(self, text, start=0):
+            searched.append(len(text) - start)
+            return closing.search(text, start)
+
+    closing = reasoning._CLOSE
+    monkeypatch.setattr(reasoning, "_CLOSE", Counting())
+    tokens = ["word "] * 5000
+    assert told([head, *tokens, "</think>Rain."], is_unopened=not head)[0].endswith("Rain.")
+    assert sum(searched) < 200 * len(tokens)
