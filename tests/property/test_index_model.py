@@ -117,6 +117,7 @@ class World:
             beside=beside,
             settings=IngestionSettings(),
             base=self.folder,
+            named=[str(self.folder)],
             metadata={},
         )
 

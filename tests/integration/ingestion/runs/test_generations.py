@@ -55,7 +55,10 @@ class Rig:
 
     def files(self, generation, beside=None):
         settings = IngestionSettings()
-        return LocalFiles(self.database, generation=generation, beside=beside, settings=settings, base=self.folder)
+        return LocalFiles(
+            self.database, generation=generation, beside=beside, settings=settings, base=self.folder,
+            named=[str(self.folder)],
+        )  # fmt: skip
 
     async def ingest(self):
         generation = await self.active()
