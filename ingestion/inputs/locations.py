@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -44,7 +45,9 @@ class FileLocations:
         """Return the paths of a document's file; none for what was never a file."""
         if document.location is None:
             return []
-        return [Path(document.location), *([self._base / document.source] if self._base else [])]
+        # sources are stored as NFC; file systems may have their accents apart
+        names = {document.source, unicodedata.normalize("NFD", document.source)} if self._base else set()
+        return [Path(document.location), *(self._base / name for name in sorted(names) if self._base)]
 
     def roots(self, document: HasFile) -> set[Path]:
         """Return the files and folders named that contain the document's file; empty if the run does not cover it."""

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 UNNAMABLE = "its path is longer than 2,000 bytes or not Unicode: rename it"
 
+TWIN = "another file has the same name, apart from how its accents are stored: rename one"
+
 
 @dataclass(frozen=True, slots=True)
 class Digest:
@@ -87,6 +89,8 @@ class Matching:
                 skipped.append(entry)
             elif (source := source_of(absolute(entry), base=self._base)) is None:
                 skipped.append(Skipped(absolute(entry), UNNAMABLE))
+            elif source in paths:
+                skipped.append(Skipped(absolute(entry), TWIN))
             else:
                 paths[source] = absolute(entry)
         return paths, skipped

@@ -43,6 +43,11 @@ _IS_OVERTAKEN = """
 SELECT true FROM footnote.jobs j JOIN footnote.jobs newer USING (tenant_id, collection, document_id)
 WHERE j.id = $1 AND newer.created_at > j.created_at AND newer.status IN ('queued', 'running', 'succeeded') LIMIT 1"""
 
+_WITH_SOURCE = """
+SELECT document_id FROM footnote.jobs
+WHERE tenant_id = $1 AND collection = $2 AND arguments ->> 'source' = $3 AND status IN ('queued', 'running')
+    AND document_id IS DISTINCT FROM $4 ORDER BY created_at LIMIT 1"""
+
 _COUNTS = """
 SELECT count(*) FILTER (WHERE status = 'queued') AS queued, count(*) FILTER (WHERE status = 'running') AS running,
     count(*) FILTER (WHERE status = 'failed') AS dead,
@@ -200,6 +205,13 @@ class JobStore:
             collection,
             document_id,
         )
+
+    async def document_with_source(
+        self, connection: Connection, collection: str, source: str, *, but: str | None
+    ) -> str | None:
+        """Return the document, other than `but`, that a job which has not ended will give a source."""
+        found: str | None = await connection.fetchval(_WITH_SOURCE, self._tenant, collection, source, but)
+        return found
 
     async def cancel_of_collection(self, connection: Connection, collection: str) -> int:
         """Cancel, within the connection's transaction, all jobs of a collection; return how many."""

@@ -193,6 +193,29 @@ async def test_jobs_of_the_eighth_revision_are_upgraded_in_whatever_state_they_a
     await database.close()
 
 
+async def test_names_of_the_ninth_revision_with_their_accents_apart_are_found_by_what_is_looked_up(
+    empty_dsn, monkeypatch
+):
+    with monkeypatch.context() as earlier:
+        earlier.setattr(schema_version, "REVISION", "0009")
+        await schema_version.upgrade(empty_dsn)
+    execute(empty_dsn, FIRST_REVISION.partition("INSERT INTO footnote.documents")[0])
+    apart, whole = "re\u0301sume\u0301.md", "r\u00e9sum\u00e9.md"
+    given = {"one": apart, "two": f"both/{apart}", "three": f"both/{whole}", "four": "plain.md"}
+    for name, source in given.items():
+        execute(
+            empty_dsn,
+            """INSERT INTO footnote.documents (tenant_id, generation_id, id, source, title, metadata, content_hash,
+                   pipeline_fingerprint, bytes, chunks, revision) VALUES ('public', 1, %s, %s, 't', '{}', 'h', 'p', 1, 0, 1)
+               RETURNING id""",
+            name,
+            source,
+        )
+    await schema_version.upgrade(empty_dsn)
+    found = dict(execute(empty_dsn, "SELECT id, source FROM footnote.documents"))
+    assert found == {**given, "one": whole}
+
+
 def test_the_revision_in_code_is_the_newest_migration():
     from alembic.config import Config
     from alembic.script import ScriptDirectory

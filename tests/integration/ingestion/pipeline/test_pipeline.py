@@ -13,6 +13,7 @@ from support.pipelines import MadeUpModel, ingest_files
 
 from config.settings import IngestionSettings
 from ingestion.readers.process_pool import Parser
+from storage.documents.originals import Originals
 from storage.errors import StoreUnavailable
 
 
@@ -145,6 +146,25 @@ async def test_metadata_of_the_command_and_of_front_matter_keep_their_types(data
         )
     assert row["typed"], row["metadata_"]
     assert (await ingest(metadata={"team": 8, "ratio": 0.5})).changed == 1  # the metadata is part of what is compared
+
+
+async def test_a_file_that_cannot_be_read_to_its_end_is_skipped_at_once_and_the_others_go_on(
+    ingest, tmp_path, monkeypatch
+):
+    tries = []
+
+    async def put_within(_self, _connection, file, **_):
+        tries.append(file.name)
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Originals, "put_within", put_within)
+    write(tmp_path, a="Good.", b="Long. " * 200_000)  # more than a block, which is read within the transaction
+    report = await ingest()
+    assert (report.added, report.exit_code) == (1, 3)
+    assert [(Path(entry.name).name, entry.reason) for entry in report.skipped] == [
+        ("b.md", "it cannot be read: Input/output error")
+    ]
+    assert len(tries) == 1
 
 
 async def test_a_document_that_the_model_cannot_take_fails_alone(database, ingest, tmp_path):
