@@ -18,7 +18,7 @@ from storage.generation import Chunking, EmbeddingIdentity, Generation
 if TYPE_CHECKING:
     from storage.documents.writes import Documents
 
-READER_VERSION = 1
+READER_VERSION = 2
 """Increment it whenever readers or splitter give something else for the same bytes (text, chunks or metadata): stored
 documents are read anew then, and keep what the old reader gave otherwise."""
 

@@ -30,6 +30,7 @@ from storage.documents.sources import MAX_SOURCE_BYTES, normalized
 from storage.documents.writes import Documents, NewChunk, NewDocument
 from storage.errors import UnsupportedFilter, WriteConflict
 from storage.generation import Generation
+from storage.instants import with_utc
 from storage.search.filters import FilterGroup, Parameters, compile_filters
 from storage.search.lexicon import Lexicon
 from storage.search.search import ChunkSearch, Hit, SearchRequest
@@ -64,8 +65,9 @@ def make_node(
 
 
 def node_json(node: BaseNode) -> str:
-    """Return what ``PGVectorStore`` keeps of a node in ``metadata_``, as JSON."""
-    return json.dumps(node_to_metadata_dict(node, remove_text=True, flat_metadata=False), ensure_ascii=False)
+    """Return what ``PGVectorStore`` keeps of a node in ``metadata_``, as JSON, timestamps in UTC."""
+    kept = node_to_metadata_dict(node, remove_text=True, flat_metadata=False)
+    return json.dumps(with_utc(kept), ensure_ascii=False)
 
 
 class ChunkStore(BasePydanticVectorStore):

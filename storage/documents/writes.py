@@ -13,6 +13,7 @@ from storage import chunk_tables
 from storage.deletions import is_marked_deleted, lock_documents, lock_flips, mark_deleted
 from storage.errors import GenerationRetired, MissingKey, SourceTaken, WriteConflict
 from storage.generation import Generation
+from storage.instants import with_utc
 
 if TYPE_CHECKING:
     import numpy as np
@@ -298,7 +299,7 @@ class Documents:
             document.source,
             document.location,
             document.title,
-            json.dumps(document.metadata),
+            json.dumps(with_utc(document.metadata)),
             document.content_hash,
             document.pipeline_fingerprint,
             document.size,

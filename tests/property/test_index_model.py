@@ -52,7 +52,7 @@ from storage.deletions import mark_deleted
 from storage.documents import originals
 from storage.documents.originals import Originals
 from storage.documents.writes import Documents
-from storage.errors import StoreUnavailable
+from storage.errors import SourceTaken, StoreUnavailable
 from storage.search.search import ChunkSearch, SearchRequest
 from storage.vector_store import ChunkStore
 

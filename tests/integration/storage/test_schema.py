@@ -4,6 +4,7 @@ from uuid import uuid4
 
 import psycopg2
 import pytest
+from support.corpus import make_collection
 from support.sql import execute
 
 from storage import chunk_tables, schema_version
@@ -194,20 +195,22 @@ async def test_jobs_of_the_eighth_revision_are_upgraded_in_whatever_state_they_a
 
 
 async def test_names_of_the_ninth_revision_with_their_accents_apart_are_found_by_what_is_looked_up(
-    empty_dsn, monkeypatch
+    empty_dsn, settings, monkeypatch
 ):
     with monkeypatch.context() as earlier:
         earlier.setattr(schema_version, "REVISION", "0009")
         await schema_version.upgrade(empty_dsn)
-    execute(empty_dsn, FIRST_REVISION.partition("INSERT INTO footnote.documents")[0])
+    database = await Database.open(empty_dsn, settings=settings.database)
+    await make_collection(database)
+    await database.close()
     apart, whole = "re\u0301sume\u0301.md", "r\u00e9sum\u00e9.md"
     given = {"one": apart, "two": f"both/{apart}", "three": f"both/{whole}", "four": "plain.md"}
     for name, source in given.items():
         execute(
             empty_dsn,
             """INSERT INTO footnote.documents (tenant_id, generation_id, id, source, title, metadata, content_hash,
-                   pipeline_fingerprint, bytes, chunks, revision) VALUES ('public', 1, %s, %s, 't', '{}', 'h', 'p', 1, 0, 1)
-               RETURNING id""",
+                   pipeline_fingerprint, bytes, chunks, revision)
+               VALUES ('public', 1, %s, %s, 't', '{}', 'h', 'p', 1, 0, 1) RETURNING id""",
             name,
             source,
         )
