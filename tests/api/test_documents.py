@@ -162,6 +162,7 @@ def test_a_source_is_taken_from_the_202_on_until_its_job_has_failed_or_its_docum
         running[0][0],
     )
     assert upload(http, document_id="third", source="moved.md").status_code == 202
+    refused(http.post(f"/jobs/{running[0][0]}/retry"), 409, "job-not-retryable")
     assert http.delete("/documents/third").status_code == 204
     assert upload(http, document_id="fourth", source="moved.md").status_code == 202
     assert job_of(http, first)["status"] == "cancelled"

@@ -38,6 +38,6 @@ $$;
 
 
 def upgrade() -> None:
-    """Create the index, and join the names."""
-    run_script(op.get_bind(), JOBS)
+    """Join the names, then create the index, which lets no job be written until the commit."""
     run_script(op.get_bind(), NAMES)
+    run_script(op.get_bind(), JOBS)

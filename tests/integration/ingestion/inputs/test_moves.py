@@ -63,8 +63,11 @@ def away(folder, how):
         folder.symlink_to(folder.parent / "nowhere")
 
 
-@pytest.mark.parametrize("how", ["absent", "empty", "hidden", "dangling"])
-@pytest.mark.parametrize("named", ["alone", "both", "with its parent", "by a pattern"])
+@pytest.mark.parametrize(
+    ("how", "named"),
+    [("absent", "alone"), ("empty", "both"), ("dangling", "both"), ("hidden", "with its parent"),
+     ("absent", "by a pattern"), ("empty", "by a pattern")],
+)  # fmt: skip
 async def test_a_folder_that_is_away_loses_nothing_to_an_equal_file(indexing, tmp_path, how, named):
     one, two = tmp_path / "m1", tmp_path / "m2"
     write(one / "LICENSE.md")
