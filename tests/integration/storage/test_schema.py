@@ -181,6 +181,9 @@ async def test_jobs_of_the_eighth_revision_are_upgraded_in_whatever_state_they_a
         "done": ("succeeded", 1),
     }
     assert found["retried"].error == JobError("fetch-failed", "503")
+    execute(  # in the dump all have one
+        empty_dsn, """UPDATE footnote.jobs SET arguments = arguments || '{"source": "d"}' WHERE document_id = 'dead'"""
+    )
     await jobs.retry(found["dead"].id)
     assert await runs.rescue(stalled_after=0, attempts=5, error=JobError("internal", "died")) == 1
     begun = []
