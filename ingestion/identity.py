@@ -12,17 +12,17 @@ from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
 from ingestion.types import Json
 from storage.chunk_tables import RESERVED_KEYS
+from storage.documents.sources import MAX_SOURCE_BYTES, normalized
 from storage.generation import Chunking, EmbeddingIdentity, Generation
 
 if TYPE_CHECKING:
     from storage.documents.writes import Documents
 
-READER_VERSION = 1
+READER_VERSION = 2
 """Increment it whenever readers or splitter give something else for the same bytes (text, chunks or metadata): stored
 documents are read anew then, and keep what the old reader gave otherwise."""
 
 NAMESPACE = uuid5(NAMESPACE_URL, "urn:footnote:document")
-MAX_SOURCE_BYTES = 2000
 MAX_IDS = 100  # derived from one source
 OWN_KEYS = frozenset({*RESERVED_KEYS, "title", "source", "heading", "page", "chunk_index", "file_name"})
 
@@ -33,13 +33,14 @@ def absolute(path: Path) -> Path:
 
 
 def source_of(path: Path, *, base: Path | None) -> str | None:
-    """Return a file's source, its identity in a collection: the path relative to `base`, else absolute.
+    """Return a file's source, its identity in a collection: the path relative to `base`, else absolute; as NFC.
 
     None if it is too long or not valid Unicode.
     """
     shown = str(path)
     if base is not None and path.is_relative_to(base):
         shown = path.relative_to(base).as_posix()
+    shown = normalized(shown)
     try:
         return shown if len(shown.encode()) <= MAX_SOURCE_BYTES else None
     except UnicodeEncodeError:

@@ -22,7 +22,7 @@ def change_of(replaces: DocumentState | None, *, source: str) -> Change:
 
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """A document to write, the stored one with its id, and another stored one with its source."""
+    """A document to write, the stored one with its id, and, for a copy, another stored one with its source."""
 
     document: NewDocument
     replaces: DocumentState | None = None
@@ -52,7 +52,12 @@ class Incoming(Protocol):
         ...
 
     async def identify(self, parsed: Parsed) -> Identified:
-        """Return the document to write, and the stored ones that it replaces."""
+        """Return the document to write, and the stored ones that it replaces.
+
+        Raises:
+            SourceTaken: another document has its source.
+
+        """
         ...
 
     async def keep(self, content_hash: str) -> None:

@@ -177,12 +177,3 @@ class NoRoomForUploads(Overloaded):
     def __init__(self) -> None:
         super().__init__(retry_after=60)
         self.args = ("there is no room for uploads at the moment; try again later",)
-
-
-class SourceTaken(CallerError):
-    """Another document of the collection has the requested source."""
-
-    slug = "already-exists"
-
-    def __init__(self, source: str, *, holder: str) -> None:
-        super().__init__(f"the source {source[:200]!r} is that of document {holder!r}; give another `source`")

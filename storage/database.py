@@ -38,10 +38,7 @@ PING_TIMEOUT = 2.0
 RELEASE_TIMEOUT = 2.0
 _log = structlog.get_logger(__name__)
 
-UNAVAILABLE = (
-    OSError,
-    TimeoutError,
-    EOFError,
+_UNAVAILABLE = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
@@ -57,6 +54,9 @@ UNAVAILABLE = (
     asyncpg.OutOfMemoryError,
     asyncpg.ReadOnlySQLTransactionError,
 )
+DRIVER = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+UNAVAILABLE = (OSError, TimeoutError, EOFError, *_UNAVAILABLE)
+"""Where nothing but the database is asked: a file's own errors, say, have the same classes."""
 
 
 # a missing database may be created while we wait; a wrong user or password stays wrong
@@ -121,9 +121,11 @@ class Database:
         """Borrow a working connection."""
         async with _translated(self._pool):
             connection = await self._acquire()
-            try:
+        try:
+            async with _translated(self._pool, DRIVER):  # the block has files and timeouts of its own
                 yield connection
-            finally:
+        finally:
+            async with _translated(self._pool):
                 # shielded from cancellation; a statement that does not end is aborted
                 await self._pool.release(connection, timeout=RELEASE_TIMEOUT)
 
@@ -156,12 +158,14 @@ class Database:
             connection = await asyncpg.connect(
                 self._dsn,
                 timeout=self._settings.connect_timeout,
+                connection_class=_Connection,
                 server_settings=_server_settings(self._settings, {}) | {"statement_timeout": "0"},
             )
-            try:
+        try:
+            async with _translated(errors=DRIVER):
                 yield connection
-            finally:
-                await _closed(connection)
+        finally:
+            await _closed(connection)
 
     async def ping(self) -> None:
         """Raise `StoreUnavailable` unless the database answers soon; does not wait for the pool."""
@@ -238,11 +242,7 @@ async def _prepare(connection: Any) -> None:  # noqa: ANN401 (asyncpg hands a pr
 
 async def _ping_if_idle(connection: Any) -> None:  # noqa: ANN401 (see _prepare)
     if connection.idle_seconds() > PING_AFTER_IDLE:
-        try:
-            await connection.fetchval("SELECT 1", timeout=PING_TIMEOUT)
-        except TimeoutError as exc:
-            msg = "the connection does not answer"
-            raise ConnectionError(msg) from exc
+        await connection.fetchval("SELECT 1", timeout=PING_TIMEOUT)
 
 
 async def _hand_back(connection: Any) -> None:  # noqa: ANN401 (see _prepare)
@@ -253,11 +253,14 @@ async def _hand_back(connection: Any) -> None:  # noqa: ANN401 (see _prepare)
 
 
 @asynccontextmanager
-async def _translated(pool: asyncpg.Pool[asyncpg.Record] | None = None) -> AsyncIterator[None]:
+async def _translated(
+    pool: asyncpg.Pool[asyncpg.Record] | None = None,
+    errors: tuple[type[Exception], ...] = (asyncpg.PostgresError, *UNAVAILABLE),
+) -> AsyncIterator[None]:
     """Translate driver errors; the originals are dropped, since they may quote parameters and rows."""
     try:
         yield
-    except (asyncpg.PostgresError, *UNAVAILABLE) as exc:
+    except errors as exc:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             # releasing the connection failed after a cancellation, and its error replaced the cancellation

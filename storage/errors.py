@@ -127,6 +127,15 @@ class DocumentNotFound(CallerError):
         self.document_id = document_id
 
 
+class SourceTaken(CallerError):
+    """Another document of the collection has the source, or a job that has not ended will give it to one."""
+
+    slug = "already-exists"
+
+    def __init__(self, source: str, *, holder: str) -> None:
+        super().__init__(f"the source {source[:200]!r} is that of document {holder!r}; give another `source`")
+
+
 class EmbeddingMismatch(CallerError):
     """The configured embedding model is not the one that the collection was built with."""
 

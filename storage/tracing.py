@@ -1,5 +1,7 @@
 """Spans and metrics of statements, by OpenTelemetry's conventions for databases, without SQL or parameters.
 
+Errors of the connection's own socket become the driver's here, where they cannot be taken for those of other files.
+
 https://opentelemetry.io/docs/specs/semconv/database/postgresql/
 """
 
@@ -10,7 +12,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -29,6 +31,10 @@ _STATEMENT = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _UNTOLD = ("BEGIN", "START", "SELECT 1", "SAVEPOINT", "RELEASE")
+
+
+class ConnectionBroke(asyncpg.InterfaceError):
+    """The connection failed, or did not answer in time, during a statement."""
 
 
 class TracedConnection(asyncpg.Connection):
@@ -55,7 +61,7 @@ class TracedConnection(asyncpg.Connection):
             return await super().fetchval(query, *args, **options)
 
     async def copy_records_to_table(self, table_name: str, **options: Any) -> Any:
-        with _told(_described("COPY", table_name)):
+        with _named(), _told(_described("COPY", table_name)):
             return await super().copy_records_to_table(table_name, **options)
 
 
@@ -83,9 +89,19 @@ class _Statement:
     labels: Mapping[str, str]
 
 
-def _statement(sql: str) -> AbstractContextManager[None]:
+@contextmanager
+def _statement(sql: str) -> Iterator[None]:
     statement = _summary(sql)
-    return nullcontext() if statement is None else _told(statement)
+    with _named(), nullcontext() if statement is None else _told(statement):
+        yield
+
+
+@contextmanager
+def _named() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, TimeoutError, EOFError) as exc:
+        raise ConnectionBroke(type(exc).__name__) from exc
 
 
 @contextmanager

@@ -26,9 +26,11 @@ from pydantic import ValidationError
 from config.settings import RetrievalSettings
 from storage import chunk_tables
 from storage.database import Database
+from storage.documents.sources import MAX_SOURCE_BYTES, normalized
 from storage.documents.writes import Documents, NewChunk, NewDocument
 from storage.errors import UnsupportedFilter, WriteConflict
 from storage.generation import Generation
+from storage.instants import with_utc
 from storage.search.filters import FilterGroup, Parameters, compile_filters
 from storage.search.lexicon import Lexicon
 from storage.search.search import ChunkSearch, Hit, SearchRequest
@@ -63,8 +65,9 @@ def make_node(
 
 
 def node_json(node: BaseNode) -> str:
-    """Return what ``PGVectorStore`` keeps of a node in ``metadata_``, as JSON."""
-    return json.dumps(node_to_metadata_dict(node, remove_text=True, flat_metadata=False), ensure_ascii=False)
+    """Return what ``PGVectorStore`` keeps of a node in ``metadata_``, as JSON, timestamps in UTC."""
+    kept = node_to_metadata_dict(node, remove_text=True, flat_metadata=False)
+    return json.dumps(with_utc(kept), ensure_ascii=False)
 
 
 class ChunkStore(BasePydanticVectorStore):
@@ -236,8 +239,7 @@ class ChunkStore(BasePydanticVectorStore):
         chunks = [*kept, *(_new_chunk(node, document_id=document_id) for node in nodes)]
         chunks = [_renumbered(chunk, index) for index, chunk in enumerate(chunks)]
         first = nodes[0].metadata
-        source = stored.source if stored else str(first.get("source") or first.get("file_path") or document_id)
-        holder = (await documents.states([source])).get(source)
+        source = stored.source if stored else await self._free_source(documents, document_id, first)
         digest = hashlib.sha256("\0".join(chunk.node_id + chunk.text for chunk in chunks).encode())
         document = NewDocument(
             id=document_id,
@@ -250,8 +252,15 @@ class ChunkStore(BasePydanticVectorStore):
             size=sum(len(chunk.text.encode()) for chunk in chunks),
             revision=revision,
         )
-        displaced = holder if holder and holder.id != document_id else None
-        await documents.write(document, chunks, replaces=stored, displaces=displaced)
+        await documents.write(document, chunks, replaces=stored)
+
+    async def _free_source(self, documents: Documents, document_id: str, metadata: Mapping[str, Any]) -> str:
+        """Return what names a new document; LlamaIndex gives all pages of a PDF one name."""
+        source = normalized(str(metadata.get("source") or metadata.get("file_path") or document_id))
+        if (await documents.states([source])).get(source) is None:
+            return source
+        longer = f"{document_id}/{source}"
+        return longer if len(longer.encode()) <= MAX_SOURCE_BYTES else document_id
 
     async def _stored_chunks(self, document_id: str) -> list[NewChunk]:
         async with self._database.connection() as connection:

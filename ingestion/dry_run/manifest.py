@@ -19,8 +19,8 @@ from typing import IO, Annotated, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ingestion.errors import CommandRefused
-from ingestion.identity import MAX_SOURCE_BYTES
 from ingestion.names import source_name
+from storage.documents.sources import MAX_SOURCE_BYTES
 
 VERSION = 1
 MAX_LINE = 16_384  # bytes; a source has at most 2,000

@@ -65,6 +65,7 @@ class Planner:
             indexing.database,
             destination=Destination(*made, active),
             base=inputs.base,
+            named=inputs.files,
             metadata=inputs.metadata,
             max_file_bytes=indexing.settings.ingestion.max_file_bytes,
         )

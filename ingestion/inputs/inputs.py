@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ingestion.identity import absolute
-from ingestion.inputs.walk import find_files
+from ingestion.inputs.walk import find_files, is_pattern
 from ingestion.types import Json, Skipped
 
 if TYPE_CHECKING:
@@ -54,8 +53,8 @@ class Inputs:
 
     @property
     def patterns(self) -> list[str]:
-        """The patterns among the paths; an existing file whose name looks like one is not."""
-        return [path for path in self.files if MAGIC & set(path) and not os.path.lexists(path)]
+        """The patterns among the paths."""
+        return [path for path in self.files if is_pattern(path)]
 
     def listing(self) -> Iterator[Path | Skipped]:
         """List the files that exist now."""

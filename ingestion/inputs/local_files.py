@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +72,7 @@ class LocalFiles:
         *,
         generation: Generation,
         settings: IngestionSettings,
+        named: Sequence[str],
         beside: Generation | None = None,
         base: Path | None = None,
         metadata: Mapping[str, Json] | None = None,
@@ -81,6 +82,7 @@ class LocalFiles:
             database,
             destination=Destination(generation.embedding, generation.chunking, generation, beside),
             base=base,
+            named=named,
             metadata=dict(metadata or {}),
             max_file_bytes=settings.max_file_bytes,
         )

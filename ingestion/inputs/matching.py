@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 UNNAMABLE = "its path is longer than 2,000 bytes or not Unicode: rename it"
 
+TWIN = "another file has the same name, apart from how its accents are stored: rename one"
+
 
 @dataclass(frozen=True, slots=True)
 class Digest:
@@ -65,6 +67,7 @@ class Matching:
         *,
         destination: Destination,
         base: Path | None,
+        named: Sequence[str],
         metadata: Mapping[str, Json],
         max_file_bytes: int,
     ) -> None:
@@ -72,7 +75,7 @@ class Matching:
         self._documents = Documents(database, generation=destination.generation) if destination.generation else None
         self._beside = Documents(database, generation=destination.beside) if destination.beside else None
         self._base = absolute(base) if base else None
-        self._locations = FileLocations(base=base)
+        self._locations = FileLocations(base=base, named=named)
         self._metadata = metadata
         self._max_file_bytes = max_file_bytes
         self._fingerprint = pipeline_fingerprint(destination.embedding, destination.chunking, metadata=metadata)
@@ -86,6 +89,8 @@ class Matching:
                 skipped.append(entry)
             elif (source := source_of(absolute(entry), base=self._base)) is None:
                 skipped.append(Skipped(absolute(entry), UNNAMABLE))
+            elif source in paths:
+                skipped.append(Skipped(absolute(entry), TWIN))
             else:
                 paths[source] = absolute(entry)
         return paths, skipped
@@ -132,7 +137,8 @@ class Matching:
     async def match(self, hashes: Mapping[str, str], *, claimed: Container[str] = ()) -> dict[str, Match]:
         """Return the document of each file: the one with the same source, else one whose file was moved there.
 
-        A file was moved if a document has the same bytes and its own file is gone. Each document is given to one file.
+        A file was moved if a document has the same bytes and its own file is gone from below a path that this run
+        names and that is there. Each document is given to one file.
 
         Args:
             hashes: of the files' bytes, by source.
@@ -224,10 +230,10 @@ class _Choice:
         if known is not None and self._is_free(known.id):
             return self._give(source, known, replaces=self._stored.get(known.id))
         for state in self._here.get(content_hash, ()):
-            if not self._is_given(state.id) and self._locations.is_gone(state):
+            if not self._is_given(state.id) and self._locations.has_moved(state):
                 return self._give(source, state, replaces=state)
         for state in self._beside.get(content_hash, ()):
-            if self._locations.is_gone(state) and self._is_free(state.id):
+            if self._locations.has_moved(state) and self._is_free(state.id):
                 return self._give(source, state, replaces=self._stored.get(state.id))
         return Match(source)
 
@@ -238,7 +244,7 @@ class _Choice:
     def _is_free(self, document_id: str) -> bool:
         """Tell whether no other file has this document in the generation."""
         stored = self._stored.get(document_id)
-        return not self._is_given(document_id) and (stored is None or self._locations.is_gone(stored))
+        return not self._is_given(document_id) and (stored is None or self._locations.has_moved(stored))
 
     def _is_given(self, document_id: str) -> bool:
         return document_id in self._given or document_id in self._claimed

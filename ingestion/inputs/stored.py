@@ -14,6 +14,7 @@ from ingestion.identity import without_reserved_keys
 from ingestion.incoming import Identified
 from ingestion.types import Json, Parsed
 from storage.documents.writes import Documents, NewDocument
+from storage.errors import SourceTaken
 
 if TYPE_CHECKING:
     from storage.documents.originals import Originals
@@ -65,12 +66,19 @@ class FromDatabase:
             yield path
 
     async def identify(self, parsed: Parsed) -> Identified:
-        """Return it with its own id; another document with the same source is displaced."""
+        """Return it with its own id; a copy displaces another document with the same source.
+
+        Raises:
+            SourceTaken: it is no copy, and another document has its source.
+
+        """
         known = self.document
         replaces = (await self.documents.by_ids([known.id])).get(known.id)
         holder = (await self.documents.states([known.source])).get(known.source)
         if holder is not None and holder.id == known.id:
             holder = None
+        if holder is not None and not self.is_carried:
+            raise SourceTaken(known.source, holder=holder.id)
         new = NewDocument(
             id=known.id,
             source=known.source,

@@ -47,6 +47,11 @@ def find_files(paths: Sequence[str], *, follow_hidden: bool = False) -> Iterator
             yield Skipped(path, "there is no such file or folder")
 
 
+def is_pattern(given: str) -> bool:
+    """Tell whether a path is a pattern; an existing file whose name looks like one is not."""
+    return bool(_MAGIC.search(given)) and not os.path.lexists(given)
+
+
 class _Walk:
     """One listing; it remembers which real files it has yielded."""
 

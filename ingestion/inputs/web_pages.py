@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ingestion.errors import FetchFailed, FetchRefused
-from ingestion.identity import MAX_SOURCE_BYTES, free_id, pipeline_fingerprint
+from ingestion.identity import free_id, pipeline_fingerprint
 from ingestion.inputs.destination import Destination
 from ingestion.inputs.stored import FromDatabase, KeptDocument
 from ingestion.readers.process_pool import hash_file
@@ -23,6 +23,7 @@ from ingestion.web.feeds import expand
 from ingestion.web.fetching import Fetched, NotModified, Validators, WebFetcher
 from ingestion.web.urls import read_url
 from storage.documents.originals import Originals
+from storage.documents.sources import MAX_SOURCE_BYTES
 from storage.documents.web_pages import KnownPage, WebPages
 from storage.documents.writes import Documents
 

@@ -13,7 +13,6 @@ import structlog
 
 from config.background import running_beside
 from config.errors import FootnoteError
-from embedding.errors import EmbeddingFailed
 from ingestion.errors import FetchRefused, Unreadable
 from ingestion.identity import pipeline_fingerprint
 from ingestion.incoming import Incoming
@@ -23,6 +22,7 @@ from ingestion.readers.process_pool import hash_file
 from ingestion.runs.reindexing import catch_up
 from storage.deletions import forget_deletions
 from storage.documents.originals import Originals
+from storage.documents.sources import normalized
 from storage.documents.writes import Documents
 from storage.errors import DocumentNotFound, GenerationNotFound
 from storage.jobs.payloads import CatchUp, DocumentVersion, IndexDocument, IndexUrl
@@ -62,6 +62,7 @@ class Handlers:
             Unreadable: no reader takes them.
             EmbeddingFailed: the model failed on them.
             DocumentNotFound: the document was deleted meanwhile.
+            SourceTaken: another document has its source by now.
             CollectionNotFound: its collection is gone.
 
         """
@@ -118,7 +119,7 @@ class Handlers:
         pipeline = await self._indexing.pipeline(generation, first=progress.confirm)
         document = KeptDocument(
             id=str(job.document_id),
-            source=payload.source,
+            source=normalized(payload.source),  # a job of an older server
             location=None,
             name=name,
             title=payload.title or None,
@@ -137,7 +138,7 @@ class Handlers:
         if await incoming.is_stored():
             return {"outcome": "unchanged", "generation": generation.name, "content_hash": content_hash}
         report = await pipeline.run(_one(incoming))
-        _require_success(report, document)
+        _require_success(report, document, failure=pipeline.first_failure)
         progress.tell(1, total=1)
         least = self._settings.ingestion.index_chunks
         await self._indexing.generations.tidy(generation, least=least, stale_share=STALE_SHARE)
@@ -177,9 +178,9 @@ async def _one(incoming: Incoming) -> AsyncIterator[Incoming]:
     yield incoming
 
 
-def _require_success(report: IngestReport, document: KeptDocument) -> None:
-    if report.failed:
-        raise EmbeddingFailed(report.failed[0].reason)
+def _require_success(report: IngestReport, document: KeptDocument, *, failure: Exception | None) -> None:
+    if failure is not None:
+        raise failure
     if report.skipped:
         raise Unreadable(report.skipped[0].reason)
     if report.ignored:  # it was deleted while it was read

@@ -20,13 +20,14 @@ from config.telemetry import spans
 from embedding.errors import EmbeddingFailed
 from ingestion.identity import embedded_hash, node_id
 from ingestion.incoming import Identified, Incoming
+from ingestion.names import reason_of
 from ingestion.pipeline.report import IngestReport
 from ingestion.pipeline.tracing import DocumentTrace, RunTrace
 from ingestion.pipeline.weighted_queue import WeightedQueue
 from ingestion.retrying import RETRYING
 from ingestion.types import Parsed, Skipped
 from storage.documents.writes import Documents, NewChunk
-from storage.errors import OriginalNotFound, StoreFailed, StoreTimeout, WriteConflict
+from storage.errors import OriginalNotFound, SourceTaken, StoreFailed, StoreTimeout, WriteConflict
 from storage.generation import Generation
 
 if TYPE_CHECKING:
@@ -105,6 +106,10 @@ class Pipeline:
 
     Stored vectors are reused, also those of the active generation `beside` one that is being built. For `first` see
     `Documents.write`.
+
+    Attributes:
+        first_failure: why the first document of `report.failed` failed.
+
     """
 
     def __init__(
@@ -130,6 +135,7 @@ class Pipeline:
         self._settings = settings
         self.generation = generation
         self.report = IngestReport(generation.collection, generation=generation.name)
+        self.first_failure: FootnoteError | OSError | None = None
         self.trace = RunTrace(self.report)
         self._stop = asyncio.Event()
         self._progress: Progress | None = None
@@ -214,13 +220,20 @@ class Pipeline:
         except OriginalNotFound:
             self._skip(incoming, trace, LOST)
             return None
+        except OSError as exc:  # of a temporary file: the disk may be full
+            self._fail(incoming, trace, exc, reason=reason_of(exc))
+            return None
         if isinstance(parsed, Skipped):
             self._skip(incoming, trace, parsed.reason)
             return None
         self.report.bytes += parsed.size
         self.trace.count_read(parsed.size)
-        with spans.under(trace.span):
-            return await self._work(incoming, parsed, trace)
+        try:
+            with spans.under(trace.span):
+                return await self._work(incoming, parsed, trace)
+        except SourceTaken as exc:
+            self._fail(incoming, trace, exc)
+            return None
 
     def _skip(self, incoming: Incoming, trace: DocumentTrace, reason: str) -> None:
         self.report.skip(incoming.display_name, reason)
@@ -269,7 +282,7 @@ class Pipeline:
                 try:
                     await self._fill([work])
                 except EmbeddingFailed as exc:
-                    self._fail(work, exc)
+                    self._fail(work.incoming, work.trace, exc)
                 else:
                     await out.put(work, weight=work.weight)
             return
@@ -315,13 +328,16 @@ class Pipeline:
                 last, conflict = work, exc
                 await RETRYING(work.incoming.refresh)
                 work = await self._prepared_again(work)
-            except (StoreFailed, StoreTimeout) as exc:
-                self._fail(work, exc)
+            except OSError as exc:  # of the file, whose bytes are to be kept
+                self._skip(work.incoming, work.trace, reason_of(exc))
+                return
+            except (StoreFailed, StoreTimeout, SourceTaken) as exc:
+                self._fail(work.incoming, work.trace, exc)
                 return
             else:
                 self._count(work, outcome)
                 return
-        self._fail(last, conflict, reason=f"{conflict}, {MAX_CONFLICTS} times in a row")
+        self._fail(last.incoming, last.trace, conflict, reason=f"{conflict}, {MAX_CONFLICTS} times in a row")
 
     async def _prepared_again(self, work: _Work) -> _Work | None:
         again = await self._prepare(work.incoming, work.trace)
@@ -329,7 +345,7 @@ class Pipeline:
             try:
                 await self._fill([again])
             except EmbeddingFailed as exc:
-                self._fail(again, exc)
+                self._fail(again.incoming, again.trace, exc)
                 return None
         return again
 
@@ -398,9 +414,12 @@ class Pipeline:
         self.report.reused += work.reused
         self.trace.count_written(embedded=len(work.texts) - work.reused, reused=work.reused)
 
-    def _fail(self, work: _Work, error: FootnoteError, *, reason: str | None = None) -> None:
-        self.report.fail(work.incoming.display_name, reason or str(error))
-        work.trace.end("failed", error=error)
+    def _fail(
+        self, incoming: Incoming, trace: DocumentTrace, error: FootnoteError | OSError, *, reason: str | None = None
+    ) -> None:
+        self.first_failure = self.first_failure or error
+        self.report.fail(incoming.display_name, reason or str(error))
+        trace.end("failed", error=error)
 
 
 def _first_of(failures: BaseExceptionGroup[FootnoteError]) -> FootnoteError:

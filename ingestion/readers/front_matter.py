@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import re
 import tomllib
-from datetime import date, datetime, time
 
 import yaml
 
 from ingestion.errors import Unreadable
-from ingestion.readers.cleaning import clean
+from ingestion.readers.values import as_json
 from ingestion.types import Json
 
 MAX_LENGTH = 65_536
-MAX_DEPTH = 20
 _BLOCK = re.compile(r"\A(?P<fence>---|\+\+\+)[ \t]*\n(?P<body>(?:.*\n)*?)(?P=fence)[ \t]*(?:\n+|\Z)")
 _KEY = re.compile(r"^\s*(?:#.*\n\s*)*[\"']?[\w .\-]{1,100}[\"']?\s*[:=]", re.UNICODE)
 
@@ -50,31 +47,6 @@ def cut_front_matter(text: str) -> tuple[dict[str, Json], str]:
         msg = f"its front matter cannot be read ({_where(exc)})"
         raise Unreadable(msg) from exc
     return (metadata if isinstance(metadata, dict) else {}), text[found.end() :]
-
-
-def as_json(value: object, *, depth: int = 0) -> Json:  # noqa: PLR0911 (a table of types)
-    """Convert a value to JSON types; other types become strings.
-
-    Raises:
-        ValueError: it is nested deeper than 20 levels.
-
-    """
-    if depth > MAX_DEPTH:
-        msg = "nested too deeply"
-        raise ValueError(msg)
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, int):
-        return value if abs(value) < 1 << 63 else str(value)
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    if isinstance(value, datetime | date | time):
-        return value.isoformat()
-    if isinstance(value, dict):
-        return {clean(str(key)): as_json(inner, depth=depth + 1) for key, inner in value.items()}
-    if isinstance(value, list | tuple | set):
-        return [as_json(inner, depth=depth + 1) for inner in value]
-    return clean(str(value))
 
 
 def _yaml(text: str) -> object:

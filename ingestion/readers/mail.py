@@ -5,6 +5,7 @@ from __future__ import annotations
 import email
 import email.errors
 import email.policy
+from datetime import UTC
 from email.message import EmailMessage
 from pathlib import PurePath
 
@@ -46,7 +47,7 @@ def _metadata(message: EmailMessage) -> dict[str, Json]:
             metadata[key] = value
     sent = getattr(message.get("date"), "datetime", None)
     if sent is not None:
-        metadata["date"] = sent.isoformat()
+        metadata["date"] = (sent if sent.tzinfo else sent.replace(tzinfo=UTC)).isoformat()  # RFC 5322: -0000 is UTC
     names = (
         [one_line(part.get_filename() or "") for part in message.iter_attachments()] if message.is_multipart() else []
     )

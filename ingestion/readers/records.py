@@ -8,7 +8,7 @@ from pathlib import PurePath
 
 from ingestion.errors import Unreadable
 from ingestion.readers.cleaning import clean, decode, name_as_title, one_line
-from ingestion.readers.front_matter import as_json
+from ingestion.readers.values import WrittenNumber, as_json
 from ingestion.types import Extracted, Json
 
 _TITLES = ("title", "name", "subject", "headline")
@@ -35,8 +35,7 @@ def read_jsonl(name: PurePath, data: bytes) -> Extracted:
 
 def _parsed(text: str, *, where: str) -> object:
     try:
-        # keep numbers as written: they are only text, and may be longer than Python parses
-        return json.loads(text.lstrip("\ufeff"), parse_int=str, parse_float=str)
+        return json.loads(text.lstrip("\ufeff"), parse_int=WrittenNumber, parse_float=WrittenNumber)
     except RecursionError as exc:
         msg = f"JSON that is nested too deeply{where}"
         raise Unreadable(msg) from exc

@@ -216,6 +216,7 @@ def _arrivals(
         beside=beside,
         settings=indexing.settings.ingestion,
         base=inputs.base,
+        named=inputs.files,
         metadata=inputs.metadata,
     )
     return Arrivals(files, opened)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import tempfile
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,6 @@ from typing import IO, TYPE_CHECKING, Protocol
 from config.telemetry import spans
 from config.telemetry.metrics import INGESTED_DOCUMENTS
 from ingestion.errors import CommandRefused
-from ingestion.identity import absolute
 from ingestion.inputs.locations import FileLocations
 from ingestion.names import source_name
 from ingestion.pipeline.report import EXIT_OK, EXIT_SKIPPED
@@ -91,8 +89,7 @@ class Sync:
     def __init__(
         self, database: Database, *, generation: Generation, inputs: Inputs, settings: IngestionSettings
     ) -> None:
-        self._locations = FileLocations(base=inputs.base)
-        self._roots = [absolute(Path(path)) for path in inputs.files]
+        self._locations = FileLocations(base=inputs.base, named=inputs.files)
         self._located = LocatedDocuments(database, generation=generation)
         self._settings = settings
         self._collection = generation.collection
@@ -119,7 +116,7 @@ class Sync:
                 tally.add(document, roots=self.roots(document))
                 file.write(json.dumps(_row(document)) + "\n")
             refused = await asyncio.to_thread(self.refusal, tally, listed)
-            deleted = 0 if refused and not force else await self._delete(file)
+            deleted = 0 if refused and not force else await self._delete(file, force=force)
             span.set_attributes({"footnote.documents.gone": tally.gone, "footnote.documents.deleted": deleted})
         if deleted:
             labels = {"footnote.collection": self._collection, "footnote.outcome": "deleted"}
@@ -128,7 +125,7 @@ class Sync:
 
     def roots(self, document: LocatedDocument) -> set[Path]:
         """Return the named paths that contain the document's file; empty if the run does not cover it."""
-        return {root for path in self._locations.of(document) for root in self._roots if path.is_relative_to(root)}
+        return self._locations.roots(document)
 
     def refusal(self, tally: Tally, listed: Listed) -> str | None:
         """Return why the deletion needs ``--yes``; None if it does not."""
@@ -138,9 +135,9 @@ class Sync:
             return f"{source_name(listed.closed)} cannot be looked into"
         for folder, files in listed.files.items():
             shown = source_name(folder)
-            if not os.path.lexists(folder):
+            if not folder.exists():  # nor is what a symbolic link leads to, whose disk may not be mounted
                 return f"{shown} is missing"
-            if not files and folder in tally.roots and folder.is_dir():
+            if folder in tally.roots and folder.is_dir() and not (files and self._locations.is_there(folder)):
                 return f"there is no file under {shown}; a disk may not be mounted"
         share = tally.gone / max(1, tally.documents)
         if tally.gone > FLOOR and share > self._settings.sync_max_deleted:
@@ -150,15 +147,19 @@ class Sync:
             )
         return None
 
-    async def _delete(self, file: IO[str]) -> int:
+    async def _delete(self, file: IO[str], *, force: bool) -> int:
         deleted = 0
         file.seek(0)
         for line in file:
             document = LocatedDocument(**json.loads(line))
-            # a file may have come back since
-            if document.location is None or await asyncio.to_thread(self._locations.is_gone, document):
+            if document.location is None or await asyncio.to_thread(self._is_still_gone, document, force=force):
                 deleted += await RETRYING(self._located.delete, document)
         return deleted
+
+    def _is_still_gone(self, document: LocatedDocument, *, force: bool) -> bool:
+        """Tell whether a file has not come back since, nor its disk been taken away."""
+        is_gone = self._locations.is_gone(document)
+        return is_gone and (force or all(map(self._locations.is_there, self.roots(document))))
 
     def _gone_among(self, page: Sequence[LocatedDocument]) -> list[LocatedDocument]:
         return [document for document in page if self.roots(document) and self._locations.is_gone(document)]

@@ -53,11 +53,11 @@ class Documents(Protocol):
         """Keep a document and submit the job that indexes it."""
         ...
 
-    async def delete(self, document_id: str, /, *, collection: str | None) -> None:
+    async def delete(self, document_id: str, /, *, collection: str) -> None:
         """Delete a document, also one whose job has not run yet."""
         ...
 
-    async def content(self, document_id: str, /, *, collection: str | None) -> Content:
+    async def content(self, document_id: str, /, *, collection: str) -> Content:
         """Return the bytes that a document was made of."""
         ...
 

@@ -18,6 +18,7 @@ from server.api.json_body import JsonRequest
 from server.api.schemas.documents import DocumentFields, UploadFields, WebPageBody
 from server.services.documents import NewVersion, WebPage
 from server.uploads.received_file import ReceivedFile, require_readable
+from storage.generation import DEFAULT_COLLECTION
 
 FORM = "multipart/form-data"
 JSON = "application/json"
@@ -30,13 +31,13 @@ class _Asked:
 
     key: str | None
     replaces: str | None
-    collection: str | None
+    collection: str
     request_id: str
 
 
 @asynccontextmanager
 async def new_version(
-    request: Request, *, key: str | None, replaces: str | None = None, collection: str | None = None
+    request: Request, *, key: str | None, replaces: str | None = None, collection: str = DEFAULT_COLLECTION
 ) -> AsyncIterator[NewVersion]:
     """Read an uploaded document; its temporary file exists until the block ends.
 

@@ -12,6 +12,7 @@ from server.answers import Question
 from server.api.error_handlers import field_errors
 from server.api.schemas.fields import CollectionName, Cursor, DocumentId
 from server.api.schemas.questions import QuestionBody, SearchOptions
+from storage.generation import DEFAULT_COLLECTION
 
 MAX_CHARACTERS = 100_000
 MAX_ERRORS = 5
@@ -38,7 +39,7 @@ class DocumentArguments(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid")
     document_id: DocumentId = Field(description="`document_id` of a passage.")
-    collection: CollectionName | None = Field(None, description="Unset: any collection.")
+    collection: CollectionName = Field(DEFAULT_COLLECTION, description="The collection that has it.")
     offset: int = Field(0, ge=0, le=1_000_000_000, description="First character; `next_offset` of the part before.")
     max_characters: int = Field(20_000, ge=1, le=MAX_CHARACTERS, description="Characters of the part, at the most.")
 

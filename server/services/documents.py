@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from ingestion.identity import free_id
-from server.errors import SourceTaken
 from server.services.idempotency import require_valid_key
 from server.uploads.received_file import ReceivedFile
-from storage.deletions import mark_deleted
 from storage.documents.catalog import DocumentCatalog
 from storage.documents.originals import Originals
+from storage.documents.sources import normalized
 from storage.documents.writes import Documents, next_revision
-from storage.errors import CollectionNotFound, DocumentNotFound
+from storage.errors import CollectionNotFound, DocumentNotFound, SourceTaken
 from storage.generation import DEFAULT_COLLECTION, DEFAULT_TENANT
-from storage.jobs.jobs import Job, JobStore, NewJob
+from storage.jobs.jobs import JobStore, NewJob
 from storage.jobs.payloads import DocumentVersion, IndexDocument, IndexUrl
-from storage.jobs.rows import document_lock, lock_jobs
+from storage.jobs.rows import document_lock, lock_jobs, source_lock
 
 if TYPE_CHECKING:
     from server.services.collections import CollectionService
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
     from storage.generation import Generation
 
 MAX_JOBS = 100
-UNENDED = ("queued", "running")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +42,6 @@ class NewVersion:
     """A new or changed document, as a client uploads it.
 
     Attributes:
-        collection: None: the collection that has the document; for a new document ``default``.
         document_id: None: the id of the document with this source, else an id derived from the source.
         source: None: the file's name, after the document's id where that is given; a page's URL.
         title: None: the document's own.
@@ -55,7 +51,7 @@ class NewVersion:
     """
 
     content: ReceivedFile | WebPage
-    collection: str | None = None
+    collection: str
     metadata: Mapping[str, object] = field(default_factory=dict)
     document_id: str | None = None
     source: str | None = None
@@ -69,7 +65,8 @@ class NewVersion:
         """SHA-256 of the request, for its idempotency key."""
         content = self.content
         what = [content.url] if isinstance(content, WebPage) else [content.content_hash, content.name]
-        asked = [what, self.collection, dict(self.metadata), self.document_id, self.source, self.title, self.must_exist]
+        collection = None if self.collection == DEFAULT_COLLECTION else self.collection
+        asked = [what, collection, dict(self.metadata), self.document_id, self.source, self.title, self.must_exist]
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
@@ -91,14 +88,6 @@ class Content:
     blocks: AsyncIterator[bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """Where a document is stored or queued already."""
-
-    collection: str
-    source: str
-
-
 class DocumentService:
     """Accepts and deletes documents. Every method raises `FootnoteError`s only, apart from defects."""
 
@@ -114,49 +103,46 @@ class DocumentService:
 
         Until the job has succeeded, questions are answered from the version that was stored before.
 
+        The source is the document's from here on: another one cannot get it before the job has failed.
+
         Raises:
             InvalidIdempotencyKey: it is too long, or not made of printable ASCII.
             IdempotencyKeyReused: it came with another request before.
             CollectionNotFound: there is no such collection; ``default`` is created with the first document.
             DocumentNotFound: the document must exist, and does not.
-            SourceTaken: another document has its source.
+            SourceTaken: another document has its source, or a job will give it to one.
 
         """
         if new.key is not None:
             require_valid_key(new.key)
-        known = await self._known(new) if new.document_id is not None else None
-        if new.must_exist and known is None:
-            raise DocumentNotFound(new.document_id or "")
-        generation = await self._generation((known and known.collection) or new.collection or DEFAULT_COLLECTION)
-        document_id, source = await self._identity(new, known, generation)
+        known = await self._known_source(new) if new.must_exist else None
+        generation = await self._generation(new.collection)
+        source = normalized(new.source or known or _default_source(new))
+        # outside of the transaction, which has a connection already
+        new_id = new.document_id or await free_id(
+            source, generation=generation, stores=[Documents(self._database, generation=generation)]
+        )
         async with self._database.transaction() as connection:
-            return await self._submit(connection, new, document_id=document_id, source=source, generation=generation)
+            return await self._submit(connection, new, source=source, new_id=new_id)
 
-    async def delete(self, document_id: str, /, *, collection: str | None) -> None:
+    async def delete(self, document_id: str, /, *, collection: str) -> None:
         """Delete a document from every generation, and cancel the jobs that would index it again.
 
         Raises:
-            DocumentNotFound: it is neither stored nor queued (in that collection).
+            DocumentNotFound: it is neither stored nor queued in that collection.
 
         """
-        places = await self._collections_of(document_id, collection)
         async with self._database.transaction() as connection:
-            cancelled = [name for name in places if await self._jobs.cancel_of_document(connection, name, document_id)]
-            try:
-                had = await self._catalog.delete(connection, document_id, collection=collection)
-            except DocumentNotFound:
-                if not cancelled:
-                    raise
-                had = []
-            for name in cancelled:
-                if name not in had and (generation := places[name]) is not None:
-                    await mark_deleted(connection, generation.collection_id, document_id=document_id)
+            cancelled = await self._jobs.cancel_of_document(connection, collection, document_id)
+            had = await self._catalog.delete(connection, document_id, collection=collection)
+            if not (had or cancelled):
+                raise DocumentNotFound(document_id)
 
-    async def content(self, document_id: str, /, *, collection: str | None) -> Content:
+    async def content(self, document_id: str, /, *, collection: str) -> Content:
         """Return a document's original bytes.
 
         Raises:
-            DocumentNotFound: there is no such document (in that collection).
+            DocumentNotFound: there is no such document in that collection.
             OriginalNotFound: its bytes are not stored: Footnote did not add it.
 
         """
@@ -166,39 +152,56 @@ class DocumentService:
         name = str(info.metadata.get("file_name") or info.source.rpartition("/")[2])
         return Content(name, info.content_hash, _chained(first, blocks))
 
-    async def _submit(
-        self, connection: Connection, new: NewVersion, *, document_id: str, source: str, generation: Generation
-    ) -> Submitted:
-        content = new.content
+    async def _submit(self, connection: Connection, new: NewVersion, *, source: str, new_id: str) -> Submitted:
+        content, collection = new.content, new.collection
         if isinstance(content, ReceivedFile):
             await self._originals.put_within(connection, content.file, content_hash=content.content_hash)
+        await lock_jobs(connection, source_lock(DEFAULT_TENANT, collection, source))
+        holder = await self._holder(connection, new, source)
+        document_id = new.document_id or holder or new_id
         # before the revision is taken: a deletion is either older than it, or sees this job and cancels it
-        await lock_jobs(connection, document_lock(DEFAULT_TENANT, generation.collection, document_id))
+        await lock_jobs(connection, document_lock(DEFAULT_TENANT, collection, document_id))
         revision = await next_revision(connection)
         job = await self._jobs.submit(
             connection,
             NewJob(
                 payload=_payload(new, source=source, revision=revision),
-                collection=generation.collection,
+                collection=collection,
                 document_id=document_id,
                 request_id=new.request_id,
                 idempotency_key=new.key,
                 idempotency_fingerprint=new.fingerprint if new.key is not None else None,
             ),
         )
-        is_replay = DocumentVersion.of(job.arguments).revision != revision
-        return Submitted(job.document_id or document_id, job.id, is_replay=is_replay)
+        if DocumentVersion.of(job.arguments).revision != revision:
+            return Submitted(job.document_id or document_id, job.id, is_replay=True)
+        if holder not in {None, document_id}:
+            raise SourceTaken(source, holder=str(holder))
+        return Submitted(document_id, job.id)
 
-    async def _known(self, new: NewVersion) -> _Known | None:
-        """Find a document by its id; if no collection is named and it may be new, look in the default one only."""
+    async def _holder(self, connection: Connection, new: NewVersion, source: str) -> str | None:
+        """Return the document that has a source, or that a job will give it to; the caller holds the source's lock."""
+        # jobs first: one that has ended meanwhile has written its document before
+        return await self._jobs.document_with_source(
+            connection, new.collection, source, but=new.document_id
+        ) or await self._catalog.with_source(connection, new.collection, source)
+
+    async def _known_source(self, new: NewVersion) -> str:
+        """Return the source of the document to replace, which is stored or queued.
+
+        Raises:
+            DocumentNotFound: it is neither.
+
+        """
         document_id = str(new.document_id)
-        collection = new.collection or (None if new.must_exist else DEFAULT_COLLECTION)
         try:
-            info = await self._catalog.get(document_id, collection=collection)
+            return (await self._catalog.get(document_id, collection=new.collection)).source
         except DocumentNotFound:
-            jobs = await self._jobs_of(document_id, collection, statuses=UNENDED)
-            return next((_Known(job.collection, DocumentVersion.of(job.arguments).source) for job in jobs), None)
-        return _Known(info.collection, info.source)
+            jobs = await self._jobs.list(limit=MAX_JOBS, document_id=document_id, collection=new.collection)
+            for job in jobs.items:
+                if not job.has_ended:
+                    return DocumentVersion.of(job.arguments).source
+            raise
 
     async def _generation(self, collection: str) -> Generation:
         try:
@@ -207,36 +210,6 @@ class DocumentService:
             if collection != DEFAULT_COLLECTION:
                 raise
         return await self._collections.ensure(collection)
-
-    async def _identity(self, new: NewVersion, known: _Known | None, generation: Generation) -> tuple[str, str]:
-        """Return a document's id and source."""
-        documents = Documents(self._database, generation=generation)
-        source = new.source or (known.source if known and new.must_exist else None) or _default_source(new)
-        holder = (await documents.states([source])).get(source)
-        if new.document_id is None:
-            new_id = holder.id if holder else await free_id(source, generation=generation, stores=[documents])
-            return new_id, source
-        if holder is not None and holder.id != new.document_id:
-            raise SourceTaken(source, holder=holder.id)
-        return new.document_id, source
-
-    async def _collections_of(self, document_id: str, collection: str | None) -> dict[str, Generation | None]:
-        """Return the collections in which a document is stored or queued, in the order in which they are locked."""
-        jobs = await self._jobs_of(document_id, collection, statuses=(*UNENDED, "failed"))
-        names = {job.collection for job in jobs} | ({collection} if collection else set())
-        with suppress(DocumentNotFound):
-            names.add((await self._catalog.get(document_id, collection=collection)).collection)
-        found: dict[str, Generation | None] = {}
-        for name in sorted(names):
-            try:
-                found[name] = await self._collections.active(name)
-            except CollectionNotFound:
-                found[name] = None
-        return found
-
-    async def _jobs_of(self, document_id: str, collection: str | None, *, statuses: Sequence[str]) -> list[Job]:
-        page = await self._jobs.list(limit=MAX_JOBS, document_id=document_id, collection=collection)
-        return [job for job in page.items if job.status in statuses]
 
 
 def _payload(new: NewVersion, *, source: str, revision: int) -> DocumentVersion:

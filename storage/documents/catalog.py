@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -12,11 +12,22 @@ from storage.cursors import Page, decode_cursor, encode_cursor
 from storage.deletions import mark_deleted
 from storage.errors import CollectionNotFound, DocumentNotFound
 from storage.generation import ACTIVE, DEFAULT_TENANT
+from storage.jobs.payloads import CatchUp
 
 if TYPE_CHECKING:
     import asyncpg
 
     from storage.database import Connection, Database
+
+_WITH_SOURCE = """
+SELECT d.id FROM footnote.documents d JOIN footnote.generations g ON g.id = d.generation_id
+    JOIN footnote.collections c ON c.id = g.collection_id
+WHERE c.tenant_id = $1 AND c.name = $2 AND d.source = $3 AND (g.state = 'active' OR (
+    EXISTS (SELECT FROM footnote.jobs j WHERE j.tenant_id = $1 AND j.collection = $2 AND j.kind = $4
+            AND j.status IN ('queued', 'running'))
+    AND NOT EXISTS (SELECT FROM footnote.documents a JOIN footnote.generations ag ON ag.id = a.generation_id
+                    WHERE ag.collection_id = c.id AND ag.state = 'active' AND a.id = d.id)))
+ORDER BY (g.state = 'active') DESC, d.revision DESC LIMIT 1"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +78,17 @@ class DocumentCatalog:
         items = tuple(_info(row) for row in rows[:limit])
         return Page(items, encode_cursor(items[-1].id) if len(rows) > limit else None)
 
-    async def get(self, document_id: str, *, collection: str | None = None) -> DocumentInfo:
+    async def get(self, document_id: str, *, collection: str) -> DocumentInfo:
         """Describe a document.
 
         Raises:
-            DocumentNotFound: there is no such document (in that collection).
+            DocumentNotFound: there is no such document in that collection.
 
         """
         async with self._database.connection() as connection:
             row = await connection.fetchrow(
                 f"""SELECT d.*, c.name AS collection FROM {ACTIVE} JOIN footnote.documents d ON d.generation_id = g.id
-                    WHERE c.tenant_id = $1 AND d.id = $2 AND ($3::text IS NULL OR c.name = $3) LIMIT 1""",
+                    WHERE c.tenant_id = $1 AND d.id = $2 AND c.name = $3""",
                 self._tenant,
                 document_id,
                 collection,
@@ -86,25 +97,24 @@ class DocumentCatalog:
             raise DocumentNotFound(document_id)
         return _info(row)
 
-    async def delete(self, connection: Connection, document_id: str, *, collection: str | None = None) -> Sequence[str]:
-        """Delete a document within the connection's transaction; return the collections that had it.
+    async def with_source(self, connection: Connection, collection: str, source: str) -> str | None:
+        """Return the document that has a source, or gets it back: after a rollback newer documents are carried over."""
+        found: str | None = await connection.fetchval(_WITH_SOURCE, self._tenant, collection, source, CatchUp.kind)
+        return found
 
-        Raises:
-            DocumentNotFound: there is no such document (in that collection).
+    async def delete(self, connection: Connection, document_id: str, *, collection: str) -> bool:
+        """Delete a document from every generation within the connection's transaction; return whether it answered.
 
+        Nobody who has read it before can write it from now on, be it that it has never been written.
         """
-        rows = await connection.fetch(
-            f"""SELECT c.id, c.name FROM {ACTIVE} WHERE c.tenant_id = $1 AND ($3::text IS NULL OR c.name = $3)
-                AND EXISTS (SELECT FROM footnote.documents d WHERE d.generation_id = g.id AND d.id = $2)
-                ORDER BY c.id""",
+        row = await connection.fetchrow(
+            f"SELECT c.id AS collection_id, g.id AS generation_id FROM {ACTIVE} WHERE c.tenant_id = $1 AND c.name = $2",
             self._tenant,
-            document_id,
             collection,
         )
-        had = [row["name"] for row in rows if await mark_deleted(connection, row["id"], document_id=document_id)]
-        if not had:
-            raise DocumentNotFound(document_id)
-        return had
+        if row is None:
+            return False
+        return row["generation_id"] in await mark_deleted(connection, row["collection_id"], document_id=document_id)
 
 
 def _info(row: asyncpg.Record) -> DocumentInfo:

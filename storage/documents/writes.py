@@ -11,8 +11,9 @@ from uuid import UUID
 
 from storage import chunk_tables
 from storage.deletions import is_marked_deleted, lock_documents, lock_flips, mark_deleted
-from storage.errors import GenerationRetired, MissingKey, WriteConflict
+from storage.errors import GenerationRetired, MissingKey, SourceTaken, WriteConflict
 from storage.generation import Generation
+from storage.instants import with_utc
 
 if TYPE_CHECKING:
     import numpy as np
@@ -142,12 +143,15 @@ class Documents:
         """Write the document in place of `replaces`, in one transaction.
 
         Readers see the old version until the commit. A version that was read before the document was deleted is not
-        written (``deleted``), nor one that is older than the stored one (``unchanged``). `displaces` is another
-        document with the same source, which is deleted. `first` runs in the transaction and may abort it with an error.
-        With `is_carried` the document is copied from another generation, which a deletion would have removed it from.
+        written (``deleted``), nor one that is older than the stored one (``unchanged``). `first` runs in the
+        transaction and may abort it with an error. With `is_carried` the document is copied from another generation,
+        which a deletion would have removed it from. Only such a copy may take the place of another document with the
+        same source, `displaces`, which the other generation has in another state: in a generation that answers, one
+        that is older than the copy.
 
         Raises:
-            WriteConflict: the stored document is not `replaces`; read it again.
+            WriteConflict: the stored document is not `replaces`, or another one has its source; read it again.
+            SourceTaken: a newer document of the generation that answers has the source of a copy.
             GenerationRetired: the generation accepts no more documents.
 
         """
@@ -168,7 +172,7 @@ class Documents:
     ) -> WriteOutcome:
         # inserting a large document into the HNSW index takes long, but blocks no readers
         async with self._database.transaction(local={"statement_timeout": 0}) as connection:
-            await self._hold(connection)
+            state = await self._hold(connection)
             old = [state for state in (replaces, displaces) if state]
             await lock_documents(
                 connection,
@@ -193,11 +197,11 @@ class Documents:
             is_same = stored and (is_carried or not _is_other_file(stored, document, replaces=replaces))
             if is_same and await self._is_older(connection, document):
                 return "unchanged"
-            if (stored, holder) != (replaces, displaces):
+            if (stored, holder) != (replaces, displaces if is_carried else None):
                 msg = f"{document.source!r} was changed by another writer"
                 raise WriteConflict(msg)
             if holder:
-                await self._drop(connection, holder.id)
+                await self._drop(connection, holder, document, answers=state == "active")
             await connection.execute(f"DELETE FROM {self._table} WHERE document_id = $1", document.id)
             await self._upsert(connection, document, chunks=len(chunks))
             await connection.copy_records_to_table(
@@ -214,14 +218,15 @@ class Documents:
             had = await mark_deleted(connection, self._generation.collection_id, document_id=document_id)
         return self._generation.id in had
 
-    async def _hold(self, connection: Connection) -> None:
-        """Lock the generation's state against activations until the transaction ends."""
+    async def _hold(self, connection: Connection) -> str:
+        """Lock the generation's state against activations until the transaction ends; return it."""
         await lock_flips(connection, self._generation.collection_id, shared=True)
         state = await connection.fetchval(
             "SELECT state FROM footnote.generations WHERE id = $1 FOR KEY SHARE", self._generation.id
         )
         if state not in WRITABLE:
             raise GenerationRetired(self._generation.collection, self._generation.name)
+        return str(state)
 
     async def _is_older(self, connection: Connection, document: NewDocument) -> bool:
         return bool(
@@ -265,10 +270,18 @@ class Documents:
         states = {row["id"] == document.id: DocumentState(**dict(row)) for row in rows}
         return states.get(True), states.get(False)
 
-    async def _drop(self, connection: Connection, document_id: str) -> None:
-        await connection.execute(
-            "DELETE FROM footnote.documents WHERE generation_id = $1 AND id = $2", self._generation.id, document_id
+    async def _drop(
+        self, connection: Connection, holder: DocumentState, document: NewDocument, *, answers: bool
+    ) -> None:
+        done = await connection.execute(
+            "DELETE FROM footnote.documents WHERE generation_id = $1 AND id = $2 AND (revision < $3 OR NOT $4)",
+            self._generation.id,
+            holder.id,
+            document.revision,
+            answers,
         )
+        if not int(done.split()[-1]):
+            raise SourceTaken(document.source, holder=holder.id)
 
     async def _upsert(self, connection: Connection, document: NewDocument, *, chunks: int) -> None:
         await connection.execute(
@@ -286,7 +299,7 @@ class Documents:
             document.source,
             document.location,
             document.title,
-            json.dumps(document.metadata),
+            json.dumps(with_utc(document.metadata)),
             document.content_hash,
             document.pipeline_fingerprint,
             document.size,

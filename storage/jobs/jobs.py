@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -14,7 +15,18 @@ from storage.cursors import Page, decode_moment, encode_moment
 from storage.errors import IdempotencyKeyReused, JobNotFound, JobNotRetryable
 from storage.generation import DEFAULT_TENANT
 from storage.jobs import queue
-from storage.jobs.rows import Job, JobError, NewJob, Status, bounded_json, document_lock, job_of, lock_jobs, lock_of
+from storage.jobs.rows import (
+    Job,
+    JobError,
+    NewJob,
+    Status,
+    bounded_json,
+    document_lock,
+    job_of,
+    lock_jobs,
+    lock_of,
+    source_lock,
+)
 
 if TYPE_CHECKING:
     from storage.database import Connection, Database
@@ -42,6 +54,11 @@ WHERE id = $1 AND status = 'failed' RETURNING true"""
 _IS_OVERTAKEN = """
 SELECT true FROM footnote.jobs j JOIN footnote.jobs newer USING (tenant_id, collection, document_id)
 WHERE j.id = $1 AND newer.created_at > j.created_at AND newer.status IN ('queued', 'running', 'succeeded') LIMIT 1"""
+
+_WITH_SOURCE = """
+SELECT document_id FROM footnote.jobs
+WHERE tenant_id = $1 AND collection = $2 AND arguments ->> 'source' = $3 AND status IN ('queued', 'running')
+    AND document_id IS DISTINCT FROM $4 ORDER BY created_at LIMIT 1"""
 
 _COUNTS = """
 SELECT count(*) FILTER (WHERE status = 'queued') AS queued, count(*) FILTER (WHERE status = 'running') AS running,
@@ -201,6 +218,13 @@ class JobStore:
             document_id,
         )
 
+    async def document_with_source(
+        self, connection: Connection, collection: str, source: str, *, but: str | None
+    ) -> str | None:
+        """Return the document, other than `but`, that a job which has not ended will give a source."""
+        found: str | None = await connection.fetchval(_WITH_SOURCE, self._tenant, collection, source, but)
+        return found
+
     async def cancel_of_collection(self, connection: Connection, collection: str) -> int:
         """Cancel, within the connection's transaction, all jobs of a collection; return how many."""
         return await _cancel(
@@ -215,7 +239,7 @@ class JobStore:
 
         Raises:
             JobNotFound: there is none.
-            JobNotRetryable: it has not failed, or its document has a newer job.
+            JobNotRetryable: it has not failed, its document has a newer job, or a job will give its source to another.
 
         """
         async with self._database.transaction() as connection:
@@ -224,6 +248,9 @@ class JobStore:
             )
             if row is None:
                 raise JobNotFound(str(job_id))
+            source = json.loads(row["arguments"]).get("source")
+            if source is not None:
+                await lock_jobs(connection, source_lock(self._tenant, row["collection"], source))
             if row["lock"] is not None:
                 await lock_jobs(connection, row["lock"])
             if not await connection.fetchval(_REVIVE, job_id):
@@ -231,6 +258,11 @@ class JobStore:
                 raise JobNotRetryable(msg)
             if await connection.fetchval(_IS_OVERTAKEN, job_id):
                 msg = "a newer job has taken this one's place"
+                raise JobNotRetryable(msg)
+            if source is not None and await self.document_with_source(
+                connection, row["collection"], source, but=row["document_id"]
+            ):
+                msg = "another document is about to get its source"
                 raise JobNotRetryable(msg)
             await queue.notify_submitted(connection)
         return await self.get(job_id)

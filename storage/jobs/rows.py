@@ -150,6 +150,11 @@ def document_lock(tenant: str, collection: str, document_id: str) -> str:
     return f"{tenant}/{collection}/document/{document_id}"
 
 
+def source_lock(tenant: str, collection: str, source: str) -> str:
+    """Return the lock of those who give a source to a document; it is taken before a document's."""
+    return f"{tenant}/{collection}/source/{source}"
+
+
 def lock_of(tenant: str, new: NewJob) -> str | None:
     """Return the job's lock: jobs with the same one run one at a time; None: it runs beside any other."""
     if new.document_id is not None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Literal, assert_never
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from storage.errors import UnsupportedFilter
+from storage.instants import spellings, utc
 
 MAX_DEPTH = 16
 ARRAY_OPERATORS = {"in", "nin", "any", "all"}
@@ -84,17 +86,14 @@ def _compare(condition: Filter, parameters: Parameters, column: str) -> str:  # 
         return f"({field} IS NULL OR {field} IN ('null', '\"\"', '[]'))"
     if operator == "==":
         # for a scalar under a key, containment is equality, and the GIN index on the column supports it
-        return f"{column} @> jsonb_build_object({key}, {_json(value, parameters)})"
+        return _any_of(f"{column} @> jsonb_build_object({key}, {each})" for each in _spelled(value, parameters))
     if operator == "!=":
-        return f"{field} IS DISTINCT FROM {_json(value, parameters)}"
+        return " AND ".join(f"{field} IS DISTINCT FROM {each}" for each in _spelled(value, parameters))
     if operator == "in" or operator == "nin":  # noqa: PLR1714 (mypy narrows the type by comparisons only)
         found = f"coalesce({field} = ANY({_json_array(condition, parameters)}), false)"
         return found if operator == "in" else f"NOT {found}"
-    if operator == "any" or operator == "all":  # noqa: PLR1714 (see above)
-        some = f"{field} @> {operator.upper()}({_json_array(condition, parameters)})"
-        return f"(jsonb_typeof({field}) = 'array' AND {some})"
-    if operator == "contains":
-        return f"(jsonb_typeof({field}) = 'array' AND {field} @> {_json(value, parameters)})"
+    if operator == "any" or operator == "all" or operator == "contains":  # noqa: PLR1714 (see above)
+        return f"(jsonb_typeof({field}) = 'array' AND {_holds(field, condition, parameters)})"
     if operator == ">" or operator == ">=" or operator == "<" or operator == "<=":  # noqa: PLR1714 (see above)
         return _order(field, text, operator, value, parameters)
     bound = parameters.bind(value, "text")
@@ -108,7 +107,7 @@ def _compare(condition: Filter, parameters: Parameters, column: str) -> str:  # 
 
 def _order(field: str, text: str, operator: str, value: object, parameters: Parameters) -> str:
     if isinstance(value, str):
-        bound = parameters.bind(value, "text")
+        bound = parameters.bind(utc(value), "text")
         return f"CASE WHEN jsonb_typeof({field}) = 'string' THEN {text} COLLATE \"C\" {operator} {bound} END"
     bound = parameters.bind(json.dumps(value), "text")
     return f"CASE WHEN jsonb_typeof({field}) = 'number' THEN ({field})::numeric {operator} {bound}::numeric END"
@@ -145,10 +144,26 @@ def _is_text(value: str) -> bool:
     return "\0" not in value
 
 
+def _holds(field: str, condition: Filter, parameters: Parameters) -> str:
+    if condition.operator == "any":
+        return f"{field} @> ANY({_json_array(condition, parameters)})"
+    values = condition.value if isinstance(condition.value, list) else [condition.value]
+    each = [_any_of(f"{field} @> {spelled}" for spelled in _spelled(value, parameters)) for value in values]
+    return " AND ".join(each) or "true"
+
+
+def _any_of(conditions: Iterable[str]) -> str:
+    return f"({' OR '.join(conditions)})"
+
+
+def _spelled(value: object, parameters: Parameters) -> list[str]:
+    return [_json(each, parameters) for each in spellings(value)]
+
+
 def _json(value: object, parameters: Parameters) -> str:
     return parameters.bind(json.dumps(value), "text") + "::jsonb"
 
 
 def _json_array(condition: Filter, parameters: Parameters) -> str:
     values = condition.value if isinstance(condition.value, list) else []
-    return parameters.bind([json.dumps(value) for value in values], "text[]") + "::jsonb[]"
+    return parameters.bind([json.dumps(each) for value in values for each in spellings(value)], "text[]") + "::jsonb[]"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from storage.instants import spellings
 from storage.search.filters import Filter, FilterGroup, Parameters
 
 MAX_ALTERNATIVES = 100  # each is a separate look-up
@@ -44,13 +45,14 @@ def _held(condition: Filter) -> list[dict[str, object]] | None:
     """Return metadata of which every matching chunk contains at least one; None if unknown."""
     key, operator, value = condition.key, condition.operator, condition.value
     if operator == "==":
-        return [{key: value}]
+        return [{key: each} for each in spellings(value)]
     if operator == "contains":
-        return [{key: [value]}]
+        return [{key: [each]} for each in spellings(value)]
     if operator == "in" and isinstance(value, list):
-        return [{key: one} for one in value]
+        return [{key: each} for one in value for each in spellings(one)]
     if operator == "any" and isinstance(value, list):
-        return [{key: [one]} for one in value]
-    if operator == "all" and isinstance(value, list) and value:
-        return [{key: value}]
+        return [{key: [each]} for one in value for each in spellings(one)]
+    if operator == "all" and isinstance(value, list):
+        certain = [one for one in value if len(spellings(one)) == 1]
+        return [{key: certain}] if certain else None
     return None

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
+import psycopg2
 import pytest
-from support.stack import Stack, StackClient, open_stack
+from support.stack import PATIENCE, Stack, StackClient, open_stack
 
 from ingestion.identity import document_id as id_of_source
 from storage.generation import Chunking, EmbeddingIdentity, Generation
@@ -62,6 +65,13 @@ def job_of(http: httpx.Client, response: httpx.Response) -> dict[str, Any]:
 def arguments(stack: Stack, job_id: str) -> dict[str, Any]:
     ((found,),) = stack.rows("SELECT arguments FROM footnote.jobs WHERE id = %s", job_id)
     return dict(found)
+
+
+def until(look: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not look():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.01)
 
 
 def stored_id(http: httpx.Client, source: str) -> str:
@@ -131,6 +141,92 @@ def test_a_stored_document_with_the_same_source_is_the_one_that_is_replaced(http
 def test_a_source_that_another_document_has_is_a_409(http: StackClient) -> None:
     detail = refused(upload(http, document_id="mine", source="bread.md"), 409, "already-exists")
     assert stored_id(http, "bread.md") in detail
+
+
+def test_a_source_is_taken_from_the_202_on_until_its_job_has_failed_or_its_document_is_deleted(
+    stack: Stack, http: StackClient
+) -> None:
+    first = upload(http, document_id="first", source="taken.md")
+    assert "'first'" in refused(upload(http, document_id="second", source="taken.md"), 409, "already-exists")
+    assert upload(http, source="taken.md").json()["document_id"] == "first"  # who names none brings that one
+    assert upload(http, document_id="first", source="moved.md").status_code == 202
+    assert upload(http, document_id="second", source="taken.md").status_code == 202
+    refused(upload(http, document_id="third", source="moved.md"), 409, "already-exists")
+    running = stack.rows(
+        "UPDATE footnote.jobs SET status = 'running', run = gen_random_uuid() WHERE document_id = 'first' "
+        "AND status = 'queued' RETURNING id"
+    )
+    refused(upload(http, document_id="third", source="moved.md"), 409, "already-exists")
+    stack.rows(
+        "UPDATE footnote.jobs SET status = 'failed', run = NULL, finished_at = now() WHERE id = %s RETURNING id",
+        running[0][0],
+    )
+    assert upload(http, document_id="third", source="moved.md").status_code == 202
+    refused(http.post(f"/jobs/{running[0][0]}/retry"), 409, "job-not-retryable")
+    assert http.delete("/documents/third").status_code == 204
+    assert upload(http, document_id="fourth", source="moved.md").status_code == 202
+    assert job_of(http, first)["status"] == "cancelled"
+
+
+def test_of_uploads_that_come_at_one_moment_one_gets_the_source(stack: Stack, http: StackClient) -> None:
+    held = psycopg2.connect(stack.dsn)
+    lock = "jobs public/default/source/contested.md"
+    held.cursor().execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (lock,))
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    with ThreadPoolExecutor(4) as pool:
+        sent = [pool.submit(upload, http, b"%d" % n, document_id=f"r{n}", source="contested.md") for n in range(4)]
+        until(lambda: stack.rows(waiting) == [(4,)])
+        held.close()
+        answers = [each.result() for each in sent]
+    assert sorted(answer.status_code for answer in answers) == [202, 409, 409, 409]
+    assert len(stack.rows("SELECT 1 FROM footnote.jobs WHERE arguments ->> 'source' = 'contested.md'")) == 1
+
+
+def test_a_replay_is_answered_though_the_source_is_another_document_s_by_now(http: StackClient) -> None:
+    key = {"Idempotency-Key": uuid4().hex}
+    first = upload(http, document_id="early", source="replayed.md", headers=key)
+    assert http.delete("/documents/early").status_code == 204
+    assert upload(http, document_id="late", source="replayed.md").status_code == 202
+    again = upload(http, document_id="early", source="replayed.md", headers=key)
+    assert (again.status_code, again.json()) == (202, first.json())
+
+
+def test_an_accent_makes_no_second_document_however_it_is_written(stack: Stack, http: StackClient) -> None:
+    apart, whole = "re\u0301sume\u0301.md", "r\u00e9sum\u00e9.md"
+    first, second = upload(http, name=apart), upload(http, name=whole)
+    assert first.json()["document_id"] == second.json()["document_id"] == id_of_source(whole, generation=DEFAULT)
+    assert arguments(stack, first.json()["job_id"])["source"] == whole
+    refused(upload(http, document_id="mine", source=apart), 409, "already-exists")
+
+
+def test_a_document_that_two_collections_have_is_the_default_one_s_unless_another_is_named(stack: Stack) -> None:
+    with stack.serve() as http:
+        http.post("/collections", json={"name": "other"}).raise_for_status()
+        for number, name in enumerate(("default", "other")):
+            stack.rows(
+                """INSERT INTO footnote.documents (tenant_id, generation_id, id, source, title, metadata, content_hash,
+                       pipeline_fingerprint, bytes, chunks, revision)
+                   SELECT 'public', g.id, 'both', 'both.md', c.name, '{}', 'h', 'p', %s, 0, 1
+                   FROM footnote.collections c JOIN footnote.generations g ON g.collection_id = c.id
+                   WHERE c.name = %s RETURNING id""",
+                number,
+                name,
+            )
+        assert http.get("/documents/both").json()["collection"] == "default"
+        assert http.get("/documents/both?collection=other").json()["collection"] == "other"
+        put = upload(http, method="PUT", path="/documents/both")
+        assert job_of(http, put)["collection"] == "default"
+        put = upload(http, method="PUT", path="/documents/both?collection=other")
+        assert job_of(http, put)["collection"] == "other"
+        assert http.delete("/documents/both").status_code == 204
+        refused(http.get("/documents/both"), 404, "document-not-found")
+        refused(http.delete("/documents/both"), 404, "document-not-found")
+        refused(upload(http, method="PUT", path="/documents/both"), 404, "document-not-found")
+        refused(http.get("/documents/both/content"), 404, "document-not-found")
+        assert http.get("/documents/both?collection=other").status_code == 200
+        assert job_of(http, put)["status"] == "queued"
+        assert http.delete("/documents/both?collection=other").status_code == 204
+        http.delete("/collections/other").raise_for_status()
 
 
 def test_two_uploads_of_one_document_leave_the_newer_one(http: StackClient) -> None:

@@ -52,7 +52,7 @@ from storage.deletions import mark_deleted
 from storage.documents import originals
 from storage.documents.originals import Originals
 from storage.documents.writes import Documents
-from storage.errors import StoreUnavailable
+from storage.errors import SourceTaken, StoreUnavailable
 from storage.search.search import ChunkSearch, SearchRequest
 from storage.vector_store import ChunkStore
 
@@ -117,6 +117,7 @@ class World:
             beside=beside,
             settings=IngestionSettings(),
             base=self.folder,
+            named=[str(self.folder)],
             metadata={},
         )
 
@@ -162,10 +163,13 @@ class World:
         document = KeptDocument(document_id, source, None, "u.txt", None, {}, digest, fingerprint, revision)
         pipeline = await self.indexing.pipeline(generation)
         report = await pipeline.run(_one(FromDatabase(document, documents, kept)))
+        gen = self.gens[generation.name]
+        if gen.at(source) not in {None, document_id}:  # it takes no other document's place
+            assert isinstance(pipeline.first_failure, SourceTaken)
+            return
         assert not report.failed
         assert not report.skipped
         self.written.add(document_id)
-        gen = self.gens[generation.name]
         doc = Doc(source, words_of(text_of(version)), tick, is_file=False)
         if (stored := gen.docs.get(document_id)) is not None and stored.shown == doc.shown:
             doc = replace(stored, tick=tick)  # the row stays, and is newer now

@@ -266,7 +266,7 @@ class Gen:
         return next((each for each, doc in self.docs.items() if doc.source == source), None)
 
     def put(self, document_id: str, doc: Doc) -> None:
-        """Write a document; another one that has its source gives way."""
+        """Write a document; another one that has the source of a copy gives way."""
         holder = self.at(doc.source)
         if holder not in {None, document_id}:
             del self.docs[holder]

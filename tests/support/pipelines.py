@@ -57,7 +57,10 @@ async def ingest_files(
     pipeline = Pipeline(
         database, generation=generation, parser=parser, open_embedder=open_embedder, settings=used, beside=beside
     )
-    files = LocalFiles(database, generation=generation, beside=beside, settings=used, base=base, metadata=metadata)
-    changed = files.changed(find_files([str(path) for path in paths]), report=pipeline.report, trace=pipeline.trace)
+    named = [str(path) for path in paths]
+    files = LocalFiles(
+        database, generation=generation, beside=beside, settings=used, base=base, named=named, metadata=metadata
+    )
+    changed = files.changed(find_files(named), report=pipeline.report, trace=pipeline.trace)
     watch(pipeline)
     return await pipeline.run(changed, progress=progress)

@@ -173,9 +173,9 @@ class ScriptedDocumentCatalog:
         page = tuple(found[:limit])
         return Page(page, encode_cursor(page[-1].id) if len(found) > limit else None)
 
-    async def get(self, document_id: str, *, collection: str | None = None) -> DocumentInfo:
+    async def get(self, document_id: str, *, collection: str) -> DocumentInfo:
         for document in KNOWN:
-            if document.id == document_id and collection in (None, document.collection):
+            if document.id == document_id and collection == document.collection:
                 return document
         raise DocumentNotFound(document_id)
 

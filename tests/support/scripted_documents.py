@@ -64,7 +64,7 @@ class ScriptedDocuments:
     heads: list[bytes] = field(default_factory=list)
 
     async def submit(self, new: NewVersion, /) -> Submitted:
-        if new.collection not in (None, "default"):
+        if new.collection != "default":
             raise CollectionNotFound(str(new.collection))
         if new.must_exist and new.document_id not in DOCUMENTS:
             raise DocumentNotFound(str(new.document_id))
@@ -73,11 +73,11 @@ class ScriptedDocuments:
         self.brought.append(new)
         return Submitted(new.document_id or "doc-1", DONE_JOB.id)
 
-    async def delete(self, document_id: str, /, *, collection: str | None) -> None:
-        if document_id not in DOCUMENTS or collection not in (None, "default"):
+    async def delete(self, document_id: str, /, *, collection: str) -> None:
+        if document_id not in DOCUMENTS or collection != "default":
             raise DocumentNotFound(document_id)
 
-    async def content(self, document_id: str, /, *, collection: str | None) -> Content:
+    async def content(self, document_id: str, /, *, collection: str) -> Content:
         await self.delete(document_id, collection=collection)
 
         async def blocks() -> AsyncGenerator[bytes, None]:

@@ -13,10 +13,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 from pydantic_core import from_json
 
 from ingestion.errors import FetchRefused
-from ingestion.identity import MAX_SOURCE_BYTES, OWN_KEYS
+from ingestion.identity import OWN_KEYS
 from ingestion.web.urls import read_url
 from server.api.schemas.fields import NO_NUL, CollectionName, Text
 from server.api.schemas.pages import PageQuery
+from storage.documents.sources import MAX_SOURCE_BYTES, normalized
 from storage.generation import DEFAULT_COLLECTION
 
 
@@ -30,7 +31,7 @@ class DocumentQuery(BaseModel):
     """Where to look for a document."""
 
     model_config = ConfigDict(extra="forbid")
-    collection: CollectionName | None = Field(None, description="Unset: any collection.")
+    collection: CollectionName = DEFAULT_COLLECTION
 
 
 class DocumentOut(BaseModel):
@@ -73,7 +74,7 @@ def _document_id(value: str) -> str:
 
 
 def _source(value: str) -> str:
-    return _shown(value, max_bytes=MAX_SOURCE_BYTES)
+    return _shown(normalized(value), max_bytes=MAX_SOURCE_BYTES)
 
 
 def _url(value: str) -> str:
@@ -157,7 +158,7 @@ class DocumentFields(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     collection: CollectionName | None = Field(
-        None, description="Unset: `default`, which is made when the first document comes; of a PUT the document's own."
+        None, description="Unset: `default`, which is made when the first document comes."
     )
     metadata: Metadata = Field(
         default_factory=dict, description="A JSON object; questions can be filtered by it, and types count."

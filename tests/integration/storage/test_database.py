@@ -121,3 +121,19 @@ async def test_a_database_that_refuses_us_is_told_at_once_and_not_tried_again(se
     with pytest.raises(StoreRefused, match="FOOTNOTE_DATABASE__URL"):
         async with asyncio.timeout(4):  # the settings would wait for five seconds
             await Database.open(wrong, settings=settings.database)
+
+
+@pytest.mark.parametrize("lend", ["connection", "transaction", "dedicated"])
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), TimeoutError(), EOFError()], ids=repr)
+async def test_an_error_of_the_borrower_s_own_is_not_the_database_s(database, lend, error):
+    with pytest.raises(type(error)) as caught:
+        async with getattr(database, lend)():
+            raise error
+    assert caught.value is error
+
+
+@pytest.mark.parametrize("lend", ["connection", "transaction", "dedicated"])
+async def test_a_statement_that_is_not_answered_in_time_is_the_database_s(database, lend):
+    with pytest.raises(StoreUnavailable):
+        async with getattr(database, lend)() as connection:
+            await connection.fetchval("SELECT pg_sleep(60)", timeout=0.05)

@@ -4,6 +4,7 @@ from uuid import uuid4
 
 import psycopg2
 import pytest
+from support.corpus import make_collection
 from support.sql import execute
 
 from storage import chunk_tables, schema_version
@@ -180,6 +181,9 @@ async def test_jobs_of_the_eighth_revision_are_upgraded_in_whatever_state_they_a
         "done": ("succeeded", 1),
     }
     assert found["retried"].error == JobError("fetch-failed", "503")
+    execute(  # in the dump all have one
+        empty_dsn, """UPDATE footnote.jobs SET arguments = arguments || '{"source": "d"}' WHERE document_id = 'dead'"""
+    )
     await jobs.retry(found["dead"].id)
     assert await runs.rescue(stalled_after=0, attempts=5, error=JobError("internal", "died")) == 1
     begun = []
@@ -191,6 +195,31 @@ async def test_jobs_of_the_eighth_revision_are_upgraded_in_whatever_state_they_a
     assert (last.document_id, last.attempts) == ("retried", 3)
     assert IndexDocument.of(last.arguments) == IndexDocument(content_hash="ab", name="a.md", source="a", revision=7)
     await database.close()
+
+
+async def test_names_of_the_ninth_revision_with_their_accents_apart_are_found_by_what_is_looked_up(
+    empty_dsn, settings, monkeypatch
+):
+    with monkeypatch.context() as earlier:
+        earlier.setattr(schema_version, "REVISION", "0009")
+        await schema_version.upgrade(empty_dsn)
+    database = await Database.open(empty_dsn, settings=settings.database)
+    await make_collection(database)
+    await database.close()
+    apart, whole = "re\u0301sume\u0301.md", "r\u00e9sum\u00e9.md"
+    given = {"one": apart, "two": f"both/{apart}", "three": f"both/{whole}", "four": "plain.md"}
+    for name, source in given.items():
+        execute(
+            empty_dsn,
+            """INSERT INTO footnote.documents (tenant_id, generation_id, id, source, title, metadata, content_hash,
+                   pipeline_fingerprint, bytes, chunks, revision)
+               VALUES ('public', 1, %s, %s, 't', '{}', 'h', 'p', 1, 0, 1) RETURNING id""",
+            name,
+            source,
+        )
+    await schema_version.upgrade(empty_dsn)
+    found = dict(execute(empty_dsn, "SELECT id, source FROM footnote.documents"))
+    assert found == {**given, "one": whole}
 
 
 def test_the_revision_in_code_is_the_newest_migration():

@@ -147,3 +147,22 @@ def _query(limit, filters=None):
         similarity_top_k=limit,
         filters=_filters(*filters) if filters else None,
     )
+
+
+async def test_documents_of_one_name_are_all_kept(store):
+    """LlamaIndex gives each page of a PDF an id of its own, and the same path."""
+
+    def page(number):
+        return TextNode(
+            id_=f"node {number}",
+            text=f"page {number}",
+            embedding=vector(f"page {number}").tolist(),
+            metadata={"file_path": "/a/book.pdf"},
+            relationships={NodeRelationship.SOURCE: RelatedNodeInfo(node_id=f"page-{number}")},
+        )
+
+    await store.async_add([page(1)])
+    await store.async_add([page(2), page(3)])
+    assert {node.text for node in await store.aget_nodes([f"node {number}" for number in range(1, 4)])} == {
+        "page 1", "page 2", "page 3",
+    }  # fmt: skip

@@ -13,6 +13,7 @@ from support.pipelines import MadeUpModel, ingest_files
 
 from config.settings import IngestionSettings
 from ingestion.readers.process_pool import Parser
+from storage.documents.originals import Originals
 from storage.errors import StoreUnavailable
 
 
@@ -145,6 +146,80 @@ async def test_metadata_of_the_command_and_of_front_matter_keep_their_types(data
         )
     assert row["typed"], row["metadata_"]
     assert (await ingest(metadata={"team": 8, "ratio": 0.5})).changed == 1  # the metadata is part of what is compared
+
+
+MAIL = "From: a@example.org\nSubject: s\nDate: {}\n\nText.\n"
+
+
+async def test_a_moment_is_stored_in_utc_whichever_way_it_comes(database, ingest, tmp_path):
+    (tmp_path / "mail.eml").write_text(MAIL.format("Fri, 02 Jan 2026 08:00:00 +0900"))
+    (tmp_path / "utc.eml").write_text(MAIL.format("Thu, 01 Jan 2026 23:00:00 -0000"))
+    (tmp_path / "record.json").write_text('{"text": "Text.", "metadata": {"date": "2026-01-02T08:00:00+09:00"}}')
+    write(
+        tmp_path,
+        yaml="---\ndate: 2026-01-02T08:00:00+09:00\n---\nText.",
+        quoted="---\ndate: '2026-01-02T08:00:00+09:00'\n---\nText.",
+        toml="+++\ndate = 2026-01-02T08:00:00+09:00\n+++\nText.",
+    )
+    await ingest(metadata={"seen": "2026-01-01T23:00:00Z"})
+    async with database.connection() as connection:
+        of_chunks = await connection.fetch(
+            "SELECT metadata_ ->> 'date' AS date, metadata_ ->> 'seen' AS seen "
+            f"FROM footnote.data_generation_{ingest.generation.id}"
+        )
+        of_documents = await connection.fetch(
+            "SELECT metadata ->> 'date' AS date, metadata ->> 'seen' AS seen FROM footnote.documents"
+        )
+    assert len(of_chunks) == len(of_documents) == 6
+    assert {value for row in (*of_chunks, *of_documents) for value in row.values()} == {"2026-01-01T23:00:00+00:00"}
+
+
+async def test_numbers_and_lists_of_a_json_record_s_metadata_keep_their_types(database, ingest, tmp_path):
+    metadata = '{"year": 2024, "ratio": 0.50, "big": 1e400, "id": 12345678901234567890123, "tags": ["a", 1, 2.5]}'
+    (tmp_path / "a.json").write_text(f'{{"text": "Text.", "price": 0.50, "metadata": {metadata}}}')
+    await ingest()
+    async with database.connection() as connection:
+        row = await connection.fetchrow(f"SELECT * FROM footnote.data_generation_{ingest.generation.id}")
+    found = json.loads(row["metadata_"])
+    assert {key: found[key] for key in ("year", "ratio", "big", "id", "tags")} == {
+        "year": 2024, "ratio": 0.5, "big": "1e400", "id": "12345678901234567890123", "tags": ["a", 1, 2.5],
+    }  # fmt: skip
+    assert "price: 0.50" in row["text"]  # the text is as it is written
+
+
+async def test_a_name_whose_accents_are_stored_otherwise_is_the_same_document(database, ingest, tmp_path):
+    apart, whole = (f"{name}.md" for name in ("re\u0301sume\u0301", "r\u00e9sum\u00e9"))
+    (tmp_path / apart).write_text("One text.")
+    assert (await ingest()).added == 1
+    ((source, (identity, _)),) = (await stored(database, ingest.generation)).items()
+    assert source == whole
+    (tmp_path / apart).unlink()
+    (tmp_path / whole).write_text("Another text.")
+    assert (await ingest()).changed == 1
+    assert (await stored(database, ingest.generation))[whole][0] == identity
+    (tmp_path / apart).write_text("A twin.")
+    report = await ingest()
+    assert (report.unchanged + report.changed, report.added, len(report.skipped)) == (1, 0, 1)
+    assert "accents" in report.skipped[0].reason
+
+
+async def test_a_file_that_cannot_be_read_to_its_end_is_skipped_at_once_and_the_others_go_on(
+    ingest, tmp_path, monkeypatch
+):
+    tries = []
+
+    async def put_within(_self, _connection, file, **_):
+        tries.append(file.name)
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Originals, "put_within", put_within)
+    write(tmp_path, a="Good.", b="Long. " * 200_000)  # more than a block, which is read within the transaction
+    report = await ingest()
+    assert (report.added, report.exit_code) == (1, 3)
+    assert [(Path(entry.name).name, entry.reason) for entry in report.skipped] == [
+        ("b.md", "it cannot be read: Input/output error")
+    ]
+    assert len(tries) == 1
 
 
 async def test_a_document_that_the_model_cannot_take_fails_alone(database, ingest, tmp_path):

@@ -55,7 +55,10 @@ class Rig:
 
     def files(self, generation, beside=None):
         settings = IngestionSettings()
-        return LocalFiles(self.database, generation=generation, beside=beside, settings=settings, base=self.folder)
+        return LocalFiles(
+            self.database, generation=generation, beside=beside, settings=settings, base=self.folder,
+            named=[str(self.folder)],
+        )  # fmt: skip
 
     async def ingest(self):
         generation = await self.active()
@@ -363,7 +366,7 @@ async def test_what_a_deleted_document_had_replaced_does_not_come_back_with_a_ro
     (holder,) = (await now.states(["same.txt"])).values()
     new = document("another id", revision=await now.next_revision())
     new = type(new)(**{**fields(new), "source": "same.txt"})
-    await now.write(new, chunks_of(new, await rig.active()), replaces=None, displaces=holder)
+    await now.write(new, chunks_of(new, await rig.active()), replaces=None, displaces=holder, is_carried=True)
     assert await now.delete(new.id)
     await rig.rollback()
     assert set(await rig.sources()) == {"a.txt", "b.txt"}

@@ -65,7 +65,7 @@ async def test_collections_and_documents_are_listed_in_pages(database):
         if (cursor := page.next_cursor) is None:
             break
     assert sorted(item.source for item in seen) == [f"doc {number}" for number in range(5)]
-    assert (await catalog.get(seen[0].id)).metadata == seen[0].metadata
+    assert (await catalog.get(seen[0].id, collection="c")).metadata == seen[0].metadata
 
 
 async def test_a_document_is_found_in_its_own_collection_only(database):

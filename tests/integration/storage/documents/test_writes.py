@@ -5,7 +5,7 @@ import pytest
 from support.corpus import chunks, document, make_collection
 
 from storage.documents.writes import Documents
-from storage.errors import WriteConflict
+from storage.errors import SourceTaken, WriteConflict
 
 
 async def rows(database, generation):
@@ -56,6 +56,34 @@ async def test_a_file_whose_moved_document_another_file_took_is_no_older_version
     assert await documents.write(took, chunks(took, "one"), replaces=state) == "written"
     with pytest.raises(WriteConflict):  # and the file looks for a document anew, or becomes one
         await documents.write(late, chunks(late, "one"), replaces=state)
+
+
+async def test_a_write_takes_the_source_of_no_other_document(database):
+    documents = Documents(database, generation=await make_collection(database))
+    old = document("a")
+    await documents.write(old, chunks(old, "one"), replaces=None)
+    (holder,) = (await documents.states(["a"])).values()
+    other = replace(document("b"), source="a")
+    for displaces in (None, holder):
+        with pytest.raises(WriteConflict):
+            await documents.write(other, chunks(other, "two"), replaces=None, displaces=displaces)
+    assert set(await documents.by_ids([old.id, other.id])) == {old.id}
+
+
+async def test_a_copy_takes_the_source_of_an_older_document_only(database):
+    generation = await make_collection(database)
+    documents = Documents(database, generation=generation)
+    kept, late, early = document("a", revision=5), document("b", revision=6), document("c", revision=4)
+    await documents.write(kept, chunks(kept, "one"), replaces=None)
+    (holder,) = (await documents.states(["a"])).values()
+    with pytest.raises(SourceTaken):
+        await documents.write(replace(early, source="a"), [], replaces=None, displaces=holder, is_carried=True)
+    assert len(await rows(database, generation)) == 1
+    assert (
+        await documents.write(replace(late, source="a"), [], replaces=None, displaces=holder, is_carried=True)
+        == "written"
+    )
+    assert [state.id for state in (await documents.states(["a"])).values()] == [late.id]
 
 
 async def test_eight_writers_of_one_document_leave_one_version(database):

@@ -42,6 +42,10 @@ ROWS = {
 async def search(database):
     generation = await make_collection(database)
     await fill(database, generation, {name: (f"text of {name}", metadata) for name, metadata in ROWS.items()})
+    return made_search(database, generation)
+
+
+def made_search(database, generation):
     return ChunkSearch(database, generation=generation, settings=RetrievalSettings())
 
 
@@ -100,6 +104,47 @@ async def test_conditions_nest(search):
     assert await found(search, tagged, one("!=", "10")) == {"float"}
     assert await found(search, tagged, one("==", "10"), condition="not") == set(ROWS) - {"float", "ten-string"}
     assert await found(search, condition="or") == set(ROWS)
+
+
+MOMENTS = {
+    "tokyo": "2026-01-02T08:00:00+09:00",  # 23:00 in UTC
+    "london": "2026-01-02T01:00:00+00:00",
+    "lima": "2026-01-01T23:30:00-05:00",  # 4:30 on the next day
+    "zulu": "2026-01-01T23:00:00Z",
+}
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        (one("==", "2026-01-01T18:00:00-05:00", key="at"), {"tokyo", "zulu"}),
+        (one("!=", "2026-01-02T08:00:00+09:00", key="at"), {"london", "lima"}),
+        (one("<", "2026-01-02T01:00:00Z", key="at"), {"tokyo", "zulu"}),
+        (one(">=", "2026-01-02T10:00:00+09:00", key="at"), {"london", "lima"}),
+        (one("in", ["2026-01-02T04:30:00Z", "2026-01-02T00:00+01:00"], key="at"), {"lima", "tokyo", "zulu"}),
+        (one("nin", ["2026-01-02T04:30:00Z", "x"], key="at"), {"london", "tokyo", "zulu"}),
+        (one("contains", "2026-01-02T00:00:00+01:00", key="list"), {"tokyo", "zulu"}),
+        (one("any", ["2026-01-02T00:00:00+01:00", "a"], key="list"), {"tokyo", "zulu"}),
+        (one("all", ["2026-01-02T00:00:00+01:00", "b"], key="list"), {"tokyo", "zulu"}),
+        (one("all", ["2026-01-02T00:00:00+01:00", "c"], key="list"), set()),
+    ],
+)
+async def test_moments_are_compared_as_instants_across_offsets(database, condition, expected):
+    generation = await make_collection(database)
+    await fill(database, generation, {name: (name, {"at": at, "list": ["b", at]}) for name, at in MOMENTS.items()})
+    assert await found(made_search(database, generation), condition) == expected
+
+
+async def test_a_moment_that_was_stored_with_its_offset_is_found_as_it_is_written(database):
+    generation = await make_collection(database)
+    await fill(database, generation, {"old": ("old", {"at": MOMENTS["tokyo"]})})
+    async with database.connection() as connection:
+        await connection.execute(
+            f"UPDATE {chunk_tables.qualified(generation.id)} SET metadata_ = jsonb_set(metadata_, '{{at}}', $1::jsonb)",
+            f'"{MOMENTS["tokyo"]}"',
+        )
+    assert await found(made_search(database, generation), one("==", MOMENTS["tokyo"], key="at")) == {"old"}
+    assert await found(made_search(database, generation), one("!=", MOMENTS["tokyo"], key="at")) == set()
 
 
 @pytest.mark.parametrize(
