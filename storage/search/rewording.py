@@ -91,7 +91,7 @@ class Rewording:
                 lexemes=chunk_tables.lexemes(generation.chunking.language),
                 batch=self._batch,
             )
-            last, stale, written = await connection.fetchrow(statement, after)
+            ((last, stale, written),) = await connection.fetch(statement, after)
             if written < stale:
                 return Step(written, is_held_up=True)
             if last is None:
