@@ -17,7 +17,7 @@ class Question:
     """A question and how to answer it.
 
     Attributes:
-        k: passages given to the model.
+        k: passages to find; a model is given those of them that its context window has room for.
         mode: name of an engine.
         min_score: bar for a passage's cosine similarity, 0..1; None: the settings' bar.
         max_per_document: passages of one document at the most; None: the settings' cap.

@@ -1,4 +1,4 @@
-"""``python -m storage``: bring the database's schema up to this version, print where it is, export feedback."""
+"""``python -m storage``: upgrade the database's schema, reword chunks, print where it is, export feedback."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
                 print(server.dsn)  # noqa: T201 (the command's output)
             elif chosen.command == "upgrade":
                 asyncio.run(_upgrade(server.dsn))
+            elif chosen.command == "reword":
+                asyncio.run(_reword(server.dsn, settings=settings))
             else:
                 asyncio.run(_export_feedback(server.dsn, settings=settings, rating=chosen.rating))
     except (SettingsError, FootnoteError) as exc:
@@ -40,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("upgrade", help="bring the schema up to this version")
     commands.add_parser("url", help="print the database's address")
+    commands.add_parser("reword", help="bring chunks of before an upgrade to what they are found by now, without rests")
     export = commands.add_parser("export-feedback", help="print ratings and their answers as JSON Lines")
     export.add_argument("--rating", choices=["up", "down"], help="these only")
     return parser
@@ -50,6 +53,19 @@ async def _upgrade(dsn: str) -> None:
 
     before, after = await upgrade(dsn)
     print(f"The schema is at revision {after}" + ("" if before == after else f" (was: {before or 'empty'})"))  # noqa: T201
+
+
+async def _reword(dsn: str, *, settings: Settings) -> None:
+    from storage import schema_version
+    from storage.database import Database
+    from storage.search.rewording import Rewording
+
+    database = await Database.open(dsn, settings=settings.database)
+    try:
+        await schema_version.check(database)
+        print(f"{await Rewording(database).run(rest=0)} chunks were reworded")  # noqa: T201
+    finally:
+        await database.close()
 
 
 async def _export_feedback(dsn: str, *, settings: Settings, rating: Rating | None) -> None:

@@ -163,6 +163,7 @@ class ChunkStore(BasePydanticVectorStore):
     async def adelete(self, ref_doc_id: str, **_: Any) -> None:
         """Delete a document with its chunks."""
         await Documents(self._database, generation=self._generation).delete(ref_doc_id)
+        await Lexicon(self._database, generation=self._generation).keep_up()
 
     async def adelete_nodes(
         self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **_: Any
@@ -188,6 +189,7 @@ class ChunkStore(BasePydanticVectorStore):
                     WHERE d.generation_id = {int(self._generation.id)} AND d.id = g.document_id""",
                 *parameters.values,
             )
+        await Lexicon(self._database, generation=self._generation).keep_up()
 
     def add(self, nodes: Sequence[BaseNode], **_: Any) -> list[str]:
         """See `async_add`."""

@@ -26,7 +26,8 @@ from storage.documents.sources import normalized
 from storage.documents.writes import Documents
 from storage.errors import DocumentNotFound, GenerationNotFound
 from storage.jobs.payloads import CatchUp, DocumentVersion, IndexDocument, IndexUrl
-from storage.search.lexicon import STALE_SHARE
+from storage.search.lexicon import STALE_SHARE, recount_deletions
+from storage.search.rewording import Rewording
 
 if TYPE_CHECKING:
     from config.settings import Settings
@@ -157,21 +158,32 @@ class Handlers:
 @asynccontextmanager
 async def open_handlers(database: Database, *, settings: Settings) -> AsyncIterator[Mapping[str, Handler]]:
     """Open what jobs need, over an open database; models and readers follow with the first job."""
-    async with running_beside(_tidy(database)), AsyncExitStack() as stack:
+    async with running_beside(_tidy(database)), running_beside(_reword(database)), AsyncExitStack() as stack:
         indexing = Indexing(database, settings=settings, stack=stack)
         yield Handlers(indexing, settings=settings, stack=stack).mapping
 
 
 async def _tidy(database: Database) -> None:
-    """Delete, now and then, the bytes that no document needs any more, and old records of deletions."""
+    """Delete, now and then, bytes that no document needs any more, old records of deletions, and words of no chunk."""
     while True:
         await asyncio.sleep(TIDY_SECONDS)
         try:
             await Originals(database).prune()
             async with database.transaction() as connection:
                 await forget_deletions(connection)
+            await recount_deletions(database)
         except FootnoteError as exc:
             _log.info("nothing was tidied up", error=type(exc).__name__)
+
+
+async def _reword(database: Database) -> None:
+    """Bring chunks of before an upgrade to what they are found by now."""
+    while True:
+        try:
+            await Rewording(database).run()
+        except FootnoteError as exc:
+            _log.info("no chunks were reworded", error=type(exc).__name__)
+        await asyncio.sleep(TIDY_SECONDS)
 
 
 async def _one(incoming: Incoming) -> AsyncIterator[Incoming]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Gate", "GoldenQuestion", "InvalidGate", "Quality", "Verdict", "read_golden"]
 PASSAGES_A_DOCUMENT = 4  # one document may give several passages: search more to find `k` documents
+MOST_PASSAGES = 1000
 
 
 class InvalidGate(CommandRefused):
@@ -125,15 +126,18 @@ class Gate:
 
     async def _found(self, search: ChunkSearch, golden: GoldenQuestion, embedder: Embedder | None) -> Ranking:
         """Return the documents found, best first."""
-        hits = await search.search(
-            SearchRequest(
-                mode="hybrid" if embedder else "keyword",
-                limit=self._settings.gate.k * PASSAGES_A_DOCUMENT,
-                embedding=await embedder.query(golden.question) if embedder else None,
-                text=golden.question,
-                filters=FilterGroup.model_validate(golden.filters) if golden.filters else None,
-            )
+        k = self._settings.gate.k
+        request = SearchRequest(
+            mode="hybrid" if embedder else "keyword",
+            limit=k * PASSAGES_A_DOCUMENT,
+            embedding=await embedder.query(golden.question) if embedder else None,
+            text=golden.question,
+            filters=FilterGroup.model_validate(golden.filters) if golden.filters else None,
         )
+        hits = await search.search(request)
+        while len({hit.document_id for hit in hits}) < k and len(hits) == request.limit < MOST_PASSAGES:
+            request = replace(request, limit=min(MOST_PASSAGES, PASSAGES_A_DOCUMENT * request.limit))
+            hits = await search.search(request)
         found = [
             FoundPassage(hit.document_id, str(hit.metadata.get("source")), hit.start, hit.end, hit.text) for hit in hits
         ]

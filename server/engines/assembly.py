@@ -44,11 +44,12 @@ def _reranking(parts: EngineParts) -> list[BaseNodePostprocessor]:
 
 
 def fitting(parts: EngineParts) -> list[FitContextWindow]:
-    """Return the postprocessor that keeps a prompt within the model's context window; none without a model."""
-    if parts.model is None:
+    """Return the postprocessor that keeps a prompt within the model's context window; none if no model reads."""
+    if parts.model is None or parts.retrieves_only:
         return []
     reserved = parts.conversation.tokens + (parts.question.max_tokens or parts.model.max_tokens)
     window = parts.model.context_window
     if parts.model.provider == LOCAL:  # it reads more, but answers worse and later the more it reads
         window = min(window, LOCAL_WINDOW)
-    return [FitContextWindow(context_window=window, reserved=reserved, message=len(parts.question.question))]
+    message = len(parts.question.question)
+    return [FitContextWindow(context_window=window, reserved=reserved, message=message, record=parts.record)]

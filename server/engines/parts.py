@@ -79,6 +79,7 @@ class EngineParts:
         vectors: the cache of question vectors.
         conversation: that the question is part of.
         elsewhere: None: other collections cannot be searched.
+        retrieves_only: the passages are all that is asked for: no model reads them, and they need not fit its prompt.
 
     """
 
@@ -93,6 +94,7 @@ class EngineParts:
     reranker: Reranks | None = None
     vectors: QuestionVectors = UNKEPT
     elsewhere: Elsewhere | None = None
+    retrieves_only: bool = False
 
 
 Engine = Callable[[EngineParts], BaseQueryEngine]

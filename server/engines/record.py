@@ -64,6 +64,11 @@ class Record:
         new, self.thoughts = self.thoughts, []
         return new
 
+    def note(self, sentence: str) -> None:
+        """Add a sentence to the notes, once."""
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+
     def report(self) -> EngineReport:
         """Return what the engine has done so far."""
         return EngineReport(self.engine, queries=self.queries, calls=self.calls, notes=tuple(self.notes))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import NodeWithScore, QueryBundle
+
+from server.engines.record import Record
 
 CHARACTERS_A_TOKEN = 3.0  # fewer than any tokenizer has for prose, so that a prompt never overflows
 PROMPT_TOKENS = 400  # instructions, question and the frame around the passages
@@ -11,7 +14,7 @@ FRAME_CHARACTERS = 100  # number and place of a passage
 
 
 class FitContextWindow(BaseNodePostprocessor):
-    """Drops the last passages if all of them would overflow the model's context window.
+    """Drops the last passages if all of them would overflow the model's context window, and notes how many.
 
     It runs before the sources are sent, so that they are exactly what the model reads. `reserved` tokens of the window
     are for the answer and the conversation; `message` is the length in characters of the message in the prompt, if it
@@ -21,6 +24,11 @@ class FitContextWindow(BaseNodePostprocessor):
     context_window: int
     reserved: int
     message: int = 0
+    _record: Record = PrivateAttr()
+
+    def __init__(self, *, context_window: int, reserved: int, message: int, record: Record) -> None:
+        super().__init__(context_window=context_window, reserved=reserved, message=message)
+        self._record = record
 
     def room(self, query: str) -> float:
         """Return how many characters of passages fit into the prompt, their framing included; possibly none."""
@@ -39,6 +47,10 @@ class FitContextWindow(BaseNodePostprocessor):
             ):  # at least one passage is kept; the provider reports an error if even that is too long
                 break
             kept.append(node)
+        if left_out := len(nodes) - len(kept):
+            self._record.note(
+                f"The model reads {len(kept)} of {len(nodes)} passages found: there is no room for {left_out} more."
+            )
         return kept
 
     async def _apostprocess_nodes(

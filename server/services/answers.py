@@ -103,7 +103,7 @@ class AnswerService:
         return await collect(self.stream(question))
 
     async def retrieve(self, question: Question, /) -> Retrieved:
-        """Find passages, call no model."""
+        """Find passages: `k` of them if there are so many, as no model has to read them."""
         observation = Observation("retrieve", question)
         try:
             with spans.under(observation.span):
@@ -137,7 +137,7 @@ class AnswerService:
 
         started = time.perf_counter()
         async with AsyncExitStack() as stack:
-            parts, nodes = await self._engaged(question, stack, found)
+            parts, nodes = await self._engaged(question, stack, found, retrieves_only=True)
             generation = parts.record.searched or parts.store.generation
             return Retrieved(
                 results=_citations(nodes, parts.record),
@@ -204,7 +204,12 @@ class AnswerService:
                 yield event
 
     async def _engaged(
-        self, question: Question, stack: AsyncExitStack, ask: Callable[[EngineParts], Awaitable[Result]]
+        self,
+        question: Question,
+        stack: AsyncExitStack,
+        ask: Callable[[EngineParts], Awaitable[Result]],
+        *,
+        retrieves_only: bool = False,
     ) -> tuple[EngineParts, Result]:
         """Pin the question to a generation for as long as the stack is open, and ask an engine.
 
@@ -214,7 +219,7 @@ class AnswerService:
             raise RerankUnavailable
         for may_retry in (True, False):
             pinned = await stack.enter_async_context(self._generations.pinned(question.collection))
-            parts = self._parts(question, pinned, stack)
+            parts = replace(self._parts(question, pinned, stack), retrieves_only=retrieves_only)
             try:
                 return parts, await ask(parts)
             except TableGone:

@@ -1,6 +1,6 @@
 """The lexical leg of a search: BM25 in PostgreSQL.
 
-The weights of its lexemes are stored with each chunk (``term_weights``, see migration 0007), inverse document
+The weights of its lexemes are stored with each chunk (``term_weights``, see migrations 0007 and 0011), inverse document
 frequencies in the generation's lexicon (`storage.search.lexicon`); the score is their inner product: Okapi BM25 as in
 Lucene, ``sum of ln(1 + (N - n + 0.5) / (n + 0.5)) * f * (k1 + 1) / (f + k1 * (1 - b + b * l / L))`` over the
 question's lexemes, with k1 = 1.5 and b = 0.75.
@@ -29,6 +29,7 @@ MAX_ROWS = 10_000  # maximum number of chunks scored
 MAX_LEXEMES = 64  # of a question, the rarest; more would only add cost
 MAX_PHRASES = 8
 TYPO_WEIGHT = 0.5  # corrections of a misspelt word
+OTHER_FORM_WEIGHT = 0.5  # words of the question without their accents
 SHORTEST_TYPO, MAX_TYPO_LENGTH = 5, 30  # characters; shorter words have too many similar ones
 MAX_TYPOS = 8  # in a question
 _QUOTED = re.compile(r'"([^"]{2,200})"|“([^”]{2,200})”|„([^“”]{2,200})[“”]|«([^»]{2,200})»|「([^」]{2,200})」')
@@ -37,7 +38,13 @@ _TERMS = """corpus AS MATERIALIZED (
     SELECT coalesce(max(chunks), 0)::float8 AS chunks, coalesce(nullif(max(average_length), 0), {typical}) AS length
     FROM footnote.lexicons WHERE generation_id = {generation}
 ), asked AS MATERIALIZED (
-    SELECT l.lexeme, x.chunks, 1.0 AS weight FROM unnest(footnote.lexemes({language}, {text})) l
+    SELECT l.lexeme, x.chunks,
+        CASE WHEN 'C' = ANY (l.weights) THEN {other_form_weight} ELSE 1.0 END AS weight
+    FROM (SELECT * FROM unnest(footnote.lexemes({language}, {text}))
+        UNION ALL SELECT * FROM unnest(setweight(ts_delete(to_tsvector({language}, footnote.words({text})),
+            tsvector_to_array(footnote.lexemes({language}, {text}))), 'C'))
+            -- as chunks of before are found, see `storage.search.rewording`
+            WHERE EXISTS (SELECT FROM footnote.rewordings WHERE generation_id = {generation})) l
     LEFT JOIN footnote.lexicon x ON x.generation_id = {generation} AND x.lexeme = l.lexeme
     ORDER BY x.chunks NULLS LAST, l.positions[1] LIMIT {most}
 ), meant AS MATERIALIZED (
@@ -46,7 +53,8 @@ _TERMS = """corpus AS MATERIALIZED (
               FROM regexp_split_to_table(footnote.words({text}), '[^[:alpha:]]+') AS word
               WHERE length(word) BETWEEN {shortest} AND {longest} AND (SELECT chunks > 0 FROM corpus)
               AND EXISTS (SELECT FROM asked WHERE chunks IS NULL)) d
-          JOIN asked u ON u.lexeme = (tsvector_to_array(to_tsvector({language}, word)))[1] AND u.chunks IS NULL
+          JOIN asked u ON u.lexeme = (tsvector_to_array(to_tsvector({language}, word)))[1]
+              AND u.chunks IS NULL AND u.weight = 1
           ORDER BY word LIMIT {max_typos}) w
     CROSS JOIN LATERAL (
         SELECT lexeme, chunks FROM footnote.lexicon
@@ -179,6 +187,7 @@ class LexicalLeg:
             typical=self._typical,
             most=MAX_LEXEMES,
             typo_weight=TYPO_WEIGHT,
+            other_form_weight=OTHER_FORM_WEIGHT,
             shortest=SHORTEST_TYPO,
             longest=MAX_TYPO_LENGTH,
             max_typos=MAX_TYPOS,

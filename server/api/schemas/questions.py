@@ -69,7 +69,10 @@ class SearchOptions(BaseModel):
         allow_inf_nan=False,
     )
 
-    k: Annotated[int, Field(ge=1, le=100), Whole] = Field(8, description="Passages given to the model.")
+    k: Annotated[int, Field(ge=1, le=100), Whole] = Field(
+        8,
+        description="Passages to find; an answer's model gets those that its context window has room for.",
+    )
     mode: str = Field(
         "hybrid",
         pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$",

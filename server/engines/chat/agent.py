@@ -25,6 +25,7 @@ from server.engines.models.model import LanguageModel
 from server.engines.parts import EngineParts
 from server.engines.passages.widening import with_single_chunks
 from server.engines.query.plain import build_hybrid
+from server.engines.record import Record
 from server.engines.writing.prompts import SYSTEM, passage_of
 
 MAX_STEPS = 8  # calls of the model
@@ -41,7 +42,7 @@ class AgentChatEngine(StatelessChatEngine):
     def __init__(self, parts: EngineParts, *, engine: BaseQueryEngine, model: LanguageModel) -> None:
         self._parts = parts
         self._model = model
-        self._shelf = _Shelf(engine)
+        self._shelf = _Shelf(engine, record=parts.record)
 
     async def astream_chat(
         self, message: str, chat_history: list[ChatMessage] | None = None
@@ -96,6 +97,7 @@ class _Shelf:
     """What the agent has found, numbered through all of its searches."""
 
     engine: BaseQueryEngine
+    record: Record
     nodes: list[NodeWithScore] = field(default_factory=list)
     failure: FootnoteError | None = None
 
@@ -115,7 +117,10 @@ class _Shelf:
         )
 
     def _has_room(self, node: NodeWithScore) -> bool:
-        return len(self.nodes) < MAX_PASSAGES or node.node_id in self._numbers()
+        has_room = len(self.nodes) < MAX_PASSAGES or node.node_id in self._numbers()
+        if not has_room:
+            self.record.note(f"The searches found more than {MAX_PASSAGES} passages: the model reads no further ones.")
+        return has_room
 
     def _number(self, node: NodeWithScore) -> int:
         numbers = self._numbers()

@@ -84,7 +84,7 @@ def ranked(runs: Sequence[ChunkRun], *, hits: Sequence[NodeWithScore], chunks: I
 
 
 def share_of(fitting: Sequence[FitContextWindow], nodes: Sequence[NodeWithScore], query: str) -> float:
-    """Return how long each passage may become so that all of them fit into the prompt; infinite without a model.
+    """Return how long each passage may become so that all of them fit into the prompt; infinite if no model reads.
 
     So widening one passage never pushes another one out.
     """

@@ -70,18 +70,18 @@ class FusionRetriever(AsyncRetriever):
         if not most:
             return []
         if model is None:
-            self._note("There is no chat model to expand the question: it was searched for alone.")
+            self._parts.record.note("There is no chat model to expand the question: it was searched for alone.")
             return []
         messages = quoted_question(EXPANSION_SYSTEM.format(most=most), question)
         try:
             reply = await consult(self._parts, model, messages, max_tokens=WORDING_TOKENS * (most + 1))
         except ModelError as error:
             _log.info("a question was not expanded", error=type(error).__name__)
-            self._note("The model could not expand the question: it was searched for alone.")
+            self._parts.record.note("The model could not expand the question: it was searched for alone.")
             return []
         found = listed(reply, most=most, besides=question)
         if not found:
-            self._note("The model gave no other wordings: the question was searched for alone.")
+            self._parts.record.note("The model gave no other wordings: the question was searched for alone.")
         return found
 
     async def _rankings(self, queries: Sequence[str], vectors: Sequence[Vector], *, depth: int) -> list[Ranking]:
@@ -104,7 +104,7 @@ class FusionRetriever(AsyncRetriever):
         if len(failures) == len(ended):
             raise failures[0]
         if failures:
-            self._note(f"{len(failures)} of {len(ended)} searches failed and were left out.")
+            self._parts.record.note(f"{len(failures)} of {len(ended)} searches failed and were left out.")
         return [end for end in ended if isinstance(end, Ranking)]
 
     async def _ranking(self, query: str, vector: Vector, *, weight: float, depth: int) -> Ranking | FootnoteError:
@@ -113,10 +113,6 @@ class FusionRetriever(AsyncRetriever):
             return Ranking(await self._parts.store.search(request), weight)
         except FootnoteError as error:
             return error
-
-    def _note(self, sentence: str) -> None:
-        if sentence not in self._parts.record.notes:
-            self._parts.record.notes.append(sentence)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import zip_longest
 from typing import Any
@@ -173,7 +173,11 @@ class CombiningSynthesizer(CitingSynthesizer):
 
 
 async def _searched(parts: EngineParts, question: str) -> list[NodeWithScore]:
-    """Retrieve with all postprocessors, so that a reranker compares passages with the part."""
+    """Retrieve with all postprocessors, so that a reranker compares passages with the part.
+
+    What is kept of all parts is fitted into the prompt, not what is found for each.
+    """
+    parts = replace(parts, retrieves_only=True)
     engine = retriever_engine(parts, retriever=StoreRetriever(parts, mode="hybrid"))
     return await engine.aretrieve(QueryBundle(question))
 

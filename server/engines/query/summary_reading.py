@@ -35,7 +35,7 @@ class Bounds:
         passages: at the most.
         room: characters that one call of the model reads.
         characters: of all documents.
-        calls: for reading; None without a model.
+        calls: for reading; None where no model reads.
 
     """
 
@@ -129,10 +129,12 @@ def bounds_of(parts: EngineParts, query: str) -> Bounds:
     settings = parts.settings.engines
     if conversational(parts.model) is None:
         return Bounds(parts.question.k, EXTRACTIVE_CHARACTERS, EXTRACTIVE_CHARACTERS, None)
+    longest = int(settings.summary_tokens * CHARACTERS_A_TOKEN)
+    if parts.retrieves_only:
+        return Bounds(parts.question.k, longest, longest, None)
     room = max(LEAST_ROOM, min(fit.room(query) for fit in fitting(parts)))
     most = min(parts.question.k, settings.summary_calls) * room * FULL
-    characters = int(min(settings.summary_tokens * CHARACTERS_A_TOKEN, most))
-    return Bounds(parts.question.k, room, characters, settings.summary_calls)
+    return Bounds(parts.question.k, room, int(min(longest, most)), settings.summary_calls)
 
 
 def best_documents(hits: Iterable[NodeWithScore], *, most: int) -> list[str]:

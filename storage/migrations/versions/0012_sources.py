@@ -10,7 +10,7 @@ from alembic import op
 from storage.schema_version import run_script
 
 revision = "0012"
-down_revision = "0009"
+down_revision = "0011"
 
 JOBS = """
 CREATE INDEX jobs_source ON footnote.jobs (tenant_id, collection, (arguments ->> 'source'))

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 from llama_index.core.schema import NodeRelationship, RelatedNodeInfo, TextNode
-from support.corpus import chunks, document
+from support.corpus import chunks, document, fill, make_collection
 from support.index_model import IDENTITIES, MadeUpIndexing, Points, actual_state, chunking_of, vector_of
 
 from config.settings import IngestionSettings, RetrievalSettings
@@ -428,15 +428,30 @@ async def test_a_generation_that_finds_less_is_kept_and_not_activated_and_a_bett
     source = {"one": "1", "other": new.after}[knows]
     known = {doc.source: await embedding(rig, source, document_id) for document_id, doc in gens[source].docs.items()}
     rig.indexing.embedders = Asked({IDENTITIES[knows].fingerprint: known})
-    settings = rig.settings.model_copy(update={"gate": rig.settings.gate.model_copy(update={"k": 1})})
     golden = [GoldenQuestion(each, frozenset([each])) for each in known if each.startswith("n")]
-    gate = Gate(rig.database, settings=settings, golden=golden)
+    gate = Gate(rig.database, settings=with_k(rig.settings, 1), golden=golden)
     result = await rig.reindex(size=1, model="other", activate="if-better", resume=True, gate=gate)
     assert (result.activated, result.kept_because, result.verdict.reason) == (reason is None, reason, reason)
     quality = {"one": result.verdict.old, "other": result.verdict.new}
     assert (quality[knows].recall, quality[knows].mrr) == (1, 1)
     assert (await rig.generations.list(NAME, limit=1)).items[0].report["build"]["gate"]["passed"] is (reason is None)
     assert result.exit_code == int(reason is not None)
+
+
+async def test_the_gate_finds_as_many_documents_as_it_judges_however_many_passages_one_of_them_gives(
+    database, settings
+):
+    generation = await make_collection(database)
+    documents = await fill(database, generation, {name: ("apple of the orchard", {}) for name in ("first", "second")})
+    greedy = document("greedy")
+    await documents.write(greedy, chunks(greedy, *(f"apple {'apple ' * n}" for n in range(60))), replaces=None)
+    golden = [GoldenQuestion("apple", frozenset([name])) for name in ("first", "second", "greedy")]
+    gate = Gate(database, settings=with_k(settings, 3), golden=golden)
+    assert (await gate.quality(generation, embedder=None)).recall == 1
+
+
+def with_k(settings, k):
+    return settings.model_copy(update={"gate": settings.gate.model_copy(update={"k": k})})
 
 
 async def embedding(rig, name, document_id):

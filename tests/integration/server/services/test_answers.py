@@ -7,11 +7,14 @@ from types import MappingProxyType
 
 import pytest
 from llama_index.core.query_engine import CustomQueryEngine
+from support.engines import scripted
 from support.environment import make_settings
 from support.indexed import TEXTS, index
 from support.model_server import ModelServer, Reply, start_model_server
 
-from server.answers import Done, Question, Sources, Token
+from evaluation.asking import ServiceAsks
+from server.answers import Done, Question, Sources, Token, Turn, collect
+from server.api.schemas.questions import QuestionBody
 from server.engines import registry
 from server.engines.models.choose import open_model
 from server.engines.models.errors import ModelFailed
@@ -158,12 +161,42 @@ async def test_passages_that_overflow_the_context_window_are_neither_given_nor_c
         f"long{n}.md": f"Lighthouse keepers number {n}. " + "They watch the sea at night. " * 30 for n in range(12)
     }
     await index(database, embedder, long_texts, name="long")
-    answer = await (await service(context_window=1500)).ask(
-        Question("Who watches the sea?", collection="long", k=12, max_tokens=100)
-    )
-    assert 0 < len(answer.done.citations) < 12
+    asked = Question("Who watches the sea?", collection="long", k=12, max_tokens=100, near_duplicates="keep")
+    answer = await (await service(context_window=1500)).ask(asked)
+    read = len(answer.done.citations)
+    assert 0 < read < 12
     prompt = model_server.requests[0].body["messages"][1]["content"]
-    assert prompt.count("Lighthouse keepers number") == len(answer.done.citations)
+    assert prompt.count("Lighthouse keepers number") == read
+    told = (f"The model reads {read} of 12 passages found: there is no room for {12 - read} more.",)
+    assert (answer.sources.engine.notes, answer.done.engine.notes) == (told, told)
+    chatted = await collect((await service(context_window=1500)).chat(Turn(replace(asked, mode="context"))))
+    assert chatted.sources.engine.notes == told
+    roomy = await (await service(context_window=32_000)).ask(asked)
+    assert (len(roomy.done.citations), roomy.done.engine.notes) == (12, ())
+
+
+@pytest.mark.parametrize(
+    "mode", ["hybrid", "vector", "keyword", "fusion", "window", "auto_merging", "sub_question", "router"]
+)
+async def test_what_no_model_reads_need_not_fit_into_its_context_window(
+    service, model_server, database, embedder, mode
+):
+    """The window of the default local model has room for three passages; `k` is `k` in a retrieval."""
+    model_server.default = scripted(listed='["Who looks at the sea?", "Who keeps a lighthouse?"]')
+    texts = {
+        f"long{n}.md": f"Lighthouse keepers number {n}. " + "They watch the sea at night. " * 30 for n in range(32)
+    }
+    await index(database, embedder, texts)
+    made = await service(context_window=1500)
+    found = await made.retrieve(
+        Question("Who watches the sea?", k=30, mode=mode, near_duplicates="keep", min_score=0.0)
+    )
+    assert len({result.document_id for result in found.results}) == 30
+    assert not [note for note in found.engine.notes if "room" in note]
+    told = await ServiceAsks(made).retrieve(
+        QuestionBody(question="Who watches the sea?", k=30, mode=mode, near_duplicates="keep", min_score=0.0)
+    )
+    assert len(told.passages) == 30  # what an evaluation judges
 
 
 async def test_extractive_answers_quote_and_cite_the_right_document(service):

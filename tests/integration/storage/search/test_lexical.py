@@ -1,6 +1,7 @@
 """The lexical leg against BM25 as bm25s has it, and what people type: identifiers, phrases, typos, other scripts."""
 
 import random
+from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import bm25s
@@ -11,10 +12,11 @@ from support.corpus import DIMENSION, chunks, document, fill, make_collection, v
 from config.settings import RetrievalSettings
 from storage import chunk_tables
 from storage.database import Database
+from storage.deletions import mark_deleted
 from storage.documents.writes import Documents
 from storage.search import lexical_leg
 from storage.search.lexical_leg import quoted_phrases
-from storage.search.lexicon import Lexicon
+from storage.search.lexicon import Lexicon, recount_deletions
 from storage.search.search import ChunkSearch, SearchRequest
 from storage.vector_store import ChunkStore
 
@@ -235,6 +237,105 @@ async def test_german_words_are_found_by_their_stems(database):
     assert await by_words(search, "und der das") == []
 
 
+MARKUP = [
+    "connect to <hostname> first",
+    "a vector<quokka> grows",
+    '<project><artifactId value="wombat">numbat</artifactId></project>',
+    "return <Panel title={dingo}>{items.map((item) => <Row key={item.id}/>)}</Panel>",
+    "fish &amp; chips cost x<y && y>z",
+]
+
+
+@pytest.mark.parametrize(
+    ("question", "text"),
+    [
+        ("hostname", MARKUP[0]),
+        ("<hostname>", MARKUP[0]),
+        ("quokka", MARKUP[1]),
+        ("vector<quokka>", MARKUP[1]),
+        ('"vector<quokka> grows"', MARKUP[1]),
+        ("artifactId", MARKUP[2]),
+        ("wombat", MARKUP[2]),
+        ("numbat", MARKUP[2]),
+        ("panel dingo", MARKUP[3]),
+        ("row", MARKUP[3]),
+        ("chips & fish", MARKUP[4]),
+    ],
+)
+async def test_words_in_angle_brackets_are_words(database, question, text):
+    search = await searched(database, MARKUP, language="simple")
+    assert (await by_words(search, question))[0] == text
+
+
+FRENCH = {
+    "réplication": "replication", "données": "donnees", "français": "francais", "naïve": "naive", "œuvre": "oeuvre",
+    "forêt": "foret", "hôpital": "hopital", "garçon": "garcon", "sûreté": "surete", "Noël": "noel",
+    "événement": "evenement", "Ålesund": "alesund",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("language", ["simple", "french", "english"])
+async def test_words_are_found_without_their_accents_and_with_them(database, language):
+    texts = [f"le mot {word} numéro {place}" for place, word in enumerate(FRENCH)]
+    search = await searched(database, [*texts, *(f"rien ici {n}" for n in range(5))], language=language)
+    for text, (accented, plain) in zip(texts, FRENCH.items(), strict=True):
+        for asked in (accented, plain, plain.upper()):
+            assert (await by_words(search, asked))[:1] == [text], asked
+
+
+@pytest.mark.parametrize(
+    ("texts", "question"),
+    [
+        (["ein cafe", "ein café"], "café"),  # as it was typed comes first, the other form follows
+        (["ein café", "ein cafe"], "cafe"),
+        (["Λογος", "Λόγος"], "Λόγος"),
+        (["елка", "ёлка"], "ёлка"),
+    ],
+)
+async def test_both_forms_are_found_and_that_of_the_question_is_not_behind(database, texts, question):
+    search = await searched(database, [*texts, "nichts davon"], language="simple")
+    found = await by_words(search, question)
+    assert {*found} == {*texts}
+    assert question.lower() in found[0].lower() or question == "cafe"
+
+
+async def test_a_form_without_accents_makes_no_text_longer_and_counts_as_often_as_it_stands(database):
+    async with database.connection() as connection:
+        accented, plain = [
+            await connection.fetchval("SELECT footnote.term_weights(footnote.lexemes('simple', $1), 64)::text", text)
+            for text in ("café café élan x", "cafe cafe elan x")
+        ]
+    weights = [dict(each.split(":") for each in text[1 : text.index("}")].split(",")) for text in (accented, plain)]
+    assert weights[1].items() <= weights[0].items()  # its length among them
+    assert len(weights[0]) == len(weights[1]) + 2
+
+
+async def test_a_letter_that_is_no_accented_one_is_left_as_it_is(database):
+    async with database.connection() as connection:
+        folded = await connection.fetchval("SELECT footnote.folded('Йод мой ёж 한국 が Zażółć gęślą jaźń ß ơ Đ')")
+    assert folded == "Йод мой еж 한국 が Zazolc gesla jazn ss o D"
+
+
+SYLLABLES = {
+    "thai": (
+        ["ฐานข้อมูลเก็บแถวไว้ในตาราง", "ประภาคารสร้างขึ้นในปีนั้น", "แมว"],
+        {"ฐานข้อมูล": 0, "ตาราง": 0, "ประภาคาร": 1, "แมว": 2},
+    ),
+    "lao": (["ຖານຂໍ້ມູນເກັບແຖວ", "ປະພາຄານຖືກສ້າງຂຶ້ນ"], {"ຂໍ້ມູນ": 0, "ປະພາຄານ": 1}),
+    "khmer": (["មូលដ្ឋានទិន្នន័យរក្សាទុកជួរ", "ប៉មភ្លើងត្រូវបានសាងសង់"], {"ទិន្នន័យ": 0, "ប៉មភ្លើង": 1}),
+    "burmese": (["ဒေတာဘေ့စ်သည်အတန်းများကိုသိမ်းဆည်းသည်", "မီးပြတိုက်ကိုဆောက်ခဲ့သည်"], {"ဒေတာဘေ့စ်": 0, "မီးပြတိုက်": 1}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("script", SYLLABLES)
+async def test_scripts_without_blanks_are_found_by_pairs_of_characters_with_their_marks(database, script):
+    texts, asked = SYLLABLES[script]
+    search = await searched(database, texts, language="simple")
+    for question, place in asked.items():
+        assert (await by_words(search, question))[0] == texts[place], question
+        assert (await by_words(search, f'"{question}" {" ".join(texts)}'))[0] == texts[place], question
+
+
 # ruff: noqa: RUF001 (their punctuation)
 CHINESE = [
     "东京都政府位于新宿区。",
@@ -312,6 +413,53 @@ async def test_a_count_is_made_anew_once_enough_came_and_forgets_what_went(datab
     async with database.connection() as connection:
         chunks = await connection.fetchval("SELECT chunks FROM footnote.lexicons")
     assert chunks == 24
+
+
+async def told_of_deletions(database):
+    """Let every connection tell now what the database's statistics would know some seconds later."""
+    async with AsyncExitStack() as stack:
+        for _ in range(12):
+            connection = await stack.enter_async_context(database.connection())
+            await connection.execute("SELECT pg_stat_force_next_flush()")
+
+
+async def test_words_of_deleted_documents_go_from_the_lexicon(database):
+    generation = await make_collection(database)
+    lexicon = Lexicon(database, generation=generation)
+    texts = {f"d{number}": (f"apple {'secret' if number < 3 else 'pear'}", {}) for number in range(20)}
+    documents = await fill(database, generation, texts)
+    assert await lexicon.keep_up()
+    await documents.delete(document("d0").id)
+    await told_of_deletions(database)
+    assert not await lexicon.keep_up()  # one of 20 changes little
+    assert await recount_deletions(database, older_than=3600) == 0
+    assert await recount_deletions(database, older_than=0) == 1  # but not for ever
+    assert await recount_deletions(database, older_than=0) == 0
+    assert await counted(database, generation) == {"appl": 19, "pear": 17, "secret": 2}
+    for name in ("d1", "d2"):
+        async with database.transaction() as connection:
+            await mark_deleted(connection, generation.collection_id, document_id=document(name).id)
+    await told_of_deletions(database)
+    assert await lexicon.keep_up()  # more than a tenth
+    assert await counted(database, generation) == {"appl": 17, "pear": 17}
+
+
+async def test_the_last_document_s_words_go_too_and_a_crash_of_the_database_hides_no_deletion(database):
+    generation = await make_collection(database)
+    lexicon = Lexicon(database, generation=generation)
+    documents = await fill(database, generation, {"one": ("apple", {}), "two": ("pear", {}), "three": ("fig", {})})
+    for name in ("two", "three"):
+        await documents.delete(document(name).id)
+    await told_of_deletions(database)
+    assert await lexicon.keep_up()
+    async with database.connection() as connection:  # as its statistics begin anew after a crash
+        await connection.execute(
+            "SELECT pg_stat_reset_single_table_counters($1::regclass)", chunk_tables.qualified(generation.id)
+        )
+    await documents.delete(document("one").id)
+    await told_of_deletions(database)
+    assert await recount_deletions(database, older_than=0) == 1
+    assert await counted(database, generation) == {}
 
 
 async def counted(database, generation):

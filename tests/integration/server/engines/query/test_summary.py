@@ -105,6 +105,10 @@ async def test_reading_stops_at_its_bounds_and_the_answer_says_where(opened, mod
     assert answer.done.engine.notes == (note,)
     assert answer.answer.endswith(note)
     assert sum("\n\nTask: " in message for message in last_messages(model_server)) <= 2
+    async with opened(llm={"context_window": 2500}, engines={"summary_calls": 2}) as made:
+        found = await made.retrieve(Question("What happened?", mode="summary", document_ids=(journal,), k=4))
+    assert (len(found.results), found.results[-1].end) == (4, len(LONG.strip()))  # no model has to read them
+    assert found.engine.notes == ()
     async with opened(engines={"summary_tokens": 1000}) as made:
         short = await made.retrieve(Question("What happened?", mode="summary", document_ids=(journal,)))
     assert short.results[-1].end <= 3600
