@@ -15,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from config.settings import ServerSettings
 from server.api.context import ABORT
 from server.api.drain import Drain
+from server.api.middleware.gate import OwnHosts
 from server.api.problems import MALFORMED, MEDIA_TYPE, Problem
 from server.api.sockets import url_of
 
@@ -92,6 +93,7 @@ class Listener(uvicorn.Server):
             )
         )
         self._drain: Drain = app.state.drain
+        self._hosts: OwnHosts = app.state.hosts
         self._settings = settings
         self._on_ready = on_ready
 
@@ -109,6 +111,7 @@ class Listener(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then say so."""
+        self._hosts.listens_on(str(sock.getsockname()[0]) for sock in sockets or ())
         await super().startup(sockets)
         if self.started and sockets and self._on_ready:
             self._on_ready(url_of(sockets[0]))

@@ -68,7 +68,7 @@ def test_many_readers_get_the_same_events_and_a_slow_one_holds_nobody_up(scripte
     with serve(made.app) as server:
         stream, _ = dropped(server.url)
         idle = socket.create_connection(("127.0.0.1", server.port))
-        idle.sendall(f"GET /streams/{stream} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        idle.sendall(f"GET /streams/{stream} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         with ThreadPoolExecutor(8) as pool:
             texts = list(pool.map(lambda _: httpx.get(f"{server.url}/streams/{stream}").text, range(8)))
         idle.close()
@@ -200,7 +200,7 @@ def test_a_reader_that_stands_still_for_too_long_loses_its_connection_and_may_co
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.connect(("127.0.0.1", server.port))
         sock.sendall(
-            b"POST /query/stream HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"POST /query/stream HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             b'Content-Length: 17\r\n\r\n{"question": "q"}'
         )
         assert made.answers.closed.wait(10)

@@ -419,9 +419,9 @@ async def connected(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @contextmanager
-def running(app: FastAPI, *, settings: ServerSettings | None = None) -> Iterator[Served]:
+def running(app: FastAPI, *, settings: ServerSettings | None = None, host: str = "127.0.0.1") -> Iterator[Served]:
     """Serve an application as ``python -m server`` does, on a free port, until the block ends."""
-    sockets = bind("127.0.0.1", 0)
+    sockets = bind(host, 0)
     port = sockets[0].getsockname()[1]
     ready = threading.Event()
     listener = Listener(app, settings=settings or ServerSettings(), on_ready=lambda _: ready.set())
