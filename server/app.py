@@ -13,7 +13,7 @@ from config.settings import Settings
 from config.version import VERSION
 from server.api import chats, collections, documents, feedback, health, jobs, queries, streams
 from server.api.contracts import OpenRuntime
-from server.api.documentation import DESCRIPTION, TAGS, DocumentedAPI
+from server.api.documentation import DESCRIPTION, TAGS, DocumentedAPI, problem_responses
 from server.api.drain import Drain, RefuseWhileDraining
 from server.api.error_handlers import install_error_handlers
 from server.api.middleware.access_log import AccessLog
@@ -63,6 +63,7 @@ def create_app(settings: Settings, *, open_runtime: OpenRuntime) -> FastAPI:
         description=DESCRIPTION,
         openapi_tags=TAGS,
         lifespan=lifespan,
+        responses=problem_responses(403, 421),  # the gate's
         middleware=_middleware(settings, open_requests, drain, hosts),
         generate_unique_id_function=lambda route: route.name,  # generated clients name their functions after it
         redirect_slashes=False,  # a redirect would expose the host name that a proxy uses
