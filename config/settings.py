@@ -184,7 +184,10 @@ class StreamSettings(_Group):
     keep: float = Field(300, ge=0, le=86_400, description="Seconds that a finished stream can still be resumed.")
     total_timeout: float = Field(600, gt=0, le=86_400, description="Maximum duration of a stream in seconds.")
     write_timeout: float = Field(
-        60, gt=0, le=3600, description="Seconds without the client reading after which its connection is closed."
+        60,
+        gt=0,
+        le=3600,
+        description="Seconds without the client reading after which its connection is closed, whatever is sent to it.",
     )
     kept_bytes: int = Field(
         67_108_864,

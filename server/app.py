@@ -72,6 +72,7 @@ def create_app(settings: Settings, *, open_runtime: OpenRuntime) -> FastAPI:
     app.state.open_requests = open_requests
     app.state.drain = drain
     app.state.hosts = hosts
+    app.state.write_timeout = settings.streams.write_timeout
     install_error_handlers(app)
     for router in ROUTERS:
         app.include_router(router)
