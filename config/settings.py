@@ -149,7 +149,11 @@ class ServerSettings(_Group):
         120, gt=0, le=3600, description="Maximum duration of a request in seconds; streams have their own limit."
     )
     max_concurrency: int = Field(
-        512, ge=1, le=100_000, description="Maximum number of concurrent requests; further ones get 503 `overloaded`."
+        512,
+        ge=1,
+        le=100_000,
+        description="Maximum number of concurrent requests, and of answers being streamed; further ones get 503 "
+        "`overloaded`.",
     )
     drain_delay: float = Field(
         0,
@@ -180,6 +184,13 @@ class StreamSettings(_Group):
         ge=0,
         le=3600,
         description="Seconds that an answer is continued after its client disconnected; 0: it is cancelled at once.",
+    )
+    max_unread: int = Field(
+        64,
+        ge=0,
+        le=100_000,
+        description="Maximum number of answers that are continued after their clients disconnected; beyond it the one "
+        "that was left first is cancelled.",
     )
     keep: float = Field(300, ge=0, le=86_400, description="Seconds that a finished stream can still be resumed.")
     total_timeout: float = Field(600, gt=0, le=86_400, description="Maximum duration of a stream in seconds.")

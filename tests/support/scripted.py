@@ -338,7 +338,7 @@ class ScriptedRuntime:
     uploads: Any = None
 
     def __post_init__(self) -> None:
-        self.streams = Streams(self.settings.streams)
+        self.streams = Streams(self.settings.streams, most=self.settings.server.max_concurrency)
         self.uploads = Uploads(Path(tempfile.gettempdir()), max_bytes=self.settings.ingestion.max_file_bytes)
         self.conversations = ScriptedConversations(self.answers)
         self.idempotency = Idempotency(KeysInMemory(), streams=self.streams)  # type: ignore[arg-type]
