@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Mapping
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -27,6 +27,7 @@ from pydantic_settings import (
 from config.environment import ENV_FILE, PREFIX, FallbackNames, OldNames, environment, is_old_name
 
 _HOST_NAME = re.compile(r"(?=[^/]*[a-z])[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?")
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 _OTLP_HEADER = re.compile(r"[A-Za-z0-9_.-]+\s*=\s*[\x20-\x7e]*")
 
 
@@ -87,9 +88,19 @@ def _split(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
+def _own_host(value: str) -> str:
+    try:
+        return value if value == "*" else str(ip_address(value.removeprefix("[").removesuffix("]")))
+    except ValueError:
+        if _HOST_NAME.fullmatch(value.lower().removesuffix(".")):
+            return value.lower().removesuffix(".")
+    msg = "each entry is * or a host name or address, without scheme and port: footnote.example"
+    raise ValueError(msg)
+
+
 def _origin(value: str) -> str:
     scheme, _, host = value.partition("://")
-    if value != "*" and (scheme not in {"http", "https"} or not host or "/" in host):
+    if value != "*" and (not _SCHEME.fullmatch(scheme) or not host or "/" in host):
         msg = "an origin is * or a scheme and a host, without a path: https://app.example"
         raise ValueError(msg)
     return value
@@ -107,8 +118,16 @@ class ServerSettings(_Group):
     cors_origins: Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_split)] = (
         Field(
             (),
-            description="Origins that browsers may call from, comma-separated: https://app.example,http://localhost:3000.",
+            description="Origins of web pages that may call the server besides its own, comma-separated: "
+            "https://app.example,http://localhost:3000.",
         )
+    )
+    allowed_hosts: Annotated[
+        tuple[Annotated[str, AfterValidator(_own_host)], ...], NoDecode, BeforeValidator(_split)
+    ] = Field(
+        (),
+        description="Names in `Host` that the server answers to besides localhost and its own addresses, "
+        "comma-separated: footnote.example; *: any. Unset: none where it listens on loopback only, elsewhere any.",
     )
     max_body_bytes: int = Field(
         1_048_576, ge=1024, le=1_073_741_824, description="Maximum size of a JSON request body, in bytes."
@@ -130,7 +149,11 @@ class ServerSettings(_Group):
         120, gt=0, le=3600, description="Maximum duration of a request in seconds; streams have their own limit."
     )
     max_concurrency: int = Field(
-        512, ge=1, le=100_000, description="Maximum number of concurrent requests; further ones get 503 `overloaded`."
+        512,
+        ge=1,
+        le=100_000,
+        description="Maximum number of concurrent requests, and of answers being streamed; further ones get 503 "
+        "`overloaded`.",
     )
     drain_delay: float = Field(
         0,
@@ -162,10 +185,20 @@ class StreamSettings(_Group):
         le=3600,
         description="Seconds that an answer is continued after its client disconnected; 0: it is cancelled at once.",
     )
+    max_unread: int = Field(
+        64,
+        ge=0,
+        le=100_000,
+        description="Maximum number of answers that are continued after their clients disconnected; beyond it the one "
+        "that was left first is cancelled.",
+    )
     keep: float = Field(300, ge=0, le=86_400, description="Seconds that a finished stream can still be resumed.")
     total_timeout: float = Field(600, gt=0, le=86_400, description="Maximum duration of a stream in seconds.")
     write_timeout: float = Field(
-        60, gt=0, le=3600, description="Seconds without the client reading after which its connection is closed."
+        60,
+        gt=0,
+        le=3600,
+        description="Seconds without the client reading after which its connection is closed, whatever is sent to it.",
     )
     kept_bytes: int = Field(
         67_108_864,

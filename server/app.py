@@ -13,7 +13,7 @@ from config.settings import Settings
 from config.version import VERSION
 from server.api import chats, collections, documents, feedback, health, jobs, queries, streams
 from server.api.contracts import OpenRuntime
-from server.api.documentation import DESCRIPTION, TAGS, DocumentedAPI
+from server.api.documentation import DESCRIPTION, TAGS, DocumentedAPI, problem_responses
 from server.api.drain import Drain, RefuseWhileDraining
 from server.api.error_handlers import install_error_handlers
 from server.api.middleware.access_log import AccessLog
@@ -21,6 +21,7 @@ from server.api.middleware.body_limit import BodyLimit
 from server.api.middleware.concurrency import ConcurrencyLimit
 from server.api.middleware.deadline import Deadline
 from server.api.middleware.failsafe import Failsafe
+from server.api.middleware.gate import Gate, OwnHosts
 from server.api.middleware.request_ids import RequestIds
 from server.api.middleware.uploads import UploadBounds
 from server.api.openai import router as openai_router
@@ -55,19 +56,23 @@ def create_app(settings: Settings, *, open_runtime: OpenRuntime) -> FastAPI:
     open_requests = OpenRequests()
     mcp = McpEndpoint(settings.server, open_requests=open_requests, version=VERSION)
     drain = Drain(open_requests)
+    hosts = OwnHosts(listening=settings.server.host, allowed=settings.server.allowed_hosts)
     app = DocumentedAPI(
         title="Footnote",
         version=VERSION,
         description=DESCRIPTION,
         openapi_tags=TAGS,
         lifespan=lifespan,
-        middleware=_middleware(settings, open_requests, drain),
+        responses=problem_responses(403, 421),  # the gate's
+        middleware=_middleware(settings, open_requests, drain, hosts),
         generate_unique_id_function=lambda route: route.name,  # generated clients name their functions after it
         redirect_slashes=False,  # a redirect would expose the host name that a proxy uses
         telemetry=http_telemetry(settings.telemetry),
     )
     app.state.open_requests = open_requests
     app.state.drain = drain
+    app.state.hosts = hosts
+    app.state.write_timeout = settings.streams.write_timeout
     install_error_handlers(app)
     for router in ROUTERS:
         app.include_router(router)
@@ -75,7 +80,7 @@ def create_app(settings: Settings, *, open_runtime: OpenRuntime) -> FastAPI:
     return app
 
 
-def _middleware(settings: Settings, open_requests: OpenRequests, drain: Drain) -> list[Middleware]:
+def _middleware(settings: Settings, open_requests: OpenRequests, drain: Drain, hosts: OwnHosts) -> list[Middleware]:
     """Return the middleware, outermost first."""
     server = settings.server
     cors = Middleware(
@@ -88,8 +93,9 @@ def _middleware(settings: Settings, open_requests: OpenRequests, drain: Drain) -
     return [
         Middleware(RequestIds),
         Middleware(AccessLog),
-        *([cors] if server.cors_origins else []),
         Middleware(OpenAIErrors),
+        Middleware(Gate, hosts=hosts, origins=server.cors_origins),
+        *([cors] if server.cors_origins else []),
         Middleware(Failsafe),
         Middleware(RefuseWhileDraining, drain=drain, exempt=health.HEALTH_PATHS),
         Middleware(ConcurrencyLimit, most=server.max_concurrency, exempt=health.HEALTH_PATHS),

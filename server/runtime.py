@@ -209,7 +209,7 @@ async def assemble(
         vectors=QuestionVectors(max_bytes=settings.cache.embedding_bytes, shared=shared_vectors),
         kept=_answer_cache(settings, database, model, reranker) if settings.cache.answers else None,
     )
-    streams = Streams(settings.streams, relay=relay)
+    streams = Streams(settings.streams, most=settings.server.max_concurrency, relay=relay)
     conversations = Conversations(
         answers,
         turns=TurnStore(database, leases=leases),

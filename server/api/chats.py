@@ -19,7 +19,7 @@ from server.api.sse import EventStream
 from server.services.conversations import ChatMessage
 
 router = APIRouter(tags=["chatting"], route_class=JsonRoute)
-CHATTING = problem_responses(400, 404, 409, 413, 415, 422, 500, 502, 503, 504)
+CHATTING = problem_responses(400, 404, 409, 413, 415, 422, 429, 500, 502, 503, 504)
 READING = problem_responses(404, 422, 500, 503, 504)
 CHAT_STREAM: dict[int | str, dict[str, Any]] = {200: {"content": STREAM}}
 Id = Annotated[ConversationId, Path()]

@@ -7,12 +7,11 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 
-import structlog
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from server.api.context import ABORT, request_id_of
+from server.api.context import request_id_of
 from server.api.disconnects import watch_for_disconnect
 from server.api.error_handlers import log_failure
 from server.api.problems import problem_of
@@ -25,7 +24,6 @@ from storage.jobs.jobs import Job, JobStore
 
 LOOK_SECONDS = 1.0
 LAST_ID = "end"
-_log = structlog.get_logger(__name__)
 
 
 class JobEvents(Response):
@@ -44,7 +42,6 @@ class JobEvents(Response):
         jobs: JobStore,
         watchers: JobWatchers,
         ping_interval: float,
-        write_timeout: float,
         is_stopping: Callable[[], bool],
     ) -> None:
         self.status_code = 200
@@ -54,7 +51,6 @@ class JobEvents(Response):
         self._jobs = jobs
         self._watchers = watchers
         self._ping_interval = ping_interval
-        self._write_timeout = write_timeout
         self._is_stopping = is_stopping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,11 +65,6 @@ class JobEvents(Response):
                     await self._tell(send, request_id=request_id_of(scope))
             except ClientDisconnect:
                 scope["state"]["client_left"] = True
-            except TimeoutError:
-                _log.info("a client stopped reading its stream")
-                scope["state"]["client_left"] = True
-                if abort := scope.get("extensions", {}).get(ABORT):
-                    abort()
             finally:
                 if watcher is not None:
                     watcher.cancel()
@@ -82,8 +73,7 @@ class JobEvents(Response):
     async def _tell(self, send: Send, *, request_id: str) -> None:
         async with aclosing(self._frames(request_id)) as frames:
             async for frame in frames:
-                async with asyncio.timeout(self._write_timeout):
-                    await send({"type": "http.response.body", "body": frame, "more_body": True})
+                await send({"type": "http.response.body", "body": frame, "more_body": True})
 
     async def _frames(self, request_id: str) -> AsyncGenerator[bytes, None]:
         number = 0

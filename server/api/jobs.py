@@ -66,7 +66,6 @@ async def watch_job(job_id: JobId, request: Request, last_event_id: LastEventId 
         jobs=runtime.jobs,
         watchers=runtime.watchers,
         ping_interval=runtime.settings.server.ping_interval,
-        write_timeout=runtime.settings.streams.write_timeout,
         is_stopping=lambda: drain.begun,
     )
 

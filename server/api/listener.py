@@ -6,8 +6,11 @@ import asyncio
 import json
 import socket
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 from uuid import uuid4
 
+import structlog
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -15,20 +18,66 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from config.settings import ServerSettings
 from server.api.context import ABORT
 from server.api.drain import Drain
+from server.api.middleware.gate import OwnHosts
 from server.api.problems import MALFORMED, MEDIA_TYPE, Problem
 from server.api.sockets import url_of
 
 MAX_HEADER_BYTES = 65_536
 KEEP_ALIVE_SECONDS = 75  # longer than the 60 of common load balancers, which must be the first to close
 GRACE_SECONDS = 2.0
+MIN_READ_BYTES = 16_384
+"""What a client that is behind must read in ``write_timeout`` seconds, so that a byte now and then is not enough."""
+
+_log = structlog.get_logger(__name__)
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """Bounds headers to `MAX_HEADER_BYTES`, which httptools does not; answers invalid HTTP with a problem."""
+    """Bounds headers to `MAX_HEADER_BYTES`, which httptools does not; answers invalid HTTP with a problem.
+
+    A client that does not read what waits for it loses its connection after `write_timeout` seconds, whatever is being
+    sent; whoever answers it is told of the disconnect like of any other.
+    """
 
     _header_bytes = 0
     _in_header = True
     _ended = False
+    _reading: asyncio.TimerHandle | None = None
+
+    def __init__(self, *args: Any, write_timeout: float, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._write_timeout = write_timeout
+
+    def pause_writing(self) -> None:
+        """Watch the client, for more waits to be read than the buffers take."""
+        super().pause_writing()
+        self._watch()
+
+    def resume_writing(self) -> None:
+        """Go on; the client reads."""
+        super().resume_writing()
+        self._watch_no_more()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End the request."""
+        self._watch_no_more()
+        super().connection_lost(exc)
+
+    def _watch(self) -> None:
+        left = self.transport.get_write_buffer_size()
+        self._reading = self.loop.call_later(self._write_timeout, self._look, left)
+
+    def _watch_no_more(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
+
+    def _look(self, left: int) -> None:
+        if self.transport.get_write_buffer_size() <= left - MIN_READ_BYTES:
+            self._watch()
+            return
+        _log.info("a client stopped reading")
+        self.scope["state"]["client_left"] = True
+        self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Parse; refuse a header that is too long."""
@@ -77,7 +126,7 @@ class Listener(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=BoundedHttp,
+                http=partial(BoundedHttp, write_timeout=app.state.write_timeout),  # type: ignore[arg-type] # makes one
                 ws="none",
                 lifespan="on",
                 interface="asgi3",
@@ -92,6 +141,7 @@ class Listener(uvicorn.Server):
             )
         )
         self._drain: Drain = app.state.drain
+        self._hosts: OwnHosts = app.state.hosts
         self._settings = settings
         self._on_ready = on_ready
 
@@ -109,6 +159,7 @@ class Listener(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then say so."""
+        self._hosts.listens_on(str(sock.getsockname()[0]) for sock in sockets or ())
         await super().startup(sockets)
         if self.started and sockets and self._on_ready:
             self._on_ready(url_of(sockets[0]))

@@ -41,6 +41,7 @@ KINDS: Mapping[str, Kind] = {
     for kind in (
         INTERNAL,
         INVALID,
+        Kind("origin-refused", 403, "The page may not call this server"),
         Kind("not-found", 404, "There is nothing here"),
         Kind("method-not-allowed", 405, "The method is not allowed here"),
         Kind("collection-not-found", 404, "The collection does not exist"),
@@ -58,6 +59,8 @@ KINDS: Mapping[str, Kind] = {
         Kind("stream-abandoned", 410, "The answer was given up"),
         Kind("too-large", 413, "The request is too large"),
         Kind("unsupported-media-type", 415, "The content type is not supported"),
+        Kind("host-refused", 421, "The server is not called so"),
+        Kind("rate-limited", 429, "The rate limit is reached"),
         Kind("fetch-failed", 502, "The URL could not be fetched"),
         Kind("model-failed", 502, "The language model failed"),
         Kind("model-rejected", 502, "The language model refused the request"),
@@ -69,7 +72,9 @@ KINDS: Mapping[str, Kind] = {
     )
 }
 MALFORMED_ERRORS = (UnsupportedFilter, MalformedUpload)
-RETRYABLE = frozenset({"store-unavailable", "model-unavailable", "model-failed", "overloaded", "deadline-exceeded"})
+RETRYABLE = frozenset(
+    {"store-unavailable", "model-unavailable", "model-failed", "overloaded", "deadline-exceeded", "rate-limited"}
+)
 
 
 @dataclass(frozen=True, slots=True)

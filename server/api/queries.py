@@ -14,7 +14,7 @@ from server.api.schemas.fields import IdempotencyKey
 from server.api.schemas.questions import QuestionBody
 from server.api.sse import EventStream
 
-ASKING = problem_responses(400, 404, 409, 413, 415, 422, 500, 502, 503, 504)
+ASKING = problem_responses(400, 404, 409, 413, 415, 422, 429, 500, 502, 503, 504)
 router = APIRouter(tags=["asking"], route_class=JsonRoute, responses=ASKING)
 
 

@@ -29,7 +29,6 @@ from server.streams.log import FramesForgotten
 from server.streams.run import Encoder, Run
 from server.streams.streams import Readable, event_number
 from server.waiting.interrupts import Interrupt
-from server.waiting.patience import Patience
 
 MEDIA_TYPE = "text/event-stream"
 PING = b": ping\n\n"
@@ -123,7 +122,6 @@ def _stream(
         stream_id=stream_id,
         after=after,
         ping_interval=settings.server.ping_interval,
-        write_timeout=settings.streams.write_timeout,
         headers=headers or {},
     )
 
@@ -139,7 +137,7 @@ async def _abort(scope: Scope, receive: Receive) -> None:
 
 
 class _ClientStalled(Exception):
-    """A client has stopped reading, though its connection is open."""
+    """A client reads too slowly for what is kept of its stream."""
 
 
 class EventStream(Response):
@@ -154,15 +152,12 @@ class EventStream(Response):
         stream_id: str,
         after: int,
         ping_interval: float,
-        write_timeout: float,
         headers: Mapping[str, str],
     ) -> None:
         self.status_code = 200
         self.background = None
         own = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", "X-Stream-ID": stream_id}
         self.init_headers({**own, **headers})
-        self._write_timeout = write_timeout
-        self._patience = Patience()
         # opened here, since the response may begin after the run's grace time
         self._lent = found.reading(after=after, silence=ping_interval)
         self._reader = self._lent.__enter__()
@@ -184,21 +179,14 @@ class EventStream(Response):
         finally:
             if watcher is not None:
                 watcher.cancel()
-            self._patience.close()
             self._lent.__exit__(None, None, None)
         # even if the client is gone: the middleware must see a complete response
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _pump(self, send: Send) -> None:
-        reader, loop = self._reader, asyncio.get_running_loop()
         while (frames := await self._take()) is not None:
-            try:
-                with self._patience.until(loop.time() + self._write_timeout):
-                    await send({"type": "http.response.body", "body": frames or PING, "more_body": True})
-            except TimeoutError:
-                _log.info("a client stopped reading its stream")
-                raise _ClientStalled from None
-            reader.done()
+            await send({"type": "http.response.body", "body": frames or PING, "more_body": True})
+            self._reader.done()
 
     async def _take(self) -> bytes | None:
         try:

@@ -26,6 +26,7 @@ class Record:
         finish: how the model ended; None if none was called.
         usage, cost_usd: of the auxiliary calls.
         extracted: whether the answer is extractive.
+        cut: whether the request's token limit cut an extractive answer.
         standalone_question: the rewritten question that was searched for in place of a chat message.
         reranked: None without reranking; of several rerankings, the first that failed.
         searched: the generation of the passages, if it is not the question's.
@@ -44,6 +45,7 @@ class Record:
     usage: Usage | None = None
     cost_usd: float | None = None
     extracted: bool = False
+    cut: bool = False
     standalone_question: str | None = None
     reranked: Reranked | None = None
     searched: Generation | None = None

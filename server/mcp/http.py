@@ -21,7 +21,6 @@ from starlette.types import Message, Receive, Scope, Send
 
 from config.settings import ServerSettings
 from server.api.contracts import Runtime
-from server.mcp.origins import refused_origin
 from server.waiting.interrupts import Interrupt, OpenRequests
 
 if TYPE_CHECKING:
@@ -61,12 +60,8 @@ class McpEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request."""
-        origin = refused_origin(scope["headers"], settings=self._settings)
-        if origin is not None:
-            msg = f"pages of {origin[:200]} may not speak to this server; see FOOTNOTE_SERVER__CORS_ORIGINS"
-            await _refusal(403, msg)(scope, receive, send)
-        elif scope["method"] != "POST":
-            await _refusal(405, "send messages with POST; there are no sessions here")(scope, receive, send)
+        if scope["method"] != "POST":
+            await _refusal()(scope, receive, send)
         elif self._manager is None:
             msg = "the server is not running"
             raise RuntimeError(msg)
@@ -163,7 +158,7 @@ class McpRoute(Route):
         return match, child_scope
 
 
-def _refusal(status: int, message: str) -> Response:
+def _refusal() -> Response:
+    message = "send messages with POST; there are no sessions here"
     body: dict[str, Any] = {"jsonrpc": "2.0", "id": None, "error": {"code": INVALID_REQUEST, "message": message}}
-    headers = {"Allow": "POST"} if status == 405 else None  # noqa: PLR2004 (the one that must name what is allowed)
-    return Response(json.dumps(body), status_code=status, media_type="application/json", headers=headers)
+    return Response(json.dumps(body), status_code=405, media_type="application/json", headers={"Allow": "POST"})

@@ -11,7 +11,7 @@ from server.mcp.calls import Calls
 from server.mcp.protocol import make_server
 from server.waiting.interrupts import OpenRequests
 
-# `origins` does what this is for, without breaking whoever is behind a proxy
+# `server.api.middleware.gate` does what this is for, before every route
 SECURITY = TransportSecuritySettings(enable_dns_rebinding_protection=False)
 
 

@@ -305,7 +305,7 @@ class AnswerService:
         finish = record.finish
         if reason == "no_context":
             model = NO_MODEL
-        elif reason == "extractive":
+        elif record.extracted:
             model = EXTRACTIVE
         else:
             model = finish.model if finish else self._model.name if self._model else NO_MODEL
@@ -330,7 +330,7 @@ def _empty(record: Record) -> ModelFailed:
 
 def _finish_reason(record: Record) -> FinishReason:
     if record.extracted:
-        return "extractive"
+        return "length" if record.cut else "extractive"
     return record.finish.finish_reason if record.finish else "stop"
 
 

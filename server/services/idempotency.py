@@ -22,7 +22,7 @@ from config.background import running_beside
 from config.errors import FootnoteError
 from config.telemetry.metrics import CACHE_LOOKUPS
 from server.answers import Answer, Event, Transcript
-from server.errors import InvalidIdempotencyKey
+from server.errors import InvalidIdempotencyKey, Overloaded
 from server.waiting.background import Background
 from storage.chat.idempotency import KeyState, KeyStore
 from storage.database import storable
@@ -116,6 +116,7 @@ class Idempotency:
         Raises:
             InvalidIdempotencyKey: the key is too long, or has characters other than printable ASCII.
             IdempotencyKeyReused: the key was used with another request.
+            Overloaded: no further answer can be started; the key may be used again.
 
         """
         require_valid_key(given)
@@ -123,7 +124,11 @@ class Idempotency:
             state = await self._taken(given, fingerprint=fingerprint, stream_id=stream_id)
             if state.mine:
                 CACHE_LOOKUPS.add(1, MISS)
-                return start(Key(given, store=self._store), stream_id)
+                try:
+                    return start(Key(given, store=self._store), stream_id)
+                except Overloaded:
+                    await self._store.release(given)
+                    raise
             if state.answer_json is not None:
                 CACHE_LOOKUPS.add(1, HIT)
                 trace.get_current_span().set_attribute("footnote.cache_hit", True)

@@ -63,6 +63,7 @@ class Run:
         keyed: bool = False,
         relay: Relay | None = None,
         on_end: Callable[[Run], None] | None = None,
+        on_readers: Callable[[Run], None] | None = None,
     ) -> None:
         self.id = stream_id
         self.resumable = resumable
@@ -73,6 +74,7 @@ class Run:
         self._relay = relay if resumable else None
         self.log = StreamLog(window_bytes=WINDOW_BYTES, max_bytes=MAX_BYTES, relayed=self._relay is not None)
         self._on_end = on_end
+        self._on_readers = on_readers
         self._interest = 0
         self._told_to_end = False
         self._giving_up: asyncio.TimerHandle | None = None
@@ -102,6 +104,7 @@ class Run:
         if self._giving_up is not None:
             self._giving_up.cancel()
             self._giving_up = None
+            self._readers_changed()
         try:
             yield
         finally:
@@ -125,6 +128,21 @@ class Run:
         self._told_to_end = True
         self._interrupt.now(error)
 
+    @property
+    def waits_for_readers(self) -> bool:
+        """Whether it goes on for its grace time only."""
+        return self._giving_up is not None
+
+    def give_up(self) -> None:
+        """End the run now if nobody reads it, though its grace time is not over."""
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+            self._give_up()
+
+    def _readers_changed(self) -> None:
+        if self._on_readers is not None:
+            self._on_readers(self)
+
     def _left_alone(self) -> None:
         may_return = self._keyed or (self.resumable and self._begun.done())
         grace = self._settings.grace if may_return else 0
@@ -132,9 +150,11 @@ class Run:
             self.end(StreamAbandoned())
             return
         self._giving_up = asyncio.get_running_loop().call_later(grace, self._give_up)
+        self._readers_changed()
 
     def _give_up(self) -> None:
         self._giving_up = None
+        self._readers_changed()
         if self._relay is None:
             self.end(StreamAbandoned())
         else:
@@ -144,8 +164,8 @@ class Run:
         read = await relay.is_read(self.id)
         if self._interest or self.log.ended:
             return
-        if read:
-            self._left_alone()
+        if read:  # not counted among those that nobody reads, until it is looked at again
+            self._giving_up = asyncio.get_running_loop().call_later(self._settings.grace, self._give_up)
         else:
             self.end(StreamAbandoned())
 

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from config.settings import StreamSettings
 from server.answers import Event
-from server.errors import InvalidEventId, ShuttingDown, StreamNotFound
+from server.errors import InvalidEventId, Overloaded, ShuttingDown, StreamNotFound
 from server.streams.log import LogReader, StreamLog
 from server.streams.relay import Relay
 from server.streams.run import Encoder, Run
@@ -34,14 +34,19 @@ class Readable(Protocol):
 class Streams:
     """The runs of this process, and through a `Relay` those of others.
 
+    At most `most` run at once. Those whose client has left go on for the grace time, ``max_unread`` of them: beyond
+    either number the one that was left first is given up.
+
     A finished run is kept for ``keep`` seconds, so that a client that lost its connection can fetch the rest; all kept
     runs together take at most ``kept_bytes``.
     """
 
-    def __init__(self, settings: StreamSettings, *, relay: Relay | None = None) -> None:
+    def __init__(self, settings: StreamSettings, *, most: int, relay: Relay | None = None) -> None:
         self._settings = settings
+        self._most = most
         self._relay = relay
         self._running: dict[str, Run] = {}
+        self._unread: OrderedDict[str, Run] = OrderedDict()
         self._kept: OrderedDict[str, Run] = OrderedDict()
         self._kept_bytes = 0
         if relay is not None:
@@ -60,7 +65,16 @@ class Streams:
         resumable: bool = True,
         keyed: bool = False,
     ) -> Run:
-        """Start a run; see `Run`. The caller must read it, or keep it alive."""
+        """Start a run; see `Run`. The caller must read it, or keep it alive.
+
+        Raises:
+            Overloaded: as many run as may, and each has a reader.
+
+        """
+        if len(self._running) >= self._most:
+            if not self._unread:
+                raise Overloaded
+            self._give_up_oldest()
         run = Run(
             events,
             encoder=encoder,
@@ -70,6 +84,7 @@ class Streams:
             keyed=keyed,
             relay=self._relay,
             on_end=self._ended,
+            on_readers=self._readers_changed,
         )
         self._running[run.id] = run
         return run
@@ -122,8 +137,20 @@ class Streams:
             run.end(StreamNotFound(stream_id))
         self._drop(stream_id)
 
+    def _readers_changed(self, run: Run) -> None:
+        if not run.waits_for_readers:
+            self._unread.pop(run.id, None)
+            return
+        self._unread[run.id] = run
+        while len(self._unread) > self._settings.max_unread:
+            self._give_up_oldest()
+
+    def _give_up_oldest(self) -> None:
+        self._unread.popitem(last=False)[1].give_up()
+
     def _ended(self, run: Run) -> None:
         self._running.pop(run.id, None)
+        self._unread.pop(run.id, None)
         if not run.resumable or not self._settings.keep:
             return
         self._kept[run.id] = run

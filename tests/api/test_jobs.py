@@ -265,7 +265,7 @@ def test_a_watcher_that_reads_nothing_is_let_go(scripted: Make, serve: Serve) ->
     made.runtime.jobs.steps = [replace(heavy, done=n) for n in range(20_000)]
     with serve(made.app) as server, socket.create_connection(("127.0.0.1", server.port), timeout=10) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        sock.sendall(f"GET /jobs/{DONE_JOB.id}/events HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        sock.sendall(f"GET /jobs/{DONE_JOB.id}/events HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         until(lambda: made.runtime.watchers.count == 1)
         until(lambda: made.runtime.watchers.count == 0)
 

@@ -383,7 +383,7 @@ def test_a_client_that_leaves_in_the_middle_of_its_message_is_no_failure(
     with serve(scripted().app) as server:
         with socket.create_connection(("127.0.0.1", server.port), timeout=5) as sock:
             sock.sendall(
-                b"POST /mcp HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                 b"Accept: application/json, text/event-stream\r\nContent-Length: 1000\r\n\r\n{"
             )
             time.sleep(0.2)
@@ -522,61 +522,6 @@ def test_a_client_of_an_unknown_version_is_offered_one_that_is_known(scripted: M
 
 
 PING = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
-
-
-@pytest.mark.parametrize(
-    ("origin", "status"),
-    [
-        ("http://localhost:3000", 200),
-        ("http://127.0.0.1:6274", 200),
-        ("https://[::1]", 200),
-        ("https://app.example", 200),
-        ("https://app.example.evil", 403),
-        ("http://app.example", 403),
-        ("http://evil.example", 403),
-        ("http://localhost.evil.example", 403),
-        ("http://127.0.0.1.evil.example", 403),
-        ("http://user@localhost:1@evil.example", 403),
-        ("http://[::1", 403),
-        ("null", 403),
-        ("file://", 403),
-        ("", 403),
-    ],
-)
-def test_pages_of_other_origins_may_not_speak_to_it(scripted: Make, serve: Serve, origin: str, status: int) -> None:
-    with serve(scripted(cors_origins="https://app.example").app) as server:
-        response = post(server.url, PING, origin=origin)
-    assert response.status_code == status, response.text
-    if status == 403:
-        assert "FOOTNOTE_SERVER__CORS_ORIGINS" in response.json()["error"]["message"]
-
-
-def test_a_page_whose_name_was_made_to_point_here_is_refused(scripted: Make, serve: Serve) -> None:
-    with serve(scripted().app) as server:
-        response = post(server.url, PING, host="evil.example:8000", origin="http://evil.example:8000")
-    assert response.status_code == 403
-
-
-def test_behind_a_proxy_the_host_may_be_any_name(scripted: Make, serve: Serve) -> None:
-    with serve(scripted().app) as server:
-        response = post(server.url, PING, host="footnote.example.org", **{"x-forwarded-proto": "https"})
-    assert response.status_code == 200
-
-
-def test_a_page_that_may_speak_to_it_passes_its_browser_s_preflight(scripted: Make, serve: Serve) -> None:
-    preflight = {
-        "origin": "https://app.example",
-        "access-control-request-method": "POST",
-        "access-control-request-headers": "content-type,mcp-method,mcp-name,mcp-protocol-version",
-    }
-    with serve(scripted(cors_origins="https://app.example").app) as server:
-        response = httpx.options(server.url + "/mcp", headers=preflight)
-    assert response.status_code == 200, response.text
-
-
-def test_an_open_door_is_the_operator_s_choice(scripted: Make, serve: Serve) -> None:
-    with serve(scripted(cors_origins="*").app) as server:
-        assert post(server.url, PING, origin="http://evil.example").status_code == 200
 
 
 async def test_it_serves_again_after_the_application_was_closed(scripted: Make, client: Connect) -> None:

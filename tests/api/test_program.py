@@ -121,8 +121,8 @@ def test_a_plain_request_that_has_not_ended_in_time_is_a_503(tmp_path: Path) -> 
         with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
             body = b'{"question":"q"}'
             sock.sendall(
-                b"POST /query HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n"
-                + body
+                b"POST /query HTTP/1.1\r\nHost: localhost\r\n"
+                b"Content-Type: application/json\r\nContent-Length: 16\r\n\r\n" + body
             )
             time.sleep(0.5)
             process.send_signal(signal.SIGTERM)

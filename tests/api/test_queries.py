@@ -219,6 +219,7 @@ async def test_browsers_of_named_origins_may_call(scripted: Make, client: Connec
     assert allowed.status_code == 422
     assert allowed.headers["access-control-allow-origin"] == "https://app.example"
     assert "X-Stream-ID" in allowed.headers["access-control-expose-headers"]
+    assert other.status_code == 403
     assert "access-control-allow-origin" not in other.headers
     assert preflight.status_code == 200
 
@@ -226,4 +227,5 @@ async def test_browsers_of_named_origins_may_call(scripted: Make, client: Connec
 async def test_without_the_setting_no_origin_is_allowed(scripted: Make, client: Connect) -> None:
     async with client(scripted().app) as http:
         response = await http.post("/query", json={"question": "q"}, headers={"Origin": "https://app.example"})
+    assert response.status_code == 403
     assert "access-control-allow-origin" not in response.headers

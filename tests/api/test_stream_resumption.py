@@ -11,7 +11,8 @@ from contextlib import suppress
 import httpx
 import pytest
 from support.events import BODY, ending, parse
-from support.scripted import DONE, SOURCES, Hang, Logged, Make, Serve
+from support.scripted import DONE, SOURCES, Hang, Logged, Make, Scripted, Serve
+from support.stack import until
 
 from server.answers import Token
 from server.engines.models.errors import ModelFailed
@@ -68,7 +69,7 @@ def test_many_readers_get_the_same_events_and_a_slow_one_holds_nobody_up(scripte
     with serve(made.app) as server:
         stream, _ = dropped(server.url)
         idle = socket.create_connection(("127.0.0.1", server.port))
-        idle.sendall(f"GET /streams/{stream} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        idle.sendall(f"GET /streams/{stream} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         with ThreadPoolExecutor(8) as pool:
             texts = list(pool.map(lambda _: httpx.get(f"{server.url}/streams/{stream}").text, range(8)))
         idle.close()
@@ -200,7 +201,7 @@ def test_a_reader_that_stands_still_for_too_long_loses_its_connection_and_may_co
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.connect(("127.0.0.1", server.port))
         sock.sendall(
-            b"POST /query/stream HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"POST /query/stream HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             b'Content-Length: 17\r\n\r\n{"question": "q"}'
         )
         assert made.answers.closed.wait(10)
@@ -239,3 +240,63 @@ def test_hundreds_of_streams_at_once_on_one_worker_all_end(scripted: Make, serve
             thread.join()
         assert len(made.runtime.streams) == 0
     assert ends == ["done"] * streams
+
+
+ENDLESS = (SOURCES, Token("It begins. "), Hang())
+
+
+def left(made: Scripted, url: str) -> str:
+    """Ask and leave; return the stream's id once the server has noticed."""
+    stream, _ = dropped(url)
+    until(lambda: next(reversed(made.runtime.streams._unread), None) == stream)
+    return stream
+
+
+def test_answers_whose_clients_left_are_bounded_and_the_one_left_first_ends_first(scripted: Make, serve: Serve) -> None:
+    made = scripted(ENDLESS, streams={"grace": 60, "max_unread": 3})
+    with serve(made.app) as server:
+        streams = [left(made, server.url) for _ in range(12)]
+        until(lambda: len(made.runtime.streams) == 3)
+        for stream in streams[:9]:
+            events = parse(httpx.get(f"{server.url}/streams/{stream}").text)
+            assert ending(events).data["type"] == "/problems/stream-abandoned"
+        assert set(made.runtime.streams._running) == set(streams[9:])
+    assert len(made.answers.questions) == 12
+
+
+def test_who_is_read_again_is_not_among_those_left(scripted: Make, serve: Serve) -> None:
+    made = scripted(ENDLESS, streams={"grace": 60, "max_unread": 1})
+    with serve(made.app) as server:
+        first = left(made, server.url)
+        with httpx.stream("GET", f"{server.url}/streams/{first}", timeout=30) as again:
+            pieces = again.iter_text()  # a generator that is dropped closes the connection
+            assert "It begins." in next(pieces)
+            others = [left(made, server.url) for _ in range(3)]
+            until(lambda: len(made.runtime.streams) == 2)
+            assert set(made.runtime.streams._running) == {first, others[-1]}
+
+
+def test_where_no_more_may_run_answers_without_readers_make_room_for_questions(scripted: Make, serve: Serve) -> None:
+    made = scripted(ENDLESS, streams={"grace": 60}, max_concurrency=4)
+    with serve(made.app) as server:
+        streams = []
+        for _ in range(10):
+            streams.append(left(made, server.url))
+            until(lambda: len(made.runtime.streams) <= 4)
+        assert set(made.runtime.streams._running) == set(streams[-4:])
+
+
+def test_where_all_have_readers_a_question_is_refused_and_its_key_may_be_used_again(
+    scripted: Make, serve: Serve
+) -> None:
+    made = scripted(SLOW)
+    key = {"Idempotency-Key": "k-1"}
+    with serve(made.app) as server:
+        most, made.runtime.streams._most = made.runtime.streams._most, 0
+        for path, headers in (("/query/stream", {}), ("/query/stream", key), ("/query", key)):
+            refused = httpx.post(server.url + path, json=BODY, headers=headers)
+            assert (refused.status_code, refused.json()["type"]) == (503, "/problems/overloaded")
+            assert refused.headers["retry-after"]
+        made.runtime.streams._most = most
+        assert httpx.post(server.url + "/query", json=BODY, headers=key).status_code == 200
+    assert len(made.answers.questions) == 1

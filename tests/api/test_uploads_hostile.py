@@ -137,7 +137,7 @@ def test_the_connection_is_closed_behind_an_early_answer(scripted: Make, serve: 
 def test_an_announced_length_that_is_too_much_is_refused_unread(scripted: Make, serve: Serve) -> None:
     with serve(scripted().app) as server, socket.create_connection(("127.0.0.1", server.port), timeout=10) as sock:
         sock.sendall(
-            b"POST /documents HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+            b"POST /documents HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
             b"Expect: 100-continue\r\nContent-Length: 5368709120\r\n\r\n"
         )
         answer = sock.recv(65536)
@@ -149,7 +149,7 @@ def test_a_length_shorter_than_the_body_is_a_400(scripted: Make, serve: Serve) -
     made = scripted()
     whole = body(part(b"text"))
     with serve(made.app) as server, socket.create_connection(("127.0.0.1", server.port), timeout=10) as sock:
-        head = f"POST /documents HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM['Content-Type']}\r\n"
+        head = f"POST /documents HTTP/1.1\r\nHost: localhost\r\nContent-Type: {FORM['Content-Type']}\r\n"
         sock.sendall(head.encode() + b"Content-Length: %d\r\n\r\n" % (len(whole) - 20) + whole)
         answer = sock.recv(65536)
     assert answer.startswith(b"HTTP/1.1 400")
@@ -172,7 +172,7 @@ def test_a_client_that_leaves_in_the_middle_leaves_nothing(stack: Stack, logged:
     with stack.serve(server={"max_uploads": 1}) as http:
         port = http.served.port
         with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
-            head = f"POST /documents HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM['Content-Type']}\r\n"
+            head = f"POST /documents HTTP/1.1\r\nHost: localhost\r\nContent-Type: {FORM['Content-Type']}\r\n"
             sock.sendall(head.encode() + b"Content-Length: %d\r\n\r\n" % len(whole) + whole[:cut])
             time.sleep(0.3)
         until(
@@ -201,7 +201,7 @@ def test_the_bytes_and_the_job_are_kept_both_or_neither(stack: Stack) -> None:
 def test_a_client_that_falls_silent_is_given_up(scripted: Make, serve: Serve) -> None:
     made = scripted(upload_idle_timeout=0.3)
     with serve(made.app) as server, socket.create_connection(("127.0.0.1", server.port), timeout=10) as sock:
-        head = f"POST /documents HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM['Content-Type']}\r\n"
+        head = f"POST /documents HTTP/1.1\r\nHost: localhost\r\nContent-Type: {FORM['Content-Type']}\r\n"
         sock.sendall(head.encode() + b"Content-Length: 1000\r\n\r\n--fron")
         answer = b"".join(iter(lambda: sock.recv(65536), b""))  # head and body may come apart
     assert answer.startswith(b"HTTP/1.1 504")

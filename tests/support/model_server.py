@@ -30,7 +30,7 @@ Fault = Literal[
     "unauthorized",  # 401, quoting the key
     "not-found",  # 404
     "context-length",  # 400, quoting the prompt
-    "refused-parameter",  # 400 while the parameter is in the request
+    "refused-parameter",  # 400 while the parameter is in the request, above a number if that is given
     "html",  # 200 and a page
     "empty-choices",
     "hang-head",  # accepts the request, sends nothing
@@ -41,6 +41,7 @@ Fault = Literal[
     "cut",  # resets the connection after some tokens
     "cut-first",  # resets the connection after the head
     "no-finish",  # ends the body tidily after some tokens
+    "no-reason",  # the whole answer and the end mark, but no finish reason
     "garbage",  # a line that is no JSON
     "error-event",  # an error within the stream
     "filtered",  # stopped by the content filter
@@ -60,7 +61,7 @@ class Reply:
         text: the answer, sent word by word; or a function from the last message (or prompt) to the answer.
         delay: seconds before each token.
         gate: every token but the first waits until it is set.
-        parameter: what "refused-parameter" refuses.
+        parameter: what "refused-parameter" refuses, `above` which number, and `refusal` the words.
         retry_after: the header of "rate-limited".
 
     """
@@ -73,6 +74,8 @@ class Reply:
     finish_reason: str = "stop"
     reasoning: str = ""
     parameter: str = ""
+    above: float | None = None
+    refusal: str = ""
     retry_after: str | None = None
 
 
@@ -250,7 +253,10 @@ class _Exchange:
             "context-length": (400, {"message": too_long, "code": "context_length_exceeded"}, {}),
         }
         if reply.fault == "refused-parameter" and reply.parameter in self.request.body:
-            return 400, {"message": f"Unsupported parameter: '{reply.parameter}' is not supported"}, {}
+            if reply.above is not None and self.request.body[reply.parameter] <= reply.above:
+                return None
+            words = reply.refusal or f"Unsupported parameter: '{reply.parameter}' is not supported"
+            return 400, {"message": words}, {}
         return refusals.get(reply.fault or "")
 
     async def _stream(self) -> bool:
@@ -314,7 +320,7 @@ class _Exchange:
             if fault != "empty-choices":
                 yield self._event(self._whole() | {"message": {"role": "assistant", "content": ""}})
             return
-        if fault != "empty-choices":
+        if fault not in {"empty-choices", "no-reason"}:
             reason = "content_filter" if fault == "filtered" else self.reply.finish_reason
             empty: dict[str, object] = {"delta": {}} if self.is_chat else {"text": ""}
             yield self._event({"choices": [{"index": 0, **empty, "finish_reason": reason}]})

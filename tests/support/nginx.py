@@ -39,6 +39,7 @@ http {{
     }}
     server {{
         listen 127.0.0.1:{port};
+        proxy_set_header Host $http_host;
         location / {{
             proxy_pass http://footnote;
             {location}

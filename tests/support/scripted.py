@@ -338,7 +338,7 @@ class ScriptedRuntime:
     uploads: Any = None
 
     def __post_init__(self) -> None:
-        self.streams = Streams(self.settings.streams)
+        self.streams = Streams(self.settings.streams, most=self.settings.server.max_concurrency)
         self.uploads = Uploads(Path(tempfile.gettempdir()), max_bytes=self.settings.ingestion.max_file_bytes)
         self.conversations = ScriptedConversations(self.answers)
         self.idempotency = Idempotency(KeysInMemory(), streams=self.streams)  # type: ignore[arg-type]
@@ -419,9 +419,9 @@ async def connected(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @contextmanager
-def running(app: FastAPI, *, settings: ServerSettings | None = None) -> Iterator[Served]:
+def running(app: FastAPI, *, settings: ServerSettings | None = None, host: str = "127.0.0.1") -> Iterator[Served]:
     """Serve an application as ``python -m server`` does, on a free port, until the block ends."""
-    sockets = bind("127.0.0.1", 0)
+    sockets = bind(host, 0)
     port = sockets[0].getsockname()[1]
     ready = threading.Event()
     listener = Listener(app, settings=settings or ServerSettings(), on_ready=lambda _: ready.set())

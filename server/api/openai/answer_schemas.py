@@ -19,6 +19,7 @@ from server.api.schemas.answers import (
     members_of,
 )
 
+EXTRACTIVE = "extractive"
 ASKED_NO_MODEL = frozenset({"no_context", "extractive"})
 
 
@@ -138,7 +139,7 @@ def finish_reason_of(done: Done) -> Literal["stop", "length"]:
 def usage_of(done: Done) -> Usage | None:
     """Return what the answer took; nothing where no model was asked, None where its provider does not count."""
     was_called = "condense" in done.timings_ms or (done.engine is not None and done.engine.calls > 0)
-    if done.usage is None and done.finish_reason in ASKED_NO_MODEL and not was_called:
+    if done.usage is None and (done.finish_reason in ASKED_NO_MODEL or done.model == EXTRACTIVE) and not was_called:
         return Usage(0, 0, 0)
     return done.usage
 

@@ -28,10 +28,13 @@ TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_
 OFFERED = f"Footnote has POST {COMPLETIONS}, POST {PREFIX}/embeddings and GET {PREFIX}/models"
 _MEANINGS: Mapping[int | str, str] = {
     400: "A part of the request is wrong, or cannot be honoured; `param` names it.",
+    403: "A web page of another origin sent it.",
     404: "There is no such model.",
     409: "The collection was built with another embedding model.",
     413: "The body is too large.",
     415: "The body is no JSON.",
+    421: "The server is not called so.",
+    429: "The model's provider asks for patience; `Retry-After` says for how long.",
     "4XX": "The request cannot be answered.",
     500: "Something went wrong; the server's log tells what.",
     502: "The language model failed, or refused the request.",
@@ -86,7 +89,7 @@ def translated(document: Mapping[str, Any]) -> OpenAIError:
         type=TYPES.get(status) or ("server_error" if status >= 500 else "invalid_request_error"),  # noqa: PLR2004 (5xx)
         param=param,
         code=CODES.get(slug, slug),
-        retryable=slug in problems.RETRYABLE or slug == "rate-limited",
+        retryable=slug in problems.RETRYABLE,
     )
 
 

@@ -14,6 +14,8 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 from config.errors import FootnoteError
 
 DETAIL_CHARS = 300
@@ -54,8 +56,10 @@ class ModelRateLimited(ModelUnavailable):
 
     """
 
+    slug = "rate-limited"
+
     def __init__(self, message: str, *, wait: float | None = None, detail: str = "") -> None:
-        super().__init__(message, retry_after=max(1, round(wait + 0.5)) if wait is not None else 5, detail=detail)
+        super().__init__(message, retry_after=max(1, ceil(wait)) if wait is not None else 5, detail=detail)
         self.wait = wait
 
 

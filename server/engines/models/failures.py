@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
+import math
 import re
 import socket
 import ssl
@@ -27,6 +28,9 @@ from server.engines.models.errors import ModelError, ModelFailed, ModelRateLimit
 
 UNNAMED = (httpx.HTTPError, ValueError, LookupError, TypeError, AttributeError)
 """What the SDKs let through: they read answers without validating them."""
+
+MAX_RETRY_AFTER = 86_400.0
+"""Seconds; a provider that asks for more is asked again after a day."""
 
 _TOO_LONG = re.compile(r"context|too (long|large|many)|maximum.{0,20}(length|tokens)", re.IGNORECASE)
 
@@ -109,15 +113,22 @@ def check_stream(response: httpx.Response, *, hints: Hints) -> None:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that ``Retry-After`` asks for (RFC 9110: seconds or a date; and OpenAI's ``-ms``)."""
+    """Return the seconds that ``Retry-After`` asks for (RFC 9110: seconds or a date; and OpenAI's ``-ms``).
+
+    They are bounded by `MAX_RETRY_AFTER`.
+    """
     with contextlib.suppress(KeyError, ValueError):
-        return max(0.0, float(headers["retry-after-ms"]) / 1000)
+        return _within_bounds(float(headers["retry-after-ms"]) / 1000)
     value = headers.get("retry-after", "")
     with contextlib.suppress(ValueError):
-        return max(0.0, float(value))
-    with contextlib.suppress(ValueError):
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+        return _within_bounds(float(value))
+    with contextlib.suppress(ValueError, OverflowError):
+        return _within_bounds(email.utils.parsedate_to_datetime(value).timestamp() - time.time())
     return None
+
+
+def _within_bounds(seconds: float) -> float | None:
+    return None if math.isnan(seconds) else min(max(0.0, seconds), MAX_RETRY_AFTER)
 
 
 def _what_to_change(status: int, hints: Hints, detail: str, code: str) -> str:

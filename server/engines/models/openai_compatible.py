@@ -30,9 +30,18 @@ NO_KEY = "none"
 """Sent to servers that need no key; the SDK requires one."""
 
 _HINTS = Hints()
-_REFUSED = re.compile(
-    r"un(supported|known|recognized|expected)|not (supported|permitted|allowed)|extra|invalid", re.IGNORECASE
+_UNKNOWN = re.compile(
+    r"un(supported|known|recogni[sz]ed|expected)|not (supported|permitted|allowed|known|recogni[sz]ed)"
+    r"|does(n't| not) (support|know|accept)|extra (input|field)|additional propert|cannot find field",
+    re.IGNORECASE,
 )
+_OF_A_VALUE = re.compile(
+    r"\bvalues?\b|\brange\b|\bbetween\b|\bmust\b|at (least|most)|too \w+|exceed|(larg|great|small|high|low|long)er"
+    r"|(less|more) than|maxim|minim|[<>]",
+    re.IGNORECASE,
+)
+_NO_VALUE_BUT_THE_DEFAULT = re.compile(r"only the default\b.{0,20}\bsupported", re.IGNORECASE)
+_NUMBER = re.compile(r"(?<![\w.-])\d+(?:\.\d+)?(?![\w-])")
 _OTHER_NAME = {"max_completion_tokens": "max_tokens", "max_tokens": "max_completion_tokens"}
 _OPTIONAL = ("stream_options", "max_completion_tokens", "max_tokens", "temperature", "stop")
 
@@ -42,7 +51,8 @@ class OpenAICompatible:
 
     Which parameters are accepted differs between models and servers (reasoning models need ``max_completion_tokens``
     and refuse ``temperature``; older servers do not know ``stream_options``). No list of names keeps up with that: a
-    parameter that is refused by name is omitted, or renamed, from then on. ``extra`` goes into each request as it is.
+    parameter that the server does not know is omitted, or renamed, from then on. One whose value it refuses is that
+    request's affair, which is rejected: others may be well served. ``extra`` goes into each request as it is.
 
     The SDK's client inside LlamaIndex's object is called directly: LlamaIndex's own generator ignores a request's
     ``max_tokens`` if one is configured, and closing it does not close the connection. Events are parsed here (see
@@ -106,7 +116,7 @@ class OpenAICompatible:
                         self._refused = refused  # it was taken
                         yield chunk
                 except ModelRejected as error:
-                    parameter = _refused_parameter(error, options)
+                    parameter = _unknown_parameter(error, options)
                     if parameter is None or parameter in refused:
                         raise
                     refused |= {parameter}
@@ -169,12 +179,17 @@ class OpenAICompatible:
         async with stream:
             check_stream(stream.response, hints=_HINTS)
             with self._named():
-                events = EventData()
+                events, begun, ended, usage = EventData(), False, False, None
                 async for piece in stream.response.aiter_bytes():
                     for data in events.feed(piece):
                         if data.startswith(DONE):
+                            if begun and not ended:  # some servers give no reason; their mark ends the answer as well
+                                yield Chunk(finish_reason="stop", usage=usage)
                             return
-                        yield self._chunk(json.loads(data))
+                        chunk = self._chunk(json.loads(data))
+                        begun, ended = begun or bool(chunk.text), ended or bool(chunk.finish_reason)
+                        usage = chunk.usage or usage
+                        yield chunk
 
     async def _open(
         self, request: Request, options: dict[str, object]
@@ -263,9 +278,23 @@ def _usage(usage: object) -> Usage | None:
     return Usage(prompt, completion, prompt + completion)
 
 
-def _refused_parameter(error: ModelRejected, options: dict[str, object]) -> str | None:
-    """Return the parameter that the provider refuses by name."""
-    if not _REFUSED.search(error.detail):
+def _unknown_parameter(error: ModelRejected, options: Mapping[str, object]) -> str | None:
+    """Return the parameter that the provider does not take at all; None if it refuses something else."""
+    said = error.detail
+    named = re.findall(r"[a-z_]+", said.lower())
+    parameter = min((name for name in _OPTIONAL if name in options and name in named), key=named.index, default=None)
+    if parameter is None or not (_UNKNOWN.search(said) or _is_ours(parameter)):
         return None
-    named = re.findall(r"[a-z_]+", error.detail.lower())
-    return min((name for name in _OPTIONAL if name in options and name in named), key=named.index, default=None)
+    # reasoning models refuse every temperature but the default: for them it is no parameter
+    is_fixed = _is_ours(parameter) or _NO_VALUE_BUT_THE_DEFAULT.search(said) is not None
+    return parameter if is_fixed or not _is_of_a_value(said, options[parameter]) else None
+
+
+def _is_ours(parameter: str) -> bool:
+    """Tell whether no request can change the parameter's value, so that what is refused is the parameter."""
+    return parameter == "stream_options"
+
+
+def _is_of_a_value(said: str, value: object) -> bool:
+    quoted = isinstance(value, int | float) and any(float(number) == value for number in _NUMBER.findall(said))
+    return quoted or _OF_A_VALUE.search(said) is not None

@@ -27,7 +27,7 @@ from server.engines.writing.prompts import (
     combining_messages,
     numbered_messages,
 )
-from server.engines.writing.synthesis import CitingSynthesizer, ExtractiveSynthesizer, written
+from server.engines.writing.synthesis import CitingSynthesizer, ExtractiveSynthesizer, quoted, written
 
 NOTES_TOKENS = 350  # of one call that reads
 LEAST_NOTES = 100  # characters that are left of them
@@ -100,10 +100,8 @@ class OverviewSynthesizer(ExtractiveSynthesizer):
             async for piece in super()._pieces(question, passages):
                 yield piece
             return
-        self._parts.record.extracted = True
-        for word in "\n\n".join(quotes).split(" "):
-            yield word + " "
-        yield _told(self._shortfall)
+        for piece in quoted("\n\n".join(quotes) + _told(self._shortfall), parts=self._parts):
+            yield piece
 
 
 def _parts(notes: Sequence[str], places: range) -> list[tuple[str, str]]:

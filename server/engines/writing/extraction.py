@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from embedding.tokenizer import load_tokenizer
 from ingestion.chunking.sentences import sentences
 from server.engines.writing.citations import without_markers
 
@@ -43,6 +44,19 @@ async def best_sentences(question: str, passages: Sequence[Passage], *, embedder
         for index in best
         if scores[index] >= BEST_SHARE * scores[best[0]] or index == best[0]
     ]
+
+
+def bounded(text: str, *, stop: Sequence[str], max_tokens: int | None, embedder: Embedder) -> tuple[str, bool]:
+    """Return the text before the first of the `stop` texts, with at most `max_tokens`; and whether these cut it.
+
+    Tokens are those of the embedding model.
+    """
+    ends = [end for each in stop if each and (end := text.find(each)) >= 0]
+    text = text[: min(ends, default=len(text))]
+    if max_tokens is None:
+        return text, False
+    tokens = load_tokenizer(str(embedder.files.tokenizer_file)).encode(text, add_special_tokens=False).offsets
+    return (text[: tokens[max_tokens - 1][1]], True) if len(tokens) > max_tokens else (text, False)
 
 
 @dataclass(frozen=True, slots=True)

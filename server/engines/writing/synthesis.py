@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+import re
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from functools import cache
 from typing import Any
@@ -22,7 +23,7 @@ from server.engines.models.guarded import GuardedLLM
 from server.engines.models.model import LanguageModel
 from server.engines.models.provider import LOCAL
 from server.engines.parts import EngineParts
-from server.engines.writing.extraction import best_sentences
+from server.engines.writing.extraction import best_sentences, bounded
 from server.engines.writing.grounding import grounded
 from server.engines.writing.prompts import COMPLETION_STOPS, Passage, chat_messages, completion_messages, passage_of
 
@@ -153,11 +154,18 @@ async def written(
 
 
 async def quotations(question: str, passages: Sequence[Passage], *, parts: EngineParts) -> AsyncGenerator[str, None]:
-    """Yield the best sentences in small pieces, like a model's stream."""
-    parts.record.extracted = True
+    """Yield the best sentences."""
     quotes = await best_sentences(question, passages, embedder=parts.embedder)
-    for word in "\n\n".join(quotes).split(" "):
-        yield word + " "
+    for piece in quoted("\n\n".join(quotes), parts=parts):
+        yield piece
+
+
+def quoted(text: str, *, parts: EngineParts) -> Iterator[str]:
+    """Yield an extractive answer in small pieces, like a model's stream, within the question's limits."""
+    record, asked = parts.record, parts.question
+    record.extracted = True
+    text, record.cut = bounded(text, stop=asked.stop, max_tokens=asked.max_tokens, embedder=parts.embedder)
+    yield from re.findall(r"\S*\s*", text)
 
 
 def synthesizer_for(parts: EngineParts) -> BaseSynthesizer:

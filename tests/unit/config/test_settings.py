@@ -178,6 +178,8 @@ def test_an_unknown_key_in_the_env_file_is_refused_like_any_other(env_file: EnvF
         ("FOOTNOTE_SERVER__PORT", "eighty", "valid integer"),
         ("FOOTNOTE_SERVER__PORT", "70000", "less than or equal to 65535"),
         ("FOOTNOTE_SERVER__CORS_ORIGINS", "abc", "an origin is"),
+        ("FOOTNOTE_SERVER__ALLOWED_HOSTS", "https://footnote.example", "without scheme and port"),
+        ("FOOTNOTE_SERVER__ALLOWED_HOSTS", "footnote.example:8000", "without scheme and port"),
         ("FOOTNOTE_SERVER__CORS_ORIGINS", "https://ok.example,https://app.example/path", "an origin is"),
         ("FOOTNOTE_DATABASE__URL", "mysql://u@h/d", "must start with postgresql://"),
         ("FOOTNOTE_LLM__PROVIDER", "clippy", "'openai', 'openai_like', 'ollama'"),

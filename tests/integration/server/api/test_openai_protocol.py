@@ -11,6 +11,7 @@ import pytest
 from llama_index.core.llms import ChatMessage
 from llama_index.llms.openai_like import OpenAILike
 from support.environment import make_settings
+from support.events import ending, parse
 from support.indexed import index
 from support.model_server import PROMPT_TOKENS, Reply, start_model_server
 from support.openai_clients import EMBEDDING_MODEL, MODEL, connect
@@ -143,6 +144,28 @@ def test_a_model_that_fails_on_the_way_raises_the_client_s_error(client, model_s
     with pytest.raises(openai.APIError) as streamed:
         list(stream)
     assert streamed.value.code == "model-failed"
+
+
+def test_a_provider_s_rate_limit_is_told_as_one_at_every_door(url, client, model_server):
+    model_server.default = Reply(fault="rate-limited", retry_after="33")
+    with pytest.raises(openai.RateLimitError) as caught:
+        client.with_options(max_retries=0).chat.completions.create(model=MODEL, messages=QUESTION)
+    assert (caught.value.code, caught.value.type) == ("rate_limit_exceeded", "rate_limit_error")
+    assert caught.value.response.headers["retry-after"] == "33"
+    with pytest.raises(openai.APIError) as streamed:
+        list(client.chat.completions.create(model=MODEL, messages=QUESTION, stream=True))
+    assert streamed.value.code == "rate_limit_exceeded"
+    body = {"question": QUESTION[0]["content"]}
+    whole = httpx.post(f"{url}/query", json=body, timeout=30)
+    assert (whole.status_code, whole.json()["type"]) == (429, "/problems/rate-limited")
+    assert whole.headers["retry-after"] == "33"
+    last = ending(parse(httpx.post(f"{url}/query/stream", json=body, timeout=30).text))
+    assert (last.data["type"], last.data["retry_after"], last.data["retryable"]) == ("/problems/rate-limited", 33, True)
+    ask = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "ask", "arguments": body}}
+    accept = {"Accept": "application/json, text/event-stream"}
+    told = httpx.post(f"{url}/mcp", json=ask, headers=accept, timeout=30).text
+    assert '"/problems/rate-limited"' in told
+    assert '"isError":true' in told.replace(" ", "")
 
 
 def test_closing_a_stream_hangs_up_on_the_model(client, model_server):

@@ -208,6 +208,23 @@ async def test_extractive_answers_quote_and_cite_the_right_document(service):
     assert answer.done.sources[0] == "lighthouse.md"
 
 
+async def test_an_extractive_answer_ends_before_a_stop_and_at_the_token_limit(service):
+    made = await service(provider="extractive")
+    asked = Question("Who built the lighthouse of Ostrava Bay?")
+    whole = await made.ask(asked)
+    assert "Novak" in whole.answer
+    stopped = await made.ask(replace(asked, stop=("nowhere in it", "Novak", "”")))
+    assert stopped.answer == whole.answer[: whole.answer.index("Novak")].rstrip()
+    assert stopped.done.finish_reason == "extractive"
+    for limit in (1, 3, 7):
+        cut = await made.ask(replace(asked, max_tokens=limit))
+        assert whole.answer.startswith(cut.answer)
+        assert 0 < made.counter.count(cut.answer) <= limit
+        assert (cut.done.finish_reason, cut.done.model) == ("length", "extractive")
+    enough = await made.ask(replace(asked, max_tokens=500))
+    assert (enough.answer, enough.done.finish_reason) == (whole.answer, "extractive")
+
+
 async def test_a_quotation_s_own_numbers_are_no_citations(service):
     answer = await (await service(provider="extractive")).ask(Question("What does autovacuum remove?", k=1))
     assert "fresh (7)" in answer.answer

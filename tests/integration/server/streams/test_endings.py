@@ -81,7 +81,7 @@ def test_an_answer_ends_as_the_model_ended_it(stack, http, kind, reason):
     [
         # before the first token, behind the sources
         ("server-error", "model-failed", 502, True),
-        ("rate-limited", "model-unavailable", 503, True),
+        ("rate-limited", "rate-limited", 429, True),
         ("unauthorized", "model-rejected", 502, False),
         ("close", "model-unavailable", 503, True),
         ("cut-first", "model-failed", 502, True),

@@ -198,3 +198,28 @@ def test_a_server_that_stops_says_so_through_the_proxy(stack):
     assert asked.headers["retry-after"]
     assert last.data["type"] == "/problems/overloaded"
     assert time.monotonic() - begun < PATIENCE
+
+
+PAGE = {"Host": "footnote.example", "Origin": "https://footnote.example"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "location", "status"),
+    [
+        ({"allowed_hosts": "footnote.example"}, "", 200),
+        ({}, "", 421),  # it listens on loopback, where another name may be that of somebody else's page
+        # nginx's own default: the server never sees the name that the page has, but a setting can tell it
+        ({"allowed_hosts": "footnote"}, "proxy_set_header Host $proxy_host;", 403),
+        (
+            {"allowed_hosts": "footnote", "cors_origins": "https://footnote.example"},
+            "proxy_set_header Host $proxy_host;",
+            200,
+        ),
+    ],
+)
+def test_behind_a_proxy_with_a_name_of_its_own_pages_of_that_name_are_let_in(stack, settings, location, status):
+    with stack.serve(server=settings) as server, start_nginx([server.served.port], location=location) as nginx:
+        page = httpx.post(f"{nginx.url}/retrieve", json={"question": BODY["message"]}, headers=PAGE, timeout=PATIENCE)
+        other = httpx.get(f"{nginx.url}/health", headers={**PAGE, "Origin": "https://evil.example"})
+    assert page.status_code == status, page.text
+    assert other.status_code in {403, 421}

@@ -313,7 +313,7 @@ async def test_a_wait_that_is_too_long_is_handed_on_at_once(server: ModelServer,
         _, error = await fails(model, ModelRateLimited)
     assert time.monotonic() - began < 1
     assert isinstance(error, ModelUnavailable)
-    assert error.retry_after >= int(seconds)
+    assert error.retry_after == int(seconds)
     assert len(server.requests) == 1
 
 
@@ -431,6 +431,73 @@ async def test_a_parameter_that_the_server_does_not_know_is_left_out_from_then_o
         assert (await ask(model))[0] == ANSWER
         assert (await ask(model))[0] == ANSWER
     assert [parameter in request.body for request in server.requests] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("parameter", "refusal"),
+    [
+        ("max_tokens", "Invalid max_tokens value, the valid range of max_tokens is [1, 8192]"),
+        ("max_tokens", "max_tokens is too large: 9000. This model supports at most 8192 completion tokens"),
+        ("max_tokens", "max_tokens 9000 is not supported by scripted-1"),
+        ("max_tokens", "unsupported max_tokens: not allowed > 8192"),
+        ("max_tokens", "Invalid max_tokens"),
+        ("temperature", "Unsupported value: 'temperature' does not support 1.9 with this model."),
+        ("temperature", "temperature 1.9 is not supported"),
+        ("temperature", "temperature must be between 0 and 1 inclusive; 1.9 is not allowed"),
+        ("temperature", "Extra high: temperature exceeds 1"),
+    ],
+)
+async def test_a_value_that_the_server_refuses_is_that_requests_own_affair(
+    server: ModelServer, parameter: str, refusal: str
+) -> None:
+    above = {"max_tokens": 8192, "temperature": 1}[parameter]
+    server.default = Reply(fault="refused-parameter", parameter=parameter, above=above, refusal=refusal)
+    async with opened(server, max_tokens=512) as model:
+        with pytest.raises(ModelRejected):
+            await ask(model, max_tokens=9000, temperature=1.9)
+        await ask(model)
+    assert [request.body.get(parameter) is not None for request in server.requests] == [True, True]
+    assert server.requests[-1].body["max_tokens"] == 512
+
+
+@pytest.mark.parametrize(
+    ("parameter", "refusal"),
+    [
+        (
+            "temperature",
+            "Unsupported value: 'temperature' does not support 0.1. Only the default (1) value is supported.",
+        ),
+        ("temperature", "Unsupported parameter: 'temperature' is not supported with this model."),
+        ("temperature", "Model grok-4 does not support parameter temperature."),
+        (
+            "max_tokens",
+            "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead.",
+        ),
+        ("stream_options", "Unrecognized request argument supplied: stream_options"),
+        ("stream_options", "Invalid stream_options: no such value"),
+        ("stream_options", 'Invalid JSON payload received. Unknown name "stream_options": Cannot find field.'),
+        ("stop", "[{'type': 'extra_forbidden', 'loc': ('body', 'stop'), 'msg': 'Extra inputs are not permitted'}]"),
+    ],
+)
+async def test_a_parameter_that_the_server_does_not_take_is_found_in_its_words(
+    server: ModelServer, parameter: str, refusal: str
+) -> None:
+    server.default = Reply(fault="refused-parameter", parameter=parameter, refusal=refusal)
+    async with opened(server) as model:
+        for _ in range(2):
+            assert (await ask(model, stop=["END"]))[0] == ANSWER
+    assert [parameter in request.body for request in server.requests] == [True, False, False]
+
+
+@pytest.mark.parametrize("protocol", ["chat", "completions"])
+async def test_the_end_mark_ends_an_answer_that_gives_no_reason(server: ModelServer, protocol: str) -> None:
+    server.default = Reply(fault="no-reason")
+    async with opened(server, protocol) as model:
+        text, finish = await ask(model)
+    words = len(ANSWER.split())
+    assert (text, finish.finish_reason) == (ANSWER, "stop")
+    assert finish.usage == Usage(PROMPT_TOKENS, words, PROMPT_TOKENS + words)
+    assert len(server.requests) == 1
 
 
 async def test_the_token_limit_goes_by_the_name_that_the_model_takes(server: ModelServer) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 from support.chaptered import index_chaptered
@@ -194,3 +195,18 @@ async def test_notes_that_do_not_fit_together_are_put_together_in_groups(opened,
     assert answer.answer.startswith("All [1].")
     prompts = [message for message in last_messages(model_server) if message.startswith("Findings:")]
     assert all(len(prompt) < 2500 * 3 for prompt in prompts)
+
+
+async def test_an_overview_keeps_to_the_request_s_stop_and_token_limit(opened):
+    async with opened(with_model=False) as made:
+        asked = Question(
+            "What happens at the harbour?", mode="summary", document_ids=(await document_id(made, "harbour.md"),)
+        )
+        whole = await made.ask(asked)
+        stop = whole.answer[20:30]
+        assert (await made.ask(replace(asked, stop=(stop,)))).answer == whole.answer[
+            : whole.answer.index(stop)
+        ].rstrip()
+        cut = await made.ask(replace(asked, max_tokens=5))
+        assert whole.answer.startswith(cut.answer)
+        assert cut.done.finish_reason == "length"

@@ -23,7 +23,7 @@ from server.engines.models.errors import (
 from server.engines.models.failures import Hints, broken, complaint, refusal, retry_after, unreached
 from server.engines.models.model import _finish_reason
 from server.engines.models.ollama import _lines, _writes
-from server.engines.models.openai_compatible import _refused_parameter, chunk_of
+from server.engines.models.openai_compatible import _unknown_parameter, chunk_of
 from server.engines.models.provider import Chunk
 
 HINTS = Hints()
@@ -102,6 +102,9 @@ def test_retry_after_is_read_in_all_its_forms() -> None:
     assert retry_after({"retry-after": in_a_minute}) == pytest.approx(60, abs=2)
     assert retry_after({"retry-after": "-3"}) == 0
     assert retry_after({"retry-after": "soon"}) is None
+    assert retry_after({"retry-after": "nan"}) is None
+    assert retry_after({"retry-after": "inf"}) == retry_after({"retry-after": "1e300"}) == 86_400
+    assert retry_after({"retry-after": "Fri, 31 Dec 9999 23:59:59 GMT"}) == 86_400
     assert retry_after({}) is None
 
 
@@ -141,6 +144,7 @@ def test_a_rate_limit_is_a_kind_of_unavailable_with_whole_seconds() -> None:
     error = ModelRateLimited("slow down", wait=1.2)
     assert isinstance(error, ModelUnavailable)
     assert error.retry_after == 2
+    assert ModelRateLimited("slow down", wait=33).retry_after == 33
     assert ModelRateLimited("slow down").retry_after == 5
 
 
@@ -154,15 +158,19 @@ def test_a_detail_is_short_and_on_one_line() -> None:
     ("detail", "parameter"),
     [
         ("Unsupported parameter: 'max_tokens' is not supported; use 'max_completion_tokens' instead.", "max_tokens"),
-        ("Unsupported value: 'temperature' does not support 0.1 with this model.", "temperature"),
+        (
+            "Unsupported value: 'temperature' does not support 0.1. Only the default (1) value is supported.",
+            "temperature",
+        ),
+        ("Unsupported value: 'temperature' does not support 0.1 with this model.", None),
         ("[{'type': 'extra_forbidden', 'loc': ('body', 'stream_options'), 'msg': 'Extra inputs'}]", "stream_options"),
         ("'max_tokens' or 'max_completion_tokens' is too large: 512. The context is 128 tokens.", None),
         ("I do not like your prompt", None),
     ],
 )
-def test_a_parameter_that_is_refused_by_name_is_recognised(detail: str, parameter: str | None) -> None:
+def test_a_parameter_that_is_not_known_is_recognised_by_its_name(detail: str, parameter: str | None) -> None:
     body = {"stream_options": {}, "temperature": 0.1, "max_tokens": 512}
-    assert _refused_parameter(ModelRejected("no", detail=detail), body) == parameter
+    assert _unknown_parameter(ModelRejected("no", detail=detail), body) == parameter
 
 
 def test_finish_reasons_of_compatible_servers_are_understood() -> None:
