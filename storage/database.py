@@ -15,7 +15,15 @@ from pgvector.asyncpg import register_vector
 
 from config.errors import FootnoteError
 from config.settings import DatabaseSettings
-from storage.errors import MissingKey, StoreFailed, StoreRefused, StoreTimeout, StoreUnavailable, TableGone
+from storage.errors import (
+    MissingKey,
+    StoreFailed,
+    StoreRefused,
+    StoreTimeout,
+    StoreUnavailable,
+    TableGone,
+    TransactionConflict,
+)
 from storage.tracing import TracedConnection, waiting_for_connection
 
 if TYPE_CHECKING:
@@ -284,9 +292,13 @@ def _ours(error: Exception, *, is_exhausted: bool) -> FootnoteError:
     if isinstance(error, asyncpg.PostgresError) and not isinstance(error, UNAVAILABLE):
         name, state = type(error).__name__, error.sqlstate
         return StoreFailed(f"the database refused a statement (SQLSTATE {state}, {name})")
-    reason = "every connection to the database is in use" if is_exhausted else "the database is not available"
+    kind, reason = StoreUnavailable, "the database is not available"
+    if isinstance(error, asyncpg.DeadlockDetectedError | asyncpg.SerializationError):
+        kind, reason = TransactionConflict, "a concurrent transaction was in the way"
+    elif is_exhausted:
+        reason = "every connection to the database is in use"
     _log.warning("store unavailable", error=type(error).__name__, reason=reason)
-    return StoreUnavailable(reason)
+    return kind(reason)
 
 
 def plain_dsn(dsn: str) -> str:

@@ -25,6 +25,7 @@ from pydantic import ValidationError
 
 from config.settings import RetrievalSettings
 from storage import chunk_tables
+from storage.conflicts import rerun_on_conflict
 from storage.database import Database
 from storage.documents.writes import Documents, NewChunk, NewDocument
 from storage.errors import UnsupportedFilter, WriteConflict
@@ -161,6 +162,7 @@ class ChunkStore(BasePydanticVectorStore):
         """Delete a document with its chunks."""
         await Documents(self._database, generation=self._generation).delete(ref_doc_id)
 
+    @rerun_on_conflict
     async def adelete_nodes(
         self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **_: Any
     ) -> None:

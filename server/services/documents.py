@@ -14,6 +14,7 @@ from ingestion.identity import free_id
 from server.errors import SourceTaken
 from server.services.idempotency import require_valid_key
 from server.uploads.received_file import ReceivedFile
+from storage.conflicts import rerun_on_conflict
 from storage.deletions import mark_deleted
 from storage.documents.catalog import DocumentCatalog
 from storage.documents.originals import Originals
@@ -129,9 +130,9 @@ class DocumentService:
             raise DocumentNotFound(new.document_id or "")
         generation = await self._generation((known and known.collection) or new.collection or DEFAULT_COLLECTION)
         document_id, source = await self._identity(new, known, generation)
-        async with self._database.transaction() as connection:
-            return await self._submit(connection, new, document_id=document_id, source=source, generation=generation)
+        return await self._submit(new, document_id=document_id, source=source, generation=generation)
 
+    @rerun_on_conflict
     async def delete(self, document_id: str, /, *, collection: str | None) -> None:
         """Delete a document from every generation, and cancel the jobs that would index it again.
 
@@ -166,11 +167,19 @@ class DocumentService:
         name = str(info.metadata.get("file_name") or info.source.rpartition("/")[2])
         return Content(name, info.content_hash, _chained(first, blocks))
 
-    async def _submit(
+    @rerun_on_conflict
+    async def _submit(self, new: NewVersion, *, document_id: str, source: str, generation: Generation) -> Submitted:
+        async with self._database.transaction() as connection:
+            return await self._submit_within(
+                connection, new, document_id=document_id, source=source, generation=generation
+            )
+
+    async def _submit_within(
         self, connection: Connection, new: NewVersion, *, document_id: str, source: str, generation: Generation
     ) -> Submitted:
         content = new.content
         if isinstance(content, ReceivedFile):
+            content.file.seek(0)  # it was read before, if the transaction is run again
             await self._originals.put_within(connection, content.file, content_hash=content.content_hash)
         # before the revision is taken: a deletion is either older than it, or sees this job and cancels it
         await lock_jobs(connection, document_lock(DEFAULT_TENANT, generation.collection, document_id))

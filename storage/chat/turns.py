@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from uuid import UUID, uuid4
 
 from storage.chat.conversations import conversation_uuid, lease_name
+from storage.conflicts import rerun_on_conflict
 from storage.errors import ConversationBusy, ConversationNotFound
 from storage.generation import DEFAULT_TENANT
 
@@ -95,6 +96,7 @@ class TurnStore:
         self._leases = leases
         self._tenant = tenant
 
+    @rerun_on_conflict
     async def begin(self, asked: NewTurn, *, collection: str) -> OpenTurn:
         """Begin a conversation with its first turn."""
         conversation_id = uuid4()
@@ -109,6 +111,7 @@ class TurnStore:
             await self._leases.take(connection, lease_name(conversation_id))
             return await self._open(connection, conversation_id, asked, collection=collection, number=1)
 
+    @rerun_on_conflict
     async def proceed(self, conversation_id: str, asked: NewTurn) -> OpenTurn:
         """Begin the next turn of a conversation.
 
@@ -150,6 +153,7 @@ class TurnStore:
         """Keep the conversation for this turn while the block lasts."""
         return self._leases.kept(lease_name(turn.conversation_id))
 
+    @rerun_on_conflict
     async def complete(
         self, turn: OpenTurn, answer: TurnAnswer, *, within: Callable[[Connection], Awaitable[None]] | None = None
     ) -> None:
@@ -189,6 +193,7 @@ class TurnStore:
                 await within(connection)
             await self._leases.give_back(connection, lease_name(turn.conversation_id))
 
+    @rerun_on_conflict
     async def break_off(
         self, turn: OpenTurn, *, state: Literal["failed", "abandoned"], problem: str, partial: str
     ) -> None:
@@ -209,6 +214,7 @@ class TurnStore:
             if mine and running:  # else the lease is a later turn's
                 await self._leases.give_back(connection, lease_name(turn.conversation_id))
 
+    @rerun_on_conflict
     async def withdraw(self, turn: OpenTurn) -> None:
         """Remove a turn that could never have been answered, and the conversation with it that began with it."""
         async with self._database.transaction() as connection:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from storage import chunk_tables
+from storage.conflicts import rerun_on_conflict
 
 if TYPE_CHECKING:
     from storage.database import Connection, Database
@@ -24,6 +25,7 @@ class Lexicon:
         self._database = database
         self._generation = generation
 
+    @rerun_on_conflict
     async def keep_up(self, *, stale_share: float = STALE_SHARE) -> bool:
         """Recount if more than a share of the chunks is newer; return whether it was done.
 
@@ -34,7 +36,7 @@ class Lexicon:
             if not await connection.fetchval("SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))", key):
                 return False
             # lock the generation's row before its table, as dropping it does, to avoid a deadlock
-            held = "SELECT true FROM footnote.generations WHERE id = $1 FOR KEY SHARE"
+            held = "SELECT true FROM footnote.generations WHERE id = $1 AND state <> 'dropped' FOR KEY SHARE"
             if not await connection.fetchval(held, self._generation.id):
                 return False
             if not await connection.fetchval(_STALE.format(table=self._table), self._generation.id, stale_share):

@@ -286,24 +286,25 @@ async def test_an_ingestion_goes_on_in_the_generation_that_took_over_meanwhile(r
     assert set(await rig.sources("2")) == {"a.txt", "b.txt", "c.txt", "d.txt"}
 
 
-async def test_a_flip_waits_for_documents_in_hand_and_no_later_one_keeps_it_waiting(rig):
+async def test_a_flip_waits_for_documents_in_hand_and_no_later_one_keeps_it_waiting(rig, monkeypatch):
     await rig.reindex(activate="never")
     old = Documents(rig.database, generation=await rig.active())
     entered, go, over = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
-    async def first(_connection):
+    upsert = Documents._upsert
+
+    async def slowly(documents, connection, document, **how):
         entered.set()
-        await go.wait()
+        await (go if document.source == "first" else over).wait()
+        await upsert(documents, connection, document, **how)
 
-    async def second(_connection):
-        await over.wait()
-
+    monkeypatch.setattr(Documents, "_upsert", slowly)
     made = document("first", revision=await old.next_revision())
-    writing = asyncio.create_task(old.write(made, [], replaces=None, first=first))
+    writing = asyncio.create_task(old.write(made, [], replaces=None))
     await asyncio.wait_for(entered.wait(), PATIENCE)
     flipping = asyncio.create_task(rig.generations.activate(NAME, "2"))
     await rig.until_somebody_waits()
-    later = asyncio.create_task(old.write(document("second"), [], replaces=None, first=second))
+    later = asyncio.create_task(old.write(document("second"), [], replaces=None))
     await asyncio.sleep(0.2)
     go.set()
     try:
