@@ -101,6 +101,7 @@ class Database:
         self._dsn = dsn
         self._session = dict(session or {})
         self._settings = settings
+        self._lent_at = 0.0
         self.loop = asyncio.get_running_loop()
 
     @classmethod
@@ -193,11 +194,39 @@ class Database:
         for attempt in range(self._settings.pool_max + 1):
             try:
                 with waiting_for_connection():
-                    return await self._pool.acquire(timeout=self._settings.acquire_timeout)
+                    return await self._wait_for_connection()
             except (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, ConnectionError):
                 if attempt == self._settings.pool_max:
                     raise
         raise AssertionError
+
+    async def _wait_for_connection(self) -> Connection:
+        """Wait in the pool's queue for as long as it moves; `TimeoutError` where it stood still for too long.
+
+        A limit of its own for each waiter would fail those at the end of a long queue that is served well; how long a
+        request may take, and how many there are, is limited elsewhere.
+        """
+        patience = self._settings.acquire_timeout
+        waiting = asyncio.ensure_future(self._pool.acquire())
+        began = time.monotonic()
+        try:
+            while not waiting.done() and (left := max(began, self._lent_at) + patience - time.monotonic()) > 0:
+                await asyncio.wait({waiting}, timeout=left)
+        except asyncio.CancelledError:
+            await self._stop(waiting)
+            raise
+        if not waiting.done():
+            await self._stop(waiting)
+            raise TimeoutError
+        self._lent_at = time.monotonic()
+        return waiting.result()
+
+    async def _stop(self, waiting: asyncio.Future[Connection]) -> None:
+        """Leave the pool's queue; a connection that came at the same moment goes back."""
+        waiting.cancel()
+        await asyncio.wait({waiting})
+        if not waiting.cancelled() and waiting.exception() is None:
+            await self._pool.release(waiting.result(), timeout=RELEASE_TIMEOUT)
 
 
 async def _create_pool(
