@@ -1,4 +1,4 @@
-"""Everything at once: two servers, two workers, uploads, deletions, flips, chats; and a checker that knows the truth."""
+"""Everything at once: servers, workers, uploads, deletions, flips, chats; and a checker that knows the truth."""
 
 from __future__ import annotations
 
@@ -222,7 +222,10 @@ def pass_by(site: Site) -> None:
             if rng.random() < 0.5:
                 job = ended(here, str(jobs[0]))
                 site.require(job["status"] == "succeeded", f"p0: {job['status']} {job['error']}")
-                site.require(eventually(lambda there=there: found(there, words["p0"], PASSING) == {"p0"}), "p0 is lost")
+                site.require(
+                    eventually(lambda there=there, word=words["p0"]: found(there, word, PASSING) == {"p0"}),
+                    "p0 is lost",
+                )
             time.sleep(rng.random() / 2)
             if rng.random() < 0.5:
                 site.require(here.delete(f"/documents/p1?collection={PASSING}").status_code == 204, "p1 is not there")
