@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from uuid import uuid4
 
 import httpx
+import psycopg2
 import pytest
 from support.model_server import Reply
 from support.programs import Program
@@ -23,6 +24,7 @@ from support.stack import PATIENCE, ROOT, Stack, until
 STEADY, PASSING = "steady", "passing"
 WRITERS = 3
 DOCUMENTS = 6  # of each writer
+HELD = 9.0  # seconds that a slow writer takes
 INGESTION = """
 import sys
 import numpy as np
@@ -47,7 +49,7 @@ from ingestion.__main__ import main
 sys.exit(main())
 """
 FAST = {
-    "DATABASE__STATEMENT_TIMEOUT": "20",
+    "DATABASE__STATEMENT_TIMEOUT": "5",
     "GENERATIONS__KEEP": "0",
     "GENERATIONS__MIN_KEEP_SECONDS": "0",
     "INGESTION__INDEX_CHUNKS": "40",
@@ -279,6 +281,28 @@ def flip(site: Site, writers: list[Writer], run: Callable[..., Program]) -> None
             site.require(process.returncode == 0, f"prune: {output[-300:]} {errors[-600:]}")
 
 
+def hold(site: Site) -> None:
+    """Be a writer whose large document takes longer to write than a statement may."""
+    while not site.stopped.is_set():
+        connection = psycopg2.connect(site.stack.dsn)
+        with contextlib.closing(connection), connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT g.id FROM footnote.generations g JOIN footnote.collections c ON c.id = g.collection_id "
+                "WHERE c.name = %s AND g.state = 'active' FOR KEY SHARE OF g",
+                [STEADY],
+            )
+            ((generation,),) = cursor.fetchall()
+            cursor.execute(
+                """INSERT INTO footnote.documents (tenant_id, generation_id, id, source, title, metadata, content_hash,
+                       pipeline_fingerprint, bytes, chunks)
+                   VALUES ('public', %s, 'held', 'held', 'held', '{}', 'h', 'p', 1, 1)""",
+                [generation],
+            )
+            cursor.execute(f"LOCK TABLE footnote.data_generation_{generation} IN ROW EXCLUSIVE MODE")
+            site.stopped.wait(HELD)
+            site.done["held"] += 1
+
+
 def check_documents(site: Site, writers: list[Writer]) -> None:
     """Compare what there is with what should be."""
     expected = {name: word for writer in writers for name, word in writer.words.items() if word is not None}
@@ -347,12 +371,14 @@ def test_nothing_is_lost_doubled_or_left_behind_where_everything_happens_at_once
         for worker in workers:
             processes.callback(worker.kill)
         site = Site(stack, tuple(server.url for server in servers))
-        httpx.post(f"{site.urls[0]}/collections", json={"name": STEADY}).raise_for_status()
+        httpx.post(f"{site.urls[0]}/collections", json={"name": STEADY}, timeout=PATIENCE).raise_for_status()
         seed = random.randrange(1 << 30)  # noqa: S311 (a test)
         writers = [Writer(site, number, seed + number) for number in range(WRITERS)]
-        with ThreadPoolExecutor(WRITERS + 3) as pool:
+        with ThreadPoolExecutor(WRITERS + 4) as pool:
             acting = [pool.submit(writer.run) for writer in writers]
-            acting += [pool.submit(act, site) for act in (pass_by, talk)] + [pool.submit(flip, site, writers, run)]
+            acting += [pool.submit(act, site) for act in (pass_by, talk, hold)] + [
+                pool.submit(flip, site, writers, run)
+            ]
             end = time.monotonic() + seconds
             while time.monotonic() < end and not any(each.done() for each in acting):
                 time.sleep(0.1)
@@ -373,5 +399,7 @@ def test_nothing_is_lost_doubled_or_left_behind_where_everything_happens_at_once
     assert not site.faults, (seed, site.faults[:10], [line for line in told.splitlines() if "error" in line][-20:])
     assert check_rows(stack) == []
     assert "Traceback" not in told, told[told.index("Traceback") :][:3000]
-    assert all(site.done[name] for name in ("written", "deleted", "collections", "asked", "reindexed")), site.done
+    assert all(site.done[name] for name in ("written", "deleted", "collections", "asked", "reindexed", "held")), (
+        site.done
+    )
     print(dict(site.done))  # noqa: T201 (with pytest -s: how much was done)
