@@ -251,7 +251,12 @@ class DatabaseSettings(_Group):
     )
     pool_min: int = Field(2, ge=0, le=1000, description="Minimum number of open connections.")
     pool_max: int = Field(12, ge=1, le=1000, description="Maximum number of open connections.")
-    acquire_timeout: float = Field(10, gt=0, le=600, description="Seconds to wait for a free connection.")
+    acquire_timeout: float = Field(
+        10,
+        gt=0,
+        le=600,
+        description="Seconds in which no connection becomes free, after which those waiting for one get 503.",
+    )
     connect_timeout: float = Field(30, gt=0, le=600, description="Seconds to wait for the database at startup.")
     statement_timeout: float = Field(30, gt=0, le=3600, description="Maximum duration of a statement in seconds.")
 

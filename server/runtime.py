@@ -227,6 +227,7 @@ async def assemble(
         vitals = observed_vitals(database, collections=collection_catalog, generations=generations, streams=streams)
         await stack.enter_async_context(vitals)
     collections = CollectionService(database, embedder=embedder, pinned=generations, settings=settings.ingestion)
+    await stack.enter_async_context(collections.dropping())
     return Runtime(
         settings=settings,
         database=database,

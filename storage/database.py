@@ -15,7 +15,15 @@ from pgvector.asyncpg import register_vector
 
 from config.errors import FootnoteError
 from config.settings import DatabaseSettings
-from storage.errors import MissingKey, StoreFailed, StoreRefused, StoreTimeout, StoreUnavailable, TableGone
+from storage.errors import (
+    MissingKey,
+    StoreFailed,
+    StoreRefused,
+    StoreTimeout,
+    StoreUnavailable,
+    TableGone,
+    TransactionConflict,
+)
 from storage.tracing import TracedConnection, waiting_for_connection
 
 if TYPE_CHECKING:
@@ -93,6 +101,7 @@ class Database:
         self._dsn = dsn
         self._session = dict(session or {})
         self._settings = settings
+        self._lent_at = 0.0
         self.loop = asyncio.get_running_loop()
 
     @classmethod
@@ -189,11 +198,39 @@ class Database:
         for attempt in range(self._settings.pool_max + 1):
             try:
                 with waiting_for_connection():
-                    return await self._pool.acquire(timeout=self._settings.acquire_timeout)
+                    return await self._wait_for_connection()
             except (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, ConnectionError):
                 if attempt == self._settings.pool_max:
                     raise
         raise AssertionError
+
+    async def _wait_for_connection(self) -> Connection:
+        """Wait in the pool's queue for as long as it moves; `TimeoutError` where it stood still for too long.
+
+        A limit of its own for each waiter would fail those at the end of a long queue that is served well; how long a
+        request may take, and how many there are, is limited elsewhere.
+        """
+        patience = self._settings.acquire_timeout
+        waiting = asyncio.ensure_future(self._pool.acquire())
+        began = time.monotonic()
+        try:
+            while not waiting.done() and (left := max(began, self._lent_at) + patience - time.monotonic()) > 0:
+                await asyncio.wait({waiting}, timeout=left)
+        except asyncio.CancelledError:
+            await self._stop(waiting)
+            raise
+        if not waiting.done():
+            await self._stop(waiting)
+            raise TimeoutError
+        self._lent_at = time.monotonic()
+        return waiting.result()
+
+    async def _stop(self, waiting: asyncio.Future[Connection]) -> None:
+        """Leave the pool's queue; a connection that came at the same moment goes back."""
+        waiting.cancel()
+        await asyncio.wait({waiting})
+        if not waiting.cancelled() and waiting.exception() is None:
+            await self._pool.release(waiting.result(), timeout=RELEASE_TIMEOUT)
 
 
 async def _create_pool(
@@ -287,9 +324,13 @@ def _ours(error: Exception, *, is_exhausted: bool) -> FootnoteError:
     if isinstance(error, asyncpg.PostgresError) and not isinstance(error, UNAVAILABLE):
         name, state = type(error).__name__, error.sqlstate
         return StoreFailed(f"the database refused a statement (SQLSTATE {state}, {name})")
-    reason = "every connection to the database is in use" if is_exhausted else "the database is not available"
+    kind, reason = StoreUnavailable, "the database is not available"
+    if isinstance(error, asyncpg.DeadlockDetectedError | asyncpg.SerializationError):
+        kind, reason = TransactionConflict, "a concurrent transaction was in the way"
+    elif is_exhausted:
+        reason = "every connection to the database is in use"
     _log.warning("store unavailable", error=type(error).__name__, reason=reason)
-    return StoreUnavailable(reason)
+    return kind(reason)
 
 
 def plain_dsn(dsn: str) -> str:

@@ -6,8 +6,10 @@ from collections.abc import Collection
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from storage.conflicts import rerun_on_conflict
+
 if TYPE_CHECKING:
-    from storage.database import Connection
+    from storage.database import Connection, Database
 
 KEPT = timedelta(days=7)  # longer than any writer holds what it has read
 
@@ -48,7 +50,8 @@ async def mark_deleted(connection: Connection, collection_id: int, *, document_i
     )
     await connection.execute(
         """INSERT INTO footnote.tombstones (collection_id, document_id, source, revision)
-           VALUES ($1, $2, $3, nextval('footnote.document_revisions'))
+           SELECT id, $2, $3, nextval('footnote.document_revisions')
+           FROM (SELECT id FROM footnote.collections WHERE id = $1 FOR KEY SHARE) AS c
            ON CONFLICT (collection_id, document_id) DO UPDATE SET source = excluded.source,
                revision = excluded.revision, deleted_at = now()""",
         collection_id,
@@ -78,14 +81,16 @@ async def is_marked_deleted(
     )
 
 
-async def forget_deletions(connection: Connection) -> int:
+@rerun_on_conflict
+async def forget_deletions(database: Database) -> int:
     """Delete tombstones that are a week old and that no unfinished build may need; return how many."""
-    done = await connection.execute(
-        """DELETE FROM footnote.tombstones t WHERE deleted_at < now() - $1::interval AND NOT EXISTS (
-               SELECT FROM footnote.generations g WHERE g.collection_id = t.collection_id
-               AND g.state IN ('building', 'ready') AND g.created_at < t.deleted_at)""",
-        KEPT,
-    )
+    async with database.connection() as connection:
+        done = await connection.execute(
+            """DELETE FROM footnote.tombstones t WHERE deleted_at < now() - $1::interval AND NOT EXISTS (
+                   SELECT FROM footnote.generations g WHERE g.collection_id = t.collection_id
+                   AND g.state IN ('building', 'ready') AND g.created_at < t.deleted_at)""",
+            KEPT,
+        )
     return int(done.split()[-1])
 
 

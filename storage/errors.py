@@ -14,6 +14,10 @@ class StoreRefused(StoreUnavailable):
     """The database rejects the user or the password; a retry cannot succeed."""
 
 
+class TransactionConflict(StoreUnavailable):
+    """PostgreSQL ended the transaction for a concurrent one (a deadlock, a serialization failure): run it again."""
+
+
 class StoreTimeout(FootnoteError):
     """A statement exceeded the statement timeout."""
 
@@ -87,6 +91,15 @@ class GenerationNotReady(CallerError):
     """A generation cannot be activated; the message says why."""
 
     slug = "generation-not-ready"
+
+
+class GenerationBusy(GenerationNotReady):
+    """A generation was not activated, since documents of the active one were being written all the time."""
+
+    def __init__(self, collection: str, *, seconds: float) -> None:
+        super().__init__(
+            f"documents of collection {collection!r} are being written for longer than {seconds:g} s; try again"
+        )
 
 
 class GenerationBehind(GenerationNotReady):

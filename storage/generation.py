@@ -22,7 +22,7 @@ COLUMNS = """g.id, c.tenant_id, c.name, g.number, g.state, c.id AS collection_id
     g.embedding_revision, g.embedding_fingerprint, g.embedding_options::text, g.dimension, g.normalized,
     g.chunk_tokens, g.chunk_overlap, c.created_at"""
 ACTIVE = "footnote.collections c JOIN footnote.generations g ON g.collection_id = c.id AND g.state = 'active'"
-GenerationState = Literal["building", "ready", "active", "retired", "failed"]
+GenerationState = Literal["building", "ready", "active", "retired", "failed", "dropped"]
 
 
 @dataclass(frozen=True, slots=True)

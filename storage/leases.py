@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import structlog
@@ -17,6 +18,9 @@ from storage.errors import LeaseLost, StoreUnavailable
 if TYPE_CHECKING:
     from storage.database import Connection, Database
 
+EXPIRED_FOR = timedelta(hours=1)
+"""Before an expired lease is deleted: a process that was cut off may still find that nobody has taken it."""
+FORGET_SECONDS = 300.0
 _log = structlog.get_logger(__name__)
 
 
@@ -31,6 +35,7 @@ class Leases:
         self.holder: UUID = uuid4()
         self._database = database
         self._seconds = seconds
+        self.duration = timedelta(seconds=seconds)
         self._kept: set[str] = set()
 
     @asynccontextmanager
@@ -65,7 +70,7 @@ class Leases:
                WHERE l.expires_at < clock_timestamp() RETURNING true""",
             name,
             self.holder,
-            timedelta(seconds=self._seconds),
+            self.duration,
         )
         return bool(taken)
 
@@ -91,21 +96,37 @@ class Leases:
         """Release a lease."""
         await connection.execute("DELETE FROM footnote.leases WHERE name = $1 AND holder = $2", name, self.holder)
 
+    async def forget_expired(self) -> None:
+        """Delete leases that expired long ago, of whatever process: nobody gives back those of one that died."""
+        async with self._database.connection() as connection:
+            await connection.execute(_FORGET, EXPIRED_FOR)
+
     async def _renew(self) -> None:
+        forgot = float("-inf")
         while True:
             await asyncio.sleep(self._seconds / 3)
-            if not self._kept:
-                continue
-            try:
-                async with self._database.connection() as connection:
-                    await connection.execute(
-                        # one that is locked is being given back, or confirmed: waiting for it could deadlock
-                        """UPDATE footnote.leases SET expires_at = clock_timestamp() + $2 WHERE name IN (
-                               SELECT name FROM footnote.leases WHERE holder = $1 AND name = ANY($3)
-                               FOR UPDATE SKIP LOCKED)""",
-                        self.holder,
-                        timedelta(seconds=self._seconds),
-                        list(self._kept),
-                    )
-            except Exception as exc:  # noqa: BLE001 (whatever it is, the next round may succeed)
-                _log.warning("leases were not renewed", error=type(exc).__name__)
+            if time.monotonic() - forgot > FORGET_SECONDS:
+                forgot = time.monotonic()
+                await self._tried(self.forget_expired())
+            if self._kept:
+                await self._tried(self._renew_kept())
+
+    async def _renew_kept(self) -> None:
+        async with self._database.connection() as connection:
+            await connection.execute(_RENEW, self.holder, self.duration, list(self._kept))
+
+    async def _tried(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as exc:  # noqa: BLE001 (whatever it is, the next round may succeed)
+            _log.warning("leases were not renewed", error=type(exc).__name__)
+
+
+# one that is locked is being given back, or confirmed: waiting for it could deadlock
+_RENEW = """
+    UPDATE footnote.leases SET expires_at = clock_timestamp() + $2 WHERE name IN (
+        SELECT name FROM footnote.leases WHERE holder = $1 AND name = ANY($3) FOR UPDATE SKIP LOCKED)"""
+_FORGET = """
+    DELETE FROM footnote.leases WHERE name IN (
+        SELECT name FROM footnote.leases WHERE expires_at < clock_timestamp() - $1::interval
+        LIMIT 10000 FOR UPDATE SKIP LOCKED)"""

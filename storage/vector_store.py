@@ -25,6 +25,7 @@ from pydantic import ValidationError
 
 from config.settings import RetrievalSettings
 from storage import chunk_tables
+from storage.conflicts import rerun_on_conflict
 from storage.database import Database
 from storage.documents.sources import MAX_SOURCE_BYTES, normalized
 from storage.documents.writes import Documents, NewChunk, NewDocument
@@ -165,6 +166,7 @@ class ChunkStore(BasePydanticVectorStore):
         await Documents(self._database, generation=self._generation).delete(ref_doc_id)
         await Lexicon(self._database, generation=self._generation).keep_up()
 
+    @rerun_on_conflict
     async def adelete_nodes(
         self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **_: Any
     ) -> None:

@@ -69,8 +69,7 @@ async def administer(
 
 async def _pruned(indexing: Indexing, collection: str) -> CommandResult:
     dropped = await prune(indexing, collection)
-    async with indexing.database.transaction() as connection:
-        await forget_deletions(connection)
+    await forget_deletions(indexing.database)
     originals = await Originals(indexing.database).prune()
     shown = f"generations dropped: {', '.join(dropped) or 'none'}; originals dropped: {originals}"
     return CommandResult(shown, {"generations": list(dropped), "originals": originals})

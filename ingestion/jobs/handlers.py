@@ -20,6 +20,7 @@ from ingestion.inputs.stored import FromDatabase, KeptDocument
 from ingestion.pipeline.factory import Indexing
 from ingestion.readers.process_pool import hash_file
 from ingestion.runs.reindexing import catch_up
+from storage.collections.dropping import drop_marked
 from storage.deletions import forget_deletions
 from storage.documents.originals import Originals
 from storage.documents.sources import normalized
@@ -164,13 +165,13 @@ async def open_handlers(database: Database, *, settings: Settings) -> AsyncItera
 
 
 async def _tidy(database: Database) -> None:
-    """Delete, now and then, bytes that no document needs any more, old records of deletions, and words of no chunk."""
+    """Delete, now and then, bytes and words without a document, old records of deletions, and what is marked."""
     while True:
         await asyncio.sleep(TIDY_SECONDS)
         try:
             await Originals(database).prune()
-            async with database.transaction() as connection:
-                await forget_deletions(connection)
+            await forget_deletions(database)
+            await drop_marked(database)
             await recount_deletions(database)
         except FootnoteError as exc:
             _log.info("nothing was tidied up", error=type(exc).__name__)

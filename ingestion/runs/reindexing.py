@@ -12,7 +12,7 @@ import structlog
 from ingestion.identity import build_fingerprint
 from ingestion.inputs.carried import CarriedDocuments
 from storage.collections.missing import MissingDocuments
-from storage.errors import EmbeddingMismatch, GenerationBehind
+from storage.errors import EmbeddingMismatch, GenerationBehind, GenerationBusy
 
 if TYPE_CHECKING:
     from ingestion.incoming import Incoming
@@ -190,6 +190,9 @@ class Reindexing:
                     result.kept_because = await self._what_is_missing(pipeline.generation)
                     return
                 flip = await generations.activate(collection, result.after)
+            except GenerationBusy as exc:
+                result.kept_because = str(exc)
+                return
             result.before, result.activated = flip.before, True
             return
         result.kept_because = "documents change faster than they can be carried over; activate it when it is quieter"

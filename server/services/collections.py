@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 import structlog
 
+from config.background import running_beside
 from config.errors import FootnoteError
 from ingestion.chunking.choice import choose_chunking
 from storage.collections.collections import CollectionInfo, Collections
+from storage.collections.dropping import drop_marked
 from storage.collections.generations import Flip, GenerationInfo, Generations
+from storage.conflicts import rerun_on_conflict
 from storage.cursors import Page
 from storage.errors import GenerationNotReady
 from storage.jobs.jobs import JobStore, NewJob
@@ -24,6 +30,8 @@ if TYPE_CHECKING:
     from storage.database import Database
     from storage.generation import Chunking, Generation
 
+DROP_SECONDS = (0.5, 30.0)
+"""Between two attempts to drop what is marked and in use: at first, and in the end."""
 _log = structlog.get_logger(__name__)
 
 
@@ -67,6 +75,7 @@ class CollectionService:
         self._collections = Collections(database)
         self._generations = Generations(database)
         self._jobs = JobStore(database)
+        self._marked = asyncio.Event()
 
     async def active(self, name: str, /) -> Generation:
         """Return a collection's active generation."""
@@ -92,14 +101,21 @@ class CollectionService:
     async def delete(self, name: str, /) -> None:
         """Delete a collection with its generations and documents, and cancel its jobs.
 
+        It waits for nobody who reads or writes documents. Tables and rows go later, in `dropping`.
+
         Raises:
             CollectionNotFound: there is no such collection.
 
         """
-        await self._collections.delete(name)
-        async with self._database.transaction() as connection:
-            await self._jobs.cancel_of_collection(connection, name)
+        await self._delete(name)
+        self._marked.set()
         await self._follow()
+
+    @asynccontextmanager
+    async def dropping(self) -> AsyncIterator[None]:
+        """Drop, until the block ends, what was marked as dropped, here or by a process that ended before it could."""
+        async with running_beside(self._drop()):
+            yield
 
     async def generations(self, name: str, /, *, limit: int, cursor: str | None) -> Page[GenerationInfo]:
         """List a collection's generations, the newest first."""
@@ -118,6 +134,27 @@ class CollectionService:
         await self._follow()
         return Activated(name, flip.after, flip.before, await self._catch_up(name, flip))
 
+    @rerun_on_conflict
+    async def _delete(self, name: str) -> None:
+        async with self._database.transaction() as connection:
+            await self._jobs.cancel_of_collection(connection, name)
+            await self._collections.delete(connection, name)
+
+    async def _drop(self) -> None:
+        pause = DROP_SECONDS[0]
+        while True:
+            self._marked.clear()
+            try:
+                left = await drop_marked(self._database)
+            except FootnoteError as exc:
+                _log.info("what is marked was not dropped; another attempt follows", error=type(exc).__name__)
+                left = 1
+            pause = min(2 * pause, DROP_SECONDS[1]) if left else DROP_SECONDS[1]
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._marked.wait(), pause)
+                pause = DROP_SECONDS[0]
+
+    @rerun_on_conflict
     async def _catch_up(self, name: str, flip: Flip) -> UUID | None:
         before = flip.before
         if before == flip.after:  # a repeated request: the first may have failed before it submitted the job

@@ -12,6 +12,7 @@ from uuid import UUID
 from ingestion.identity import free_id
 from server.services.idempotency import require_valid_key
 from server.uploads.received_file import ReceivedFile
+from storage.conflicts import rerun_on_conflict
 from storage.documents.catalog import DocumentCatalog
 from storage.documents.originals import Originals
 from storage.documents.sources import normalized
@@ -122,9 +123,9 @@ class DocumentService:
         new_id = new.document_id or await free_id(
             source, generation=generation, stores=[Documents(self._database, generation=generation)]
         )
-        async with self._database.transaction() as connection:
-            return await self._submit(connection, new, source=source, new_id=new_id)
+        return await self._submit(new, source=source, new_id=new_id)
 
+    @rerun_on_conflict
     async def delete(self, document_id: str, /, *, collection: str) -> None:
         """Delete a document from every generation, and cancel the jobs that would index it again.
 
@@ -152,9 +153,15 @@ class DocumentService:
         name = str(info.metadata.get("file_name") or info.source.rpartition("/")[2])
         return Content(name, info.content_hash, _chained(first, blocks))
 
-    async def _submit(self, connection: Connection, new: NewVersion, *, source: str, new_id: str) -> Submitted:
+    @rerun_on_conflict
+    async def _submit(self, new: NewVersion, *, source: str, new_id: str) -> Submitted:
+        async with self._database.transaction() as connection:
+            return await self._submit_within(connection, new, source=source, new_id=new_id)
+
+    async def _submit_within(self, connection: Connection, new: NewVersion, *, source: str, new_id: str) -> Submitted:
         content, collection = new.content, new.collection
         if isinstance(content, ReceivedFile):
+            content.file.seek(0)  # it was read before, if the transaction is run again
             await self._originals.put_within(connection, content.file, content_hash=content.content_hash)
         await lock_jobs(connection, source_lock(DEFAULT_TENANT, collection, source))
         holder = await self._holder(connection, new, source)

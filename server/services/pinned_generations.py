@@ -130,7 +130,7 @@ class PinnedGenerations:
     async def _leased(self, generation: Generation, pinned: Pinned) -> _Entry:
         # one of its own: an earlier entry of the same generation, before it was flipped away and back, may end first
         entry = _Entry(pinned, lease_name=reader_lease(generation, holder=uuid4()))
-        async with self._database.transaction() as connection:
+        async with self._database.connection() as connection:
             await self._leases.take(connection, entry.lease_name)
         entry.lease.enter_context(self._leases.kept(entry.lease_name))
         return entry

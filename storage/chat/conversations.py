@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
+from storage.conflicts import rerun_on_conflict
 from storage.cursors import Page, decode_cursor, decode_moment, encode_cursor, encode_moment
 from storage.errors import ConversationNotFound, InvalidCursor
 from storage.generation import DEFAULT_TENANT
@@ -133,6 +134,7 @@ class ConversationCatalog:
         if not found:
             raise ConversationNotFound(conversation_id)
 
+    @rerun_on_conflict
     async def delete(self, conversation_id: str) -> tuple[str, ...]:
         """Delete a conversation with all that was said in it and of its answers; return the ids of its streams.
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from storage.conflicts import rerun_on_conflict
 from storage.errors import IdempotencyKeyReused, LeaseLost
 from storage.generation import DEFAULT_TENANT
 
@@ -44,6 +45,7 @@ class KeyStore:
         self._kept_for = timedelta(hours=hours)
         self._tenant = tenant
 
+    @rerun_on_conflict
     async def take(self, key: str, *, fingerprint: str, stream_id: str) -> KeyState:
         """Take a key, unless it has an answer or somebody is at it.
 
@@ -92,6 +94,7 @@ class KeyStore:
         """Keep a key that was taken while the block lasts."""
         return self._leases.kept(self._lease(key))
 
+    @rerun_on_conflict
     async def keep(self, key: str, *, answer_json: str) -> None:
         """Keep the answer of a key that was taken.
 
@@ -119,6 +122,7 @@ class KeyStore:
             raise LeaseLost
         await self._leases.give_back(connection, self._lease(key))
 
+    @rerun_on_conflict
     async def release(self, key: str) -> None:
         """Give a key back that has no answer: the next request may try again. Another process's is left alone."""
         async with self._database.transaction() as connection:
@@ -131,6 +135,7 @@ class KeyStore:
             )
             await self._leases.give_back(connection, self._lease(key))
 
+    @rerun_on_conflict
     async def forget_old(self) -> None:
         """Delete the answers whose time is over."""
         async with self._database.connection() as connection:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from uuid import UUID, uuid4
 
 from storage.chat.conversations import conversation_uuid, lease_name
+from storage.conflicts import rerun_on_conflict
 from storage.errors import ConversationBusy, ConversationNotFound
 from storage.generation import DEFAULT_TENANT
 
@@ -97,18 +98,27 @@ class TurnStore:
 
     async def begin(self, asked: NewTurn, *, collection: str) -> OpenTurn:
         """Begin a conversation with its first turn."""
-        conversation_id = uuid4()
-        async with self._database.transaction() as connection:
+        turn = OpenTurn(uuid4(), 1, uuid4(), uuid4(), collection)
+        # one statement: where many begin at once, each has a connection for no longer than that
+        async with self._database.connection() as connection:
             await connection.execute(
-                "INSERT INTO footnote.conversations (id, tenant_id, collection, title) VALUES ($1, $2, $3, $4)",
-                conversation_id,
-                self._tenant,
+                f"""WITH conversation AS (
+                        INSERT INTO footnote.conversations (id, tenant_id, collection, title)
+                        VALUES ($2, $1, $11, $12)
+                    ), lease AS (
+                        INSERT INTO footnote.leases (name, holder, expires_at)
+                        VALUES ($13, $14, clock_timestamp() + $15)
+                    ) {_OPEN}""",
+                *self._values(turn, asked),
                 collection,
                 _title(asked.question),
+                lease_name(turn.conversation_id),
+                self._leases.holder,
+                self._leases.duration,
             )
-            await self._leases.take(connection, lease_name(conversation_id))
-            return await self._open(connection, conversation_id, asked, collection=collection, number=1)
+        return turn
 
+    @rerun_on_conflict
     async def proceed(self, conversation_id: str, asked: NewTurn) -> OpenTurn:
         """Begin the next turn of a conversation.
 
@@ -150,6 +160,7 @@ class TurnStore:
         """Keep the conversation for this turn while the block lasts."""
         return self._leases.kept(lease_name(turn.conversation_id))
 
+    @rerun_on_conflict
     async def complete(
         self, turn: OpenTurn, answer: TurnAnswer, *, within: Callable[[Connection], Awaitable[None]] | None = None
     ) -> None:
@@ -189,6 +200,7 @@ class TurnStore:
                 await within(connection)
             await self._leases.give_back(connection, lease_name(turn.conversation_id))
 
+    @rerun_on_conflict
     async def break_off(
         self, turn: OpenTurn, *, state: Literal["failed", "abandoned"], problem: str, partial: str
     ) -> None:
@@ -209,6 +221,7 @@ class TurnStore:
             if mine and running:  # else the lease is a later turn's
                 await self._leases.give_back(connection, lease_name(turn.conversation_id))
 
+    @rerun_on_conflict
     async def withdraw(self, turn: OpenTurn) -> None:
         """Remove a turn that could never have been answered, and the conversation with it that began with it."""
         async with self._database.transaction() as connection:
@@ -276,13 +289,15 @@ class TurnStore:
         self, connection: Connection, conversation_id: UUID, asked: NewTurn, *, collection: str, number: int
     ) -> OpenTurn:
         turn = OpenTurn(conversation_id, number, uuid4(), uuid4(), collection)
-        await connection.execute(
-            """INSERT INTO footnote.turns (tenant_id, conversation_id, number, state, question_id, answer_id,
-                   question, question_tokens, request_id, stream_id, trace_id)
-               VALUES ($1, $2, $3, 'running', $4, $5, $6, $7, $8, $9, $10)""",
+        await connection.execute(_OPEN, *self._values(turn, asked))
+        return turn
+
+    def _values(self, turn: OpenTurn, asked: NewTurn) -> tuple[object, ...]:
+        """Return the parameters of `_OPEN`."""
+        return (
             self._tenant,
-            conversation_id,
-            number,
+            turn.conversation_id,
+            turn.number,
             turn.question_id,
             turn.answer_id,
             asked.question,
@@ -291,7 +306,6 @@ class TurnStore:
             asked.stream_id,
             asked.trace_id,
         )
-        return turn
 
     async def _is_complete(self, connection: Connection, turn: OpenTurn) -> bool:
         """Lock the conversation, and tell whether the turn is complete."""
@@ -307,6 +321,11 @@ class TurnStore:
             raise ConversationNotFound(str(turn.conversation_id))
         return bool(state == "complete")
 
+
+_OPEN = """
+    INSERT INTO footnote.turns (tenant_id, conversation_id, number, state, question_id, answer_id,
+        question, question_tokens, request_id, stream_id, trace_id)
+    VALUES ($1, $2, $3, 'running', $4, $5, $6, $7, $8, $9, $10)"""
 
 # the sum counts from the newest back; the turn that crosses the limit is left out, and all before it
 _COUNTED = """

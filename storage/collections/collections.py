@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from storage import chunk_tables
+from storage.conflicts import rerun_on_conflict
 from storage.cursors import Page, decode_cursor, encode_cursor
 from storage.errors import CollectionExists, CollectionNotFound, InvalidCollection
 from storage.generation import (
@@ -99,29 +100,34 @@ class Collections:
         )
         return {row["name"]: generation_of(row) for row in rows}
 
-    async def delete(self, name: str) -> None:
-        """Delete a collection with all its generations; no server answers from it after this returns.
+    async def delete(self, connection: Connection, name: str) -> None:
+        """Delete a collection with all its generations within the connection's transaction.
+
+        From its commit on the name is free and no server answers from the collection. It waits for no writer or reader
+        of documents: the collection is marked, and `storage.collections.dropping` takes away what is marked later.
 
         Raises:
             CollectionNotFound: there is no such collection.
 
         """
-        async with self._database.transaction(local={"statement_timeout": 0}) as connection:
-            generations = await connection.fetch(
-                """SELECT g.id FROM footnote.collections c JOIN footnote.generations g ON g.collection_id = c.id
-                   WHERE c.tenant_id = $1 AND c.name = $2 ORDER BY g.id FOR UPDATE OF c, g""",
-                self._tenant,
-                name,
-            )
-            if not generations:
-                raise CollectionNotFound(name)
-            for row in generations:
-                await chunk_tables.drop(connection, row["id"])
-            await connection.execute(
-                "DELETE FROM footnote.collections WHERE tenant_id = $1 AND name = $2", self._tenant, name
-            )
-            await connection.execute("SELECT pg_notify($1, $2)", FLIPS, name)
+        collection_id = await connection.fetchval(
+            """UPDATE footnote.collections SET deleted_at = clock_timestamp()
+               WHERE tenant_id = $1 AND name = $2 AND deleted_at IS NULL RETURNING id""",
+            self._tenant,
+            name,
+        )
+        if collection_id is None:
+            raise CollectionNotFound(name)
+        # in one order: an activation locks them, too
+        await connection.execute(
+            """WITH locked AS (SELECT id FROM footnote.generations WHERE collection_id = $1 ORDER BY id
+                               FOR NO KEY UPDATE)
+               UPDATE footnote.generations g SET state = 'dropped' FROM locked WHERE g.id = locked.id""",
+            collection_id,
+        )
+        await connection.execute("SELECT pg_notify($1, $2)", FLIPS, name)
 
+    @rerun_on_conflict
     async def _ensure(self, name: str, embedding: EmbeddingIdentity, chunking: Chunking) -> tuple[Generation, bool]:
         require_name(name)
         async with self._database.transaction() as connection:
@@ -224,7 +230,9 @@ async def insert_generation(
         chunking.overlap,
         build_fingerprint,
     )
-    await chunk_tables.create(connection, generation_id, dimension=embedding.dimension, chunking=chunking)
+    await chunk_tables.create(
+        connection, generation_id, tenant=tenant, dimension=embedding.dimension, chunking=chunking
+    )
     return generation_id
 
 

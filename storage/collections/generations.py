@@ -13,12 +13,15 @@ from config.telemetry import spans
 from storage import chunk_tables
 from storage.chunk_tables import IndexOptions
 from storage.collections.collections import FLIPS, insert_generation
+from storage.collections.dropping import drop_generation, drop_marked
+from storage.conflicts import rerun_on_conflict
 from storage.cursors import Page, decode_cursor, encode_cursor
 from storage.deletions import lock_flips
 from storage.errors import (
     BuildRunning,
     CollectionNotFound,
     GenerationBehind,
+    GenerationBusy,
     GenerationNotFound,
     GenerationNotReady,
     StoreTimeout,
@@ -41,8 +44,8 @@ if TYPE_CHECKING:
 
 DEFAULT_INDEX = IndexOptions()
 MAX_NUMBER = 2**31 - 1
-DROP_WAIT = "1s"  # for those who read or write documents: they queue behind it; another time will do
-FLIP_WAIT = "60s"  # for documents that are being written
+FLIP_WAIT = 60.0  # seconds for documents that are being written
+PRUNE_WAIT = "1s"  # for those that write documents of a generation that does not answer; another time will do
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,10 +156,24 @@ class Generations:
         build's settings; otherwise it is dropped.
 
         Raises:
+            CollectionNotFound: the collection was deleted.
             InvalidCollection: the language cannot be used.
 
         """
-        async with self._database.transaction(local={"statement_timeout": 0}) as connection:
+        generation, unfinished = await self._begin(active, embedding, chunking, fingerprint, resume=resume)
+        for each in unfinished:
+            await drop_generation(self._database, each)
+        return generation
+
+    @rerun_on_conflict
+    async def _begin(
+        self, active: Generation, embedding: EmbeddingIdentity, chunking: Chunking, fingerprint: str, *, resume: bool
+    ) -> tuple[Generation, Sequence[int]]:
+        """Return the generation to build, and the ids of those that were marked as dropped for it."""
+        async with self._database.transaction() as connection:
+            alive = "SELECT true FROM footnote.collections WHERE id = $1 AND deleted_at IS NULL FOR SHARE"
+            if not await connection.fetchval(alive, active.collection_id):
+                raise CollectionNotFound(active.collection)
             rows = await connection.fetch(
                 f"""SELECT {COLUMNS}, g.build_fingerprint {_FROM} WHERE c.id = $1 AND g.activated_at IS NULL
                     AND g.state IN ('building', 'ready') ORDER BY g.number DESC""",
@@ -164,9 +181,9 @@ class Generations:
             )
             for row in rows:
                 if resume and row["build_fingerprint"] == fingerprint:
-                    return generation_of(row)
-                if row["state"] == "building":
-                    await _drop(connection, row["id"])
+                    return generation_of(row), ()
+            unfinished = [row["id"] for row in rows if row["state"] == "building"]
+            await connection.execute("UPDATE footnote.generations SET state = 'dropped' WHERE id = ANY($1)", unfinished)
             made = await insert_generation(
                 connection,
                 tenant=self._tenant,
@@ -177,8 +194,9 @@ class Generations:
                 build_fingerprint=fingerprint,
             )
             (row,) = await connection.fetch(f"SELECT {COLUMNS} {_FROM} WHERE g.id = $1", made)
-        return generation_of(row)
+        return generation_of(row), unfinished
 
+    @rerun_on_conflict
     async def finish(self, generation: Generation, *, report: Mapping[str, object]) -> None:
         """Record that a build is complete, with its report."""
         async with self._database.transaction() as connection:
@@ -200,23 +218,33 @@ class Generations:
         Raises:
             CollectionNotFound: there is no such collection.
             GenerationNotFound: it has no such generation.
-            GenerationNotReady: its build is not complete, or writers held it for longer than a minute.
+            GenerationNotReady: its build is not complete.
+            GenerationBusy: documents were being written for longer than `FLIP_WAIT`.
             GenerationBehind: it lacks documents or has old versions, and `complete` is true.
 
         """
         try:
-            async with self._database.transaction(local={"lock_timeout": f"'{FLIP_WAIT}'"}) as connection:
-                collection_id = await self._collection_id(connection, collection)
-                await lock_flips(connection, collection_id)
-                rows = await connection.fetch(
-                    """SELECT id, number, state FROM footnote.generations WHERE collection_id = $1
-                       ORDER BY id FOR UPDATE""",
-                    collection_id,
-                )
-                return await self._flip(connection, collection, name, rows=rows, complete=complete)
+            return await self._activate(collection, name, complete=complete)
         except StoreTimeout as exc:
-            msg = f"documents of collection {collection!r} are being written for longer than {FLIP_WAIT}; try again"
-            raise GenerationNotReady(msg) from exc
+            raise GenerationBusy(collection, seconds=FLIP_WAIT) from exc
+
+    @rerun_on_conflict
+    async def _activate(self, collection: str, name: str, *, complete: bool) -> Flip:
+        milliseconds = int(FLIP_WAIT * 1000)  # the statements that wait have no other limit
+        async with self._database.transaction(
+            local={"statement_timeout": milliseconds, "lock_timeout": milliseconds}
+        ) as connection:
+            collection_id = await self._collection_id(connection, collection)
+            await lock_flips(connection, collection_id)
+            # not FOR UPDATE, which would wait for whoever keeps a generation from being dropped (`Lexicon`)
+            rows = await connection.fetch(
+                """SELECT id, number, state FROM footnote.generations WHERE collection_id = $1 AND state <> 'dropped'
+                   ORDER BY id FOR NO KEY UPDATE""",
+                collection_id,
+            )
+            if not rows:  # it was deleted meanwhile
+                raise CollectionNotFound(collection)
+            return await self._flip(connection, collection, name, rows=rows, complete=complete)
 
     async def previous(self, collection: str) -> str:
         """Return the name of the generation that was active before this one.
@@ -266,7 +294,8 @@ class Generations:
     async def prune(self, collection: str, *, keep: int, spared_seconds: float) -> Sequence[str]:
         """Drop inactive generations, except the newest `keep` and those that a server may be reading.
 
-        One that was active less than `spared_seconds` ago is kept, and so is one that a server has leased.
+        One that was active less than `spared_seconds` ago is kept, and so is one that a server has leased. The table of
+        one that is being read by others is dropped later, by `storage.collections.dropping`.
         """
         async with self._database.connection() as connection:
             rows = await connection.fetch(
@@ -276,7 +305,9 @@ class Generations:
                 await self._collection_id(connection, collection),
                 keep,
             )
-        return [str(row["number"]) for row in rows if await self._prune_one(row["id"], spared_seconds)]
+        pruned = [str(row["number"]) for row in rows if await self._mark_pruned(row["id"], spared_seconds)]
+        await drop_marked(self._database)
+        return pruned
 
     async def discard(self, collection: str, name: str) -> None:
         """Drop an inactive generation, even if it is leased.
@@ -288,14 +319,15 @@ class Generations:
 
         """
         generation = await self.get(collection, name)
-        async with self._database.transaction(local={"statement_timeout": 0}) as connection:
-            state = await connection.fetchval(
-                "SELECT state FROM footnote.generations WHERE id = $1 FOR UPDATE", generation.id
+        async with self._database.connection() as connection:
+            marked = await connection.fetchval(
+                "UPDATE footnote.generations SET state = 'dropped' WHERE id = $1 AND state <> 'active' RETURNING true",
+                generation.id,
             )
-            if state == "active":
-                msg = f"generation {name} of collection {collection!r} answers; activate another one first"
-                raise GenerationNotReady(msg)
-            await _drop(connection, generation.id)
+        if not marked:
+            msg = f"generation {name} of collection {collection!r} answers; activate another one first"
+            raise GenerationNotReady(msg)
+        await drop_generation(self._database, generation.id)
 
     async def _flip(
         self, connection: Connection, collection: str, name: str, *, rows: Sequence[asyncpg.Record], complete: bool
@@ -323,21 +355,24 @@ class Generations:
         await connection.execute("SELECT pg_notify($1, $2)", FLIPS, " ".join([collection, *spans.carrier().values()]))
         return Flip(str(active["number"]), str(target["number"]))
 
-    async def _prune_one(self, generation_id: int, spared_seconds: float) -> bool:
+    @rerun_on_conflict
+    async def _mark_pruned(self, generation_id: int, spared_seconds: float) -> bool:
         try:
-            async with self._database.transaction(
-                local={"statement_timeout": 0, "lock_timeout": f"'{DROP_WAIT}'"}
-            ) as connection:
+            async with self._database.transaction(local={"lock_timeout": f"'{PRUNE_WAIT}'"}) as connection:
                 if await connection.fetchval(_DROPPABLE, generation_id, float(spared_seconds)) is None:
                     return False
-                await _drop(connection, generation_id)
+                await connection.execute(
+                    "UPDATE footnote.generations SET state = 'dropped' WHERE id = $1", generation_id
+                )
         except StoreTimeout:
             return False
         return True
 
     async def _collection_id(self, connection: Connection, name: str) -> int:
         found = await connection.fetchval(
-            "SELECT id FROM footnote.collections WHERE tenant_id = $1 AND name = $2", self._tenant, name
+            "SELECT id FROM footnote.collections WHERE tenant_id = $1 AND name = $2 AND deleted_at IS NULL",
+            self._tenant,
+            name,
         )
         if found is None:
             raise CollectionNotFound(name)
@@ -355,23 +390,19 @@ LAGGING = """
     WHERE a.generation_id = $1 AND (b.id IS NULL OR (a.revision > b.revision AND
         (a.content_hash, a.source, a.title, a.metadata) IS DISTINCT FROM
         (b.content_hash, b.source, b.title, b.metadata)))"""
-_FROM = "FROM footnote.generations g JOIN footnote.collections c ON c.id = g.collection_id"
+_FROM = """FROM footnote.generations g
+    JOIN footnote.collections c ON c.id = g.collection_id AND c.deleted_at IS NULL AND g.state <> 'dropped'"""
 _INFO = """
     SELECT g.*, g.report::text AS report_json, d.documents, d.chunks FROM footnote.generations g, LATERAL (
         SELECT count(*) AS documents, coalesce(sum(chunks), 0) AS chunks
         FROM footnote.documents WHERE generation_id = g.id
-    ) d WHERE g.collection_id = $1 AND g.number < $2 ORDER BY g.number DESC LIMIT $3"""
+    ) d WHERE g.collection_id = $1 AND g.state <> 'dropped' AND g.number < $2 ORDER BY g.number DESC LIMIT $3"""
 _DROPPABLE = """
     SELECT true FROM footnote.generations g WHERE g.id = $1 AND g.state IN ('ready', 'retired', 'failed')
     AND coalesce(g.retired_at, g.created_at) < now() - make_interval(secs => $2)
     AND NOT EXISTS (SELECT FROM footnote.leases l WHERE l.name LIKE 'generation ' || g.id || ' %'
                     AND l.expires_at > clock_timestamp())
     FOR UPDATE"""
-
-
-async def _drop(connection: Connection, generation_id: int) -> None:
-    await chunk_tables.drop(connection, generation_id)
-    await connection.execute("DELETE FROM footnote.generations WHERE id = $1", generation_id)
 
 
 def _number(name: str) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from storage.conflicts import rerun_on_conflict
 from storage.deletions import lock_documents, mark_deleted
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class LocatedDocuments:
         """Return the documents with these sources that were not files."""
         return await self._fetch("source = ANY($2) AND location IS NULL ORDER BY id", list(sources))
 
+    @rerun_on_conflict
     async def delete(self, document: LocatedDocument) -> bool:
         """Delete a document from every generation of the collection, unless it has moved or changed since it was read.
 

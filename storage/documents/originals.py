@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from storage.conflicts import rerun_on_conflict
 from storage.errors import MissingKey, OriginalNotFound, WriteConflict
 from storage.generation import DEFAULT_TENANT
 from storage.jobs.payloads import NEEDS_ORIGINAL
@@ -28,6 +29,7 @@ class Originals:
         self._database = database
         self._tenant = tenant
 
+    @rerun_on_conflict
     async def put(self, path: Path, *, content_hash: str) -> None:
         """Keep a file's bytes, unless they are kept already.
 
@@ -135,6 +137,7 @@ class Originals:
         except MissingKey:  # a document was written that points at one of them, just now
             return await self._prune()
 
+    @rerun_on_conflict
     async def _prune(self) -> int:
         async with self._database.transaction(local={"statement_timeout": 0}) as connection:
             done = await connection.execute(

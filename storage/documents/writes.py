@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from storage import chunk_tables
+from storage.conflicts import rerun_on_conflict
 from storage.deletions import is_marked_deleted, lock_documents, lock_flips, mark_deleted
 from storage.errors import GenerationRetired, MissingKey, SourceTaken, WriteConflict
 from storage.generation import Generation
@@ -130,6 +131,7 @@ class Documents:
             )
         return {row["embedded_hash"]: _float32(row["embedding"]) for row in rows}
 
+    @rerun_on_conflict
     async def write(
         self,
         document: NewDocument,
@@ -144,10 +146,10 @@ class Documents:
 
         Readers see the old version until the commit. A version that was read before the document was deleted is not
         written (``deleted``), nor one that is older than the stored one (``unchanged``). `first` runs in the
-        transaction and may abort it with an error. With `is_carried` the document is copied from another generation,
-        which a deletion would have removed it from. Only such a copy may take the place of another document with the
-        same source, `displaces`, which the other generation has in another state: in a generation that answers, one
-        that is older than the copy.
+        transaction before anything else is locked, and may abort it with an error. With `is_carried` the document is
+        copied from another generation, which a deletion would have removed it from. Only such a copy may take the
+        place of another document with the same source, `displaces`, which the other generation has in another state:
+        in a generation that answers, one that is older than the copy.
 
         Raises:
             WriteConflict: the stored document is not `replaces`, or another one has its source; read it again.
@@ -172,6 +174,8 @@ class Documents:
     ) -> WriteOutcome:
         # inserting a large document into the HNSW index takes long, but blocks no readers
         async with self._database.transaction(local={"statement_timeout": 0}) as connection:
+            if first is not None:
+                await first(connection)
             state = await self._hold(connection)
             old = [state for state in (replaces, displaces) if state]
             await lock_documents(
@@ -180,8 +184,6 @@ class Documents:
                 sources={document.source, *(state.source for state in old)},
                 ids={document.id, *(state.id for state in old)},
             )
-            if first is not None:
-                await first(connection)
             stored, holder = await self._stored(connection, document)
             if await is_marked_deleted(
                 connection,
@@ -212,6 +214,7 @@ class Documents:
             )
         return "written"
 
+    @rerun_on_conflict
     async def delete(self, document_id: str) -> bool:
         """Delete a document from every generation of the collection; return whether this one had it."""
         async with self._database.transaction() as connection:

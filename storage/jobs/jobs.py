@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 from config.telemetry import spans
+from storage.conflicts import rerun_on_conflict
 from storage.cursors import Page, decode_moment, encode_moment
 from storage.errors import IdempotencyKeyReused, JobNotFound, JobNotRetryable
 from storage.generation import DEFAULT_TENANT
@@ -188,6 +189,7 @@ class JobStore:
                 seen = job
                 yield job
 
+    @rerun_on_conflict
     async def cancel(self, job_id: UUID) -> Job:
         """Cancel a job that waits or runs; return it as it is now. One that has ended is left as it is.
 
@@ -226,14 +228,20 @@ class JobStore:
         return found
 
     async def cancel_of_collection(self, connection: Connection, collection: str) -> int:
-        """Cancel, within the connection's transaction, all jobs of a collection; return how many."""
+        """Cancel, within the connection's transaction, the jobs of a collection; return how many.
+
+        It does not wait: those that are at work on a document this moment are left out, and `storage.collections
+        .dropping` cancels them.
+        """
         return await _cancel(
             connection,
             "tenant_id = $1 AND collection = $2 AND status IN ('queued', 'running', 'failed')",
             self._tenant,
             collection,
+            wait=False,
         )
 
+    @rerun_on_conflict
     async def retry(self, job_id: UUID) -> Job:
         """Put a failed job back into the queue, with all its attempts.
 
@@ -297,10 +305,13 @@ class JobStore:
         )
 
 
-async def _cancel(connection: Connection, condition: str, *values: object, superseded_by: UUID | None = None) -> int:
+async def _cancel(
+    connection: Connection, condition: str, *values: object, superseded_by: UUID | None = None, wait: bool = True
+) -> int:
     """Cancel the jobs that fulfil the condition, which is SQL of ours; return how many."""
+    skip = "" if wait else "SKIP LOCKED"
     rows = await connection.fetch(
-        f"SELECT id, status FROM footnote.jobs WHERE {condition} ORDER BY id FOR UPDATE", *values
+        f"SELECT id, status FROM footnote.jobs WHERE {condition} ORDER BY id FOR UPDATE {skip}", *values
     )
     if not rows:
         return 0

@@ -14,6 +14,7 @@ from uuid import UUID
 
 import asyncpg
 
+from storage.conflicts import rerun_on_conflict
 from storage.errors import JobLost
 from storage.jobs import queue
 from storage.jobs.rows import Job, JobError, Status, error_json, job_of, lock_jobs
@@ -73,7 +74,7 @@ _FORGET = """
 DELETE FROM footnote.jobs WHERE id IN (
     SELECT id FROM footnote.jobs WHERE finished_at < clock_timestamp()
         - CASE WHEN status = 'failed' THEN $2::interval ELSE $1::interval END
-    ORDER BY finished_at LIMIT 5000)"""
+    ORDER BY finished_at LIMIT 5000 FOR UPDATE SKIP LOCKED)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,7 @@ class JobRuns:
                     continue
                 return None if row is None else Run(run_id, job_of(row), row["lock"])
 
+    @rerun_on_conflict
     async def beat(self, pulses: Collection[Pulse]) -> set[UUID]:
         """Record heartbeats and progress; return the ids of the runs that are still this process's."""
         async with self._database.connection() as connection:
@@ -168,11 +170,13 @@ class JobRuns:
             stalled = await connection.fetch(_STALLED, silence, None)
         return sum([await self._rescue(row, silence, attempts, error) for row in stalled])
 
+    @rerun_on_conflict
     async def forget_old(self, *, days: float, failed_days: float) -> None:
         """Delete jobs that ended long ago, a bounded number at a time."""
         async with self._database.connection() as connection:
             await connection.execute(_FORGET, timedelta(days=days), timedelta(days=failed_days))
 
+    @rerun_on_conflict
     async def _rescue(self, seen: asyncpg.Record, silence: timedelta, attempts: int, error: JobError) -> bool:
         async with self._database.transaction() as connection:
             if seen["lock"] is not None:
@@ -197,6 +201,7 @@ class JobRuns:
             )
         return bool(ended)
 
+    @rerun_on_conflict
     async def _put_back(self, run: Run, *, pause: float, error: JobError | None, refund: bool) -> bool:
         async with self._database.transaction() as connection:
             if run.lock is not None:

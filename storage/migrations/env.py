@@ -2,6 +2,10 @@
 
 from alembic import context
 
-context.configure(connection=context.config.attributes["connection"], version_table_schema="footnote")
+context.configure(
+    connection=context.config.attributes["connection"],
+    version_table_schema="footnote",
+    transaction_per_migration=True,  # one of them commits on its way, so as not to hold locks
+)
 with context.begin_transaction():
     context.run_migrations()

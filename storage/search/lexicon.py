@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from storage import chunk_tables
+from storage.conflicts import rerun_on_conflict
 from storage.generation import COLUMNS, generation_of
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Lexicon:
         self._database = database
         self._generation = generation
 
+    @rerun_on_conflict
     async def keep_up(self, *, stale_share: float = STALE_SHARE) -> bool:
         """Recount if more than a share of the chunks is newer, or was deleted since; return whether it was done.
 
@@ -38,7 +40,7 @@ class Lexicon:
             if not await connection.fetchval("SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))", key):
                 return False
             # lock the generation's row before its table, as dropping it does, to avoid a deadlock
-            held = "SELECT true FROM footnote.generations WHERE id = $1 FOR KEY SHARE"
+            held = "SELECT true FROM footnote.generations WHERE id = $1 AND state <> 'dropped' FOR KEY SHARE"
             if not await connection.fetchval(held, self._generation.id):
                 return False
             # before the count: what is deleted during it makes the next one

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from storage import chunk_tables
+from storage.conflicts import rerun_on_conflict
 from storage.generation import COLUMNS, Generation, generation_of
 from storage.search.lexicon import Lexicon
 
@@ -69,6 +70,7 @@ class Rewording:
         _log.info("chunks reworded", collection=generation.collection, generation=generation.name, chunks=written)
         return written
 
+    @rerun_on_conflict
     async def step(self, generation: Generation) -> Step:
         """Write the next chunks anew.
 
@@ -77,9 +79,11 @@ class Rewording:
         """
         async with self._database.transaction() as connection:
             # lock the generation's row before its table, as dropping it does; do not queue for a flip either
-            held = "SELECT true FROM footnote.generations WHERE id = $1 FOR KEY SHARE SKIP LOCKED"
+            held = (
+                "SELECT true FROM footnote.generations WHERE id = $1 AND state <> 'dropped' FOR KEY SHARE SKIP LOCKED"
+            )
             if not await connection.fetchval(held, generation.id):
-                there = "SELECT EXISTS (SELECT FROM footnote.generations WHERE id = $1)"
+                there = "SELECT EXISTS (SELECT FROM footnote.generations WHERE id = $1 AND state <> 'dropped')"
                 return Step(0, is_end=not await connection.fetchval(there, generation.id), is_held_up=True)
             after = await connection.fetchval(
                 "SELECT last_chunk FROM footnote.rewordings WHERE generation_id = $1", generation.id
@@ -103,7 +107,7 @@ class Rewording:
         return Step(written)
 
 
-_PENDING = """FROM footnote.rewordings r JOIN footnote.generations g ON g.id = r.generation_id
+_PENDING = """FROM footnote.rewordings r JOIN footnote.generations g ON g.id = r.generation_id AND g.state <> 'dropped'
     JOIN footnote.collections c ON c.id = g.collection_id ORDER BY g.state <> 'active', g.id"""
 
 # writing a column that a generated one depends on generates that again

@@ -136,7 +136,8 @@ class SearchStatement:
         return f"""WITH {", ".join(parts)}
             SELECT {COLUMNS}, (c.metadata_ - ARRAY[{RESERVED}])::text AS metadata,
                 1 - b.distance AS dense, b.lexical, b.fused
-            FROM best b JOIN {self._table} c USING (id) ORDER BY b.place"""
+            FROM best b JOIN {self._table} c USING (id)
+            WHERE (SELECT footnote.require_generation({int(self._generation.id)})) ORDER BY b.place"""
 
     def _matching(self) -> list[str]:
         # TOASTed vectors are not read here, only their references

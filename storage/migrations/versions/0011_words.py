@@ -10,7 +10,7 @@ from alembic import op
 from storage.schema_version import run_script
 
 revision = "0011"
-down_revision = "0009"
+down_revision = "0010"
 
 # what Lucene's CJKBigramFilter calls Han, Hiragana, Katakana and Hangul
 CJK = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003134f"

@@ -35,6 +35,24 @@ async def test_a_connection_that_the_server_closed_is_not_lent(settings):
     await database.close()
 
 
+async def test_a_long_queue_for_a_connection_is_waited_in_while_it_moves(settings):
+    small = settings.database.model_copy(update={"pool_min": 1, "pool_max": 1, "acquire_timeout": 0.5})
+    database = await Database.open(small.url.get_secret_value(), settings=small)
+
+    async def use():
+        async with database.connection() as connection:
+            await connection.execute("SELECT pg_sleep(0.1)")
+
+    await asyncio.gather(*(use() for _ in range(15)))  # the last one waits for three times the timeout
+    given_up = [asyncio.create_task(use()) for _ in range(5)]
+    await asyncio.sleep(0)
+    for task in given_up:
+        task.cancel()
+    await asyncio.gather(*given_up, return_exceptions=True)
+    await use()  # nobody has taken the connection along
+    await database.close()
+
+
 async def test_a_full_pool_is_store_unavailable_after_the_acquire_timeout(settings):
     small = settings.database.model_copy(update={"pool_min": 1, "pool_max": 1, "acquire_timeout": 0.2})
     database = await Database.open(small.url.get_secret_value(), settings=small)

@@ -2,6 +2,7 @@ import asyncio
 from pathlib import Path
 from uuid import uuid4
 
+import asyncpg
 import psycopg2
 import pytest
 from support.corpus import make_collection
@@ -11,6 +12,7 @@ from storage import chunk_tables, schema_version
 from storage.chat.feedback import FeedbackStore, NewFeedback
 from storage.chat.turns import NewTurn, TurnAnswer, TurnStore
 from storage.collections.collections import Collections
+from storage.collections.dropping import drop_marked
 from storage.database import Database
 from storage.documents.catalog import DocumentCatalog
 from storage.errors import SchemaMismatch
@@ -127,6 +129,39 @@ async def test_an_index_of_the_first_revision_is_upgraded_with_all_that_is_in_it
     async with database.connection() as connection:
         assert await chunk_tables.has_index(connection, 1)
         assert await connection.fetchval("SELECT chunks FROM footnote.lexicon WHERE lexeme = 'rain'") == 1
+    await database.close()
+
+
+async def test_tables_of_chunks_are_upgraded_beside_writers_one_after_the_other(empty_dsn, settings, monkeypatch):
+    with monkeypatch.context() as earlier:
+        earlier.setattr(schema_version, "REVISION", "0001")
+        await schema_version.upgrade(empty_dsn)
+    execute(empty_dsn, FIRST_REVISION)
+    execute(empty_dsn, FIRST_CHUNK)
+    with monkeypatch.context() as earlier:
+        earlier.setattr(schema_version, "REVISION", "0009")
+        await schema_version.upgrade(empty_dsn)
+    database = await Database.open(empty_dsn, settings=settings.database)
+    async with database.transaction() as writer:
+        await writer.execute("UPDATE footnote.documents SET title = title")
+        upgrading = asyncio.create_task(asyncio.to_thread(asyncio.run, schema_version.upgrade(empty_dsn)))
+        async with database.connection() as connection:
+            while not await connection.fetchval("SELECT true FROM pg_locks WHERE NOT granted LIMIT 1"):
+                assert not upgrading.done()
+            # others get through between two attempts
+            assert await connection.fetchval("SELECT count(*) FROM footnote.documents") == 1
+            assert await connection.fetchval("SELECT version_num FROM footnote.alembic_version") == "0009"
+    assert (await upgrading)[1] == schema_version.REVISION
+    async with database.connection() as connection:
+        with pytest.raises(asyncpg.CheckViolationError):
+            await connection.execute("UPDATE footnote.data_generation_1 SET tenant_id = 'other'")
+        await connection.execute("DELETE FROM footnote.documents")
+        assert await connection.fetchval("SELECT count(*) FROM footnote.data_generation_1") == 0
+    async with database.transaction() as writer:
+        await writer.execute("LOCK TABLE footnote.documents IN ROW EXCLUSIVE MODE")
+        async with database.transaction() as connection:
+            await Collections(database).delete(connection, "default")
+        assert await drop_marked(database) == 0
     await database.close()
 
 

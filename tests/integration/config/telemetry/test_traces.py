@@ -158,7 +158,7 @@ def test_a_chats_stream_is_one_trace_and_lasts_as_long_as_the_stream(stack, serv
         "      CitingSynthesizer.aget_response",
         "    chat m",
     ]
-    assert {"  INSERT footnote.turns", "  UPDATE footnote.turns"} <= set(tree)
+    assert {"  INSERT footnote.conversations", "  UPDATE footnote.turns"} <= set(tree)
     for name in ("POST /chat/stream", "footnote.chat", "chat m"):
         assert 0.5e9 <= spans[name].end_ns - spans[name].start_ns <= lasted + 0.3e9, name
     assert spans["footnote.chat"].attributes["footnote.outcome"] == "stop"

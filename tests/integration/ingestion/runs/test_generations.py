@@ -18,11 +18,14 @@ from ingestion.inputs.local_files import LocalFiles
 from ingestion.runs.gate import Gate, GoldenQuestion, InvalidGate, read_golden
 from ingestion.runs.reindexing import Reindexing, catch_up
 from server.services.pinned_generations import PinnedGenerations
-from storage.deletions import mark_deleted
+from storage.collections.generations import Generations
+from storage.database import Database
+from storage.deletions import lock_flips, mark_deleted
 from storage.documents.writes import Documents
 from storage.errors import (
     BuildRunning,
     CollectionNotFound,
+    GenerationBusy,
     GenerationNotFound,
     GenerationNotReady,
     GenerationRetired,
@@ -289,24 +292,25 @@ async def test_an_ingestion_goes_on_in_the_generation_that_took_over_meanwhile(r
     assert set(await rig.sources("2")) == {"a.txt", "b.txt", "c.txt", "d.txt"}
 
 
-async def test_a_flip_waits_for_documents_in_hand_and_no_later_one_keeps_it_waiting(rig):
+async def test_a_flip_waits_for_documents_in_hand_and_no_later_one_keeps_it_waiting(rig, monkeypatch):
     await rig.reindex(activate="never")
     old = Documents(rig.database, generation=await rig.active())
     entered, go, over = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
-    async def first(_connection):
+    upsert = Documents._upsert
+
+    async def slowly(documents, connection, document, **how):
         entered.set()
-        await go.wait()
+        await (go if document.source == "first" else over).wait()
+        await upsert(documents, connection, document, **how)
 
-    async def second(_connection):
-        await over.wait()
-
+    monkeypatch.setattr(Documents, "_upsert", slowly)
     made = document("first", revision=await old.next_revision())
-    writing = asyncio.create_task(old.write(made, [], replaces=None, first=first))
+    writing = asyncio.create_task(old.write(made, [], replaces=None))
     await asyncio.wait_for(entered.wait(), PATIENCE)
     flipping = asyncio.create_task(rig.generations.activate(NAME, "2"))
     await rig.until_somebody_waits()
-    later = asyncio.create_task(old.write(document("second"), [], replaces=None, first=second))
+    later = asyncio.create_task(old.write(document("second"), [], replaces=None))
     await asyncio.sleep(0.2)
     go.set()
     try:
@@ -316,6 +320,45 @@ async def test_a_flip_waits_for_documents_in_hand_and_no_later_one_keeps_it_wait
     assert await writing == "written"
     with pytest.raises(GenerationRetired):
         await later
+
+
+async def test_a_flip_waits_as_long_as_it_says_whatever_other_statements_may_take(rig, settings, monkeypatch):
+    await rig.reindex(activate="never")
+    hasty = settings.database.model_copy(update={"statement_timeout": 0.2})
+    database = await Database.open(settings.database.url.get_secret_value(), settings=hasty)
+    active = await rig.active()
+    async with rig.database.transaction() as connection:
+        await lock_flips(connection, active.collection_id, shared=True)
+        monkeypatch.setattr("storage.collections.generations.FLIP_WAIT", 0.3)
+        with pytest.raises(GenerationBusy, match=r"longer than 0\.3 s"):
+            await Generations(database).activate(NAME, "2")
+        monkeypatch.setattr("storage.collections.generations.FLIP_WAIT", PATIENCE)
+        flipping = asyncio.create_task(Generations(database).activate(NAME, "2"))
+        await asyncio.wait({flipping}, timeout=0.5)  # longer than a statement may take there
+        assert not flipping.done()
+    assert (await flipping).after == "2"
+    await database.close()
+
+
+async def test_lexemes_that_are_being_counted_keep_no_generation_from_being_activated(rig):
+    active = await rig.active()
+    async with rig.database.transaction() as counting:  # as `Lexicon.keep_up` does, for minutes
+        await counting.execute("SELECT FROM footnote.generations WHERE id = $1 FOR KEY SHARE", active.id)
+        await counting.execute(f"SELECT FROM footnote.data_generation_{active.id}")
+        async with asyncio.timeout(PATIENCE):
+            assert (await rig.reindex()).activated
+
+
+async def test_a_build_that_cannot_be_activated_for_writers_is_kept(rig, monkeypatch):
+    monkeypatch.setattr("storage.collections.generations.FLIP_WAIT", 0.1)
+    active = await rig.active()
+    async with rig.database.transaction() as writer:
+        await lock_flips(writer, active.collection_id, shared=True)
+        result = await rig.reindex()
+    assert (result.activated, result.exit_code) == (False, 1)
+    assert "being written for longer than" in result.kept_because
+    assert await rig.states() == {"1": "active", "2": "ready"}
+    assert (await rig.generations.activate(NAME, "2", complete=True)).after == "2"
 
 
 async def test_a_document_is_deleted_while_a_generation_that_has_it_is_pruned(rig):

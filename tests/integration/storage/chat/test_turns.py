@@ -142,6 +142,22 @@ async def test_renewing_leases_waits_for_nobody_who_is_about_to_give_one_back(da
     assert (await keys.take("k", fingerprint="f", stream_id="s")).answer_json == "{}"
 
 
+async def test_leases_of_processes_that_died_are_forgotten_and_no_others(database, monkeypatch):
+    monkeypatch.setattr("storage.leases.FORGET_SECONDS", 0.0)
+    dead, leases = Leases(database, seconds=60), Leases(database, seconds=0.3)
+    async with database.connection() as connection:
+        for name in ("long expired", "expired", "valid"):
+            await dead.take(connection, name)
+        await connection.execute(
+            """UPDATE footnote.leases SET expires_at = now() - CASE name WHEN 'expired' THEN interval '59 minutes'
+               ELSE interval '61 minutes' END WHERE name <> 'valid'"""
+        )
+        async with leases.renewed(), asyncio.timeout(60):
+            names = "SELECT name FROM footnote.leases ORDER BY name"
+            while [row["name"] for row in await connection.fetch(names)] != ["expired", "valid"]:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+
+
 async def test_leases_that_are_kept_do_not_expire_and_others_do(database):
     leases, other = Leases(database, seconds=1), Leases(database, seconds=1)
     async with leases.renewed():

@@ -198,7 +198,8 @@ async def _delete(dsn):
     from storage.collections.collections import Collections
 
     database = await Database.open(dsn, settings=DatabaseSettings())
-    await Collections(database).delete(NAME)
+    async with database.transaction() as connection:
+        await Collections(database).delete(connection, NAME)
     await database.close()
 
 

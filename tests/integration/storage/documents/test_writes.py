@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 from support.corpus import chunks, document, make_collection
+from support.sql import execute
 
 from storage.documents.writes import Documents
 from storage.errors import SourceTaken, WriteConflict
@@ -124,15 +125,30 @@ async def test_deleting_a_document_deletes_its_chunks(database):
     assert {row["document_id"] for row in await rows(database, generation)} == {document("b").id}
 
 
-async def test_a_chunk_without_a_document_or_of_another_tenant_is_refused(database):
+async def test_a_chunk_of_another_tenant_or_generation_is_refused(database):
     generation = await make_collection(database)
     documents = Documents(database, generation=generation)
     made = document("a")
     await documents.write(made, chunks(made, "one"), replaces=None)
-    async with database.connection() as connection:
-        for column, value in (("document_id", "nobody"), ("tenant_id", "other")):
-            with pytest.raises(Exception, match="foreign key"):
-                await connection.execute(f"UPDATE footnote.data_generation_{generation.id} SET {column} = '{value}'")
+    for column, value in (("generation_id", "0"), ("tenant_id", "'other'")):
+        with pytest.raises(Exception, match="SQLSTATE 23514"):
+            async with database.connection() as connection:
+                await connection.execute(f"UPDATE footnote.data_generation_{generation.id} SET {column} = {value}")
+
+
+async def test_a_documents_chunks_go_with_its_row_whoever_deletes_it(database, dsn):
+    one, other = await make_collection(database), await make_collection(database, "other")
+    for generation in (one, other):
+        documents = Documents(database, generation=generation)
+        for name in ("a", "b"):
+            made = document(name)
+            await documents.write(made, chunks(made, name + "1", name + str(generation.id)), replaces=None)
+    execute(dsn, "DELETE FROM footnote.documents WHERE source = 'a'")
+    for generation in (one, other):
+        assert {row["document_id"] for row in await rows(database, generation)} == {document("b").id}
+    execute(dsn, "DELETE FROM footnote.documents")
+    assert not await rows(database, one)
+    assert not await rows(database, other)
 
 
 async def test_stored_vectors_come_back_as_they_were(database):

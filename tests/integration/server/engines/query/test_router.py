@@ -206,7 +206,8 @@ async def test_a_stream_that_is_left_gives_the_chosen_generation_back(opened, mo
 
 
 async def test_one_collection_is_no_choice(opened, database):
-    await Collections(database).delete("harbour")
+    async with database.transaction() as connection:
+        await Collections(database).delete(connection, "harbour")
     async with opened() as made:
         answer = await made.ask(Question(RISE, mode="router"))
     assert answer.sources.collection == "default"

@@ -1,0 +1,26 @@
+"""As many chats at once as a server takes."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+from support.model_server import Reply
+
+
+@pytest.mark.parametrize("chats", [100, pytest.param(500, marks=pytest.mark.soak)])
+def test_chats_that_come_at_once_are_all_answered(stack, chats):
+    stack.fresh(default=Reply())
+
+    async def asked(url):
+        limits = httpx.Limits(max_connections=chats)
+        async with httpx.AsyncClient(base_url=url, timeout=120, limits=limits) as http:
+            return await asyncio.gather(
+                *(http.post("/chat", json={"message": f"How is bread baked {n}?"}) for n in range(chats))
+            )
+
+    # a queue for connections that takes longer than the timeout, as 500 chats make it with the usual one
+    impatient = {"pool_min": 1, "pool_max": 2, "acquire_timeout": 10 * chats / 500}
+    with stack.serve(database=impatient) as http, ThreadPoolExecutor(1) as pool:
+        answers = pool.submit(asyncio.run, asked(http.base_url)).result()
+    assert [answer.text for answer in answers if answer.status_code != 200] == []
