@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
+from support.programs import Program, run
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
@@ -71,15 +72,9 @@ def environment(**env: str) -> dict[str, str]:
 def started(
     tmp_path: Path, *, opening: str = "pass", script: str = "scripted.HAPPY"
 ) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", program(opening=opening, script=script)],
-        cwd=tmp_path,
-        env=environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    pipe = subprocess.PIPE
+    arguments = ["-c", program(opening=opening, script=script)]
+    process = Program(arguments, cwd=tmp_path, env=environment(), stdin=pipe, stdout=pipe, stderr=pipe)
     try:
         yield process
     finally:
@@ -197,29 +192,13 @@ def test_a_line_that_is_no_message_does_no_harm(tmp_path: Path, noise: str) -> N
 
 
 def test_what_keeps_it_from_starting_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "server", "mcp"],
-        cwd=tmp_path,
-        env=environment(FOOTNOTE_SERVER__PROT="1"),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run(["-m", "server", "mcp"], cwd=tmp_path, env=environment(FOOTNOTE_SERVER__PROT="1"))
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("footnote: FOOTNOTE_SERVER__PROT")
     assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_command_that_is_none_is_told_what_there_is(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "server", "srve"],
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run(["-m", "server", "srve"], cwd=tmp_path, env=environment())
     assert done.returncode == 2
     assert "http, mcp" in done.stderr.replace("'", "")

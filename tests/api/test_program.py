@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 from support.events import BODY, ending, parse, read_until
+from support.programs import Program
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
@@ -47,14 +47,8 @@ def start(
 ) -> subprocess.Popen[str]:
     program = PROGRAM.format(tests=str(ROOT / "tests"), opening=opening, script=script)
     clean = {name: value for name, value in os.environ.items() if not name.startswith("FOOTNOTE_")}
-    return subprocess.Popen(
-        [sys.executable, "-c", program],
-        cwd=tmp_path,
-        env=clean | {"PYTHONPATH": str(ROOT), "FOOTNOTE_SERVER__PORT": "0"} | env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    environment = clean | {"PYTHONPATH": str(ROOT), "FOOTNOTE_SERVER__PORT": "0"} | env
+    return Program(["-c", program], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 @contextmanager

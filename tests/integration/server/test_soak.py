@@ -351,7 +351,7 @@ def check_rows(stack: Stack) -> list[str]:
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("seconds", [12, pytest.param(600, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("seconds", [6, pytest.param(600, marks=pytest.mark.soak)])
 def test_nothing_is_lost_doubled_or_left_behind_where_everything_happens_at_once(stack, seconds, tmp_path):
     stack.fresh(default=Reply("It is said [1]."))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FOOTNOTE_")}

@@ -226,7 +226,7 @@ async def test_embeddings_are_those_that_collections_are_made_of(client, embedde
 
 
 async def test_questions_do_not_wait_behind_a_long_list_of_texts(client, url):
-    texts = ["The lighthouse keepers watch the sea at night. " * 20] * 300
+    texts = ["The lighthouse keepers watch the sea at night. " * 20] * 120
     embedding = threading.Thread(target=client.embeddings.create, kwargs={"model": EMBEDDING_MODEL, "input": texts})
     embedding.start()
     async with httpx.AsyncClient(base_url=url, timeout=60) as http:

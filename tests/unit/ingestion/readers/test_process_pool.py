@@ -124,7 +124,7 @@ async def test_cancelling_frees_the_worker(tmp_path: Path) -> None:
 
 
 async def test_an_idle_reader_that_is_killed_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process_pool, "START_SECONDS", 10.0)
+    monkeypatch.setattr(process_pool, "START_SECONDS", 5.0)
     path = written(tmp_path / "a.md", "# A")
     async with parser() as reading:
         for _ in range(2):
