@@ -35,6 +35,7 @@ from storage.instants import with_utc
 from storage.search.filters import FilterGroup, Parameters, compile_filters
 from storage.search.lexicon import Lexicon
 from storage.search.search import ChunkSearch, Hit, SearchRequest
+from storage.search.word_weights import WordWeight, word_weights
 
 SHOWN_TO_MODELS = ("title", "heading")  # the rest of the metadata is for filters and citations
 MODES: Mapping[VectorStoreQueryMode, Literal["hybrid", "vector", "keyword"]] = {
@@ -104,6 +105,10 @@ class ChunkStore(BasePydanticVectorStore):
     def generation(self) -> Generation:
         """The generation."""
         return self._generation
+
+    async def word_weights(self, words: Sequence[str]) -> list[WordWeight]:
+        """See `storage.search.word_weights.word_weights`."""
+        return await word_weights(self._database, self.generation, words=words)
 
     async def search(self, request: SearchRequest) -> list[Hit]:
         """Search; see `ChunkSearch.search`."""

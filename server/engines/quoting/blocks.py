@@ -1,0 +1,96 @@
+"""The blocks of a passage: headings, paragraphs, list items, tables and code, in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+Kind = Literal["heading", "paragraph", "item", "table", "code"]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block of a passage.
+
+    Attributes:
+        depth: of the list that it stands in; 0 outside of lists.
+        text: without markup.
+        code: whether all of a paragraph is set as code.
+        line: number of its first line in the passage, from 0.
+        rows: of a table, the header first; empty cells are "".
+
+    """
+
+    kind: Kind
+    depth: int
+    text: str
+    code: bool = False
+    line: int = 0
+    rows: tuple[tuple[str, ...], ...] = ()
+
+
+def blocks(text: str) -> Iterator[Block]:
+    """Yield the blocks of a passage, which may begin and end in the midst of one."""
+    tokens = _parser().parse(text)
+    depth, position, is_item = 0, 0, False
+    while position < len(tokens):
+        token = tokens[position]
+        line = token.map[0] if token.map else 0
+        if token.type in {"bullet_list_open", "ordered_list_open"}:
+            depth += 1
+        elif token.type in {"bullet_list_close", "ordered_list_close"}:
+            depth -= 1
+        elif token.type == "list_item_open":
+            is_item = True
+        elif token.type in {"fence", "html_block"}:
+            yield Block("code" if token.type == "fence" else "paragraph", depth, token.content.strip("\n"), line=line)
+            is_item = False
+        elif token.type == "table_open":
+            end = next(n for n in range(position, len(tokens)) if tokens[n].type == "table_close")
+            rows = tuple(_rows(tokens[position:end]))
+            yield Block("table", depth, "\n".join(" ".join(row) for row in rows), line=line, rows=rows)
+            position = end
+        elif token.type in {"heading_open", "paragraph_open"}:
+            inline = tokens[position + 1]
+            shown = _plain(inline)
+            kind: Kind = "heading" if token.type == "heading_open" else "item" if is_item else "paragraph"
+            if shown:
+                yield Block(kind, depth, shown, _is_code(inline), line)
+            is_item = False
+            position += 2
+        position += 1
+
+
+@cache
+def _parser() -> MarkdownIt:
+    # indented code is switched off: passages begin within lists, where it would be mere text
+    return MarkdownIt("commonmark").enable("table").disable("code")
+
+
+def _rows(tokens: Sequence[Token]) -> Iterator[tuple[str, ...]]:
+    row: list[str] = []
+    for token in tokens:
+        if token.type == "inline":
+            row.append(_plain(token))
+        elif token.type == "tr_close":
+            yield tuple(row)
+            row = []
+
+
+def _plain(inline: Token) -> str:
+    """Return inline text without markup, each line break a blank."""
+    parts = (
+        child.content if child.type in {"text", "code_inline", "html_inline"} else " " if "break" in child.type else ""
+        for child in inline.children or []
+    )
+    return " ".join("".join(parts).split())
+
+
+def _is_code(inline: Token) -> bool:
+    children = [child for child in inline.children or [] if child.content.strip() or "break" not in child.type]
+    return bool(children) and all(child.type == "code_inline" for child in children if child.content.strip(" ,"))

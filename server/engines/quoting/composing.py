@@ -1,0 +1,45 @@
+"""Puts an answer together from ranked units: a few short ones, whole, the best first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from server.engines.quoting.ranking import Ranked
+from server.engines.quoting.units import PRONOUN, Unit
+
+ROOM = 500  # characters of an answer, unless its first unit is longer
+MOST = 4
+WORSE = 2.5  # points of score below the best
+LENGTH_PRICE = 1.0  # points for 240 characters: of two units that say the same, the shorter one is better
+PRICED = 600
+BEFORE = 140  # characters of a sentence that is quoted with the one that needs it
+
+
+def composed(ranked: Sequence[Ranked]) -> list[Unit]:
+    """Return the units to quote, the best first."""
+    texts = [quoted(each.unit) for each in ranked]
+    net = [each.score - LENGTH_PRICE * min(len(text), PRICED) / 240 for each, text in zip(ranked, texts, strict=True)]
+    order = sorted(range(len(ranked)), key=lambda place: -net[place])
+    chosen: list[int] = []
+    room = ROOM
+    for place in order:
+        if chosen and (net[place] < net[order[0]] - WORSE or len(chosen) == MOST):
+            break
+        if chosen and texts[place].endswith((":", "?")):
+            continue  # it leads something in, or asks: alone it says nothing
+        if not chosen or (
+            len(texts[place]) <= room and not any(_holds(texts[other], texts[place]) for other in chosen)
+        ):
+            chosen.append(place)
+            room -= len(texts[place])
+    return [ranked[place].unit for place in chosen]
+
+
+def quoted(unit: Unit) -> str:
+    """Return a unit as an answer shows it: under its term, after the sentence that says what its pronoun means."""
+    is_lonely = unit.kind in {"sentence", "item"} and not unit.term and PRONOUN.match(unit.text)
+    return f"{unit.before} {unit.shown}" if is_lonely and 0 < len(unit.before) < BEFORE else unit.shown
+
+
+def _holds(text: str, other: str) -> bool:
+    return other in text or text in other

@@ -1,0 +1,44 @@
+"""Words that tell a question's language, and words that say only what kind of answer is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from server.engines.quoting.words import Words
+
+FUNCTION_WORDS: Mapping[str, frozenset[str]] = {
+    language: frozenset(" ".join(words).split())
+    for language, words in {
+        "english": (
+            "the of and to is are was were what which who how when where why does do did can with for from my i",
+            "you it",
+            "this that an be",
+        ),
+        "german": (
+            "der die das den dem des ein eine einen einem ist sind war wer wie was wann wo warum welche welcher",
+            "welches und",
+            "oder nicht kann ich man wird werden beim vom von zu zum zur im auf für aus bei bis wenn zurzeit",
+        ),
+        "french": (
+            "le la les un une des du de et est sont que quel quelle quels quelles qui où quand comment pourquoi",
+            "pour dans",
+            "avec sur par je on",
+        ),
+        "spanish": (
+            "el la los las un una de del y es son qué que cuál cuáles quién cómo cuándo dónde por para con en se",
+            "como",
+        ),
+    }.items()
+}
+"""By language: those that questions are made of, the commonest."""
+
+_GENERIC = (
+    "default value option flag switch setting parameter directive command mean meaning definition many",
+    "much long number",
+    "list kind sort type happen difference differ without assume change otherwise possible allowed usual",
+    "current use used",
+    "using standardwert bedeutung unterschied anzahl wert valeur défaut valor",
+)
+_STEM = Words("english").stem
+GENERIC = frozenset(" ".join(_GENERIC).split()) | frozenset(map(_STEM, " ".join(_GENERIC).split()))
+"""Words, and stems of words, of a question that say what kind of answer is wanted rather than what about."""

@@ -1,0 +1,124 @@
+"""What a question asks: its kinds, its language, and how much each of its words tells."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from server.engines.quoting.kinds import ASKED, Kind
+from server.engines.quoting.languages import FUNCTION_WORDS, GENERIC
+from server.engines.quoting.words import TOKEN, Words
+
+if TYPE_CHECKING:
+    from storage.search.word_weights import WordWeight
+
+GENERIC_WEIGHT = 0.25
+FUNCTION_WORD_TYPO = 0.85  # similarity, as difflib has it: ``wich`` and ``which``
+MAX_PARTS = 6  # of an identifier
+_PART = re.compile(r"[^\W_]+")
+_INNER_CAPITAL = re.compile(r"[a-z][A-Z]|[A-Z]{2}")
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """A word of a question.
+
+    Attributes:
+        stem: as passages have it; of a misspelt word, of the one that was meant.
+        weight: inverse document frequency in the collection, less for a word that says only what is wanted.
+        is_known: whether the collection has it.
+        is_exact: an identifier or a number, which stands for itself in any language.
+
+    """
+
+    word: str
+    stem: str
+    weight: float
+    is_known: bool
+    is_exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question as it is compared with units.
+
+    Attributes:
+        is_foreign: it is in another language than the collection: its words tell nothing, except exact ones.
+
+    """
+
+    text: str
+    kinds: frozenset[Kind]
+    terms: tuple[Term, ...]
+    is_foreign: bool
+
+
+def kinds_of(text: str) -> frozenset[Kind]:
+    """Return what kinds of answer a question may want; several, or none."""
+    return frozenset(kind for kind, pattern in ASKED.items() if pattern.search(text))
+
+
+def language_of(text: str) -> str | None:
+    """Return the language of a question, by its function words; None if it has hardly any, as keywords have."""
+    words = re.findall(r"[^\W\d_]+", text.lower())
+    counts = {language: sum(word in known for word in words) for language, known in FUNCTION_WORDS.items()}
+    best = max(counts, key=counts.__getitem__)
+    others = max(count for language, count in counts.items() if language != best)
+    return best if counts[best] >= 2 and counts[best] > others else None  # noqa: PLR2004 (one may be a name)
+
+
+def words_of(text: str) -> list[str]:
+    """Return the words of a question to look up: identifiers, their parts, and plain words, each once, in order."""
+    found: dict[str, None] = {}
+    for match in TOKEN.finditer(text):
+        token = match[0]
+        if not token.isalnum():
+            found[token] = None
+            found.update(dict.fromkeys(_pieces(token)))
+        elif len(token) > 1 or token.isdigit() or token.isupper():
+            found[token] = None
+    return list(found)
+
+
+def _pieces(token: str) -> Iterator[str]:
+    """Yield what an identifier is made of: ``post-commit`` of ``post-commit-Hook``, and single words."""
+    parts = list(_PART.finditer(token))[:MAX_PARTS]
+    for length in range(len(parts) - 1, 0, -1):
+        for first in range(len(parts) - length + 1):
+            yield token[parts[first].start() : parts[first + length - 1].end()]
+
+
+def understand(text: str, weights: Sequence[WordWeight], *, words: Words, language: str) -> Asked:
+    """Return what a question asks, given the weights of its words in a collection of a language.
+
+    A part of an identifier counts only where the collection does not know the whole.
+    """
+    asked_in = language_of(text)
+    function_words = FUNCTION_WORDS[asked_in or "english"]
+    known = {each.word for each in weights if each.is_known}
+    if language in FUNCTION_WORDS:
+        is_foreign = asked_in is not None and asked_in != language
+    else:  # the collection's language is not said, but its lexicon has the function words
+        said = {word for word in words_of(text) if word.lower() in function_words}
+        is_foreign = bool(said) and len(said & known) < len(said) / 2
+    wholes = [each.word for each in weights if each.is_known and not each.word.isalnum()]
+    parts = {piece for whole in wholes for piece in _pieces(whole)}
+    terms: dict[str, Term] = {}
+    for each in weights:
+        lower = each.word.lower()
+        if lower in function_words or each.word in parts:
+            continue
+        exact = not each.word.isalpha() or (
+            len(each.word) > 1 and (each.word.isupper() or _INNER_CAPITAL.search(each.word))
+        )
+        stem = lower if not each.word.isalnum() else words.stem(each.word)
+        if each.is_known and each.lexeme != stem and each.word.isalpha():
+            stem = each.lexeme  # misspelt
+        if not each.is_known and get_close_matches(lower, function_words, 1, FUNCTION_WORD_TYPO):
+            continue
+        weight = each.weight * (GENERIC_WEIGHT if {lower, stem} & GENERIC else 1.0)
+        terms[stem] = Term(each.word, stem, weight, each.is_known, bool(exact))
+    return Asked(text, kinds_of(text), tuple(terms.values()), is_foreign)

@@ -1,0 +1,136 @@
+"""Ranks units by what a question asks: its words, its kind, its vector.
+
+The score is a weighted sum of features, each about 0 to 1. The weights were set by hand on documentation of four
+projects and are checked by ``python -m evaluation``; see docs/answers.md for what each is worth.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from server.engines.quoting.kinds import ANSWERED, NUMBER
+from server.engines.quoting.units import PRONOUN, Unit
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from server.engines.quoting.questions import Asked
+    from server.engines.quoting.words import Words
+
+_BY_TERM = frozenset({"option", "procedure"})
+_SAYS_DEFAULT = re.compile(
+    r"\b(the )?default( \w+){0,2} (is|are)\b|\bdefaults? to\b|\bdefault:|\(the default\)|\bis the default\b"
+    r"|\bwhich is the default\b|\bper default\b|\bis assumed\b|\bby default\b|\bstandardwert ist\b"
+    r"|\bpar défaut\b|\bpor defecto\b",
+    re.IGNORECASE,
+)
+_BRACKETS = re.compile(r"[\[<|\]>]")
+SYNOPSIS_BRACKETS = 3  # prose has one or two
+PROSE_SHARE = 0.75  # of letters, digits and blanks
+SHORT = 30  # characters; a unit of fewer seldom says enough
+WEIGHTS = {
+    "cosine": 7.4,
+    "near": 2.8,
+    "everywhere": 1.7,
+    "paragraph": 3.6,
+    "rank": 1.1,
+    "short": -0.2,
+    "evidence": 1.8,
+    "numeric": 0.8,
+    "default": 1.5,
+    "pronoun": -0.3,
+    "leads_in": -2.1,
+    "synopsis": -3.7,
+    "whole": 2.0,
+    "row": 1.5,
+}
+EMBEDDED = 12
+"""Units whose vectors are compared: words choose them, and more change nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A unit and what speaks for it.
+
+    Attributes:
+        score: see `WEIGHTS`; comparable within a question only.
+        coverage: share of the question's weight that the unit has, with its term, lead-in, heading and title; 0 to 1.
+        cosine: of its vector to the question's.
+
+    """
+
+    unit: Unit
+    score: float
+    coverage: float
+    cosine: float = 0.0
+
+
+def embedded_text(unit: Unit) -> str:
+    """Return the text that stands for a unit where vectors are compared."""
+    return f"{unit.heading}: {unit.shown}"[:300]
+
+
+def by_words(asked: Asked, units: Sequence[Unit], *, words: Words) -> list[Ranked]:
+    """Return the units that words like best, best first, at most `EMBEDDED`."""
+    scored = [_scored(asked, unit, words) for unit in units]
+    return sorted(scored, key=lambda each: -each.score)[:EMBEDDED]
+
+
+def by_vectors(
+    chosen: Sequence[Ranked], *, question: NDArray[np.float32], vectors: NDArray[np.float32]
+) -> list[Ranked]:
+    """Return them with their cosines, best first; vectors have length 1, shape (units, dimensions)."""
+    cosines = vectors @ question
+    scored = [
+        Ranked(each.unit, each.score + WEIGHTS["cosine"] * float(cosine), each.coverage, float(cosine))
+        for each, cosine in zip(chosen, cosines, strict=True)
+    ]
+    return sorted(scored, key=lambda each: -each.score)
+
+
+def coverage(asked: Asked, bag: frozenset[str]) -> float:
+    """Return the share of the question's weight whose words are in a bag."""
+    total = sum(term.weight for term in asked.terms)
+    return sum(term.weight for term in asked.terms if term.stem in bag) / total if total else 0.0
+
+
+def features(asked: Asked, unit: Unit, *, words: Words) -> dict[str, float]:
+    """Return what words and form say of a unit; the cosine is added later."""
+    shown = words.bag(unit.shown)
+    near = shown | words.bag(unit.lead) | words.bag(unit.before)
+    head = words.bag(unit.heading) | words.bag(unit.title)
+    everywhere = coverage(asked, near | head)
+    found = [bool(ANSWERED[kind].search(unit.shown if kind in _BY_TERM else unit.text)) for kind in asked.kinds]
+    wants_value = bool({"number", "default"} & asked.kinds)
+    return {
+        "near": coverage(asked, near),
+        "everywhere": everywhere,
+        "paragraph": max(everywhere, coverage(asked, words.bag(unit.paragraph) | shown | head)),
+        "rank": 1 / unit.number,
+        "short": float(len(unit.text) < SHORT),
+        "evidence": sum(found) / len(found) if found else 0.5,
+        "numeric": float(wants_value and bool(NUMBER.search(unit.text))),
+        "default": float(wants_value and bool(_SAYS_DEFAULT.search(unit.text))),
+        "pronoun": float(bool(PRONOUN.match(unit.text))),
+        "leads_in": float(unit.text.endswith(":")),
+        "synopsis": float(_is_synopsis(unit)),
+        "whole": float("list" in asked.kinds and unit.kind == "list"),
+        "row": float(wants_value and unit.kind == "row"),
+    }
+
+
+def _is_synopsis(unit: Unit) -> bool:
+    """Tell whether a unit is a command's synopsis, or code that nothing sets off from prose."""
+    if len(_BRACKETS.findall(unit.text)) >= SYNOPSIS_BRACKETS:
+        return True
+    plain = sum(character.isalnum() or character.isspace() for character in unit.text)
+    return unit.kind in {"sentence", "item"} and plain < PROSE_SHARE * len(unit.text)
+
+
+def _scored(asked: Asked, unit: Unit, words: Words) -> Ranked:
+    found = features(asked, unit, words=words)
+    return Ranked(unit, sum(WEIGHTS[name] * value for name, value in found.items()), found["everywhere"])

@@ -1,0 +1,114 @@
+"""Whether passages answer a question at all: how much of it their best unit covers, and how near the best passage is.
+
+A logistic model of two features, and of one where the other is not at hand. The weights were fitted to questions that
+documents answer and to others (of another corpus, near the topic, with their passage taken out); `BARS` are the
+quantiles of what the answerable ones scored, so that a rate of wrong refusals can be chosen. docs/refusal.md has the
+figures, and the script that made these numbers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from server.engines.quoting.ranking import coverage
+
+if TYPE_CHECKING:
+    from server.engines.quoting.questions import Asked
+    from server.engines.quoting.units import Unit
+    from server.engines.quoting.words import Words
+
+RATES = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
+FOREIGN_SHARE = 0.4
+"""Of the rate, for questions in another language than the collection's: their cosines are lower throughout."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sureness:
+    """A logistic model that passages answer a question.
+
+    Attributes:
+        bars: quantiles of its score at `RATES` over answerable questions.
+
+    """
+
+    bias: float
+    coverage: float
+    cosine: float
+    bars: tuple[float, ...]
+
+    def bar(self, rate: float) -> float:
+        """Return the score below which to refuse."""
+        return float(np.interp(rate, RATES, self.bars))
+
+    def score(self, *, coverage: float, cosine: float) -> float:
+        """Return the log-odds that the passages hold the answer."""
+        return self.bias + self.coverage * coverage + self.cosine * cosine
+
+
+BY_WORDS = Sureness(-3.89, 7.21, 0.0, (-1.25, -0.74, -0.58, -0.22, 0.07, 0.37, 0.94))
+BY_BOTH: Mapping[str, Sureness] = {
+    "all-MiniLM-L6-v2": Sureness(-5.02, 6.40, 3.11, (-1.09, -0.78, -0.49, -0.18, 0.23, 0.47, 0.98)),
+}
+"""By the name of the embedding model: cosines of others mean something else."""
+BY_VECTOR: Mapping[str, Sureness] = {
+    "all-MiniLM-L6-v2": Sureness(-3.55, 0.0, 7.44, (-1.22, -1.09, -0.79, -0.40, -0.23, 0.0, 0.39)),
+}
+_SMALL_TALK = re.compile(
+    r"\W*(hi|hello|hey|good (morning|evening|day)|thanks?( you)?( (a lot|very much))?|ok(ay)?|bye|goodbye|yes|no"
+    r"|great|cool|hallo|guten (tag|morgen|abend)|danke( schön| sehr)?|tschüss|ja|nein|bonjour"
+    r"|salut|merci( beaucoup)?|au revoir"
+    r"|oui|non|hola|buenos días|gracias|adiós|sí)\W*",
+    re.IGNORECASE,
+)
+
+
+def best_coverage(asked: Asked, units: Sequence[Unit], *, words: Words) -> float:
+    """Return the largest share of the question that a unit covers with all that stands around it, 0 to 1."""
+    return max(
+        (
+            coverage(
+                asked,
+                words.bag(unit.shown)
+                | words.bag(unit.lead)
+                | words.bag(unit.heading)
+                | words.bag(unit.title)
+                | words.bag(unit.paragraph),
+            )
+            for unit in units
+        ),
+        default=0.0,
+    )
+
+
+def refuses(asked: Asked, *, covered: float, cosine: float | None, model: str, rate: float) -> bool:
+    """Tell whether to refuse, at a rate of wrong refusals; 0 never refuses.
+
+    Args:
+        asked: the question.
+        covered: see `best_coverage`.
+        cosine: the question's largest to a passage; None if the passages were not found by vectors.
+        model: name of the embedding model.
+        rate: share of answerable questions that may be refused, 0 to 0.3.
+
+    """
+    if rate <= 0 or (not asked.terms and not asked.is_foreign):
+        return False
+    if asked.is_foreign:  # its words stand nowhere, whatever the passages say
+        sureness, rate = BY_VECTOR.get(model), rate * FOREIGN_SHARE
+    else:
+        sureness = BY_BOTH.get(model, BY_WORDS)
+    if cosine is None:
+        sureness = None if asked.is_foreign else BY_WORDS
+    if sureness is None:
+        return False
+    return sureness.score(coverage=covered, cosine=cosine or 0.0) < sureness.bar(rate)
+
+
+def is_small_talk(text: str) -> bool:
+    """Tell whether a message greets or thanks; nothing in documents answers it."""
+    return _SMALL_TALK.fullmatch(text) is not None

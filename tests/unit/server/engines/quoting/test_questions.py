@@ -1,0 +1,95 @@
+"""What a question asks: its kinds, its language, and what each of its words is worth."""
+
+import pytest
+
+from server.engines.quoting.questions import kinds_of, language_of, understand, words_of
+from server.engines.quoting.words import Words
+from storage.search.word_weights import WordWeight
+
+ENGLISH = Words("english")
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("how many doors may a vault have", "number"),
+        ("Wie viele Türen darf ein Tresor haben?", "number"),
+        ("Combien de portes ?", "number"),
+        ("¿Cuántas puertas tiene?", "number"),
+        ("vault_doors default", "default"),
+        ("Was ist der Standardwert von vault_doors?", "default"),
+        ("how do I open the vault", "procedure"),
+        ("Wie öffne ich den Tresor?", "procedure"),
+        ("can the vault be opened twice", "yesno"),
+        ("Kann man den Tresor öffnen?", "yesno"),
+        ("which keys are allowed", "list"),
+        ("what is a vault", "definition"),
+        ("Qu'est-ce qu'un coffre ?", "definition"),
+        ("what happens if the key breaks", "condition"),
+        ("is brass weaker than steel", "comparison"),
+        ("which flag keeps the file", "option"),
+    ],
+)
+def test_kinds_of_questions_are_told_in_four_languages(text, kind):
+    assert kind in kinds_of(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("Who built the lighthouse of Ostrava Bay?", "english"),
+        ("Wer hat den Leuchtturm gebaut und wann?", "german"),
+        ("Quand le phare est construit dans la baie ?", "french"),
+        ("¿Quién y cuándo construyó el faro de la bahía?", "spanish"),
+        ("work_mem default", None),
+        ("", None),
+    ],
+)
+def test_a_question_s_language_is_told_by_its_function_words(text, language):
+    assert language_of(text) == language
+
+
+def test_identifiers_are_looked_up_whole_and_in_parts():
+    words = words_of("Can the post-commit-Hook use work_mem?")
+    assert {"post-commit-Hook", "post-commit", "commit-Hook", "post", "work_mem", "mem"} <= set(words)
+
+
+def weight(word, *, known=True, lexeme=None, weight=5.0):
+    return WordWeight(word, lexeme or ENGLISH.stem(word), weight, known)
+
+
+def understood(text, *weights, language="english"):
+    return understand(text, weights, words=Words(language), language=language)
+
+
+def test_parts_count_only_where_the_whole_is_unknown():
+    known = understood("work_mem", weight("work_mem", lexeme="work_mem"), weight("work"), weight("mem"))
+    assert [term.stem for term in known.terms] == ["work_mem"]
+    unknown = understood("work_mem", weight("work_mem", known=False), weight("work"), weight("mem"))
+    assert [term.stem for term in unknown.terms] == ["work_mem", "work", "mem"]
+
+
+def test_a_misspelt_word_stands_for_the_one_that_was_meant():
+    (term,) = understood("lighthuose", weight("lighthuose", lexeme="lighthous")).terms
+    assert (term.stem, term.is_known) == ("lighthous", True)
+
+
+def test_words_that_say_what_is_wanted_weigh_less_than_what_it_is_about():
+    default, vault = understood("default vault", weight("default"), weight("vault")).terms
+    assert default.weight < vault.weight / 2
+
+
+def test_a_question_in_another_language_than_the_collection_s_is_told():
+    text = "Wer hat den Leuchtturm gebaut?"
+    assert understood(text, weight("Leuchtturm", known=False)).is_foreign
+    assert not understood("Who built the lighthouse?", weight("lighthouse")).is_foreign
+    # a collection without a language: its lexicon tells
+    assert understood(text, weight("Wer", known=False), weight("den", known=False), language="simple").is_foreign
+    assert not understood(text, weight("Wer"), weight("den"), language="simple").is_foreign
+
+
+def test_stems_are_those_of_the_collection_s_language():
+    assert Words("german").stem("Türen") == Words("german").stem("Tür")
+    assert ENGLISH.bag("The doors opened") == {"the", "door", "open"}
+    assert Words("simple").bag("doors") == {"doors"}
+    assert ENGLISH.bag("config.d/x_y") == {"config.d/x_y", "configur", "d", "x", "y"}

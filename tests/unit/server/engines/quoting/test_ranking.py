@@ -1,0 +1,142 @@
+"""Which unit wins by words and form, and how an answer is put together."""
+
+import numpy as np
+import pytest
+
+from server.engines.quoting.composing import MOST, ROOM, composed, quoted
+from server.engines.quoting.questions import understand, words_of
+from server.engines.quoting.ranking import EMBEDDED, Ranked, by_vectors, by_words, coverage
+from server.engines.quoting.refusal import BY_WORDS, best_coverage, is_small_talk, refuses
+from server.engines.quoting.units import Source, Unit, units
+from server.engines.quoting.words import Words
+from storage.search.word_weights import WordWeight
+
+WORDS = Words("english")
+VAULT = """\
+## Doors
+
+A vault has doors of brass and of steel. Its doors are oiled once a week, by hand.
+
+vault.doors
+
+How many doors a vault may have. The default is 12.
+
+vault.hinges
+
+How many hinges a door has. The default is 3.
+
+Valid finishes are:
+
+- matt
+- bright
+- black
+"""
+
+
+def asked(text):
+    weights = [WordWeight(word, WORDS.stem(word), 3.0, True) for word in words_of(text)]
+    return understand(text, weights, words=WORDS, language="english")
+
+
+def best(question, text=VAULT):
+    return by_words(asked(question), units([Source(1, text)]), words=WORDS)
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("default of vault.doors", "vault.doors: The default is 12."),
+        ("how many hinges does a door have if I don't change it", "vault.hinges: The default is 3."),
+        ("which finishes are valid", "Valid finishes are: matt; bright; black"),
+        ("how often are the doors oiled", "Its doors are oiled once a week, by hand."),
+    ],
+)
+def test_the_unit_that_answers_a_kind_of_question_is_among_the_first(question, answer):
+    assert answer in [each.unit.shown for each in best(question)[:2]]
+
+
+def test_no_more_units_are_embedded_than_words_chose():
+    text = "\n\n".join(f"Sentence number {number} talks of doors." for number in range(60))
+    assert len(best("doors", text)) == EMBEDDED
+
+
+def test_vectors_decide_among_what_words_like_equally():
+    one, other = (Ranked(Unit("sentence", text, 1), 1.0, 0.5) for text in ("One.", "Other."))
+    vectors = np.eye(2, dtype=np.float32)
+    first, second = by_vectors([one, other], question=vectors[1], vectors=vectors)
+    assert (first.unit.text, first.cosine, second.cosine) == ("Other.", 1.0, 0.0)
+
+
+def ranked(*texts, scores=None):
+    scores = scores or [10.0] * len(texts)
+    return [Ranked(Unit("sentence", text, 1), score, 1.0) for text, score in zip(texts, scores, strict=True)]
+
+
+def test_an_answer_is_a_few_short_units_and_never_a_part_of_one():
+    long = "A long sentence about doors. " * 40
+    assert [unit.text for unit in composed(ranked(long))] == [long]
+    several = composed(ranked(*(f"Sentence {number} of some forty characters." for number in range(9))))
+    assert len(several) == MOST
+    assert sum(len(unit.text) for unit in composed(ranked(*(f"{n} " + "x" * 150 for n in range(4))))) <= ROOM
+
+
+def test_what_is_much_worse_or_said_already_is_left_out():
+    chosen = composed(ranked("The doors are of brass.", "of brass", "Nothing of it.", scores=[10, 9.5, 2]))
+    assert [unit.text for unit in chosen] == ["of brass"] or [unit.text for unit in chosen] == [
+        "The doors are of brass."
+    ]
+    assert composed([]) == []
+
+
+def test_a_sentence_about_it_comes_with_the_one_that_says_what_it_is():
+    unit = Unit("sentence", "It is of brass.", 1, before="The door is old.")
+    assert quoted(unit) == "The door is old. It is of brass."
+    assert quoted(Unit("sentence", "Brass it is.", 1, before="The door is old.")) == "Brass it is."
+
+
+def test_coverage_is_a_share_of_the_question_s_weight():
+    question = asked("brass doors")
+    assert coverage(question, WORDS.bag("a door of brass")) == 1.0
+    assert coverage(question, WORDS.bag("a door")) == 0.5
+    assert coverage(question, frozenset()) == 0.0
+
+
+def covered(question):
+    return best_coverage(asked(question), units([Source(1, VAULT)]), words=WORDS)
+
+
+def refused(question, *, cosine=None, model="unknown", rate=0.05):
+    return refuses(asked(question), covered=covered(question), cosine=cosine, model=model, rate=rate)
+
+
+def test_a_question_of_other_things_is_refused_and_one_of_these_is_not():
+    assert refused("capital of Mongolia")
+    assert not refused("how many doors may a vault have")
+    assert not refused("capital of Mongolia", rate=0)
+
+
+def test_where_words_are_few_the_vectors_help_to_decide():
+    middling = asked("doors squirrels")
+    chosen = {"covered": 0.5, "model": "all-MiniLM-L6-v2", "rate": 0.05}
+    assert refuses(middling, cosine=0.1, **chosen)
+    assert not refuses(middling, cosine=0.7, **chosen)
+
+
+def test_of_a_question_in_another_language_only_the_vectors_tell():
+    foreign = asked("Wer hat die Tür gebaut und wann?")
+    assert foreign.is_foreign
+    known = {"covered": 0.0, "model": "all-MiniLM-L6-v2", "rate": 0.05}
+    assert refuses(foreign, cosine=0.1, **known)
+    assert not refuses(foreign, cosine=0.5, **known)
+    assert not refuses(foreign, cosine=0.1, covered=0.0, model="another model", rate=0.05)
+
+
+def test_a_higher_rate_refuses_more():
+    bars = [BY_WORDS.bar(rate) for rate in (0.01, 0.03, 0.05, 0.2, 0.3)]
+    assert bars == sorted(bars)
+
+
+@pytest.mark.parametrize("text", ["Thanks!", "hello", "Danke schön.", "¡Hola!", "ok", "Merci beaucoup"])
+def test_small_talk_is_told(text):
+    assert is_small_talk(text)
+    assert not is_small_talk(f"{text} How many doors?")

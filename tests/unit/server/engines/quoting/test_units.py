@@ -1,0 +1,124 @@
+"""The units that passages are cut into: what can be quoted whole, with what says what it is about."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.engines.quoting.units import LONGEST, Source, units
+
+
+def shown(text, **fields):
+    return [unit.shown for unit in units([Source(1, text, **fields)])]
+
+
+def of_kind(kind, text):
+    return [unit for unit in units([Source(1, text)]) if unit.kind == kind]
+
+
+def test_a_table_s_rows_come_with_their_headers_and_its_caption():
+    text = "Limits of the vault.\n\n| Item | Most |\n| --- | --- |\n| doors per hall | 1,600 |\n| halls | unlimited |\n"
+    rows = of_kind("row", text)
+    assert [unit.text for unit in rows] == ["Item: doors per hall; Most: 1,600", "Item: halls; Most: unlimited"]
+    assert {unit.lead for unit in rows} == {"Limits of the vault."}
+    (column,) = of_kind("list", text)
+    assert column.text == "Limits of the vault.: doors per hall, halls"
+
+
+def test_a_table_of_keys_and_values_belongs_to_its_heading():
+    text = "## BufferSize\n\n| Description: | Most bytes |\n| --- | --- |\n| Default: | `BufferSize 4096` |\n"
+    assert [unit.shown for unit in of_kind("row", text)] == [
+        "BufferSize: Description: Most bytes",
+        "Default: BufferSize 4096",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("`--keep`\n\nKeep the file on the disk.", "--keep: Keep the file on the disk."),
+        ("-w\n\nIgnore white space.", "-w: Ignore white space."),
+        ("vault.maxDoors\n\nThe default is 12.", "vault.maxDoors: The default is 12."),
+        ("- INPUT `priority`\n\n  This asks a question.", "INPUT priority: This asks a question."),
+    ],
+)
+def test_what_explains_a_term_is_shown_under_it(text, expected):
+    assert expected in shown(text)
+
+
+def test_a_list_is_quoted_whole_and_item_by_item_after_what_leads_it_in():
+    text = "Valid keys are:\n\n- brass\n- steel\n- bone, which *breaks*\n\nNothing else opens it."
+    assert [unit.text for unit in of_kind("item", text)] == ["brass", "steel", "bone, which breaks"]
+    assert {unit.lead for unit in of_kind("item", text)} == {"Valid keys are:"}
+    (whole,) = of_kind("list", text)
+    assert whole.text == "Valid keys are: brass; steel; bone, which breaks"
+    assert "Nothing else opens it." in shown(text)
+
+
+def test_code_comes_after_the_sentence_before_it_as_it_is():
+    (code,) = of_kind("code", "To open the vault:\n\n```sh\nvault open --key  brass\n\tnow\n```\n")
+    assert code.text == "vault open --key  brass\n\tnow"
+    assert code.shown == "To open the vault:\nvault open --key  brass\n\tnow"
+
+
+def test_a_sentence_knows_its_heading_and_the_sentence_before():
+    first, second = units([Source(1, "It has a door. It is of brass.", heading="Vaults > The old vault ¶")])
+    assert (second.heading, second.before) == ("The old vault", "It has a door.")
+    assert first.before == ""
+
+
+def test_a_passage_that_begins_within_a_block_gives_what_is_left_of_it():
+    assert shown("    and of brass. The rest is steel.\n\n  | a | b |\n  | --- | --- |\n  | 1 | 2 |") == [
+        "and of brass.",
+        "The rest is steel.",
+        "a: 1; b: 2",
+    ]
+
+
+def test_passages_that_touch_are_read_as_one_and_keep_their_numbers():
+    whole = "| Key | Value |\n| --- | --- |\n| one | 1 |\n| two | 2 |\n"
+    cut = whole.index("| two")
+    parts = [
+        Source(2, whole[:cut], document="d", start=100, end=100 + cut),
+        Source(1, whole[cut:], document="d", start=100 + cut, end=100 + len(whole)),
+    ]
+    found = {unit.text: unit.number for unit in units(parts) if unit.kind == "row"}
+    assert found.keys() == {"Key: one; Value: 1", "Key: two; Value: 2"}  # the second passage has no header of its own
+    assert set(found.values()) <= {1, 2}
+
+
+def test_passages_of_different_documents_are_never_joined():
+    parts = [
+        Source(1, "One begins", document="a", start=0, end=10),
+        Source(2, " and ends.", document="b", start=10, end=20),
+    ]
+    assert sorted((unit.text, unit.number) for unit in units(parts)) == [("One begins", 1), ("and ends.", 2)]
+
+
+def test_a_unit_stands_once_however_many_passages_have_it():
+    parts = [Source(n, "The same sentence.", document="d", start=n * 1000, end=n * 1000 + 18) for n in (1, 2)]
+    assert [(unit.text, unit.number) for unit in units(parts)] == [("The same sentence.", 1)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "\n \n",
+        "| |\n| --- |\n",
+        "```\nunclosed",
+        "[" * 5000,
+        "> " * 3000 + "x",
+        "- " * 2000 + "x",
+        "|" * 4000,
+        "*" * 9999,
+    ],
+)
+def test_odd_passages_give_what_they_hold_and_no_error(text):
+    assert all(0 < len(unit.text) <= LONGEST for unit in units([Source(1, text)]))
+
+
+@given(st.lists(st.text(alphabet="ab|-`#*>\n .:0[]", max_size=120), max_size=4))
+def test_any_passages_can_be_read(texts):
+    for unit in units([Source(number, text) for number, text in enumerate(texts, start=1)]):
+        assert 1 <= unit.number <= len(texts)
+        assert unit.text.strip()
