@@ -302,8 +302,8 @@ class LLMSettings(_Group):
 
     provider: Literal["auto", "openai", "openai_like", "ollama", "local", "extractive"] = Field(
         "auto",
-        description="auto: OpenAI if a key is set, else Ollama if it is reachable, else the local model if installed, "
-        "else extractive (passages are quoted, no model is called).",
+        description="auto: OpenAI if a key is set, else Ollama if it is reachable, else extractive (passages are "
+        "quoted, no model is called). local: a small model on this machine; what no passage has of it is not shown.",
     )
     model: str | None = Field(None, description="Name of the model; unset: the provider's default.")
     api_key: SecretStr | None = Field(None, description="API key for openai and openai_like; also OPENAI_API_KEY.")
@@ -330,6 +330,12 @@ class LLMSettings(_Group):
         30, gt=0, le=3600, description="Seconds to wait for the first token, and for each next."
     )
     total_timeout: float = Field(120, gt=0, le=3600, description="Maximum duration of an answer in seconds.")
+    local_timeout: float = Field(
+        10,
+        gt=0,
+        le=600,
+        description="Seconds that the local model has for its first sentence; then passages are quoted.",
+    )
     max_retries: int = Field(2, ge=0, le=10, description="Retries of a call that failed before its first token.")
     breaker_failures: int = Field(
         5, ge=0, le=1000, description="Consecutive failed calls that open the circuit breaker; 0: it never opens."
@@ -372,6 +378,13 @@ class RetrievalSettings(_Group):
         ge=0,
         le=1,
         description="Minimum cosine similarity of a passage, if the request sets none; 0: no minimum.",
+    )
+    refuse: float = Field(
+        0.05,
+        ge=0,
+        le=0.3,
+        description="Share of the questions which the documents answer that may be refused wrongly, so that those are "
+        "refused which they do not; 0: none is refused unless nothing is found.",
     )
     max_per_document: int | None = Field(
         None, ge=1, le=100, description="Maximum number of passages from one document; unset: no maximum."

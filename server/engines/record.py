@@ -34,6 +34,7 @@ class Record:
         queries: searched for besides the question, or in place of it.
         calls: number of auxiliary model calls.
         notes: sentences on what an engine did that its passages do not show.
+        refused: whether the passages that were found do not answer the question.
         thoughts: the model's reasoning on the answer that has not been sent yet.
 
     """
@@ -54,6 +55,7 @@ class Record:
     calls: int = 0
     notes: list[str] = field(default_factory=list)
     thoughts: list[Reasoning] = field(default_factory=list)
+    refused: bool = False
 
     def add_call(self, finish: Finish) -> None:
         """Add a model call's tokens and cost, as far as they are known."""

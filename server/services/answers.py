@@ -35,8 +35,10 @@ from server.engines.chat.history import History, TokenCounter, chat_message
 from server.engines.llama_index import pieces_of
 from server.engines.models.errors import ModelFailed
 from server.engines.parts import Conversation, Elsewhere, EngineParts
+from server.engines.quoting.questions import language_of
 from server.engines.record import Record, total_cost, total_usage
 from server.engines.registry import build_chat_engine, build_engine
+from server.engines.writing.attribution import ATTRIBUTED, UNATTRIBUTED, passage_behind
 from server.engines.writing.citations import CitationFilter
 from server.engines.writing.prompts import summary_messages
 from server.errors import RerankUnavailable
@@ -56,7 +58,12 @@ if TYPE_CHECKING:
     from storage.generation import Generation
 
 Result = TypeVar("Result")
-NOTHING_FOUND = "I found nothing about this in the documents of this collection."
+NOTHING_FOUND = {
+    "english": "I found nothing about this in the documents of this collection.",
+    "french": "Je n'ai rien trouvé à ce sujet dans les documents de cette collection.",
+    "german": "Dazu habe ich in den Dokumenten dieser Sammlung nichts gefunden.",
+    "spanish": "No encontré nada sobre esto en los documentos de esta colección.",
+}
 NO_MODEL = "none"
 EXTRACTIVE = "extractive"
 SUMMARY_TOKENS = 300
@@ -251,27 +258,24 @@ class AnswerService:
                 engine=record.report(),
             )
             if not citations and refuses:  # the generator has not begun, and never will
-                yield Token(NOTHING_FOUND)
+                yield Token(nothing_found(parts.question.question))
                 yield self._done(record, started, "no_context", citations, cited=set())
                 return
-            texts, has_text = [citation.text for citation in citations], False
-            markers = CitationFilter(texts)
+            written = _Written([citation.text for citation in citations])
             generating = time.perf_counter()
-            async for piece in pieces:
-                for thought in record.new_thoughts():
-                    if thought.retracts:
-                        markers, has_text = CitationFilter(texts), False
-                    yield thought
-                if text := markers.feed(piece):
-                    has_text = has_text or not text.isspace()
-                    yield Token(text)
-            if text := markers.end().rstrip():
-                has_text = True
+            async with aclosing(written.events(pieces, record)) as events:
+                async for event in events:
+                    yield event
+            if text := written.footnote(parts, language=generation.chunking.language):
                 yield Token(text)
-        if not has_text:
+        if record.refused:
+            yield Token(nothing_found(parts.question.question))
+            yield self._done(record, started, "no_context", (), cited=set())
+            return
+        if not written.has_text and not record.extracted:  # a quotation may be cut before its first word
             raise _empty(record)
         record.timings_ms["generate"] = (time.perf_counter() - generating) * 1000
-        yield self._done(record, started, _finish_reason(record), citations, cited=markers.cited)
+        yield self._done(record, started, _finish_reason(record), citations, cited=written.cited)
 
     @asynccontextmanager
     async def _visited(self, parts: EngineParts, collection: str) -> AsyncIterator[EngineParts]:
@@ -319,6 +323,57 @@ class AnswerService:
             sources=_sources([citation for citation in marked if citation.cited] or marked),
             engine=record.report(),
         )
+
+
+class _Written:
+    """What an engine writes, as it comes, with its citations.
+
+    Attributes:
+        has_text: whether any word of it is the answer.
+
+    """
+
+    def __init__(self, passages: Sequence[str]) -> None:
+        self._passages = passages
+        self._markers = CitationFilter(passages)
+        self.has_text = False
+
+    @property
+    def cited(self) -> set[int]:
+        """The numbers of the passages that it cites."""
+        return self._markers.cited
+
+    async def events(self, pieces: AsyncIterator[str], record: Record) -> AsyncGenerator[Event, None]:
+        """Yield the text and the reasoning."""
+        async for piece in pieces:
+            for thought in record.new_thoughts():
+                if thought.retracts:
+                    self._markers, self.has_text = CitationFilter(self._passages), False
+                yield thought
+            if text := self._markers.feed(piece):
+                self.has_text = self.has_text or not text.isspace()
+                yield Token(text)
+        if text := self._markers.end().rstrip():
+            self.has_text = True
+            yield Token(text)
+
+    def footnote(self, parts: EngineParts, *, language: str) -> str:
+        """Return the footnote that a model left out, if a passage has what it wrote; say so in the notes."""
+        record = parts.record
+        if not self.has_text or not self._passages or self.cited or record.refused or record.extracted:
+            return ""
+        asked = parts.question.question
+        number = passage_behind(self._markers.prose, self._passages, language=language, question=asked)
+        record.notes.append(ATTRIBUTED if number else UNATTRIBUTED)
+        if number is None:
+            return ""
+        self.cited.add(number)
+        return f" [{number}]"
+
+
+def nothing_found(question: str) -> str:
+    """Return the sentence that stands for an answer which the documents do not hold, in the question's language."""
+    return NOTHING_FOUND[language_of(question) or "english"]
 
 
 def _empty(record: Record) -> ModelFailed:

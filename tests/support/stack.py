@@ -179,6 +179,7 @@ class Stack:
             "LLM__API_KEY": "k",
             "LLM__MODEL": "m",
             "RETRIEVAL__MIN_SCORE": "0",
+            "RETRIEVAL__REFUSE": "0",
             **env,
         }
         with tempfile.TemporaryFile("w+", encoding="utf-8") as log:  # a pipe would fill up and stop the server

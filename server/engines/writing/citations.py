@@ -89,6 +89,11 @@ class CitationFilter:
         self._markers = _Markers(len(passages), self._shown)
         self.cited: set[int] = set()
 
+    @property
+    def prose(self) -> str:
+        """What was written so far and is final, without code."""
+        return self._markers.prose
+
     def feed(self, piece: str) -> str:
         """Return the text that is final now."""
         return self._markers.feed(piece)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
@@ -23,11 +24,16 @@ from server.engines.models.guarded import GuardedLLM
 from server.engines.models.model import LanguageModel
 from server.engines.models.provider import LOCAL
 from server.engines.parts import EngineParts
-from server.engines.writing.extraction import best_sentences, bounded
+from server.engines.quoting.finding import Finder
+from server.engines.writing.extraction import bounded, cited
 from server.engines.writing.grounding import grounded
 from server.engines.writing.prompts import COMPLETION_STOPS, Passage, chat_messages, completion_messages, passage_of
+from server.engines.writing.refusing import without_refusal
 
-UNSUPPORTED = "The local model wrote nothing that the passages support: their best sentences are quoted."
+JUDGED_SHARE = 0.4
+"""Of the rate of wrong refusals, where a model judges the passages itself."""
+TOO_SLOW = "The local model took too long to write a sentence: the passages are quoted."
+UNSUPPORTED = "The local model wrote nothing that the passages support: they are quoted."
 
 
 class _StreamingSynthesizer(BaseSynthesizer):
@@ -43,6 +49,7 @@ class _StreamingSynthesizer(BaseSynthesizer):
             streaming=True,
         )
         self._parts = parts
+        self._nodes: list[NodeWithScore] = []
         self._passages: list[Passage] = []
 
     async def asynthesize(
@@ -53,6 +60,7 @@ class _StreamingSynthesizer(BaseSynthesizer):
         **response_kwargs: Any,
     ) -> RESPONSE_TYPE:
         # LlamaIndex passes aget_response texts with their metadata prepended; we need the two apart
+        self._nodes = nodes
         self._passages = [passage_of(found.node) for found in nodes]
         return await super().asynthesize(query, nodes, additional_source_nodes, **response_kwargs)
 
@@ -65,6 +73,9 @@ class _StreamingSynthesizer(BaseSynthesizer):
 
     def _pieces(self, question: str, passages: Sequence[Passage]) -> AsyncGenerator[str, None]:
         raise NotImplementedError
+
+    def _finder(self, question: str) -> Finder:
+        return Finder(self._standalone(question), self._nodes, parts=self._parts)
 
     def _standalone(self, question: str) -> str:
         """Return the standalone question, for models that do not get the conversation."""
@@ -85,27 +96,52 @@ class CitingSynthesizer(_StreamingSynthesizer):
         self._model = model
 
     async def _pieces(self, question: str, passages: Sequence[Passage]) -> AsyncGenerator[str, None]:
-        if self._model.provider != LOCAL:
-            pieces = self._written(question, passages)
+        record, finder = self._parts.record, self._finder(question)
+        if self._model.provider == LOCAL:
+            if await finder.refuses():
+                record.refused = True
+                return
+            pieces = self._checked(question, passages, finder)
         else:
-            pieces = self._checked(question, passages)
+            pieces = self._judged(without_refusal(self._written(question, passages), record=record), finder)
         async with aclosing(pieces):
             async for piece in pieces:
                 yield piece
 
-    async def _checked(self, question: str, passages: Sequence[Passage]) -> AsyncGenerator[str, None]:
+    async def _judged(self, pieces: AsyncGenerator[str, None], finder: Finder) -> AsyncGenerator[str, None]:
+        """Yield what the model writes, unless the passages do not answer: that is found out while it reads them."""
+        verdict = asyncio.create_task(finder.refuses(share=JUDGED_SHARE))
+        try:
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    if piece and await verdict:
+                        self._parts.record.refused = True
+                        return
+                    yield piece
+        finally:
+            verdict.cancel()
+
+    async def _checked(self, question: str, passages: Sequence[Passage], finder: Finder) -> AsyncGenerator[str, None]:
         written = self._written(question, passages)
-        said = False
+        said, note = False, UNSUPPORTED
         async with (
             aclosing(written),
             aclosing(grounded(written, [passage.quoted() for passage in passages])) as sentences,
         ):
-            async for sentence in sentences:
+            try:
+                async with asyncio.timeout(self._parts.settings.llm.local_timeout):
+                    first = await anext(sentences)
                 said = True
-                yield sentence
+                yield first
+                async for sentence in sentences:
+                    yield sentence
+            except StopAsyncIteration:
+                pass
+            except TimeoutError:
+                note = TOO_SLOW
         if not said:
-            self._parts.record.notes.append(UNSUPPORTED)
-            async for piece in quotations(self._standalone(question), passages, parts=self._parts):
+            self._parts.record.note(note)
+            async for piece in quotations(finder, parts=self._parts):
                 yield piece
 
     async def _written(self, question: str, passages: Sequence[Passage]) -> AsyncGenerator[str, None]:
@@ -120,13 +156,17 @@ class CitingSynthesizer(_StreamingSynthesizer):
 
 
 class ExtractiveSynthesizer(_StreamingSynthesizer):
-    """Quotes the sentences nearest to the question, with their citations; no model is called."""
+    """Quotes what answers the question, with its citations; no model is called."""
 
     def __init__(self, parts: EngineParts) -> None:
         super().__init__(parts, llm=_no_llm())
 
-    async def _pieces(self, question: str, passages: Sequence[Passage]) -> AsyncGenerator[str, None]:
-        async for piece in quotations(self._standalone(question), passages, parts=self._parts):
+    async def _pieces(self, question: str, _passages: Sequence[Passage]) -> AsyncGenerator[str, None]:
+        finder, record = self._finder(question), self._parts.record
+        if await finder.refuses():
+            record.refused = True
+            return
+        async for piece in quotations(finder, parts=self._parts):
             yield piece
 
 
@@ -153,10 +193,11 @@ async def written(
                 yield ""
 
 
-async def quotations(question: str, passages: Sequence[Passage], *, parts: EngineParts) -> AsyncGenerator[str, None]:
-    """Yield the best sentences."""
-    quotes = await best_sentences(question, passages, embedder=parts.embedder)
-    for piece in quoted("\n\n".join(quotes), parts=parts):
+async def quotations(finder: Finder, *, parts: EngineParts) -> AsyncGenerator[str, None]:
+    """Yield what is quoted; passages without a word are no answer."""
+    units = await finder.quotations()
+    parts.record.refused = not units
+    for piece in quoted("\n\n".join(map(cited, units)), parts=parts):
         yield piece
 
 

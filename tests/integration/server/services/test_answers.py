@@ -18,6 +18,8 @@ from server.api.schemas.questions import QuestionBody
 from server.engines import registry
 from server.engines.models.choose import open_model
 from server.engines.models.errors import ModelFailed
+from server.engines.writing import synthesis
+from server.engines.writing.attribution import ATTRIBUTED, UNATTRIBUTED
 from server.engines.writing.prompts import SYSTEM
 from server.errors import RerankUnavailable, UnknownEngine
 from server.services.answers import NOTHING_FOUND, AnswerService
@@ -86,17 +88,43 @@ async def test_citations_that_the_model_invents_are_dropped_even_when_torn_betwe
     assert answer.answer == "True [1] and false and both [1] and year [2024] and list[0]."
 
 
-async def test_a_model_that_cites_nothing_has_its_passages_and_all_their_sources_listed(service, model_server):
+async def test_a_local_model_that_takes_too_long_is_left_and_the_passages_are_quoted(
+    service, model_server, monkeypatch
+):
+    monkeypatch.setattr(synthesis, "LOCAL", "openai_like")
+    model_server.default = Reply("The lighthouse was built by the engineer Milada Novak.", delay=0.5)
+    asked = Question("Who built the lighthouse of Ostrava Bay?", k=2)
+    slow = await (await service(local_timeout=0.2)).ask(asked)
+    assert (slow.done.finish_reason, slow.done.model) == ("extractive", "extractive")
+    assert "Milada Novak" in slow.answer
+    assert synthesis.TOO_SLOW in slow.done.engine.notes
+    model_server.default = Reply("The lighthouse was built by the engineer Milada Novak.")
+    quick = await (await service(local_timeout=30)).ask(asked)
+    assert quick.done.finish_reason == "stop"
+    assert synthesis.TOO_SLOW not in quick.done.engine.notes
+
+
+async def test_a_model_that_cites_nothing_gets_the_footnote_of_the_passage_that_has_its_words(service, model_server):
     answer_with(model_server, "It was Milada Novak.")
     answer = await (await service()).ask(Question("Who built the lighthouse of Ostrava Bay?", min_score=0.0))
-    assert len(answer.done.citations) == len(TEXTS)
+    assert answer.answer == "It was Milada Novak. [1]"
+    assert [citation.id for citation in answer.done.citations if citation.cited] == [1]
+    assert answer.done.sources == ("lighthouse.md",)
+    assert ATTRIBUTED in answer.done.engine.notes
+
+
+async def test_what_no_passage_has_gets_no_footnote_and_all_sources_are_listed(service, model_server):
+    answer_with(model_server, "It was Napoleon, in 1805.")
+    answer = await (await service()).ask(Question("Who built the lighthouse of Ostrava Bay?", min_score=0.0))
+    assert answer.answer == "It was Napoleon, in 1805."
     assert not any(citation.cited for citation in answer.done.citations)
     assert set(answer.done.sources) == set(TEXTS)
+    assert UNATTRIBUTED in answer.done.engine.notes
 
 
 async def test_with_nothing_above_the_bar_no_model_is_asked(service, model_server):
     answer = await (await service()).ask(Question("Which quasar emits neutrinos?", min_score=0.8))
-    assert (answer.answer, answer.done.finish_reason) == (NOTHING_FOUND, "no_context")
+    assert (answer.answer, answer.done.finish_reason) == (NOTHING_FOUND["english"], "no_context")
     assert answer.done.citations == ()
     assert answer.done.usage is None
     assert not model_server.requests

@@ -96,7 +96,7 @@ def test_a_stream_names_the_conversation_first_and_the_message_last(start):
 def test_nothing_found_is_said_without_asking_the_model(start, model_server):
     with start() as http:
         answer = http.post("/chat", json={"message": "quantum chromodynamics", "min_score": 0.9}).json()
-    assert (answer["answer"], answer["finish_reason"]) == (NOTHING_FOUND, "no_context")
+    assert (answer["answer"], answer["finish_reason"]) == (NOTHING_FOUND["english"], "no_context")
     assert model_server.requests == []
 
 

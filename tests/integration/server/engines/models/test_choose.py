@@ -65,11 +65,10 @@ async def test_auto_passes_over_an_ollama_with_embedding_models_only(server: Mod
     assert (await chosen(ollama_base_url=server.ollama_url))[0] == "extractive"
 
 
-@pytest.mark.usefixtures("nothing_local")
 async def test_auto_with_nothing_at_hand_is_extractive_and_says_what_to_do() -> None:
     assert (await chosen(ollama_base_url=NOBODY))[0] == "extractive"
     line = describe_extractive(Settings(llm=LLMSettings(ollama_base_url=NOBODY)))
-    for word in ("FOOTNOTE_LLM__API_KEY", NOBODY, "not installed"):
+    for word in ("FOOTNOTE_LLM__API_KEY", NOBODY, "FOOTNOTE_LLM__PROVIDER=local"):
         assert word in line
 
 

@@ -134,7 +134,7 @@ async def test_the_documents_with_the_best_hits_are_read_where_none_is_named(ope
         found = await made.retrieve(Question("Sum up sourdough bread", mode="summary", filters=sea, min_score=0.0))
         assert {result.source for result in found.results} <= {"harbour.md", "journal.md"}
         nothing = await made.ask(Question("Sum up the quasars", mode="summary", min_score=0.95))
-    assert (nothing.answer, nothing.done.finish_reason) == (NOTHING_FOUND, "no_context")
+    assert (nothing.answer, nothing.done.finish_reason) == (NOTHING_FOUND["english"], "no_context")
     assert model_server.requests == []
 
 
