@@ -25,6 +25,8 @@ BENCHMARKS = {
     "stalls": "the server's event loop while another process ingests",
     "store": "load, HNSW build, search and recall over made-up chunks, beside raw SQL",
     "retrieval": "nDCG and recall of every engine over HTTP, beside bm25s, exact dense search and RRF in memory",
+    "answers": "right answers by kind of question, and refusals, without a language model: docqa and XQuAD",
+    "answer_weights": "fit the weights of quotations and refusals anew, and say what they are worth",
     "telemetry": "CPU of a query and memory without telemetry, with it, and with one trace in a hundred",
 }
 
@@ -76,7 +78,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="TYPE:M:EF",
         help="store: HNSW indexes to build, type vector or halfvec, m, ef_construction; the first one is searched",
     )
-    parser.add_argument("--data", type=Path, help="retrieval: folder with xquad.en.json and repliqa-50.json")
+    parser.add_argument(
+        "--data", type=Path, help="retrieval, answers: folder with xquad.en.json, repliqa-50.json, docqa/"
+    )
     parser.add_argument(
         "--beir",
         type=Path,
