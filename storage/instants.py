@@ -8,18 +8,22 @@ from datetime import UTC, datetime
 from typing import Any
 
 MAX_LENGTH = 40
-_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:[Zz]|[+-]\d\d:?\d\d)", re.ASCII)
+# What `datetime.fromisoformat` is asked about. It takes any character between date and time, and so would read an
+# offset into ``2026-01-02-08-05``; without a T, hours alone may be a span of them, as in ``2026-01-02 08-17``.
+_TIMESTAMP = re.compile(r"([\dW-]{7,10}(?:T\d\d| \d\d:?\d\d)[\d:.,]*) ?(Z|[+-]\d\d[\d:.,]*)", re.ASCII | re.IGNORECASE)
 
 
 def utc(text: str) -> str:
     """Return a timestamp (ISO 8601) with an offset in UTC, to the microsecond; any other text as it is.
 
-    What has no offset is a date, or a time of a place that is not told, and names no instant.
+    The offset may be of hours alone, and a blank may be before it, as PostgreSQL and git write them. What has no offset
+    is a date, or a time of a place that is not told, and names no instant.
     """
-    if len(text) > MAX_LENGTH or not _TIMESTAMP.fullmatch(text):
+    match = _TIMESTAMP.fullmatch(text) if len(text) <= MAX_LENGTH else None
+    if match is None:
         return text
     try:
-        return datetime.fromisoformat(text.upper()).astimezone(UTC).isoformat()
+        return datetime.fromisoformat("".join(match.groups()).upper()).astimezone(UTC).isoformat()
     except (ValueError, OverflowError):  # the 31st of February; a moment before the year 1 in UTC
         return text
 

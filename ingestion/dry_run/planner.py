@@ -190,7 +190,7 @@ class Planner:
         tally = Tally(await RETRYING(self._located.count) + self.plan.documents["added"])
         async for document in self._syncing.gone(urls=pages.gone if pages else ()):
             if document.id not in self._claimed:
-                tally.add(document, roots=self._syncing.roots(document))
+                await asyncio.to_thread(self._syncing.tell, tally, document)
                 yield document
         self.plan.sync_refused = await asyncio.to_thread(self._syncing.refusal, tally, listed)
 

@@ -68,8 +68,18 @@ class FileLocations:
         """
         if document.location is None or not self.is_gone(document):
             return False
-        roots = self._roots_of(Path(document.location))
-        return bool(roots) and all(self.is_there(root) for root in roots)  # asked last: a disk may go at any time
+        path = Path(document.location)
+        roots = self._roots_of(path)
+        # asked last: a disk may go at any time
+        return bool(roots) and all(self.is_there(root) for root in roots) and _empty_folder_of(path) is None
+
+    def empty_folder(self, document: HasFile) -> Path | None:
+        """Return the empty folder below which the document's file was, as named; None if there is none.
+
+        Deleting the files of a folder may leave it like this, but so does unmounting a disk.
+        """
+        paths = (path for path in self.of(document) if any(path.is_relative_to(root) for root in self._roots))
+        return next((folder for path in paths if (folder := _empty_folder_of(path))), None)
 
     def is_there(self, root: Path) -> bool:
         """Tell whether a named path is there now, and has a file in it if it is a folder."""
@@ -102,6 +112,19 @@ def _may_exist(path: Path) -> bool:
     except (OSError, ValueError):
         return True  # a folder that we may not look into, a network share that is away
     return True
+
+
+def _empty_folder_of(path: Path) -> Path | None:
+    """Return the nearest folder above a path that exists, if there is nothing in it, or nobody can tell."""
+    for folder in path.parents:
+        try:
+            with os.scandir(folder) as entries:
+                return None if any(not entry.name.startswith(".") for entry in entries) else folder
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, ValueError):
+            return folder  # a network share that went away
+    return None
 
 
 def _files(root: Path) -> Iterator[Path]:

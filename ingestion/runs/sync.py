@@ -113,7 +113,7 @@ class Sync:
         ):
             tally = Tally(await RETRYING(self._located.count))
             async for document in self.gone(urls=urls):
-                tally.add(document, roots=self.roots(document))
+                await asyncio.to_thread(self.tell, tally, document)
                 file.write(json.dumps(_row(document)) + "\n")
             refused = await asyncio.to_thread(self.refusal, tally, listed)
             deleted = 0 if refused and not force else await self._delete(file, force=force)
@@ -123,9 +123,11 @@ class Sync:
             INGESTED_DOCUMENTS.add(deleted, labels)
         return Synced(tally.gone, tally.documents, deleted, tally.named, None if force else refused)
 
-    def roots(self, document: LocatedDocument) -> set[Path]:
-        """Return the named paths that contain the document's file; empty if the run does not cover it."""
-        return self._locations.roots(document)
+    def tell(self, tally: Tally, document: LocatedDocument) -> None:
+        """Count a document that is gone. It does file system calls."""
+        tally.add(document, roots=self._locations.roots(document))
+        if tally.empty is None:
+            tally.empty = self._locations.empty_folder(document)
 
     def refusal(self, tally: Tally, listed: Listed) -> str | None:
         """Return why the deletion needs ``--yes``; None if it does not."""
@@ -133,12 +135,14 @@ class Sync:
             return None
         if listed.closed is not None:
             return f"{source_name(listed.closed)} cannot be looked into"
-        for folder, files in listed.files.items():
-            shown = source_name(folder)
+        for folder in listed.files:
             if not folder.exists():  # nor is what a symbolic link leads to, whose disk may not be mounted
-                return f"{shown} is missing"
-            if folder in tally.roots and folder.is_dir() and not (files and self._locations.is_there(folder)):
-                return f"there is no file under {shown}; a disk may not be mounted"
+                return f"{source_name(folder)} is missing"
+        named = (folder for folder in listed.files if folder in tally.roots and folder.is_dir())
+        is_there = self._locations.is_there
+        empty = next((folder for folder in named if not (listed.files[folder] and is_there(folder))), tally.empty)
+        if empty is not None:
+            return f"there is no file under {source_name(empty)}; a disk may not be mounted"
         share = tally.gone / max(1, tally.documents)
         if tally.gone > FLOOR and share > self._settings.sync_max_deleted:
             return (
@@ -158,21 +162,31 @@ class Sync:
 
     def _is_still_gone(self, document: LocatedDocument, *, force: bool) -> bool:
         """Tell whether a file has not come back since, nor its disk been taken away."""
-        is_gone = self._locations.is_gone(document)
-        return is_gone and (force or all(map(self._locations.is_there, self.roots(document))))
+        locations = self._locations
+        if not locations.is_gone(document):
+            return False
+        is_there = all(map(locations.is_there, locations.roots(document)))
+        return force or (is_there and locations.empty_folder(document) is None)
 
     def _gone_among(self, page: Sequence[LocatedDocument]) -> list[LocatedDocument]:
-        return [document for document in page if self.roots(document) and self._locations.is_gone(document)]
+        locations = self._locations
+        return [document for document in page if locations.roots(document) and locations.is_gone(document)]
 
 
 @dataclass(slots=True)
 class Tally:
-    """Counts the documents that are gone, and keeps the named paths they were under and the first sources."""
+    """Counts the documents that are gone, and keeps the named paths they were under and the first sources.
+
+    Attributes:
+        empty: an empty folder below which any of them was.
+
+    """
 
     documents: int
     gone: int = 0
     named: list[str] = field(default_factory=list)
     roots: set[Path] = field(default_factory=set)
+    empty: Path | None = None
 
     def add(self, document: LocatedDocument, *, roots: Iterable[Path]) -> None:
         """Count one."""

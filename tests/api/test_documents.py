@@ -143,6 +143,17 @@ def test_a_source_that_another_document_has_is_a_409(http: StackClient) -> None:
     assert stored_id(http, "bread.md") in detail
 
 
+def test_blanks_around_a_source_are_no_part_of_it_and_blanks_alone_are_none(stack: Stack, http: StackClient) -> None:
+    first = upload(http, source="ps 1")
+    second = upload(http, source="  ps 1 ")
+    assert first.json()["document_id"] == second.json()["document_id"]
+    assert arguments(stack, second.json()["job_id"])["source"] == "ps 1"
+    refused(upload(http, document_id="mine", source=" ps 1"), 409, "already-exists")
+    body = {"url": "https://example.org/blank", "source": "   "}
+    for response in (upload(http, source="   "), http.post("/documents", json=body)):
+        assert "must hold more than blanks" in refused(response, 422, "invalid-request", "source")
+
+
 def test_a_source_is_taken_from_the_202_on_until_its_job_has_failed_or_its_document_is_deleted(
     stack: Stack, http: StackClient
 ) -> None:

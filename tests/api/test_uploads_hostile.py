@@ -386,8 +386,8 @@ def test_metadata_of_a_page_is_held_to_the_same(scripted: Make, serve: Serve) ->
     [
         ("document_id", "a/b"), ("document_id", ".."), ("document_id", "a\0b"), ("document_id", "x" * 600),
         ("document_id", "é" * 300), ("document_id", "a\u202eb"), ("document_id", "a\nb"), ("document_id", ""),
-        ("source", "a\0b"), ("source", "\u202e"), ("source", "é" * 1500), ("source", ""),
-        ("title", "x" * 600), ("title", "a\0b"),
+        ("source", "a\0b"), ("source", "\u202e"), ("source", "é" * 1500), ("source", ""), ("source", " "),
+        ("source", "\u3000"), ("title", "x" * 600), ("title", "a\0b"),
         ("collection", "../x"), ("collection", "X"), ("collection", "a" * 64), ("unheard", "x"),
     ],
 )  # fmt: skip

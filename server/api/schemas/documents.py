@@ -74,7 +74,11 @@ def _document_id(value: str) -> str:
 
 
 def _source(value: str) -> str:
-    return _shown(normalized(value), max_bytes=MAX_SOURCE_BYTES)
+    source = normalized(value).strip(" ")  # `_shown` refuses any other white space
+    if not source:
+        msg = "must hold more than blanks"
+        raise ValueError(msg)
+    return _shown(source, max_bytes=MAX_SOURCE_BYTES)
 
 
 def _url(value: str) -> str:

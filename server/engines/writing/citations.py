@@ -35,8 +35,11 @@ _OPENING = {"]": "[", "}": "{", ")": "(f"}
 _RUN = re.compile(r"`+")
 _LINE_HEAD = re.compile(r"[\s>]*(?:(?:[-*+]|\d{1,3}[.)])\s+)?")
 _OPERATORS = frozenset("=+/<>&^~{\\@#$")
-_ENDS_CLAUSE = re.compile(r"[.,!?:](?:\s|\Z)|\n|\Z|\s+\Z")
+_ENDS_CLAUSE = re.compile(r"[.,!?:](?:\s|\Z)|\n|\Z|\s(?:\s|\Z)")  # looks at two characters, as `_stands` waits for
 _LAST_WORD = re.compile(r"(?:\A|(?<=\s))([^\W\d_][^\W\d_'’-]{2,})\Z")  # noqa: RUF001 (as people write)
+_LAST_NUMBER = re.compile(r"(?:\A|(?<=\s))[$€£~±+-]?\d[\d.,:/]*\Z")
+_LAST_UNIT = re.compile(r"(?:\A|(?<=\s))\d[\d.,]*[ \u00a0\u202f][^\W\d_]{1,3}\Z")
+_AFTER_NUMBER = re.compile(r"[.,;:!?]?(?:\s|\Z)")
 _SENTENCE = frozenset("\"'(.,;:!?…”’»*%`–—-|>")  # noqa: RUF001 (as people write)
 _WIDE = 0x2E80  # from here on: scripts that put no space between words, and their punctuation
 _PASSAGE_HEAD = re.compile(r"(^|[\n\r\v\f\x85\u2028\u2029])([ \t]*)\[(\s*\d{1,4}\s*)\](?=\s|\Z)")
@@ -317,8 +320,14 @@ class _Markers:
         if is_apart or last in _SENTENCE or ord(last) >= _WIDE:
             return "alone"
         self._need(end + 2)
+        if _LAST_NUMBER.search(before):  # no code has an index to a number
+            return "alone" if _AFTER_NUMBER.match(self._text, end) else "not"
         word = _LAST_WORD.search(before)
-        is_prose = last == ")" or (word is not None and _is_prose(before[: word.start()].rstrip()[-1:]))
+        is_prose = (
+            last == ")"
+            or _LAST_UNIT.search(before)
+            or (word is not None and _is_prose(before[: word.start()].rstrip()[-1:]))
+        )
         return "glued" if is_prose and _ENDS_CLAUSE.match(self._text, end) else "not"
 
     def _need(self, length: int) -> None:

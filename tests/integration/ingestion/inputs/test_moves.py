@@ -92,6 +92,20 @@ async def test_a_folder_that_is_away_loses_nothing_to_an_equal_file(indexing, tm
     assert stored(indexing).items() > after.items()
 
 
+@pytest.mark.parametrize("how", ["empty", "hidden"])
+@pytest.mark.parametrize("named", ["a folder", "a pattern"])
+async def test_a_disk_that_is_away_below_what_is_named_loses_nothing_to_an_equal_file(indexing, tmp_path, how, named):
+    write(tmp_path / "top.md", "Another text.")
+    write(tmp_path / "disk" / "LICENSE.md")
+    path = tmp_path if named == "a folder" else tmp_path / "**" / "*.md"
+    await ingested(indexing, path)
+    before = stored(indexing)
+    away(tmp_path / "disk", how)
+    write(tmp_path / "COPYING.md")
+    assert await ingested(indexing, path) == {"added": 1, "unchanged": 1}
+    assert stored(indexing).items() > before.items()
+
+
 async def test_two_bases_of_which_one_is_away_take_nothing_from_each_other(indexing, tmp_path):
     one, two = tmp_path / "m1", tmp_path / "m2"
     write(one / "LICENSE.md")

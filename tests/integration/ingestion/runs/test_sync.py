@@ -1,6 +1,7 @@
 """Files that are gone: their documents are deleted where that is asked for, and kept where that may be an accident."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,10 @@ from support.indexings import open_made_up
 from support.sql import execute
 
 from config.settings import IngestionSettings
+from ingestion.dry_run.commands import plan
 from ingestion.inputs.inputs import Inputs
 from ingestion.runs.run import ingest, ingest_and_sync, reindex
-from ingestion.runs.sync import FLOOR, SyncRefused, require_folders
+from ingestion.runs.sync import FLOOR, Sync, SyncRefused, require_folders
 from storage.documents.catalog import DocumentCatalog
 from storage.documents.writes import Documents
 
@@ -156,6 +158,62 @@ async def test_an_empty_folder_is_taken_for_a_disk_that_is_not_mounted(indexing,
     assert (outcome.exit_code, outcome.report.deleted) == (4, 0)
     assert "a disk may not be mounted" in outcome.as_text()
     assert len(await sources(indexing)) == 2
+
+
+@pytest.mark.parametrize("how", ["empty", "hidden", "deep"])
+async def test_an_empty_folder_below_the_one_named_is_taken_for_a_disk_that_is_not_mounted(indexing, tmp_path, how):
+    disk = tmp_path / "some" / "disk"
+    write(tmp_path, *(f"top{number}" for number in range(9)))
+    write(disk / "deep" if how == "deep" else disk, "a", "b")
+    await sync(indexing, tmp_path, base=tmp_path)
+    before = await sources(indexing)
+    shutil.rmtree(disk)
+    disk.mkdir()
+    if how == "hidden":
+        (disk / ".not-mounted").touch()
+    (tmp_path / "top0.md").unlink()
+    said = f"there is no file under {disk}; a disk may not be mounted"
+    planned = await plan(indexing, inputs(tmp_path, base=tmp_path), reindex=False, sync=True)
+    assert f"it would be refused: {said}" in planned.as_text()
+    outcome = await sync(indexing, tmp_path, base=tmp_path)
+    assert (outcome.exit_code, outcome.report.deleted) == (4, 0)
+    assert f"nothing was deleted: {said}" in outcome.as_text()
+    assert await sources(indexing) == before
+    write(tmp_path, "top0")
+    write(disk / "deep" if how == "deep" else disk, "a", "b")
+    assert (await sync(indexing, tmp_path, base=tmp_path)).report.unchanged == 11
+    shutil.rmtree(disk)
+    disk.mkdir()
+    assert (await sync(indexing, tmp_path, base=tmp_path, force=True)).report.deleted == 2
+
+
+async def test_a_folder_that_was_removed_with_its_files_is_gone(indexing, tmp_path):
+    write(tmp_path, "top")
+    write(tmp_path / "sub" / "deep", *"abc")
+    await sync(indexing, tmp_path, base=tmp_path)
+    shutil.rmtree(tmp_path / "sub")
+    outcome = await sync(indexing, tmp_path, base=tmp_path)
+    assert (outcome.exit_code, outcome.report.deleted) == (0, 3)
+
+
+async def test_a_disk_below_the_folder_named_that_goes_during_the_sync_loses_nothing_more(
+    indexing, tmp_path, monkeypatch
+):
+    disk = tmp_path / "disk"
+    write(tmp_path, "top")
+    write(disk, *"abc")
+    await sync(indexing, tmp_path, base=tmp_path)
+    (disk / "a.md").unlink()
+    delete = Sync._delete
+
+    async def without_its_disk(self, *args, **options):
+        shutil.rmtree(disk)
+        disk.mkdir()
+        return await delete(self, *args, **options)
+
+    monkeypatch.setattr(Sync, "_delete", without_its_disk)
+    assert (await sync(indexing, tmp_path, base=tmp_path)).report.deleted == 0
+    assert len(await sources(indexing)) == 4
 
 
 async def test_a_folder_that_is_missing_is_refused(indexing, tmp_path):

@@ -127,12 +127,32 @@ MOMENTS = {
         (one("any", ["2026-01-02T00:00:00+01:00", "a"], key="list"), {"tokyo", "zulu"}),
         (one("all", ["2026-01-02T00:00:00+01:00", "b"], key="list"), {"tokyo", "zulu"}),
         (one("all", ["2026-01-02T00:00:00+01:00", "c"], key="list"), set()),
+        (one("<", "2026-01-02T08:30:00+09", key="at"), {"tokyo", "zulu"}),
+        (one("==", "20260102 080000 +0900", key="at"), {"tokyo", "zulu"}),
+        (one("contains", "2026-W01-5T08:00:00,0+09:00", key="list"), {"tokyo", "zulu"}),
     ],
 )
 async def test_moments_are_compared_as_instants_across_offsets(database, condition, expected):
     generation = await make_collection(database)
     await fill(database, generation, {name: (name, {"at": at, "list": ["b", at]}) for name, at in MOMENTS.items()})
     assert await found(made_search(database, generation), condition) == expected
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["2026-01-02 08:00:00+09", "2026-01-02 08:00:00 +0900", "20260102T080000+0900", "2026-W01-5T08:00:00,0+09:00"],
+)
+async def test_a_moment_is_stored_as_an_instant_however_it_is_written(database, written):
+    generation = await make_collection(database)
+    await fill(database, generation, {"one": ("one", {"at": written})})
+    search = made_search(database, generation)
+    for condition in (
+        one("==", "2026-01-01T23:00:00Z", key="at"),
+        one("==", written, key="at"),
+        one("<", "2026-01-01T23:00:01+00:00", key="at"),
+        one("text_match", "2026-01-01T23:00:00+00:00", key="at"),
+    ):
+        assert await found(search, condition) == {"one"}
 
 
 async def test_a_moment_that_was_stored_with_its_offset_is_found_as_it_is_written(database):

@@ -23,6 +23,8 @@ def filtered(pieces, passages=FOUR):
 
 @given(answer=ANSWERS, cuts=st.lists(st.integers(0, 100)), passages=st.integers(0, 12))
 @example(answer="a [1", cuts=[2, 3], passages=3)
+@example(answer="rain[1]  x", cuts=[9], passages=2)
+@example(answer="2024[1]..x", cuts=[8, 9], passages=2)
 @example(answer="a [1][ 2 ] b [9]", cuts=[3, 4, 5, 6, 7], passages=2)
 @settings(max_examples=examples(200))
 def test_however_an_answer_is_cut_the_filter_says_the_same(answer, cuts, passages):
@@ -65,6 +67,7 @@ def test_text_without_brackets_comes_out_as_it_went_in(answer):
         "f(x, [1, 2]) = g([3])",
         'print([1]); {"ports": [1, 2]}',
         "M = [[1, 2], [3, 4]]",
+        "x2[1] is a[2] and v1.2[3], 5 in xs[1] or 2024[1]x",
         "days[0], days[1] and rows[2] are lists; take args[1:]",
         "`a[1]`, `` b ` [2] `` and `[3]`",
         "```\nx [1]\n  [2]\n```",
@@ -97,6 +100,12 @@ def test_brackets_in_code_are_left_alone(code):
             "**Rain**[1] “falls”[2] (here) [3], `code` [4]",
             {1, 2, 3, 4},
         ),
+        (
+            "In 2024[1], zebras. It is 5 km[2]. About 3.5[3] of 1,000[4]",
+            "In 2024[1], zebras. It is 5 km[2]. About 3.5[3] of 1,000[4]",
+            {1, 2, 3, 4},
+        ),
+        ("In 2024[9], it is 5 km[8].", "In 2024, it is 5 km[8].", set()),
         ("雨が降る[1]。雪[2]", "雨が降る[1]。雪[2]", {1, 2}),
         ("- [1] Handbook\n[2] Guide [7]", "- [1] Handbook\n[2] Guide", {1, 2}),
         ("rain [1](https://example.org)", "rain [1](https://example.org)", {1}),
