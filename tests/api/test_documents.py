@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 import httpx
 import psycopg2
 import pytest
-from support.stack import PATIENCE, Stack, StackClient, open_stack, until
+from support.stack import PATIENCE, Stack, StackClient, open_stack
 
 from ingestion.identity import document_id as id_of_source
 from storage.generation import Chunking, EmbeddingIdentity, Generation
