@@ -198,7 +198,8 @@ class StreamSettings(_Group):
         60,
         gt=0,
         le=3600,
-        description="Seconds without the client reading after which its connection is closed, whatever is sent to it.",
+        description="Seconds without the client reading what waits for it after which its connection is closed, "
+        "whatever is sent to it; reading buys time at 16 KiB a second.",
     )
     kept_bytes: int = Field(
         67_108_864,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit, urlunsplit
 
@@ -102,6 +102,7 @@ class Database:
         self._session = dict(session or {})
         self._settings = settings
         self._lent_at = 0.0
+        self._returning: set[asyncio.Future[None]] = set()  # the loop keeps no task alive
         self.loop = asyncio.get_running_loop()
 
     @classmethod
@@ -217,20 +218,31 @@ class Database:
             while not waiting.done() and (left := max(began, self._lent_at) + patience - time.monotonic()) > 0:
                 await asyncio.wait({waiting}, timeout=left)
         except asyncio.CancelledError:
-            await self._stop(waiting)
+            self._leave(waiting)
             raise
         if not waiting.done():
-            await self._stop(waiting)
+            self._leave(waiting)
             raise TimeoutError
         self._lent_at = time.monotonic()
         return waiting.result()
 
-    async def _stop(self, waiting: asyncio.Future[Connection]) -> None:
-        """Leave the pool's queue; a connection that came at the same moment goes back."""
+    def _leave(self, waiting: asyncio.Future[Connection]) -> None:
+        """Leave the pool's queue; a connection that comes all the same goes back.
+
+        Nothing is awaited here: anyio's cancel scopes cancel again and again, and would end that.
+        """
         waiting.cancel()
-        await asyncio.wait({waiting})
+        waiting.add_done_callback(self._came_too_late)
+
+    def _came_too_late(self, waiting: asyncio.Future[Connection]) -> None:
         if not waiting.cancelled() and waiting.exception() is None:
-            await self._pool.release(waiting.result(), timeout=RELEASE_TIMEOUT)
+            returning = asyncio.ensure_future(self._put_back(waiting.result()))
+            self._returning.add(returning)
+            returning.add_done_callback(self._returning.discard)
+
+    async def _put_back(self, connection: Connection) -> None:
+        with suppress(asyncpg.PostgresError, *UNAVAILABLE):  # it is closed then
+            await self._pool.release(connection, timeout=RELEASE_TIMEOUT)
 
 
 async def _create_pool(

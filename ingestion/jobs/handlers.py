@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -166,15 +167,19 @@ async def open_handlers(database: Database, *, settings: Settings) -> AsyncItera
 
 async def _tidy(database: Database) -> None:
     """Delete, now and then, bytes and words without a document, old records of deletions, and what is marked."""
+    chores: Mapping[str, Callable[[], Awaitable[object]]] = {
+        "originals": Originals(database).prune,
+        "records of deletions": partial(forget_deletions, database),
+        "marked tables": partial(drop_marked, database),
+        "words": partial(recount_deletions, database),
+    }
     while True:
         await asyncio.sleep(TIDY_SECONDS)
-        try:
-            await Originals(database).prune()
-            await forget_deletions(database)
-            await drop_marked(database)
-            await recount_deletions(database)
-        except FootnoteError as exc:
-            _log.info("nothing was tidied up", error=type(exc).__name__)
+        for name, chore in chores.items():
+            try:
+                await chore()
+            except FootnoteError as exc:  # the others do their work all the same
+                _log.info("something was not tidied up", what=name, error=type(exc).__name__)
 
 
 async def _reword(database: Database) -> None:

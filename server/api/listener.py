@@ -25,8 +25,8 @@ from server.api.sockets import url_of
 MAX_HEADER_BYTES = 65_536
 KEEP_ALIVE_SECONDS = 75  # longer than the 60 of common load balancers, which must be the first to close
 GRACE_SECONDS = 2.0
-MIN_READ_BYTES = 16_384
-"""What a client that is behind must read in ``write_timeout`` seconds, so that a byte now and then is not enough."""
+MIN_READ_RATE = 16_384
+"""Bytes a second that a client must read on average while more waits for it: 30 MB take half an hour at most."""
 
 _log = structlog.get_logger(__name__)
 
@@ -34,8 +34,9 @@ _log = structlog.get_logger(__name__)
 class BoundedHttp(HttpToolsProtocol):
     """Bounds headers to `MAX_HEADER_BYTES`, which httptools does not; answers invalid HTTP with a problem.
 
-    A client that does not read what waits for it loses its connection after `write_timeout` seconds, whatever is being
-    sent; whoever answers it is told of the disconnect like of any other.
+    A client has `write_timeout` seconds of patience. While more waits for it than the buffers take they run out, and
+    reading earns them back at `MIN_READ_RATE`; while nothing waits, time does. When none are left it loses its
+    connection, whatever is being sent; whoever answers it is told of the disconnect like of any other.
     """
 
     _header_bytes = 0
@@ -45,17 +46,21 @@ class BoundedHttp(HttpToolsProtocol):
 
     def __init__(self, *args: Any, write_timeout: float, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._write_timeout = write_timeout
+        self._write_timeout = self._patience = write_timeout
+        self._counted_at = self.loop.time()
+        self._unread = 0
 
     def pause_writing(self) -> None:
         """Watch the client, for more waits to be read than the buffers take."""
         super().pause_writing()
+        self._earn(self.loop.time() - self._counted_at)
         self._watch()
 
     def resume_writing(self) -> None:
         """Go on; the client reads."""
         super().resume_writing()
         self._watch_no_more()
+        self._count()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End the request."""
@@ -63,21 +68,31 @@ class BoundedHttp(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def _watch(self) -> None:
-        left = self.transport.get_write_buffer_size()
-        self._reading = self.loop.call_later(self._write_timeout, self._look, left)
+        self._counted_at, self._unread = self.loop.time(), self.transport.get_write_buffer_size()
+        self._reading = self.loop.call_later(self._patience, self._look)
 
     def _watch_no_more(self) -> None:
         if self._reading is not None:
             self._reading.cancel()
             self._reading = None
 
-    def _look(self, left: int) -> None:
-        if self.transport.get_write_buffer_size() <= left - MIN_READ_BYTES:
+    def _look(self) -> None:
+        self._count()
+        if self._patience > 0:
             self._watch()
             return
         _log.info("a client stopped reading")
         self.scope["state"]["client_left"] = True
         self.transport.abort()
+
+    def _count(self) -> None:
+        """Take off the time since the client was watched, and add what it earned by reading."""
+        now, read = self.loop.time(), self._unread - self.transport.get_write_buffer_size()
+        self._earn(read / MIN_READ_RATE - (now - self._counted_at))
+        self._counted_at = now
+
+    def _earn(self, seconds: float) -> None:
+        self._patience = min(self._write_timeout, self._patience + seconds)
 
     def data_received(self, data: bytes) -> None:
         """Parse; refuse a header that is too long."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -419,20 +420,40 @@ def test_a_document_whose_bytes_are_not_kept_has_no_content(http: StackClient) -
 
 def test_a_slow_download_holds_no_connection_to_the_database(stack: Stack) -> None:
     with stack.serve(database={"pool_min": 1, "pool_max": 1, "acquire_timeout": 2}) as http:
-        known = stored_id(http, "bread.md")
-        data = b"0123456789abcdef" * 1_500_000  # more than sockets take without a reader
-        digest = hashlib.sha256(data).hexdigest()
-        assert upload(http, data, name="slow.txt").status_code == 202
-        stack.rows(
-            "UPDATE footnote.documents SET content_hash = %s, original = %s WHERE id = %s RETURNING id",
-            digest,
-            digest,
-            known,
-        )
+        data = b"0123456789abcdef" * 1_500_000
+        known = kept_large(stack, http, "bread.md", data)
         with http.stream("GET", f"/documents/{known}/content") as response:
             assert response.status_code == 200  # and nothing more of it is read
             assert http.get("/collections").status_code == 200
             assert response.read() == data
+
+
+def test_downloads_that_are_broken_off_take_no_connection_along(stack: Stack) -> None:
+    with stack.serve(database={"pool_min": 1, "pool_max": 2, "acquire_timeout": 2}) as http:
+        known = kept_large(stack, http, "bread.md", b"fedcba9876543210" * 1_500_000)
+        connections = http.served.listener.server_state.connections
+        for _ in range(12):
+            with socket.create_connection(("127.0.0.1", http.served.port)) as sock:
+                sock.sendall(f"GET /documents/{known}/content HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+                assert sock.recv(2000).startswith(b"HTTP/1.1 200")
+                # it waits for us; as the socket closes it goes on, takes a connection, and is cancelled
+                until(lambda: any(each.flow.write_paused for each in list(connections)))
+        until(lambda: http.app.state.drain.running == 0)
+        assert http.get("/collections").status_code == 200
+
+
+def kept_large(stack: Stack, http: StackClient, source: str, data: bytes) -> str:
+    """Let a document have bytes that are more than sockets take without a reader; return its id."""
+    known = stored_id(http, source)
+    digest = hashlib.sha256(data).hexdigest()
+    assert upload(http, data, name=f"{source}.txt").status_code == 202
+    stack.rows(
+        "UPDATE footnote.documents SET content_hash = %s, original = %s WHERE id = %s RETURNING id",
+        digest,
+        digest,
+        known,
+    )
+    return known
 
 
 def test_ids_of_jobs_are_uuids(http: StackClient) -> None:

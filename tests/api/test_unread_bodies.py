@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import httpx
+import pytest
 from support.scripted import Logged, Make, Serve
 from support.stack import until
 
@@ -85,6 +86,30 @@ def test_who_reads_slowly_gets_everything(scripted: Make, serve: Serve) -> None:
         received = drain(sock, pause=0.02, enough=8 * MIB)
     assert received >= 8 * MIB
     assert time.monotonic() - began > 2.0  # longer than the limit: it is for standing still
+
+
+def test_a_client_that_reads_a_little_now_and_then_does_not_keep_its_place(
+    scripted: Make, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.api.listener.MIN_READ_RATE", 64 * MIB)
+    made = scripted(streams={"write_timeout": 1.0})
+    ended = large(made, mebibytes=64)
+    with serve(made.app) as server, reader(server.port, DOWNLOAD, buffer=131_072) as sock:
+        with suppress(ConnectionError):
+            # some 3 MiB a second, the buffer of the server emptied again and again: 20 seconds for all of it
+            assert drain(sock, pause=0.02) < 32 * MIB
+        until(lambda: bool(ended))
+
+
+def test_a_client_that_hesitates_within_its_patience_gets_everything(scripted: Make, serve: Serve) -> None:
+    made = scripted(streams={"write_timeout": 2.5})
+    large(made, mebibytes=25)
+    with serve(made.app) as server, reader(server.port, DOWNLOAD, buffer=131_072) as sock:
+        received = 0
+        for _ in range(3):  # together longer than the patience, which reading earns back
+            time.sleep(1)
+            received += drain(sock, pause=0, enough=8 * MIB)
+    assert received >= 24 * MIB
 
 
 def drain(sock: socket.socket, *, pause: float, enough: int = 64 * MIB) -> int:

@@ -1,6 +1,7 @@
 import asyncio
 import re
 
+import anyio
 import asyncpg
 import pytest
 from support.environment import make_settings
@@ -100,6 +101,53 @@ async def test_a_cancelled_borrower_gives_its_connection_back(settings):
     async with database.connection() as connection:
         assert not connection.is_in_transaction()
         assert await connection.fetchval("SELECT 1") == 1
+    await database.close()
+
+
+async def test_a_connection_that_comes_as_its_borrower_is_cancelled_again_and_again_goes_back(settings, monkeypatch):
+    one = settings.database.model_copy(update={"pool_min": 1, "pool_max": 1})
+    database = await Database.open(one.url.get_secret_value(), settings=one)
+    acquire, scope = asyncpg.Pool.acquire, anyio.CancelScope()
+
+    async def acquire_too_late(pool):
+        connection = await acquire(pool)
+        scope.cancel()  # from now on it cancels at each turn of the loop
+        return connection
+
+    with monkeypatch.context() as patched, scope:
+        patched.setattr(asyncpg.Pool, "acquire", acquire_too_late)
+        async with database.connection():
+            pytest.fail("it was lent")
+    assert scope.cancelled_caught
+    async with database.connection() as connection:  # there is no other
+        assert await connection.fetchval("SELECT 1") == 1
+    await database.close()
+
+
+async def test_a_connection_comes_back_whenever_a_cancel_scope_ends_its_borrower(settings):
+    one = settings.database.model_copy(update={"pool_min": 1, "pool_max": 1})
+    database = await Database.open(one.url.get_secret_value(), settings=one)
+    done = 0
+
+    async def cancel(scope, turns):
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        scope.cancel()
+
+    async def borrow():
+        async with database.transaction(local={"work_mem": "'77MB'"}) as connection:
+            await connection.fetchval("SELECT 1")
+
+    for turns in range(60):  # while it waits, begins, asks, commits and gives back
+        with anyio.CancelScope() as scope:
+            cancelling = asyncio.create_task(cancel(scope, turns * turns // 4))
+            await borrow()
+            done += 1
+        await cancelling
+        async with asyncio.timeout(5), database.connection() as connection:
+            assert not connection.is_in_transaction()
+            assert await connection.fetchval("SHOW work_mem") != "77MB"
+    assert 0 < done < 60
     await database.close()
 
 

@@ -4,10 +4,11 @@ import hashlib
 from contextlib import AsyncExitStack
 
 from support.indexings import open_made_up
-from support.workers import ended, submit, working
+from support.workers import ended, submit, until, working
 
 from ingestion.inputs.inputs import Inputs
-from ingestion.jobs.handlers import Handlers
+from ingestion.jobs import handlers
+from ingestion.jobs.handlers import Handlers, open_handlers
 from ingestion.runs.run import ingest
 from storage.documents.originals import Originals
 from storage.documents.writes import Documents
@@ -39,3 +40,19 @@ async def test_a_job_whose_source_another_document_got_fails_and_takes_nothing(s
             job = await ended(database, (await JobStore(database).retry(job.id)).id)  # nor a worker that tries again
             assert (job.status, job.error.name) == ("failed", "already-exists")
         assert await documents.states(["a.md"]) == before
+
+
+async def test_a_chore_that_fails_keeps_no_other_from_its_work(settings, database, monkeypatch):
+    monkeypatch.setattr(handlers, "TIDY_SECONDS", 0.05)
+    async with database.connection() as connection:
+        collection = await connection.fetchval(
+            "INSERT INTO footnote.collections (tenant_id, name) VALUES ('public', 'docs') RETURNING id"
+        )
+        await connection.execute(
+            """INSERT INTO footnote.tombstones (collection_id, document_id, source, revision, deleted_at)
+               VALUES ($1, 'gone', 'gone.md', 1, now() - interval '1 year')""",
+            collection,
+        )
+        await connection.execute("ALTER TABLE footnote.originals RENAME TO broken")  # the first chore's
+        async with open_handlers(database, settings=settings):
+            await until(lambda: connection.fetchval("SELECT NOT EXISTS (SELECT FROM footnote.tombstones)"))
