@@ -27,6 +27,7 @@ from server.answers import (
     Token,
     Turn,
     collect,
+    is_blank,
 )
 from server.caches.vectors import QuestionVectors
 from server.engines.abilities import conversational
@@ -263,10 +264,10 @@ class AnswerService:
                         markers, has_text = CitationFilter(texts), False
                     yield thought
                 if text := markers.feed(piece):
-                    has_text = has_text or not text.isspace()
+                    has_text = has_text or not is_blank(text)
                     yield Token(text)
             if text := markers.end().rstrip():
-                has_text = True
+                has_text = has_text or not is_blank(text)
                 yield Token(text)
         if not has_text:
             raise _empty(record)

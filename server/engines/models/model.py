@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 import stamina
 import structlog
 
-from server.answers import Usage
+from server.answers import Usage, is_blank
 from server.engines.models.breaker import CircuitBreaker
 from server.engines.models.errors import (
     ModelError,
@@ -156,7 +156,8 @@ class LanguageModel:
                     pieces.clear()
                 elif isinstance(event, Finish) and on_finish is not None:
                     on_finish(event)
-        return "".join(pieces).strip()
+        text = "".join(pieces).strip()
+        return "" if is_blank(text) else text
 
     async def ready(self) -> bool:
         """Tell whether the model could answer now; checked every `READY_FOR` seconds at most."""
@@ -230,7 +231,7 @@ class LanguageModel:
         with contextlib.closing(Patience()) as patience:
             while chunk := await self._next(chunks, deadline, patience):
                 text = blank + chunk.text
-                if text.strip() or chunk.finish_reason or (chunk.reasoning and self._limits.shows_reasoning):
+                if not is_blank(text) or chunk.finish_reason or (chunk.reasoning and self._limits.shows_reasoning):
                     return replace(chunk, text=text)
                 blank = text
         msg = "the model's server sent an empty reply"
@@ -270,7 +271,7 @@ def _check_not_empty(first: Chunk, request: Request) -> None:
 
     """
     is_stopped = (first.finish_reason or "").lower() in _STOPPED and not request.stop
-    if is_stopped and not first.text.strip() and not first.reasoning:
+    if is_stopped and is_blank(first.text) and not first.reasoning:
         msg = "the model wrote an empty answer"
         raise ModelFailed(msg)
 

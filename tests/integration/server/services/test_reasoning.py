@@ -174,6 +174,7 @@ def test_a_stream_takes_back_what_turns_out_to_be_reasoning_once(start, model_se
 EMPTY = {
     "nothing": Reply(""),
     "blank": Reply(" \n\n "),
+    "zero-width": Reply("\u200b \ufeff\u2060"),
     "thoughts alone": Reply("<think>Hm.</think>\n"),
     "thoughts without end": Reply("<think>Hm. So", finish_reason="length"),
     "a passage that there is not": Reply(" [99]"),

@@ -159,7 +159,7 @@ async def test_text_of_any_alphabet_arrives_as_it_was_sent(server: ModelServer, 
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize("empty", ["", " ", " \n \n"])
+@pytest.mark.parametrize("empty", ["", " ", " \n \n", "\u200b"])
 async def test_an_empty_answer_is_asked_for_again(server: ModelServer, protocol: str, empty: str) -> None:
     server.script(Reply(text=empty))
     async with opened(server, protocol) as model:
