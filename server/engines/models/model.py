@@ -45,6 +45,9 @@ AFTER_FINISH = 1.0
 QUOTE = 16
 """Length of a common substring with the prompt from which on a provider's message counts as a quotation."""
 
+UNOPENED = 3
+"""Answers in a row that close reasoning without having opened it, after which text is held back until it is closed."""
+
 READY_FOR = 5.0
 """Seconds that the result of a health check is reused."""
 
@@ -74,7 +77,7 @@ class LanguageModel:
         self._limits = limits
         self._looked_at = -READY_FOR
         self._reason: str | None = None
-        self._reasons_unopened = False  # as its last answer did: see `ReasoningFilter`
+        self._unopened = 0  # answers in a row that closed a block of reasoning that they had not opened
         self._looking = asyncio.Lock()
         self.breaker = CircuitBreaker(source.name, failures=limits.breaker_failures, seconds=limits.breaker_seconds)
         self.context_window = context_window
@@ -178,7 +181,7 @@ class LanguageModel:
 
     async def _events(self, request: Request) -> AsyncGenerator[ModelEvent, None]:
         deadline, patience = _now() + self._limits.total_timeout, Patience()
-        parts = ReasoningFilter(is_unopened=self._reasons_unopened)
+        parts = ReasoningFilter(holds_back=self._unopened >= UNOPENED)
         with self.breaker.guarded():
             chunks, first = await self._first(request, deadline)
         try:
@@ -195,9 +198,9 @@ class LanguageModel:
             for event in _parts_of(chunk, parts):
                 yield event
             reason = _finish_reason(chunk.finish_reason or "")
-            for event in parts.end(is_cut=reason == "length"):
+            for event in parts.end():
                 yield event
-            self._reasons_unopened = parts.is_unopened
+            self._unopened = self._unopened + 1 if parts.is_unopened else 0
             usage = await self._usage(chunks, chunk, deadline)
         finally:
             patience.close()
