@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -299,6 +300,11 @@ class Retrieved:
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     rerank: Reranked | None = None
     engine: EngineReport | None = None
+
+
+def is_blank(text: str) -> bool:
+    """Tell whether a text shows nothing: it has only white space, zero-width and control characters."""
+    return all(each.isspace() or unicodedata.category(each) in {"Cc", "Cf"} for each in text)
 
 
 def events_of(answer: Answer) -> AsyncGenerator[Event, None]:

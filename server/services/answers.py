@@ -27,6 +27,7 @@ from server.answers import (
     Token,
     Turn,
     collect,
+    is_blank,
 )
 from server.caches.vectors import QuestionVectors
 from server.engines.abilities import conversational
@@ -351,10 +352,10 @@ class _Written:
                     self._markers, self.has_text = CitationFilter(self._passages), False
                 yield thought
             if text := self._markers.feed(piece):
-                self.has_text = self.has_text or not text.isspace()
+                self.has_text = self.has_text or not is_blank(text)
                 yield Token(text)
         if text := self._markers.end().rstrip():
-            self.has_text = True
+            self.has_text = self.has_text or not is_blank(text)
             yield Token(text)
 
     def footnote(self, parts: EngineParts, *, language: str) -> str:

@@ -61,7 +61,8 @@ class Reply:
         text: the answer, sent word by word; or a function from the last message (or prompt) to the answer.
         delay: seconds before each token.
         gate: every token but the first waits until it is set.
-        parameter: what "refused-parameter" refuses, `above` which number, and `refusal` the words.
+        parameter: what "refused-parameter" refuses, `above` which number, `refusal` the words, and
+            `refusal_code` the code, with the parameter as `param`.
         retry_after: the header of "rate-limited".
 
     """
@@ -76,6 +77,7 @@ class Reply:
     parameter: str = ""
     above: float | None = None
     refusal: str = ""
+    refusal_code: str = ""
     retry_after: str | None = None
 
 
@@ -256,7 +258,8 @@ class _Exchange:
             if reply.above is not None and self.request.body[reply.parameter] <= reply.above:
                 return None
             words = reply.refusal or f"Unsupported parameter: '{reply.parameter}' is not supported"
-            return 400, {"message": words}, {}
+            said = {"code": reply.refusal_code, "param": reply.parameter} if reply.refusal_code else {}
+            return 400, {"message": words, **said}, {}
         return refusals.get(reply.fault or "")
 
     async def _stream(self) -> bool:

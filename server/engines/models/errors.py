@@ -84,10 +84,21 @@ class ModelFailed(ModelError):
 
 
 class ModelRejected(ModelError):
-    """The provider refused the request; the message says what to change."""
+    """The provider refused the request; the message says what to change.
+
+    Attributes:
+        kinds: the provider's ``code`` and ``type`` of it, those that it names.
+        parameter: the parameter of the request that it refuses, if it names one as such.
+
+    """
 
     slug = "model-rejected"
     retryable = False
+
+    def __init__(self, message: str, *, detail: str = "") -> None:
+        super().__init__(message, detail=detail)
+        self.kinds: frozenset[str] = frozenset()
+        self.parameter = ""
 
 
 class ModelTimeout(ModelError):

@@ -51,7 +51,11 @@ def refused(error: object, response: httpx.Response | None, *, hints: Hints, key
     if response is not None:
         status, wait = response.status_code, retry_after(response.headers)
     detail = message.replace(key, "[key]") if key else message
-    return refusal(status, hints=hints, detail=detail, code=code, wait=wait)
+    refusing = refusal(status, hints=hints, detail=detail, code=code, wait=wait)
+    if isinstance(refusing, ModelRejected) and isinstance(error, dict):
+        refusing.kinds = frozenset(str(error[name]) for name in ("code", "type") if error.get(name))
+        refusing.parameter = str(error.get("param") or "")
+    return refusing
 
 
 def refusal(status: int, *, hints: Hints, detail: str, code: str, wait: float | None = None) -> ModelError:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 import stamina
 import structlog
 
-from server.answers import Usage
+from server.answers import Usage, is_blank
 from server.engines.models.breaker import CircuitBreaker
 from server.engines.models.errors import (
     ModelError,
@@ -44,6 +44,9 @@ AFTER_FINISH = 1.0
 
 QUOTE = 16
 """Length of a common substring with the prompt from which on a provider's message counts as a quotation."""
+
+UNOPENED = 3
+"""Answers in a row that close reasoning without having opened it, after which text is held back until it is closed."""
 
 READY_FOR = 5.0
 """Seconds that the result of a health check is reused."""
@@ -74,7 +77,7 @@ class LanguageModel:
         self._limits = limits
         self._looked_at = -READY_FOR
         self._reason: str | None = None
-        self._reasons_unopened = False  # as its last answer did: see `ReasoningFilter`
+        self._unopened = 0  # answers in a row that closed a block of reasoning that they had not opened
         self._looking = asyncio.Lock()
         self.breaker = CircuitBreaker(source.name, failures=limits.breaker_failures, seconds=limits.breaker_seconds)
         self.context_window = context_window
@@ -156,7 +159,8 @@ class LanguageModel:
                     pieces.clear()
                 elif isinstance(event, Finish) and on_finish is not None:
                     on_finish(event)
-        return "".join(pieces).strip()
+        text = "".join(pieces).strip()
+        return "" if is_blank(text) else text
 
     async def ready(self) -> bool:
         """Tell whether the model could answer now; checked every `READY_FOR` seconds at most."""
@@ -177,7 +181,7 @@ class LanguageModel:
 
     async def _events(self, request: Request) -> AsyncGenerator[ModelEvent, None]:
         deadline, patience = _now() + self._limits.total_timeout, Patience()
-        parts = ReasoningFilter(is_unopened=self._reasons_unopened)
+        parts = ReasoningFilter(holds_back=self._unopened >= UNOPENED)
         with self.breaker.guarded():
             chunks, first = await self._first(request, deadline)
         try:
@@ -194,9 +198,9 @@ class LanguageModel:
             for event in _parts_of(chunk, parts):
                 yield event
             reason = _finish_reason(chunk.finish_reason or "")
-            for event in parts.end(is_cut=reason == "length"):
+            for event in parts.end():
                 yield event
-            self._reasons_unopened = parts.is_unopened
+            self._unopened = self._unopened + 1 if parts.is_unopened else 0
             usage = await self._usage(chunks, chunk, deadline)
         finally:
             patience.close()
@@ -230,7 +234,7 @@ class LanguageModel:
         with contextlib.closing(Patience()) as patience:
             while chunk := await self._next(chunks, deadline, patience):
                 text = blank + chunk.text
-                if text.strip() or chunk.finish_reason or (chunk.reasoning and self._limits.shows_reasoning):
+                if not is_blank(text) or chunk.finish_reason or (chunk.reasoning and self._limits.shows_reasoning):
                     return replace(chunk, text=text)
                 blank = text
         msg = "the model's server sent an empty reply"
@@ -270,7 +274,7 @@ def _check_not_empty(first: Chunk, request: Request) -> None:
 
     """
     is_stopped = (first.finish_reason or "").lower() in _STOPPED and not request.stop
-    if is_stopped and not first.text.strip() and not first.reasoning:
+    if is_stopped and is_blank(first.text) and not first.reasoning:
         msg = "the model wrote an empty answer"
         raise ModelFailed(msg)
 

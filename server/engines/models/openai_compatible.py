@@ -30,20 +30,35 @@ NO_KEY = "none"
 """Sent to servers that need no key; the SDK requires one."""
 
 _HINTS = Hints()
-_UNKNOWN = re.compile(
-    r"un(supported|known|recogni[sz]ed|expected)|not (supported|permitted|allowed|known|recogni[sz]ed)"
-    r"|does(n't| not) (support|know|accept)|extra (input|field)|additional propert|cannot find field",
-    re.IGNORECASE,
-)
-_OF_A_VALUE = re.compile(
-    r"\bvalues?\b|\brange\b|\bbetween\b|\bmust\b|at (least|most)|too \w+|exceed|(larg|great|small|high|low|long)er"
-    r"|(less|more) than|maxim|minim|[<>]",
-    re.IGNORECASE,
-)
-_NO_VALUE_BUT_THE_DEFAULT = re.compile(r"only the default\b.{0,20}\bsupported", re.IGNORECASE)
-_NUMBER = re.compile(r"(?<![\w.-])\d+(?:\.\d+)?(?![\w-])")
 _OTHER_NAME = {"max_completion_tokens": "max_tokens", "max_tokens": "max_completion_tokens"}
 _OPTIONAL = ("stream_options", "max_completion_tokens", "max_tokens", "temperature", "stop")
+_UNCHANGING = "stream_options"  # no request can change its value, so that what is refused is the parameter
+
+_UNKNOWN_KIND = re.compile(r"(un(known|supported|recogni[sz]ed|expected)|extra)_(parameter|argument|field|property)")
+_QUOTE = r"[\"'`]?"
+_NAME = rf"{_QUOTE}\b({'|'.join(_OPTIONAL)})\b{_QUOTE}"
+_OTHERS = rf"{_QUOTE}\w+{_QUOTE}"
+_NOUN = r"(?:request |keyword |body )?(?:parameter|argument|field|keyword|property|properties|name)s?"
+_PARTICIPLE = r"(?:supported|known|recogni[sz]ed|permitted|allowed|expected|accepted)"
+_UNKNOWN = rf"(?:un(?:supported|known|recogni[sz]ed|expected)|not {_PARTICIPLE})"
+_HERE = r"(?: (?:with|for|on|by|in) (?:this|the) (?:model|server|endpoint|api|engine))?"
+_END = rf"{_HERE}(?:\W*$|[.;)](?:\s|$))"
+_NOT_A_PARAMETER = re.compile(
+    rf"{_UNKNOWN} {_NOUN}(?: supplied)?:? (?:{_OTHERS}, )*{_NAME}(?:, {_OTHERS})*(?: is {_UNKNOWN})?{_END}"
+    rf"|{_NOUN} {_UNKNOWN}{_HERE}: {_NAME}{_END}"
+    rf"|(?:does not|doesn't) (?:support|accept|know|recogni[sz]e) (?:the )?{_NOUN}:? {_NAME}{_END}"
+    rf"|(?:^|{_NOUN}:? ){_NAME} is {_UNKNOWN}{_END}"
+    rf"|{_NAME} is not an? (?:{_PARTICIPLE}|valid) {_NOUN}{_END}"
+    rf"|unknown name {_NAME}: cannot find field"
+    rf"|{_NAME}: extra (?:inputs|fields) (?:are )?not permitted"
+    rf"|[\"']loc[\"']: [\[(](?:[\"']body[\"'], )?{_NAME},?[\])], [\"']msg[\"']: [\"']extra (?:inputs|fields)"
+    rf"|additional properties are not allowed \((?:{_OTHERS}, )*{_NAME}(?:, {_OTHERS})* w(?:as|ere) unexpected",
+    re.IGNORECASE,
+)
+"""Words that can only mean a parameter, whatever its value; what else a refusal says is of that request alone."""
+
+_ONLY_THE_DEFAULT = re.compile(r"\btemperature\b.*\bonly the default\b.{0,20}\bsupported", re.IGNORECASE)
+_KEPT_TEMPERATURES = 32
 
 
 class OpenAICompatible:
@@ -51,8 +66,10 @@ class OpenAICompatible:
 
     Which parameters are accepted differs between models and servers (reasoning models need ``max_completion_tokens``
     and refuse ``temperature``; older servers do not know ``stream_options``). No list of names keeps up with that: a
-    parameter that the server does not know is omitted, or renamed, from then on. One whose value it refuses is that
-    request's affair, which is rejected: others may be well served. ``extra`` goes into each request as it is.
+    parameter that the server says it does not know is omitted, or renamed, from then on. One whose value it refuses is
+    that request's affair, which is rejected: others may be well served. Reasoning models that take only the default
+    temperature are asked again without it; that is kept for this one temperature. ``extra`` goes into each request as
+    it is.
 
     The SDK's client inside LlamaIndex's object is called directly: LlamaIndex's own generator ignores a request's
     ``max_tokens`` if one is configured, and closing it does not close the connection. Events are parsed here (see
@@ -96,7 +113,8 @@ class OpenAICompatible:
         self._client = llm._get_aclient()  # noqa: SLF001 (the only way to the client that LlamaIndex makes)
         self._timeout = options["timeout"]
         self._extra = extra or {}
-        self._refused: frozenset[str] = frozenset()
+        self._unknown: frozenset[str] = frozenset()
+        self._temperatures: tuple[object, ...] = ()  # which it refused, as it takes only its default
         self.name = name
         self.model = model
         self.is_chat = is_chat
@@ -107,19 +125,26 @@ class OpenAICompatible:
 
     async def chunks(self, request: Request) -> AsyncGenerator[Chunk, None]:
         """Ask once; see `Provider.chunks`."""
-        refused = self._refused
+        unknown, temperatures = self._unknown, self._temperatures
         while True:
-            options = self._options(request, refused)
+            options = self._options(request, unknown, temperatures)
+            begun = False
             async with contextlib.aclosing(self._ask(request, options)) as answer:
                 try:
                     async for chunk in answer:
-                        self._refused = refused  # it was taken
+                        if not begun:
+                            self._keep(unknown, temperatures)  # it was taken
+                        begun = True
                         yield chunk
                 except ModelRejected as error:
-                    parameter = _unknown_parameter(error, options)
-                    if parameter is None or parameter in refused:
+                    if begun:
                         raise
-                    refused |= {parameter}
+                    if parameter := _unknown_parameter(error, request, options):
+                        unknown |= {parameter}
+                    elif "temperature" in options and _ONLY_THE_DEFAULT.search(error.detail):
+                        temperatures = (*temperatures, options["temperature"])
+                    else:
+                        raise
                 else:
                     return
 
@@ -156,7 +181,15 @@ class OpenAICompatible:
         """Close every connection."""
         await self._client.close()
 
-    def _options(self, request: Request, refused: frozenset[str]) -> dict[str, object]:
+    def _keep(self, unknown: frozenset[str], temperatures: tuple[object, ...]) -> None:
+        """Remember what a request that was taken had left out; others may have learnt more in the meantime."""
+        self._unknown |= unknown
+        more = (each for each in temperatures if each not in self._temperatures)
+        self._temperatures = (*self._temperatures, *more)[-_KEPT_TEMPERATURES:]
+
+    def _options(
+        self, request: Request, unknown: frozenset[str], temperatures: tuple[object, ...]
+    ) -> dict[str, object]:
         limit = "max_completion_tokens" if self.name == "openai" else "max_tokens"
         options: dict[str, object] = {
             "stream_options": {"include_usage": True},
@@ -166,10 +199,12 @@ class OpenAICompatible:
         }
         if request.stop:
             options["stop"] = list(request.stop[:MAX_STOPS] if self.name == "openai" else request.stop)
-        for parameter in refused & options.keys():
+        if options["temperature"] in temperatures:
+            del options["temperature"]
+        for parameter in unknown & options.keys():
             value = options.pop(parameter)
             other = _OTHER_NAME.get(parameter)
-            if other and other not in refused:
+            if other and other not in unknown:
                 options[other] = value
         return options
 
@@ -278,23 +313,15 @@ def _usage(usage: object) -> Usage | None:
     return Usage(prompt, completion, prompt + completion)
 
 
-def _unknown_parameter(error: ModelRejected, options: Mapping[str, object]) -> str | None:
+def _unknown_parameter(error: ModelRejected, request: Request, options: Mapping[str, object]) -> str | None:
     """Return the parameter that the provider does not take at all; None if it refuses something else."""
-    said = error.detail
-    named = re.findall(r"[a-z_]+", said.lower())
-    parameter = min((name for name in _OPTIONAL if name in options and name in named), key=named.index, default=None)
-    if parameter is None or not (_UNKNOWN.search(said) or _is_ours(parameter)):
-        return None
-    # reasoning models refuse every temperature but the default: for them it is no parameter
-    is_fixed = _is_ours(parameter) or _NO_VALUE_BUT_THE_DEFAULT.search(said) is not None
-    return parameter if is_fixed or not _is_of_a_value(said, options[parameter]) else None
-
-
-def _is_ours(parameter: str) -> bool:
-    """Tell whether no request can change the parameter's value, so that what is refused is the parameter."""
-    return parameter == "stream_options"
-
-
-def _is_of_a_value(said: str, value: object) -> bool:
-    quoted = isinstance(value, int | float) and any(float(number) == value for number in _NUMBER.findall(said))
-    return quoted or _OF_A_VALUE.search(said) is not None
+    said = " ".join(error.detail.split())
+    if any(map(_UNKNOWN_KIND.fullmatch, error.kinds)) and error.parameter in options:
+        return error.parameter if error.parameter in _OPTIONAL else None
+    # a refusal may quote a request's stop sequences, in part perhaps: their sender must not choose what is remembered
+    is_quotable = any(name in stop.lower() for name in _OPTIONAL for stop in request.stop)
+    words = None if is_quotable else _NOT_A_PARAMETER.search(said)
+    names = [name.lower() for name in words.groups() if name] if words else []
+    if _UNCHANGING in said:
+        names.append(_UNCHANGING)
+    return next((name for name in names if name in options), None)

@@ -1,7 +1,8 @@
 """Reasoning that a model writes into its answer, ``<think>…</think>`` and its kin, told apart while it is streamed.
 
-A block that is not closed is reasoning to the end. A closing tag without an opening one, which the templates of some
-models put into the prompt, makes all that came before it reasoning. Tags in code are text.
+A block begins at the beginning of an answer or of a line, and what is not closed is reasoning to the end. A closing tag
+without an opening one, which the templates of some models put into the prompt, makes all that came before it reasoning,
+if it is at the beginning or the end of a line. All other tags, and those in code, are spoken of: they are text.
 """
 
 from __future__ import annotations
@@ -10,21 +11,20 @@ import re
 from collections.abc import Iterator
 from typing import Literal
 
+from server.answers import is_blank
 from server.engines.models.events import Delta, Reasoning, Retraction
 
-LONGEST_TAG = 120  # characters
-LONGEST_HEAD = 500  # characters of an answer in which its first opening tag is looked for
+LONGEST_PADDING = 8  # spaces between a closing tag and the end of its line
 _NAME = r"(?:\w{1,12}:)?(?:think|thinking|thoughts?|reasoning|reflection|scratchpad)"
 _OPENING = rf"<{_NAME}(?:\s[^<>\n]{{0,80}})?>|\[THINK\]|◁think▷|<\|begin_of_thought\|>"
 _CLOSING = rf"</{_NAME}\s{{0,3}}>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>"
 _TAG = re.compile(rf"(?P<opening>{_OPENING})|{_CLOSING}", re.IGNORECASE)
-_OPEN = re.compile(_OPENING, re.IGNORECASE)
 _CLOSE = re.compile(_CLOSING, re.IGNORECASE)
 _BEGUN = re.compile(
     r"(?:</?(?:[\w:]{0,26}(?:\s[^<>\n]{0,80})?)|<\|\w{0,16}\|?|\[/?[A-Z]{0,5}|◁/?\w{0,5})\Z", re.IGNORECASE
 )
 _FENCE = re.compile(r"\s*(?:>\s*)*(?:[-*+]\s+|\d{1,3}[.)]\s+)?(```+|~~~+)")
-_SENTENCE_ENDS = ".!?:;…。！？\"'”’)]*`"  # noqa: RUF001 (as people write)
+_INDENTED = re.compile(r" {4}| {0,3}\t")
 
 
 def without_reasoning(text: str) -> str:
@@ -43,49 +43,62 @@ class ReasoningFilter:
     """Takes a model's pieces; returns its text, its reasoning, and that what came before was reasoning after all.
 
     Attributes:
-        is_unopened: whether the model's reasoning has no opening tag. If it is true at the beginning, text is held back
-            until the closing tag, or the end.
+        is_unopened: whether the answer has closed a block that it had not opened.
 
     """
 
-    def __init__(self, *, is_unopened: bool = False) -> None:
-        self.is_unopened = is_unopened
-        self._mode: Literal["text", "reasoning", "unopened"] = "unopened" if is_unopened else "text"
+    def __init__(self, *, holds_back: bool = False) -> None:
+        """Create it; `holds_back`: keep text until a block is closed or opened, or the end: nothing is retracted."""
+        self.is_unopened = False
+        self._mode: Literal["text", "reasoning"] = "text"
+        self._kept: list[str] | None = [] if holds_back else None
         self._held = ""
-        self._searched = 0  # so much of what is held has no closing tag
         self._line = ""  # of the current line of text, what has been given
         self._fence = ""
-        self._quoted = 0  # opening tags in code, whose closing ones are text too
+        self._quoted = 0  # opening tags that are text, whose closing ones are text too
         self._has_text = False
         self._is_after_block = False
 
     def feed(self, piece: str) -> list[Delta | Reasoning | Retraction]:
         """Return what is known now."""
         self._held += piece
-        return list(self._taken(is_end=False))
+        return list(self._released(self._taken(is_end=False)))
 
-    def end(self, *, is_cut: bool = False) -> list[Delta | Reasoning | Retraction]:
-        """Return the rest; `is_cut`: the model would have written more."""
-        if self._mode == "unopened":
-            self._mode = "reasoning" if is_cut and not _TAG.search(self._held) else "text"
-            self.is_unopened = is_cut
-        return list(self._taken(is_end=True))
+    def end(self) -> list[Delta | Reasoning | Retraction]:
+        """Return the rest."""
+        events = list(self._released(self._taken(is_end=True)))
+        return [*events, *self._let_go(Delta)]
+
+    def _released(self, events: Iterator[Delta | Reasoning | Retraction]) -> Iterator[Delta | Reasoning | Retraction]:
+        for event in events:
+            if self._kept is None:
+                yield event
+            elif isinstance(event, Delta):
+                self._kept.append(event.text)
+            elif isinstance(event, Retraction):
+                yield from self._let_go(Reasoning)
+            else:
+                yield from self._let_go(Delta)
+                yield event
+
+    def _let_go(self, kind: type[Delta | Reasoning]) -> Iterator[Delta | Reasoning]:
+        """Yield what is held back as text or as reasoning, and hold nothing back any more."""
+        text = "".join(self._kept or ())
+        self._kept = None
+        if text:
+            yield kind(text)
 
     def _taken(self, *, is_end: bool) -> Iterator[Delta | Reasoning | Retraction]:
         while self._held:
             before = (len(self._held), self._mode)
             if self._mode == "text":
                 yield from self._text(is_end=is_end)
-            elif self._mode == "reasoning":
+            else:
                 yield from self._reasoning(is_end=is_end)
-            elif _OPEN.match(self._held[:LONGEST_HEAD].lstrip()):
-                self._mode, self._searched = "text", 0
-            elif closing := self._found_closing():
-                yield from self._closed(closing)
             if (len(self._held), self._mode) == before:
                 return
 
-    def _text(self, *, is_end: bool) -> Iterator[Delta | Reasoning | Retraction]:
+    def _text(self, *, is_end: bool) -> Iterator[Delta | Retraction]:
         tag = _TAG.search(self._held)
         if tag is None:
             begun = None if is_end else _BEGUN.search(self._held)
@@ -93,30 +106,32 @@ class ReasoningFilter:
             self._held = self._held[begun.start() :] if begun else ""
             return
         yield from self._given(self._held[: tag.start()])
-        if tag.start():
-            self._held, self._searched = self._held[tag.start() :], 0
+        self._held = self._held[tag.start() :]
         length = tag.end() - tag.start()
-        is_opening = tag["opening"] is not None
-        if self._is_in_code or (not is_opening and self._quoted):
-            self._quoted = max(0, self._quoted + (1 if is_opening else -1))
-            yield from self._given(self._held[:length])
-            self._held = self._held[length:]
-        elif not is_opening:
-            self._held = self._held[length:]
-            self._is_after_block = True
-            if self._has_text:
-                self.is_unopened, self._has_text, self._line, self._fence = True, False, "", ""
-                yield Retraction()
-        elif self._begins_sentence:
-            self._held = self._held[length:]
+        if tag["opening"] is not None:
+            counts: bool | None = not self._is_in_code and self._begins_line
+            self._quoted += not counts
+        elif self._is_in_code or self._quoted:
+            counts = False
+            self._quoted = max(0, self._quoted - 1)
+        else:
+            counts = self._begins_line or self._ends_line(length, is_end=is_end)
+        if counts is None:
+            return
+        spoken_of, self._held = self._held[:length], self._held[length:]
+        if not counts:
+            yield from self._given(spoken_of)
+        elif tag["opening"] is not None:
             self._mode = "reasoning"
-        elif closing := self._found_closing():
-            yield Reasoning(self._held[length : closing.start()])
-            self._held = self._held[closing.end() :]
-            self._is_after_block = True
-        elif is_end:  # a tag that is only spoken of
-            yield from self._given(self._held)
-            self._held = ""
+        else:
+            yield from self._closed_unopened()
+
+    def _closed_unopened(self) -> Iterator[Retraction]:
+        had_text = self._has_text
+        self.is_unopened, self._is_after_block = True, True
+        self._has_text, self._line, self._fence = False, "", ""
+        if had_text or self._kept is not None:
+            yield Retraction()
 
     def _reasoning(self, *, is_end: bool) -> Iterator[Reasoning]:
         closing = _CLOSE.search(self._held)
@@ -135,19 +150,13 @@ class ReasoningFilter:
         self._held = self._held[closing.end() :]
         self._mode, self._is_after_block = "text", True
 
-    def _found_closing(self) -> re.Match[str] | None:
-        """Find the closing tag in what is held, which may be most of an answer, without searching it from its start."""
-        closing = _CLOSE.search(self._held, max(0, self._searched - LONGEST_TAG))
-        self._searched = 0 if closing else len(self._held)
-        return closing
-
     def _given(self, text: str) -> Iterator[Delta]:
         if self._is_after_block and (not self._has_text or self._line[-1:].isspace() or not self._line):
             text = text.lstrip()
         if not text:
             return
         self._is_after_block = False
-        self._has_text = self._has_text or not text.isspace()
+        self._has_text = self._has_text or not is_blank(text)
         for line in text.splitlines(keepends=True):
             self._line += line
             if line.endswith("\n"):
@@ -165,9 +174,18 @@ class ReasoningFilter:
 
     @property
     def _is_in_code(self) -> bool:
-        return bool(self._fence) or self._line.count("`") % 2 == 1
+        return bool(self._fence or _INDENTED.match(self._line)) or self._line.count("`") % 2 == 1
 
     @property
-    def _begins_sentence(self) -> bool:
-        before = self._line.rstrip()
-        return not before or before[-1] in _SENTENCE_ENDS
+    def _begins_line(self) -> bool:
+        return is_blank(self._line)
+
+    def _ends_line(self, length: int, *, is_end: bool) -> bool | None:
+        """Tell whether a line ends after the tag at the beginning of what is held; None if that is not known yet."""
+        rest = self._held[length : length + LONGEST_PADDING + 1]
+        after = rest.lstrip(" \t")
+        if after:
+            return after[0] in "\r\n"
+        if len(rest) > LONGEST_PADDING:
+            return False
+        return True if is_end else None

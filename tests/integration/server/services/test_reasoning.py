@@ -162,18 +162,42 @@ def test_thoughts_are_events_where_the_settings_say_so(start, model_server, repl
     assert said.replace(" ", "").strip() == "Passage2[2]?No."
 
 
-def test_a_stream_takes_back_what_turns_out_to_be_reasoning_once(start, model_server):
-    model_server.default = Reply(THOUGHTS["not opened"])
+def test_a_stream_takes_back_what_turns_out_to_be_reasoning_until_it_does_so_each_time(start, model_server):
+    def retracted():
+        events = parse(http.post("/query/stream", json={"question": ASKED}).text)
+        assert tokens(events).strip() == SAID
+        return [event.data for event in events if event.name == "reasoning"]
+
     with start() as http:
-        first, second = (parse(http.post("/query/stream", json={"question": ASKED}).text) for _ in range(2))
-    assert [event.data for event in first if event.name == "reasoning"] == [{"reasoning": "", "retracts": True}]
-    assert "reasoning" not in [event.name for event in second]
-    assert tokens(first).strip() == tokens(second).strip() == SAID
+        for _ in range(2):
+            model_server.default = Reply(THOUGHTS["not opened"])
+            assert [retracted() for _ in range(2)] == [[{"reasoning": "", "retracts": True}]] * 2
+            model_server.default = Reply(SAID)
+            assert retracted() == []
+        model_server.default = Reply(THOUGHTS["not opened"])
+        assert [bool(retracted()) for _ in range(5)] == [True, True, True, False, False]
+
+
+def test_one_answer_with_a_stray_tag_changes_no_other(start, model_server):
+    with start() as http:
+        for written in [THOUGHTS["not opened"]] * 4:
+            model_server.default = Reply(written)
+            assert http.post("/query", json={"question": ASKED}).json()["answer"] == SAID
+        for kept in (SAID, f"`</think>` ends it.\n```\n</think>\n```\n{SAID}"):  # the first is held back
+            model_server.default = Reply(kept, finish_reason="length")
+            cut = http.post("/query", json={"question": ASKED})
+            assert (cut.status_code, cut.json()["answer"], cut.json()["finish_reason"]) == (200, kept, "length")
+        for written in [THOUGHTS["not opened"]] * 3:
+            model_server.default = Reply(written)
+            http.post("/query", json={"question": ASKED})
+        model_server.default = Reply(f"`</think>` ends it.\n```\n</think>\n```\n{SAID}")
+        assert http.post("/query", json={"question": ASKED}).json()["answer"].startswith("`</think>` ends it.")
 
 
 EMPTY = {
     "nothing": Reply(""),
     "blank": Reply(" \n\n "),
+    "zero-width": Reply("\u200b \ufeff\u2060"),
     "thoughts alone": Reply("<think>Hm.</think>\n"),
     "thoughts without end": Reply("<think>Hm. So", finish_reason="length"),
     "a passage that there is not": Reply(" [99]"),

@@ -159,7 +159,7 @@ async def test_text_of_any_alphabet_arrives_as_it_was_sent(server: ModelServer, 
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize("empty", ["", " ", " \n \n"])
+@pytest.mark.parametrize("empty", ["", " ", " \n \n", "\u200b"])
 async def test_an_empty_answer_is_asked_for_again(server: ModelServer, protocol: str, empty: str) -> None:
     server.script(Reply(text=empty))
     async with opened(server, protocol) as model:
@@ -445,6 +445,13 @@ async def test_a_parameter_that_the_server_does_not_know_is_left_out_from_then_o
         ("temperature", "temperature 1.9 is not supported"),
         ("temperature", "temperature must be between 0 and 1 inclusive; 1.9 is not allowed"),
         ("temperature", "Extra high: temperature exceeds 1"),
+        ("temperature", "This model does not support temperature above 1."),
+        ("temperature", "This model does not support parameter temperature above 1."),
+        ("temperature", "The value of temperature is not supported."),
+        ("temperature", "Unsupported parameter value: temperature"),
+        ("max_tokens", "max_tokens beyond your plan limit of 8192 are not supported"),
+        ("max_tokens", "Unsupported field max_tokens: 9000"),
+        ("max_tokens", "'max_tokens' or 'max_completion_tokens' is too large: 9000."),
     ],
 )
 async def test_a_value_that_the_server_refuses_is_that_requests_own_affair(
@@ -460,13 +467,68 @@ async def test_a_value_that_the_server_refuses_is_that_requests_own_affair(
     assert server.requests[-1].body["max_tokens"] == 512
 
 
+@pytest.mark.parametrize("kind", ["unsupported_value", "invalid_request_error"])
+async def test_a_stop_sequence_that_the_server_refuses_is_that_requests_own_affair(
+    server: ModelServer, kind: str
+) -> None:
+    for quoted in ("###", "Unknown parameter: stop", "', unknown\nparameter: 'stop"):
+        server.requests.clear()
+        server.default = Reply(
+            fault="refused-parameter",
+            parameter="stop",
+            refusal=f"Unsupported stop sequence '{quoted}'",
+            refusal_code=kind,
+        )
+        async with opened(server) as model:
+            with pytest.raises(ModelRejected):
+                await ask(model, stop=[quoted])
+            server.default = Reply()
+            await ask(model, stop=["END"])
+        assert [request.body["stop"] for request in server.requests] == [[quoted], ["END"]]
+
+
+async def test_a_model_that_takes_only_the_default_temperature_answers(server: ModelServer) -> None:
+    server.default = Reply(
+        fault="refused-parameter",
+        parameter="temperature",
+        refusal="Unsupported value: 'temperature' does not support 0.1 with this model. Only the default (1) value is "
+        "supported.",
+        refusal_code="unsupported_value",
+    )
+    async with opened(server) as model:
+        for temperature in (0.1, 0.1, 0.5):
+            assert (await ask(model, temperature=temperature))[0] == ANSWER
+    assert [request.body.get("temperature") for request in server.requests] == [0.1, None, None, 0.5, None]
+
+
+async def test_a_temperature_that_was_refused_changes_no_request_with_another(server: ModelServer) -> None:
+    server.default = Reply(
+        fault="refused-parameter",
+        parameter="temperature",
+        above=1,
+        refusal="temperature: only the default is supported",
+    )
+    async with opened(server) as model:
+        await ask(model, temperature=1.7)
+        await ask(model, temperature=0.5)
+    assert [request.body.get("temperature") for request in server.requests] == [1.7, None, 0.5]
+
+
+@pytest.mark.parametrize("parameter", ["temperature", "stop", "max_tokens"])
+@pytest.mark.parametrize("code", ["unsupported_parameter", "unknown_parameter"])
+async def test_a_parameter_that_the_server_does_not_take_is_found_in_its_code(
+    server: ModelServer, parameter: str, code: str
+) -> None:
+    server.default = Reply(fault="refused-parameter", parameter=parameter, refusal="No.", refusal_code=code)
+    async with opened(server) as model:
+        for _ in range(2):
+            assert (await ask(model, stop=["END"]))[0] == ANSWER
+    assert [parameter in request.body for request in server.requests] == [True, False, False]
+
+
 @pytest.mark.parametrize(
     ("parameter", "refusal"),
     [
-        (
-            "temperature",
-            "Unsupported value: 'temperature' does not support 0.1. Only the default (1) value is supported.",
-        ),
         ("temperature", "Unsupported parameter: 'temperature' is not supported with this model."),
         ("temperature", "Model grok-4 does not support parameter temperature."),
         (
@@ -477,6 +539,14 @@ async def test_a_value_that_the_server_refuses_is_that_requests_own_affair(
         ("stream_options", "Invalid stream_options: no such value"),
         ("stream_options", 'Invalid JSON payload received. Unknown name "stream_options": Cannot find field.'),
         ("stop", "[{'type': 'extra_forbidden', 'loc': ('body', 'stop'), 'msg': 'Extra inputs are not permitted'}]"),
+        ("stop", "stop: Extra inputs are not permitted"),
+        ("stop", "Argument not supported on this model: stop"),
+        ("stop", "property 'stop' is unsupported"),
+        ("stop", "create() got an unexpected keyword argument 'stop'"),
+        ("stop", "Unrecognized request arguments supplied: functions, stop"),
+        ("stop", "Additional properties are not allowed ('stop' was unexpected)"),
+        ("stop", "'stop' is not a recognized parameter"),
+        ("temperature", "`temperature` is not supported for this model."),
     ],
 )
 async def test_a_parameter_that_the_server_does_not_take_is_found_in_its_words(

@@ -23,7 +23,7 @@ from server.engines.models.errors import (
 from server.engines.models.failures import Hints, broken, complaint, refusal, retry_after, unreached
 from server.engines.models.model import _finish_reason
 from server.engines.models.ollama import _lines, _writes
-from server.engines.models.openai_compatible import _unknown_parameter, chunk_of
+from server.engines.models.openai_compatible import chunk_of
 from server.engines.models.provider import Chunk
 
 HINTS = Hints()
@@ -152,25 +152,6 @@ def test_a_detail_is_short_and_on_one_line() -> None:
     error = ModelRejected("no", detail="a\nb\r\n" + "x" * 1000)
     assert error.detail.startswith("a b x")
     assert len(error.detail) == DETAIL_CHARS
-
-
-@pytest.mark.parametrize(
-    ("detail", "parameter"),
-    [
-        ("Unsupported parameter: 'max_tokens' is not supported; use 'max_completion_tokens' instead.", "max_tokens"),
-        (
-            "Unsupported value: 'temperature' does not support 0.1. Only the default (1) value is supported.",
-            "temperature",
-        ),
-        ("Unsupported value: 'temperature' does not support 0.1 with this model.", None),
-        ("[{'type': 'extra_forbidden', 'loc': ('body', 'stream_options'), 'msg': 'Extra inputs'}]", "stream_options"),
-        ("'max_tokens' or 'max_completion_tokens' is too large: 512. The context is 128 tokens.", None),
-        ("I do not like your prompt", None),
-    ],
-)
-def test_a_parameter_that_is_not_known_is_recognised_by_its_name(detail: str, parameter: str | None) -> None:
-    body = {"stream_options": {}, "temperature": 0.1, "max_tokens": 512}
-    assert _unknown_parameter(ModelRejected("no", detail=detail), body) == parameter
 
 
 def test_finish_reasons_of_compatible_servers_are_understood() -> None:

@@ -12,16 +12,17 @@ from server.engines.models.reasoning import ReasoningFilter, without_reasoning
 PIECES = [
     *" .\n`<>/x[",
     *("<think>", "</think>", "<thinking>", "</thinking>", "[THINK]", "[/THINK]", "◁think▷", "◁/think▷"),
+    *("    ", "\r\n", "\t", "\u200b"),
     *("```", "\n```\n", "Rain falls.", " and ", "<seed:think>", "</seed:think>", '<think budget="3">', "<b>", "a < b"),
 ]
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=20).map("".join)
 
 
-def told(pieces, *, is_unopened=False, is_cut=False):
+def told(pieces, *, holds_back=False):
     """Return (text, reasoning, whether its reasoning was not opened)."""
-    parts = ReasoningFilter(is_unopened=is_unopened)
+    parts = ReasoningFilter(holds_back=holds_back)
     text, thoughts = [], []
-    for event in [*(event for piece in pieces for event in parts.feed(piece)), *parts.end(is_cut=is_cut)]:
+    for event in [*(event for piece in pieces for event in parts.feed(piece)), *parts.end()]:
         if isinstance(event, Retraction):
             text.clear()
         elif isinstance(event, Delta):
@@ -31,13 +32,21 @@ def told(pieces, *, is_unopened=False, is_cut=False):
     return "".join(text), "".join(thoughts), parts.is_unopened
 
 
-@given(text=TEXTS, cuts=st.lists(st.integers(0, 200)), is_unopened=st.booleans(), is_cut=st.booleans())
+@given(text=TEXTS, cuts=st.lists(st.integers(0, 200)), holds_back=st.booleans())
 @settings(max_examples=examples(200))
-def test_however_a_text_is_cut_its_reasoning_is_the_same(text, cuts, is_unopened, is_cut):
+def test_however_a_text_is_cut_its_reasoning_is_the_same(text, cuts, holds_back):
     places = sorted({min(cut, len(text)) for cut in cuts} | {0, len(text)})
-    whole = told([text], is_unopened=is_unopened, is_cut=is_cut)
-    assert told([text[a:b] for a, b in pairwise(places)], is_unopened=is_unopened, is_cut=is_cut) == whole
-    assert told(text, is_unopened=is_unopened, is_cut=is_cut) == whole
+    whole = told([text], holds_back=holds_back)
+    assert told([text[a:b] for a, b in pairwise(places)], holds_back=holds_back) == whole
+    assert told(text, holds_back=holds_back) == whole
+
+
+@given(text=TEXTS)
+@settings(max_examples=examples(200))
+def test_a_text_that_is_held_back_is_the_same_text(text):
+    live, held = told([text]), told(text, holds_back=True)
+    blank = " \t\r\n\u200b"  # before a block, it has been given before the block is seen
+    assert (held[0].lstrip(blank), held[2]) == (live[0].lstrip(blank), live[2])
 
 
 @pytest.mark.parametrize(
@@ -57,9 +66,11 @@ def test_however_a_text_is_cut_its_reasoning_is_the_same(text, cuts, is_unopened
         "<think>Hm.</think><think>Hm!</think>Rain falls [1].",
         "Let me see [2].\n</think>\n\nRain falls [1].",
         "</think>\n\nRain falls [1].",
-        "Rain <think>hm</think>falls [1].",
         "Rain falls [1].\n<think>Was that all?</think>",
-        "Rain falls [1].<think>never closed",
+        "Rain falls [1].\n<think>never closed",
+        "Let me see [2].</think>\n\nRain falls [1].",
+        "Let me see [2].</think>  \r\nRain falls [1].",
+        "Let me see [2].\n</think>Rain falls [1].",
         "Rain falls [1].\n\n<think>\nnever closed",
     ],
 )
@@ -74,12 +85,21 @@ def test_reasoning_is_no_part_of_the_text(written):
         "Write `<think>` and `</think>` around it.",
         "```xml\n<think>\nHm.\n</think>\n```\nSo.",
         "The <think> tag opens it.",
+        "To end reasoning the model emits </think> and then the answer.",
+        "The XML has <reasoning>why</reasoning> tags",
+        "Set this: <think>budget</think> in the config [1].",
+        "Set this. <think>budget</think>\nin the config [1].",
+        "Use:\n\n    <think>\n    plan\n    </think>\n\nas the template [1].",
+        "Use:\n\n\t<think>\n\tplan\n\t</think>\n\nas the template [1].",
+        "It emits </think>" + " " * 20 + "\nhere.",
         "a < b and b > c, <b>bold</b>, [THIN], <thin",
         "List[THIN",
     ],
 )
 def test_tags_that_are_spoken_of_are_text(written):
-    assert told([written])[:2] == (written, "")
+    for holds_back in (False, True):
+        assert told([written], holds_back=holds_back) == (written, "", False)
+        assert told(written, holds_back=holds_back) == (written, "", False)
 
 
 def test_what_is_never_closed_is_reasoning_to_the_end():
@@ -88,12 +108,18 @@ def test_what_is_never_closed_is_reasoning_to_the_end():
 
 def test_a_model_that_does_not_open_its_reasoning_is_known_by_the_closing_tag():
     assert told(["Hm. ", "So. </think>", "\nRain."]) == ("Rain.", "", True)
-    assert told(["Hm. ", "So. </think>", "\nRain."], is_unopened=True) == ("Rain.", "Hm. So. ", True)
-    assert told(["Rain."], is_unopened=True) == ("Rain.", "", False)
-    assert told(["Hm. So"], is_unopened=True, is_cut=True) == ("", "Hm. So", True)
+    assert told(["</think>\n\nRain."]) == ("Rain.", "", True)
+
+
+def test_text_that_is_held_back_is_reasoning_once_it_is_closed_and_text_otherwise():
+    assert told(["Hm. ", "So. </think>", "\nRain."], holds_back=True) == ("Rain.", "Hm. So. ", True)
+    assert told(["Rain", "."], holds_back=True) == ("Rain.", "", False)
     for pieces in (["<think>Hm.</think>Rain."], "<think>Hm.</think>Rain."):
-        assert told(pieces, is_unopened=True)[:2] == ("Rain.", "Hm.")
-    assert told(["<think>" + "Hm. " * 500 + "</think>Rain."], is_unopened=True)[:2] == ("Rain.", "Hm. " * 500)
+        assert told(pieces, holds_back=True) == ("Rain.", "Hm.", False)
+    parts = ReasoningFilter(holds_back=True)
+    assert parts.feed("Hm.") == []
+    assert parts.feed("\n</think>\n") == [Reasoning("Hm.\n")]
+    assert parts.feed("Rain.") == [Delta("Rain.")]
 
 
 def test_text_is_not_held_back_for_longer_than_a_tag():
@@ -103,17 +129,16 @@ def test_text_is_not_held_back_for_longer_than_a_tag():
         assert piece.strip() in given_text
 
 
-@pytest.mark.parametrize("head", ["", "It is <think>"])
-def test_a_long_answer_that_is_held_back_is_not_searched_again_with_each_token(head, monkeypatch):
+def test_a_long_answer_that_is_held_back_is_not_searched_again_with_each_token(monkeypatch):
     searched = []
 
     class Counting:
-        def search(self, text, start=0):
-            searched.append(len(text) - start)
-            return closing.search(text, start)
+        def search(self, text):
+            searched.append(len(text))
+            return tag.search(text)
 
-    closing = reasoning._CLOSE
-    monkeypatch.setattr(reasoning, "_CLOSE", Counting())
+    tag = reasoning._TAG
+    monkeypatch.setattr(reasoning, "_TAG", Counting())
     tokens = ["word "] * 5000
-    assert told([head, *tokens, "</think>Rain."], is_unopened=not head)[0].endswith("Rain.")
+    assert told([*tokens, "\n</think>Rain."], holds_back=True)[0] == "Rain."
     assert sum(searched) < 200 * len(tokens)
