@@ -14,6 +14,7 @@ from typing import Literal
 from server.answers import is_blank
 from server.engines.models.events import Delta, Reasoning, Retraction
 
+LONGEST_PIECE = 2000  # characters looked at together: each tag copies what follows it
 LONGEST_PADDING = 8  # spaces between a closing tag and the end of its line
 _NAME = r"(?:\w{1,12}:)?(?:think|thinking|thoughts?|reasoning|reflection|scratchpad)"
 _OPENING = rf"<{_NAME}(?:\s[^<>\n]{{0,80}})?>|\[THINK\]|◁think▷|<\|begin_of_thought\|>"
@@ -54,6 +55,7 @@ class ReasoningFilter:
         self._kept: list[str] | None = [] if holds_back else None
         self._held = ""
         self._line = ""  # of the current line of text, what has been given
+        self._ticks = 0  # in it
         self._fence = ""
         self._quoted = 0  # opening tags that are text, whose closing ones are text too
         self._has_text = False
@@ -61,8 +63,11 @@ class ReasoningFilter:
 
     def feed(self, piece: str) -> list[Delta | Reasoning | Retraction]:
         """Return what is known now."""
-        self._held += piece
-        return list(self._released(self._taken(is_end=False)))
+        events: list[Delta | Reasoning | Retraction] = []
+        for start in range(0, len(piece), LONGEST_PIECE):
+            self._held += piece[start : start + LONGEST_PIECE]
+            events += self._released(self._taken(is_end=False))
+        return events
 
     def end(self) -> list[Delta | Reasoning | Retraction]:
         """Return the rest."""
@@ -129,7 +134,7 @@ class ReasoningFilter:
     def _closed_unopened(self) -> Iterator[Retraction]:
         had_text = self._has_text
         self.is_unopened, self._is_after_block = True, True
-        self._has_text, self._line, self._fence = False, "", ""
+        self._has_text, self._line, self._ticks, self._fence = False, "", 0, ""
         if had_text or self._kept is not None:
             yield Retraction()
 
@@ -159,6 +164,7 @@ class ReasoningFilter:
         self._has_text = self._has_text or not is_blank(text)
         for line in text.splitlines(keepends=True):
             self._line += line
+            self._ticks += line.count("`")
             if line.endswith("\n"):
                 self._end_line()
         yield Delta(text)
@@ -170,11 +176,11 @@ class ReasoningFilter:
                 self._fence = ""
         elif run and "`" not in self._line[run.end() :]:
             self._fence = run[1]
-        self._line = ""
+        self._line, self._ticks = "", 0
 
     @property
     def _is_in_code(self) -> bool:
-        return bool(self._fence or _INDENTED.match(self._line)) or self._line.count("`") % 2 == 1
+        return bool(self._fence or _INDENTED.match(self._line)) or self._ticks % 2 == 1
 
     @property
     def _begins_line(self) -> bool:

@@ -129,16 +129,28 @@ def test_text_is_not_held_back_for_longer_than_a_tag():
         assert piece.strip() in given_text
 
 
-def test_a_long_answer_that_is_held_back_is_not_searched_again_with_each_token(monkeypatch):
-    searched = []
+@pytest.fixture
+def searched(monkeypatch):
+    """Return the lengths of what is searched for tags."""
+    lengths = []
 
     class Counting:
         def search(self, text):
-            searched.append(len(text))
+            lengths.append(len(text))
             return tag.search(text)
 
     tag = reasoning._TAG
     monkeypatch.setattr(reasoning, "_TAG", Counting())
+    return lengths
+
+
+def test_a_long_text_of_many_tags_is_not_searched_to_its_end_for_each(searched):
+    text = "x <think> " * 5000
+    assert without_reasoning(text) == text
+    assert sum(searched) < len(text) * reasoning.LONGEST_PIECE
+
+
+def test_a_long_answer_that_is_held_back_is_not_searched_again_with_each_token(searched):
     tokens = ["word "] * 5000
     assert told([*tokens, "\n</think>Rain."], holds_back=True)[0] == "Rain."
     assert sum(searched) < 200 * len(tokens)
