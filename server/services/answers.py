@@ -365,7 +365,7 @@ class _Written:
             return ""
         asked = parts.question.question
         number = passage_behind(self._markers.prose, self._passages, language=language, question=asked)
-        record.notes.append(ATTRIBUTED if number else UNATTRIBUTED)
+        record.note(ATTRIBUTED if number else UNATTRIBUTED)
         if number is None:
             return ""
         self.cited.add(number)

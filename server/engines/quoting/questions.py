@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from server.engines.quoting.kinds import ASKED, Kind
 from server.engines.quoting.languages import FUNCTION_WORDS, GENERIC
-from server.engines.quoting.words import TOKEN, Words
+from server.engines.quoting.words import PART, TOKEN, Words
 
 if TYPE_CHECKING:
     from storage.search.word_weights import WordWeight
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 GENERIC_WEIGHT = 0.25
 FUNCTION_WORD_TYPO = 0.85  # similarity, as difflib has it: ``wich`` and ``which``
 MAX_PARTS = 6  # of an identifier
-_PART = re.compile(r"[^\W_]+")
 _INNER_CAPITAL = re.compile(r"[a-z][A-Z]|[A-Z]{2}")
 
 
@@ -85,7 +84,7 @@ def words_of(text: str) -> list[str]:
 
 def _pieces(token: str) -> Iterator[str]:
     """Yield what an identifier is made of: ``post-commit`` of ``post-commit-Hook``, and single words."""
-    parts = list(_PART.finditer(token))[:MAX_PARTS]
+    parts = list(PART.finditer(token))[:MAX_PARTS]
     for length in range(len(parts) - 1, 0, -1):
         for first in range(len(parts) - length + 1):
             yield token[parts[first].start() : parts[first + length - 1].end()]

@@ -8,7 +8,7 @@ from functools import cache, lru_cache
 import Stemmer
 
 TOKEN = re.compile(r"[^\W_]+(?:[_.:/@#+\-]{1,2}[^\W_]+)*")
-_PART = re.compile(r"[^\W_]+")
+PART = re.compile(r"[^\W_]+")
 _PLAIN = {
     short: word
     for word, shorts in {
@@ -78,7 +78,7 @@ def _bag(words: Words, text: str) -> frozenset[str]:
             found.add(words.stem(token))
         else:
             found.add(token.lower())
-            found.update(words.stem(part) for part in _PART.findall(token))
+            found.update(words.stem(part) for part in PART.findall(token))
     return frozenset(found)
 
 

@@ -9,7 +9,6 @@ from server.engines.quoting.languages import FUNCTION_WORDS
 from server.engines.quoting.words import Words
 
 SHARE = 0.5  # of the answer's words that the passage must have; and every number
-FEWEST = 1
 _NUMBER = re.compile(r"\d[\d.,]*\d|\d")
 _ALL_FUNCTION_WORDS = frozenset().union(*FUNCTION_WORDS.values())
 
@@ -27,7 +26,7 @@ def passage_behind(answer: str, passages: Sequence[str], *, language: str, quest
     told = _telling(words.bag(answer))
     telling = told - words.bag(question) or told
     numbers = set(_NUMBER.findall(answer))
-    if len(telling) < FEWEST:
+    if not telling:
         return None
     shares = [
         len(telling & words.bag(passage)) / len(telling) if numbers <= set(_NUMBER.findall(passage)) else 0.0
