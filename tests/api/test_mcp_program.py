@@ -154,7 +154,7 @@ def test_it_ends_at_once_and_closes_what_is_open(tmp_path: Path, how: Any, openi
         else:
             process.send_signal(how)
         code = process.wait(10)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20
         assert (code, "runtime closed" in finish(process)[1]) == (0, opening == "pass")
 
 

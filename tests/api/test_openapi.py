@@ -43,7 +43,15 @@ async def open_runtime(settings: Settings) -> AsyncIterator[ScriptedRuntime]:
 
 
 app = create_app(Settings(_env_file=None), open_runtime=open_runtime)
-schema = schemathesis.openapi.from_asgi("/openapi.json", app)
+# its cases take seconds to make: where the test runs, not in each worker that collects it
+schema = schemathesis.pytest.from_fixture("described")
+
+
+@pytest.fixture
+def described(request: pytest.FixtureRequest) -> Any:
+    """The document as schemathesis reads it."""
+    request.node._nodeid = request.node.nodeid  # schemathesis 4.32 looks for it; pytest 9.2 renamed it
+    return schemathesis.openapi.from_asgi("/openapi.json", app)
 
 
 @schema.parametrize()

@@ -10,18 +10,23 @@ import numpy as np
 import pytest
 
 from config.settings import EmbeddingSettings, Settings
-from embedding import library
 from embedding.backends import load_encoder
 from embedding.encoders import EmbeddingRecipe, OnnxEncoder, export_kind
 from embedding.exports import INT8_FILE, ONNX_FILE
 from embedding.files import find_model
-from embedding.library import LibraryEncoder, open_library_encoder, open_model, recipe_of
 from embedding.opening import open_embedder
 
 ROOT = Path(__file__).parents[3]
 FILES = find_model(EmbeddingSettings())
 HEAVY = ("torch", "transformers", "sentence_transformers", "scipy", "matplotlib", "huggingface_hub")
 TEXTS = ["PostgreSQL keeps several versions of a row.", "Sourdough rises for twelve hours.", "word " * 400]
+
+
+def library():
+    """Return `embedding.library`; not imported with this file, as every worker that collects it would import torch."""
+    from embedding import library
+
+    return library
 
 
 async def vectors(data_dir, **embedding):
@@ -62,7 +67,7 @@ def exported(embedder, shared_dir):
 @pytest.fixture(scope="module")
 def loaded():
     """The same model as sentence-transformers opens it."""
-    return open_model(FILES.directory, prompts={"query": "query: ", "text": "about "})
+    return library().open_model(FILES.directory, prompts={"query": "query: ", "text": "about "})
 
 
 @pytest.mark.usefixtures("exported")
@@ -116,7 +121,7 @@ def test_what_we_do_ourselves_gives_the_vectors_of_the_library(shared_dir, loade
     instructed = {"query_instruction": "query: ", "text_instruction": "about ", "threads": 2}
     ours, _ = load_encoder(FILES, settings=Settings(data_dir=shared_dir, embedding=instructed))
     assert isinstance(ours, OnnxEncoder)
-    theirs = LibraryEncoder(loaded, normalize=True, batch_size=1, on_cpu=True)
+    theirs = library().LibraryEncoder(loaded, normalize=True, batch_size=1, on_cpu=True)
     for prompt in ("query", "text"):
         batches = ours.batches(texts, prompt=prompt)
         assert len(batches) < len(texts)  # short ones are padded together
@@ -131,11 +136,14 @@ def test_what_we_do_ourselves_gives_the_vectors_of_the_library(shared_dir, loade
 def onnx(exported):
     """The model as sentence-transformers opens the export."""
     settings = EmbeddingSettings(query_instruction="query: ", text_instruction="about ")
-    return open_library_encoder(FILES, settings=settings, backend="onnx", threads=1, export=exported.directory)._model
+    opened = library().open_library_encoder(
+        FILES, settings=settings, backend="onnx", threads=1, export=exported.directory
+    )
+    return opened._model
 
 
 def test_a_recipe_says_what_sentence_transformers_knows(onnx):
-    assert recipe_of(onnx) == EmbeddingRecipe(
+    assert library().recipe_of(onnx) == EmbeddingRecipe(
         max_tokens=256,
         pad_id=0,
         pooling="mean",
@@ -147,7 +155,7 @@ def test_a_recipe_says_what_sentence_transformers_knows(onnx):
 @pytest.mark.parametrize("pooling", ["max", "cls", "lasttoken"])
 def test_a_model_that_pools_otherwise_has_a_recipe_only_if_we_pool_so_too(onnx, monkeypatch, pooling):
     monkeypatch.setattr(onnx[1], "pooling_mode", pooling)
-    recipe = recipe_of(onnx)
+    recipe = library().recipe_of(onnx)
     assert recipe is None if pooling != "cls" else recipe.pooling == "cls"
 
 
@@ -157,17 +165,17 @@ def test_a_model_that_wants_other_inputs_has_no_recipe(onnx, monkeypatch):
             return [SimpleNamespace(name="input_ids"), SimpleNamespace(name="position_ids")]
 
     monkeypatch.setattr(onnx[0].auto_model, "model", Session())
-    assert recipe_of(onnx) is None
+    assert library().recipe_of(onnx) is None
 
 
 @pytest.mark.parametrize(("pooling", "same"), [("mean", True), ("cls", False)])
 def test_a_recipe_is_believed_where_it_gives_the_library_s_vectors(exported, loaded, pooling, same):
     recipe = exported.recipe.model_copy(update={"pooling": pooling, "prompts": loaded.prompts})
-    assert library.agrees(library._encoder(exported.directory, recipe), loaded) is same
+    assert library().agrees(library()._encoder(exported.directory, recipe), loaded) is same
 
 
 async def test_a_model_whose_own_code_gives_other_vectors_is_left_to_the_library(tmp_path, monkeypatch):
-    monkeypatch.setattr(library, "agrees", lambda *_: False)
+    monkeypatch.setattr(library(), "agrees", lambda *_: False)
     made, opened = await vectors(tmp_path, backend="onnx")
-    assert isinstance(opened._encoder, LibraryEncoder)
+    assert isinstance(opened._encoder, library().LibraryEncoder)
     assert np.linalg.norm(made, axis=1) == pytest.approx(1, abs=1e-5)

@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -95,14 +94,10 @@ async def test_both_transports_hold_the_same_conversation_and_leave_nothing_behi
         command=sys.executable, args=["-m", "server", "mcp"], env=environment(data_dir), cwd=ROOT
     )
     with (data_dir / "stdio.log").open("w") as log:
-        began = time.monotonic()
         async with Client(stdio_client(parameters, errlog=log)) as client:
-            connected = time.monotonic() - began
             by_stdio = await conversation(client)
-            opened = time.monotonic() - began
             questions = [f"What does lamp {n} burn?" for n in range(12)]
             many = await asyncio.gather(*(client.call_tool("search", {"question": one}) for one in questions))
-    assert connected < opened / 2  # the protocol did not wait for the models
     assert all(f"Lamp {n} " in one.content[0].text for n, one in enumerate(many))
     assert not (
         data_dir / "postgres" / "postmaster.pid"

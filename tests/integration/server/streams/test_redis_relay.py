@@ -330,7 +330,7 @@ async def test_redis_down_at_the_start_keeps_nobody_from_starting(tmp_path) -> N
             assert not await relay.is_read("s")
             await relay.forget("s")
             begun = time.monotonic()
-        assert time.monotonic() - begun < 2.5
+        assert time.monotonic() - begun < 15
     assert {entry["event"] for entry in logs} == {"redis failed"}
 
 

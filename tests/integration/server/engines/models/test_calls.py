@@ -305,13 +305,13 @@ async def test_retry_after_is_waited_for(server: ModelServer, protocol: str) -> 
     assert second.at - first.at >= 0.4
 
 
-@pytest.mark.parametrize("seconds", ["60", "2"])
+@pytest.mark.parametrize("seconds", ["600", "60"])
 async def test_a_wait_that_is_too_long_is_handed_on_at_once(server: ModelServer, seconds: str) -> None:
     server.default = Reply(fault="rate-limited", retry_after=seconds)
-    async with opened(server, total_timeout=1.0) as model:
+    async with opened(server, total_timeout=30) as model:
         began = time.monotonic()
         _, error = await fails(model, ModelRateLimited)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 15
     assert isinstance(error, ModelUnavailable)
     assert error.retry_after == int(seconds)
     assert len(server.requests) == 1
