@@ -27,6 +27,7 @@ BENCHMARKS = {
     "retrieval": "nDCG and recall of every engine over HTTP, beside bm25s, exact dense search and RRF in memory",
     "answers": "right answers by kind of question, and refusals, without a language model: docqa and XQuAD",
     "answer_weights": "fit the weights of quotations and refusals anew, and say what they are worth",
+    "prompts": "prompts by models: right footnotes, refusals, planted instructions, tokens (--llm NAME=URL)",
     "telemetry": "CPU of a query and memory without telemetry, with it, and with one trace in a hundred",
 }
 
@@ -70,6 +71,13 @@ def _parser() -> argparse.ArgumentParser:
         "--queries", type=int, default=20_000, help="telemetry: while memory is watched (default: 20000; 0: not)"
     )
     parser.add_argument("--chunks", type=int, default=100_000, help="store: how many (default: 100000)")
+    parser.add_argument("--llm", nargs="+", default=[], metavar="NAME=URL", help="prompts: models to ask")
+    parser.add_argument(
+        "--prompts",
+        nargs="+",
+        default=["rules", "llama_index", "reminder", "turns", "turns_reminder", "inline", "rules+json", "turns+json"],
+        help="prompts: templates; with +json in the constrained form",
+    )
     parser.add_argument("--again", action="store_true", help="store: measure searches anew over what --folder holds")
     parser.add_argument(
         "--indexes",
@@ -90,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
         help="retrieval: collections in BEIR's layout, to be asked beside these two",
     )
     parser.add_argument("--sets", nargs="+", help="retrieval: xquad, repliqa, or names of --beir (default: all)")
-    parser.add_argument("--questions", type=int, help="retrieval: of each set, at the most (default: all)")
+    parser.add_argument("--questions", type=int, help="retrieval: of each set (default: all); prompts: in all (24)")
     parser.add_argument("--engines", nargs="+", help="retrieval: by name (default: all that need no model)")
     parser.add_argument("--all", dest="every", action="store_const", const=1, help="ingestion: take every page")
     return parser

@@ -54,8 +54,8 @@ class Asked:
         """Tell whether an answer says what it should."""
         said = _MARKER.sub("", answer)
         if self.all_of:
-            return all(_matches(pattern, said) for pattern in self.all_of)
-        return any(_matches(pattern, said) for pattern in self.answers)
+            return all(matches(pattern, said) for pattern in self.all_of)
+        return any(matches(pattern, said) for pattern in self.answers)
 
 
 def run(options: argparse.Namespace) -> str:
@@ -180,7 +180,8 @@ def _share(values: Any) -> float:  # noqa: ANN401 (booleans)
     return sum(listed) / len(listed) if listed else 0.0
 
 
-def _matches(pattern: str, text: str) -> bool:
+def matches(pattern: str, text: str) -> bool:
+    """Tell whether a text has what a pattern asks for: a regular expression after ``re:``, else the words."""
     if pattern.startswith("re:"):
         return re.search(pattern[3:], text, re.IGNORECASE | re.DOTALL) is not None
     return pattern.lower() in text.lower()

@@ -15,7 +15,16 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FilePath,
+    SecretStr,
+    ValidationError,
+)
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -320,6 +329,22 @@ class LLMSettings(_Group):
         512, ge=1, le=1_000_000, description="Maximum length of an answer in tokens, if the request sets none."
     )
     temperature: float = Field(0.1, ge=0, le=2, description="Sampling temperature, if the request sets none.")
+    prompt: str = Field(
+        "turns_reminder",
+        min_length=1,
+        description="How passages and a question are laid out for a chat model: rules, turns, turns_reminder, inline, "
+        "or a TOML file of your own (docs/prompts.md).",
+    )
+    tokenizer: FilePath | None = Field(
+        None,
+        description="The model's tokenizer.json, by which prompts are counted to fit its window; unset: an estimate by "
+        "script that is seldom too low.",
+    )
+    constrained: bool = Field(
+        False,
+        description="true: a chat model writes JSON in which each sentence names its passages, which small models need "
+        "to cite at all; for servers that take a JSON schema (OpenAI, llama.cpp, vLLM, Ollama).",
+    )
     reasoning: Literal["hide", "show"] = Field(
         "hide",
         description="show: streams have events `reasoning` with what the model thinks; it is never part of an answer.",

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=4)
 def load_tokenizer(file: str) -> Tokenizer:
     """Return the tokenizer of a ``tokenizer.json``, which neither cuts nor pads."""
     from tokenizers import Tokenizer

@@ -23,6 +23,7 @@ from server.engines.models.choose import describe_extractive, open_model
 from server.engines.models.model import LanguageModel
 from server.engines.reranking.choose import open_reranker
 from server.engines.reranking.reranker import Reranker
+from server.engines.writing.templates import template
 from server.process.vitals import observed_vitals
 from server.process.worker import open_worker
 from server.services.answers import AnswerService
@@ -155,6 +156,7 @@ async def open_runtime(settings: Settings, *, telemetry: Telemetry = NO_TELEMETR
         embedder = await asyncio.to_thread(open_embedder, settings)
         stack.callback(embedder.close)
         await embedder.query("warm-up")
+        template(settings.llm.prompt)  # a wrong one is told of now, not at the first question
         model = await open_model(settings)
         if model is not None:
             stack.push_async_callback(model.close)

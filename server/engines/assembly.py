@@ -13,9 +13,11 @@ from server.engines.models.provider import LOCAL
 from server.engines.parts import EngineParts
 from server.engines.passages.selection import SelectPassages, selection_of
 from server.engines.reranking import wants_reranking
-from server.engines.room import FitContextWindow
+from server.engines.room import FitContextWindow, TokenCounter, estimated_tokens
 from server.engines.writing.synthesis import synthesizer_for
+from server.engines.writing.templates import template
 
+LEAST_PROMPT = 300  # tokens: an engine's instructions beside the passages
 LOCAL_WINDOW = 2048  # tokens: some four passages
 
 
@@ -47,9 +49,20 @@ def fitting(parts: EngineParts) -> list[FitContextWindow]:
     """Return the postprocessor that keeps a prompt within the model's context window; none if no model reads."""
     if parts.model is None or parts.retrieves_only:
         return []
+    llm = parts.settings.llm
+    count = TokenCounter(llm.tokenizer).count if llm.tokenizer else estimated_tokens
+    layout = template(llm.prompt) if parts.model.is_chat else None
     reserved = parts.conversation.tokens + (parts.question.max_tokens or parts.model.max_tokens)
+    reserved += max(LEAST_PROMPT, sum(map(count, layout.texts))) if layout else LEAST_PROMPT
     window = parts.model.context_window
     if parts.model.provider == LOCAL:  # it reads more, but answers worse and later the more it reads
         window = min(window, LOCAL_WINDOW)
-    message = len(parts.question.question)
-    return [FitContextWindow(context_window=window, reserved=reserved, message=message, record=parts.record)]
+    return [
+        FitContextWindow(
+            context_window=window,
+            reserved=reserved,
+            message=parts.question.question,
+            record=parts.record,
+            count=count,
+        )
+    ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from config.version import VERSION
 from server.engines.writing import prompts
+from server.engines.writing.templates import template
 
 if TYPE_CHECKING:
     from config.settings import Settings
@@ -25,5 +26,6 @@ def answers_fingerprint(settings: Settings, *, model: LanguageModel | None, rera
         [model.provider, model.name] if model else None,
         reranker.model if reranker else None,
         texts,
+        template(settings.llm.prompt).model_dump(),
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

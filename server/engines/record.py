@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -13,6 +13,14 @@ from server.answers import EngineReport, Reasoning, Reranked, Usage
 if TYPE_CHECKING:
     from server.engines.models.events import Finish
     from storage.generation import Generation
+
+
+@dataclass(frozen=True, slots=True)
+class Quotation:
+    """A quotation with its marker, and the passage's number."""
+
+    text: str
+    number: int
 
 
 @dataclass(slots=True)
@@ -36,6 +44,7 @@ class Record:
         notes: sentences on what an engine did that its passages do not show.
         refused: whether the passages that were found do not answer the question.
         thoughts: the model's reasoning on the answer that has not been sent yet.
+        quote: finds what the passages say, for an answer without a footnote; None where an engine has no such thing.
 
     """
 
@@ -56,6 +65,7 @@ class Record:
     notes: list[str] = field(default_factory=list)
     thoughts: list[Reasoning] = field(default_factory=list)
     refused: bool = False
+    quote: Callable[[], Awaitable[Quotation | None]] | None = None
 
     def add_call(self, finish: Finish) -> None:
         """Add a model call's tokens and cost, as far as they are known."""

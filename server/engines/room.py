@@ -2,46 +2,88 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from math import ceil
+from pathlib import Path
+
 from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
+from embedding.tokenizer import load_tokenizer
 from server.engines.record import Record
 
-CHARACTERS_A_TOKEN = 3.0  # fewer than any tokenizer has for prose, so that a prompt never overflows
-PROMPT_TOKENS = 400  # instructions, question and the frame around the passages
+CHARACTERS_A_TOKEN = 3.0  # of Latin script: fewer than any tokenizer has for prose, so that a prompt never overflows
+FRAME_TOKENS = 100  # what a chat's own frame around the messages may take
 FRAME_CHARACTERS = 100  # number and place of a passage
+COUNTED = 20_000  # characters; the tokens of longer texts are estimated from so many
+_OTHER_SCRIPTS = re.compile(r"[\u0370-\u1dff\u2c00-\u2dff]")  # with letters: Greek to Khmer
+_WIDE = re.compile(r"[\u2e80-\U0003ffff]")  # characters that are words or syllables, and pictures
+
+
+def estimated_tokens(text: str) -> int:
+    """Return at least as many tokens as a common model's tokenizer makes of prose, by its scripts.
+
+    A third of a token a character in Latin script, two thirds in other alphabets, one and a quarter in Chinese,
+    Japanese and Korean.
+    """
+    wide, other = len(_WIDE.findall(text)), len(_OTHER_SCRIPTS.findall(text))
+    return ceil(1.25 * wide + (2 * other + len(text) - wide - other) / CHARACTERS_A_TOKEN)
+
+
+class TokenCounter:
+    """Counts tokens with a model's ``tokenizer.json``: the language model's, or one like it."""
+
+    def __init__(self, tokenizer_file: Path) -> None:
+        self._file = str(tokenizer_file)
+
+    def count(self, text: str) -> int:
+        """Return the number of tokens of a text; an estimate where it is long."""
+        counted = len(load_tokenizer(self._file).encode(text[:COUNTED], add_special_tokens=False).ids)
+        return counted if len(text) <= COUNTED else int(counted * len(text) / COUNTED)
 
 
 class FitContextWindow(BaseNodePostprocessor):
     """Drops the last passages if all of them would overflow the model's context window, and notes how many.
 
     It runs before the sources are sent, so that they are exactly what the model reads. `reserved` tokens of the window
-    are for the answer and the conversation; `message` is the length in characters of the message in the prompt, if it
-    differs from the query.
+    are for the answer, the conversation and the instructions; `message` is the message in the prompt, where it differs
+    from the query. `count` counts tokens.
     """
 
     context_window: int
     reserved: int
-    message: int = 0
+    message: str = ""
     _record: Record = PrivateAttr()
+    _count: Callable[[str], int] = PrivateAttr()
 
-    def __init__(self, *, context_window: int, reserved: int, message: int, record: Record) -> None:
+    def __init__(
+        self, *, context_window: int, reserved: int, message: str, record: Record, count: Callable[[str], int]
+    ) -> None:
         super().__init__(context_window=context_window, reserved=reserved, message=message)
         self._record = record
+        self._count = count
 
     def room(self, query: str) -> float:
-        """Return how many characters of passages fit into the prompt, their framing included; possibly none."""
-        question = max(self.message, len(query))
-        return (self.context_window - self.reserved - PROMPT_TOKENS) * CHARACTERS_A_TOKEN - question
+        """Return how many characters of passages fit into the prompt, their framing included; possibly none.
+
+        Passages are taken to be written as the question is.
+        """
+        characters = min(CHARACTERS_A_TOKEN, len(query) / max(1, self._count(query))) if query else CHARACTERS_A_TOKEN
+        return self._tokens_left(query) * characters
+
+    def _tokens_left(self, query: str) -> int:
+        question = max(self._count(self.message), self._count(query))
+        return self.context_window - self.reserved - FRAME_TOKENS - question
 
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
-        room = self.room(query_bundle.query_str if query_bundle else "")
+        room = float(self._tokens_left(query_bundle.query_str if query_bundle else ""))
         kept: list[NodeWithScore] = []
         for node in nodes:
-            room -= len(node.node.get_content()) + FRAME_CHARACTERS
+            room -= self._count(node.node.get_content()) + FRAME_CHARACTERS / CHARACTERS_A_TOKEN
             if (
                 room < 0 and kept
             ):  # at least one passage is kept; the provider reports an error if even that is too long

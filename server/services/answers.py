@@ -32,14 +32,15 @@ from server.answers import (
 from server.caches.vectors import QuestionVectors
 from server.engines.abilities import conversational
 from server.engines.chat.condensing import CondensingChatEngine
-from server.engines.chat.history import History, TokenCounter, chat_message
+from server.engines.chat.history import History, chat_message
 from server.engines.llama_index import pieces_of
 from server.engines.models.errors import ModelFailed
 from server.engines.parts import Conversation, Elsewhere, EngineParts
 from server.engines.quoting.questions import language_of
 from server.engines.record import Record, total_cost, total_usage
 from server.engines.registry import build_chat_engine, build_engine
-from server.engines.writing.attribution import ATTRIBUTED, UNATTRIBUTED, passage_behind
+from server.engines.room import TokenCounter
+from server.engines.writing.attribution import ATTRIBUTED, QUOTED, UNATTRIBUTED, passage_behind
 from server.engines.writing.citations import CitationFilter
 from server.engines.writing.prompts import summary_messages
 from server.errors import RerankUnavailable
@@ -97,7 +98,7 @@ class AnswerService:
         self._reranker = reranker
         self._vectors = vectors or QuestionVectors(max_bytes=0)
         self._kept = kept
-        self.counter = TokenCounter(embedder.files.tokenizer_file)
+        self.counter = TokenCounter(settings.llm.tokenizer or embedder.files.tokenizer_file)
         self._history = History(self.counter, settings=settings.chat)
 
     def over(self, generations: PinnedGenerations) -> Self:
@@ -267,7 +268,7 @@ class AnswerService:
             async with aclosing(written.events(pieces, record)) as events:
                 async for event in events:
                     yield event
-            if text := written.footnote(parts, language=generation.chunking.language):
+            if text := await written.footnote(parts, language=generation.chunking.language):
                 yield Token(text)
         if record.refused:
             yield Token(nothing_found(parts.question.question))
@@ -358,18 +359,26 @@ class _Written:
             self.has_text = self.has_text or not is_blank(text)
             yield Token(text)
 
-    def footnote(self, parts: EngineParts, *, language: str) -> str:
-        """Return the footnote that a model left out, if a passage has what it wrote; say so in the notes."""
+    async def footnote(self, parts: EngineParts, *, language: str) -> str:
+        """Return the footnote that a model left out: of the passage that has what it wrote, else of a quotation.
+
+        The notes say which.
+        """
         record = parts.record
         if not self.has_text or not self._passages or self.cited or record.refused or record.extracted:
             return ""
         asked = parts.question.question
         number = passage_behind(self._markers.prose, self._passages, language=language, question=asked)
-        record.note(ATTRIBUTED if number else UNATTRIBUTED)
-        if number is None:
+        if number is not None:
+            record.note(ATTRIBUTED)
+            self.cited.add(number)
+            return f" [{number}]"
+        quotation = await record.quote() if record.quote else None
+        record.note(QUOTED if quotation else UNATTRIBUTED)
+        if quotation is None:
             return ""
-        self.cited.add(number)
-        return f" [{number}]"
+        self.cited.add(quotation.number)
+        return f"\n\n{quotation.text}"
 
 
 def nothing_found(question: str) -> str:

@@ -10,6 +10,9 @@ from config.settings import Settings
 def make_settings(dsn: str, data_dir: Path, **groups: dict[str, object]) -> Settings:
     """Return settings, with further groups of values."""
     database = {"url": dsn, "connect_timeout": 5, **groups.pop("database", {})}
-    llm = {"provider": "extractive", **groups.pop("llm", {})}
-    retrieval = {"refuse": 0, **groups.pop("retrieval", {})}  # scripted models answer whatever is asked
+    llm = {"provider": "extractive", "prompt": "rules", **groups.pop("llm", {})}
+    retrieval = {
+        "refuse": 0,
+        **groups.pop("retrieval", {}),
+    }  # scripted models answer whatever is asked, and need no examples
     return Settings(data_dir=data_dir, database=database, llm=llm, retrieval=retrieval, **groups)  # type: ignore[arg-type]

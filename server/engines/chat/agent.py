@@ -26,7 +26,8 @@ from server.engines.parts import EngineParts
 from server.engines.passages.widening import with_single_chunks
 from server.engines.query.plain import build_hybrid
 from server.engines.record import Record
-from server.engines.writing.prompts import SYSTEM, passage_of
+from server.engines.writing.prompts import instructions, passage_of
+from server.engines.writing.templates import template
 
 MAX_STEPS = 8  # calls of the model
 MAX_SEARCH_LENGTH = 2000  # characters
@@ -82,7 +83,7 @@ class AgentChatEngine(StatelessChatEngine):
     def _instructions(self) -> str:
         notes = self._parts.conversation
         added = f"\n\nThe application adds:\n{notes.instructions}" if notes.instructions else ""
-        return SYSTEM + added
+        return instructions(template(self._parts.settings.llm.prompt), self._parts.question.question) + added
 
     def _search_tool(self) -> FunctionTool:
         return FunctionTool.from_defaults(

@@ -4,36 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 
 from llama_index.core.llms import ChatMessage, MessageRole
 
 from config.settings import ChatSettings
-from embedding.tokenizer import load_tokenizer
 from server.answers import Message, Turn
 from server.engines.models.model import LanguageModel
 from server.engines.models.reasoning import without_reasoning
 from server.engines.parts import Conversation
+from server.engines.room import TokenCounter
 from server.engines.writing.citations import uncited, without_markers
 
 MESSAGE_TOKENS = 8  # role and frame of a message
 SHARE = 0.5  # fraction of the context window without the answer; the passages need the rest
-COUNTED = 20_000  # characters; the tokens of longer texts are estimated from so many
-
-
-class TokenCounter:
-    """Counts tokens with the embedding model's tokenizer.
-
-    It is not the language model's own, but it is local and fast, and seldom counts too few.
-    """
-
-    def __init__(self, tokenizer_file: Path) -> None:
-        self._file = str(tokenizer_file)
-
-    def count(self, text: str) -> int:
-        """Return the approximate number of tokens of a text."""
-        counted = len(load_tokenizer(self._file).encode(text[:COUNTED], add_special_tokens=False).ids)
-        return counted if len(text) <= COUNTED else int(counted * len(text) / COUNTED)
 
 
 class History:

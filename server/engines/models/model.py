@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
@@ -110,8 +110,11 @@ class LanguageModel:
         temperature: float | None = None,
         max_tokens: int | None = None,
         stop: Sequence[str] = (),
+        schema: Mapping[str, object] | None = None,
     ) -> AsyncGenerator[ModelEvent, None]:
         """Yield the answer's pieces, then one `Finish`. Close it (`contextlib.aclosing`) to cancel the call.
+
+        `schema` is a JSON schema for the answer; a server that knows no such thing answers freely.
 
         Reasoning is no part of the pieces; it is yielded where the settings show it.
 
@@ -125,6 +128,7 @@ class LanguageModel:
             temperature=limits.temperature if temperature is None else temperature,
             max_tokens=limits.max_tokens if max_tokens is None else max_tokens,
             stop=tuple(stop),
+            schema=schema,
         )
         call = ModelCall(request, provider=self.provider, model=self.name, is_chat=self.is_chat)
         try:

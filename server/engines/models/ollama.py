@@ -65,6 +65,7 @@ class Ollama:
             self.model,
             messages=[{"role": message.role.value, "content": message.content or ""} for message in request.messages],
             stream=True,
+            format=dict(request.schema) if request.schema else None,
             options={
                 "num_ctx": self._llm.context_window,
                 "num_predict": request.max_tokens,

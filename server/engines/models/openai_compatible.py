@@ -31,7 +31,7 @@ NO_KEY = "none"
 
 _HINTS = Hints()
 _OTHER_NAME = {"max_completion_tokens": "max_tokens", "max_tokens": "max_completion_tokens"}
-_OPTIONAL = ("stream_options", "max_completion_tokens", "max_tokens", "temperature", "stop")
+_OPTIONAL = ("stream_options", "max_completion_tokens", "max_tokens", "temperature", "stop", "response_format")
 _UNCHANGING = "stream_options"  # no request can change its value, so that what is refused is the parameter
 
 _UNKNOWN_KIND = re.compile(r"(un(known|supported|recogni[sz]ed|expected)|extra)_(parameter|argument|field|property)")
@@ -199,6 +199,9 @@ class OpenAICompatible:
         }
         if request.stop:
             options["stop"] = list(request.stop[:MAX_STOPS] if self.name == "openai" else request.stop)
+        if request.schema and self.is_chat:
+            named = {"name": "answer", "strict": True, "schema": request.schema}
+            options["response_format"] = {"type": "json_schema", "json_schema": named}
         if options["temperature"] in temperatures:
             del options["temperature"]
         for parameter in unknown & options.keys():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,12 +17,18 @@ LOCAL = "local"  # the provider whose model is so small that its answers are che
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The request of one call."""
+    """The request of one call.
+
+    Attributes:
+        schema: a JSON schema that the answer must keep; servers that cannot constrain it answer freely.
+
+    """
 
     messages: tuple[ChatMessage, ...]
     temperature: float
     max_tokens: int
     stop: tuple[str, ...] = ()
+    schema: Mapping[str, object] | None = None
 
     @property
     def prompt(self) -> str:

@@ -23,7 +23,6 @@ from server.engines.writing.prompts import (
     MERGING_SYSTEM,
     READING_SYSTEM,
     Passage,
-    chat_messages,
     combining_messages,
     numbered_messages,
 )
@@ -50,11 +49,11 @@ class ReadingSynthesizer(CitingSynthesizer):
         room = bounds_of(self._parts, self._standalone(question)).room
         calls = calls_of([len(passage.text) for passage in passages], room)
         if len(calls) == 1:
-            messages = chat_messages(question, passages, self._parts.conversation)
+            pieces = self._written(question, passages)
         else:
             notes = await self._merged(question, await self._notes(question, passages, calls), room=room)
             messages = combining_messages(MERGING_SYSTEM, question, notes, self._parts.conversation)
-        pieces = written(self._parts, self._model, messages)
+            pieces = written(self._parts, self._model, messages)
         async with aclosing(pieces):
             async for piece in pieces:
                 yield piece

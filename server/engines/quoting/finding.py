@@ -39,6 +39,11 @@ class Finder:
         self._asked: Asked | None = None
         self._units: list[Unit] = []
 
+    @property
+    def is_small_talk(self) -> bool:
+        """Whether the question is none of the documents: a greeting, thanks."""
+        return is_small_talk(self._question)
+
     async def refuses(self, *, share: float = 1.0) -> bool:
         """Tell whether the passages do not answer the question; at a share of the settings' rate.
 
@@ -47,7 +52,7 @@ class Finder:
 
         """
         rate = share * self._parts.settings.retrieval.refuse
-        if rate <= 0 or is_small_talk(self._question):
+        if rate <= 0 or self.is_small_talk:
             return False
         asked = await self._look()
         covered = await asyncio.to_thread(best_coverage, asked, self._units, words=self._words)

@@ -13,6 +13,7 @@ _NUMBER = re.compile(r"\d[\d.,]*\d|\d")
 _ALL_FUNCTION_WORDS = frozenset().union(*FUNCTION_WORDS.values())
 
 ATTRIBUTED = "The model cited nothing: the footnote names the passage that has most of its words."
+QUOTED = "The model cited nothing, and no passage has what it wrote: what the passages say is quoted behind it."
 UNATTRIBUTED = "The model cited nothing, and no passage has what it wrote."
 
 

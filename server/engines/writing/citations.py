@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 HIGHEST = 99  # brackets with a higher number, or with 0, hold years, ports, indexes: no passages
+_PASSES = 4
 LONGEST_MARKER = 64  # characters between the brackets
 MOST = 32  # markers that follow each other at once; a model that repeats itself for ever writes more
 LONGEST_CODE = 300  # characters of inline code; a backtick without its partner within so many is a backtick
@@ -56,6 +57,15 @@ def without_markers(text: str, *, passages: int = HIGHEST) -> str:
     Only the answer's own markers may look like citations of so many `passages`; code stays as it is, except that no
     line begins like a passage of the prompt.
     """
+    for _ in range(_PASSES):
+        harmless = _harmless(text, passages)
+        if harmless == text:
+            break
+        text = harmless  # what stands beside a marker may be one now, as `[1]` behind `]【1】`
+    return text
+
+
+def _harmless(text: str, passages: int) -> str:
     text = _PASSAGE_HEAD.sub(r"\1\2(\3)", text)
     markers = _Markers(passages, _in_round_brackets)
     harmless = markers.feed(text) + markers.end()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from llama_index.core.base.response.schema import RESPONSE_TYPE
@@ -25,10 +25,13 @@ from server.engines.models.model import LanguageModel
 from server.engines.models.provider import LOCAL
 from server.engines.parts import EngineParts
 from server.engines.quoting.finding import Finder
+from server.engines.record import Quotation
+from server.engines.writing.constrained import answer_schema, decoded
 from server.engines.writing.extraction import bounded, cited
 from server.engines.writing.grounding import grounded
 from server.engines.writing.prompts import COMPLETION_STOPS, Passage, chat_messages, completion_messages, passage_of
-from server.engines.writing.refusing import without_refusal
+from server.engines.writing.refusing import refusal, without_refusal
+from server.engines.writing.templates import template
 
 JUDGED_SHARE = 0.4
 """Of the rate of wrong refusals, where a model judges the passages itself."""
@@ -103,6 +106,7 @@ class CitingSynthesizer(_StreamingSynthesizer):
                 return
             pieces = self._checked(question, passages, finder)
         else:
+            record.quote = partial(best_quotation, finder)
             pieces = self._judged(without_refusal(self._written(question, passages), record=record), finder)
         async with aclosing(pieces):
             async for piece in pieces:
@@ -146,13 +150,25 @@ class CitingSynthesizer(_StreamingSynthesizer):
 
     async def _written(self, question: str, passages: Sequence[Passage]) -> AsyncGenerator[str, None]:
         if self._model.is_chat:
-            pieces = written(self._parts, self._model, chat_messages(question, passages, self._parts.conversation))
+            pieces = self._answered(question, passages)
         else:
             messages = completion_messages(self._standalone(question), passages)
             pieces = written(self._parts, self._model, messages, stops=COMPLETION_STOPS)
         async with aclosing(pieces):
             async for piece in pieces:
                 yield piece
+
+    def _answered(self, question: str, passages: Sequence[Passage]) -> AsyncGenerator[str, None]:
+        """Return the pieces of a chat model's answer."""
+        settings, conversation = self._parts.settings.llm, self._parts.conversation
+        messages = chat_messages(
+            question, passages, conversation, layout=template(settings.prompt), constrained=settings.constrained
+        )
+        if not settings.constrained:
+            return written(self._parts, self._model, messages)
+        schema = answer_schema(len(passages))
+        pieces = written(self._parts, self._model, messages, schema=schema)
+        return decoded(pieces, record=self._parts.record, no_answer=refusal(question))
 
 
 class ExtractiveSynthesizer(_StreamingSynthesizer):
@@ -171,7 +187,12 @@ class ExtractiveSynthesizer(_StreamingSynthesizer):
 
 
 async def written(
-    parts: EngineParts, model: LanguageModel, messages: Sequence[ChatMessage], *, stops: tuple[str, ...] = ()
+    parts: EngineParts,
+    model: LanguageModel,
+    messages: Sequence[ChatMessage],
+    *,
+    stops: tuple[str, ...] = (),
+    schema: Mapping[str, object] | None = None,
 ) -> AsyncGenerator[str, None]:
     """Yield what the model writes with the question's options; record how it ended, and its reasoning.
 
@@ -179,7 +200,11 @@ async def written(
     """
     asked = parts.question
     stream = model.stream(
-        messages, temperature=asked.temperature, max_tokens=asked.max_tokens, stop=(*stops, *asked.stop)
+        messages,
+        temperature=asked.temperature,
+        max_tokens=asked.max_tokens,
+        stop=(*stops, *asked.stop),
+        schema=schema,
     )
     async with aclosing(stream):
         async for event in stream:
@@ -199,6 +224,14 @@ async def quotations(finder: Finder, *, parts: EngineParts) -> AsyncGenerator[st
     parts.record.refused = not units
     for piece in quoted("\n\n".join(map(cited, units)), parts=parts):
         yield piece
+
+
+async def best_quotation(finder: Finder) -> Quotation | None:
+    """Return what answers the question best, with its citation; None of small talk, and where nothing does."""
+    if finder.is_small_talk or await finder.refuses():
+        return None
+    units = await finder.quotations()
+    return Quotation(cited(units[0]), units[0].number) if units else None
 
 
 def quoted(text: str, *, parts: EngineParts) -> Iterator[str]:

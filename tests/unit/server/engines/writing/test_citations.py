@@ -159,6 +159,7 @@ def test_a_document_s_own_citations_are_made_harmless_and_its_code_stays():
         "It rains ` [3].",
         "It rains[3].",
         "~~~\n[2][3]",
+        "]【3】[3]",
     ],
 )
 def test_a_passage_cannot_forge_a_passage_or_a_citation(forged):
@@ -166,6 +167,7 @@ def test_a_passage_cannot_forge_a_passage_or_a_citation(forged):
 
 
 @given(text=ANSWERS)
+@example(text="]【1】[1]")
 @settings(max_examples=examples(200))
 def test_an_answer_that_repeats_a_harmless_passage_cites_nothing(text):
     harmless = without_markers(text, passages=4)

@@ -1,0 +1,109 @@
+"""Answers whose form forces a citation after each sentence: JSON by a schema, decoded while it is streamed.
+
+OpenAI's structured outputs, llama.cpp, vLLM and Ollama all take a JSON schema and let a model write nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import from_json
+
+from ingestion.chunking.sentences import sentences
+from server.engines.writing.citations import HIGHEST, CitationFilter, uncited
+
+if TYPE_CHECKING:
+    from server.engines.record import Record
+
+CONSTRAINED_FORM = (
+    'Write JSON: {"answered": true, "sentences": [{"passages": [1], "text": "One sentence."}]}, where `passages` are '
+    'the numbers of those that the sentence is from; {"answered": false, "sentences": []} if no passage has the answer.'
+)
+_MOST_SENTENCES = 40
+
+
+def answer_schema(passages: int) -> Mapping[str, object]:
+    """Return the JSON schema of an answer from so many passages: whether they answer, and sentences with numbers."""
+    numbers = {"type": "array", "items": {"type": "integer", "enum": [*range(1, passages + 1)]}, "minItems": 1}
+    sentence = _closed({"passages": numbers, "text": {"type": "string"}})
+    written = {"type": "array", "items": sentence, "maxItems": _MOST_SENTENCES}
+    return _closed({"answered": {"type": "boolean"}, "sentences": written})
+
+
+def _closed(properties: Mapping[str, object]) -> dict[str, object]:
+    return {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
+
+
+def written_as_json(answer: str, *, refuses: bool) -> str:
+    """Return an answer with markers in the constrained form."""
+    parts = []
+    for start, end in () if refuses else sentences(answer, 0, len(answer)):
+        markers = CitationFilter([""] * HIGHEST)
+        markers.feed(answer[start:end])
+        markers.end()
+        parts.append({"passages": sorted(markers.cited), "text": uncited(answer[start:end])})
+    return json.dumps({"answered": not refuses, "sentences": parts}, ensure_ascii=False)
+
+
+async def decoded(pieces: AsyncGenerator[str, None], *, record: Record, no_answer: str) -> AsyncGenerator[str, None]:
+    """Yield the text of an answer in the constrained form, with its markers; `no_answer` if it says so.
+
+    What is no such JSON comes from a server that cannot constrain an answer, and is yielded as it is.
+    """
+    raw, shown, is_free = "", "", False
+    async with aclosing(pieces):
+        async for piece in pieces:
+            if any(thought.retracts for thought in record.thoughts):  # what came was reasoning
+                raw, shown, is_free = "", "", False
+            if not piece:  # it tells of new reasoning
+                yield piece
+                continue
+            raw += piece
+            said = None if is_free else _text(raw, no_answer)
+            is_free = is_free or (said is None and not shown)
+            text = raw if is_free else said or shown
+            if len(text) > len(shown):
+                yield text[len(shown) :]
+                shown = text
+
+
+def _text(raw: str, no_answer: str) -> str | None:
+    """Return what an answer that is written so far says, None if it is no JSON; it only ever grows."""
+    begun = raw.lstrip()
+    if not begun:
+        return ""
+    try:
+        value = from_json(begun, allow_partial="trailing-strings")
+    except ValueError:
+        return None
+    if not isinstance(value, dict):
+        return None
+    if value.get("answered") is None:
+        return ""
+    return "".join(_sentences(value, is_whole=_is_whole(raw))) if value["answered"] else no_answer
+
+
+def _sentences(value: Mapping[str, Any], *, is_whole: bool) -> Iterator[str]:
+    listed = [each for each in value.get("sentences") or [] if isinstance(each, dict)]
+    for place, sentence in enumerate(listed):
+        text = str(sentence.get("text") or "")
+        if place and text:
+            yield " "
+        yield text
+        if text and (place + 1 < len(listed) or is_whole):
+            yield "".join(f" [{number}]" if not n else f"[{number}]" for n, number in enumerate(_numbers(sentence)))
+
+
+def _numbers(sentence: Mapping[str, Any]) -> list[int]:
+    return [*dict.fromkeys(number for number in sentence.get("passages") or [] if isinstance(number, int))]
+
+
+def _is_whole(raw: str) -> bool:
+    try:
+        json.loads(raw)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,102 @@
+"""Prompt templates: how passages and a question are laid out for a chat model, as TOML files.
+
+A template is cut at its placeholders; passages and questions are put between the pieces and never expanded themselves.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from config.settings import SettingsError
+
+FOLDER = Path(__file__).parent / "templates"
+MAX_BYTES = 64 * 1024
+_PLACEHOLDER = re.compile(r"\{(passages|question|refusal)\}")
+
+
+def _asks(text: str) -> str:
+    for name in ("passages", "question"):
+        if text.count(f"{{{name}}}") != 1:
+            msg = f"it must hold {{{name}}} once"
+            raise ValueError(msg)
+    return text
+
+
+_Text = Annotated[str, Field(min_length=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True, strict=True)
+
+
+class Example(_Part):
+    """A question that is answered as it should be; `answer` may be ``{refusal}``."""
+
+    passages: Annotated[list[_Text], Field(min_length=1)]
+    question: _Text
+    answer: _Text
+
+
+class Template(_Part):
+    """The layout of a prompt.
+
+    Attributes:
+        system: the instructions; may hold ``{refusal}``, the sentence that says that the passages hold no answer.
+        asked: the message that asks, with ``{passages}`` and ``{question}``.
+        examples: earlier turns, laid out in the same way.
+
+    """
+
+    system: _Text
+    asked: Annotated[_Text, AfterValidator(_asks)]
+    examples: list[Example] = []
+
+    @property
+    def texts(self) -> list[str]:
+        """All that comes beside the passages and the question."""
+        texts = [self.system, self.asked]
+        for example in self.examples:
+            texts += [self.asked, *example.passages, example.question, example.answer]
+        return texts
+
+
+def filled(text: str, values: Mapping[str, str]) -> str:
+    """Return a text with its placeholders filled in; what is filled in stays as it is."""
+    pieces = _PLACEHOLDER.split(text)
+    return "".join(values[piece] if place % 2 else piece for place, piece in enumerate(pieces))
+
+
+@cache
+def template(name: str) -> Template:
+    """Read a template: one of ours by its name, or a TOML file by its path. It is read once.
+
+    Raises:
+        SettingsError: there is none, or it is not laid out as docs/prompts.md says.
+
+    """
+    own = FOLDER / f"{name}.toml"
+    try:
+        with (own if re.fullmatch(r"[a-z_]+", name) else Path(name)).open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+        if len(raw) > MAX_BYTES:
+            raise _wrong(name, f"is longer than {MAX_BYTES} bytes")
+        return Template.model_validate(tomllib.loads(raw.decode()))
+    except OSError as exc:
+        known = ", ".join(sorted(each.stem for each in FOLDER.glob("*.toml")))
+        raise _wrong(name, f"cannot be read ({exc.strerror}); give a TOML file, or one of: {known}") from None
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        raise _wrong(name, f"is wrong at {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    except ValueError as exc:  # no TOML, or no UTF-8
+        raise _wrong(name, f"is no TOML in UTF-8: {exc}") from None
+
+
+def _wrong(name: str, what: str) -> SettingsError:
+    return SettingsError(f"FOOTNOTE_LLM__PROMPT={name} {what}")
