@@ -36,18 +36,15 @@ httpx_transports.create_ssl_context = functools.cache(httpx_transports.create_ss
 SHARED_DIR = "TESTS_SHARED_DIR"
 LONGEST_MODULES = (
     "integration/ingestion/pipeline/test_telemetry.py",
-    "integration/server/test_server.py",
     "integration/config/telemetry/test_traces.py",
-    "integration/ingestion/ray/test_ray.py",
     "integration/config/telemetry/test_dashboards.py",
+    "integration/ingestion/ray/test_ray.py",
+    "api/test_openapi.py",
+    "integration/server/test_server.py",
     "integration/storage/collections/test_flips.py",
-    "integration/ingestion/pipeline/test_killed.py",
-    "integration/config/telemetry/test_alerts.py",
     "integration/ingestion/runs/test_reindex_killed.py",
-    "integration/evaluation/test_evaluation.py",
     "integration/server/mcp/test_mcp.py",
     "unit/ingestion/readers/test_process_pool.py",
-    "unit/test_deploy.py",
 )
 """Half a minute and more each, the longest first."""
 KEPT = ("models", "local-model")

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 from support.scripted import ScriptedAnswers, ScriptedRuntime
-from support.soak import examples
+from support.soak import SOAK, examples
 
 from config.settings import Settings
 from config.version import VERSION
@@ -51,7 +51,9 @@ schema = schemathesis.pytest.from_fixture("described")
 def described(request: pytest.FixtureRequest) -> Any:
     """The document as schemathesis reads it."""
     request.node._nodeid = request.node.nodeid  # schemathesis 4.32 looks for it; pytest 9.2 renamed it
-    return schemathesis.openapi.from_asgi("/openapi.json", app)
+    read = schemathesis.openapi.from_asgi("/openapi.json", app)
+    read.config.phases.coverage.enabled = SOAK  # it lists thousands of cases; the examples and the fuzzing go on
+    return read
 
 
 @schema.parametrize()

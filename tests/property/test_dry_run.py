@@ -154,7 +154,7 @@ def test_a_run_does_what_a_dry_run_said_of_any_folder(dsn, shared_dir, tmp_path)
         indexing = runner.run(stack.enter_async_context(open_made_up(make_settings(dsn, shared_dir))))
 
         @settings(
-            max_examples=examples(15, 1000),
+            max_examples=examples(8, 1000),
             derandomize=not SOAK,
             deadline=None,
             suppress_health_check=list(HealthCheck),

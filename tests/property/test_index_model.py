@@ -57,7 +57,7 @@ from storage.search.search import ChunkSearch, SearchRequest
 from storage.vector_store import ChunkStore
 
 SEARCH = settings(
-    max_examples=examples(25, 1000),
+    max_examples=examples(12, 1000),
     stateful_step_count=20 if SOAK else 12,
     derandomize=not SOAK,
     deadline=None,

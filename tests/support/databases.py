@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 from urllib.parse import quote
 from uuid import uuid4
 
 import psycopg2
 from support.sql import execute
 
+from config.settings import DatabaseSettings
+from storage.database import Database
+
+Made = TypeVar("Made")
 TEMPLATE = "footnote_template"
 READY = 2
 """Copies that wait for a test: making one and dropping one take some 200 ms, in which a test would do nothing."""
@@ -77,3 +83,17 @@ class Databases:
     def _drop(self, name: str) -> None:
         with contextlib.suppress(psycopg2.Error):
             execute(self.url("postgres"), f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def in_database(dsn: str, work: Callable[[Database], Awaitable[Made]]) -> Made:
+    """Do something in a database from where no event loop runs, a fixture of a module say; return what comes of it."""
+
+    async def run() -> Made:
+        database = await Database.open(dsn, settings=DatabaseSettings())
+        try:
+            return await work(database)
+        finally:
+            await database.close()
+
+    with ThreadPoolExecutor(1) as pool:  # this thread's event loop is pytest's
+        return pool.submit(asyncio.run, run()).result()

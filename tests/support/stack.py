@@ -8,21 +8,19 @@ with open_stack(databases, shared_dir=shared_dir, embedder=embedder) as stack:
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
 import httpx
-from support.databases import Databases
+from support.databases import Databases, in_database
 from support.environment import make_settings
 from support.events import Event, parse
 from support.indexed import index, real_app
@@ -31,9 +29,7 @@ from support.programs import Program, interpreter
 from support.scripted import running
 from support.sql import execute
 
-from config.settings import DatabaseSettings
 from embedding.embedder import Embedder
-from storage.database import Database
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0
@@ -211,15 +207,8 @@ class Stack:
 def open_stack(databases: Databases, *, shared_dir: Path, embedder: Embedder) -> Iterator[Stack]:
     """Lend a stack over a database of its own."""
     with databases.lend() as dsn, start_model_server() as model:
-        with ThreadPoolExecutor(1) as pool:  # this thread's event loop is pytest's
-            pool.submit(asyncio.run, _index(dsn, embedder)).result()
+        in_database(dsn, lambda database: index(database, embedder))
         yield Stack(dsn, data_dir=shared_dir, embedder=embedder, model=model)
-
-
-async def _index(dsn: str, embedder: Embedder) -> None:
-    database = await Database.open(dsn, settings=DatabaseSettings())
-    await index(database, embedder)
-    await database.close()
 
 
 def until(look: Callable[[], Any], *, seconds: float = PATIENCE) -> Any:

@@ -37,16 +37,20 @@ async def vectors(data_dir, **embedding):
         opened.close()
 
 
-async def test_onnx_int8_and_torch_agree_and_the_export_is_kept(tmp_path, embedder):
+async def test_onnx_and_torch_agree(tmp_path, embedder):
     onnx = await embedder.texts(TEXTS)
     assert np.linalg.norm(onnx, axis=1) == pytest.approx(1, abs=1e-5)
     torch, _ = await vectors(tmp_path, backend="torch")
     assert (onnx * torch).sum(1).min() > 0.9999
+    assert not [path for path in tmp_path.glob("models/*") if path.is_dir()]  # torch needs no export
+
+
+@pytest.mark.soak
+async def test_int8_agrees_and_its_export_is_kept(tmp_path, embedder):
+    onnx = await embedder.texts(TEXTS)
     int8, _ = await vectors(tmp_path, backend="onnx", quantization="int8")
     assert (onnx * int8).sum(1).min() > 0.94  # the least is that of one word four hundred times
-    ((exported, file),) = [  # torch needs no export
-        (path, path / INT8_FILE) for path in (tmp_path / "models").iterdir() if path.is_dir()
-    ]
+    ((exported, file),) = [(path, path / INT8_FILE) for path in (tmp_path / "models").iterdir() if path.is_dir()]
     assert file.exists()
     assert not (exported / ONNX_FILE).exists()  # what is not run need not be kept
 

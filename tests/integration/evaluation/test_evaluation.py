@@ -230,6 +230,7 @@ def test_an_older_generation_is_asked_in_place_of_the_one_that_answers(tmp_path,
     assert "error: " in capsys.readouterr().err
 
 
+@pytest.mark.soak  # `make evaluate` does the same, and takes as long
 @pytest.mark.skipif(not (small.ROOT / "docs").is_dir(), reason="not a checkout")
 def test_the_small_set_finds_what_it_should(capsys):
     _on_a_thread(small.ingest(load_settings()))

@@ -113,6 +113,7 @@ def test_a_newcomer_s_question_that_the_documents_do_not_answer_is_refused(serve
     assert (answer["finish_reason"], answer["citations"]) == ("no_context", [])
 
 
+@pytest.mark.soak
 @pytest.mark.local_model
 @pytest.mark.usefixtures("server")  # its database and documents
 @pytest.mark.skipif(not HAS_LOCAL_MODEL, reason=str(missing()))

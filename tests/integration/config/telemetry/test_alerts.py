@@ -64,6 +64,7 @@ def test_a_failing_model_is_told_of_in_answers_and_streams(stack):
         prometheus.wait_for(lambda: people.well() or not prometheus.firing() & {"FootnoteModelFails"})
 
 
+@pytest.mark.soak
 def test_an_open_circuit_breaker_is_told_of(stack):
     with watched(stack, LLM__BREAKER_FAILURES="2", LLM__BREAKER_SECONDS="60") as (_, people, prometheus):
         stack.fresh(default=Reply(fault="server-error"))

@@ -357,7 +357,7 @@ def test_without_telemetry_nothing_is_told_and_all_else_works(stack):
         assert not own.deliveries
 
 
-@pytest.mark.parametrize("trouble", ["gone", "silent"])
+@pytest.mark.parametrize("trouble", ["gone", pytest.param("silent", marks=pytest.mark.soak)])
 def test_a_dead_collector_costs_nothing_and_is_told_once(stack, trouble):
     stack.fresh()
     with start_receiver() as own, traced_server(stack, own, TELEMETRY__METRICS_INTERVAL="1") as (http, process):

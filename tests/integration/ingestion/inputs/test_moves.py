@@ -65,8 +65,8 @@ def away(folder, how):
 
 @pytest.mark.parametrize(
     ("how", "named"),
-    [("absent", "alone"), ("empty", "both"), ("dangling", "both"), ("hidden", "with its parent"),
-     ("absent", "by a pattern"), ("empty", "by a pattern")],
+    [("absent", "alone"), ("empty", "by a pattern"), *(pytest.param(*each, marks=pytest.mark.soak) for each in
+     [("empty", "both"), ("dangling", "both"), ("hidden", "with its parent"), ("absent", "by a pattern")])],
 )  # fmt: skip
 async def test_a_folder_that_is_away_loses_nothing_to_an_equal_file(indexing, tmp_path, how, named):
     one, two = tmp_path / "m1", tmp_path / "m2"
@@ -92,8 +92,11 @@ async def test_a_folder_that_is_away_loses_nothing_to_an_equal_file(indexing, tm
     assert stored(indexing).items() > after.items()
 
 
-@pytest.mark.parametrize("how", ["empty", "hidden"])
-@pytest.mark.parametrize("named", ["a folder", "a pattern"])
+@pytest.mark.parametrize(
+    ("how", "named"),
+    [("empty", "a folder"), *(pytest.param(*each, marks=pytest.mark.soak) for each in
+     [("hidden", "a folder"), ("empty", "a pattern"), ("hidden", "a pattern")])],
+)  # fmt: skip
 async def test_a_disk_that_is_away_below_what_is_named_loses_nothing_to_an_equal_file(indexing, tmp_path, how, named):
     write(tmp_path / "top.md", "Another text.")
     write(tmp_path / "disk" / "LICENSE.md")
@@ -130,7 +133,14 @@ async def test_a_build_beside_takes_nothing_from_a_folder_that_is_away(indexing,
     assert len(stored(indexing)) == 2
 
 
-@pytest.mark.parametrize("named", ["a folder", "folders", "a pattern", "a pattern of folders", "a link"])
+@pytest.mark.parametrize(
+    "named",
+    [
+        "a folder",
+        "a pattern",
+        *(pytest.param(each, marks=pytest.mark.soak) for each in ("folders", "a pattern of folders", "a link")),
+    ],
+)
 async def test_a_file_that_moved_within_what_is_named_keeps_its_document(indexing, tmp_path, named):
     one, two = tmp_path / "all" / "one", tmp_path / "all" / "two"
     write(one / "LICENSE.md")

@@ -55,7 +55,7 @@ def write_corpus(folder, *, version):
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.soak)])
 def test_an_ingestion_that_is_killed_ends_as_an_undisturbed_one(databases, dsn, shared_dir, tmp_path, kills):
     folder = tmp_path / "corpus"
     moments = random.Random(kills)  # noqa: S311 (moments, no secrets)

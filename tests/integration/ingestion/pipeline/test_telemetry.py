@@ -331,7 +331,9 @@ def test_of_a_killed_run_what_was_done_has_been_sent(receiver, folder, dsn, shar
 
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", pytest.param("grpc", marks=pytest.mark.soak)])
-@pytest.mark.parametrize("trouble", ["refuses", "hangs", "is gone"])
+@pytest.mark.parametrize(
+    "trouble", ["hangs", *(pytest.param(each, marks=pytest.mark.soak) for each in ("refuses", "is gone"))]
+)
 def test_a_collector_in_trouble_changes_neither_exit_code_nor_report(ingest, receiver, folder, protocol, trouble):
     write(folder, a="# Alpha\n\nThe first.")
     url = receiver.grpc_url if protocol == "grpc" else receiver.http_url

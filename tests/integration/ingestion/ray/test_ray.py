@@ -98,15 +98,20 @@ async def test_several_chunkings_find_room_and_nothing_is_left_behind(cluster, o
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_passages_and_vectors_are_those_of_one_machine(opened, reader, embedder, own_settings, tmp_path) -> None:
+async def test_passages_are_those_of_one_machine(reader, own_settings, tmp_path) -> None:
     paths = [*written(tmp_path, 8), tmp_path / "b.pdf", tmp_path / "\udcff.txt"]
     paths[-2].write_bytes(made_files.pdf("A page of a PDF."))
     paths[-1].write_text("A name that is not Unicode.")
     remote = await asyncio.gather(*(reader.parse(path) for path in paths))
     async with Parser(**SIZES, settings=own_settings.ingestion) as local:
         assert remote == [await local.parse(path) for path in paths]
-    texts = [chunk.text for parsed in remote if isinstance(parsed, Parsed) for chunk in parsed.chunks]
-    assert len(texts) > 40
+    assert sum(len(parsed.chunks) for parsed in remote if isinstance(parsed, Parsed)) > 40
+
+
+@pytest.mark.soak
+@pytest.mark.asyncio(loop_scope="module")
+async def test_vectors_are_those_of_one_machine(opened, embedder, own_settings) -> None:
+    texts = [f"Sentence {m} of {n}. " * 12 for n in range(8) for m in range(6)]
     model = await opened.embedder(own_settings.embedding, files=FILES)
     vectors = await model.texts(texts)
     assert (vectors.dtype, vectors.shape) == (np.float32, (len(texts), 384))

@@ -217,7 +217,16 @@ async def test_passages_that_overflow_the_context_window_are_neither_given_nor_c
 
 
 @pytest.mark.parametrize(
-    "mode", ["hybrid", "vector", "keyword", "fusion", "window", "auto_merging", "sub_question", "router"]
+    "mode",
+    [
+        "hybrid",
+        "window",
+        "sub_question",
+        *(
+            pytest.param(each, marks=pytest.mark.soak)
+            for each in ("vector", "keyword", "fusion", "auto_merging", "router")
+        ),
+    ],
 )
 async def test_what_no_model_reads_need_not_fit_into_its_context_window(
     service, model_server, database, embedder, mode
@@ -340,8 +349,9 @@ async def test_a_stock_llamaindex_engine_plugs_in_by_one_line(service, monkeypat
     assert answer.done.finish_reason == "stop"
 
 
-async def test_three_hundred_questions_at_once_are_not_mixed_up(service, model_server, database, embedder):
-    texts = {f"d{n}.md": f"The access code of vault number {n} is word{n * 7919}." for n in range(300)}
+@pytest.mark.parametrize("many", [100, pytest.param(300, marks=pytest.mark.soak)])
+async def test_hundreds_of_questions_at_once_are_not_mixed_up(service, model_server, database, embedder, many):
+    texts = {f"d{n}.md": f"The access code of vault number {n} is word{n * 7919}." for n in range(many)}
     await index(database, embedder, texts, name="vaults")
     model_server.default = Reply(text=lambda prompt: "Asked: " + prompt.rpartition("Question: ")[2], delay=0.001)
     made = await service()
@@ -354,6 +364,6 @@ async def test_three_hundred_questions_at_once_are_not_mixed_up(service, model_s
         assert answer.answer == f"Asked: {question}"
         return n, answer
 
-    answers = await asyncio.gather(*(ask(n) for n in range(300)))
+    answers = await asyncio.gather(*(ask(n) for n in range(many)))
     right = sum(any(citation.source == f"d{n}.md" for citation in answer.done.citations) for n, answer in answers)
-    assert right > 290
+    assert right > many * 29 / 30

@@ -1,15 +1,17 @@
 """The lexical leg against BM25 as bm25s has it, and what people type: identifiers, phrases, typos, other scripts."""
 
+import functools
 import random
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
 
 import bm25s
 import numpy as np
 import pytest
 from support.corpus import DIMENSION, chunks, document, fill, make_collection, vector
+from support.databases import in_database
 
-from config.settings import RetrievalSettings
+from config.settings import DatabaseSettings, RetrievalSettings
 from storage import chunk_tables
 from storage.database import Database
 from storage.deletions import mark_deleted
@@ -30,6 +32,36 @@ async def searched(database: Database, texts, *, language="english", counted=Tru
     return ChunkSearch(database, generation=generation, settings=RetrievalSettings())
 
 
+@pytest.fixture(scope="module")
+def shelves(databases):
+    """Return a function from texts to a database that has them, and their generation; it is filled once and read."""
+    with ExitStack() as lent:
+
+        @functools.cache
+        def shelf(texts, language):
+            async def fill_it(database):
+                return (await searched(database, texts, language=language))._generation
+
+            dsn = lent.enter_context(databases.lend())
+            return dsn, in_database(dsn, fill_it)
+
+        yield shelf
+
+
+@pytest.fixture
+async def reading(shelves):
+    """Return a function that searches texts which several tests read and none changes."""
+    async with AsyncExitStack() as opened:
+
+        async def read(texts, *, language="english"):
+            dsn, generation = shelves(tuple(texts), language)
+            database = await Database.open(dsn, settings=DatabaseSettings())
+            opened.push_async_callback(database.close)
+            return ChunkSearch(database, generation=generation, settings=RetrievalSettings())
+
+        yield read
+
+
 async def by_words(search, question, *, limit=10, mode="keyword"):
     hits = await search.search(SearchRequest(mode, limit=limit, text=question, embedding=vector("q")))
     return [hit.text for hit in hits]
@@ -44,11 +76,11 @@ def zipf_texts(count=600):
 
 
 @pytest.mark.parametrize("ranked_rows", [60, 100_000])
-async def test_chunks_rank_as_bm25s_ranks_them(database, monkeypatch, ranked_rows):
+async def test_chunks_rank_as_bm25s_ranks_them(reading, monkeypatch, ranked_rows):
     """However few of the common words' chunks are scored."""
     monkeypatch.setattr(lexical_leg, "RANKED_ROWS", ranked_rows)
     texts = zipf_texts()
-    search = await searched(database, texts, language="simple")
+    search = await reading(texts, language="simple")
     # titles are numbers of one word each: they make every chunk one word longer
     peer = bm25s.BM25(method="lucene", k1=1.5, b=0.75)
     peer.index([[*text.split(), str(number)] for number, text in enumerate(texts)], show_progress=False)
@@ -85,12 +117,12 @@ async def test_words_are_found_before_anything_was_counted(database):
 
 
 @pytest.mark.parametrize("question", ["zyzzyva common", '"zyzzyva beetle" common words', 'what does "the" zyzzyva do'])
-async def test_a_rare_word_is_found_beside_one_that_is_everywhere(database, monkeypatch, question):
+async def test_a_rare_word_is_found_beside_one_that_is_everywhere(reading, monkeypatch, question):
     """Those with the rare one come last in the table, and more than are scored have the other."""
     monkeypatch.setattr(lexical_leg, "RANKED_ROWS", 20)
     monkeypatch.setattr(lexical_leg, "MAX_ROWS", 40)
     rare = [f"common words of a zyzzyva beetle, number {number}" for number in range(3)]
-    search = await searched(database, [*(f"common words {number}" for number in range(200)), *rare])
+    search = await reading([*(f"common words {number}" for number in range(200)), *rare])
     assert set((await by_words(search, question))[:3]) == {*rare}
 
 
@@ -151,8 +183,8 @@ IDENTIFIERS = [
         ("conf to reload", IDENTIFIERS[9]),  # and by its parts
     ],
 )
-async def test_identifiers_are_found_whole(database, question, text):
-    search = await searched(database, IDENTIFIERS)
+async def test_identifiers_are_found_whole(reading, question, text):
+    search = await reading(IDENTIFIERS)
     assert (await by_words(search, question))[0] == text
 
 
@@ -166,9 +198,9 @@ PHRASES = [
 
 @pytest.mark.parametrize("mode", ["keyword", "hybrid"])
 @pytest.mark.parametrize("quotes", ['""', "“”", "„“", "«»"])
-async def test_what_holds_a_quoted_phrase_comes_first(database, mode, quotes):
+async def test_what_holds_a_quoted_phrase_comes_first(reading, mode, quotes):
     texts = [*PHRASES, *(f"out of memory number {number}" for number in range(80))]
-    search = await searched(database, texts)
+    search = await reading(texts)
     question = f"what does {quotes[0]}ERROR: out of shared memory{quotes[-1]} mean for memory?"
     found = await by_words(search, question, mode=mode, limit=20)
     assert found[0] == PHRASES[1]
@@ -214,8 +246,8 @@ WORDS = [
         ("vacum", WORDS[3]),
     ],
 )
-async def test_a_mistyped_word_means_the_nearest_one(database, question, text):
-    search = await searched(database, WORDS)
+async def test_a_mistyped_word_means_the_nearest_one(reading, question, text):
+    search = await reading(WORDS)
     assert (await by_words(search, question))[0] == text
 
 
@@ -262,8 +294,8 @@ MARKUP = [
         ("chips & fish", MARKUP[4]),
     ],
 )
-async def test_words_in_angle_brackets_are_words(database, question, text):
-    search = await searched(database, MARKUP, language="simple")
+async def test_words_in_angle_brackets_are_words(reading, question, text):
+    search = await reading(MARKUP, language="simple")
     assert (await by_words(search, question))[0] == text
 
 
@@ -358,8 +390,8 @@ CHINESE = [
         ("猫", CHINESE[4]),
     ],
 )
-async def test_chinese_is_found_by_pairs_of_characters(database, question, text):
-    search = await searched(database, CHINESE, language="simple")
+async def test_chinese_is_found_by_pairs_of_characters(reading, question, text):
+    search = await reading(CHINESE, language="simple")
     assert (await by_words(search, question))[0] == text
 
 

@@ -1,6 +1,7 @@
 """Filters, fusion and bounds of the search, against a plain-Python account of what they mean."""
 
 import math
+from contextlib import asynccontextmanager
 
 import pytest
 from hypothesis import HealthCheck, given
@@ -8,9 +9,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from llama_index.core.vector_stores.types import MetadataFilter, MetadataFilters
 from support.corpus import DIMENSION, fill, make_collection, vector
+from support.databases import in_database
 from support.soak import examples
 
-from config.settings import RetrievalSettings
+from config.settings import DatabaseSettings, RetrievalSettings
 from storage import chunk_tables
 from storage.database import Database
 from storage.errors import UnsupportedFilter
@@ -38,11 +40,39 @@ ROWS = {
 }
 
 
-@pytest.fixture
-async def search(database):
+async def filled(database, texts):
     generation = await make_collection(database)
-    await fill(database, generation, {name: (f"text of {name}", metadata) for name, metadata in ROWS.items()})
-    return made_search(database, generation)
+    await fill(database, generation, texts)
+    return generation
+
+
+@pytest.fixture(scope="module")
+def rows(databases):
+    """Lend a database with the rows, and their generation; it is only read."""
+    texts = {name: (f"text of {name}", metadata) for name, metadata in ROWS.items()}
+    with databases.lend() as dsn:
+        yield dsn, in_database(dsn, lambda database: filled(database, texts))
+
+
+@pytest.fixture(scope="module")
+def moments(databases):
+    """Lend a database with the moments, and their generation; it is only read."""
+    texts = {name: (name, {"at": at, "list": ["b", at]}) for name, at in MOMENTS.items()}
+    with databases.lend() as dsn:
+        yield dsn, in_database(dsn, lambda database: filled(database, texts))
+
+
+@pytest.fixture
+async def search(rows):
+    async with opened(*rows) as made:
+        yield made
+
+
+@asynccontextmanager
+async def opened(dsn, generation):
+    database = await Database.open(dsn, settings=DatabaseSettings())
+    yield made_search(database, generation)
+    await database.close()
 
 
 def made_search(database, generation):
@@ -132,10 +162,9 @@ MOMENTS = {
         (one("contains", "2026-W01-5T08:00:00,0+09:00", key="list"), {"tokyo", "zulu"}),
     ],
 )
-async def test_moments_are_compared_as_instants_across_offsets(database, condition, expected):
-    generation = await make_collection(database)
-    await fill(database, generation, {name: (name, {"at": at, "list": ["b", at]}) for name, at in MOMENTS.items()})
-    assert await found(made_search(database, generation), condition) == expected
+async def test_moments_are_compared_as_instants_across_offsets(moments, condition, expected):
+    async with opened(*moments) as search:
+        assert await found(search, condition) == expected
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Passages over HTTP: caps, near-duplicates, neighbours joined, and `k` of them wherever there are as many."""
 
 import pytest
+from support.databases import in_database
 from support.environment import make_settings
 from support.ingested import asking, ingested
 
@@ -26,9 +27,17 @@ TEXTS = {
 }
 
 
+@pytest.fixture(scope="module")
+def dsn(databases, embedder, tmp_path_factory):
+    """Lend a database with the texts, which all tests ask and none changes."""
+    folder = tmp_path_factory.mktemp("texts")
+    with databases.lend() as url:
+        in_database(url, lambda database: ingested(database, TEXTS, embedder=embedder, folder=folder))
+        yield url
+
+
 @pytest.fixture
-async def ask(database, settings, embedder, tmp_path):
-    await ingested(database, TEXTS, embedder=embedder, folder=tmp_path)
+async def ask(settings, embedder):
     async with asking(settings, embedder=embedder) as opened:
         yield opened
 
@@ -76,8 +85,7 @@ async def test_a_joined_passage_is_the_documents_own_text(ask, database):
     assert all(passage["chunks"] == [passage["chunk_index"]] for passage in plain)
 
 
-async def test_settings_decide_where_the_question_does_not(database, settings, embedder, tmp_path, monkeypatch):
-    await ingested(database, TEXTS, embedder=embedder, folder=tmp_path)
+async def test_settings_decide_where_the_question_does_not(settings, embedder, monkeypatch):
     url = settings.database.url.get_secret_value()
     chosen = {"max_per_document": 1, "near_duplicates": "keep", "join_neighbours": True}
     monkeypatch.setattr(selection, "JOINED_CHARACTERS", 500)

@@ -7,6 +7,7 @@ import json
 import httpx
 import pytest
 from support.chaptered import index_chaptered
+from support.databases import in_database
 from support.engines import BREAD, HARBOUR, scripted
 from support.environment import make_settings
 from support.events import ending, parse
@@ -20,13 +21,24 @@ ASKED = "What does the keeper of the lighthouse earn, and how long does sourdoug
 PARTS = ["What does the keeper of the lighthouse earn?", "How long does sourdough bread rise?"]
 
 
+@pytest.fixture(scope="module")
+def dsn(databases, embedder):
+    """Lend a database with two collections, which all tests ask and none changes."""
+
+    async def fill(database):
+        await index_chaptered(database, embedder, {"harbour.md": HARBOUR, "bread.md": BREAD})
+        await index_chaptered(database, embedder, {"other.md": BREAD}, name="other")
+
+    with databases.lend() as url:
+        in_database(url, fill)
+        yield url
+
+
 @pytest.fixture
-async def http(database, embedder, settings, model_server):
+def http(embedder, settings, model_server):
     """Serve the application over two collections, with the scripted model."""
     model_server.requests.clear()
     model_server.default = scripted(listed=json.dumps(PARTS))
-    await index_chaptered(database, embedder, {"harbour.md": HARBOUR, "bread.md": BREAD})
-    await index_chaptered(database, embedder, {"other.md": BREAD}, name="other")
     llm = {"provider": "openai_like", "base_url": model_server.openai_url, "api_key": "k", "model": "m"}
     llm |= {"max_retries": 0, "breaker_failures": 0, "prices": {"m": {"input": 1.0, "output": 1.0}}}
     chosen = make_settings(settings.database.url.get_secret_value(), settings.data_dir, llm=llm)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from support.chaptered import index_chaptered
+from support.databases import in_database
 from support.engines import BREAD, HARBOUR, last_messages, requests_of, scripted, service
 from support.model_server import Reply
 
@@ -23,15 +24,25 @@ LONG = "# Journal\n\n" + "\n\n".join(
 )
 
 
+@pytest.fixture(scope="module")
+def dsn(databases, embedder):
+    """Lend a database with three documents, one of them long; all tests ask it and none changes it."""
+    texts = {"harbour.md": HARBOUR, "bread.md": BREAD, "journal.md": LONG}
+    meta = {"harbour.md": {"team": "sea"}, "bread.md": {"team": "kitchen"}, "journal.md": {"team": "sea"}}
+    with databases.lend() as url:
+        in_database(
+            url,
+            lambda database: index_chaptered(database, embedder, texts, tokens=64, overlap=16, metadata=meta),
+        )
+        yield url
+
+
 @pytest.fixture
-async def opened(database, embedder, settings, model_server):
-    """Return a function that opens the service over three documents, one of them long."""
+def opened(database, embedder, settings, model_server):
+    """Return a function that opens the service over the documents."""
     model_server.requests.clear()
     model_server.disconnects = 0
     model_server.default = scripted()
-    texts = {"harbour.md": HARBOUR, "bread.md": BREAD, "journal.md": LONG}
-    meta = {"harbour.md": {"team": "sea"}, "bread.md": {"team": "kitchen"}, "journal.md": {"team": "sea"}}
-    await index_chaptered(database, embedder, texts, tokens=64, overlap=16, metadata=meta)
 
     def make(*, with_model=True, **groups):
         server = model_server if with_model else None

@@ -4,6 +4,7 @@ from contextlib import asynccontextmanager
 
 import httpx
 import pytest
+from support.databases import in_database
 from support.environment import make_settings
 from support.events import parse
 from support.indexed import real_app
@@ -81,12 +82,21 @@ OFF_TOPIC = [
 ]
 
 
+@pytest.fixture(scope="module")
+def dsn(databases, embedder, tmp_path_factory):
+    """Lend a database with the documents, which all tests ask and none changes."""
+    folder, texts = tmp_path_factory.mktemp("texts"), {"vaults.md": VAULTS, **OTHERS}
+    with databases.lend() as url:
+        in_database(
+            url,
+            lambda database: ingested(database, texts, embedder=embedder, folder=folder, max_tokens=128, overlap=0),
+        )
+        yield url
+
+
 @pytest.fixture
-async def asking(database, embedder, tmp_path, settings):
+def asking(embedder, settings):
     """Return a function that serves the documents, and yields a client."""
-    await ingested(
-        database, {"vaults.md": VAULTS, **OTHERS}, embedder=embedder, folder=tmp_path, max_tokens=128, overlap=0
-    )
 
     @asynccontextmanager
     async def serve(*, refuse=0.05, **groups):
