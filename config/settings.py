@@ -345,6 +345,11 @@ class LLMSettings(_Group):
         description="true: a chat model writes JSON in which each sentence names its passages, which small models need "
         "to cite at all; for servers that take a JSON schema (OpenAI, llama.cpp, vLLM, Ollama).",
     )
+    quote_uncited: bool = Field(
+        True,
+        description="Behind an answer in which the model cited nothing, and whose words no passage has, quote what the "
+        "passages say.",
+    )
     reasoning: Literal["hide", "show"] = Field(
         "hide",
         description="show: streams have events `reasoning` with what the model thinks; it is never part of an answer.",

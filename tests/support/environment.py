@@ -10,7 +10,7 @@ from config.settings import Settings
 def make_settings(dsn: str, data_dir: Path, **groups: dict[str, object]) -> Settings:
     """Return settings, with further groups of values."""
     database = {"url": dsn, "connect_timeout": 5, **groups.pop("database", {})}
-    llm = {"provider": "extractive", "prompt": "rules", **groups.pop("llm", {})}
+    llm = {"provider": "extractive", "prompt": "rules", "quote_uncited": False, **groups.pop("llm", {})}
     retrieval = {
         "refuse": 0,
         **groups.pop("retrieval", {}),

@@ -18,6 +18,7 @@ from llama_index.core.response_synthesizers import BaseSynthesizer
 from llama_index.core.response_synthesizers.base import QueryTextType
 from llama_index.core.schema import NodeWithScore
 
+from config.errors import FootnoteError
 from server.answers import Reasoning
 from server.engines.models.events import Delta, Finish, Retraction
 from server.engines.models.guarded import GuardedLLM
@@ -35,6 +36,7 @@ from server.engines.writing.templates import template
 
 JUDGED_SHARE = 0.4
 """Of the rate of wrong refusals, where a model judges the passages itself."""
+QUOTE_SECONDS = 2.0
 TOO_SLOW = "The local model took too long to write a sentence: the passages are quoted."
 UNSUPPORTED = "The local model wrote nothing that the passages support: they are quoted."
 
@@ -106,7 +108,8 @@ class CitingSynthesizer(_StreamingSynthesizer):
                 return
             pieces = self._checked(question, passages, finder)
         else:
-            record.quote = partial(best_quotation, finder)
+            if self._parts.settings.llm.quote_uncited:
+                record.quote = partial(best_quotation, finder)
             pieces = self._judged(without_refusal(self._written(question, passages), record=record), finder)
         async with aclosing(pieces):
             async for piece in pieces:
@@ -227,10 +230,17 @@ async def quotations(finder: Finder, *, parts: EngineParts) -> AsyncGenerator[st
 
 
 async def best_quotation(finder: Finder) -> Quotation | None:
-    """Return what answers the question best, with its citation; None of small talk, and where nothing does."""
-    if finder.is_small_talk or await finder.refuses():
+    """Return what answers the question best, with its citation; None of small talk, and where nothing does.
+
+    The answer is complete without it: None, too, where the database or the embedding model does not give it soon.
+    """
+    try:
+        async with asyncio.timeout(QUOTE_SECONDS):
+            if finder.is_small_talk or await finder.refuses():
+                return None
+            units = await finder.quotations()
+    except (FootnoteError, TimeoutError):
         return None
-    units = await finder.quotations()
     return Quotation(cited(units[0]), units[0].number) if units else None
 
 

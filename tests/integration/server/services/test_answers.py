@@ -18,6 +18,7 @@ from server.api.schemas.questions import QuestionBody
 from server.engines import registry
 from server.engines.models.choose import open_model
 from server.engines.models.errors import ModelFailed
+from server.engines.quoting.finding import Finder
 from server.engines.writing import synthesis
 from server.engines.writing.attribution import ATTRIBUTED, UNATTRIBUTED
 from server.engines.writing.attribution import QUOTED as QUOTED_BEHIND
@@ -27,7 +28,7 @@ from server.errors import RerankUnavailable, UnknownEngine
 from server.services.answers import NOTHING_FOUND, AnswerService
 from server.services.pinned_generations import followed_generations
 from storage.collections.collections import Collections
-from storage.errors import CollectionNotFound, EmbeddingMismatch
+from storage.errors import CollectionNotFound, EmbeddingMismatch, StoreUnavailable
 from storage.generation import Chunking
 from storage.leases import Leases
 
@@ -117,7 +118,8 @@ async def test_a_model_that_cites_nothing_gets_the_footnote_of_the_passage_that_
 
 async def test_behind_what_no_passage_has_the_passages_are_quoted(service, model_server):
     answer_with(model_server, "It was Napoleon, in 1805.")
-    answer = await (await service()).ask(Question("Who built the lighthouse of Ostrava Bay?", min_score=0.0))
+    asked = Question("Who built the lighthouse of Ostrava Bay?", min_score=0.0)
+    answer = await (await service(quote_uncited=True)).ask(asked)
     said, quotation = answer.answer.split("\n\n")
     assert said == "It was Napoleon, in 1805."
     assert "Milada Novak" in quotation
@@ -126,9 +128,21 @@ async def test_behind_what_no_passage_has_the_passages_are_quoted(service, model
     assert QUOTED_BEHIND in answer.done.engine.notes
 
 
+async def test_an_answer_is_complete_without_the_quotation(service, model_server, monkeypatch):
+    async def fails(_self):
+        raise StoreUnavailable
+
+    monkeypatch.setattr(Finder, "quotations", fails)
+    answer_with(model_server, "It was Napoleon, in 1805.")
+    asked = Question("Who built the lighthouse of Ostrava Bay?", min_score=0.0)
+    answer = await (await service(quote_uncited=True)).ask(asked)
+    assert (answer.answer, answer.done.finish_reason) == ("It was Napoleon, in 1805.", "stop")
+    assert UNATTRIBUTED in answer.done.engine.notes
+
+
 async def test_small_talk_needs_no_footnote(service, model_server):
     answer_with(model_server, "You are welcome!")
-    answer = await (await service()).ask(Question("Thank you!", min_score=0.0))
+    answer = await (await service(quote_uncited=True)).ask(Question("Thank you!", min_score=0.0))
     assert answer.answer == "You are welcome!"
     assert not any(citation.cited for citation in answer.done.citations)
     assert UNATTRIBUTED in answer.done.engine.notes

@@ -85,7 +85,7 @@ async def test_a_filter_holds_for_neighbours_too(opened):
 
 async def test_the_model_reads_what_is_cited_and_a_window_never_costs_a_hit_its_place(opened, model_server):
     # room for some 750 characters: four hits, and no neighbours
-    async with opened(with_model=True, llm={"context_window": 1100}) as made:
+    async with opened(with_model=True, llm={"context_window": 900}) as made:
         hits = await made.retrieve(Question(PAY, k=4, max_tokens=100))
         tight = await made.ask(Question(PAY, k=4, max_tokens=100, mode="window"))
     assert {hit.chunk_index for hit in hits.results if hit.source == "harbour.md"} <= {
