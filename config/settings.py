@@ -330,10 +330,10 @@ class LLMSettings(_Group):
     )
     temperature: float = Field(0.1, ge=0, le=2, description="Sampling temperature, if the request sets none.")
     prompt: str = Field(
-        "turns_reminder",
+        "turns",
         min_length=1,
-        description="How passages and a question are laid out for a chat model: rules, turns, turns_reminder, inline, "
-        "or a TOML file of your own (docs/prompts.md).",
+        description="How passages and a question are laid out for a chat model: turns (with two examples), rules "
+        "(without), or a TOML file of your own (docs/prompts.md).",
     )
     tokenizer: FilePath | None = Field(
         None,

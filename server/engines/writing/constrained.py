@@ -6,8 +6,9 @@ OpenAI's structured outputs, llama.cpp, vLLM and Ollama all take a JSON schema a
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import from_json
@@ -23,6 +24,7 @@ CONSTRAINED_FORM = (
     'the numbers of those that the sentence is from; {"answered": false, "sentences": []} if no passage has the answer.'
 )
 _MOST_SENTENCES = 40
+Checked = Callable[[str, tuple[int, ...]], Sequence[int]]
 
 
 def answer_schema(passages: int) -> Mapping[str, object]:
@@ -48,12 +50,17 @@ def written_as_json(answer: str, *, refuses: bool) -> str:
     return json.dumps({"answered": not refuses, "sentences": parts}, ensure_ascii=False)
 
 
-async def decoded(pieces: AsyncGenerator[str, None], *, record: Record, no_answer: str) -> AsyncGenerator[str, None]:
+async def decoded(
+    pieces: AsyncGenerator[str, None], *, record: Record, no_answer: str, checked: Checked
+) -> AsyncGenerator[str, None]:
     """Yield the text of an answer in the constrained form, with its markers; `no_answer` if it says so.
+
+    `checked` gets a sentence and the numbers that the model gave it, and returns those of the passages that have it.
 
     What is no such JSON comes from a server that cannot constrain an answer, and is yielded as it is.
     """
     raw, shown, is_free = "", "", False
+    checked = cache(checked)
     async with aclosing(pieces):
         async for piece in pieces:
             if any(thought.retracts for thought in record.thoughts):  # what came was reasoning
@@ -62,7 +69,7 @@ async def decoded(pieces: AsyncGenerator[str, None], *, record: Record, no_answe
                 yield piece
                 continue
             raw += piece
-            said = None if is_free else _text(raw, no_answer)
+            said = None if is_free else _text(raw, no_answer, checked)
             is_free = is_free or (said is None and not shown)
             text = raw if is_free else said or shown
             if len(text) > len(shown):
@@ -70,7 +77,7 @@ async def decoded(pieces: AsyncGenerator[str, None], *, record: Record, no_answe
                 shown = text
 
 
-def _text(raw: str, no_answer: str) -> str | None:
+def _text(raw: str, no_answer: str, checked: Checked) -> str | None:
     """Return what an answer that is written so far says, None if it is no JSON; it only ever grows."""
     begun = raw.lstrip()
     if not begun:
@@ -83,10 +90,10 @@ def _text(raw: str, no_answer: str) -> str | None:
         return None
     if value.get("answered") is None:
         return ""
-    return "".join(_sentences(value, is_whole=_is_whole(raw))) if value["answered"] else no_answer
+    return "".join(_sentences(value, checked, is_whole=_is_whole(raw))) if value["answered"] else no_answer
 
 
-def _sentences(value: Mapping[str, Any], *, is_whole: bool) -> Iterator[str]:
+def _sentences(value: Mapping[str, Any], checked: Checked, *, is_whole: bool) -> Iterator[str]:
     listed = [each for each in value.get("sentences") or [] if isinstance(each, dict)]
     for place, sentence in enumerate(listed):
         text = str(sentence.get("text") or "")
@@ -94,11 +101,13 @@ def _sentences(value: Mapping[str, Any], *, is_whole: bool) -> Iterator[str]:
             yield " "
         yield text
         if text and (place + 1 < len(listed) or is_whole):
-            yield "".join(f" [{number}]" if not n else f"[{number}]" for n, number in enumerate(_numbers(sentence)))
+            yield "".join(
+                f" [{number}]" if not n else f"[{number}]" for n, number in enumerate(checked(text, _numbers(sentence)))
+            )
 
 
-def _numbers(sentence: Mapping[str, Any]) -> list[int]:
-    return [*dict.fromkeys(number for number in sentence.get("passages") or [] if isinstance(number, int))]
+def _numbers(sentence: Mapping[str, Any]) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(number for number in sentence.get("passages") or [] if isinstance(number, int)))
 
 
 def _is_whole(raw: str) -> bool:

@@ -27,6 +27,7 @@ from server.engines.models.provider import LOCAL
 from server.engines.parts import EngineParts
 from server.engines.quoting.finding import Finder
 from server.engines.record import Quotation
+from server.engines.writing.attribution import numbers_behind
 from server.engines.writing.constrained import answer_schema, decoded
 from server.engines.writing.extraction import bounded, cited
 from server.engines.writing.grounding import grounded
@@ -171,7 +172,13 @@ class CitingSynthesizer(_StreamingSynthesizer):
             return written(self._parts, self._model, messages)
         schema = answer_schema(len(passages))
         pieces = written(self._parts, self._model, messages, schema=schema)
-        return decoded(pieces, record=self._parts.record, no_answer=refusal(question))
+        texts = [f"{passage.label}\n{passage.text}" for passage in passages]
+        language = self._parts.store.generation.chunking.language
+
+        def checked(sentence: str, numbers: Sequence[int]) -> Sequence[int]:
+            return numbers_behind(sentence, numbers, texts, language=language, question=question)
+
+        return decoded(pieces, record=self._parts.record, no_answer=refusal(question), checked=checked)
 
 
 class ExtractiveSynthesizer(_StreamingSynthesizer):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.engines.writing.attribution import passage_behind
+from server.engines.writing.attribution import numbers_behind, passage_behind
 
 PASSAGES = [
     "The lighthouse of Ostrava Bay was built in 1871 by the engineer Milada Novak.",
@@ -30,3 +30,21 @@ def test_a_passage_stands_behind_an_answer_if_it_has_its_words_and_numbers(answe
 
 def test_of_no_passages_none_is_behind_anything():
     assert passage_behind("It was Milada Novak.", [], language="simple") is None
+
+
+TWO = ["Codes 100-109 are internal errors.", "Codes 20-29 are syntax errors of the command.", "Nothing of that kind."]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "numbers", "right"),
+    [
+        ("The codes 20-29 mean syntax errors.", [2], [2]),
+        ("The codes 20-29 mean syntax errors.", [1], [2]),  # of the wrong passage
+        ("The codes 20-29 mean syntax errors.", [1, 2, 3], [2]),  # of all that there are
+        ("It was Napoleon.", [3], [3]),  # nobody knows
+        ("Yes.", [1], [1]),
+        ("The codes 20-29 mean syntax errors.", [7], [2]),
+    ],
+)
+def test_a_footnote_is_of_the_passage_that_has_the_sentence(sentence, numbers, right):
+    assert numbers_behind(sentence, numbers, TWO, language="english") == right
