@@ -176,6 +176,7 @@ class Stack:
             "LLM__MODEL": "m",
             "RETRIEVAL__MIN_SCORE": "0",
             "RETRIEVAL__REFUSE": "0",
+            "LLM__QUOTE_UNCITED": "false",
             **env,
         }
         with tempfile.TemporaryFile("w+", encoding="utf-8") as log:  # a pipe would fill up and stop the server

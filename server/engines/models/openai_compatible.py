@@ -34,6 +34,7 @@ _OTHER_NAME = {"max_completion_tokens": "max_tokens", "max_tokens": "max_complet
 _OPTIONAL = ("stream_options", "max_completion_tokens", "max_tokens", "temperature", "stop", "response_format")
 _UNCHANGING = "stream_options"  # no request can change its value, so that what is refused is the parameter
 
+_NO_SCHEMAS = re.compile(r"response_format|json_schema|structured.outputs?", re.IGNORECASE)
 _UNKNOWN_KIND = re.compile(r"(un(known|supported|recogni[sz]ed|expected)|extra)_(parameter|argument|field|property)")
 _QUOTE = r"[\"'`]?"
 _NAME = rf"{_QUOTE}\b({'|'.join(_OPTIONAL)})\b{_QUOTE}"
@@ -327,4 +328,6 @@ def _unknown_parameter(error: ModelRejected, request: Request, options: Mapping[
     names = [name.lower() for name in words.groups() if name] if words else []
     if _UNCHANGING in said:
         names.append(_UNCHANGING)
+    if not is_quotable and _NO_SCHEMAS.search(said):
+        names.append("response_format")
     return next((name for name in names if name in options), None)

@@ -1,6 +1,7 @@
 """Answers over a real database, the real embedding model, and a scripted language model on a real connection."""
 
 import asyncio
+import json
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 from types import MappingProxyType
@@ -138,6 +139,24 @@ async def test_an_answer_is_complete_without_the_quotation(service, model_server
     answer = await (await service(quote_uncited=True)).ask(asked)
     assert (answer.answer, answer.done.finish_reason) == ("It was Napoleon, in 1805.", "stop")
     assert UNATTRIBUTED in answer.done.engine.notes
+
+
+async def test_a_constrained_answer_has_a_checked_footnote_behind_each_sentence(service, model_server):
+    written = {"passages": [2], "text": "The engineer Milada Novak built it in 1871."}
+    answer_with(model_server, json.dumps({"answered": True, "sentences": [written]}))
+    made = await service(constrained=True)
+    asked = Question("Who built the lighthouse of Ostrava Bay?", k=3, min_score=0.0)
+    answer = await made.ask(asked)
+    assert answer.sources.citations[0].source == "lighthouse.md"
+    assert answer.answer == "The engineer Milada Novak built it in 1871. [1]"  # which the model took for the second
+    (request,) = model_server.requests
+    (named,) = [request.body["response_format"]["json_schema"]["schema"]]
+    assert named["properties"]["sentences"]["items"]["properties"]["passages"]["items"]["enum"] == [1, 2, 3]
+    answer_with(model_server, '{"answered": false, "sentences": []}')
+    refused = await made.ask(asked)
+    assert (refused.answer, refused.done.finish_reason) == (NOTHING_FOUND["english"], "no_context")
+    answer_with(model_server, "Milada Novak [1].")  # of a server that constrains nothing
+    assert (await made.ask(asked)).answer == "Milada Novak [1]."
 
 
 async def test_small_talk_needs_no_footnote(service, model_server):

@@ -514,6 +514,34 @@ async def test_a_temperature_that_was_refused_changes_no_request_with_another(se
     assert [request.body.get("temperature") for request in server.requests] == [1.7, None, 0.5]
 
 
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        "Invalid parameter: 'response_format' of type 'json_schema' is not supported with this model.",
+        "This model does not support structured outputs.",
+    ],
+)
+async def test_a_server_without_schemas_answers_freely(server: ModelServer, refusal: str) -> None:
+    schema = {"type": "object", "properties": {}}
+    server.default = Reply(fault="refused-parameter", parameter="response_format", refusal=refusal)
+    async with opened(server) as model:
+        for _ in range(2):
+            assert (await ask(model, schema=schema))[0] == ANSWER
+    assert [request.body.get("response_format", {}).get("type") for request in server.requests] == [
+        "json_schema",
+        None,
+        None,
+    ]
+
+
+async def test_ollama_gets_the_schema_as_its_format(server: ModelServer) -> None:
+    schema = {"type": "object", "properties": {}}
+    async with opened(server, "ollama") as model:
+        assert (await ask(model, schema=schema))[0] == ANSWER
+        assert (await ask(model))[0] == ANSWER
+    assert [request.body.get("format") for request in server.requests] == [schema, None]
+
+
 @pytest.mark.parametrize("parameter", ["temperature", "stop", "max_tokens"])
 @pytest.mark.parametrize("code", ["unsupported_parameter", "unknown_parameter"])
 async def test_a_parameter_that_the_server_does_not_take_is_found_in_its_code(
