@@ -30,7 +30,7 @@ from server.engines.models.events import Delta, Finish
 from server.engines.models.model import LanguageModel
 from server.engines.parts import Conversation
 from server.engines.record import Record
-from server.engines.writing.attribution import numbers_behind, passage_behind
+from server.engines.writing.attribution import Attribution
 from server.engines.writing.citations import CitationFilter
 from server.engines.writing.constrained import answer_schema, decoded
 from server.engines.writing.prompts import Passage, chat_messages
@@ -158,18 +158,16 @@ async def _answer(model: LanguageModel, variant: str, question: str, passages: S
                 elif isinstance(event, Finish) and event.usage:
                     usage.update(prompt=event.usage.prompt_tokens, answer=event.usage.completion_tokens)
 
+    texts = [f"{passage.label}\n{passage.text}" for passage in passages]
+    attribution = Attribution(texts, language="english", question=question)
     written = pieces()
     if constrained:
-        texts = [f"{passage.label}\n{passage.text}" for passage in passages]
-        written = decoded(
-            written,
-            record=record,
-            no_answer=refusal(question),
-            checked=lambda sentence, numbers: numbers_behind(
-                sentence, numbers, texts, language="english", question=question
-            ),
-        )
-    markers, began, first = CitationFilter([passage.text for passage in passages]), time.perf_counter(), None
+        written = decoded(written, record=record, no_answer=refusal(question), checked=attribution.checked)
+    markers, began, first = (
+        CitationFilter([passage.text for passage in passages], checked=None if constrained else attribution.checked),
+        time.perf_counter(),
+        None,
+    )
     text = ""
     async for piece in without_refusal(written, record=record):
         first = first or time.perf_counter() - began
@@ -178,7 +176,7 @@ async def _answer(model: LanguageModel, variant: str, question: str, passages: S
     cited = sorted(markers.cited)
     behind = None
     if not cited and not record.refused:
-        behind = passage_behind(markers.prose, [each.text for each in passages], language="english", question=question)
+        behind = attribution.behind(markers.prose)
     seconds = time.perf_counter() - began
     return {"text": text, "refused": record.refused, "cited": cited, "behind": behind, "seconds": seconds, **usage}
 

@@ -40,7 +40,7 @@ from server.engines.quoting.questions import language_of
 from server.engines.record import Record, total_cost, total_usage
 from server.engines.registry import build_chat_engine, build_engine
 from server.engines.room import TokenCounter
-from server.engines.writing.attribution import ATTRIBUTED, QUOTED, UNATTRIBUTED, passage_behind
+from server.engines.writing.attribution import ATTRIBUTED, QUOTED, UNATTRIBUTED, Attribution
 from server.engines.writing.citations import CitationFilter
 from server.engines.writing.prompts import summary_messages
 from server.errors import RerankUnavailable
@@ -263,12 +263,12 @@ class AnswerService:
                 yield Token(nothing_found(parts.question.question))
                 yield self._done(record, started, "no_context", citations, cited=set())
                 return
-            written = _Written([citation.text for citation in citations])
+            written = _Written(citations, parts, language=generation.chunking.language)
             generating = time.perf_counter()
             async with aclosing(written.events(pieces, record)) as events:
                 async for event in events:
                     yield event
-            if text := await written.footnote(parts, language=generation.chunking.language):
+            if text := await written.footnote():
                 yield Token(text)
         if record.refused:
             yield Token(nothing_found(parts.question.question))
@@ -335,9 +335,12 @@ class _Written:
 
     """
 
-    def __init__(self, passages: Sequence[str]) -> None:
-        self._passages = passages
-        self._markers = CitationFilter(passages)
+    def __init__(self, citations: Sequence[Citation], parts: EngineParts, *, language: str) -> None:
+        self._passages = [citation.text for citation in citations]
+        read = [f"{citation.title}\n{citation.heading or ''}\n{citation.text}" for citation in citations]
+        self._parts = parts
+        self._attribution = Attribution(read, language=language, question=parts.question.question)
+        self._markers = CitationFilter(self._passages, checked=self._checked)
         self.has_text = False
 
     @property
@@ -350,7 +353,8 @@ class _Written:
         async for piece in pieces:
             for thought in record.new_thoughts():
                 if thought.retracts:
-                    self._markers, self.has_text = CitationFilter(self._passages), False
+                    self._markers = CitationFilter(self._passages, checked=self._checked)
+                    self.has_text = False
                 yield thought
             if text := self._markers.feed(piece):
                 self.has_text = self.has_text or not is_blank(text)
@@ -359,16 +363,21 @@ class _Written:
             self.has_text = self.has_text or not is_blank(text)
             yield Token(text)
 
-    async def footnote(self, parts: EngineParts, *, language: str) -> str:
+    def _checked(self, sentence: str, numbers: Sequence[int]) -> Sequence[int]:
+        """Return the numbers of the passages that have a sentence; quotations have theirs, and are not looked at."""
+        if self._parts.record.extracted or self._parts.settings.llm.constrained:
+            return numbers
+        return self._attribution.checked(sentence, numbers)
+
+    async def footnote(self) -> str:
         """Return the footnote that a model left out: of the passage that has what it wrote, else of a quotation.
 
         The notes say which.
         """
-        record = parts.record
+        record = self._parts.record
         if not self.has_text or not self._passages or self.cited or record.refused or record.extracted:
             return ""
-        asked = parts.question.question
-        number = passage_behind(self._markers.prose, self._passages, language=language, question=asked)
+        number = self._attribution.behind(self._markers.prose)
         if number is not None:
             record.note(ATTRIBUTED)
             self.cited.add(number)

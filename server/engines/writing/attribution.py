@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cached_property
 
 from server.engines.quoting.languages import FUNCTION_WORDS
 from server.engines.quoting.words import Words
@@ -18,44 +19,49 @@ QUOTED = "The model cited nothing, and no passage has what it wrote: what the pa
 UNATTRIBUTED = "The model cited nothing, and no passage has what it wrote."
 
 
-def passage_behind(answer: str, passages: Sequence[str], *, language: str, question: str = "") -> int | None:
-    """Return the number, from 1, of the passage that supports an answer; None if none does.
+class Attribution:
+    """Tells which of an answer's passages have what is written; each is taken apart once, where it is first needed.
 
-    Words of the question count only where the answer has no others: a passage about the question need not hold the
-    answer. `language` is the collection's, as `Words` knows it.
+    Words of the question count only where a text has no others: a passage about the question need not hold the answer.
+    `language` is the collection's, as `Words` knows it.
     """
-    shares = _support(answer, passages, language=language, question=question)
-    best = max(range(len(shares)), key=shares.__getitem__, default=None)
-    return best + 1 if best is not None and shares[best] >= SHARE else None
 
+    def __init__(self, passages: Sequence[str], *, language: str, question: str = "") -> None:
+        self._passages = passages
+        self._words = Words(language)
+        self._question = question
 
-def numbers_behind(
-    sentence: str, numbers: Sequence[int], passages: Sequence[str], *, language: str, question: str = ""
-) -> list[int]:
-    """Return the numbers of the passages that support a sentence, which a model took from those of `numbers`.
+    def behind(self, answer: str) -> int | None:
+        """Return the number, from 1, of the passage that supports an answer; None if none does."""
+        shares = self._support(answer)
+        best = max(range(len(shares)), key=shares.__getitem__, default=None)
+        return best + 1 if best is not None and shares[best] >= SHARE else None
 
-    They are those of the model's that do; else the one that does best; else the model's, as no passage tells.
-    """
-    shares = _support(sentence, passages, language=language, question=question)
-    kept = [number for number in numbers if 1 <= number <= len(shares) and shares[number - 1] >= SHARE]
-    most = max(shares, default=0.0)
-    if most >= SHARE and (not kept or max(shares[number - 1] for number in kept) < most - CLEARLY):
-        return [shares.index(most) + 1]
-    return kept or [*numbers]
+    def checked(self, sentence: str, numbers: Sequence[int]) -> Sequence[int]:
+        """Return the numbers of the passages that support a sentence, which a model took from those of `numbers`.
 
+        They are those of the model's that do, if any does; else the one that does clearly better; else the model's.
+        """
+        shares = self._support(sentence)
+        own = {number: shares[number - 1] for number in numbers if 1 <= number <= len(shares)}
+        most = max(shares, default=0.0)
+        if most >= SHARE and most - max(own.values(), default=0.0) >= CLEARLY:
+            return [shares.index(most) + 1]
+        return [number for number, share in own.items() if share >= SHARE] or numbers
 
-def _support(text: str, passages: Sequence[str], *, language: str, question: str) -> list[float]:
-    """Return the share of a text's telling words that each passage has; 0 where it lacks one of its numbers."""
-    words = Words(language)
-    told = _telling(words.bag(text))
-    telling = told - words.bag(question) or told
-    numbers = set(_NUMBER.findall(text))
-    if not telling:
-        return []
-    return [
-        len(telling & words.bag(passage)) / len(telling) if numbers <= set(_NUMBER.findall(passage)) else 0.0
-        for passage in passages
-    ]
+    @cached_property
+    def _bags(self) -> list[tuple[frozenset[str], frozenset[str]]]:
+        """The words of each passage, and its numbers."""
+        return [(self._words.bag(passage), frozenset(_NUMBER.findall(passage))) for passage in self._passages]
+
+    def _support(self, text: str) -> list[float]:
+        """Return the share of a text's telling words that each passage has; 0 where it lacks one of its numbers."""
+        told = _telling(self._words.bag(text))
+        telling = told - self._words.bag(self._question) or told
+        numbers = set(_NUMBER.findall(text))
+        if not telling:
+            return []
+        return [len(telling & words) / len(telling) if numbers <= known else 0.0 for words, known in self._bags]
 
 
 def _telling(bag: frozenset[str]) -> frozenset[str]:

@@ -13,6 +13,7 @@ from typing import Literal
 
 HIGHEST = 99  # brackets with a higher number, or with 0, hold years, ports, indexes: no passages
 _PASSES = 4
+Checked = Callable[[str, Sequence[int]], Sequence[int]]
 LONGEST_MARKER = 64  # characters between the brackets
 MOST = 32  # markers that follow each other at once; a model that repeats itself for ever writes more
 LONGEST_CODE = 300  # characters of inline code; a backtick without its partner within so many is a backtick
@@ -42,6 +43,8 @@ _LAST_NUMBER = re.compile(r"(?:\A|(?<=\s))[$€£~±+-]?\d[\d.,:/]*\Z")
 _LAST_UNIT = re.compile(r"(?:\A|(?<=\s))\d[\d.,]*[ \u00a0\u202f][^\W\d_]{1,3}\Z")
 _AFTER_NUMBER = re.compile(r"[.,;:!?]?(?:\s|\Z)")
 _SENTENCE = frozenset("\"'(.,;:!?…”’»*%`–—-|>")  # noqa: RUF001 (as people write)
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[\u3002\uff01\uff1f])(?=.)")
+_SHOWN = re.compile(r"\[\d{1,2}\]")
 _WIDE = 0x2E80  # from here on: scripts that put no space between words, and their punctuation
 _PASSAGE_HEAD = re.compile(r"(^|[\n\r\v\f\x85\u2028\u2029])([ \t]*)\[(\s*\d{1,4}\s*)\](?=\s|\Z)")
 _ROUND = re.compile(
@@ -82,6 +85,13 @@ def uncited(text: str) -> str:
     return markers.feed(text) + markers.end()
 
 
+def _sentence(line: str) -> str:
+    """Return the last sentence of the end of a line, without its markers."""
+    if len(line) >= CONTEXT:
+        line = line.partition(" ")[2]  # its first word may be a part of one
+    return _SENTENCE_END.split(_SHOWN.sub("", line).rstrip())[-1]
+
+
 class CitationFilter:
     """Takes an answer's pieces; returns them with its citations as ``[1]``, and without those of no passage.
 
@@ -92,14 +102,18 @@ class CitationFilter:
     An answer without any such marker may cite in round brackets, ``… (1).``, which stay as they are, and do not count
     where a passage has the same.
 
+    `checked` gets the sentence before a marker and the numbers that it names, and returns those to show in their place.
+
     Attributes:
         cited: the ids that the answer cites; complete after `end`.
 
     """
 
-    def __init__(self, passages: Sequence[str]) -> None:
+    def __init__(self, passages: Sequence[str], *, checked: Checked | None = None) -> None:
         self._passages = passages
+        self._checked = checked
         self._markers = _Markers(len(passages), self._shown)
+        self._here: set[int] = set()  # shown already of the markers that stand together
         self.cited: set[int] = set()
 
     @property
@@ -120,17 +134,32 @@ class CitationFilter:
         return last
 
     def _shown(self, marker: _Marker) -> str:
-        self.cited.update(marker.known)
-        return marker.raw if marker.stays else "".join(f"[{number}]" for number in marker.known)
+        known = marker.known
+        if self._checked and known and not marker.stays:
+            here = set() if marker.is_first else self._here
+            known = tuple(number for number in self._checked(_sentence(marker.before), known) if number not in here)
+            self._here = here | set(known)
+        self.cited.update(known)
+        return marker.raw if marker.stays else "".join(f"[{number}]" for number in known)
 
 
 @dataclass(frozen=True, slots=True)
 class _Marker:
-    """A marker; `known` are the passages that it names, and `stays` says that its text is not to be changed."""
+    """A marker.
+
+    Attributes:
+        known: the passages that it names.
+        stays: whether its text is not to be changed.
+        before: the end of the line before it, and before those that it follows at once.
+        is_first: whether it follows none at once.
+
+    """
 
     raw: str
     known: tuple[int, ...]
     stays: bool
+    before: str
+    is_first: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +306,7 @@ class _Markers:
             self._take(self._text[start], out)
             return start + 1
         stands = self._stands(end)
-        written = "".join(self._marked(bracket, stands=stands) for bracket in group)
+        written = "".join(self._marked(each, stands=stands, is_first=not place) for place, each in enumerate(group))
         raw = self._text[start:end]
         if not written and (said := "".join(out)).endswith(" "):
             out[:] = [said[:-1]]
@@ -306,7 +335,7 @@ class _Markers:
         is_named = opening != "[" or "†" in body or re.search(r"[^\W\d_]{3}", body) is not None
         return _Bracket(end, self._text[start:end], is_named)
 
-    def _marked(self, bracket: _Bracket, *, stands: Literal["alone", "glued", "not"]) -> str:
+    def _marked(self, bracket: _Bracket, *, stands: Literal["alone", "glued", "not"], is_first: bool) -> str:
         """Return what stands for brackets in the text."""
         named = _numbers(bracket.raw, self._passages)
         if not named or (stands == "not" and not bracket.is_named):
@@ -315,7 +344,8 @@ class _Markers:
         may_be_list = len(named) > 1 and not bracket.is_named
         if not known and (may_be_list or stands == "glued"):  # ``[22, 80]``, ``row[9]``
             return bracket.raw
-        return self._shown(_Marker(bracket.raw, known, stays=self._text.startswith("(", bracket.end)))
+        stays = self._text.startswith("(", bracket.end)
+        return self._shown(_Marker(bracket.raw, known, stays, before=self._line, is_first=is_first))
 
     def _stands(self, end: int) -> Literal["alone", "glued", "not"]:
         """Tell whether brackets that end at a place stand where a citation does: after a word or a sentence."""

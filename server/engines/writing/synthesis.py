@@ -27,7 +27,7 @@ from server.engines.models.provider import LOCAL
 from server.engines.parts import EngineParts
 from server.engines.quoting.finding import Finder
 from server.engines.record import Quotation
-from server.engines.writing.attribution import numbers_behind
+from server.engines.writing.attribution import Attribution
 from server.engines.writing.constrained import answer_schema, decoded
 from server.engines.writing.extraction import bounded, cited
 from server.engines.writing.grounding import grounded
@@ -175,9 +175,7 @@ class CitingSynthesizer(_StreamingSynthesizer):
         texts = [f"{passage.label}\n{passage.text}" for passage in passages]
         language = self._parts.store.generation.chunking.language
 
-        def checked(sentence: str, numbers: Sequence[int]) -> Sequence[int]:
-            return numbers_behind(sentence, numbers, texts, language=language, question=question)
-
+        checked = Attribution(texts, language=language, question=question).checked
         return decoded(pieces, record=self._parts.record, no_answer=refusal(question), checked=checked)
 
 

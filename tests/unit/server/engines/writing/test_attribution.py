@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.engines.writing.attribution import numbers_behind, passage_behind
+from server.engines.writing.attribution import Attribution
 
 PASSAGES = [
     "The lighthouse of Ostrava Bay was built in 1871 by the engineer Milada Novak.",
@@ -25,11 +25,11 @@ PASSAGES = [
 )
 def test_a_passage_stands_behind_an_answer_if_it_has_its_words_and_numbers(answer, number):
     question = "Who built the lighthouse of Ostrava Bay, and when?"
-    assert passage_behind(answer, PASSAGES, language="english", question=question) == number
+    assert Attribution(PASSAGES, language="english", question=question).behind(answer) == number
 
 
 def test_of_no_passages_none_is_behind_anything():
-    assert passage_behind("It was Milada Novak.", [], language="simple") is None
+    assert Attribution([], language="simple").behind("It was Milada Novak.") is None
 
 
 TWO = ["Codes 100-109 are internal errors.", "Codes 20-29 are syntax errors of the command.", "Nothing of that kind."]
@@ -47,4 +47,4 @@ TWO = ["Codes 100-109 are internal errors.", "Codes 20-29 are syntax errors of t
     ],
 )
 def test_a_footnote_is_of_the_passage_that_has_the_sentence(sentence, numbers, right):
-    assert numbers_behind(sentence, numbers, TWO, language="english") == right
+    assert list(Attribution(TWO, language="english").checked(sentence, numbers)) == right

@@ -176,3 +176,29 @@ def test_an_answer_that_repeats_a_harmless_passage_cites_nothing(text):
 
 def test_an_earlier_answer_loses_its_citations_and_keeps_its_code():
     assert uncited("Rain [1][2] fell. `a[1]` is m[2][3] [12].") == "Rain fell. `a[1]` is m[2][3]."
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 200])
+def test_a_marker_is_checked_against_the_sentence_before_it(size):
+    asked = []
+
+    def checked(sentence, numbers):
+        asked.append((sentence, [*numbers]))
+        return [2] if "42" in sentence else numbers
+
+    text = "It rains [3]. The code is 42 [1][2], not 41.\n- so it is 42. [4]\nSee [3](x) and `[1]`."
+    markers = CitationFilter(FOUR, checked=checked)
+    shown = "".join(markers.feed(text[start : start + size]) for start in range(0, len(text), size)) + markers.end()
+    assert shown == "It rains [3]. The code is 42 [2], not 41.\n- so it is 42. [2]\nSee [3](x) and `[1]`."
+    assert asked[:3] == [("It rains", [3]), ("The code is 42", [1]), ("The code is 42", [2])]
+    assert markers.cited == {2, 3}
+
+
+@given(text=ANSWERS)
+@settings(max_examples=examples(100))
+def test_what_is_checked_does_not_depend_on_how_the_answer_is_cut(text):
+    def shown(pieces):
+        markers = CitationFilter(FOUR, checked=lambda sentence, numbers: [len(sentence) % 4 + 1, *numbers])
+        return "".join(map(markers.feed, pieces)) + markers.end()
+
+    assert shown(text) == shown([text])
