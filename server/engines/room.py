@@ -17,6 +17,7 @@ from server.engines.record import Record
 CHARACTERS_A_TOKEN = 3.0  # of Latin script: fewer than any tokenizer has for prose, so that a prompt never overflows
 FRAME_TOKENS = 100  # what a chat's own frame around the messages may take
 FRAME_CHARACTERS = 100  # number and place of a passage
+SAMPLE = 300  # characters
 COUNTED = 20_000  # characters; the tokens of longer texts are estimated from so many
 _OTHER_SCRIPTS = re.compile(r"[\u0370-\u1dff\u2c00-\u2dff]")  # with letters: Greek to Khmer
 _WIDE = re.compile(r"[\u2e80-\U0003ffff]")  # characters that are words or syllables, and pictures
@@ -70,8 +71,8 @@ class FitContextWindow(BaseNodePostprocessor):
 
         Passages are taken to be written as the question is.
         """
-        characters = min(CHARACTERS_A_TOKEN, len(query) / max(1, self._count(query))) if query else CHARACTERS_A_TOKEN
-        return self._tokens_left(query) * characters
+        sample = f"{query} " * ceil(SAMPLE / (len(query) + 1))
+        return self._tokens_left(query) * min(CHARACTERS_A_TOKEN, len(sample) / self._count(sample))
 
     def _tokens_left(self, query: str) -> int:
         question = max(self._count(self.message), self._count(query))

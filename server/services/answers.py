@@ -382,7 +382,8 @@ class _Written:
             record.note(ATTRIBUTED)
             self.cited.add(number)
             return f" [{number}]"
-        quotation = await record.quote() if record.quote else None
+        is_cut = record.finish is not None and record.finish.finish_reason == "length"
+        quotation = await record.quote() if record.quote and not is_cut else None
         record.note(QUOTED if quotation else UNATTRIBUTED)
         if quotation is None:
             return ""

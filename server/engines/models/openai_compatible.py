@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 from collections.abc import AsyncGenerator, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -142,6 +143,10 @@ class OpenAICompatible:
                         raise
                     if parameter := _unknown_parameter(error, request, options):
                         unknown |= {parameter}
+                    elif request.schema and _NO_SCHEMAS.search(error.detail):
+                        request = replace(
+                            request, schema=None
+                        )  # for this one: it may be what was asked that does not fit
                     elif "temperature" in options and _ONLY_THE_DEFAULT.search(error.detail):
                         temperatures = (*temperatures, options["temperature"])
                     else:
@@ -328,6 +333,4 @@ def _unknown_parameter(error: ModelRejected, request: Request, options: Mapping[
     names = [name.lower() for name in words.groups() if name] if words else []
     if _UNCHANGING in said:
         names.append(_UNCHANGING)
-    if not is_quotable and _NO_SCHEMAS.search(said):
-        names.append("response_format")
     return next((name for name in names if name in options), None)

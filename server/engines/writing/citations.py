@@ -44,9 +44,10 @@ _LAST_UNIT = re.compile(r"(?:\A|(?<=\s))\d[\d.,]*[ \u00a0\u202f][^\W\d_]{1,3}\Z"
 _AFTER_NUMBER = re.compile(r"[.,;:!?]?(?:\s|\Z)")
 _SENTENCE = frozenset("\"'(.,;:!?…”’»*%`–—-|>")  # noqa: RUF001 (as people write)
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[\u3002\uff01\uff1f])(?=.)")
-_SHOWN = re.compile(r"\[\d{1,2}\]")
 _WIDE = 0x2E80  # from here on: scripts that put no space between words, and their punctuation
-_PASSAGE_HEAD = re.compile(r"(^|[\n\r\v\f\x85\u2028\u2029])([ \t]*)\[(\s*\d{1,4}\s*)\](?=\s|\Z)")
+_PASSAGE_HEAD = re.compile(
+    r"(^|[\n\r\v\f\x85\u2028\u2029])([ \t\0\xa0\xad\u200b-\u200f\u2060\ufeff]*)\[(\s*\d{1,4}\s*)\](?=\s|\Z)"
+)
 _ROUND = re.compile(
     rf"(?:\({_NAME}[.:]?\s*#?\s*(\d{{1,2}}(?:\s*[,;]\s*\d{{1,2}})*)\)"
     r"|(?<=[^\s(\[])\s\((\d{1,2}(?:\s*[,;]\s*\d{1,2})*)\)(?=[.,;:!?](?:\s|\Z)|[ \t]*(?:\n|\Z)))",
@@ -86,10 +87,10 @@ def uncited(text: str) -> str:
 
 
 def _sentence(line: str) -> str:
-    """Return the last sentence of the end of a line, without its markers."""
+    """Return the last sentence of the end of a line."""
     if len(line) >= CONTEXT:
         line = line.partition(" ")[2]  # its first word may be a part of one
-    return _SENTENCE_END.split(_SHOWN.sub("", line).rstrip())[-1]
+    return _SENTENCE_END.split(line.rstrip())[-1]
 
 
 class CitationFilter:
@@ -102,7 +103,8 @@ class CitationFilter:
     An answer without any such marker may cite in round brackets, ``… (1).``, which stay as they are, and do not count
     where a passage has the same.
 
-    `checked` gets the sentence before a marker and the numbers that it names, and returns those to show in their place.
+    `checked` gets what stands before a lone marker, back to the marker or sentence before it, and the number that it
+    names; it returns those to show in its place.
 
     Attributes:
         cited: the ids that the answer cites; complete after `end`.
@@ -113,7 +115,6 @@ class CitationFilter:
         self._passages = passages
         self._checked = checked
         self._markers = _Markers(len(passages), self._shown)
-        self._here: set[int] = set()  # shown already of the markers that stand together
         self.cited: set[int] = set()
 
     @property
@@ -135,10 +136,8 @@ class CitationFilter:
 
     def _shown(self, marker: _Marker) -> str:
         known = marker.known
-        if self._checked and known and not marker.stays:
-            here = set() if marker.is_first else self._here
-            known = tuple(number for number in self._checked(_sentence(marker.before), known) if number not in here)
-            self._here = here | set(known)
+        if self._checked and len(known) == 1 and marker.is_alone and not marker.stays:
+            known = tuple(self._checked(_sentence(marker.before), known))
         self.cited.update(known)
         return marker.raw if marker.stays else "".join(f"[{number}]" for number in known)
 
@@ -150,8 +149,8 @@ class _Marker:
     Attributes:
         known: the passages that it names.
         stays: whether its text is not to be changed.
-        before: the end of the line before it, and before those that it follows at once.
-        is_first: whether it follows none at once.
+        before: the line before it, back to the marker before, if any; at most `CONTEXT` characters.
+        is_alone: whether no other follows at once, nor is followed.
 
     """
 
@@ -159,7 +158,7 @@ class _Marker:
     known: tuple[int, ...]
     stays: bool
     before: str
-    is_first: bool
+    is_alone: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +192,7 @@ class _Markers:
         self._is_all = False
         self._blank = ""  # a space at the end of what is decided, which goes with a marker that goes
         self._line = ""  # what is decided of the current line; at most its last `CONTEXT` characters
+        self._since = ""  # the same, back to the last marker
         self._open = ""  # brackets that are open in this line; f: the round ones of a call
         self._fence = ""  # the characters that opened the block of code that this is in
         self._prose: list[str] = []
@@ -254,6 +254,7 @@ class _Markers:
             self._open = self._open[:-1]
         _, is_next, rest = text.rpartition("\n")
         self._line = rest[-CONTEXT:] if is_next else (self._line + rest)[-CONTEXT:]
+        self._since = rest[-CONTEXT:] if is_next else (self._since + rest)[-CONTEXT:]
         if is_next:
             self._open = ""
 
@@ -306,12 +307,12 @@ class _Markers:
             self._take(self._text[start], out)
             return start + 1
         stands = self._stands(end)
-        written = "".join(self._marked(each, stands=stands, is_first=not place) for place, each in enumerate(group))
+        written = "".join(self._marked(each, stands=stands, is_alone=len(group) == 1) for each in group)
         raw = self._text[start:end]
         if not written and (said := "".join(out)).endswith(" "):
             out[:] = [said[:-1]]
         self._prose.append(raw)
-        self._line = (self._line + raw)[-CONTEXT:]
+        self._line, self._since = (self._line + raw)[-CONTEXT:], ""
         out.append(written)
         return end
 
@@ -335,7 +336,7 @@ class _Markers:
         is_named = opening != "[" or "†" in body or re.search(r"[^\W\d_]{3}", body) is not None
         return _Bracket(end, self._text[start:end], is_named)
 
-    def _marked(self, bracket: _Bracket, *, stands: Literal["alone", "glued", "not"], is_first: bool) -> str:
+    def _marked(self, bracket: _Bracket, *, stands: Literal["alone", "glued", "not"], is_alone: bool) -> str:
         """Return what stands for brackets in the text."""
         named = _numbers(bracket.raw, self._passages)
         if not named or (stands == "not" and not bracket.is_named):
@@ -345,7 +346,7 @@ class _Markers:
         if not known and (may_be_list or stands == "glued"):  # ``[22, 80]``, ``row[9]``
             return bracket.raw
         stays = self._text.startswith("(", bracket.end)
-        return self._shown(_Marker(bracket.raw, known, stays, before=self._line, is_first=is_first))
+        return self._shown(_Marker(bracket.raw, known, stays, before=self._since, is_alone=is_alone))
 
     def _stands(self, end: int) -> Literal["alone", "glued", "not"]:
         """Tell whether brackets that end at a place stand where a citation does: after a word or a sentence."""

@@ -23,7 +23,10 @@ CONSTRAINED_FORM = (
     'Write JSON: {"answered": true, "sentences": [{"passages": [1], "text": "One sentence."}]}, where `passages` are '
     'the numbers of those that the sentence is from; {"answered": false, "sentences": []} if no passage has the answer.'
 )
+MAX_CHARACTERS = 32_000
 _MOST_SENTENCES = 40
+_LONGEST_FENCE = 20
+_DECODER = json.JSONDecoder(strict=False)
 Checked = Callable[[str, tuple[int, ...]], Sequence[int]]
 
 
@@ -72,47 +75,60 @@ async def decoded(
             said = None if is_free else _text(raw, no_answer, checked)
             is_free = is_free or (said is None and not shown)
             text = raw if is_free else said or shown
-            if len(text) > len(shown):
+            if len(text) > len(shown) and text.startswith(shown):
                 yield text[len(shown) :]
                 shown = text
+            if len(raw) > MAX_CHARACTERS and not is_free:  # no answer in this form is so long
+                return
 
 
 def _text(raw: str, no_answer: str, checked: Checked) -> str | None:
     """Return what an answer that is written so far says, None if it is no JSON; it only ever grows."""
-    begun = raw.lstrip()
-    if not begun:
-        return ""
+    value, is_whole = _parsed(raw)
+    if value is None:
+        return None
+    if value.get("answered") is False:
+        return no_answer
+    return "".join(_sentences(value, checked, is_whole=is_whole))
+
+
+def _parsed(raw: str) -> tuple[dict[str, Any] | None, bool]:
+    """Return the object that a text begins with, as far as it is there, and whether it is whole; None: it has none."""
+    begun = raw.lstrip("\ufeff \t\r\n")
+    if begun.startswith("```"):
+        head, is_next, rest = begun.partition("\n")
+        begun = rest.lstrip() if is_next else "" if len(head) <= _LONGEST_FENCE else head
+    if not begun or begun in {"`", "``"}:
+        return {}, False
+    if not begun.startswith("{"):
+        return None, False
+    try:
+        return _DECODER.raw_decode(begun)[0], True
+    except (ValueError, RecursionError):
+        pass
     try:
         value = from_json(begun, allow_partial="trailing-strings")
-    except ValueError:
-        return None
-    if not isinstance(value, dict):
-        return None
-    if value.get("answered") is None:
-        return ""
-    return "".join(_sentences(value, checked, is_whole=_is_whole(raw))) if value["answered"] else no_answer
+    except (ValueError, TypeError):  # also of half a surrogate pair
+        return None, False
+    return value, False
 
 
 def _sentences(value: Mapping[str, Any], checked: Checked, *, is_whole: bool) -> Iterator[str]:
-    listed = [each for each in value.get("sentences") or [] if isinstance(each, dict)]
-    for place, sentence in enumerate(listed):
-        text = str(sentence.get("text") or "")
-        if place and text:
+    listed = value.get("sentences")
+    found = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+    for place, sentence in enumerate(found[:_MOST_SENTENCES]):
+        text = sentence.get("text")
+        if not isinstance(text, str) or not text:
+            continue
+        if place:
             yield " "
         yield text
-        if text and (place + 1 < len(listed) or is_whole):
-            yield "".join(
-                f" [{number}]" if not n else f"[{number}]" for n, number in enumerate(checked(text, _numbers(sentence)))
-            )
+        if place + 1 < len(found) or is_whole:
+            markers = "".join(f"[{number}]" for number in checked(text, _numbers(sentence)))
+            yield f" {markers}" if markers else ""
 
 
 def _numbers(sentence: Mapping[str, Any]) -> tuple[int, ...]:
-    return tuple(dict.fromkeys(number for number in sentence.get("passages") or [] if isinstance(number, int)))
-
-
-def _is_whole(raw: str) -> bool:
-    try:
-        json.loads(raw)
-    except ValueError:
-        return False
-    return True
+    numbers = sentence.get("passages")
+    listed = numbers if isinstance(numbers, list) else [numbers]
+    return tuple(dict.fromkeys(number for number in listed if type(number) is int and 1 <= number <= HIGHEST))

@@ -82,6 +82,8 @@ COMPLETION_FRAME = (
     "\nAnswer: ",
 )
 COMPLETION_STOPS = ("\n\n", "\nQuery:", "\nQuestion:", "\n---", "\nContext information")
+# what begins and ends a message in a chat model's own template, which some servers read in a message's text, too
+_TURN_TOKEN = re.compile(r"<(\|[^|<>\n]{1,40}\||(?:start|end)_of_turn)>")
 _CONTROL_TOKEN = re.compile(r"<(\|[^|<>\n]{1,40}\||/?s|bos|eos|pad|unk|mask|start_of_turn|end_of_turn)>", re.IGNORECASE)
 
 
@@ -132,7 +134,14 @@ def instructions(layout: Template, question: str) -> str:
 
 def _asking(layout: Template, passages: Sequence[Passage], question: str, no_answer: str) -> str:
     numbered = _numbered(list(enumerate(passages, start=1)), most=len(passages))
-    return filled(layout.asked, {"passages": numbered, "question": without_markers(question), "refusal": no_answer})
+    return filled(
+        layout.asked,
+        {
+            "passages": _TURN_TOKEN.sub(r"< \1 >", numbered),
+            "question": _TURN_TOKEN.sub(r"< \1 >", without_markers(question)),
+            "refusal": no_answer,
+        },
+    )
 
 
 def quoted_question(system: str, question: str) -> list[ChatMessage]:

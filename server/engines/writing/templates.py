@@ -21,6 +21,14 @@ MAX_BYTES = 64 * 1024
 _PLACEHOLDER = re.compile(r"\{(passages|question|refusal)\}")
 
 
+def _refuses_at_most(text: str) -> str:
+    for name in ("passages", "question"):
+        if f"{{{name}}}" in text:
+            msg = f"it must not hold {{{name}}}"
+            raise ValueError(msg)
+    return text
+
+
 def _asks(text: str) -> str:
     for name in ("passages", "question"):
         if text.count(f"{{{name}}}") != 1:
@@ -30,6 +38,7 @@ def _asks(text: str) -> str:
 
 
 _Text = Annotated[str, Field(min_length=1)]
+_Plain = Annotated[_Text, AfterValidator(_refuses_at_most)]
 
 
 class _Part(BaseModel):
@@ -41,7 +50,7 @@ class Example(_Part):
 
     passages: Annotated[list[_Text], Field(min_length=1)]
     question: _Text
-    answer: _Text
+    answer: _Plain
 
 
 class Template(_Part):
@@ -54,7 +63,7 @@ class Template(_Part):
 
     """
 
-    system: _Text
+    system: _Plain
     asked: Annotated[_Text, AfterValidator(_asks)]
     examples: list[Example] = []
 
@@ -94,6 +103,8 @@ def template(name: str) -> Template:
     except ValidationError as exc:
         first = exc.errors()[0]
         raise _wrong(name, f"is wrong at {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    except RecursionError:
+        raise _wrong(name, "is nested too deeply") from None
     except ValueError as exc:  # no TOML, or no UTF-8
         raise _wrong(name, f"is no TOML in UTF-8: {exc}") from None
 

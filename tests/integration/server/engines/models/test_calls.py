@@ -530,8 +530,7 @@ async def test_a_server_without_schemas_answers_freely(server: ModelServer, refu
     assert [request.body.get("response_format", {}).get("type") for request in server.requests] == [
         "json_schema",
         None,
-        None,
-    ]
+    ] * 2
 
 
 async def test_ollama_gets_the_schema_as_its_format(server: ModelServer) -> None:

@@ -48,3 +48,33 @@ TWO = ["Codes 100-109 are internal errors.", "Codes 20-29 are syntax errors of t
 )
 def test_a_footnote_is_of_the_passage_that_has_the_sentence(sentence, numbers, right):
     assert list(Attribution(TWO, language="english").checked(sentence, numbers)) == right
+
+
+LONG = [
+    "Backups run every night and are kept for 14 days on the secondary storage server.",
+    "A restore needs root rights.",
+]
+
+
+@pytest.mark.parametrize(
+    ("passages", "sentence", "number"),
+    [
+        (LONG, ", but a restore needs root", 2),
+        (["The default theme is dark.", "TLS is enabled for the API unless switched off."], "TLS is on by default", 2),
+        (["Yes, cookies are kept.", "TLS is enabled."], "Yes", 2),
+        (
+            ["There are 10,000 rows a query.", "Port 10000 is the limit of rows; a query"],
+            "There are 10000 rows a query",
+            1,
+        ),
+        (
+            ["To restore, stop the service.", "Figure 2 shows how to restore and stop a service"],
+            "2) To restore, stop the service",
+            1,
+        ),
+    ],
+)
+def test_a_right_footnote_stays(passages, sentence, number):
+    assert list(Attribution(passages, language="english", question="Is TLS enabled?").checked(sentence, [number])) == [
+        number
+    ]

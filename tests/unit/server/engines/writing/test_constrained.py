@@ -62,7 +62,7 @@ async def test_a_refusal_is_the_sentence_that_the_prompt_names():
         "Fuel is in block C [2].",
         "{curly} is what the passages say.",
         "[1] says so.",
-        "```json\n{}\n```",
+        "```sh\nls\n```",
     ],
 )
 async def test_what_a_server_writes_that_constrains_nothing_comes_through(said):
@@ -98,3 +98,30 @@ def test_the_schema_names_the_passages_and_examples_keep_it():
         ],
     }
     assert json.loads(written_as_json(NO_ANSWER, refuses=True)) == {"answered": False, "sentences": []}
+
+
+@pytest.mark.parametrize(
+    "around", ["\ufeff{}", "```json\n{}\n```", "\n{}", "{} That is all.", '{} {{"answered": false}}']
+)
+async def test_what_stands_around_the_json_is_left_out(around):
+    raw = around.format(json.dumps(TWO)) if "{{" not in around else json.dumps(TWO) + ' {"answered": false}'
+    for size in (1, 3, len(raw)):
+        assert "".join(await read(*(raw[start : start + size] for start in range(0, len(raw), size)))) == READ
+
+
+@pytest.mark.parametrize("sentences", [5, True, {"a": 1}, [[1]], [{"passages": [1], "text": ["X"]}], None])
+async def test_sentences_of_other_types_say_nothing(sentences):
+    raw = json.dumps({"answered": True, "sentences": sentences})
+    assert not "".join(await read(*raw)).strip()
+
+
+@pytest.mark.parametrize(
+    ("passages", "shown"), [(1, " [1]"), (True, ""), ([True, 0, -1, 10**30, 2.0], ""), ("1", ""), ([3, 3], " [3]")]
+)
+async def test_numbers_are_numbers_of_passages(passages, shown):
+    raw = json.dumps({"answered": True, "sentences": [{"passages": passages, "text": "So it is."}]})
+    assert "".join(await read(raw)) == f"So it is.{shown}"
+
+
+async def test_half_a_surrogate_pair_is_no_fault():
+    assert "".join(await read('{"answered": true, "sentences": [{"passages": [1], "text": "So \ud83d')) is not None

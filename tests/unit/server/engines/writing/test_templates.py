@@ -62,6 +62,8 @@ def test_a_file_of_one_s_own_is_taken(tmp_path):
         ('system = 3\nasked = "{passages}{question}"', "system"),
         ('system = "a"\nasked = "{passages}{question}"\nsytem = "b"', "sytem"),
         ('system = "a"\nasked = "{passages}{question}"\n[[examples]]\nquestion = "b"', "examples.0"),
+        ('system = "{question}"\nasked = "{passages}{question}"', "must not hold {question}"),
+        ("x = " + "[" * 30_000, "is nested too deeply"),
         ("system = ", "is no TOML"),
         ("x = '" + "a" * MAX_BYTES + "'", "is longer than"),
     ],
