@@ -23,6 +23,7 @@ from server.engines.models.choose import describe_extractive, open_model
 from server.engines.models.model import LanguageModel
 from server.engines.reranking.choose import open_reranker
 from server.engines.reranking.reranker import Reranker
+from server.engines.room import check_tokenizer
 from server.engines.writing.templates import template
 from server.process.vitals import observed_vitals
 from server.process.worker import open_worker
@@ -157,6 +158,8 @@ async def open_runtime(settings: Settings, *, telemetry: Telemetry = NO_TELEMETR
         stack.callback(embedder.close)
         await embedder.query("warm-up")
         template(settings.llm.prompt)  # a wrong one is told of now, not at the first question
+        if settings.llm.tokenizer:
+            check_tokenizer(settings.llm.tokenizer)
         model = await open_model(settings)
         if model is not None:
             stack.push_async_callback(model.close)

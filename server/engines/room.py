@@ -11,6 +11,7 @@ from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
+from config.settings import SettingsError
 from embedding.tokenizer import load_tokenizer
 from server.engines.record import Record
 
@@ -43,6 +44,20 @@ class TokenCounter:
         """Return the number of tokens of a text; an estimate where it is long."""
         counted = len(load_tokenizer(self._file).encode(text[:COUNTED], add_special_tokens=False).ids)
         return counted if len(text) <= COUNTED else int(counted * len(text) / COUNTED)
+
+
+def check_tokenizer(file: Path) -> None:
+    """Check that a file is a tokenizer.
+
+    Raises:
+        SettingsError: it is none.
+
+    """
+    try:
+        TokenCounter(file).count("word")
+    except Exception as exc:  # noqa: BLE001 (tokenizers raises nothing more precise)
+        msg = f"FOOTNOTE_LLM__TOKENIZER={file} is no tokenizer.json: {exc}"
+        raise SettingsError(msg) from None
 
 
 class FitContextWindow(BaseNodePostprocessor):

@@ -3,10 +3,10 @@
 import pytest
 from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 
-from config.settings import EmbeddingSettings
+from config.settings import EmbeddingSettings, SettingsError
 from embedding.files import find_model
 from server.engines.record import Record
-from server.engines.room import FitContextWindow, TokenCounter, estimated_tokens
+from server.engines.room import FitContextWindow, TokenCounter, check_tokenizer, estimated_tokens
 
 
 def fit(count, *, window=1000):
@@ -39,3 +39,12 @@ def test_the_model_s_own_tokenizer_counts_where_it_is_given():
     kept = fit(count)._postprocess_nodes(nodes, QueryBundle("why?"))
     assert len(kept) == 2
     assert count("the house " * 10_000) == pytest.approx(20_000, rel=0.01)
+
+
+@pytest.mark.parametrize("text", ["{}", "root:x:0:0", ""])
+def test_what_is_no_tokenizer_is_told_of(tmp_path, text):
+    file = tmp_path / "tokenizer.json"
+    file.write_text(text)
+    with pytest.raises(SettingsError, match="FOOTNOTE_LLM__TOKENIZER="):
+        check_tokenizer(file)
+    check_tokenizer(find_model(EmbeddingSettings()).tokenizer_file)
