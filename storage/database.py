@@ -44,6 +44,7 @@ CHUNKS = "data_generation_"  # chunk tables: the only ones that are dropped at r
 PING_AFTER_IDLE = 5.0
 PING_TIMEOUT = 2.0
 RELEASE_TIMEOUT = 2.0
+WAITING_STEPS = 5  # in which a wait for a connection is counted
 _log = structlog.get_logger(__name__)
 
 _UNAVAILABLE = (
@@ -101,7 +102,7 @@ class Database:
         self._dsn = dsn
         self._session = dict(session or {})
         self._settings = settings
-        self._lent_at = 0.0
+        self._lent = 0
         self._returning: set[asyncio.Future[None]] = set()  # the loop keeps no task alive
         self.loop = asyncio.get_running_loop()
 
@@ -211,19 +212,20 @@ class Database:
         A limit of its own for each waiter would fail those at the end of a long queue that is served well; how long a
         request may take, and how many there are, is limited elsewhere.
         """
-        patience = self._settings.acquire_timeout
+        left = patience = self._settings.acquire_timeout
         waiting = asyncio.ensure_future(self._pool.acquire())
-        began = time.monotonic()
         try:
-            while not waiting.done() and (left := max(began, self._lent_at) + patience - time.monotonic()) > 0:
-                await asyncio.wait({waiting}, timeout=left)
+            while not waiting.done() and left > 0:
+                step, lent = min(left, patience / WAITING_STEPS), self._lent
+                await asyncio.wait({waiting}, timeout=step)
+                left = patience if self._lent != lent else left - step  # a loop that stood still: one step
         except asyncio.CancelledError:
             self._leave(waiting)
             raise
         if not waiting.done():
             self._leave(waiting)
             raise TimeoutError
-        self._lent_at = time.monotonic()
+        self._lent += 1
         return waiting.result()
 
     def _leave(self, waiting: asyncio.Future[Connection]) -> None:

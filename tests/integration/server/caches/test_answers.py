@@ -68,7 +68,8 @@ def test_a_stream_from_the_cache_is_told_and_ends_like_any_other(stack, http):
     assert fresh[0].data["stream_id"] != again[0].data["stream_id"]
     texts = ["".join(event.data["token"] for event in events if event.name == "token") for events in (fresh, again)]
     assert texts[0] == texts[1]
-    assert ending(again).data["cited"] == ending(fresh).data["cited"] == [1]
+    assert ending(again).data["cited"] == ending(fresh).data["cited"]
+    assert len(ending(fresh).data["cited"]) == 1
     assert ask(http, "Streamed?", min_score=0).json()["cached"] is True
     assert len(stack.model.requests) == 1
 
