@@ -33,7 +33,7 @@ from server.engines.record import Record
 from server.engines.writing.attribution import Attribution
 from server.engines.writing.citations import CitationFilter
 from server.engines.writing.constrained import answer_schema, decoded
-from server.engines.writing.prompts import Passage, chat_messages
+from server.engines.writing.prompts import Passage, chat_messages, label_of
 from server.engines.writing.refusing import refusal, without_refusal
 from server.engines.writing.templates import template
 
@@ -92,17 +92,12 @@ def passages_of(
         for place, each in enumerate(asked):
             response = http.post("/retrieve", json={"question": each.text, "collection": "docqa", "k": PASSAGES})
             results = response.raise_for_status().json()["results"]
-            passages = [Passage(_label(result), result["text"]) for result in results]
+            passages = [Passage(label_of(result), result["text"]) for result in results]
             if place % EVERY == 0 and passages:
                 middle = len(passages) // 2
                 passages[middle] = Passage(passages[middle].label, f"{passages[middle].text}\n{PLANTED}")
             found[each.text] = list(zip(passages, results, strict=True))
     return found
-
-
-def _label(result: Mapping[str, Any]) -> str:
-    title, heading = (str(result.get(key) or "") for key in ("title", "heading"))
-    return heading if heading.startswith(title) else f"{title} > {heading}"
 
 
 class _Kept:
@@ -163,14 +158,11 @@ async def _answer(model: LanguageModel, variant: str, question: str, passages: S
     written = pieces()
     if constrained:
         written = decoded(written, record=record, no_answer=refusal(question), checked=attribution.checked)
-    markers, began, first = (
-        CitationFilter([passage.text for passage in passages], checked=None if constrained else attribution.checked),
-        time.perf_counter(),
-        None,
+    markers = CitationFilter(
+        [passage.text for passage in passages], checked=None if constrained else attribution.checked
     )
-    text = ""
+    began, text = time.perf_counter(), ""
     async for piece in without_refusal(written, record=record):
-        first = first or time.perf_counter() - began
         text += markers.feed(piece)
     text += markers.end()
     cited = sorted(markers.cited)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from support.databases import in_database
 from support.sql import execute
 from support.workers import new_job
 
-from config.settings import DatabaseSettings
 from storage.collections.collections import Collections
 from storage.collections.generations import Generations
 from storage.database import Database
@@ -29,7 +26,7 @@ def submit(dsn: str, *kinds: str) -> None:
             for kind in kinds:
                 await JobStore(database).submit(connection, new_job(kind))
 
-    _in_a_thread(dsn, work)
+    in_database(dsn, work)
 
 
 def empty_the_queue(dsn: str) -> None:
@@ -43,7 +40,7 @@ def add_collection(dsn: str, name: str, *, embedding: EmbeddingIdentity) -> None
     async def work(database: Database) -> None:
         await Collections(database).ensure(name, embedding=embedding, chunking=CHUNKING)
 
-    _in_a_thread(dsn, work)
+    in_database(dsn, work)
 
 
 def add_generation(dsn: str, collection: str, *, embedding: EmbeddingIdentity) -> str:
@@ -58,7 +55,7 @@ def add_generation(dsn: str, collection: str, *, embedding: EmbeddingIdentity) -
             await generations.finish(made, report={})
         return made.name
 
-    return _in_a_thread(dsn, work)
+    return in_database(dsn, work)
 
 
 def flip(dsn: str, collection: str, name: str) -> None:
@@ -67,16 +64,4 @@ def flip(dsn: str, collection: str, name: str) -> None:
     async def work(database: Database) -> None:
         await Generations(database).activate(collection, name)
 
-    _in_a_thread(dsn, work)
-
-
-def _in_a_thread(dsn: str, work: Callable[[Database], Awaitable[T]]) -> T:
-    async def run() -> T:
-        database = await Database.open(dsn, settings=DatabaseSettings())
-        try:
-            return await work(database)
-        finally:
-            await database.close()
-
-    with ThreadPoolExecutor(1) as pool:  # this thread's event loop is pytest's
-        return pool.submit(asyncio.run, run()).result()
+    in_database(dsn, work)

@@ -144,9 +144,8 @@ class OpenAICompatible:
                     if parameter := _unknown_parameter(error, request, options):
                         unknown |= {parameter}
                     elif request.schema and _NO_SCHEMAS.search(error.detail):
-                        request = replace(
-                            request, schema=None
-                        )  # for this one: it may be what was asked that does not fit
+                        # for this request only: it may be what was asked that does not fit
+                        request = replace(request, schema=None)
                     elif "temperature" in options and _ONLY_THE_DEFAULT.search(error.detail):
                         temperatures = (*temperatures, options["temperature"])
                     else:

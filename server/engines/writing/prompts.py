@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from llama_index.core.llms import ChatMessage, MessageRole
 from llama_index.core.schema import BaseNode, MetadataMode
@@ -101,10 +102,14 @@ class Passage:
 
 def passage_of(node: BaseNode) -> Passage:
     """Return a node as a passage."""
-    title, heading = (str(node.metadata.get(key) or "") for key in ("title", "heading"))
-    place = heading if heading.startswith(title) else f"{title} > {heading}"
-    page = node.metadata.get("page")
-    return Passage(f"{place or title}, page {page}" if page else place or title, node.get_content(MetadataMode.NONE))
+    return Passage(label_of(node.metadata), node.get_content(MetadataMode.NONE))
+
+
+def label_of(place: Mapping[str, Any]) -> str:
+    """Return where a passage stands, by its ``title``, ``heading`` and ``page``, the title once."""
+    title, heading, page = (str(place.get(key) or "") for key in ("title", "heading", "page"))
+    label = heading if heading.startswith(title) else " > ".join(filter(None, (title, heading)))
+    return f"{label}, page {page}" if page else label
 
 
 def chat_messages(

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from support.written import written
 
 from server.answers import Reasoning
 from server.engines.record import Record
@@ -23,16 +24,10 @@ async def read(*pieces):
     """Return the pieces of text that come of pieces of JSON."""
     record = Record()
 
-    async def written():
-        for piece in pieces:
-            if isinstance(piece, Reasoning):
-                record.thoughts.append(piece)
-                yield ""
-            else:
-                yield piece
-
     shown = []
-    async for piece in decoded(written(), record=record, no_answer=NO_ANSWER, checked=lambda _, numbers: numbers):
+    async for piece in decoded(
+        written(*pieces, record=record), record=record, no_answer=NO_ANSWER, checked=lambda _, numbers: numbers
+    ):
         record.thoughts.clear()
         shown.append(piece)
     return shown

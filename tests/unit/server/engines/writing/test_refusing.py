@@ -1,6 +1,7 @@
 """The sentence by which a model refuses: recognised however it comes, and nothing else for it."""
 
 import pytest
+from support.written import written
 
 from server.answers import Reasoning
 from server.engines.record import Record
@@ -11,16 +12,8 @@ async def read(*pieces, record=None):
     """Return the pieces that come through, and whether the model refused."""
     record = record or Record()
 
-    async def written():
-        for piece in pieces:
-            if isinstance(piece, Reasoning):
-                record.thoughts.append(piece)
-                yield ""
-            else:
-                yield piece
-
     shown = []
-    async for piece in without_refusal(written(), record=record):
+    async for piece in without_refusal(written(*pieces, record=record), record=record):
         record.thoughts.clear()
         shown.append(piece)
     return shown, record.refused
