@@ -18,13 +18,15 @@ from storage.generation import Chunking, EmbeddingIdentity, Generation
 if TYPE_CHECKING:
     from storage.documents.writes import Documents
 
-READER_VERSION = 2
+READER_VERSION = 3
 """Increment it whenever readers or splitter give something else for the same bytes (text, chunks or metadata): stored
 documents are read anew then, and keep what the old reader gave otherwise."""
 
 NAMESPACE = uuid5(NAMESPACE_URL, "urn:footnote:document")
 MAX_IDS = 100  # derived from one source
-OWN_KEYS = frozenset({*RESERVED_KEYS, "title", "source", "heading", "page", "chunk_index", "file_name"})
+OWN_KEYS = frozenset(
+    {*RESERVED_KEYS, "title", "source", "heading", "page", "page_end", "chunk_index", "file_name"}
+)
 
 
 def absolute(path: Path) -> Path:

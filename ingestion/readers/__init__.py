@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ingestion.errors import Unreadable
 from ingestion.readers.kinds import Kind, kind_of
+from ingestion.types import ReadOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,7 +32,7 @@ _READERS: Mapping[Kind, tuple[str, str]] = {
 }
 
 
-def read(path: PurePath, *, data: bytes) -> Extracted:
+def read(path: PurePath, *, data: bytes, options: ReadOptions | None = None) -> Extracted:
     """Extract text from a file's bytes; only the name of `path` is used.
 
     Raises:
@@ -42,8 +43,10 @@ def read(path: PurePath, *, data: bytes) -> Extracted:
         msg = "the file is empty"
         raise Unreadable(msg)
     module, function = _READERS[kind_of(path, data=data)]
-    reader: Callable[[PurePath, bytes], Extracted] = getattr(import_module(f"ingestion.readers.{module}"), function)
-    extracted = reader(path, data)
+    reader: Callable[[PurePath, bytes, ReadOptions], Extracted] = getattr(
+        import_module(f"ingestion.readers.{module}"), function
+    )
+    extracted = reader(path, data, options or ReadOptions())
     if not extracted.text.strip():
         msg = "there is no text in it"
         raise Unreadable(msg)

@@ -12,10 +12,10 @@ from pathlib import PurePath
 from ingestion.errors import Unreadable
 from ingestion.readers.cleaning import clean, name_as_title, one_line
 from ingestion.readers.webpage import markdown_of
-from ingestion.types import Extracted, Json
+from ingestion.types import Extracted, Json, ReadOptions
 
 
-def read_mail(name: PurePath, data: bytes) -> Extracted:
+def read_mail(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
     """Read a message, preferring plain text to HTML; sender, recipients, date and attachment names become metadata."""
     message = email.message_from_bytes(data, policy=email.policy.default)
     if not isinstance(message, EmailMessage) or not message.keys():

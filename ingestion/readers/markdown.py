@@ -10,10 +10,10 @@ from markdown_it import MarkdownIt
 
 from ingestion.readers.cleaning import clean, decode, name_as_title, one_line
 from ingestion.readers.front_matter import cut_front_matter
-from ingestion.types import Extracted, Heading, Json
+from ingestion.types import Extracted, Heading, Json, ReadOptions
 
 
-def read_markdown(name: PurePath, data: bytes) -> Extracted:
+def read_markdown(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
     """Read Markdown without its front matter, whose ``title`` takes precedence over the first heading."""
     metadata, text = cut_front_matter(clean(decode(data)))
     return from_markdown(text, title=one_line(metadata.get("title") or ""), name=name, metadata=metadata)

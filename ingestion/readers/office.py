@@ -10,7 +10,7 @@ from pathlib import PurePath
 from ingestion.errors import Unreadable
 from ingestion.readers.cleaning import clean, name_as_title, one_line
 from ingestion.readers.markdown import from_markdown
-from ingestion.types import Extracted, Heading
+from ingestion.types import Extracted, Heading, ReadOptions
 
 MAX_UNPACKED = 1 << 30
 MAX_RATIO = 100  # real Office files reach 30
@@ -20,7 +20,7 @@ _IMAGE = re.compile(r"!\[(?P<alt>[^\]\n]*)\]\([^)\n]*\)")
 _SLIDE = re.compile(r"^<!-- Slide number: (\d+) -->$", re.MULTILINE)
 
 
-def read_docx(name: PurePath, data: bytes) -> Extracted:
+def read_docx(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
     """Read a Word document; headings come from its styles."""
     from markitdown import StreamInfo
     from markitdown.converters import DocxConverter
@@ -31,7 +31,7 @@ def read_docx(name: PurePath, data: bytes) -> Extracted:
     return from_markdown(text, title=document_title(data), name=name)
 
 
-def read_pptx(name: PurePath, data: bytes) -> Extracted:
+def read_pptx(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
     """Read a presentation; a slide is a page, its title a heading."""
     from markitdown import StreamInfo
     from markitdown.converters import PptxConverter

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ingestion.errors import Unreadable
 from ingestion.readers.cleaning import clean, name_as_title, one_line
-from ingestion.types import Extracted, Heading
+from ingestion.types import Extracted, Heading, ReadOptions
 
 if TYPE_CHECKING:
     from pypdfium2 import PdfDocument
@@ -21,7 +21,7 @@ _BROKEN_WORD = re.compile("(?<=[^\\W\\d_])(?:[\x02\ufffe](?:\r?\n)?|-\r?\n)(?=[^
 _SENTENCE_END = (".", "!", "?", ":", "。", "\uff01", "\uff1f")
 
 
-def read_pdf(name: PurePath, data: bytes) -> Extracted:
+def read_pdf(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
     """Read a PDF with the offsets of its pages; bookmarks become headings."""
     from pypdfium2 import PdfDocument, PdfiumError
 

@@ -7,23 +7,23 @@ from collections.abc import Iterator
 from pathlib import PurePath
 
 from ingestion.readers.cleaning import clean, decode, name_as_title, one_line
-from ingestion.types import Extracted, Heading
+from ingestion.types import Extracted, Heading, ReadOptions
 
 # a line over a line of at least its length, of one punctuation character
 _RST_HEADING = re.compile(r"^(?P<title>\S[^\n]{0,299})\n(?P<line>([=\-~^\"'`#*+:.<>_])\3{2,})[ \t]*$", re.MULTILINE)
 
 
-def read_plain(name: PurePath, data: bytes) -> Extracted:
+def read_plain(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
     """Read plain text; the title is the file name."""
     return Extracted(clean(decode(data)), title=name_as_title(name))
 
 
-def read_source(name: PurePath, data: bytes) -> Extracted:
+def read_source(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
     """Read source code; the title is the file name with its suffix."""
     return Extracted(clean(decode(data)), title=name_as_title(name, suffix=True))
 
 
-def read_rst(name: PurePath, data: bytes) -> Extracted:
+def read_rst(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
     """Read reStructuredText; the first underline style is the outermost heading level."""
     text = clean(decode(data))
     headings = tuple(_rst_headings(text))

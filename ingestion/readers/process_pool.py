@@ -24,7 +24,7 @@ from config.telemetry import spans
 from embedding.tokenizer import load_tokenizer
 from ingestion.errors import Unreadable
 from ingestion.names import reason_of
-from ingestion.types import Parsed, Skipped
+from ingestion.types import Parsed, ReadOptions, Skipped
 
 if TYPE_CHECKING:
     from pebble import ProcessPool
@@ -64,6 +64,7 @@ class _Job:
     max_tokens: int
     overlap: int
     max_file_bytes: int
+    options: ReadOptions
 
 
 class Parser:
@@ -73,10 +74,18 @@ class Parser:
     as an async context manager, or call `close`.
     """
 
-    def __init__(self, *, tokenizer_file: Path, max_tokens: int, overlap: int, settings: IngestionSettings) -> None:
+    def __init__(
+        self,
+        *,
+        tokenizer_file: Path,
+        max_tokens: int,
+        overlap: int,
+        settings: IngestionSettings,
+        options: ReadOptions | None = None,
+    ) -> None:
         self.width = settings.parse_workers
         self._turns = asyncio.Semaphore(self.width)  # so that no file waits for others inside the pool
-        self._job = _Job(str(tokenizer_file), max_tokens, overlap, settings.max_file_bytes)
+        self._job = _Job(str(tokenizer_file), max_tokens, overlap, settings.max_file_bytes, options or ReadOptions())
         self._timeout = settings.parse_timeout
         self._memory = settings.parse_memory_bytes
         self._pool = self._new_pool()
@@ -200,7 +209,7 @@ def _parse(path: Path, job: _Job, tokenizer: Tokenizer) -> Parsed:
     from ingestion.readers import read
 
     data = _bytes_of(path, limit=job.max_file_bytes)
-    extracted = read(path, data=data)
+    extracted = read(path, data=data, options=job.options)
     chunks = split(extracted, tokenizer=tokenizer, max_tokens=job.max_tokens, overlap=job.overlap)
     return Parsed(
         path=path,
@@ -210,6 +219,9 @@ def _parse(path: Path, job: _Job, tokenizer: Tokenizer) -> Parsed:
         chunks=chunks,
         content_hash=hashlib.sha256(data).hexdigest(),
         size=len(data),
+        pages=extracted.pages,
+        labels=extracted.labels,
+        warnings=extracted.warnings,
     )
 
 

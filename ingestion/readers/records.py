@@ -9,13 +9,13 @@ from pathlib import PurePath
 from ingestion.errors import Unreadable
 from ingestion.readers.cleaning import clean, decode, name_as_title, one_line
 from ingestion.readers.values import WrittenNumber, as_json
-from ingestion.types import Extracted, Json
+from ingestion.types import Extracted, Json, ReadOptions
 
 _TITLES = ("title", "name", "subject", "headline")
 _BODIES = ("text", "content", "body", "page_content")
 
 
-def read_json(name: PurePath, data: bytes) -> Extracted:
+def read_json(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
     """Read JSON; a top-level ``title`` is the title, ``text`` the prose, ``metadata`` the metadata."""
     value = _parsed(decode(data), where="")
     if not isinstance(value, dict):
@@ -26,7 +26,7 @@ def read_json(name: PurePath, data: bytes) -> Extracted:
     return Extracted(text, title=title or name_as_title(name), metadata=_metadata(value))
 
 
-def read_jsonl(name: PurePath, data: bytes) -> Extracted:
+def read_jsonl(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
     """Read JSON Lines, one record a line."""
     lines = decode(data).split("\n")
     records = (_parsed(line, where=f", line {number}") for number, line in enumerate(lines, 1) if line.strip())

@@ -10,13 +10,13 @@ from pathlib import PurePath
 from ingestion.errors import Unreadable
 from ingestion.readers.cleaning import clean, decode, name_as_title, one_line
 from ingestion.readers.office import check_unpacked_size, document_title
-from ingestion.types import Extracted, Heading
+from ingestion.types import Extracted, Heading, ReadOptions
 
 MAX_COLUMNS = 1000
 _SAMPLE = 16_384
 
 
-def read_csv(name: PurePath, data: bytes) -> Extracted:
+def read_csv(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
     """Read comma, semicolon, tab or bar separated values."""
     text = clean(decode(data))
     csv.field_size_limit(max(len(text), csv.field_size_limit()))
@@ -28,7 +28,7 @@ def read_csv(name: PurePath, data: bytes) -> Extracted:
         raise Unreadable(msg) from exc
 
 
-def read_xlsx(name: PurePath, data: bytes) -> Extracted:
+def read_xlsx(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
     """Read a workbook's values, as last calculated; a sheet is a heading."""
     from openpyxl import load_workbook
     from openpyxl.utils.exceptions import InvalidFileException

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from ingestion.errors import Unreadable
 from ingestion.readers.cleaning import clean, decode, one_line
 from ingestion.readers.markdown import from_markdown
-from ingestion.types import Extracted
+from ingestion.types import Extracted, ReadOptions
 
 if TYPE_CHECKING:
     from lxml.html import HtmlElement
@@ -59,7 +59,7 @@ _UNWRAPPED = (
 )
 
 
-def read_html(name: PurePath, data: bytes) -> Extracted:
+def read_html(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
     """Read a page; its title is that of its ``<title>``, else its first heading."""
     text, title = markdown_of(decode_page(data))
     return from_markdown(text, title=title, name=name)
