@@ -27,6 +27,10 @@ WarningKind = Literal[
     "truncated",
 ]
 """What a reader says of a file that it has read: what is not in its text, was guessed, or may be wrong."""
+INTENDED: frozenset[WarningKind] = frozenset(
+    {"boilerplate-left-out", "data-left-out", "hidden-left-out", "read-by-ocr"}
+)
+"""What readers do on purpose; everything else is a failure to a run that is strict."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,14 @@ class ReadWarning:
     kind: WarningKind
     detail: str
     page: int | None = None
+
+    def as_json(self) -> dict[str, Json]:
+        """Return it for machines."""
+        return {"kind": self.kind, "detail": self.detail, "page": self.page}
+
+    def as_text(self) -> str:
+        """Return it for people."""
+        return f"{self.kind}: {self.detail}" + (f" (page {self.page})" if self.page else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +162,15 @@ class Parsed:
     pages: tuple[int, ...] = ()
     labels: tuple[str, ...] = ()
     warnings: tuple[ReadWarning, ...] = ()
+
+    @property
+    def labelled_pages(self) -> list[tuple[int, str]]:
+        """Start offset and label of each page; a page without a label has its number."""
+        labels = self.labels or ("",) * len(self.pages)
+        return [
+            (start, label or str(number))
+            for number, (start, label) in enumerate(zip(self.pages, labels, strict=True), 1)
+        ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ from server.services.documents import DocumentService
 from server.services.embeddings import EmbeddingService
 from server.services.idempotency import Idempotency
 from server.services.jobs import JobWatchers
+from server.services.page_pictures import PagePictures
 from server.services.pinned_generations import PinnedGenerations, followed_generations
 from server.streams.streams import Streams
 from server.uploads.multipart import Uploads
@@ -92,6 +93,7 @@ class Runtime:
     collection_catalog: Collections
     document_catalog: DocumentCatalog
     document_texts: DocumentTexts
+    page_pictures: PagePictures
     collections: CollectionService
     documents: DocumentService
     jobs: JobStore
@@ -250,6 +252,7 @@ async def assemble(
         collection_catalog=collection_catalog,
         document_catalog=DocumentCatalog(database),
         document_texts=DocumentTexts(database),
+        page_pictures=PagePictures(database, painter=_NoPainter(), settings=settings.ingestion),
         collections=collections,
         documents=DocumentService(database, collections=collections),
         jobs=JobStore(database),
@@ -257,6 +260,11 @@ async def assemble(
         uploads=Uploads(settings.data_dir / "uploads", max_bytes=settings.ingestion.max_file_bytes),
         telemetry=telemetry,
     )
+
+
+class _NoPainter:
+    async def draw(self, data: bytes, **_: object) -> bytes:
+        raise NotImplementedError(len(data))
 
 
 async def _open_redis(

@@ -90,6 +90,8 @@ class FromDatabase:
             size=parsed.size,
             revision=known.revision,
             original=known.content_hash,
+            pages=parsed.labelled_pages,
+            warnings=[warning.as_json() for warning in parsed.warnings],
         )
         return Identified(new, replaces, displaces=holder)
 

@@ -24,6 +24,7 @@ from config.telemetry import spans
 from embedding.tokenizer import load_tokenizer
 from ingestion.errors import Unreadable
 from ingestion.names import reason_of
+from ingestion.readers.options import read_options
 from ingestion.types import Parsed, ReadOptions, Skipped
 
 if TYPE_CHECKING:
@@ -81,11 +82,13 @@ class Parser:
         max_tokens: int,
         overlap: int,
         settings: IngestionSettings,
-        options: ReadOptions | None = None,
+        language: str = "simple",
     ) -> None:
         self.width = settings.parse_workers
         self._turns = asyncio.Semaphore(self.width)  # so that no file waits for others inside the pool
-        self._job = _Job(str(tokenizer_file), max_tokens, overlap, settings.max_file_bytes, options or ReadOptions())
+        self._job = _Job(
+            str(tokenizer_file), max_tokens, overlap, settings.max_file_bytes, read_options(settings, language=language)
+        )
         self._timeout = settings.parse_timeout
         self._memory = settings.parse_memory_bytes
         self._pool = self._new_pool()

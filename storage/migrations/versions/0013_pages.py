@@ -1,0 +1,22 @@
+"""Documents know their pages, and what was not read of them.
+
+Both columns have constant defaults: no row is rewritten, and programs of before go on writing rows without them.
+"""
+
+from alembic import op
+
+from storage.schema_version import run_script
+
+revision = "0013"
+down_revision = "0012"
+
+PAGES = """
+ALTER TABLE footnote.documents
+    ADD COLUMN pages jsonb NOT NULL DEFAULT '[]',
+    ADD COLUMN warnings jsonb NOT NULL DEFAULT '[]';
+"""
+
+
+def upgrade() -> None:
+    """Add the columns; the table is locked for a moment."""
+    run_script(op.get_bind(), PAGES)
