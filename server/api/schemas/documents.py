@@ -6,10 +6,10 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import from_json
 
 from ingestion.errors import FetchRefused
@@ -54,15 +54,10 @@ class RevisionQuery(DocumentQuery):
 class PictureQuery(RevisionQuery):
     """What to mark on a page: a passage's `start` and `end`."""
 
-    start: int | None = Field(None, ge=0, le=MAX_INT, description="Character offset in the document's text.")
-    end: int | None = Field(None, ge=0, le=MAX_INT)
-
-    @model_validator(mode="after")
-    def _both(self) -> Self:
-        if (self.start is None) != (self.end is None) or (self.end or 0) < (self.start or 0):
-            msg = "start and end come together, the smaller one first"
-            raise ValueError(msg)
-        return self
+    start: int | None = Field(
+        None, ge=0, le=MAX_INT, description="Character offset in the document's text; unset: nothing is marked."
+    )
+    end: int | None = Field(None, ge=0, le=MAX_INT, description="Unset: the end of the page.")
 
 
 class PageSpanOut(BaseModel):
