@@ -33,6 +33,7 @@ from server.engines.writing.extraction import bounded, cited
 from server.engines.writing.grounding import grounded
 from server.engines.writing.prompts import COMPLETION_STOPS, Passage, chat_messages, completion_messages, passage_of
 from server.engines.writing.refusing import refusal, without_refusal
+from server.engines.writing.remarks import remarks_of
 from server.engines.writing.templates import template
 
 JUDGED_SHARE = 0.4
@@ -119,6 +120,7 @@ class CitingSynthesizer(_StreamingSynthesizer):
     async def _judged(self, pieces: AsyncGenerator[str, None], finder: Finder) -> AsyncGenerator[str, None]:
         """Yield what the model writes, unless the passages do not answer: that is found out while it reads them."""
         verdict = asyncio.create_task(finder.refuses(share=JUDGED_SHARE))
+        remarks = asyncio.create_task(_remarks_after(verdict, finder, nodes=self._nodes))
         try:
             async with aclosing(pieces):
                 async for piece in pieces:
@@ -126,8 +128,11 @@ class CitingSynthesizer(_StreamingSynthesizer):
                         self._parts.record.refused = True
                         return
                     yield piece
+            if not self._parts.record.refused:
+                self._parts.record.remarks += await remarks
         finally:
             verdict.cancel()
+            remarks.cancel()
 
     async def _checked(self, question: str, passages: Sequence[Passage], finder: Finder) -> AsyncGenerator[str, None]:
         written = self._written(question, passages)
@@ -151,6 +156,8 @@ class CitingSynthesizer(_StreamingSynthesizer):
             self._parts.record.note(note)
             async for piece in quotations(finder, parts=self._parts):
                 yield piece
+        if not self._parts.record.refused:
+            self._parts.record.remarks += await remarks_of(finder, self._nodes)
 
     async def _written(self, question: str, passages: Sequence[Passage]) -> AsyncGenerator[str, None]:
         if self._model.is_chat:
@@ -192,6 +199,16 @@ class ExtractiveSynthesizer(_StreamingSynthesizer):
             return
         async for piece in quotations(finder, parts=self._parts):
             yield piece
+        if not record.refused:
+            record.remarks += await remarks_of(finder, self._nodes)
+
+
+async def _remarks_after(verdict: asyncio.Task[bool], finder: Finder, *, nodes: Sequence[NodeWithScore]) -> list[str]:
+    """Return what to remark of an answer that is not refused; the answer is complete without it."""
+    try:
+        return [] if await verdict else await remarks_of(finder, nodes)
+    except FootnoteError:
+        return []
 
 
 async def written(
