@@ -34,6 +34,7 @@ from server.engines.writing.grounding import grounded
 from server.engines.writing.prompts import COMPLETION_STOPS, Passage, chat_messages, completion_messages, passage_of
 from server.engines.writing.refusing import refusal, without_refusal
 from server.engines.writing.remarks import remarks_of
+from server.engines.writing.stopping import until_stop
 from server.engines.writing.templates import template
 
 JUDGED_SHARE = 0.4
@@ -177,13 +178,13 @@ class CitingSynthesizer(_StreamingSynthesizer):
         )
         if not settings.constrained:
             return written(self._parts, self._model, messages)
-        schema = answer_schema(len(passages))
-        pieces = written(self._parts, self._model, messages, schema=schema)
+        pieces = written(self._parts, self._model, messages, schema=answer_schema(len(passages)))
         texts = [f"{passage.label}\n{passage.text}" for passage in passages]
         language = self._parts.store.generation.chunking.language
 
         checked = Attribution(texts, language=language, question=question).checked
-        return decoded(pieces, record=self._parts.record, no_answer=refusal(question), checked=checked)
+        answer = decoded(pieces, record=self._parts.record, no_answer=refusal(question), checked=checked)
+        return until_stop(answer, self._parts.question.stop, record=self._parts.record)
 
 
 class ExtractiveSynthesizer(_StreamingSynthesizer):
@@ -221,14 +222,16 @@ async def written(
 ) -> AsyncGenerator[str, None]:
     """Yield what the model writes with the question's options; record how it ended, and its reasoning.
 
-    An empty piece tells whoever reads them that there is new reasoning.
+    An empty piece tells whoever reads them that there is new reasoning. With a schema, the question's `stop` texts are
+    not sent: they would cut JSON rather than what it says.
     """
     asked = parts.question
+    ends = () if schema else asked.stop
     stream = model.stream(
         messages,
         temperature=asked.temperature,
         max_tokens=asked.max_tokens,
-        stop=(*stops, *asked.stop),
+        stop=(*stops, *ends),
         schema=schema,
     )
     async with aclosing(stream):
