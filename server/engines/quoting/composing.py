@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from server.engines.quoting.ranking import Ranked
 from server.engines.quoting.units import PRONOUN, Unit
 
-ROOM = 500  # characters of an answer, unless its first unit is longer
+ROOM = 600  # characters of an answer, unless its first unit is longer
 MOST = 4
 WORSE = 2.5  # points of score below the best
-LENGTH_PRICE = 1.0  # points for 240 characters: of two units that say the same, the shorter one is better
+LENGTH_PRICE = 1.3  # points for 240 characters: of two units that say the same, the shorter one is better
 PRICED = 600
 BEFORE = 140  # characters of a sentence that is quoted with the one that needs it
 
