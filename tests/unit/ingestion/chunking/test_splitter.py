@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from support.soak import examples
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
+from ingestion.chunking.context import context_line
 from ingestion.chunking.sentences import sentences
-from ingestion.chunking.splitter import context_line, embed_text, split
+from ingestion.chunking.splitter import embed_text, split
 from ingestion.types import Chunk, Extracted, Heading
 
 
