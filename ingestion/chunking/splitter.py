@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 from ingestion.chunking.context import SEPARATOR, Contexts, context_line
 from ingestion.chunking.packing import CHARS_PER_TOKEN, Unit, packed, tokens_of
 from ingestion.chunking.pages import Pages
+from ingestion.chunking.rows import Rows
 from ingestion.chunking.sections import Section, sections
-from ingestion.chunking.sentences import Span, finer, sentences
+from ingestion.chunking.units import Units
 from ingestion.types import Chunk, Extracted
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 MIN_TOKENS = 16
-_BATCH = 2048  # spans tokenized at once: each takes memory for its tokens
 _BLANKS = " \n\t"
 
 
@@ -70,15 +70,15 @@ class _Splitter:
     def __init__(self, extracted: Extracted, *, tokenizer: Tokenizer, max_tokens: int, overlap: int) -> None:
         self._extracted = extracted
         self._text = extracted.text
-        self._tokenizer = tokenizer
         self._max_tokens = max_tokens
         self._overlap = overlap
         self._small = max_tokens // 4
-        self._longest = max_tokens * CHARS_PER_TOKEN
         # tokens never span a blank, so that the counts of sentences add up
         self._additive = type(tokenizer.pre_tokenizer).__name__ == "BertPreTokenizer"
         self._contexts = Contexts(extracted.title, tokenizer=tokenizer, max_tokens=max_tokens)
         self._pages = Pages(extracted.text, extracted.pages)
+        self._rows = Rows(extracted.text, extracted.rows)
+        self._units = Units(extracted, pages=self._pages, tokenizer=tokenizer, max_tokens=max_tokens)
 
     def chunks(self) -> tuple[Chunk, ...]:
         """Return the chunks, each within the limit."""
@@ -87,6 +87,7 @@ class _Splitter:
         return tuple(self._chunk(index, piece) for index, piece in enumerate(_without_repeats(fitting)))
 
     def _chunk(self, index: int, piece: _Piece) -> Chunk:
+        row, row_end = self._rows.within(piece.start, piece.end)
         return Chunk(
             index=index,
             text=self._text[piece.start : piece.end],
@@ -95,37 +96,15 @@ class _Splitter:
             heading=SEPARATOR.join(piece.path) or None,
             page=self._pages.number(piece.start),
             page_end=self._pages.number(piece.end - 1),
+            row=row,
+            row_end=row_end,
             context_chars=self._contexts.of(piece.path).chars,
         )
-
-    def _units(self, start: int, end: int, budget: int) -> list[Unit]:
-        """Cut into sentences, and those longer than `budget` into ever finer parts, first where a page ends."""
-        units = self._measured(self._pages.cut(sentences(self._text, start, end)))
-        for cut in (self._pages.apart, *finer(self._text)):
-            if all(unit.tokens <= budget for unit in units):
-                break
-            parts: list[Unit] = []
-            for unit in units:
-                parts += [unit] if unit.tokens <= budget else self._measured(cut(unit.start, unit.end))
-            units = parts
-        return units
-
-    def _measured(self, spans: Iterable[Span]) -> list[Unit]:
-        units: list[Unit] = []
-        everything = list(spans)
-        for first in range(0, len(everything), _BATCH):
-            batch = everything[first : first + _BATCH]
-            # too long for any chunk: not tokenized, as its parts will be
-            texts = [self._text[start : min(end, start + self._longest)] for start, end in batch]
-            encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-            for (start, end), encoding in zip(batch, encodings, strict=True):
-                units.append(Unit(start, end, max(len(encoding), (end - start) // CHARS_PER_TOKEN)))
-        return units
 
     def _cut(self, section: Section, *, budget: int | None = None) -> Iterator[_Piece]:
         """Pack the section's sentences into chunks, those of each page apart."""
         limit = self._contexts.of(section.path).budget if budget is None else budget
-        units = self._units(section.start, section.end, limit)
+        units = self._units.of(section.start, section.end, limit)
         for _, of_page in groupby(units, key=lambda unit: self._pages.number(unit.start)):
             yield from self._packed(section, list(of_page), limit)
 
