@@ -56,14 +56,14 @@ def blocks(text: str, start: int, end: int, *, rows: Sequence[tuple[int, int]] =
         text: the document's.
         start: of the part to look at, where a line begins.
         end: likewise.
-        rows: as in `Extracted.rows`; those outside of Markdown's tables are paragraphs, a block each.
+        rows: as in `Extracted.rows`; those that begin a paragraph are a block each, others lines of tables.
 
     """
     scanner = _Scanner(text, end)
     for place in range(bisect_left(rows, (start, 0)), bisect_left(rows, (end, 0))):
         row = rows[place][0]
-        if row < start or text[row : row + 100].lstrip(" \t>").startswith("|"):
-            continue
+        if row < start or not _begins_paragraph(text, row):
+            continue  # a line of a table
         following = rows[place + 1][0] if place + 1 < len(rows) else end
         blank = text.find("\n\n", row, min(following, end))
         last = blank if blank >= 0 else min(following, end)
@@ -71,6 +71,10 @@ def blocks(text: str, start: int, end: int, *, rows: Sequence[tuple[int, int]] =
         yield Block("row", row, last, row)
         start = last
     yield from scanner.scan(start, end)
+
+
+def _begins_paragraph(text: str, offset: int) -> bool:
+    return offset == 0 or text[max(0, offset - 2) : offset] == "\n\n"
 
 
 class _Scanner:

@@ -93,12 +93,14 @@ class _Repeater:
     def insertions(self, table: _Table, section: Section) -> Iterator[Insertion]:
         """Yield what to repeat before which rows, so that each part of the table fits into a chunk."""
         budget = self._contexts.of(section.path).budget - MARGIN
-        if not table.rows or self._fits(table, budget):
+        if not table.rows or self._is_short(table, budget):
             return
-        sizes = self._tokens([self._text[start:end] for start, end in table.rows])
+        sizes = self._tokens([f"{self._text[start:end]}\n" for start, end in table.rows])
         heads = _Heads(table, self._tokens, budget)
         page = self._pages.number(table.start)
-        used = heads.tokens + self._above(table, section, budget // SHARE)
+        used = heads.tokens
+        if used + sum(sizes) > budget:
+            used += self._above(table, section, budget // SHARE)
         for place, ((start, _), size) in enumerate(zip(table.rows, sizes, strict=True)):
             used += size
             begins_page = self._pages.number(start) != page
@@ -108,14 +110,12 @@ class _Repeater:
             yield start, repeated
             used, page = tokens + size, self._pages.number(start)
 
-    def _fits(self, table: _Table, budget: int) -> bool:
-        """Tell whether a table is one chunk on one page."""
+    def _is_short(self, table: _Table, budget: int) -> bool:
+        """Tell whether a table is one chunk on one page for certain: text has hardly more tokens than bytes."""
         end = table.rows[-1][1]
-        if self._pages.between(table.start, end):
+        if end - table.start > budget or self._pages.between(table.start, end):
             return False
-        if end - table.start <= budget:  # no text has more tokens than characters
-            return True
-        return end - table.start <= self._longest and self._tokens([self._text[table.start : end]])[0] <= budget
+        return len(self._text[table.start : end].encode()) <= budget
 
     def _above(self, table: _Table, section: Section, most: int) -> int:
         """Return the tokens that stand above a table in its first chunk: a heading, a few sentences."""
@@ -143,7 +143,8 @@ class _Heads:
         whole, plain = table.head, f"{table.caption}\n\n{table.head}" if table.caption else table.head
         self.tokens = tokens([plain])[0]
         widths = (24, 12, 8, _SHORTEST_NAME) if tokens([whole])[0] > budget // SHARE else (_SHORTEST_NAME,)
-        texts = list(dict.fromkeys([plain, whole, *(_shortened(whole, width) for width in widths)]))
+        dense = _shortened(whole, len(whole))
+        texts = list(dict.fromkeys([plain, whole, dense, *(_shortened(whole, width) for width in widths)]))
         self._sized = [(text, size) for text, size in zip(texts, tokens(texts), strict=True) if size <= budget // SHARE]
         self._budget = budget
 
@@ -156,9 +157,9 @@ class _Heads:
 
 
 def _shortened(head: str, width: int) -> str:
-    """Shorten the names of columns."""
+    """Shorten the names of columns, and the dashes, each of which may be a token."""
     header, newline, dashes = head.partition("\n")
-    return _CELL.sub(lambda found: _name(found[0], width), header) + newline + re.sub(r"-{4,}", "---", dashes)
+    return _CELL.sub(lambda found: _name(found[0], width), header) + newline + re.sub(r"[ \t]*-+[ \t]*", "-", dashes)
 
 
 def _name(cell: str, width: int) -> str:

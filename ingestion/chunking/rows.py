@@ -35,6 +35,8 @@ class Rows:
         """Return the end of a row: of a line with bars, else of a paragraph."""
         start = self._starts[place]
         following = self._starts[place + 1] if place + 1 < len(self._starts) else len(self._text)
-        is_line = self._text[start : start + 100].lstrip(" \t>").startswith("|")
-        found = self._text.find("\n" if is_line else "\n\n", start, following)
-        return found if found >= 0 else following
+        line_end = self._text.find("\n", start, following)
+        if line_end < 0 or self._text.find("|", start, line_end) >= 0:
+            return following if line_end < 0 else line_end
+        blank = self._text.find("\n\n", start, following)
+        return blank if blank >= 0 else following

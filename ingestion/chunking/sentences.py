@@ -36,6 +36,7 @@ _END = regex.compile(
 )
 _WORD_BEFORE = regex.compile(r"(?P<line>^|\n)?[^\S\n]*([\p{L}\p{N}][\p{L}\p{N}.]*)$")
 _LOOKBACK = 24
+_LONGEST_ABBREVIATION = 6  # letters, "approx"
 
 _FINER = (
     regex.compile(r"[^\n]++"),
@@ -71,6 +72,8 @@ def _pieces(pattern: regex.Pattern[str], text: str, start: int, end: int) -> Ite
 
 def _abbreviates(text: str, begin: int, stop: int) -> bool:
     """Tell whether the full stop at `stop` ends an abbreviation, an initial or the number of a list item."""
+    if text[max(begin, stop - _LONGEST_ABBREVIATION - 1) : stop].isalpha() and stop - begin > _LONGEST_ABBREVIATION:
+        return False  # most sentences, without a search
     window = text[max(begin, stop - _LOOKBACK) : stop]
     found = _WORD_BEFORE.search(window)
     if found is None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, pairwise
+from itertools import chain, groupby, pairwise
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from ingestion.chunking.blocks import Block, Kind, blocks
@@ -21,15 +22,21 @@ if TYPE_CHECKING:
 _BATCH = 2048  # spans tokenized at once: each takes memory for its tokens
 _DEFINITION = re.compile(r"\n[ \t]*\n(?=[^\s}\])])")  # a blank line before a line that is not indented
 _BLANK_LINE = re.compile(r"\n[ \t]*\n")
+_LINE_END = re.compile(r"\n")
+_HARDLY = 3  # characters a token, of text that is dense
 _LONGEST_LIST = 100  # items that are looked at
 _LED_IN: tuple[Kind, ...] = ("item", "code", "table")
+
+_Piece = tuple[Kind, int, Span]
+_Cut = Callable[[Kind, int, int], Iterator[Span]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A unit with what it is of."""
+    """A unit with the block that it is of; `block` is the block's start, of prose the unit's own."""
 
     kind: Kind
+    block: int
     unit: Unit
 
 
@@ -53,7 +60,8 @@ class Units:
 
     def of(self, start: int, end: int, budget: int) -> list[Unit]:
         """Return the units of ``text[start:end]``, none longer than `budget`, none of two pages but for a sentence."""
-        parts = self._measured(chain.from_iterable(map(self._spans, self._blocks(start, end))))
+        pieces = self._measured(chain.from_iterable(self._spans(block, budget) for block in self._blocks(start, end)))
+        parts = list(_whole(pieces, budget))
         for cut in (self._inside, self._paragraphs, *map(_regardless, (self._pages.apart, *finer(self._text)))):
             if all(part.unit.tokens <= budget for part in parts):
                 break
@@ -72,24 +80,28 @@ class Units:
                     found.append(block)
         return found
 
-    def _spans(self, block: Block) -> Iterator[tuple[Kind, Span]]:
+    def _spans(self, block: Block, budget: int) -> Iterator[_Piece]:
+        """Yield the sentences of prose, other blocks whole; those that hardly fit in pieces, counted once."""
         if block.kind == "prose":
             spans = self._pages.cut(sentences(self._text, block.start, block.end))
+            yield from ((block.kind, start, (start, end)) for start, end in spans)
+        elif block.end - block.start > _HARDLY * budget:
+            spans = self._inside(block.kind, block.start, block.end)
+            yield from ((block.kind, block.start, span) for span in spans)
         else:
-            spans = trimmed(self._text, block.start, block.end)
-        return ((block.kind, span) for span in spans)
+            yield from ((block.kind, block.start, span) for span in trimmed(self._text, block.start, block.end))
 
-    def _inside(self, part: _Part) -> Iterator[Span]:
-        """Cut a list item into sentences, code before definitions."""
-        start, end = part.unit.start, part.unit.end
-        if part.kind == "item":
+    def _inside(self, kind: Kind, start: int, end: int) -> Iterator[Span]:
+        """Cut a list item into sentences, code before definitions, others into lines."""
+        if kind == "item":
             return self._pages.cut(sentences(self._text, start, end))
-        return self._between(_DEFINITION, start, end) if part.kind == "code" else iter([(start, end)])
+        if kind == "prose":
+            return iter([(start, end)])
+        return self._between(_DEFINITION if kind == "code" else _LINE_END, start, end)
 
-    def _paragraphs(self, part: _Part) -> Iterator[Span]:
+    def _paragraphs(self, kind: Kind, start: int, end: int) -> Iterator[Span]:
         """Cut code at blank lines."""
-        start, end = part.unit.start, part.unit.end
-        return self._between(_BLANK_LINE, start, end) if part.kind == "code" else iter([(start, end)])
+        return self._between(_BLANK_LINE, start, end) if kind == "code" else iter([(start, end)])
 
     def _between(self, pattern: re.Pattern[str], start: int, end: int) -> Iterator[Span]:
         begin = start
@@ -121,32 +133,44 @@ class Units:
                 return end
         return place + 1
 
-    def _smaller(self, parts: Sequence[_Part], cut: Callable[[_Part], Iterator[Span]], budget: int) -> list[_Part]:
+    def _smaller(self, parts: Sequence[_Part], cut: _Cut, budget: int) -> list[_Part]:
         """Cut the parts that exceed the budget."""
         smaller: list[_Part] = []
         for part in parts:
-            smaller += [part] if part.unit.tokens <= budget else self._measured((part.kind, span) for span in cut(part))
+            if part.unit.tokens <= budget:
+                smaller.append(part)
+                continue
+            spans = cut(part.kind, part.unit.start, part.unit.end)
+            smaller += self._measured((part.kind, part.block, span) for span in spans)
         return smaller
 
-    def _measured(self, spans: Iterable[tuple[Kind, Span]]) -> list[_Part]:
+    def _measured(self, pieces: Iterable[_Piece]) -> list[_Part]:
         parts: list[_Part] = []
-        everything = list(spans)
+        everything = list(pieces)
         for first in range(0, len(everything), _BATCH):
             batch = everything[first : first + _BATCH]
             # too long for any chunk: not tokenized, as its parts will be
-            texts = [self._text[start : min(end, start + self._longest)] for _, (start, end) in batch]
+            texts = [self._text[start : min(end, start + self._longest)] for _, _, (start, end) in batch]
             encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-            for (kind, (start, end)), encoding in zip(batch, encodings, strict=True):
+            for (kind, block, (start, end)), encoding in zip(batch, encodings, strict=True):
                 tokens = max(len(encoding), (end - start) // CHARS_PER_TOKEN)
-                parts.append(_Part(kind, Unit(start, end, tokens)))
+                parts.append(_Part(kind, block, Unit(start, end, tokens)))
         return parts
 
 
-def _regardless(cut: Callable[[int, int], Iterator[Span]]) -> Callable[[_Part], Iterator[Span]]:
-    """Return a cut of text as a cut of parts of every kind."""
-    return lambda part: cut(part.unit.start, part.unit.end)
+def _whole(pieces: Sequence[_Part], budget: int) -> Iterator[_Part]:
+    """Yield the pieces, those of a block as one if they fit into a chunk."""
+    for _, group in groupby(pieces, key=attrgetter("block")):
+        of_block = list(group)
+        fits = len(of_block) > 1 and tokens_of([part.unit for part in of_block]) <= budget
+        yield from [_joined(of_block)] if fits else of_block
+
+
+def _regardless(cut: Callable[[int, int], Iterator[Span]]) -> _Cut:
+    """Return a cut of text as a cut of every kind of block."""
+    return lambda _, start, end: cut(start, end)
 
 
 def _joined(parts: Sequence[_Part]) -> _Part:
     units = [part.unit for part in parts]
-    return _Part(parts[0].kind, Unit(units[0].start, units[-1].end, tokens_of(units)))
+    return _Part(parts[0].kind, parts[0].block, Unit(units[0].start, units[-1].end, tokens_of(units)))

