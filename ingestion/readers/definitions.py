@@ -41,7 +41,9 @@ _HOLDERS = (
 )
 _CALLABLES = r"(?:def|defp|defmacro|func|fun|fn|function\*?|sub|procedure|macro|rpc|macro_rules!)"
 _WORD = r"(?P<name>[\w$][\w$.:?!*]*)"
-_NO_CALL = r"(?!(?:if|for|while|switch|catch|return|else|do|new|throw|await|yield|delete|case|sizeof|using|foreach|lock|elif)\b)"
+_NO_CALL = (
+    r"(?!(?:if|for|while|switch|catch|return|else|do|new|throw|await|yield|delete|case|sizeof|using|foreach|lock)\b)"
+)
 
 
 def _rule(pattern: str, *, holds: bool = False, flags: int = 0) -> _Rule:
@@ -118,9 +120,8 @@ _RULES: dict[str, tuple[_Rule, ...]] = {
     )
     for suffix in suffixes.split()
 }
-_FLAT = frozenset(
-    "sql yaml yml toml ini cfg conf properties tf hcl clj cljs lisp el scm r hs ml mli mk diff patch erl".split()  # noqa: SIM905 (to be read)
-)
+_FLAT_SUFFIXES = "sql yaml yml toml ini cfg conf properties tf hcl clj cljs lisp el scm r hs ml mli mk diff patch erl"
+_FLAT = frozenset(_FLAT_SUFFIXES.split())
 _CASELESS = frozenset({"pas", "vb", "f90", "f95", "ps1"})
 
 
