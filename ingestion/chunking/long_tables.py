@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 from ingestion.chunking.blocks import Block, blocks, has_tables
 from ingestion.chunking.context import Contexts
+from ingestion.chunking.counting import Counts
 from ingestion.chunking.packing import CHARS_PER_TOKEN
 from ingestion.chunking.pages import Pages
 from ingestion.chunking.sections import Section, sections
@@ -27,14 +28,14 @@ if TYPE_CHECKING:
 SHARE = 3  # a third of a chunk is repeated, at most; as much may stand above a table in its first chunk
 MARGIN = 4  # tokens, for tokenizers whose counts do not add up
 _SHORTEST_NAME = 4  # characters of a column's name that is shortened
-_BATCH = 2048  # rows tokenized at once
 _CELL = re.compile(r"(?:[^|\\\n]|\\.)+")
 
 Insertion = tuple[int, str]
-_Counts = Callable[[Sequence[str]], list[int]]
 
 
-def with_repeated_headers(extracted: Extracted, *, tokenizer: Tokenizer, max_tokens: int) -> Extracted:
+def with_repeated_headers(
+    extracted: Extracted, *, tokenizer: Tokenizer, max_tokens: int, counts: Counts | None = None
+) -> Extracted:
     """Return a document whose long tables in Markdown repeat their header where they will be cut.
 
     Rows of tables are numbered from 1 if the reader numbered none.
@@ -43,11 +44,13 @@ def with_repeated_headers(extracted: Extracted, *, tokenizer: Tokenizer, max_tok
         extracted: the document.
         tokenizer: the embedding model's, with truncation and padding switched off.
         max_tokens: as for `splitter.split`.
+        counts: of the same tokenizer; given to `splitter.split` too, rows are counted once.
 
     """
     if not has_tables(extracted.text):
         return extracted
-    repeater = _Repeater(extracted, tokenizer=tokenizer, max_tokens=max_tokens)
+    contexts = Contexts(extracted.title, tokenizer=tokenizer, max_tokens=max_tokens)
+    repeater = _Repeater(extracted, contexts=contexts, counts=counts or Counts(tokenizer, max_tokens=max_tokens))
     insertions: list[Insertion] = []
     rows: list[tuple[int, int]] = []
     for section in sections(extracted):
@@ -68,13 +71,12 @@ class _Table:
 
 
 class _Repeater:
-    def __init__(self, extracted: Extracted, *, tokenizer: Tokenizer, max_tokens: int) -> None:
+    def __init__(self, extracted: Extracted, *, contexts: Contexts, counts: Counts) -> None:
         self._text = extracted.text
         self._document_rows = extracted.rows
-        self._tokenizer = tokenizer
-        self._longest = max_tokens * CHARS_PER_TOKEN
+        self._counts = counts
         self._pages = Pages(extracted.text, extracted.pages)
-        self._contexts = Contexts(extracted.title, tokenizer=tokenizer, max_tokens=max_tokens)
+        self._contexts = contexts
 
     def tables(self, section: Section) -> Iterator[_Table]:
         """Yield a section's tables."""
@@ -95,12 +97,12 @@ class _Repeater:
         budget = self._contexts.of(section.path).budget - MARGIN
         if not table.rows or self._is_short(table, budget):
             return
-        sizes = self._tokens([f"{self._text[start:end]}\n" for start, end in table.rows])
-        heads = _Heads(table, self._tokens, budget)
+        sizes = self._sizes(table)
+        if self._is_one(table, sum(sizes), budget):
+            return
+        heads = _Heads(table, self._counts, budget)
         page = self._pages.number(table.start)
-        used = heads.tokens
-        if used + sum(sizes) > budget:
-            used += self._above(table, section, budget // SHARE)
+        used = heads.tokens + self._above(table, section, budget // SHARE)
         for place, ((start, _), size) in enumerate(zip(table.rows, sizes, strict=True)):
             used += size
             begins_page = self._pages.number(start) != page
@@ -117,35 +119,40 @@ class _Repeater:
             return False
         return len(self._text[table.start : end].encode()) <= budget
 
+    def _is_one(self, table: _Table, rows: int, budget: int) -> bool:
+        """Tell whether a table, with so many tokens in its rows, is one chunk on one page."""
+        if rows > budget or self._pages.between(table.start, table.rows[-1][1]):
+            return False
+        return rows + self._counts.of([self._text[table.start : table.rows[0][0]]])[0] <= budget
+
+    def _sizes(self, table: _Table) -> list[int]:
+        """Return the tokens of each row, with its line end where that is one."""
+        rows = (self._text[start:end] for start, end in table.rows)
+        texts = [row.strip() if self._counts.are_additive else f"{row}\n" for row in rows]
+        return self._counts.kept(texts)
+
     def _above(self, table: _Table, section: Section, most: int) -> int:
         """Return the tokens that stand above a table in its first chunk: a heading, a few sentences."""
         pages = self._pages.between(section.start, table.start)
         begin = pages[-1] if pages else section.start
         if table.start - begin > most * CHARS_PER_TOKEN:
             return 0
-        tokens = self._tokens([self._text[begin : table.start]])[0]
+        tokens = self._counts.of([self._text[begin : table.start]])[0]
         return tokens if tokens <= most else 0
-
-    def _tokens(self, texts: Sequence[str]) -> list[int]:
-        sizes: list[int] = []
-        for first in range(0, len(texts), _BATCH):
-            batch = texts[first : first + _BATCH]
-            cut = [text[: self._longest] for text in batch]
-            encodings = self._tokenizer.encode_batch_fast(cut, add_special_tokens=False)
-            sizes += [max(len(e), len(text) // CHARS_PER_TOKEN) for e, text in zip(encodings, batch, strict=True)]
-        return sizes
 
 
 class _Heads:
     """What can be repeated of a table's caption and header, the longest that fits first."""
 
-    def __init__(self, table: _Table, tokens: _Counts, budget: int) -> None:
+    def __init__(self, table: _Table, counts: Counts, budget: int) -> None:
         whole, plain = table.head, f"{table.caption}\n\n{table.head}" if table.caption else table.head
-        self.tokens = tokens([plain])[0]
-        widths = (24, 12, 8, _SHORTEST_NAME) if tokens([whole])[0] > budget // SHARE else (_SHORTEST_NAME,)
+        self.tokens = counts.of([plain])[0]
+        widths = (24, 12, 8, _SHORTEST_NAME) if counts.of([whole])[0] > budget // SHARE else (_SHORTEST_NAME,)
         dense = _shortened(whole, len(whole))
         texts = list(dict.fromkeys([plain, whole, dense, *(_shortened(whole, width) for width in widths)]))
-        self._sized = [(text, size) for text, size in zip(texts, tokens(texts), strict=True) if size <= budget // SHARE]
+        self._sized = [
+            (text, size) for text, size in zip(texts, counts.of(texts), strict=True) if size <= budget // SHARE
+        ]
         self._budget = budget
 
     def before(self, row: int) -> tuple[str, int]:

@@ -42,8 +42,11 @@ class Pages:
         """Return the offsets after `start` and before `end` at which a page begins."""
         return self._starts[bisect_right(self._starts, start) : bisect_left(self._starts, end)]
 
-    def cut(self, spans: Iterable[Span]) -> Iterator[Span]:
-        """Yield sentences, cut at the page ends over which they do not run."""
+    def cut(self, spans: Iterable[Span]) -> Iterable[Span]:
+        """Return sentences, cut at the page ends over which they do not run."""
+        return self._cut(spans) if self._starts else spans
+
+    def _cut(self, spans: Iterable[Span]) -> Iterator[Span]:
         for start, end in spans:
             begin = start
             for page in self.between(start, end):

@@ -12,6 +12,7 @@ from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
 from ingestion.chunking.context import SEPARATOR, Contexts, context_line
+from ingestion.chunking.counting import Counts
 from ingestion.chunking.packing import CHARS_PER_TOKEN, Unit, packed, tokens_of
 from ingestion.chunking.pages import Pages
 from ingestion.chunking.rows import Rows
@@ -33,7 +34,9 @@ def embed_text(title: str, chunk: Chunk) -> str:
     return f"{line}\n{chunk.text}" if line else chunk.text
 
 
-def split(extracted: Extracted, *, tokenizer: Tokenizer, max_tokens: int, overlap: int) -> tuple[Chunk, ...]:
+def split(
+    extracted: Extracted, *, tokenizer: Tokenizer, max_tokens: int, overlap: int, counts: Counts | None = None
+) -> tuple[Chunk, ...]:
     """Split a document into chunks.
 
     Each is ``text[start:end]``; together they contain every character that is not white space. The result of
@@ -45,12 +48,15 @@ def split(extracted: Extracted, *, tokenizer: Tokenizer, max_tokens: int, overla
         tokenizer: the embedding model's, with truncation and padding switched off.
         max_tokens: what the model reads at once, at least 16.
         overlap: tokens, in whole sentences, that a chunk may repeat from the one before it in the same section.
+        counts: of the same tokenizer, if `with_repeated_headers` has counted rows of this document.
 
     """
     if max_tokens < MIN_TOKENS:
         msg = f"a chunk needs at least {MIN_TOKENS} tokens"
         raise ValueError(msg)
-    return _Splitter(extracted, tokenizer=tokenizer, max_tokens=max_tokens, overlap=overlap).chunks()
+    contexts = Contexts(extracted.title, tokenizer=tokenizer, max_tokens=max_tokens)
+    counts = counts or Counts(tokenizer, max_tokens=max_tokens)
+    return _Splitter(extracted, contexts=contexts, counts=counts, max_tokens=max_tokens, overlap=overlap).chunks()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +73,19 @@ class _Piece:
 
 
 class _Splitter:
-    def __init__(self, extracted: Extracted, *, tokenizer: Tokenizer, max_tokens: int, overlap: int) -> None:
+    def __init__(
+        self, extracted: Extracted, *, contexts: Contexts, counts: Counts, max_tokens: int, overlap: int
+    ) -> None:
         self._extracted = extracted
         self._text = extracted.text
         self._max_tokens = max_tokens
         self._overlap = overlap
         self._small = max_tokens // 4
-        # tokens never span a blank, so that the counts of sentences add up
-        self._additive = type(tokenizer.pre_tokenizer).__name__ == "BertPreTokenizer"
-        self._contexts = Contexts(extracted.title, tokenizer=tokenizer, max_tokens=max_tokens)
+        self._additive = counts.are_additive
+        self._contexts = contexts
         self._pages = Pages(extracted.text, extracted.pages)
         self._rows = Rows(extracted.text, extracted.rows)
-        self._units = Units(extracted, pages=self._pages, tokenizer=tokenizer, max_tokens=max_tokens)
+        self._units = Units(extracted, pages=self._pages, counts=counts)
 
     def chunks(self) -> tuple[Chunk, ...]:
         """Return the chunks, each within the limit."""

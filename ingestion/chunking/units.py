@@ -10,16 +10,14 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from ingestion.chunking.blocks import Block, Kind, blocks
-from ingestion.chunking.packing import CHARS_PER_TOKEN, Unit, tokens_of
+from ingestion.chunking.counting import Counts
+from ingestion.chunking.packing import Unit, tokens_of
 from ingestion.chunking.pages import Pages
 from ingestion.chunking.sentences import Span, finer, sentences, trimmed
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-
     from ingestion.types import Extracted
 
-_BATCH = 2048  # spans tokenized at once: each takes memory for its tokens
 _DEFINITION = re.compile(r"\n[ \t]*\n(?=[^\s}\])])")  # a blank line before a line that is not indented
 _BLANK_LINE = re.compile(r"\n[ \t]*\n")
 _LINE_END = re.compile(r"\n")
@@ -28,7 +26,7 @@ _LONGEST_LIST = 100  # items that are looked at
 _LED_IN: tuple[Kind, ...] = ("item", "code", "table")
 
 _Piece = tuple[Kind, int, Span]
-_Cut = Callable[[Kind, int, int], Iterator[Span]]
+_Cut = Callable[[Kind, int, int], Iterable[Span]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +44,15 @@ class Units:
     Args:
         extracted: the document.
         pages: of it.
-        tokenizer: the embedding model's.
-        max_tokens: what the model reads at once.
+        counts: of tokens.
 
     """
 
-    def __init__(self, extracted: Extracted, *, pages: Pages, tokenizer: Tokenizer, max_tokens: int) -> None:
+    def __init__(self, extracted: Extracted, *, pages: Pages, counts: Counts) -> None:
         self._text = extracted.text
         self._rows = extracted.rows
         self._pages = pages
-        self._tokenizer = tokenizer
-        self._longest = max_tokens * CHARS_PER_TOKEN
+        self._counts = counts
 
     def of(self, start: int, end: int, budget: int) -> list[Unit]:
         """Return the units of ``text[start:end]``, none longer than `budget`, none of two pages but for a sentence."""
@@ -85,23 +81,23 @@ class Units:
         if block.kind == "prose":
             spans = self._pages.cut(sentences(self._text, block.start, block.end))
             yield from ((block.kind, start, (start, end)) for start, end in spans)
-        elif block.end - block.start > _HARDLY * budget:
+        elif block.end - block.start > (1 if block.kind == "table" else _HARDLY) * budget:
             spans = self._inside(block.kind, block.start, block.end)
             yield from ((block.kind, block.start, span) for span in spans)
         else:
             yield from ((block.kind, block.start, span) for span in trimmed(self._text, block.start, block.end))
 
-    def _inside(self, kind: Kind, start: int, end: int) -> Iterator[Span]:
+    def _inside(self, kind: Kind, start: int, end: int) -> Iterable[Span]:
         """Cut a list item into sentences, code before definitions, others into lines."""
         if kind == "item":
             return self._pages.cut(sentences(self._text, start, end))
         if kind == "prose":
-            return iter([(start, end)])
+            return [(start, end)]
         return self._between(_DEFINITION if kind == "code" else _LINE_END, start, end)
 
-    def _paragraphs(self, kind: Kind, start: int, end: int) -> Iterator[Span]:
+    def _paragraphs(self, kind: Kind, start: int, end: int) -> Iterable[Span]:
         """Cut code at blank lines."""
-        return self._between(_BLANK_LINE, start, end) if kind == "code" else iter([(start, end)])
+        return self._between(_BLANK_LINE, start, end) if kind == "code" else [(start, end)]
 
     def _between(self, pattern: re.Pattern[str], start: int, end: int) -> Iterator[Span]:
         begin = start
@@ -145,17 +141,12 @@ class Units:
         return smaller
 
     def _measured(self, pieces: Iterable[_Piece]) -> list[_Part]:
-        parts: list[_Part] = []
         everything = list(pieces)
-        for first in range(0, len(everything), _BATCH):
-            batch = everything[first : first + _BATCH]
-            # too long for any chunk: not tokenized, as its parts will be
-            texts = [self._text[start : min(end, start + self._longest)] for _, _, (start, end) in batch]
-            encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-            for (kind, block, (start, end)), encoding in zip(batch, encodings, strict=True):
-                tokens = max(len(encoding), (end - start) // CHARS_PER_TOKEN)
-                parts.append(_Part(kind, block, Unit(start, end, tokens)))
-        return parts
+        sizes = self._counts.of([self._text[start:end] for _, _, (start, end) in everything])
+        return [
+            _Part(kind, block, Unit(start, end, tokens))
+            for (kind, block, (start, end)), tokens in zip(everything, sizes, strict=True)
+        ]
 
 
 def _whole(pieces: Sequence[_Part], budget: int) -> Iterator[_Part]:

@@ -126,7 +126,7 @@ MARKS = ["- ", "1. ", "  ", "\n", "\n\n", "```", "~~~~", "| a | b |", "|---|---|
 def test_blocks_are_in_order_and_lose_nothing(text: str, rows: list[int]) -> None:
     end = 0
     for block in blocks(text, 0, len(text), rows=[(row, 1) for row in rows if row < len(text)]):
-        assert end <= block.start <= block.body < block.end
+        assert end <= block.start <= block.body <= block.end
         assert not text[end : block.start].strip()
         end = block.end
     assert not text[end:].strip()
