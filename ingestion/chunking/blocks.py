@@ -1,7 +1,8 @@
 """The blocks of a text that are cut only where they alone exceed a chunk: tables, fenced code, list items, rows.
 
-The text may be Markdown, what a reader made of another format, or plain text: marks at the start of a line tell. An
-unclosed fence is text; so is a table without its line of dashes.
+The text may be Markdown, what a reader made of another format, or plain text: marks at the start of a line tell. A row
+is what readers of spreadsheets and records make of one, a paragraph of ``column: value`` lines. An unclosed fence is
+text.
 """
 
 from __future__ import annotations
@@ -18,15 +19,18 @@ MAX_CAPTION = 200  # characters
 _LONGEST_FENCE = 16  # marks; a longer fence is closed by as many
 
 _DASHES = r"(?=[^\n]*\|)\|?+[ \t]*+:?-++:?[ \t]*+(?:\|[ \t]*+:?-++:?[ \t]*+)*+\|?[ \t]*+$"
+_NAMED_VALUE = r"[^\W\n][^:\n|]{0,99}:[ ]\S"
 _MARK = re.compile(
     rf"""^(?P<indent>[ \t>]*+)(?:
       (?P<fence>`{{3,}}+(?![^\n]*`)|~{{3,}}+)
     | (?P<dashes>{_DASHES})
     | (?P<row>\|)
+    | (?P<record>(?:(?<=\n\n)|\A){_NAMED_VALUE})
     | (?P<item>(?:[-*+•‣◦]|\d{{1,3}}[.)])[ \t]++(?=\S))
     )""",
     re.VERBOSE | re.MULTILINE,
 )
+_NAMED_VALUES = re.compile(rf"(?:{_NAMED_VALUE}[^\n]*(?:\n|\Z)){{2,}}+(?=\n|\Z)")
 _DASHES_LINE = re.compile(rf"^[ \t>]*+{_DASHES}", re.MULTILINE)
 _HEADING = re.compile(r"[ \t]{0,3}#{1,6}[ \t]")
 _NAMED_TABLE = re.compile(r"\W*(?:table|tab\.|tabelle|tableau|tabla|tabella|tabel|tabela)\s*[\w.:-]*\d", re.IGNORECASE)
@@ -107,6 +111,9 @@ class _Scanner:
             return self._table(mark, start, end)
         if mark["row"]:
             return self._rows_or_table(mark, start, end)
+        if mark["record"]:
+            record = _NAMED_VALUES.match(self._text, mark.start(), end)
+            return Block("row", mark.start(), record.end(), mark.start()) if record else None
         return Block("item", mark.start(), self._item_end(mark, end), mark.start())
 
     def _closed(self, mark: re.Match[str], end: int) -> int | None:

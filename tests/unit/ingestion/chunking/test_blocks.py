@@ -44,6 +44,8 @@ def found(text: str) -> list[tuple[str, str]]:
         ("Cap:\n\n| a |\n|---|\n| b |\nText.", [("table", "Cap:\n\n| a |\n|---|\n| b |"), ("prose", "Text.")]),
         ("| b |\n| c |\n\nText.", [("table", "| b |\n| c |"), ("prose", "Text.")]),
         ("- x\n\n  | a |\n  |---|\n  | b |", [("item", "- x"), ("table", "| a |\n  |---|\n  | b |")]),
+        ("a: b. C\nd: e\n\nf: g\nh.", [("row", "a: b. C\nd: e"), ("prose", "f: g\nh.")]),
+        ("Say:\na: b\nc: d", [("prose", "Say:\na: b\nc: d")]),
         ("a | b\n\n--- | ---\n", [("prose", "a | b\n\n--- | ---")]),
         ("| - | - |\n|---|---|\n| - | - |\n| 1 | 2 |", [("table", "| - | - |\n|---|---|\n| - | - |\n| 1 | 2 |")]),
     ],
