@@ -19,7 +19,7 @@ _READERS: Mapping[Kind, tuple[str, str]] = {
     "markdown": ("markdown", "read_markdown"),
     "plain": ("plain", "read_plain"),
     "rst": ("plain", "read_rst"),
-    "source": ("plain", "read_source"),
+    "source": ("source", "read_source"),
     "html": ("webpage", "read_html"),
     "pdf": ("pdf", "read_pdf"),
     "docx": ("office", "read_docx"),

@@ -1,4 +1,4 @@
-"""Plain text, reStructuredText and source code."""
+"""Plain text and reStructuredText."""
 
 from __future__ import annotations
 
@@ -16,11 +16,6 @@ _RST_HEADING = re.compile(r"^(?P<title>\S[^\n]{0,299})\n(?P<line>([=\-~^\"'`#*+:
 def read_plain(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
     """Read plain text; the title is the file name."""
     return Extracted(clean(decode(data)), title=name_as_title(name))
-
-
-def read_source(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
-    """Read source code; the title is the file name with its suffix."""
-    return Extracted(clean(decode(data)), title=name_as_title(name, suffix=True))
 
 
 def read_rst(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:

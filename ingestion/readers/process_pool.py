@@ -208,12 +208,16 @@ def parse_file(path: Path, job: _Job) -> Parsed | Skipped:
 
 
 def _parse(path: Path, job: _Job, tokenizer: Tokenizer) -> Parsed:
+    from ingestion.chunking.counting import Counts
+    from ingestion.chunking.long_tables import with_repeated_headers
     from ingestion.chunking.splitter import split
     from ingestion.readers import read
 
     data = _bytes_of(path, limit=job.max_file_bytes)
     extracted = read(path, data=data, options=job.options)
-    chunks = split(extracted, tokenizer=tokenizer, max_tokens=job.max_tokens, overlap=job.overlap)
+    counts = Counts(tokenizer, max_tokens=job.max_tokens)
+    extracted = with_repeated_headers(extracted, tokenizer=tokenizer, max_tokens=job.max_tokens, counts=counts)
+    chunks = split(extracted, tokenizer=tokenizer, max_tokens=job.max_tokens, overlap=job.overlap, counts=counts)
     return Parsed(
         path=path,
         title=extracted.title,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Literal
 
 from ingestion.chunking.sentences import sentences
@@ -204,7 +205,7 @@ class _Reader:
                 text = " ".join(cell for cell in row if cell)
             else:
                 text = "; ".join(
-                    f"{name}: {cell}" if name else cell for name, cell in zip(header, row, strict=False) if cell
+                    f"{name}: {cell}" if name else cell for name, cell in zip_longest(header, row, fillvalue="") if cell
                 )
             unit = self._unit("row", text, lead=" ".join(header) if is_keyed else caption)
             yield replace(unit, term=self._heading if is_keyed else "", paragraph=block.text if is_keyed else text)

@@ -49,6 +49,15 @@ async def test_a_file_becomes_chunks_under_the_hash_of_its_bytes(reading: Parser
     assert [chunk.text for chunk in parsed.chunks] == ["# Title\n\nText of it."]
 
 
+async def test_repeated_headers_count_in_the_length_of_the_text(reading: Parser, tmp_path: Path) -> None:
+    table = "| Part | Stock |\n| --- | --- |\n" + "".join(f"| K-{n:04} | {n} |\n" for n in range(100))
+    parsed = await reading.parse(written(tmp_path / "long.md", table + "\nThe end."))
+    assert isinstance(parsed, Parsed)
+    assert parsed.text_length == parsed.chunks[-1].end > len(table)
+    assert {chunk.text.splitlines()[0] for chunk in parsed.chunks} == {"| Part | Stock |"}
+    assert (parsed.chunks[0].row, parsed.chunks[-1].row_end) == (1, 100)
+
+
 async def test_what_cannot_be_read_is_skipped_and_the_rest_goes_on(tmp_path: Path) -> None:
     async with parser(max_file_bytes=1_000_000) as reading:
         sparse = tmp_path / "sparse.txt"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ingestion.errors import Unreadable
 from ingestion.readers import read
 from ingestion.readers.cleaning import clean, decode, one_line
-from ingestion.types import Extracted
+from ingestion.types import Extracted, Heading
 
 
 def made(name: str, data: bytes | str) -> Extracted:
@@ -181,7 +181,7 @@ def test_restructured_text_headings_are_found() -> None:
 
 def test_source_code_stays_as_it_is_under_its_whole_name() -> None:
     code = "def f():\n\treturn '# no heading'\n"
-    assert made("tool.py", code) == Extracted(code, title="tool.py")
+    assert made("tool.py", code) == Extracted(code, title="tool.py", headings=(Heading(0, 1, "f"),))
 
 
 def test_json_becomes_lines_of_paths_and_values() -> None:
