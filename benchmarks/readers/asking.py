@@ -18,7 +18,7 @@ from benchmarks.readers.tools import TOOLS, reads
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = Path(__file__).with_name("tools.py")
 SECONDS = 120.0  # for one file; then the tool is ended, and it counts as failed
-MISSING = ("ModuleNotFoundError: ", "FileNotFoundError: ", "MissingDependencyException: ")
+MISSING = ("ModuleNotFoundError: ", "ImportError: ", "FileNotFoundError: ", "MissingDependencyException: ")
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Kept:
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._code = _hash_of(sorted((ROOT / "ingestion").rglob("*.py")))
+        self._code = hash_of(sorted((ROOT / "ingestion").rglob("*.py")))
         lines = file.read_text().splitlines() if file.exists() else []
         self._answers = {(line["tool"], line["file"], line["code"]): line["answer"] for line in map(json.loads, lines)}
 
@@ -68,7 +68,7 @@ class Kept:
             out.write(json.dumps({"tool": name, "file": file, "code": code, "answer": answer}) + "\n")
 
     def _key(self, tool: str, path: Path) -> tuple[str, str, str]:
-        return tool, f"{path.name}:{_hash_of([path])}", self._code if tool == "Footnote" else ""
+        return tool, f"{path.name}:{hash_of([path])}", self._code if tool == "Footnote" else ""
 
 
 def ask_all(paths: Sequence[Path], *, kept: Kept, pythons: Sequence[str]) -> Iterator[tuple[str, Path, Answer]]:
@@ -147,7 +147,8 @@ def _answer(found: dict[str, Any]) -> Answer:
     return Answer(texts=tuple([texts] if isinstance(texts, str) else texts), **found)
 
 
-def _hash_of(files: Sequence[Path]) -> str:
+def hash_of(files: Sequence[Path]) -> str:
+    """Return a short hash of the files' bytes."""
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.read_bytes())

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.readers import made_office, made_pdf, made_web
-from benchmarks.readers.asking import Answer, Kept, ask_all
+from benchmarks.readers.asking import Answer, Kept, ask_all, hash_of
 from benchmarks.readers.field import EXPECTED
 from benchmarks.readers.packages import documents
 from benchmarks.readers.report import Asked, report
@@ -33,6 +33,7 @@ MADE: Mapping[str, Callable[[], tuple[bytes, Truth]]] = {
     "document.odt": made_web.open_document,
     "values.csv": made_web.values,
 }
+MAKERS = [Path(__file__).with_name(name) for name in ("truth.py", "made_pdf.py", "made_office.py", "made_web.py")]
 
 
 def run(options: argparse.Namespace) -> str:
@@ -43,7 +44,7 @@ def run(options: argparse.Namespace) -> str:
 
 def _run(folder: Path, options: argparse.Namespace) -> str:
     folder.mkdir(parents=True, exist_ok=True)
-    truths = _write(folder / "made")
+    truths = _write(folder / f"made-{hash_of(MAKERS)}")
     real = documents(folder / "packages")
     field = sorted(path for path in options.data.rglob("*.*") if path.name in EXPECTED) if options.data else []
     paths = [*truths, *real, *field]
@@ -59,7 +60,7 @@ def _write(folder: Path) -> dict[Path, Truth]:
     truths = {}
     for name, make in MADE.items():
         data, truths[folder / name] = make()
-        if not (folder / name).exists():  # its bytes have the time in them, and answers are kept by them
+        if not (folder / name).exists():  # some have the time in their bytes, and answers are kept by those
             (folder / name).write_bytes(data)
     return truths
 

@@ -77,9 +77,11 @@ def _tables(lines: Sequence[str]) -> set[tuple[str, str]]:
         cells = _split(line)
         if not cells:
             header = []
-        elif not header and any(cells):
+        elif _RULE.fullmatch(line):
+            continue
+        elif not header:
             header = cells
-        elif not _RULE.fullmatch(line):
+        else:
             told |= set(zip(header, cells, strict=False))
     return told
 

@@ -196,13 +196,16 @@ TOOLS: Mapping[str, Tool] = {
     ),
     "pandoc": Tool("docx odt epub html csv rtf ipynb md", _pandoc, "pypandoc_binary", "pip install pypandoc_binary"),
     "docling": Tool(
-        "docx pptx xlsx html csv", _docling, "docling-slim", "pip install 'docling-slim[format-office,format-web]'"
+        "docx pptx xlsx html csv",
+        _docling,
+        "docling-slim",
+        "pip install 'docling-slim[format-office,format-web,convert-core]' torch transformers",
     ),
     "pdftotext": Tool("pdf", _pdftotext, "", "apt-get install poppler-utils"),
     "pdftotext -layout": Tool("pdf", _pdftotext_layout, "", "apt-get install poppler-utils"),
     "pypdf": Tool("pdf", _pypdf, "pypdf", "pip install pypdf"),
     "pdfplumber": Tool("pdf", _pdfplumber, "pdfplumber", "pip install pdfplumber"),
-    "trafilatura": Tool("html", _trafilatura, "trafilatura", "pip install trafilatura"),
+    "trafilatura": Tool("html", _trafilatura, "trafilatura", "pip install trafilatura lxml_html_clean"),
     "mammoth": Tool("docx", _mammoth, "mammoth", "pip install mammoth"),
     "python-docx": Tool("docx", _python_docx, "python-docx", "pip install python-docx"),
     "python-pptx": Tool("pptx", _python_pptx, "python-pptx", "pip install python-pptx"),
