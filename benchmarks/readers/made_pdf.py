@@ -21,7 +21,7 @@ def one_column() -> tuple[bytes, Truth]:
 def two_columns() -> tuple[bytes, Truth]:
     """Return pages of two columns; the left one is read first."""
     writer = Writer(2)
-    pages = [[writer.paragraph(3) for _ in range(16)] for _ in range(PAGES)]
+    pages = [[writer.paragraph(3) for _ in range(10)] for _ in range(PAGES)]
     return _document([[*map(_paragraph, page), _break()] for page in pages], columns=2), _of_pages(pages)
 
 

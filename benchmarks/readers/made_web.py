@@ -10,6 +10,7 @@ from benchmarks.readers.truth import Truth, Writer, cells_of, text_of
 
 _NAMES = "office text table"
 _NAMESPACES = " ".join(f'xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"' for name in _NAMES.split())
+_STYLES = "<office:font-face-decls/><office:styles/><office:automatic-styles/><office:master-styles/>"
 _CONTAINER = (
     '<container version="1.0" xmlns="urn:oasis:names:tc:opendocument:xmlns:container"><rootfiles>'
     '<rootfile full-path="book.opf" media-type="application/oebps-package+xml"/></rootfiles></container>'
@@ -85,7 +86,7 @@ def open_document() -> tuple[bytes, Truth]:
         '<manifest:file-entry manifest:full-path="content.xml" manifest:media-type="text/xml"/>'
         '<manifest:file-entry manifest:full-path="styles.xml" manifest:media-type="text/xml"/></manifest:manifest>'
     )
-    styles = f'<?xml version="1.0" encoding="UTF-8"?><office:document-styles {_NAMESPACES} office:version="1.2"/>'
+    styles = f'<office:document-styles {_NAMESPACES} office:version="1.2">{_STYLES}</office:document-styles>'
     parts = {"mimetype": kind, "content.xml": content, "styles.xml": styles, "META-INF/manifest.xml": manifest}
     return _zipped(parts), Truth("\n".join([*said, text_of(table)]), cells_of(table))
 

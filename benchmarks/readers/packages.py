@@ -44,7 +44,8 @@ MOST_PAGES = 6  # of one package's HTML pages
 
 def documents(folder: Path) -> list[Path]:
     """Return the documents, downloading the packages that the folder has not; those that cannot be had are left out."""
-    return [path for package in DOCUMENTS for path in _of_package(package, folder / package)]
+    found = (path for package in DOCUMENTS for path in _of_package(package, folder / package))
+    return list(dict.fromkeys(found))  # a pattern also finds what was unpacked before
 
 
 def _of_package(package: str, folder: Path) -> Iterator[Path]:

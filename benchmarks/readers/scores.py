@@ -56,12 +56,11 @@ def share_of_pages(markers: Sequence[str], texts: Sequence[str]) -> float:
 
 
 def agreed(others: Sequence[Sequence[str]]) -> Counter[str]:
-    """Return the words that at least two texts have, each as often as the second of them has it."""
+    """Return the words that at least two texts have, each as often as most of them have it; nothing of one text."""
     counts = [Counter(words) for words in others]
     every = {word for count in counts for word in count}
-    return (
-        Counter({word: sorted(count[word] for count in counts)[-2] for word in every}) if len(counts) > 1 else Counter()
-    )
+    found = {word: sorted((count[word] for count in counts), reverse=True) for word in every}
+    return Counter({word: max(1, each[len(each) // 2]) for word, each in found.items() if len(each) > 1 and each[1]})
 
 
 def _records(lines: Sequence[str]) -> set[tuple[str, str]]:

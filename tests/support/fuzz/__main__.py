@@ -13,6 +13,7 @@ from pathlib import Path, PurePath
 
 from support.fuzz.corpus import corpus
 from support.fuzz.fuzzer import Fuzzer, Report
+from support.fuzz.places import places
 from support.fuzz.reading import reading
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -24,8 +25,11 @@ def main() -> int:
     folder = options.folder or Path(tempfile.mkdtemp(prefix="footnote-fuzz-"))
     folder.mkdir(parents=True, exist_ok=True)
     report = asyncio.run(_run(options, folder))
+    where = places([Path(str(line["saved"])) for line in report.found if line["kind"] == "exception"])
     for line in report.found:
-        print(f"{line['kind']}: {line['saved']}\n    {line['mutation']}: {line['where'] or line['detail']}")
+        print(
+            f"{line['kind']}: {line['saved']}\n    {line['mutation']}: {where.get(str(line['saved']), line['detail'])}"
+        )
     print(f"{sum(report.tried.values())} files tried, {len(report.found)} findings; they are in {folder}")
     return 1 if report.found else 0
 

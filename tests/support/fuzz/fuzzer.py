@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
-import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -18,19 +16,9 @@ from support.fuzz.verdicts import Finding, Original, judge, original
 
 from ingestion.types import Parsed, Skipped
 
-MOST_ALIKE = 3  # findings of one kind and reason that are kept, for each ending
-_WHERE = """
-import pathlib, sys, traceback
-from ingestion.readers import read
-path = pathlib.Path(sys.argv[1])
-try:
-    read(path, data=path.read_bytes())
-except Exception as exc:
-    frames = traceback.extract_tb(exc.__traceback__)
-    ours = [frame for frame in frames if "/ingestion/" in frame.filename]
-    places = [f"{pathlib.Path(frame.filename).name}:{frame.lineno}" for frame in (ours[-1], frames[-1])]
-    print(" > ".join(places), type(exc).__name__, str(exc)[:120])
-"""
+ENDING = {"crash", "time", "memory"}
+"""Findings with which the reading process ends."""
+MOST_ALIKE = 5  # findings of one kind and reason that are kept, for each ending
 
 
 class Reads(Protocol):
@@ -90,7 +78,8 @@ class Fuzzer:
         self.report.refused[suffix] += hasattr(read, "reason")
         finding = judge(read, mutated=changed, original=before)
         if finding:
-            self._originals.clear()  # the process may be a new one, which reads an original first, and imports
+            if finding.kind in ENDING:
+                self._originals.clear()  # so that the new process reads an original first, and imports
             self._keep(finding, name, seed=seed, changed=changed)
         return finding
 
@@ -118,23 +107,13 @@ class Fuzzer:
         path = self._folder / "findings" / f"{finding.kind.replace(' ', '-')}-{seed}-{name.replace('/', '-')}"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(changed.data)
-        where = _where(path) if finding.kind == "exception" else ""
-        alike = (suffix, finding.kind, where or name)
+        alike = (suffix, finding.kind, finding.detail if finding.kind == "exception" else name)
         self._seen[alike] += 1
         if self._seen[alike] > MOST_ALIKE:
             path.unlink()
             return
         line = {"kind": finding.kind, "file": name, "seed": seed, "mutation": changed.what, "detail": finding.detail,
-                "where": where, "saved": str(path)}  # fmt: skip
+                "saved": str(path)}  # fmt: skip
         self.report.found.append(line)
         with (self._folder / "findings.jsonl").open("a") as out:
             out.write(json.dumps(line) + "\n")
-
-
-def _where(path: Path) -> str:
-    """Return where a reader fails on a file: our line, the library's line, and the error."""
-    try:
-        done = subprocess.run([sys.executable, "-c", _WHERE, str(path)], capture_output=True, timeout=60, check=False)
-    except subprocess.TimeoutExpired:
-        return ""
-    return done.stdout.decode(errors="replace").strip()

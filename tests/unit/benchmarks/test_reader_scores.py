@@ -53,8 +53,9 @@ def test_a_page_counts_if_its_text_is_there_and_nowhere_else() -> None:
     assert share_of_pages(["one fish", "two fish"], ["one fish", "one fish two fish"]) == 0.5
 
 
-def test_the_reference_is_what_two_others_have_as_often_as_the_second_has_it() -> None:
-    assert agreed([["a", "a", "b"], ["a", "a", "a", "c"], ["c"]]) == Counter({"a": 2, "c": 1, "b": 0})
+def test_the_reference_is_what_two_others_have_as_often_as_most_have_it() -> None:
+    assert agreed([["a", "a", "b"], ["a", "a", "a", "c"], ["c"]]) == Counter({"a": 2, "c": 1})
+    assert agreed([["a"] * 9, ["a"] * 9, ["a"], ["a"], ["a"]]) == Counter({"a": 1})
     assert agreed([["a"]]) == Counter()
 
 

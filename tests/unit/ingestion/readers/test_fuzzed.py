@@ -9,15 +9,14 @@ from pathlib import Path
 
 import pytest
 from support.fuzz.corpus import made
-from support.fuzz.fuzzer import Fuzzer
+from support.fuzz.fuzzer import ENDING, Fuzzer
 from support.fuzz.mutations import Mutated, mutated
 from support.fuzz.reading import reading
 from support.fuzz.verdicts import Original, judge, original
 
 from ingestion.types import Chunk, Parsed, ReadWarning, Skipped
 
-HARMFUL = {"crash", "time", "memory"}
-SEEDS = range(8)
+SEEDS = range(5)
 MADE = made()
 ZIPPED = {".docx", ".pptx", ".xlsx", ".epub", ".odt"}
 
@@ -47,7 +46,7 @@ async def found(folder: Path) -> list[dict[str, object]]:
 
 
 def test_damaged_files_neither_crash_nor_block_the_reading_process(findings: list[dict[str, object]]) -> None:
-    assert [line for line in findings if line["kind"] in HARMFUL] == []
+    assert [line for line in findings if line["kind"] in ENDING] == []
 
 
 @pytest.mark.xfail(strict=True, reason="readers let exceptions of their libraries through")
@@ -108,9 +107,9 @@ def test_a_run_ends_in_time_and_keeps_findings_with_the_seed_that_makes_them_aga
     report = asyncio.run(fuzzer.run(seconds=0.2, seed=3))
     assert time.monotonic() - before < 10
     assert report.refused[".md"] == report.tried[".md"] > 1
-    assert [line["seed"] for line in report.found] == [3, 4, 5]  # no more that are alike
+    assert [line["seed"] for line in report.found] == [3, 4, 5, 6, 7]  # no more that are alike
     assert [json.loads(line) for line in (tmp_path / "findings.jsonl").read_text().splitlines()] == report.found
-    for line, seed in zip(report.found, (3, 4, 5), strict=True):
+    for line, seed in zip(report.found, (3, 4, 5, 6, 7), strict=True):
         assert Path(str(line["saved"])).read_bytes() == fuzzer.make("a.md", seed=seed).data
 
 
