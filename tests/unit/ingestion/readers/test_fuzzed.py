@@ -1,4 +1,4 @@
-"""A few seconds of fuzzing, always the same cases; `make fuzz` goes on from there."""
+"""A little fuzzing, always the same cases; `make soak` tries more of them, `make fuzz` as many as it has time."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from support.fuzz.fuzzer import ENDING, Fuzzer
 from support.fuzz.mutations import Mutated, mutated
 from support.fuzz.reading import reading
 from support.fuzz.verdicts import Original, judge, original
+from support.soak import examples
 
 from ingestion.types import Chunk, Parsed, ReadWarning, Skipped
 
-SEEDS = range(5)
+SEEDS = range(examples(5, 200))
 MADE = made()
 ZIPPED = {".docx", ".pptx", ".xlsx", ".epub", ".odt"}
 
