@@ -22,6 +22,19 @@ _TEXTS: dict[str, str] = {
     '{"text": "marble floors", "metadata": {"year": 2024}}\n',
     "stones.json": '[{"name": "granite", "tons": [1410, 1820]}, {"name": "basalt", "of": {"town": "Osterby"}}]',
     "quarry.py": 'class Quarry:\n    """Stones."""\n\n    def blast(self, charge: int) -> None:\n        return None\n',
+    "talk.srt": "1\n00:00:01,000 --> 00:00:04,000\nWelcome to the quarry.\n\n2\n00:00:05,000 --> 00:00:09,500\n"
+    "Granite is <i>harder</i> than lime.\n",
+    "talk.vtt": "WEBVTT\n\nNOTE made by hand\n\n00:01.000 --> 00:04.000 align:start\n<v Ulla>Welcome to the quarry.\n\n"
+    "00:05.000 --> 00:09.500\nGranite is harder than lime.\n",
+    "notes.rtf": r"{\rtf1\ansi\ansicpg1252{\fonttbl{\f0 Arial;}}{\b Quarry}\par It opened \'e4rly, \u8364?12.\par "
+    r"\trowd\cellx100\cellx200 granite\cell 1410\cell\row}",
+    "notes.ipynb": '{"cells": [{"cell_type": "markdown", "metadata": {}, "source": ["# Quarry\\n", "It opened."]}, '
+    '{"cell_type": "code", "execution_count": 1, "metadata": {}, "source": "blast(3)", "outputs": [{"output_type": '
+    '"stream", "name": "stdout", "text": ["granite"]}]}], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}',
+    "paper.tex": "\\documentclass{article}\n\\begin{document}\n\\section{Quarry}\nThe quarry opened \\emph{early}.\n"
+    "\\begin{tabular}{ll}\nStone & Price \\\\\ngranite & 1410\n\\end{tabular}\n\\end{document}\n",
+    "stones.xml": '<?xml version="1.0"?>\n<stones>\n<stone id="s1"><name>granite</name><price>1410</price></stone>\n'
+    '<stone id="s2"><name>basalt</name><price>1820</price></stone>\n</stones>\n',
 }
 
 
