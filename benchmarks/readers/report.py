@@ -12,13 +12,14 @@ from benchmarks.readers.asking import Answer
 from benchmarks.readers.field import EXPECTED
 from benchmarks.readers.scores import (
     agreed,
+    joined,
     share_of_cells,
     share_of_neighbours,
     share_of_pages,
     share_of_words,
     words,
 )
-from benchmarks.readers.tools import tagged_text
+from benchmarks.readers.tools import family, tagged_text
 from benchmarks.readers.truth import Truth
 
 HEAD = ["", "words", "neighbours", "cells", "pages", "words", "lacks alone", "field", "failed", "ms", "MB"]
@@ -97,24 +98,31 @@ def _real(asked: Asked, tool: str) -> float | None:
     if tool not in asked.answers or (asked.kind == "html" and tool == "tags stripped"):
         return None
     wanted = _reference(asked, tool)
-    return share_of_words(wanted, words(asked.answers[tool].text)) if wanted else None
+    return share_of_words(wanted, joined(asked.answers[tool].text)) if wanted else None
 
 
 def _reference(asked: Asked, tool: str) -> Mapping[str, int]:
     if asked.kind == "html":
-        return Counter(words(tagged_text(asked.path)))
-    return agreed([words(answer.text) for name, answer in asked.answers.items() if name != tool and answer.texts])
+        return Counter(joined(tagged_text(asked.path)))
+    return agreed(_others(asked, tool))
+
+
+def _others(asked: Asked, tool: str) -> list[Counter[str]]:
+    """Return the words that the others find; tools over one library count once, and not for each other."""
+    families: dict[str, Counter[str]] = {}
+    for name, answer in asked.answers.items():
+        if answer.texts and family(name) != family(tool):
+            families[family(name)] = families.get(family(name), Counter()) | Counter(joined(answer.text))
+    return list(families.values())
 
 
 def _lacks_alone(asked: Asked, tool: str) -> int:
-    """Return how many words all other tools have more often than this one."""
-    texts = {
-        name: Counter(words(answer.text)) for name, answer in asked.answers.items() if answer.texts or name == tool
-    }
-    others = [count for name, count in texts.items() if name != tool]
-    if tool not in texts or len(others) < 2:  # one other may be wrong
+    """Return how many words all others have more often than this tool."""
+    others = _others(asked, tool)
+    if tool not in asked.answers or len(others) < 2:  # one other may be wrong
         return 0
-    return sum(max(0, min(count[word] for count in others) - texts[tool][word]) for word in others[0])
+    own = Counter(joined(asked.answers[tool].text))
+    return sum(max(0, min(count[word] for count in others) - own[word]) for word in others[0])
 
 
 def _passed(asked: Asked, tool: str) -> bool:

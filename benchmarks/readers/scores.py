@@ -13,6 +13,7 @@ from benchmarks.readers.truth import Cell
 _WORD = re.compile(r"\w+(?:[.,:/'\u2019-]\w+)*")
 _ESCAPE = re.compile(r"\\([\\`*_{}\[\]()#+.!|<>~-])")
 _EMPHASIS = re.compile(r"\*\*|__|(?<!\w)[*_]|[*_](?!\w)")
+_DIVIDED = re.compile(r"(?<=\w)[-\u2010\ufffe][ \t]*\r?\n\s*(?=\w)")
 _RULE = re.compile(r"[\s|:-]+")
 
 
@@ -20,6 +21,11 @@ def words(text: str) -> list[str]:
     """Return the words of a text, the same for a letter however it is coded, without Markdown's marks."""
     text = unicodedata.normalize("NFKC", text).replace("\u00ad", "").casefold()
     return _WORD.findall(_EMPHASIS.sub("", _ESCAPE.sub(r"\1", text)))
+
+
+def joined(text: str) -> list[str]:
+    """Return the words without hyphens, those divided at a line's end as one: tools may differ in these."""
+    return [word.replace("-", "") for word in words(_DIVIDED.sub("", text))]
 
 
 def share_of_words(wanted: Mapping[str, int], found: Sequence[str]) -> float:
@@ -55,11 +61,10 @@ def share_of_pages(markers: Sequence[str], texts: Sequence[str]) -> float:
     ) / max(1, len(wanted))
 
 
-def agreed(others: Sequence[Sequence[str]]) -> Counter[str]:
+def agreed(counts: Sequence[Mapping[str, int]]) -> Counter[str]:
     """Return the words that at least two texts have, each as often as most of them have it; nothing of one text."""
-    counts = [Counter(words) for words in others]
     every = {word for count in counts for word in count}
-    found = {word: sorted((count[word] for count in counts), reverse=True) for word in every}
+    found = {word: sorted((count.get(word, 0) for count in counts), reverse=True) for word in every}
     return Counter({word: max(1, each[len(each) // 2]) for word, each in found.items() if len(each) > 1 and each[1]})
 
 

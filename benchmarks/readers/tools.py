@@ -214,6 +214,14 @@ TOOLS: Mapping[str, Tool] = {
 }
 
 
+_FAMILIES = ({"markitdown", "pdfplumber", "mammoth"}, {"pdftotext", "pdftotext -layout"}, {"python-docx", "docling"})
+
+
+def family(tool: str) -> str:
+    """Return what a tool's text rests on: pdfminer and mammoth, poppler, python-docx, or the tool itself."""
+    return next((" ".join(sorted(tools)) for tools in _FAMILIES if tool in tools), tool)
+
+
 def reads(tool: str, path: Path) -> bool:
     """Say whether a tool is asked about a file."""
     kinds = TOOLS[tool].kinds

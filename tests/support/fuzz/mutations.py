@@ -18,7 +18,7 @@ _STREAM = re.compile(rb"stream\r?\n(.*?)endstream", re.DOTALL)
 LINED = {".md", ".txt", ".csv", ".tsv", ".jsonl", ".html", ".rst", ".srt", ".vtt"}
 _MARKS = (
     b"\x00",
-    b"\xff\xfe",
+    b"\xff",
     b"<",
     b">",
     b"&",

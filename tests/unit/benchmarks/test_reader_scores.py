@@ -8,7 +8,15 @@ import pytest
 
 from benchmarks.readers.benchmark import MADE
 from benchmarks.readers.field import EXPECTED
-from benchmarks.readers.scores import agreed, share_of_cells, share_of_neighbours, share_of_pages, share_of_words, words
+from benchmarks.readers.scores import (
+    agreed,
+    joined,
+    share_of_cells,
+    share_of_neighbours,
+    share_of_pages,
+    share_of_words,
+    words,
+)
 from benchmarks.readers.truth import Cell
 
 FARE = [Cell("Adult", "12 crowns"), Cell("Child", "6 crowns")]
@@ -35,6 +43,10 @@ def test_words_are_compared_without_ligatures_hyphenation_and_markdown() -> None
     ]  # fmt: skip
 
 
+def test_words_divided_at_a_line_end_are_one_with_or_without_their_hyphen() -> None:
+    assert joined("well-\n  known inter-\nnational e-mail") == joined("well-known international email")
+
+
 def test_a_glued_or_missing_word_is_not_found_and_one_twice_counts_twice() -> None:
     wanted = words("400.01 3 pier pier")
     assert share_of_words(Counter(wanted), words("400.013 pier")) == 0.25
@@ -54,9 +66,9 @@ def test_a_page_counts_if_its_text_is_there_and_nowhere_else() -> None:
 
 
 def test_the_reference_is_what_two_others_have_as_often_as_most_have_it() -> None:
-    assert agreed([["a", "a", "b"], ["a", "a", "a", "c"], ["c"]]) == Counter({"a": 2, "c": 1})
-    assert agreed([["a"] * 9, ["a"] * 9, ["a"], ["a"], ["a"]]) == Counter({"a": 1})
-    assert agreed([["a"]]) == Counter()
+    assert agreed([{"a": 2, "b": 1}, {"a": 3, "c": 1}, {"c": 1}]) == Counter({"a": 2, "c": 1})
+    assert agreed([{"a": 9}, {"a": 9}, {"a": 1}, {"a": 1}, {"a": 1}]) == Counter({"a": 1})
+    assert agreed([{"a": 1}]) == Counter()
 
 
 @pytest.mark.parametrize("name", MADE)
