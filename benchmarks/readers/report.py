@@ -22,8 +22,7 @@ from benchmarks.readers.scores import (
 from benchmarks.readers.tools import family, tagged_text
 from benchmarks.readers.truth import Truth
 
-HEAD = ["", "words", "neighbours", "cells", "pages", "words", "lacks alone", "field", "failed", "ms", "MB"]
-ABOVE = ["", "made", "made", "made", "made", "real", "real", "", "", "", ""]
+HEAD = ("", "words, made", "neighbours", "cells", "pages", "words, real", "lacks alone", "field", "failed", "ms", "MB")
 NOTHING = ""
 RECORDS = {"csv", "xlsx"}  # their rows may be told with the names of their columns between the values
 
