@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
-from ingestion.readers.options import read_options, unusual
+from ingestion.read_options import read_options, unusual
 from ingestion.types import Json
 from storage.chunk_tables import RESERVED_KEYS
 from storage.documents.sources import MAX_SOURCE_BYTES, normalized

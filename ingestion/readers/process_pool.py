@@ -24,7 +24,7 @@ from config.telemetry import spans
 from embedding.tokenizer import load_tokenizer
 from ingestion.errors import Unreadable
 from ingestion.names import reason_of
-from ingestion.readers.options import read_options
+from ingestion.read_options import read_options
 from ingestion.types import Parsed, ReadOptions, Skipped
 
 if TYPE_CHECKING:

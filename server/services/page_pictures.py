@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from cachetools import LRUCache
 
 from ingestion.errors import Unreadable
-from ingestion.readers.options import read_options
+from ingestion.read_options import read_options
 from ingestion.types import ReadOptions
 from storage.documents.catalog import DocumentCatalog
 from storage.documents.originals import Originals
