@@ -1,0 +1,94 @@
+"""Pieces of lines, and the rows that they stand in."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ingestion.readers.pdf.frames import Box
+from ingestion.readers.pdf.words import Word
+
+if TYPE_CHECKING:
+    from ingestion.readers.pdf.lines import Line
+
+GAP = 0.7  # of the font's height: words with more between them may belong to different columns
+_SAME_LINE = 0.5  # of the lower word's height
+_OVERLAP = 0.5  # of the font's height by which a word may begin before the end of the one before it
+
+
+@dataclass(slots=True)
+class Segment:
+    """Words side by side, or a table.
+
+    Attributes:
+        order: place in PDFium's order.
+        line: of a table, its text.
+
+    """
+
+    words: list[Word]
+    box: Box
+    order: int
+    line: Line | None = field(default=None)
+
+
+Row = list[Segment]
+
+
+def segments_of(words: Sequence[Word]) -> list[Segment]:
+    """Join words that follow each other on a line, in PDFium's order, which is that of bidirectional text."""
+    segments: list[Segment] = []
+    for order, word in enumerate(words):
+        last = segments[-1] if segments else None
+        if last is not None and _continues(last.words[-1], word):
+            last.words.append(word)
+            last.box = last.box.with_box(word.box)
+        else:
+            segments.append(Segment([word], word.box, order))
+    return segments
+
+
+def _continues(before: Word, word: Word) -> bool:
+    if not same_line(before.box, word.box):
+        return False
+    gap = max(word.box.left - before.box.right, before.box.left - word.box.right)
+    size = max(before.box.height, word.box.height)
+    return -_OVERLAP * size <= gap <= GAP * size
+
+
+def same_line(one: Box, other: Box) -> bool:
+    """Tell whether two boxes stand in one line."""
+    shared = min(one.bottom, other.bottom) - max(one.top, other.top)
+    return shared >= _SAME_LINE * min(one.height, other.height) and shared > 0
+
+
+def rows_of(segments: Iterable[Segment]) -> list[Row]:
+    """Group segments that stand in one line, from the top; each row in reading direction."""
+    rows: list[Row] = []
+    for segment in sorted(segments, key=lambda segment: (segment.box.middle[1], segment.box.left)):
+        row = rows[-1] if rows else None
+        if row and segment.line is None and row[0].line is None and same_line(_tallest(row).box, segment.box):
+            row.append(segment)
+        else:
+            rows.append([segment])
+    return [_in_direction(row) for row in rows]
+
+
+def _tallest(row: Row) -> Segment:
+    return max(row, key=lambda segment: segment.box.height)
+
+
+def _in_direction(row: Row) -> Row:
+    if len(row) > 1 and is_leftward("".join(word.text for segment in row for word in segment.words)):
+        return sorted(row, key=lambda segment: -segment.box.right)
+    return sorted(row, key=lambda segment: segment.box.left)
+
+
+def is_leftward(text: str) -> bool:
+    """Tell whether a text is written from right to left."""
+    if text.isascii():
+        return False
+    letters = [unicodedata.bidirectional(char) for char in text if char.isalpha()]
+    return sum(kind in {"R", "AL"} for kind in letters) * 2 > len(letters)

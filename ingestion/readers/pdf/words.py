@@ -1,0 +1,200 @@
+"""The words of a page with their places, as PDFium finds them; invisible ones are sorted out."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ingestion.readers.cleaning import clean
+from ingestion.readers.pdf.frames import Box, Frame
+from ingestion.readers.pdf.shapes import Shapes
+
+if TYPE_CHECKING:
+    from pypdfium2 import PdfTextPage
+
+LOST = "\ufffd"  # a character whose font does not say what it is
+_HYPHEN = "\ufffe"  # what PDFium has in the place of a hyphen at a line's end, without the line's end
+_WORD = re.compile(rf"[^\s\x00-\x1f{_HYPHEN}]+{_HYPHEN}?|{_HYPHEN}")
+_LIGATURES = str.maketrans({"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st"})
+_INVISIBLE_MODES = {3, 7}  # Tr operator: neither filled nor stroked
+_WHITE = 250
+_TINY = 1.0  # points
+_MARGIN = 2.0  # points that a word's middle may be off the page
+_QUARTER = math.pi / 2
+_SKEW = 0.15  # radians
+
+
+@dataclass(slots=True)
+class Word:
+    """Characters without white space between them.
+
+    Attributes:
+        text: cleaned, ligatures expanded, NFC.
+        raw: as PDFium gives it, a character for each of its indexes.
+        first: PDFium's index of the first character; -1 if it is not from the page's text.
+        box: in the frame of its `turn`, in points: from the font's top to its bottom.
+        turn: quarter turns clockwise that set it upright.
+        skewed: it is upright in no frame.
+        shown: its box where that differs, as in a scan that was set straight.
+
+    """
+
+    text: str
+    raw: str
+    first: int
+    box: Box
+    turn: int = 0
+    skewed: bool = False
+    shown: Box | None = None
+
+
+@dataclass(slots=True)
+class PageWords:
+    """The words of a page, in PDFium's order, and how many were left out or have characters that nobody knows."""
+
+    words: list[Word] = field(default_factory=list)
+    hidden: int = 0
+    outside: int = 0
+    lost: int = 0
+
+
+class _Style(NamedTuple):
+    """How the characters of a text object are drawn."""
+
+    invisible: bool
+    white: bool
+    frame: Frame
+    skewed: bool
+
+
+def words_of(textpage: PdfTextPage, frame: Frame, shapes: Shapes) -> PageWords:
+    """Return the visible words. Invisible text over a picture is what OCR has read there, and counts as visible."""
+    page = PageWords()
+    unseen: list[Word] = []
+    for word, style in _Words(textpage, frame):
+        here = style.frame
+        if _is_outside(word.box, here):
+            page.outside += 1
+        elif word.box.bottom - word.box.top < _TINY or (
+            style.white and not shapes.below(frame.seen_from(here, word.box))
+        ):
+            page.hidden += 1
+        elif style.invisible and not shapes.picture_below(frame.seen_from(here, word.box)):
+            unseen.append(word)
+        else:
+            page.words.append(word)
+            page.lost += word.text.count(LOST)
+    if page.words:
+        page.hidden += len(unseen)
+    else:
+        page.words = unseen  # of a page that has no other text: outlines are drawn, with their text behind
+    return page
+
+
+def _is_outside(box: Box, frame: Frame) -> bool:
+    """Tell whether a word's middle is off the page."""
+    left, top, right, bottom = box
+    width, height = frame.size
+    return not (
+        -_MARGIN <= (left + right) / 2 <= width + _MARGIN and -_MARGIN <= (top + bottom) / 2 <= height + _MARGIN
+    )
+
+
+def cleaned(raw: str) -> str:
+    """Return a word's characters as they are indexed."""
+    return raw if raw.isascii() and raw.isprintable() else clean(raw.translate(_LIGATURES))
+
+
+def origins(raw: str) -> list[int]:
+    """Return for each character of ``cleaned(raw)`` the index in `raw` of the one it came from."""
+    text, found = cleaned(raw), []
+    if len(text) == len(raw):
+        return list(range(len(raw)))
+    for end in range(1, len(raw) + 1):  # what a longer beginning adds came from its last character
+        found += [end - 1] * (len(cleaned(raw[:end])) - len(found))
+    return (found + [len(raw) - 1] * len(text))[: len(text)]
+
+
+class _Words:
+    """Iterates over the words of a text page with three calls of PDFium each."""
+
+    def __init__(self, textpage: PdfTextPage, frame: Frame) -> None:
+        import pypdfium2.raw as pdfium
+
+        self._pdfium: Any = pdfium
+        self._page = textpage.raw
+        self._frames = [frame.turned(turn) for turn in range(4)]
+        self._styles: dict[int | None, _Style] = {}
+        self._corners = tuple(ctypes.c_double() for _ in range(4))
+        self._pointers = tuple(ctypes.byref(corner) for corner in self._corners)
+        self._loose = pdfium.FS_RECTF()
+        self._text = self._marked(_text_by_index(textpage, pdfium))
+
+    def __iter__(self) -> Iterator[tuple[Word, _Style]]:
+        for match in _WORD.finditer(self._text):
+            raw = match.group().replace(_HYPHEN, "-")
+            text = cleaned(raw)
+            if text:
+                style = self._style(match.start())
+                box = self._box(match.start(), len(raw), style.frame)
+                yield Word(text, raw, match.start(), box, style.frame.turn, style.skewed), style
+
+    def _marked(self, text: str) -> str:
+        """Tell hyphens at line ends from characters without a Unicode value."""
+        if _HYPHEN not in text:
+            return text
+        places = [match.start() for match in re.finditer(_HYPHEN, text)]
+        lost = {place for place in places if self._pdfium.FPDFText_IsHyphen(self._page, place) != 1}
+        return "".join(LOST if place in lost else char for place, char in enumerate(text)) if lost else text
+
+    def _box(self, start: int, length: int, frame: Frame) -> Box:
+        """Return the box of characters: along the line theirs, across it the font's."""
+        pdfium, (left, top, right, bottom) = self._pdfium, self._corners
+        count = pdfium.FPDFText_CountRects(self._page, start, length)
+        box: Box | None = None
+        for index in range(min(count, 32)):
+            pdfium.FPDFText_GetRect(self._page, index, *self._pointers)
+            part = frame.box(left.value, bottom.value, right.value, top.value)
+            box = part if box is None else box.with_box(part)
+        loose = self._loose
+        pdfium.FPDFText_GetLooseCharBox(self._page, start, loose)
+        tall = frame.box(loose.left, loose.bottom, loose.right, loose.top)
+        if box is None:
+            return tall
+        return Box(box.left, tall.top, box.right, tall.bottom) if tall.height > 0 else box
+
+    def _style(self, index: int) -> _Style:
+        text_object = self._pdfium.FPDFText_GetTextObject(self._page, index)
+        key = ctypes.cast(text_object, ctypes.c_void_p).value
+        style = self._styles.get(key)
+        if style is None:
+            style = self._styles[key] = self._new_style(text_object if key else None, index)
+        return style
+
+    def _new_style(self, text_object: Any, index: int) -> _Style:  # noqa: ANN401 (a pointer of ctypes)
+        quarters = -self._pdfium.FPDFText_GetCharAngle(self._page, index) / _QUARTER
+        skewed = abs(quarters - round(quarters)) * _QUARTER > _SKEW
+        frame = self._frames[round(quarters) % 4]
+        if text_object is None:
+            return _Style(invisible=False, white=False, frame=frame, skewed=skewed)
+        mode = self._pdfium.FPDFTextObj_GetTextRenderMode(text_object)
+        return _Style(mode in _INVISIBLE_MODES, self._is_white(text_object), frame, skewed)
+
+    def _is_white(self, text_object: Any) -> bool:  # noqa: ANN401 (a pointer of ctypes)
+        red, green, blue, alpha = (ctypes.c_uint() for _ in range(4))
+        found = self._pdfium.FPDFPageObj_GetFillColor(text_object, red, green, blue, alpha)
+        return bool(found) and (min(red.value, green.value, blue.value) >= _WHITE or alpha.value == 0)
+
+
+def _text_by_index(textpage: PdfTextPage, pdfium: Any) -> str:  # noqa: ANN401 (a module)
+    """Return a page's text with a character for each of PDFium's indexes."""
+    count = textpage.count_chars()
+    text: str = textpage.get_text_range() if count > 0 else ""
+    if len(text) == count:
+        return text
+    units = (pdfium.FPDFText_GetUnicode(textpage.raw, index) for index in range(count))
+    return "".join(chr(unit) if unit < 0x110000 else LOST for unit in units)  # noqa: PLR2004 (Unicode's last)
