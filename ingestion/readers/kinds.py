@@ -129,8 +129,7 @@ def _kind_of_zip(data: bytes) -> Kind:
         msg = "a damaged archive or Office file"
         raise Unreadable(msg) from exc
     if "[Content_Types].xml" in names:
-        for folder, kind in _IMAGES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_OFFICE_FOLDERS:
+        for folder, kind in _OFFICE_FOLDERS:
             if any(name.startswith(folder) for name in names):
                 return kind
     msg = "an archive; unpack it first"
