@@ -41,7 +41,7 @@ KIND_OF_SUFFIX: Mapping[str, Kind] = MappingProxyType(
 )
 
 _UNREADABLE_SUFFIXES = {
-    "an image of a kind that is not read; save it as PNG or JPEG": "ico heic avif svg psd",
+    "an image of a kind that is not read": "ico heic avif svg psd",
     "audio or video, which is not read": "mp3 wav flac ogg m4a aac mp4 mkv mov avi webm wmv",
     "an archive; unpack it first": "zip tar gz tgz bz2 xz zst 7z rar jar war whl deb rpm iso dmg",
     "a program or its data": "exe dll so dylib o a obj lib bin class pyc pyo wasm db sqlite sqlite3 pack idx dat",
@@ -73,7 +73,13 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
 )
 _IMAGES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _OFFICE_FOLDERS: tuple[tuple[str, Kind], ...] = (("word/", "docx"), ("ppt/", "pptx"), ("xl/", "xlsx"))
-_BINARY_KINDS: Mapping[Kind, str] = {"pdf": "PDF", "docx": "Word", "pptx": "PowerPoint", "xlsx": "Excel", "image": "image"}
+_BINARY_KINDS: Mapping[Kind, str] = {
+    "pdf": "PDF",
+    "docx": "Word",
+    "pptx": "PowerPoint",
+    "xlsx": "Excel",
+    "image": "image",
+}
 
 
 def refusal(name: PurePath) -> str | None:

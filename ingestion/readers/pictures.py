@@ -79,7 +79,15 @@ def frames_of(data: bytes, *, limit: int) -> Iterator[Image]:
                 _check_size(image)
                 image.draft("RGB", _LARGE)
                 yield ImageOps.exif_transpose(image)
-            except (OSError, ValueError, SyntaxError, EOFError, Pillow.DecompressionBombError, TypeError, KeyError) as exc:
+            except (
+                OSError,
+                ValueError,
+                SyntaxError,
+                EOFError,
+                Pillow.DecompressionBombError,
+                TypeError,
+                KeyError,
+            ) as exc:
                 if index == 0:
                     msg = "a damaged image"
                     raise Unreadable(msg) from exc

@@ -13,6 +13,7 @@ _MAX_DEPTH = 6
 _BUCKET = 4.0  # points
 _ALIGNED = 1.0  # points between the lower edges of what stands on one baseline
 _MOSTLY = 0.8
+_HEAD_GAP = 2.0  # heights from a running head to the columns
 
 
 def blocks_of(segments: Sequence[Segment], depth: int = 0) -> list[list[Row]]:
@@ -23,6 +24,12 @@ def blocks_of(segments: Sequence[Segment], depth: int = 0) -> list[list[Row]]:
     gutter = _gutter(rows) if depth < _MAX_DEPTH else None
     if gutter is None:
         return [rows]
+    if depth == 0 and (edge := _running_head(rows)):
+        return (
+            [[rows[0]], *blocks_of([s for row in rows[1:] for s in row])]
+            if edge > 0
+            else [*blocks_of([s for row in rows[:-1] for s in row]), [rows[-1]]]
+        )
     sides = [segment for segment in segments if not _crosses(segment, gutter)]
     across = rows_of(segment for segment in segments if _crosses(segment, gutter))
     blocks: list[list[Row]] = []
@@ -35,6 +42,15 @@ def blocks_of(segments: Sequence[Segment], depth: int = 0) -> list[list[Row]]:
         blocks.append(rows_of([*row, *beside]))
     blocks += _band(sides, gutter, depth)
     return _joined(blocks)
+
+
+def _running_head(rows: Sequence[Row]) -> int:
+    """Return 1 if the first row is a running head above the columns, -1 if the last is one below, else 0."""
+    for sign, (row, other) in ((1, (rows[0], rows[1])), (-1, (rows[-1], rows[-2]))):
+        gap = sign * (other[0].box.top - row[0].box.top)
+        if len(row) > 1 and gap > _HEAD_GAP * row[0].box.height:
+            return sign
+    return 0
 
 
 def _joined(blocks: list[list[Row]]) -> list[list[Row]]:

@@ -100,9 +100,7 @@ def read_content(
 
 
 class _Reading:
-    def __init__(
-        self, document: PdfDocument, options: ReadOptions, tracked: int | None, *, scans_before: bool
-    ) -> None:
+    def __init__(self, document: PdfDocument, options: ReadOptions, tracked: int | None, *, scans_before: bool) -> None:
         self._document = document
         self._options = options
         self._tracked = tracked
@@ -155,7 +153,7 @@ class _Reading:
             return found.lines
         reading = ocr.read_image(_drawn(page, found.frame.size))
         if not reading.words:
-            if found.shapes.pictures:
+            if found.shapes.pictures and not found.lines:
                 self._content.textless.append(number)
             return found.lines
         self._content.scores[number] = reading.confidence
@@ -170,7 +168,9 @@ class _Reading:
         return layout([*own, *read], found.frame, found.shapes)
 
     def _may_read(self, number: int) -> bool:
-        if self._tracked is not None and (number > self._tracked or (number < self._tracked and not self._scans_before)):
+        if self._tracked is not None and (
+            number > self._tracked or (number < self._tracked and not self._scans_before)
+        ):
             return False
         within = len(self._content.scores) < self._options.ocr_pages and time.monotonic() < self._end
         return self._options.ocr and within and ocr.available()
@@ -188,6 +188,8 @@ def _form_of(document: PdfDocument) -> Any:  # noqa: ANN401 (a pointer of ctypes
 
 def _is_scan(page: Page) -> bool:
     """Tell whether what a page says is in a picture, or in drawn outlines of letters."""
+    if page.recognised:
+        return False
     letters = sum(char.isalnum() for line in page.lines for char in line.text) - page.lost
     width, height = page.frame.size
     covered = max((_shown(box, width, height) for box in page.shapes.pictures), default=0) / max(width * height, 1)
@@ -274,9 +276,7 @@ def _boilerplate(content: Content) -> list[frozenset[int]]:
         ]
         for page, order in enumerate(orders)
     ]
-    plain = [
-        [index for index in order if not content.pages[page][index].table] for page, order in enumerate(orders)
-    ]
+    plain = [[index for index in order if not content.pages[page][index].table] for page, order in enumerate(orders)]
     found = boilerplate(edges)
     return [frozenset(plain[page][index] for index in indexes) for page, indexes in enumerate(found)]
 

@@ -198,7 +198,7 @@ class _Marks:
             width = box.width / max(span.end - span.start, 1)
             return box._replace(left=box.left + first * width, right=box.left + last * width)
         sources = origins(word.raw)
-        return self._of_characters(textpage, word.first, sources[first : last], box, word.turn)
+        return self._of_characters(textpage, word.first, sources[first:last], box, word.turn)
 
     def _of_characters(self, textpage: Any, index: int, sources: Sequence[int], box: Box, turn: int) -> Box:  # noqa: ANN401
         frame = self._frame.turned(turn)

@@ -77,7 +77,9 @@ class Annotations:
             x = box.left
             for word in words:
                 width = box.width * len(word) / max(sum(len(other) + 1 for other in words), 1)
-                yield Word(word, word, -1, box._replace(left=x, right=x + width, top=upper, bottom=upper + height), frame.turn)
+                yield Word(
+                    word, word, -1, box._replace(left=x, right=x + width, top=upper, bottom=upper + height), frame.turn
+                )
                 x += width
 
     def _value(self, annotation: Any) -> str:  # noqa: ANN401

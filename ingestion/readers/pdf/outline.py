@@ -65,6 +65,6 @@ def _place(title: str, text: str, start: int, end: int) -> int:
     """Return where a heading stands: at the beginning of a line, on one or several; else anywhere; else the page."""
     words = r"\s+".join(re.escape(word) for word in title.split())
     page = text[start:end]
-    numbered = re.compile(rf"^(?:[#\w.]{{1,12}}\s+)?{words}[ \t.]*$", re.MULTILINE | re.IGNORECASE)
+    numbered = re.compile(rf"^(?:[#\w.]{{1,12}}[ \t]+)?{words}[ \t.]*$", re.MULTILINE | re.IGNORECASE)
     found = numbered.search(page) or re.compile(rf"^{words}", re.MULTILINE).search(page) or re.search(words, page)
     return start + found.start() if found else start

@@ -31,6 +31,7 @@ class Page:
         hidden: words left out because nobody sees them.
         outside: words left out because they are off the page.
         lost: characters whose font does not say what they are.
+        recognised: words that OCR has put over a picture before.
 
     """
 
@@ -40,6 +41,7 @@ class Page:
     hidden: int = 0
     outside: int = 0
     lost: int = 0
+    recognised: int = 0
 
 
 def frame_of(page: PdfPage) -> Frame:
@@ -63,7 +65,7 @@ def read_page(page: PdfPage, extra: Sequence[Word] = ()) -> Page:
     finally:
         textpage.close()
     lines = layout([*found.words, *extra], frame, shapes)
-    return Page(frame, shapes, lines, found.hidden, found.outside, found.lost)
+    return Page(frame, shapes, lines, found.hidden, found.outside, found.lost, found.recognised)
 
 
 def layout(words: Sequence[Word], frame: Frame, shapes: Shapes) -> list[Line]:
@@ -86,7 +88,7 @@ def _laid_out(words: list[Word], frame: Frame, turn: int, shapes: Shapes) -> lis
     ruled = grids(*shapes.turned(frame, frame.turned(turn))) if shapes.across and shapes.down else []
     tables, words = ruled_tables(ruled, words) if ruled else ([], words)
     blocks = blocks_of([*segments_of(words), *tables])
-    return lines_of([list(aligned_tables(block)) for block in blocks])
+    return lines_of([aligned_tables(block) for block in blocks])
 
 
 def _in_order(words: list[Word]) -> list[Line]:

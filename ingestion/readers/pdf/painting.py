@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import time
+from concurrent.futures import BrokenExecutor
 from typing import TYPE_CHECKING
 
 from config.settings import IngestionSettings
@@ -104,7 +105,10 @@ class PagePainter:
                     raise _PoolBroken
         finally:
             drawing.cancel()  # no effect if it is done
-        return drawing.result()
+        try:
+            return drawing.result()
+        except BrokenExecutor as exc:
+            raise _PoolBroken from exc
 
     def _new_pool(self) -> ProcessPool:
         from pebble import ProcessPool

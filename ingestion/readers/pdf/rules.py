@@ -73,7 +73,8 @@ def _merged(edges: Iterable[Edge]) -> list[Edge]:
 
 def _meet(across: Edge, down: Edge) -> bool:
     return (
-        across.start - _REACH <= down.at <= across.end + _REACH and down.start - _REACH <= across.at <= down.end + _REACH
+        across.start - _REACH <= down.at <= across.end + _REACH
+        and down.start - _REACH <= across.at <= down.end + _REACH
     )
 
 

@@ -109,7 +109,7 @@ class _Collector:
         self._walk((pdfium.FPDFPage_GetObject(page, n) for n in range(self._count(page))), _IDENTITY, 0)
 
     def _count(self, page: Any) -> int:  # noqa: ANN401
-        return min(self._pdfium.FPDFPage_CountObjects(page), _MAX_OBJECTS)
+        return min(int(self._pdfium.FPDFPage_CountObjects(page)), _MAX_OBJECTS)
 
     def _walk(self, objects: Iterator[Any], matrix: Matrix, depth: int) -> None:
         pdfium = self._pdfium

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from ingestion.readers.pdf.frames import Box
@@ -38,19 +38,22 @@ def ruled_tables(grids: Iterable[Grid], words: list[Word]) -> tuple[list[Segment
     return tables, words
 
 
-def aligned_tables(rows: Sequence[Row]) -> Iterator[Row]:
-    """Replace runs of rows whose parts stand in the same columns by tables; yield the rows."""
-    done = 0
-    while done < len(rows):
-        end = _run(rows, done)
-        if end - done >= _MIN_ROWS and _is_aligned_table(rows[done:end]):
-            parts = [[_in_order(part) for part in _parts(row)] for row in rows[done:end]]
-            words = [word for row in rows[done:end] for segment in row for word in segment.words]
-            yield [_segment(parts, _around(words), words)]
-            done = end
-        else:
-            yield rows[done]
-            done += 1
+def aligned_tables(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows, runs of those whose parts stand in the same columns replaced by tables."""
+    done: list[Row] = []
+    place = 0
+    while place < len(rows):
+        run = _run(rows, place)
+        if len(run) < _MIN_ROWS or not _is_aligned_table(run):
+            done.append(rows[place])
+            place += 1
+            continue
+        place += len(run)
+        if done and (head := _fitted(done[-1], _columns(run))) and _is_close(done[-1], rows[place - len(run)]):
+            run, _ = [head, *run], done.pop()
+        words = [word for row in run for part in row for word in part]
+        done.append([_segment([[_in_order(part) for part in row] for row in run], _around(words), words)])
+    return done
 
 
 def _segment(parts: list[list[Cell]], box: Box, words: Sequence[Word]) -> Segment:
@@ -140,18 +143,42 @@ def _same(before: list[Cell] | None, row: list[Cell]) -> bool:
     return before is not None and all(one is other for one, other in zip(before, row, strict=True))
 
 
-def _run(rows: Sequence[Row], start: int) -> int:
-    """Return the end of the run of rows with as many parts as the first, each close below the one before it."""
-    count = len(_parts(rows[start]))
-    end = start + 1
-    while end < len(rows) and count > 1 and _belongs(rows[end - 1], rows[end], count):
-        end += 1
-    return end
+def _run(rows: Sequence[Row], start: int) -> list[list[Cell]]:
+    """Return the parts of rows from `start` that stand in its columns, each close below the one before it."""
+    run = [_parts(rows[start])]
+    for before, row in pairwise(rows[start:]):
+        parts = _parts(row)
+        if len(run[0]) < 2 or not _is_close(before, row):  # noqa: PLR2004 (columns)
+            break
+        fitted = parts if len(parts) == len(run[0]) else _fitted(row, _columns(run))
+        if not fitted:
+            break
+        run.append(fitted)
+    return run
 
 
-def _belongs(before: Row, row: Row, count: int) -> bool:
-    box, last = row[0].box, before[0].box
-    return len(_parts(row)) == count and box.top - last.bottom < 1.6 * box.height
+def _is_close(before: Row, row: Row) -> bool:
+    return row[0].line is None and row[0].box.top - before[0].box.bottom < 1.6 * row[0].box.height
+
+
+def _columns(run: Sequence[Sequence[Cell]]) -> list[Box]:
+    """Return the box of each column so far."""
+    return [_around(word for part in column for word in part) for column in zip(*run, strict=True)]
+
+
+def _fitted(row: Row, columns: Sequence[Box]) -> list[Cell]:
+    """Spread the fewer parts of a row over columns, empty cells between them; empty if they do not fit."""
+    parts = _parts(row)
+    if not (1 < len(parts) < len(columns)) or len(columns) < 3:  # noqa: PLR2004 (one may be missing)
+        return []
+    cells: list[Cell] = [[] for _ in columns]
+    for part in parts:
+        box = _around(part)
+        below = [n for n, column in enumerate(columns) if box.left < column.right and box.right > column.left]
+        if len(below) != 1 or cells[below[0]]:
+            return []
+        cells[below[0]] = part
+    return cells
 
 
 def _parts(row: Row) -> list[list[Word]]:
@@ -168,31 +195,29 @@ def _parts(row: Row) -> list[list[Word]]:
     return parts
 
 
-def _is_aligned_table(rows: Sequence[Row]) -> bool:
-    parts = [_parts(row) for row in rows]
-    texts = [[" ".join(word.text for word in part) for part in row] for row in parts]
-    if any(_LEADERS.search(cell) for row in texts for cell in row):
+def _is_aligned_table(run: Sequence[Sequence[Cell]]) -> bool:
+    texts = [[" ".join(word.text for word in part) for part in row] for row in run]
+    if len(run[0]) < 2 or any(_LEADERS.search(cell) for row in texts for cell in row):  # noqa: PLR2004 (columns)
         return False
     columns = list(zip(*texts, strict=True))
     short = sum(len(cell) <= _SHORT_CELL for row in texts for cell in row)
-    if short < 0.9 * sum(map(len, texts)) or not _stand_in_columns(parts):
+    if short < 0.9 * sum(map(len, texts)) or not _stand_in_columns(run):
         return False
     numeric = sum(_is_numeric(column) for column in columns)
     if len(columns) == 2:  # noqa: PLR2004 (labels and values)
-        return len(rows) > _MIN_ROWS and _is_numeric(columns[1]) and any(map(str.isalpha, "".join(columns[0])))
-    return numeric > 0 or len(rows) > _MIN_ROWS
+        return len(run) > _MIN_ROWS and _is_numeric(columns[1]) and any(map(str.isalpha, "".join(columns[0])))
+    return numeric > 0 or len(run) > _MIN_ROWS
 
 
 def _is_numeric(column: Sequence[str]) -> bool:
-    return sum(bool(_NUMBER.fullmatch(cell)) for cell in column[1:]) >= 0.8 * (len(column) - 1)
+    filled = [cell for cell in column[1:] if cell]
+    return bool(filled) and sum(bool(_NUMBER.fullmatch(cell)) for cell in filled) >= 0.8 * len(filled)
 
 
-def _stand_in_columns(parts: list[list[list[Word]]]) -> bool:
+def _stand_in_columns(run: Sequence[Sequence[Cell]]) -> bool:
     """Tell whether each column's parts end or begin at one place, and no column reaches into the next."""
-    columns = [[_around(part) for part in column] for column in zip(*parts, strict=True)]
-    apart = all(
-        max(box.right for box in one) < min(box.left for box in other) for one, other in pairwise(columns)
-    )
+    columns = [[_around(part) for part in column if part] for column in zip(*run, strict=True)]
+    apart = all(max(box.right for box in one) < min(box.left for box in other) for one, other in pairwise(columns))
     return apart and all(_is_flush(column) for column in columns)
 
 
@@ -202,7 +227,7 @@ def _is_flush(boxes: list[Box]) -> bool:
         [box.right for box in boxes],
         [(box.left + box.right) / 2 for box in boxes],
     )
-    return any(max(side[1:]) - min(side[1:]) <= _NEAR for side in edges)
+    return len(boxes) < _MIN_ROWS or any(max(side[1:]) - min(side[1:]) <= _NEAR for side in edges)
 
 
 def _around(words: Iterable[Word]) -> Box:

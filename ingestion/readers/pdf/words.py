@@ -54,12 +54,16 @@ class Word:
 
 @dataclass(slots=True)
 class PageWords:
-    """The words of a page, in PDFium's order, and how many were left out or have characters that nobody knows."""
+    """The words of a page, in PDFium's order, and how many were left out, or were put over a picture by OCR.
+
+    `lost` counts characters whose font does not say what they are.
+    """
 
     words: list[Word] = field(default_factory=list)
     hidden: int = 0
     outside: int = 0
     lost: int = 0
+    recognised: int = 0
 
 
 class _Style(NamedTuple):
@@ -87,6 +91,7 @@ def words_of(textpage: PdfTextPage, frame: Frame, shapes: Shapes) -> PageWords:
             unseen.append(word)
         else:
             page.words.append(word)
+            page.recognised += style.invisible
             page.lost += word.text.count(LOST)
     if page.words:
         page.hidden += len(unseen)
@@ -111,7 +116,7 @@ def cleaned(raw: str) -> str:
 
 def origins(raw: str) -> list[int]:
     """Return for each character of ``cleaned(raw)`` the index in `raw` of the one it came from."""
-    text, found = cleaned(raw), []
+    text, found = cleaned(raw), list[int]()
     if len(text) == len(raw):
         return list(range(len(raw)))
     for end in range(1, len(raw) + 1):  # what a longer beginning adds came from its last character
