@@ -74,7 +74,7 @@ def _areas(probability: NDArray[np.float32], x_scale: float, y_scale: float) -> 
     x0, x1, y = starts * x_scale, ends * x_scale, (rows + 0.5) * y_scale
     skew = _skew(labels, x0, x1, y)
     cos, sin = np.cos(skew), np.sin(skew)
-    left, right = _extents(labels, np.minimum(x0, x0) * cos + y * sin, x1 * cos + y * sin)
+    left, right = _extents(labels, x0 * cos + y * sin, x1 * cos + y * sin)
     top, bottom = _extents(
         labels, np.minimum(-x0 * sin, -x1 * sin) + y * cos, np.maximum(-x0 * sin, -x1 * sin) + y * cos
     )
@@ -130,7 +130,9 @@ def _extents(
     return smallest, largest
 
 
-def _skew(labels: NDArray[np.int64], x0: NDArray[np.float64], x1: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+def _skew(
+    labels: NDArray[np.int64], x0: NDArray[np.floating], x1: NDArray[np.floating], y: NDArray[np.floating]
+) -> float:
     """Return the direction of the lines, the median by length of the main axes of their cores."""
     weight = x1 - x0
     mean_x, total = (x0 + x1) / 2, np.bincount(labels, weight)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 
 from ingestion.readers.pdf.segments import GAP, Row, Segment, rows_of, same_line
 
@@ -87,7 +88,7 @@ def _band(segments: list[Segment], gutter: float, depth: int) -> list[list[Row]]
 
 
 def _gutter(rows: Sequence[Row]) -> float | None:
-    """Return the place of the vertical gap that separates the most rows into columns of prose; None if there is none."""
+    """Return the place of the vertical gap that separates the most rows into columns of prose, if there is one."""
     gaps = [(one.box.right, other.box.left) for row in rows for one, other in _neighbours(row)]
     wide = [(left, right) for left, right in gaps if right - left > 0]
     if len(wide) < _MIN_ROWS:
@@ -106,7 +107,7 @@ def _gutter(rows: Sequence[Row]) -> float | None:
 
 def _neighbours(row: Row) -> list[tuple[Segment, Segment]]:
     ordered = sorted(row, key=lambda segment: segment.box.left)
-    return list(zip(ordered, ordered[1:], strict=False))
+    return list(pairwise(ordered))
 
 
 def _places(gaps: Sequence[tuple[float, float]]) -> list[float]:
@@ -116,7 +117,7 @@ def _places(gaps: Sequence[tuple[float, float]]) -> list[float]:
 
 
 def _is_tabular(left: list[Segment], right: list[Segment]) -> bool:
-    """Tell whether what stands on two sides of a gap is read row by row: as the cells of a table, or labels and values."""
+    """Tell whether two sides of a gap are read row by row, as the cells of a table or labels and values."""
     if min(len(left), len(right)) < _MIN_ROWS:
         return True
     words = min(_words_each(left), _words_each(right))

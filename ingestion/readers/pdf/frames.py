@@ -34,11 +34,13 @@ class Box(NamedTuple):
 
     def with_box(self, other: Box) -> Box:
         """Return the smallest box with both in it."""
+        left, top, right, bottom = self
+        other_left, other_top, other_right, other_bottom = other
         return Box(
-            min(self.left, other.left),
-            min(self.top, other.top),
-            max(self.right, other.right),
-            max(self.bottom, other.bottom),
+            left if left < other_left else other_left,
+            top if top < other_top else other_top,
+            right if right > other_right else other_right,
+            bottom if bottom > other_bottom else other_bottom,
         )
 
 

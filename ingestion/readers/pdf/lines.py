@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 from typing import NamedTuple
 
@@ -89,7 +90,7 @@ def _line(row: Row) -> Line:
 
 def _usual_distance(block: Sequence[Row]) -> float:
     tops = [_box(row).top for row in block]
-    steps = [after - before for before, after in zip(tops, tops[1:], strict=False) if after > before]
+    steps = [after - before for before, after in pairwise(tops) if after > before]
     return median(steps) if steps else 0.0
 
 

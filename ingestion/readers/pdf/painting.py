@@ -32,7 +32,7 @@ class PagePainter:
         self._waiting = 0
         self._pool: ProcessPool | None = None
 
-    async def draw(
+    async def draw(  # noqa: PLR0917 (called with what `draw_page` takes by name)
         self,
         data: bytes,
         name: str,
@@ -131,7 +131,7 @@ def _end(pool: ProcessPool) -> None:
     pool.join()
 
 
-def _draw(
+def _draw(  # noqa: PLR0917 (pebble passes arguments by position)
     data: bytes,
     name: str,
     page: int,

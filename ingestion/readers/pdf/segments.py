@@ -51,17 +51,21 @@ def segments_of(words: Sequence[Word]) -> list[Segment]:
 
 
 def _continues(before: Word, word: Word) -> bool:
-    if not same_line(before.box, word.box):
+    left, top, right, bottom = before.box
+    next_left, next_top, next_right, next_bottom = word.box
+    lower = min(bottom - top, next_bottom - next_top)
+    shared = (bottom if bottom < next_bottom else next_bottom) - (top if top > next_top else next_top)
+    if shared <= 0 or shared < _SAME_LINE * lower:
         return False
-    gap = max(word.box.left - before.box.right, before.box.left - word.box.right)
-    size = max(before.box.height, word.box.height)
+    size = max(bottom - top, next_bottom - next_top)
+    gap = max(next_left - right, left - next_right)
     return -_OVERLAP * size <= gap <= GAP * size
 
 
 def same_line(one: Box, other: Box) -> bool:
     """Tell whether two boxes stand in one line."""
-    shared = min(one.bottom, other.bottom) - max(one.top, other.top)
-    return shared >= _SAME_LINE * min(one.height, other.height) and shared > 0
+    shared = min(one[3], other[3]) - max(one[1], other[1])
+    return shared > 0 and shared >= _SAME_LINE * min(one[3] - one[1], other[3] - other[1])
 
 
 def rows_of(segments: Iterable[Segment]) -> list[Row]:

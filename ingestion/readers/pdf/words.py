@@ -23,7 +23,6 @@ _LIGATURES = str.maketrans({"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi",
 _INVISIBLE_MODES = {3, 7}  # Tr operator: neither filled nor stroked
 _WHITE = 250
 _TINY = 1.0  # points
-_MARGIN = 2.0  # points that a word's middle may be off the page
 _QUARTER = math.pi / 2
 _SKEW = 0.15  # radians
 
@@ -67,46 +66,55 @@ class PageWords:
 
 
 class _Style(NamedTuple):
-    """How the characters of a text object are drawn."""
+    """How the characters of a text object are drawn; `across`: from the font's top to its bottom, on one line."""
 
     invisible: bool
     white: bool
     frame: Frame
     skewed: bool
+    across: tuple[float, float] | None = None
 
 
 def words_of(textpage: PdfTextPage, frame: Frame, shapes: Shapes) -> PageWords:
     """Return the visible words. Invisible text over a picture is what OCR has read there, and counts as visible."""
     page = PageWords()
     unseen: list[Word] = []
+    white: list[Word] = []
     for word, style in _Words(textpage, frame):
         here = style.frame
         if _is_outside(word.box, here):
             page.outside += 1
-        elif word.box.bottom - word.box.top < _TINY or (
-            style.white and not shapes.below(frame.seen_from(here, word.box))
-        ):
+        elif word.box.bottom - word.box.top < _TINY:
             page.hidden += 1
+        elif style.white and not shapes.below(frame.seen_from(here, word.box)):
+            white.append(word)
         elif style.invisible and not shapes.picture_below(frame.seen_from(here, word.box)):
             unseen.append(word)
         else:
             page.words.append(word)
             page.recognised += style.invisible
             page.lost += word.text.count(LOST)
-    if page.words:
-        page.hidden += len(unseen)
-    else:
-        page.words = unseen  # of a page that has no other text: outlines are drawn, with their text behind
+    _sort_out(page, white, unseen)
     return page
 
 
+def _sort_out(page: PageWords, white: list[Word], unseen: list[Word]) -> None:
+    """Decide about white and invisible words when all others are known."""
+    on_signs = [word for word in white if any(other.box.holds(word.box.middle) for other in page.words)]
+    page.hidden += len(white) - len(on_signs)
+    if page.words or on_signs:
+        page.hidden += len(unseen)
+    else:
+        page.words = unseen  # of a page that has no other text: outlines are drawn, with their text behind
+    if on_signs:  # white numbers on dark circles, which are characters, too
+        page.words = sorted([*page.words, *on_signs], key=lambda word: word.first)
+
+
 def _is_outside(box: Box, frame: Frame) -> bool:
-    """Tell whether a word's middle is off the page."""
+    """Tell whether no part of a word is on the page."""
     left, top, right, bottom = box
     width, height = frame.size
-    return not (
-        -_MARGIN <= (left + right) / 2 <= width + _MARGIN and -_MARGIN <= (top + bottom) / 2 <= height + _MARGIN
-    )
+    return right < 0 or bottom < 0 or left > width or top > height
 
 
 def cleaned(raw: str) -> str:
@@ -145,7 +153,7 @@ class _Words:
             text = cleaned(raw)
             if text:
                 style = self._style(match.start())
-                box = self._box(match.start(), len(raw), style.frame)
+                box = self._box(match.start(), len(raw), style)
                 yield Word(text, raw, match.start(), box, style.frame.turn, style.skewed), style
 
     def _marked(self, text: str) -> str:
@@ -156,21 +164,23 @@ class _Words:
         lost = {place for place in places if self._pdfium.FPDFText_IsHyphen(self._page, place) != 1}
         return "".join(LOST if place in lost else char for place, char in enumerate(text)) if lost else text
 
-    def _box(self, start: int, length: int, frame: Frame) -> Box:
+    def _box(self, start: int, length: int, style: _Style) -> Box:
         """Return the box of characters: along the line theirs, across it the font's."""
-        pdfium, (left, top, right, bottom) = self._pdfium, self._corners
-        count = pdfium.FPDFText_CountRects(self._page, start, length)
+        get_rect, (left, top, right, bottom) = self._pdfium.FPDFText_GetRect, self._corners
+        count = self._pdfium.FPDFText_CountRects(self._page, start, length)
         box: Box | None = None
         for index in range(min(count, 32)):
-            pdfium.FPDFText_GetRect(self._page, index, *self._pointers)
-            part = frame.box(left.value, bottom.value, right.value, top.value)
+            get_rect(self._page, index, *self._pointers)
+            part = style.frame.box(left.value, bottom.value, right.value, top.value)
             box = part if box is None else box.with_box(part)
-        loose = self._loose
-        pdfium.FPDFText_GetLooseCharBox(self._page, start, loose)
-        tall = frame.box(loose.left, loose.bottom, loose.right, loose.top)
         if box is None:
-            return tall
-        return Box(box.left, tall.top, box.right, tall.bottom) if tall.height > 0 else box
+            return self._loose_box(start, style.frame)
+        return Box(box.left, style.across[0], box.right, style.across[1]) if style.across else box
+
+    def _loose_box(self, index: int, frame: Frame) -> Box:
+        loose = self._loose
+        self._pdfium.FPDFText_GetLooseCharBox(self._page, index, loose)
+        return frame.box(loose.left, loose.bottom, loose.right, loose.top)
 
     def _style(self, index: int) -> _Style:
         text_object = self._pdfium.FPDFText_GetTextObject(self._page, index)
@@ -187,7 +197,9 @@ class _Words:
         if text_object is None:
             return _Style(invisible=False, white=False, frame=frame, skewed=skewed)
         mode = self._pdfium.FPDFTextObj_GetTextRenderMode(text_object)
-        return _Style(mode in _INVISIBLE_MODES, self._is_white(text_object), frame, skewed)
+        loose = self._loose_box(index, frame)  # of one line: an object is what one operator shows
+        across = (loose.top, loose.bottom) if loose.height > 0 else None
+        return _Style(mode in _INVISIBLE_MODES, self._is_white(text_object), frame, skewed, across)
 
     def _is_white(self, text_object: Any) -> bool:  # noqa: ANN401 (a pointer of ctypes)
         red, green, blue, alpha = (ctypes.c_uint() for _ in range(4))

@@ -119,7 +119,7 @@ def test_noise_ends_in_bounded_time() -> None:
 
     from PIL import Image
 
-    noise = Image.frombytes("L", (1500, 1500), random.Random(7).randbytes(1500 * 1500))
+    noise = Image.frombytes("L", (1500, 1500), random.Random(7).randbytes(1500 * 1500))  # noqa: S311
     with pytest.raises(Unreadable):
         made(pdfs.encoded(noise, "PNG"), "a.png")
 

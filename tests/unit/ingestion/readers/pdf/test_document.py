@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,11 @@ def made(data: bytes, name: str = "a.pdf", **options: Any) -> Extracted:
     return read(Path(name), data=data, options=ReadOptions(**options))
 
 
-def kinds(file: Extracted) -> set[str]:
-    return {warning.kind for warning in file.warnings}
+def text_or_reason(data: bytes) -> str:
+    try:
+        return made(data).text
+    except Unreadable as exc:
+        return str(exc)
 
 
 @pytest.mark.parametrize(
@@ -137,16 +139,10 @@ def test_a_million_pages_end() -> None:
 def test_pages_of_odd_sizes_are_read() -> None:
     for size in ((1.0, 1.0), (14400.0, 3.0), (200_000.0, 200_000.0)):
         data = pdfs.drawn(lambda canvas: canvas.drawString(0, 0, "Words"), size=size)
-        try:
-            assert "Words" in made(data).text
-        except Unreadable as exc:
-            assert "no text" in str(exc)
+        assert text_or_reason(data).startswith(("Words", "there is no text"))
 
 
 def test_files_cut_anywhere_are_read_or_refused() -> None:
     data = files.pdf("One page.", "Another page.", outline={1: "One"})
     for end in range(20, len(data), 97):
-        try:
-            made(io.BytesIO(data).read(end))
-        except Unreadable as exc:
-            assert str(exc)
+        assert text_or_reason(data[:end])
