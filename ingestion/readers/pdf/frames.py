@@ -37,10 +37,10 @@ class Box(NamedTuple):
         left, top, right, bottom = self
         other_left, other_top, other_right, other_bottom = other
         return Box(
-            left if left < other_left else other_left,
-            top if top < other_top else other_top,
-            right if right > other_right else other_right,
-            bottom if bottom > other_bottom else other_bottom,
+            min(other_left, left),
+            min(other_top, top),
+            max(other_right, right),
+            max(other_bottom, bottom),
         )
 
 

@@ -54,7 +54,7 @@ def _continues(before: Word, word: Word) -> bool:
     left, top, right, bottom = before.box
     next_left, next_top, next_right, next_bottom = word.box
     lower = min(bottom - top, next_bottom - next_top)
-    shared = (bottom if bottom < next_bottom else next_bottom) - (top if top > next_top else next_top)
+    shared = (min(next_bottom, bottom)) - (max(next_top, top))
     if shared <= 0 or shared < _SAME_LINE * lower:
         return False
     size = max(bottom - top, next_bottom - next_top)
