@@ -13,9 +13,10 @@ from ingestion.readers import ocr
 from ingestion.readers.boilerplate import EdgeLine, boilerplate
 from ingestion.readers.hyphens import Vocabulary, ends_divided
 from ingestion.readers.pdf.fields import Annotations
-from ingestion.readers.pdf.frames import Box
+from ingestion.readers.pdf.frames import Box, Frame
 from ingestion.readers.pdf.lines import SENTENCE_END, Line
 from ingestion.readers.pdf.page import Page, frame_of, layout, read_page
+from ingestion.readers.pdf.shapes import Shapes
 from ingestion.readers.scans import words_of_scan
 from ingestion.types import ReadOptions
 
@@ -29,6 +30,7 @@ _FEW_LETTERS = 10  # of a page that is a scan if it has a picture
 _SOME_LETTERS = 120  # of a page whose picture fills it: a stamp, a page number
 _LARGE_PICTURE = 0.15  # of a page
 _FILLING_PICTURE = 0.7
+_TELLING_PICTURE = 0.08  # smaller ones are logos
 _OUTLINES = 30  # paths of a page without text that may be drawn letters
 _OCR_SCALE = 200 / 72
 _OCR_PIXELS = 8_000_000
@@ -42,6 +44,7 @@ class Content:
         pages: lines of each page in reading order.
         scores: confidence of the pages read by OCR.
         textless: pages without text that were not read by OCR.
+        pictures: pages with text whose pictures were not read.
         damaged: pages that cannot be read.
         left: pages beyond the limit.
 
@@ -50,6 +53,7 @@ class Content:
     pages: list[list[Line]] = field(default_factory=list)
     scores: dict[int, float] = field(default_factory=dict)
     textless: list[int] = field(default_factory=list)
+    pictures: list[int] = field(default_factory=list)
     damaged: list[int] = field(default_factory=list)
     hidden: dict[int, int] = field(default_factory=dict)
     outside: dict[int, int] = field(default_factory=dict)
@@ -133,6 +137,8 @@ class _Reading:
             lines = found.lines
             if _is_scan(found):
                 lines = self._scanned(number, page, found)
+            elif any(_is_large(box, found.frame) for box in found.shapes.pictures) and not found.recognised:
+                lines = self._with_pictures(number, page, found)
             return [*lines, *(Line(f"Note: {note}", Box(0, 0, 0, 0), [], gap=True) for note in notes)]
         finally:
             page.close()
@@ -167,6 +173,21 @@ class _Reading:
         ]
         return layout([*own, *read], found.frame, found.shapes)
 
+    def _with_pictures(self, number: int, page: PdfPage, found: Page) -> list[Line]:
+        """Return the lines of a page with text, and if wanted what its pictures say."""
+        if not (self._options.pictures and self._may_read(number)):
+            self._content.pictures.append(number)
+            return found.lines
+        reading = ocr.read_image(_drawn(page, found.frame.size))
+        if reading.words and not reading.turned:
+            read = [w for w in words_of_scan(reading, found.frame) if found.shapes.picture_below(w.shown or w.box)]
+            if read:
+                self._content.scores[number] = reading.confidence
+                own = layout(read, found.frame, Shapes())
+                own[0].gap = True
+                return [*found.lines, *own]
+        return found.lines
+
     def _may_read(self, number: int) -> bool:
         if self._tracked is not None and (
             number > self._tracked or (number < self._tracked and not self._scans_before)
@@ -198,6 +219,11 @@ def _is_scan(page: Page) -> bool:
     if letters < _FEW_LETTERS:
         return covered >= _LARGE_PICTURE or page.shapes.paths >= _OUTLINES or page.lost > _FEW_LETTERS
     return page.lost > letters
+
+
+def _is_large(box: Box, frame: Frame) -> bool:
+    width, height = frame.size
+    return _shown(box, width, height) >= _TELLING_PICTURE * width * height
 
 
 def _shown(box: Box, width: float, height: float) -> float:

@@ -51,6 +51,8 @@ def _warnings(content: Content, composed: Text, options: ReadOptions) -> Iterato
         page = content.textless[0] if len(content.textless) == 1 else None
         yield ReadWarning("pages-without-text", f"{pages} without text: {_why_textless(options)}", page)
     yield from ocr_warnings(content.scores)
+    if content.pictures:
+        yield ReadWarning("picture-not-read", f"pictures on {pages_named(content.pictures)} were not read by OCR")
     yield from _counted("hidden-left-out", "invisible text", content.hidden)
     yield from _counted("hidden-left-out", "text off the page", content.outside)
     yield from _counted("part-unreadable", "characters whose font does not say what they are", content.lost)

@@ -128,3 +128,19 @@ def test_other_readers_read_pictures_by_their_bytes() -> None:
     text, confidence = ocr.read_picture(pdfs.encoded(pdfs.picture(LETTER), "PNG"))
     assert LETTER[0] in text
     assert confidence > 0.8
+
+
+def test_pictures_beside_text_are_read_if_wanted_and_else_said() -> None:
+    def page(canvas: Any) -> None:
+        from reportlab.lib.utils import ImageReader
+
+        canvas.drawString(60, 780, "A page of text that has a picture below, with a letter in it.")
+        canvas.drawImage(ImageReader(pdfs.picture(LETTER, size=40).crop((0, 0, 1240, 500))), 60, 400, 480, 194)
+
+    data = pdfs.drawn(page)
+    plain = made(data, "a.pdf")
+    assert "harbour master" not in plain.text
+    assert [warning.kind for warning in plain.warnings] == ["picture-not-read"]
+    read_too = made(data, "a.pdf", pictures=True)
+    assert read_too.text.index("A page of text") < read_too.text.index("harbour master")
+    assert [warning.kind for warning in read_too.warnings] == ["read-by-ocr"]
