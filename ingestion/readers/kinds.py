@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from ingestion.errors import Unreadable
-from ingestion.readers import ocr
+from ingestion.readers import ocr_engine as ocr
 
 Kind = Literal[
     "markdown", "plain", "rst", "source", "html", "pdf", "docx", "pptx", "xlsx", "csv", "json", "jsonl", "mail",

@@ -9,15 +9,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ingestion.errors import Unreadable
-from ingestion.readers import ocr
+from ingestion.readers import ocr_engine as ocr
 from ingestion.readers.boilerplate import EdgeLine, boilerplate
 from ingestion.readers.hyphens import Vocabulary, ends_divided
 from ingestion.readers.pdf.fields import Annotations
 from ingestion.readers.pdf.frames import Box, Frame
-from ingestion.readers.pdf.lines import SENTENCE_END, Line
+from ingestion.readers.pdf.lines import SENTENCE_END
 from ingestion.readers.pdf.page import Page, frame_of, layout, read_page
+from ingestion.readers.pdf.scans import words_of_scan
+from ingestion.readers.pdf.segments import Line
 from ingestion.readers.pdf.shapes import Shapes
-from ingestion.readers.scans import words_of_scan
 from ingestion.types import ReadOptions
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ingestion.errors import Unreadable
 from ingestion.readers.pdf.content import Text, compose, joined, opened, read_content
 from ingestion.readers.pdf.frames import Box, Frame
-from ingestion.readers.pdf.lines import Line, Span
 from ingestion.readers.pdf.page import frame_of
+from ingestion.readers.pdf.segments import Line, Span
 from ingestion.readers.pdf.words import origins
 from ingestion.types import ReadOptions
 
@@ -198,6 +198,7 @@ class _Marks:
             width = box.width / max(span.end - span.start, 1)
             return box._replace(left=box.left + first * width, right=box.left + last * width)
         sources = origins(word.raw)
+        sources = [0] * (len(word.text) - len(sources)) + sources  # a mark before an exponent
         return self._of_characters(textpage, word.first, sources[first:last], box, word.turn)
 
     def _of_characters(self, textpage: Any, index: int, sources: Sequence[int], box: Box, turn: int) -> Box:  # noqa: ANN401

@@ -3,45 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
-from typing import NamedTuple
 
 from ingestion.readers.pdf.frames import Box
-from ingestion.readers.pdf.segments import Row, Segment
+from ingestion.readers.pdf.segments import Line, Row, Segment, Span
 from ingestion.readers.pdf.words import Word
 from ingestion.readers.table import Table, as_markdown
 
 SENTENCE_END = (".", "!", "?", ":", "。", "\uff01", "\uff1f")
 _PARAGRAPH = 1.45  # times the usual distance of lines
-
-
-class Span(NamedTuple):
-    """Where a word stands in its line's text."""
-
-    start: int
-    end: int
-    word: Word
-
-
-@dataclass(slots=True)
-class Line:
-    """A line of text, or a table.
-
-    Attributes:
-        box: in the frame of its words.
-        soft: it ends with a hyphen, behind which PDFium would go on.
-        gap: a new paragraph begins with it.
-        table: it has several lines, which stay as they are.
-
-    """
-
-    text: str
-    box: Box
-    spans: list[Span]
-    gap: bool = False
-    table: bool = False
 
 
 def lines_of(blocks: Sequence[Sequence[Row]]) -> list[Line]:
@@ -64,10 +35,16 @@ def line_of(words: Sequence[Word]) -> Line:
     """Return words as a line, a blank between them."""
     spans, length, box = [], 0, words[0].box
     for word in words:
+        length += bool(spans) and not word.glued
         spans.append(Span(length, length + len(word.text), word))
-        length += len(word.text) + 1
+        length += len(word.text)
         box = box.with_box(word.box)
-    return Line(" ".join([word.text for word in words]), box, spans)
+    return Line(text_of(words), box, spans)
+
+
+def text_of(words: Iterable[Word]) -> str:
+    """Return words with blanks between them, but none before those that are glued."""
+    return "".join([word.text if word.glued else f" {word.text}" for word in words]).removeprefix(" ")
 
 
 def table_line(table: Table, words: Iterable[Word], box: Box) -> Line:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from ingestion.readers.pdf.columns import blocks_of
 from ingestion.readers.pdf.frames import Frame
-from ingestion.readers.pdf.lines import Line, line_of, lines_of
+from ingestion.readers.pdf.lines import line_of, lines_of
 from ingestion.readers.pdf.rules import grids
-from ingestion.readers.pdf.segments import segments_of
+from ingestion.readers.pdf.segments import Line, segments_of
 from ingestion.readers.pdf.shapes import Shapes, shapes_of
 from ingestion.readers.pdf.tables import aligned_tables, ruled_tables
 from ingestion.readers.pdf.words import PageWords, Word, words_of

@@ -5,17 +5,43 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from statistics import median
+from typing import NamedTuple
 
 from ingestion.readers.pdf.frames import Box
 from ingestion.readers.pdf.words import Word
 
-if TYPE_CHECKING:
-    from ingestion.readers.pdf.lines import Line
-
 GAP = 0.7  # of the font's height: words with more between them may belong to different columns
+_INITIAL = 1.8  # times the usual height
 _SAME_LINE = 0.5  # of the lower word's height
 _OVERLAP = 0.5  # of the font's height by which a word may begin before the end of the one before it
+
+
+class Span(NamedTuple):
+    """Where a word stands in its line's text."""
+
+    start: int
+    end: int
+    word: Word
+
+
+@dataclass(slots=True)
+class Line:
+    """A line of text, or a table.
+
+    Attributes:
+        box: in the frame of its words.
+        soft: it ends with a hyphen, behind which PDFium would go on.
+        gap: a new paragraph begins with it.
+        table: it has several lines, which stay as they are.
+
+    """
+
+    text: str
+    box: Box
+    spans: list[Span]
+    gap: bool = False
+    table: bool = False
 
 
 @dataclass(slots=True)
@@ -54,6 +80,8 @@ def _continues(before: Word, word: Word) -> bool:
     left, top, right, bottom = before.box
     next_left, next_top, next_right, next_bottom = word.box
     lower = min(bottom - top, next_bottom - next_top)
+    if max(bottom - top, next_bottom - next_top) > _INITIAL * lower:
+        return False
     shared = (min(next_bottom, bottom)) - (max(next_top, top))
     if shared <= 0 or shared < _SAME_LINE * lower:
         return False
@@ -71,17 +99,23 @@ def same_line(one: Box, other: Box) -> bool:
 def rows_of(segments: Iterable[Segment]) -> list[Row]:
     """Group segments that stand in one line, from the top; each row in reading direction."""
     rows: list[Row] = []
-    for segment in sorted(segments, key=lambda segment: (segment.box.middle[1], segment.box.left)):
+    for segment in _downwards(list(segments)):
         row = rows[-1] if rows else None
-        if row and segment.line is None and row[0].line is None and same_line(_tallest(row).box, segment.box):
+        if row and segment.line is None and row[0].line is None and same_line(_longest(row).box, segment.box):
             row.append(segment)
         else:
             rows.append([segment])
     return [_in_direction(row) for row in rows]
 
 
-def _tallest(row: Row) -> Segment:
-    return max(row, key=lambda segment: segment.box.height)
+def _downwards(segments: list[Segment]) -> list[Segment]:
+    """Sort segments from the top; an initial over several lines stands in the first of them."""
+    usual = median([segment.box.height for segment in segments]) if segments else 0.0
+    return sorted(segments, key=lambda one: (one.box.top + min(one.box.height, _INITIAL * usual) / 2, one.box.left))
+
+
+def _longest(row: Row) -> Segment:
+    return max(row, key=lambda segment: len(segment.words))
 
 
 def _in_direction(row: Row) -> Row:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from ingestion.readers.pdf.frames import Box
-from ingestion.readers.pdf.lines import table_line
+from ingestion.readers.pdf.lines import table_line, text_of
 from ingestion.readers.pdf.rules import Grid, cells_of
 from ingestion.readers.pdf.segments import Row, Segment, rows_of, segments_of
 from ingestion.readers.pdf.words import Word
@@ -66,7 +66,7 @@ def _segment(parts: list[list[Cell]], box: Box, words: Sequence[Word]) -> Segmen
 
 def _table(parts: list[list[Cell]]) -> tuple[Table, list[Word]]:
     """Return the table, and its words as often and in the order in which they are in it."""
-    texts = [[" ".join(word.text for word in cell) for cell in row] for row in parts]
+    texts = [[text_of(cell) for cell in row] for row in parts]
     caption, caption_words = "", list[Word]()
     if len(texts) > 2 and len(texts[0]) > 1 and texts[0][0] and len(set(texts[0])) == 1:  # noqa: PLR2004
         caption, caption_words = texts[0][0], parts[0][0]  # a title over all columns
@@ -106,7 +106,7 @@ def _stacked(heads: list[list[Cell]]) -> list[Cell]:
     """Return each column's header words as `_names` joins them."""
     stacked = []
     for cells in zip(*heads, strict=True):
-        different = {" ".join(word.text for word in cell): cell for cell in reversed(cells) if cell}
+        different = {text_of(cell): cell for cell in reversed(cells) if cell}
         stacked.append([word for cell in cells if any(cell is one for one in different.values()) for word in cell])
     return stacked
 
@@ -196,7 +196,7 @@ def _parts(row: Row) -> list[list[Word]]:
 
 
 def _is_aligned_table(run: Sequence[Sequence[Cell]]) -> bool:
-    texts = [[" ".join(word.text for word in part) for part in row] for row in run]
+    texts = [[text_of(part) for part in row] for row in run]
     if len(run[0]) < 2 or any(_LEADERS.search(cell) for row in texts for cell in row):  # noqa: PLR2004 (columns)
         return False
     columns = list(zip(*texts, strict=True))

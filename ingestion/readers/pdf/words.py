@@ -7,9 +7,10 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ingestion.readers.cleaning import clean
+from ingestion.readers.pdf.dividing import Part, Style, divided
 from ingestion.readers.pdf.frames import Box, Frame
 from ingestion.readers.pdf.shapes import Shapes
 
@@ -22,6 +23,7 @@ _WORD = re.compile(rf"[^\s\x00-\x1f{_HYPHEN}]+{_HYPHEN}?|{_HYPHEN}")
 _LIGATURES = str.maketrans({"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st"})
 _INVISIBLE_MODES = {3, 7}  # Tr operator: neither filled nor stroked
 _WHITE = 250
+_LONGEST_DIVIDED = 80  # characters
 _TINY = 1.0  # points
 _QUARTER = math.pi / 2
 _SKEW = 0.15  # radians
@@ -39,6 +41,7 @@ class Word:
         turn: quarter turns clockwise that set it upright.
         skewed: it is upright in no frame.
         shown: its box where that differs, as in a scan that was set straight.
+        glued: no blank comes before it: an exponent, an index.
 
     """
 
@@ -49,6 +52,7 @@ class Word:
     turn: int = 0
     skewed: bool = False
     shown: Box | None = None
+    glued: bool = False
 
 
 @dataclass(slots=True)
@@ -65,22 +69,12 @@ class PageWords:
     recognised: int = 0
 
 
-class _Style(NamedTuple):
-    """How the characters of a text object are drawn; `across`: from the font's top to its bottom, on one line."""
-
-    invisible: bool
-    white: bool
-    frame: Frame
-    skewed: bool
-    across: tuple[float, float] | None = None
-
-
 def words_of(textpage: PdfTextPage, frame: Frame, shapes: Shapes) -> PageWords:
     """Return the visible words. Invisible text over a picture is what OCR has read there, and counts as visible."""
     page = PageWords()
     unseen: list[Word] = []
     white: list[Word] = []
-    for word, style in _Words(textpage, frame):
+    for word, style in _Words(textpage, frame, shapes):
         here = style.frame
         if _is_outside(word.box, here):
             page.outside += 1
@@ -135,26 +129,30 @@ def origins(raw: str) -> list[int]:
 class _Words:
     """Iterates over the words of a text page with three calls of PDFium each."""
 
-    def __init__(self, textpage: PdfTextPage, frame: Frame) -> None:
+    def __init__(self, textpage: PdfTextPage, frame: Frame, shapes: Shapes) -> None:
         import pypdfium2.raw as pdfium
 
         self._pdfium: Any = pdfium
         self._page = textpage.raw
         self._frames = [frame.turned(turn) for turn in range(4)]
-        self._styles: dict[int | None, _Style] = {}
+        self._rules = [shapes.turned(frame, turned)[1] if shapes.down else [] for turned in self._frames]
+        self._styles: dict[int | None, Style] = {}
         self._corners = tuple(ctypes.c_double() for _ in range(4))
         self._pointers = tuple(ctypes.byref(corner) for corner in self._corners)
         self._loose = pdfium.FS_RECTF()
         self._text = self._marked(_text_by_index(textpage, pdfium))
 
-    def __iter__(self) -> Iterator[tuple[Word, _Style]]:
+    def __iter__(self) -> Iterator[tuple[Word, Style]]:
         for match in _WORD.finditer(self._text):
             raw = match.group().replace(_HYPHEN, "-")
             text = cleaned(raw)
             if text:
                 style = self._style(match.start())
-                box = self._box(match.start(), len(raw), style)
-                yield Word(text, raw, match.start(), box, style.frame.turn, style.skewed), style
+                box, parts = self._box(match.start(), len(raw), style)
+                if parts > 1 and len(raw) <= _LONGEST_DIVIDED:
+                    yield from self._divided(match.start(), raw)
+                else:
+                    yield Word(text, raw, match.start(), box, style.frame.turn, style.skewed), style
 
     def _marked(self, text: str) -> str:
         """Tell hyphens at line ends from characters without a Unicode value."""
@@ -164,8 +162,31 @@ class _Words:
         lost = {place for place in places if self._pdfium.FPDFText_IsHyphen(self._page, place) != 1}
         return "".join(LOST if place in lost else char for place, char in enumerate(text)) if lost else text
 
-    def _box(self, start: int, length: int, style: _Style) -> Box:
-        """Return the box of characters: along the line theirs, across it the font's."""
+    def _divided(self, start: int, raw: str) -> Iterator[tuple[Word, Style]]:
+        """Divide a word that several operators show where it has an exponent or index, or at a ruled line."""
+        for part in divided(self._shown_parts(start, raw), self._rules):
+            text = part.mark + cleaned(part.raw)
+            if text:
+                style = part.style
+                box = self._box(part.first, len(part.raw), style)[0]
+                yield Word(text, part.raw, part.first, box, style.frame.turn, style.skewed, glued=part.glued), style
+
+    def _shown_parts(self, start: int, raw: str) -> list[Part]:
+        """Return the characters that each operator shows, with their box."""
+        parts: list[Part] = []
+        for index, char in enumerate(raw, start):
+            style = self._style(index)
+            if parts and parts[-1].style is style:
+                parts[-1].raw += char
+            else:
+                parts.append(Part(char, index, style, self._loose_box(index, style.frame)))
+        for part in parts:
+            end = self._loose_box(part.first + len(part.raw) - 1, part.style.frame)
+            part.box = part.box.with_box(end)
+        return parts
+
+    def _box(self, start: int, length: int, style: Style) -> tuple[Box, int]:
+        """Return the box of characters, along the line theirs, across it the font's; and of how many parts it is."""
         get_rect, (left, top, right, bottom) = self._pdfium.FPDFText_GetRect, self._corners
         count = self._pdfium.FPDFText_CountRects(self._page, start, length)
         box: Box | None = None
@@ -174,15 +195,16 @@ class _Words:
             part = style.frame.box(left.value, bottom.value, right.value, top.value)
             box = part if box is None else box.with_box(part)
         if box is None:
-            return self._loose_box(start, style.frame)
-        return Box(box.left, style.across[0], box.right, style.across[1]) if style.across else box
+            return self._loose_box(start, style.frame), 1
+        tall = Box(box.left, style.across[0], box.right, style.across[1]) if style.across else box
+        return tall, count
 
     def _loose_box(self, index: int, frame: Frame) -> Box:
         loose = self._loose
         self._pdfium.FPDFText_GetLooseCharBox(self._page, index, loose)
         return frame.box(loose.left, loose.bottom, loose.right, loose.top)
 
-    def _style(self, index: int) -> _Style:
+    def _style(self, index: int) -> Style:
         text_object = self._pdfium.FPDFText_GetTextObject(self._page, index)
         key = ctypes.cast(text_object, ctypes.c_void_p).value
         style = self._styles.get(key)
@@ -190,16 +212,16 @@ class _Words:
             style = self._styles[key] = self._new_style(text_object if key else None, index)
         return style
 
-    def _new_style(self, text_object: Any, index: int) -> _Style:  # noqa: ANN401 (a pointer of ctypes)
+    def _new_style(self, text_object: Any, index: int) -> Style:  # noqa: ANN401 (a pointer of ctypes)
         quarters = -self._pdfium.FPDFText_GetCharAngle(self._page, index) / _QUARTER
         skewed = abs(quarters - round(quarters)) * _QUARTER > _SKEW
         frame = self._frames[round(quarters) % 4]
         if text_object is None:
-            return _Style(invisible=False, white=False, frame=frame, skewed=skewed)
+            return Style(invisible=False, white=False, frame=frame, skewed=skewed)
         mode = self._pdfium.FPDFTextObj_GetTextRenderMode(text_object)
         loose = self._loose_box(index, frame)  # of one line: an object is what one operator shows
         across = (loose.top, loose.bottom) if loose.height > 0 else None
-        return _Style(mode in _INVISIBLE_MODES, self._is_white(text_object), frame, skewed, across)
+        return Style(mode in _INVISIBLE_MODES, self._is_white(text_object), frame, skewed, across)
 
     def _is_white(self, text_object: Any) -> bool:  # noqa: ANN401 (a pointer of ctypes)
         red, green, blue, alpha = (ctypes.c_uint() for _ in range(4))

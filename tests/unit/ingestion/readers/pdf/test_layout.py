@@ -167,3 +167,28 @@ def test_every_character_comes_out_once(paragraphs: list[list[str]], cells: list
         char for words in [*paragraphs, *cells, ["First", "Second", "Third"]] for word in words for char in word
     )
     assert sorted(re.sub(r"[\s|-]", "", text)) == sorted(written)
+
+
+def test_exponents_and_indexes_are_marked_and_ordinals_are_not() -> None:
+    def page(canvas: Any) -> None:
+        x = 60.0
+        for text, size, rise in (
+            ("about 10", 10, 0), ("24", 6, 4), (" kg of H", 10, 0), ("2", 6, -2), ("O, x", 10, 0), ("i", 6, -2),
+            (" on the 5", 10, 0), ("th", 6, 4), (" day", 10, 0),
+        ):  # fmt: skip
+            canvas.setFont("Helvetica", size)
+            canvas.drawString(x, 700 + rise, text)
+            x += canvas.stringWidth(text, "Helvetica", size)
+
+    assert made(pdfs.drawn(page)).text.strip() == "about 10^24 kg of H2O, x_i on the 5th day"
+
+
+def test_an_initial_over_several_lines_leaves_them_lines() -> None:
+    def page(canvas: Any) -> None:
+        canvas.setFont("Helvetica", 36)
+        canvas.drawString(60, 680, "T")
+        canvas.setFont("Helvetica", 10)
+        pdfs.lines(canvas, [f"he line {n} of a story that goes on for a while" for n in range(3)], x=90, y=703)
+
+    text = made(pdfs.drawn(page)).text
+    assert [line.count("story") for line in text.split("\n") if line] == [1, 1, 1]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from ingestion.readers.ocr import LOW_CONFIDENCE, OcrPage
+from ingestion.readers.ocr_engine import LOW_CONFIDENCE, OcrPage
 from ingestion.readers.pdf.frames import Box, Frame
-from ingestion.readers.pdf.lines import Line
 from ingestion.readers.pdf.page import layout
+from ingestion.readers.pdf.segments import Line
 from ingestion.readers.pdf.shapes import Shapes
 from ingestion.readers.pdf.words import Word, cleaned
 from ingestion.types import ReadWarning
