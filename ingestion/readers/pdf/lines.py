@@ -33,7 +33,7 @@ def lines_of(blocks: Sequence[Sequence[Row]]) -> list[Line]:
 
 def line_of(words: Sequence[Word]) -> Line:
     """Return words as a line, a blank between them."""
-    spans, length, box = [], 0, words[0].box
+    spans, length, box = list[Span](), 0, words[0].box
     for word in words:
         length += bool(spans) and not word.glued
         spans.append(Span(length, length + len(word.text), word))

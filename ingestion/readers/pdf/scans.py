@@ -12,6 +12,8 @@ from ingestion.readers.pdf.shapes import Shapes
 from ingestion.readers.pdf.words import Word, cleaned
 from ingestion.types import ReadWarning
 
+_WIDTH = 595.0  # points: a picture is taken for a page of A4
+
 
 def words_of_scan(page: OcrPage, frame: Frame) -> list[Word]:
     """Return the words that were read, in a frame in which they are upright."""
@@ -29,7 +31,8 @@ def words_of_scan(page: OcrPage, frame: Frame) -> list[Word]:
 
 def lines_of_scan(page: OcrPage) -> list[Line]:
     """Return the lines of a picture in reading order."""
-    frame = Frame(0, 0, *page.size)
+    width, height = page.size
+    frame = Frame(0, 0, _WIDTH, _WIDTH * height / width)
     return layout(words_of_scan(page, frame), frame, Shapes())
 
 

@@ -88,7 +88,9 @@ def test_a_frame_around_prose_is_no_table() -> None:
 def test_cells_that_touch_are_divided_at_the_line_between_them() -> None:
     def page(canvas: Any) -> None:
         canvas.grid([60, 100, 140], [700, 715, 730, 745])
-        for y, (one, other) in zip((733, 718, 703), (("Fee", "Berth"), ("12345678", "9876"), ("400.01", "3")), strict=True):
+        for y, (one, other) in zip(
+            (733, 718, 703), (("Fee", "Berth"), ("12345678", "9876"), ("400.01", "3")), strict=True
+        ):
             canvas.drawRightString(99.8, y, one)
             canvas.drawString(100.2, y, other)
 
