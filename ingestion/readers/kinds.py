@@ -73,13 +73,7 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
 )
 _IMAGES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _OFFICE_FOLDERS: tuple[tuple[str, Kind], ...] = (("word/", "docx"), ("ppt/", "pptx"), ("xl/", "xlsx"))
-_BINARY_KINDS: Mapping[Kind, str] = {
-    "pdf": "PDF",
-    "docx": "Word",
-    "pptx": "PowerPoint",
-    "xlsx": "Excel",
-    "image": "image",
-}
+_BINARY_KINDS: Mapping[Kind, str] = {"pdf": "PDF", "docx": "Word", "pptx": "PowerPoint", "xlsx": "Excel"}
 
 
 def refusal(name: PurePath) -> str | None:
@@ -106,12 +100,22 @@ def kind_of(name: PurePath, *, data: bytes) -> Kind:
     if reason is not None:
         raise Unreadable(reason)
     named = KIND_OF_SUFFIX.get(_suffix(name), "plain")
+    if named == "image":
+        return _image(data)
     if named in _BINARY_KINDS:
         msg = f"not a {_BINARY_KINDS[named]} file, though it is named so"
         raise Unreadable(msg)
     if named == "plain" and data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype html", b"<html")):
         return "html"
     return named
+
+
+def _image(data: bytes) -> Kind:
+    """Tell a BMP by its name and bytes: ``BM`` alone may begin a text."""
+    if data.startswith(b"BM"):
+        return "image"
+    msg = "not an image of a kind that is read, though it is named so"
+    raise Unreadable(msg)
 
 
 def _kind_of_bytes(data: bytes) -> Kind | None:

@@ -144,3 +144,17 @@ def test_pictures_beside_text_are_read_if_wanted_and_else_said() -> None:
     read_too = made(data, "a.pdf", pictures=True)
     assert read_too.text.index("A page of text") < read_too.text.index("harbour master")
     assert [warning.kind for warning in read_too.warnings] == ["read-by-ocr"]
+
+
+def test_a_bitmap_and_a_table_in_a_scan_are_read() -> None:
+    from PIL import ImageDraw, ImageFont
+
+    image = pdfs.picture([])
+    brush, font = ImageDraw.Draw(image), ImageFont.load_default(30)
+    for row, cells in enumerate((("Item", "Count", "Price"), ("Rope", "21", "49.50"), ("Anchor", "10", "1,200.00"))):
+        for column, cell in enumerate(cells):
+            brush.text((120 + 350 * column, 200 + 60 * row), cell, fill="black", font=font)
+    text = made(pdfs.encoded(image, "BMP"), "a.bmp").text
+    assert "| Item | Count | Price |\n| --- | --- | --- |\n| Rope | 21 | 49.50 |\n| Anchor | 10 | 1,200.00 |" in text
+    with pytest.raises(Unreadable, match="not an image of a kind that is read"):
+        made(b"just text", "a.bmp")
