@@ -64,6 +64,7 @@ class ReadOptions:
         language: text search configuration of the collection, ``german`` say; decides between encodings that fit alike.
         ocr: read pages and images without text by OCR, where its library is installed.
         ocr_pages: of one document, at most; more are said in the warnings.
+        ocr_seconds: for one document; no further page is begun after them. Keep it below the limit of reading a file.
         pictures: read the pictures in documents by OCR, too.
         hidden: read hidden sheets, rows, columns and slides.
         attachments: read the attachments of e-mails as sections of the message.
@@ -73,6 +74,7 @@ class ReadOptions:
     language: str = "simple"
     ocr: bool = True
     ocr_pages: int = 200
+    ocr_seconds: float = 90
     pictures: bool = False
     hidden: bool = False
     attachments: bool = False

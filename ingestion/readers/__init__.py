@@ -29,6 +29,7 @@ _READERS: Mapping[Kind, tuple[str, str]] = {
     "json": ("records", "read_json"),
     "jsonl": ("records", "read_jsonl"),
     "mail": ("mail", "read_mail"),
+    "image": ("pictures", "read_picture_file"),
 }
 
 

@@ -10,9 +10,11 @@ from types import MappingProxyType
 from typing import Literal
 
 from ingestion.errors import Unreadable
+from ingestion.readers import ocr_engine as ocr
 
 Kind = Literal[
-    "markdown", "plain", "rst", "source", "html", "pdf", "docx", "pptx", "xlsx", "csv", "json", "jsonl", "mail"
+    "markdown", "plain", "rst", "source", "html", "pdf", "docx", "pptx", "xlsx", "csv", "json", "jsonl", "mail",
+    "image",
 ]  # fmt: skip
 
 _SUFFIXES: Mapping[Kind, str] = {
@@ -28,6 +30,7 @@ _SUFFIXES: Mapping[Kind, str] = {
     "json": "json geojson",
     "jsonl": "jsonl ndjson",
     "mail": "eml",
+    "image": "png jpg jpeg tif tiff webp gif bmp",
     "source": "py pyi c h cc cpp cxx hpp hh cs java kt kts scala go rs rb php pl pm lua r jl swift m mm js mjs "
     "cjs jsx ts tsx vue svelte css scss less sql sh bash zsh fish ps1 bat awk hs ml mli ex exs erl "
     "clj cljs lisp el scm dart zig nim f90 f95 pas vb asm s proto graphql thrift tf hcl nix toml "
@@ -38,7 +41,7 @@ KIND_OF_SUFFIX: Mapping[str, Kind] = MappingProxyType(
 )
 
 _UNREADABLE_SUFFIXES = {
-    "an image; images are not read": "png jpg jpeg gif bmp tif tiff webp ico heic avif svg psd",
+    "an image of a kind that is not read": "ico heic avif svg psd",
     "audio or video, which is not read": "mp3 wav flac ogg m4a aac mp4 mkv mov avi webm wmv",
     "an archive; unpack it first": "zip tar gz tgz bz2 xz zst 7z rar jar war whl deb rpm iso dmg",
     "a program or its data": "exe dll so dylib o a obj lib bin class pyc pyo wasm db sqlite sqlite3 pack idx dat",
@@ -55,10 +58,6 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\xcf\xfa\xed\xfe", "a program"),
     (b"\xca\xfe\xba\xbe", "a program"),
     (b"\x00asm", "a program"),
-    (b"\x89PNG\r\n\x1a\n", "an image; images are not read"),
-    (b"\xff\xd8\xff", "an image; images are not read"),
-    (b"GIF87a", "an image; images are not read"),
-    (b"GIF89a", "an image; images are not read"),
     (b"\x1f\x8b", "an archive; unpack it first"),
     (b"BZh", "an archive; unpack it first"),
     (b"\xfd7zXZ\x00", "an archive; unpack it first"),
@@ -72,6 +71,7 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     ),
     (b"{\\rtf", "an RTF file; save it as .docx"),
 )
+_IMAGES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _OFFICE_FOLDERS: tuple[tuple[str, Kind], ...] = (("word/", "docx"), ("ppt/", "pptx"), ("xl/", "xlsx"))
 _BINARY_KINDS: Mapping[Kind, str] = {"pdf": "PDF", "docx": "Word", "pptx": "PowerPoint", "xlsx": "Excel"}
 
@@ -79,6 +79,8 @@ _BINARY_KINDS: Mapping[Kind, str] = {"pdf": "PDF", "docx": "Word", "pptx": "Powe
 def refusal(name: PurePath) -> str | None:
     """Return why no reader supports a file of this name; None if one may. A name without a suffix is never refused."""
     suffix = _suffix(name)
+    if KIND_OF_SUFFIX.get(suffix) == "image":
+        return None if ocr.available() else f"an image; {ocr.INSTALL}"
     if not suffix or suffix in KIND_OF_SUFFIX:
         return None
     return _REASON_OF_SUFFIX.get(suffix) or f"there is no reader for {_shown(suffix)} files"
@@ -98,6 +100,8 @@ def kind_of(name: PurePath, *, data: bytes) -> Kind:
     if reason is not None:
         raise Unreadable(reason)
     named = KIND_OF_SUFFIX.get(_suffix(name), "plain")
+    if named == "image":
+        return _image(data)
     if named in _BINARY_KINDS:
         msg = f"not a {_BINARY_KINDS[named]} file, though it is named so"
         raise Unreadable(msg)
@@ -106,11 +110,21 @@ def kind_of(name: PurePath, *, data: bytes) -> Kind:
     return named
 
 
+def _image(data: bytes) -> Kind:
+    """Tell a BMP by its name and bytes: ``BM`` alone may begin a text."""
+    if data.startswith(b"BM"):
+        return "image"
+    msg = "not an image of a kind that is read, though it is named so"
+    raise Unreadable(msg)
+
+
 def _kind_of_bytes(data: bytes) -> Kind | None:
     if b"%PDF-" in data[:1024]:
         return "pdf"
     if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _kind_of_zip(data)
+    if data.startswith(_IMAGES) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP"):
+        return "image"
     for magic, reason in _MAGIC:
         if data.startswith(magic):
             raise Unreadable(reason)

@@ -155,7 +155,7 @@ class Parser:
         return ProcessPool(
             max_workers=self.width,
             max_tasks=_FILES_PER_WORKER,
-            initializer=_prepare_worker,
+            initializer=prepare_worker,
             initargs=(self._memory,),
             context=multiprocessing.get_context("spawn"),
         )
@@ -256,7 +256,7 @@ def _read(read: Callable[[int], bytes], length: int) -> bytes:
     return b"".join(blocks)
 
 
-def _prepare_worker(memory: int) -> None:
+def prepare_worker(memory: int) -> None:
     """Set a worker's limits before its first file."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent handles it
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a worker uses one core

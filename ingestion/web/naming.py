@@ -63,7 +63,7 @@ def file_name(path: str, *, media_type: str) -> str:
     if _TEXT_TYPES.fullmatch(media_type):
         return name if _kind(name) else f"{name}.txt"
     family = _REFUSED.match(media_type)
-    reason = refusal(PurePath({"image": "x.png", "font": "x.ttf"}.get(family[1], "x.mp4"))) if family else None
+    reason = refusal(PurePath({"image": "x.svg", "font": "x.ttf"}.get(family[1], "x.mp4"))) if family else None
     raise FetchRefused(_refused_type(reason or refusal(PurePath(name)), media_type))
 
 

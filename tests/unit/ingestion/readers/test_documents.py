@@ -115,9 +115,7 @@ def test_a_pdf_under_the_name_of_a_text_is_read_as_pdf() -> None:
 
 def test_pdfs_that_give_no_text_are_refused_each_with_its_reason() -> None:
     assert refusal("a.pdf", files.pdf("x", password="secret")) == "an encrypted PDF; remove its password first"
-    assert (
-        refusal("a.pdf", files.scanned_pdf()) == "a scanned PDF without text; run OCR over it first, with ocrmypdf say"
-    )
+    assert refusal("a.pdf", files.scanned_pdf()) == "a PDF of pictures in which no text was found"
     assert refusal("a.pdf", files.pdf_without_pages()) == "a damaged PDF, or one without pages"
     assert refusal("a.pdf", b"%PDF-1.7\n" + bytes(range(256)) * 20) == "a damaged PDF, or one without pages"
     assert refusal("a.pdf", files.pdf("")) == "there is no text in it"

@@ -78,7 +78,7 @@ def test_an_empty_file_is_refused(data: bytes) -> None:
     ("data", "reason"),
     [
         (b"\x7fELF\x02\x01\x01" + bytes(100), "a program"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(100), "an image; images are not read"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(100), "a damaged image"),
         (b"\x1f\x8b\x08" + bytes(100), "an archive; unpack it first"),
         (b"PK\x03\x04" + bytes(100), "a damaged archive or Office file"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(100), "an encrypted or old Office file"),
