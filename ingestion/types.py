@@ -109,6 +109,7 @@ class Extracted:
         pages: start offset of each page, the first always 0; empty if the format has no pages.
         labels: what each page is called where that is not its number (``iv``, ``A-1``); empty, or as long as `pages`.
         rows: of tables: (start offset, row as the program that made the file numbers it, from 1), by offset.
+        repeated: (start, end) of what a long table repeats, of its header, in the text; the file has it once.
         warnings: what is not in the text, or not as it was.
 
     """
@@ -120,6 +121,7 @@ class Extracted:
     pages: tuple[int, ...] = ()
     labels: tuple[str, ...] = ()
     rows: tuple[tuple[int, int], ...] = ()
+    repeated: tuple[tuple[int, int], ...] = ()
     warnings: tuple[ReadWarning, ...] = ()
 
 
@@ -163,6 +165,7 @@ class Parsed:
     size: int
     pages: tuple[int, ...] = ()
     labels: tuple[str, ...] = ()
+    repeated: tuple[tuple[int, int], ...] = ()
     warnings: tuple[ReadWarning, ...] = ()
 
     @property

@@ -16,6 +16,7 @@ from config.telemetry.metrics import BREAKER_STATE
 from config.telemetry.setup import NO_TELEMETRY, Telemetry
 from embedding.embedder import Embedder
 from embedding.opening import open_embedder
+from ingestion.readers.pdf.painting import PagePainter
 from server.caches.answers import AnswerCache
 from server.caches.vectors import QuestionVectors
 from server.engines.fingerprint import answers_fingerprint
@@ -235,6 +236,8 @@ async def assemble(
         await stack.enter_async_context(vitals)
     collections = CollectionService(database, embedder=embedder, pinned=generations, settings=settings.ingestion)
     await stack.enter_async_context(collections.dropping())
+    painter = PagePainter(settings=settings.ingestion)
+    stack.push_async_callback(painter.aclose)
     return Runtime(
         settings=settings,
         database=database,
@@ -252,7 +255,7 @@ async def assemble(
         collection_catalog=collection_catalog,
         document_catalog=DocumentCatalog(database),
         document_texts=DocumentTexts(database),
-        page_pictures=PagePictures(database, painter=_NoPainter(), settings=settings.ingestion),
+        page_pictures=PagePictures(database, painter=painter, settings=settings.ingestion),
         collections=collections,
         documents=DocumentService(database, collections=collections),
         jobs=JobStore(database),
@@ -260,11 +263,6 @@ async def assemble(
         uploads=Uploads(settings.data_dir / "uploads", max_bytes=settings.ingestion.max_file_bytes),
         telemetry=telemetry,
     )
-
-
-class _NoPainter:
-    async def draw(self, data: bytes, **_: object) -> bytes:
-        raise NotImplementedError(len(data))
 
 
 async def _open_redis(

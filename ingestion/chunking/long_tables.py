@@ -196,4 +196,7 @@ def _inserted(extracted: Extracted, insertions: Sequence[Insertion]) -> Extracte
         headings=tuple(replace(heading, offset=before(heading.offset)) for heading in extracted.headings),
         pages=tuple(map(before, extracted.pages)),
         rows=tuple((after(offset), number) for offset, number in extracted.rows),
+        repeated=tuple(
+            (place + shift, place + shift + len(text)) for (place, text), shift in zip(insertions, shifts, strict=False)
+        ),
     )

@@ -173,6 +173,7 @@ class Matching:
             revision=revision,
             original=parsed.content_hash,
             pages=parsed.labelled_pages,
+            repeated=parsed.repeated,
             warnings=[warning.as_json() for warning in parsed.warnings],
         )
         return Identified(document, match.replaces)

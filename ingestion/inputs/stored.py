@@ -91,6 +91,7 @@ class FromDatabase:
             revision=known.revision,
             original=known.content_hash,
             pages=parsed.labelled_pages,
+            repeated=parsed.repeated,
             warnings=[warning.as_json() for warning in parsed.warnings],
         )
         return Identified(new, replaces, displaces=holder)

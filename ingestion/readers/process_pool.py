@@ -228,6 +228,7 @@ def _parse(path: Path, job: _Job, tokenizer: Tokenizer) -> Parsed:
         size=len(data),
         pages=extracted.pages,
         labels=extracted.labels,
+        repeated=extracted.repeated if extracted.pages else (),
         warnings=extracted.warnings,
     )
 

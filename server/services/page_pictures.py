@@ -13,7 +13,7 @@ from ingestion.read_options import read_options
 from ingestion.types import ReadOptions
 from storage.documents.catalog import DocumentCatalog
 from storage.documents.originals import Originals
-from storage.documents.text import require_revision
+from storage.documents.text import LONGEST, DocumentTexts, require_revision
 from storage.errors import PageNotFound
 
 if TYPE_CHECKING:
@@ -49,8 +49,16 @@ class Picture:
 class Paints(Protocol):
     """Draws pages in a process of its own, with bounded time and memory."""
 
-    async def draw(
-        self, data: bytes, *, name: str, page: int, start: int | None, end: int | None, options: ReadOptions
+    async def draw(  # noqa: PLR0917 (as `PagePainter`)
+        self,
+        data: bytes,
+        name: str,
+        page: int,
+        start: int | None,
+        end: int | None,
+        options: ReadOptions,
+        *,
+        page_start: int | None = None,
     ) -> bytes:
         """Return a page as PNG; raises `Unreadable`."""
         ...
@@ -61,6 +69,7 @@ class PagePictures:
 
     def __init__(self, database: Database, *, painter: Paints, settings: IngestionSettings) -> None:
         self._catalog = DocumentCatalog(database)
+        self._texts = DocumentTexts(database)
         self._originals = Originals(database)
         self._painter = painter
         self._options = read_options(settings, language=ReadOptions().language)
@@ -92,9 +101,13 @@ class PagePictures:
     async def _drawn(self, info: DocumentInfo, marked: Marked) -> bytes:
         data = b"".join([block async for block in self._originals.blocks(info.content_hash)])
         name = str(info.metadata.get("file_name") or info.source.rpartition("/")[2])
+        places = await self._texts.places(info.id, collection=info.collection)
+        begin = places.starts[marked.page - 1]
+        start = None if marked.start is None else places.in_file(max(begin, marked.start))
+        end = LONGEST if marked.end is None else places.in_file(marked.end)
         try:
             return await self._painter.draw(
-                data, name=name, page=marked.page, start=marked.start, end=marked.end, options=self._options
+                data, name, marked.page, start, end, self._options, page_start=places.in_file(begin)
             )
         except Unreadable as exc:
             msg = f"page {marked.page} of document {info.id!r} cannot be drawn: {exc}"

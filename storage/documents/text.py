@@ -59,6 +59,24 @@ class PageSpan:
 
 
 @dataclass(frozen=True, slots=True)
+class PagePlaces:
+    """Where a document's pages begin in its text, and what the text repeats; offsets in characters.
+
+    Attributes:
+        starts: of each page.
+        repeated: (start, end) of headers that long tables repeat; the file has them once.
+
+    """
+
+    starts: tuple[int, ...]
+    repeated: tuple[tuple[int, int], ...] = ()
+
+    def in_file(self, offset: int) -> int:
+        """Return an offset as it is in the text before anything was repeated."""
+        return offset - sum(min(max(0, offset - start), end - start) for start, end in self.repeated)
+
+
+@dataclass(frozen=True, slots=True)
 class DocumentText:
     """A document's text, as it is indexed, with its pages."""
 
@@ -112,6 +130,25 @@ class DocumentTexts:
             text = await text_of(connection, generation, document_id)
         require_revision(document_id, revision, current=row["revision"])
         return DocumentText(document_id, row["revision"], text, _spans(json.loads(row["pages"]), len(text)))
+
+    async def places(self, document_id: str, /, *, collection: str) -> PagePlaces:
+        """Return where its pages are.
+
+        Raises:
+            DocumentNotFound: there is no such document in that collection.
+
+        """
+        async with self._database.connection() as connection:
+            generation = await self._generation(connection, document_id, collection)
+            row = await connection.fetchrow(
+                "SELECT pages, repeated FROM footnote.documents WHERE generation_id = $1 AND id = $2",
+                generation,
+                document_id,
+            )
+        if row is None:
+            raise DocumentNotFound(document_id)
+        starts = tuple(start for start, _ in json.loads(row["pages"]))
+        return PagePlaces(starts, tuple((start, end) for start, end in json.loads(row["repeated"])))
 
     async def _generation(self, connection: Connection, document_id: str, collection: str | None) -> int:
         generation = await connection.fetchval(

@@ -60,6 +60,7 @@ class NewDocument:
         revision: from `Documents.next_revision`, taken before its source was read; a higher one is newer.
         original: hash under which `storage.documents.originals` keeps its bytes; None if it does not.
         pages: start offset and label of each page, in order; empty if it has none.
+        repeated: start and end of what its text repeats, and its file does not.
         warnings: ``{"kind", "detail", "page"}`` each: what its text lacks, or may have wrong.
 
     """
@@ -75,6 +76,7 @@ class NewDocument:
     revision: int
     original: str | None = None
     pages: Sequence[tuple[int, str]] = ()
+    repeated: Sequence[tuple[int, int]] = ()
     warnings: Sequence[Mapping[str, object]] = ()
 
 
@@ -293,13 +295,14 @@ class Documents:
     async def _upsert(self, connection: Connection, document: NewDocument, *, chunks: int) -> None:
         await connection.execute(
             """INSERT INTO footnote.documents (tenant_id, generation_id, id, source, location, title, metadata,
-                   content_hash, pipeline_fingerprint, bytes, chunks, revision, original, pages, warnings)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+                   content_hash, pipeline_fingerprint, bytes, chunks, revision, original, pages, repeated, warnings)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
                ON CONFLICT (generation_id, id) DO UPDATE SET source = excluded.source, location = excluded.location,
                    title = excluded.title, metadata = excluded.metadata, content_hash = excluded.content_hash,
                    pipeline_fingerprint = excluded.pipeline_fingerprint, bytes = excluded.bytes,
                    chunks = excluded.chunks, revision = excluded.revision, original = excluded.original,
-                   pages = excluded.pages, warnings = excluded.warnings, ingested_at = now()""",
+                   pages = excluded.pages, repeated = excluded.repeated, warnings = excluded.warnings,
+                   ingested_at = now()""",
             self._generation.tenant_id,
             self._generation.id,
             document.id,
@@ -314,6 +317,7 @@ class Documents:
             document.revision,
             document.original,
             json.dumps(document.pages),
+            json.dumps(document.repeated),
             json.dumps(list(document.warnings)),
         )
 

@@ -1,6 +1,6 @@
 """Documents know their pages, and what was not read of them.
 
-Both columns have constant defaults: no row is rewritten, and programs of before go on writing rows without them.
+The columns have constant defaults: no row is rewritten, and programs of before go on writing rows without them.
 """
 
 from alembic import op
@@ -13,6 +13,7 @@ down_revision = "0012"
 PAGES = """
 ALTER TABLE footnote.documents
     ADD COLUMN pages jsonb NOT NULL DEFAULT '[]',
+    ADD COLUMN repeated jsonb NOT NULL DEFAULT '[]',
     ADD COLUMN warnings jsonb NOT NULL DEFAULT '[]';
 """
 
