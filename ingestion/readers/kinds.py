@@ -12,12 +12,13 @@ from typing import Literal
 from ingestion.errors import Unreadable
 
 Kind = Literal[
-    "markdown", "plain", "rst", "source", "html", "pdf", "docx", "pptx", "xlsx", "csv", "json", "jsonl", "mail"
+    "markdown", "plain", "rst", "source", "html", "pdf", "docx", "pptx", "xlsx", "csv", "json", "jsonl", "mail",
+    "mailbox", "msg", "epub", "notebook", "latex", "xml", "subtitles",
 ]  # fmt: skip
 
 _SUFFIXES: Mapping[Kind, str] = {
     "markdown": "md markdown mdown mkd mdx",
-    "plain": "txt text log adoc asciidoc org tex me 1st",
+    "plain": "txt text log adoc asciidoc org me 1st",
     "rst": "rst rest",
     "html": "html htm xhtml",
     "pdf": "pdf",
@@ -28,10 +29,17 @@ _SUFFIXES: Mapping[Kind, str] = {
     "json": "json geojson",
     "jsonl": "jsonl ndjson",
     "mail": "eml",
+    "mailbox": "mbox",
+    "msg": "msg",
+    "epub": "epub",
+    "notebook": "ipynb",
+    "latex": "tex latex ltx",
+    "xml": "xml",
+    "subtitles": "srt vtt",
     "source": "py pyi c h cc cpp cxx hpp hh cs java kt kts scala go rs rb php pl pm lua r jl swift m mm js mjs "
     "cjs jsx ts tsx vue svelte css scss less sql sh bash zsh fish ps1 bat awk hs ml mli ex exs erl "
     "clj cljs lisp el scm dart zig nim f90 f95 pas vb asm s proto graphql thrift tf hcl nix toml "
-    "yaml yml ini cfg conf properties env xml xsd xsl cmake mk gradle groovy diff patch ",
+    "yaml yml ini cfg conf properties env xsd xsl cmake mk gradle groovy diff patch ",
 }
 KIND_OF_SUFFIX: Mapping[str, Kind] = MappingProxyType(
     {f".{suffix}": kind for kind, suffixes in _SUFFIXES.items() for suffix in suffixes.split()}
@@ -73,7 +81,11 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"{\\rtf", "an RTF file; save it as .docx"),
 )
 _OFFICE_FOLDERS: tuple[tuple[str, Kind], ...] = (("word/", "docx"), ("ppt/", "pptx"), ("xl/", "xlsx"))
-_BINARY_KINDS: Mapping[Kind, str] = {"pdf": "PDF", "docx": "Word", "pptx": "PowerPoint", "xlsx": "Excel"}
+_BINARY_KINDS: Mapping[Kind, str] = {
+    "pdf": "PDF", "docx": "Word", "pptx": "PowerPoint", "xlsx": "Excel", "msg": "Outlook", "epub": "EPUB",
+}  # fmt: skip
+_COMPOUND = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # of old Office files, and of Outlook's messages
+_OUTLOOK_PARTS = "__properties_version1.0".encode("utf-16-le")
 
 
 def refusal(name: PurePath) -> str | None:
@@ -92,7 +104,7 @@ def kind_of(name: PurePath, *, data: bytes) -> Kind:
 
     """
     reason = refusal(name)
-    found = _kind_of_bytes(data)
+    found = _kind_of_bytes(name, data)
     if found is not None:
         return found
     if reason is not None:
@@ -106,11 +118,13 @@ def kind_of(name: PurePath, *, data: bytes) -> Kind:
     return named
 
 
-def _kind_of_bytes(data: bytes) -> Kind | None:
+def _kind_of_bytes(name: PurePath, data: bytes) -> Kind | None:
     if b"%PDF-" in data[:1024]:
         return "pdf"
     if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _kind_of_zip(data)
+    if data.startswith(_COMPOUND) and (_OUTLOOK_PARTS in data or _suffix(name) == ".msg"):
+        return "msg"
     for magic, reason in _MAGIC:
         if data.startswith(magic):
             raise Unreadable(reason)
@@ -124,6 +138,8 @@ def _kind_of_zip(data: bytes) -> Kind:
     except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as exc:
         msg = "a damaged archive or Office file"
         raise Unreadable(msg) from exc
+    if "META-INF/container.xml" in names and not any(name.startswith("word/") for name in names):
+        return "epub"
     if "[Content_Types].xml" in names:
         for folder, kind in _OFFICE_FOLDERS:
             if any(name.startswith(folder) for name in names):
