@@ -24,7 +24,7 @@ def read_mail(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
     """Read a message: all its inline text, forwarded messages as sections; sender, recipients, date as metadata.
 
     Raises:
-        Unreadable: it has no headers.
+        Unreadable: it has no headers, or is encrypted as a whole.
 
     """
     message = _parsed(data)
@@ -33,8 +33,13 @@ def read_mail(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
         raise Unreadable(msg)
     letter = Letter(options)
     body = joined(letter.sections(message))
+    if not body.text and letter.is_encrypted:
+        msg = "an encrypted e-mail; save it decrypted"
+        raise Unreadable(msg)
     title = header(message, "subject", language=options.language, limit=300) or name_as_title(name)
     metadata = _metadata(message, options.language) | letter.metadata()
+    if not body.text and "attachments" in metadata:  # as scanners send: what it is called is all there is
+        body = Section(title)
     return Extracted(body.text, title=title, metadata=metadata, headings=body.headings, warnings=letter.said())
 
 

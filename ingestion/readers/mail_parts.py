@@ -24,6 +24,7 @@ _WORDS = re.compile(r"\w+")
 _SIGNATURES = frozenset(("application/pgp-signature", "application/pkcs7-signature", "application/x-pkcs7-signature"))
 _ENCRYPTED = frozenset(("application/pkcs7-mime", "application/x-pkcs7-mime", "application/pgp-encrypted"))
 _RICH_SUFFIXES = frozenset((".csv", ".tsv", ".md", ".markdown", ".html", ".htm", ".json", ".rst", ".srt", ".vtt"))
+_REPORTS = frozenset(("message/delivery-status", "message/disposition-notification", "message/global-delivery-status"))
 _FORWARDED = ("From", "To", "Cc", "Date", "Subject")
 
 
@@ -39,6 +40,7 @@ class Letter:
         self._parts = 0
         self._read = 0
         self._signed = False
+        self.is_encrypted = False
 
     def sections(self, message: Message) -> list[Section]:
         """Return the text of a message in the order of its parts."""
@@ -78,7 +80,9 @@ class Letter:
         elif kind == "multipart/alternative" and part.is_multipart():
             yield from self._best(_inner(part), depth)
         elif kind == "multipart/encrypted":
-            self._warn("It is encrypted and was not decrypted.")
+            self._encrypted("It is encrypted and was not decrypted.")
+        elif kind in _REPORTS and part.is_multipart():
+            yield from (Section(_fields(inner)) for inner in _inner(part))
         elif part.is_multipart():
             self._signed = self._signed or kind == "multipart/signed"
             for inner in _inner(part):
@@ -111,13 +115,13 @@ class Letter:
         if kind in _SIGNATURES:
             self._signed = True
         elif kind in _ENCRYPTED or name.lower() == "smime.p7m":
-            self._warn("A part is encrypted, or signed so that it cannot be read without its certificate.")
-        elif main == "image" and not attached:
+            self._encrypted("A part is encrypted, or signed so that its text is inside the signature.")
+        elif main == "image" and part.get_content_disposition() != "attachment":
             self._pictures += 1
             self._names += [name] if name else []
-        elif main in {"text", "message"} and not (attached and self._is_other_kind(name)):
+        elif main in {"text", "message", "multipart"} and not (attached and self._is_other_kind(name)):
             yield from self._text(part, kind, name if attached else "")
-        elif name or main != "multipart":
+        else:
             yield from self._attachment(part, name or f"a part of type {kind[:60]}", named=bool(name))
 
     def _is_other_kind(self, name: str) -> bool:
@@ -195,6 +199,10 @@ class Letter:
         ]
         yield headed(str(name), Section(found.text, found.headings))
 
+    def _encrypted(self, detail: str) -> None:
+        self.is_encrypted = True
+        self._warn(detail)
+
     def _warn(self, detail: str) -> None:
         self._warnings.append(ReadWarning("part-unreadable", detail))
 
@@ -230,6 +238,11 @@ def _fullest(texts: list[str]) -> int | None:
 def _inner(part: Message) -> list[Message]:
     payload = part.get_payload()
     return [inner for inner in payload if isinstance(inner, Message)] if isinstance(payload, list) else []
+
+
+def _fields(part: Message) -> str:
+    """Return the headers of a part as text, which is all that a report of a delivery has."""
+    return clean("\n".join(f"{name}: {' '.join(str(value).split())}" for name, value in part.items()))
 
 
 def _payload(part: Message) -> bytes:

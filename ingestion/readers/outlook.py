@@ -151,7 +151,7 @@ class _Message:
                 inner = _Message(self._file, (*place, f"__substg1.0_{_EMBEDDED}"), self._options).read(depth + 1)
                 self._warnings += inner.warnings
                 yield headed(inner.subject or name or "Message", joined([inner.heads(), inner.body]))
-            elif self._options.attachments and name and not is_message:
+            elif (self._options.attachments or _is_text(name)) and name and not is_message:
                 yield from self._by_reader(PurePath(name), self._stream(f"{_CONTENT}0102", place) or b"")
             else:
                 unread.append(name or "a file without a name")
@@ -236,6 +236,11 @@ class _Message:
             struct.iter_unpack("<IIQ", data[head : len(data) - (len(data) - head) % 16]) if len(data) > head else ()
         )
         return {tag: value if tag & 0xFFFF == 0x40 else value & 0xFFFFFFFF for tag, _, value in entries}  # noqa: PLR2004 (a time)
+
+
+def _is_text(name: str) -> bool:
+    """Tell whether an attachment is text, which belongs to the letter as in other mails."""
+    return PurePath(name).suffix.lower() in {".txt", ".text", ".md", ".csv", ".html", ".htm"}
 
 
 def _instant(ticks: int) -> str:

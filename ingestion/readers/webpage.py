@@ -1,9 +1,9 @@
 """HTML: the content of a page as Markdown, without its navigation.
 
 The tree is walked here rather than by a converter: html-to-markdown, which did it before, glues the lines of code that
-end in ``<br>``, knows no merged cells and drops what raised and lowered text means; trafilatura takes 30 to 130 ms
-for a large page of the PostgreSQL manual, drops every ``<h2>`` and ``<h3>`` of a DocBook page and ends a code block at
-the first ``<em>`` inside it. lxml parses as browsers do in all but odd nesting, and is faster than what reads by the letter.
+end in ``<br>``, knows no merged cells and drops what raised and lowered text means; trafilatura takes 30 to 130 ms for
+a large page of the PostgreSQL manual, drops every ``<h2>`` and ``<h3>`` of a DocBook page and ends a code block at the
+first ``<em>`` inside it.
 """
 
 from __future__ import annotations

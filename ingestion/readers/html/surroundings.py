@@ -197,7 +197,7 @@ class _Page:
             return False
         size = self._of(element)
         prose = size.own > 120 and not size.mostly_links(0.3) and self._is_prose(element)  # noqa: PLR2004
-        return prose or _is_aside(element) or bool(element.tag == "header")
+        return bool(prose or _is_aside(element) or element.tag == "header")
 
 
 def _is_aside(element: HtmlElement) -> bool:

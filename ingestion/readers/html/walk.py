@@ -25,6 +25,7 @@ _QUOTED_LINES = frozenset(("div", "p", "li", "tr", "ol", "ul", "table", "dd", "d
 _TEXT_INPUTS = frozenset("text email tel url number date time month week datetime-local search color range".split()) | {
     ""
 }
+_ITEM = re.compile(r"- |\d{1,9}\. ")
 _LANGUAGE = re.compile(r"(?:lang(?:uage)?|highlight(?:-source)?|brush)[-:]\s*([\w+#.-]{1,20})")
 
 
@@ -110,7 +111,9 @@ def _children(element: HtmlElement, sink: _Sink) -> None:
 def _visit(element: HtmlElement, sink: _Sink) -> None:
     tag = tag_of(element)
     handler = _HANDLERS.get(tag)
-    if handler is not None:
+    if element.get("role") == "heading" and not element.tag.startswith("h"):
+        _heading(element, sink)
+    elif handler is not None:
         handler(element, sink)
     elif tag in INLINE:
         _children(element, sink)
@@ -133,7 +136,7 @@ def _heading(element: HtmlElement, sink: _Sink) -> None:
 
 
 def _level(element: HtmlElement) -> int:
-    given = element.get("aria-level", "") or element.tag[1:]
+    given = element.get("aria-level") or element.tag[1:]
     return min(max(int(given), 1), 6) if given.isascii() and given.isdigit() else 2
 
 
@@ -208,7 +211,7 @@ def _item(blocks: Sequence[Block], mark: str) -> list[Block]:
     out = []
     for at, block in enumerate(blocks):
         text = "\n".join(f"{indent}{line}" if line else line for line in block.text.split("\n"))
-        is_list = block.text.startswith(("- ", "1. "))
+        is_list = _ITEM.match(block.text) is not None
         out.append(
             replace(
                 block, text=mark + text[len(indent) :] if at == 0 else text, close=block.close or (at > 0 and is_list)
