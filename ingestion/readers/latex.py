@@ -23,16 +23,17 @@ _LEVELS = {
 _HEADING = re.compile(rf"\\({'|'.join(_LEVELS)})\*?\s*(?:\[[^\]]{{0,300}}\])?\s*(?=\{{)")
 _COMMENT = re.compile(r"(?<!\\)((?:\\\\)*)%[^\n]*(?:\n[ \t]*)?")
 # verbatim text and formulas, which stay as they are written
+# each alternative ends where it would begin anew, so that no input is searched twice
 _AS_WRITTEN = re.compile(
-    r"\\begin\{(?P<name>verbatim\*?|Verbatim|lstlisting|minted|comment|equation\*?|align\*?|gather\*?|multline\*?|eqnarray\*?|"
-    r"displaymath|math|tikzpicture)\}(?P<body>.*?)\\end\{(?P=name)\}|\\verb\*?(?P<mark>[^\w\s*])(?P<code>[^\n]*?)(?P=mark)|"
-    r"\$\$(?P<display>.+?)\$\$|\\\[(?P<bracket>.+?)\\\]|\\\((?P<paren>.+?)\\\)|(?<!\\)\$(?P<inline>[^$]{1,2000}?)(?<!\\)\$",
-    re.DOTALL,
+    r"\$\$(?P<display>[^$]+)\$\$|\\\[(?P<bracket>(?:[^\\]|\\(?![\[\]]))+)\\\]|\\\((?P<paren>(?:[^\\]|\\(?![()]))+)\\\)|"
+    r"(?<!\\)\$(?P<inline>[^$]{1,2000}?)(?<!\\)\$"
 )
-_UNTOUCHED = re.compile(
-    r"\\begin\{(verbatim\*?|Verbatim|lstlisting|minted)\}.*?\\end\{\1\}|\\verb\*?([^\w\s*])[^\n]*?\2", re.DOTALL
+_HELD_WHOLE = re.compile(
+    r"\\begin\{(verbatim\*?|Verbatim|lstlisting|minted|comment|tikzpicture|equation\*?|align\*?|gather\*?|multline\*?|"
+    r"eqnarray\*?|displaymath|math)\}|\\verb\*?([^\w\s*])"
 )
-_CODE = ("verbatim", "verbatim*", "Verbatim", "lstlisting", "minted")
+_FORMULAS = ("equation", "align", "gather", "multline", "eqnarray", "displaymath", "math")
+_BRACES = re.compile(r"(\\footnote(?:\[\d*\])?\s*\{|(?<!\\)[{}])")
 _DROPPED = re.compile(  # with what they take, which is no text
     r"\\(?:label|usepackage|documentclass|bibliographystyle|pagestyle|thispagestyle|vspace\*?|hspace\*?|setlength|addtolength|"
     r"setcounter|addtocounter|newcommand\*?|renewcommand\*?|providecommand|def|hypersetup|geometry|graphicspath|pagenumbering|"
@@ -68,21 +69,54 @@ def read_latex(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
     source = re.sub("[\ue000\ue001]", "", clean(decoded.text))
     title = one_line(_plain(_argument(source, source.find("\\title"))))
     held: list[str] = []
-    body = _AS_WRITTEN.sub(lambda found: _hold(found, held), _body(_comments_cut(source)))
+    body = _AS_WRITTEN.sub(lambda found: _hold_formula(found, held), _body(_code_held(source, held)))
     warnings = [*decoded.warnings, *_said(body)]
     text, headings = _with_headings(body, held)
     found = title or (headings[0].text if headings else name_as_title(name))
     return Extracted(text, title=found, headings=tuple(headings), warnings=tuple(warnings))
 
 
-def _comments_cut(source: str) -> str:
-    """Cut comments, but not the percent signs of verbatim text."""
+def _code_held(source: str, held: list[str]) -> str:
+    """Put placeholders where code stands, and cut comments elsewhere."""
     parts: list[str] = []
     end = 0
-    for block in _UNTOUCHED.finditer(source):
-        parts += [_COMMENT.sub(r"\1", source[end : block.start()]), block[0]]
-        end = block.end()
+    unclosed: set[str] = set()
+    for found in _HELD_WHOLE.finditer(source):
+        closing = f"\\end{{{found[1]}}}" if found[1] else found[2]
+        if found.start() < end or closing in unclosed:
+            continue
+        close = source.find(closing, found.end(), len(source) if found[1] else _line_end(source, found.end()))
+        if close < 0:
+            unclosed |= {closing} if found[1] else set()
+            continue
+        parts += [
+            _COMMENT.sub(r"\1", source[end : found.start()]),
+            _held_code(found[1], source[found.end() : close], held),
+        ]
+        end = close + len(closing)
     return "".join([*parts, _COMMENT.sub(r"\1", source[end:])])
+
+
+def _line_end(source: str, at: int) -> int:
+    end = source.find("\n", at)
+    return len(source) if end < 0 else end
+
+
+def _held_code(name: str | None, code: str, held: list[str]) -> str:
+    if name in {"comment", "tikzpicture"}:
+        return ""
+    if name is None:
+        return _placeholder(f"`{code}`", held)
+    if name.rstrip("*") in _FORMULAS:
+        formula = _unlabelled(re.sub(r"(?<!\\)%[^\n]*", "", code))
+        return _placeholder(f"\n\n$$\n{formula}\n$$\n\n", held)
+    body = re.sub(r"\A(?:\[[^\]]*\])?(?:\{\w*\})?[ \t]*\n", "", code)
+    return _placeholder(f"\n\n```\n{body.strip(chr(10))}\n```\n\n", held)
+
+
+def _placeholder(written: str, held: list[str]) -> str:
+    held.append(written)
+    return f"\ue000{len(held) - 1}\ue001"
 
 
 def _body(source: str) -> str:
@@ -105,7 +139,7 @@ def _argument(text: str, at: int) -> str:
 
 def _closing(text: str, start: int) -> int:
     depth = 0
-    for at in range(start, min(len(text), start + 20_000)):
+    for at in range(start, min(len(text), start + 5000)):
         if text[at] in "{}" and text[at - 1 : at] != "\\":
             depth += 1 if text[at] == "{" else -1
             if depth == 0:
@@ -113,28 +147,12 @@ def _closing(text: str, start: int) -> int:
     return min(len(text), start + 200)
 
 
-def _hold(found: re.Match[str], held: list[str]) -> str:
-    """Put a placeholder where text stays as it is written."""
-    name = found["name"] or ""
-    if name == "comment":
-        return ""
-    if name in _CODE:
-        body = re.sub(r"\A(?:\[[^\]]*\])?(?:\{\w*\})?[ \t]*\n", "", found["body"])
-        written = f"\n\n```\n{body.strip(chr(10))}\n```\n\n"
-    elif name and name != "math":
-        written = f"\n\n$$\n{_unlabelled(found['body'])}\n$$\n\n"
-    elif found["code"] is not None:
-        written = f"`{found['code']}`"
-    else:
-        formula = next(
-            part
-            for part in (found["display"], found["bracket"], found["paren"], found["inline"], found["body"])
-            if part
-        )
-        is_block = found["display"] is not None or found["bracket"] is not None
-        written = f"\n\n$$ {_unlabelled(formula)} $$\n\n" if is_block else f"${formula}$"
-    held.append(written)
-    return f"\ue000{len(held) - 1}\ue001"
+def _hold_formula(found: re.Match[str], held: list[str]) -> str:
+    """Put a placeholder where a formula stands, which stays as it is written."""
+    inline = found["paren"] or found["inline"]
+    if inline:
+        return _placeholder(f"${inline}$", held)
+    return _placeholder(f"\n\n$$\n{_unlabelled(found['display'] or found['bracket'])}\n$$\n\n", held)
 
 
 def _unlabelled(formula: str) -> str:
@@ -218,10 +236,17 @@ def _plain(text: str) -> str:
 
 def _footnotes(text: str) -> str:
     """Put a footnote's text in brackets where its mark stands."""
-    while (at := text.find("\\footnote{")) >= 0:
-        close = _closing(text, at + 9)
-        text = f"{text[:at]} ({text[at + 10 : close]}){text[close + 1 :]}"
-    return text
+    out: list[str] = []
+    is_note: list[bool] = []
+    for part in _BRACES.split(text):
+        if part in {"{", "}"} or part.startswith("\\footnote"):
+            closes = part == "}" and bool(is_note) and is_note.pop()
+            if part != "}":
+                is_note.append(part != "{")
+            out.append(")" if closes else " (" if part not in {"{", "}"} else part)
+        else:
+            out.append(part)
+    return "".join(out)
 
 
 def _accented(found: re.Match[str]) -> str:

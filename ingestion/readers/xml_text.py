@@ -158,9 +158,9 @@ def _is_torn(root: _Element, text: str) -> bool:
 
 
 def _without_tags(text: str) -> str:
-    return " ".join(
-        re.sub(r"<!DOCTYPE[^\[>]*(?:\[.*?\]\s*)?>|<!--.*?-->|<[^<>]{0,1000}>", "\n", text, flags=re.DOTALL).split()
-    )
+    first, *rest = re.sub(r"<!DOCTYPE[^\[>]*(?:\[[^\]]*\]\s*)?>", "\n", text, count=1).split("<!--")
+    bare = "\n".join([first, *(part.partition("-->")[2] if "-->" in part else part for part in rest)])
+    return " ".join(re.sub(r"<[^<>]{0,1000}>", "\n", bare).split())
 
 
 def _write_entities(root: _Element) -> None:
