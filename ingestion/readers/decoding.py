@@ -169,7 +169,8 @@ def _plausible(text: str) -> bool:
         return False
     blocks = {ord(char) >> 8 for char in text}
     words = sum(char.isalnum() or char.isspace() for char in text)
-    few = len(blocks) <= 6 or sum(0x4E00 <= ord(char) <= 0x9FFF for char in text) > len(text) // 3  # noqa: PLR2004
+    eastern = sum(0x3000 <= ord(char) <= 0x9FFF or 0xAC00 <= ord(char) <= 0xD7AF for char in text)  # noqa: PLR2004
+    few = len(blocks) <= 6 or eastern > 0.6 * len(text)  # noqa: PLR2004
     return few and words > 0.7 * len(text) and any(char.isspace() and char.isascii() for char in text)
 
 

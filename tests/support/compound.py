@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from itertools import pairwise
 
 SECTOR, MINI, CUTOFF = 512, 64, 4096
 END, FREE, FAT_SECTOR = 0xFFFFFFFE, 0xFFFFFFFF, 0xFFFFFFFD
@@ -49,12 +50,12 @@ class _Writer:
                 self.entries[ids[-1]][4] = self.stream(inner)
             else:
                 self.entries[ids[-1]][3] = self.folder(inner)
-        for before, after in zip(ids, ids[1:], strict=False):
+        for before, after in pairwise(ids):
             self.entries[before][2] = after
         return ids[0] if ids else FREE
 
 
-def _entry(name: str, kind: int, right: int, child: int, start: int, size: int) -> bytes:
+def _entry(name: str, kind: int, right: int, child: int, start: int, size: int) -> bytes:  # noqa: PLR0917 (a record)
     written = name.encode("utf-16-le") + b"\0\0"
     return struct.pack(
         "<64sHBBIII16sIQQIQ", written, len(written), kind, 1, FREE, right, child, b"", 0, 0, 0, start & 0xFFFFFFFF, size
