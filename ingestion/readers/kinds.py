@@ -119,12 +119,12 @@ def kind_of(name: PurePath, *, data: bytes) -> Kind:
 
 
 def _kind_of_bytes(name: PurePath, data: bytes) -> Kind | None:
+    if data.startswith(_COMPOUND) and (_OUTLOOK_PARTS in data or _suffix(name) == ".msg"):
+        return "msg"
     if b"%PDF-" in data[:1024]:
         return "pdf"
     if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _kind_of_zip(data)
-    if data.startswith(_COMPOUND) and (_OUTLOOK_PARTS in data or _suffix(name) == ".msg"):
-        return "msg"
     for magic, reason in _MAGIC:
         if data.startswith(magic):
             raise Unreadable(reason)

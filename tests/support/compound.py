@@ -55,7 +55,7 @@ class _Writer:
         return ids[0] if ids else FREE
 
 
-def _entry(name: str, kind: int, right: int, child: int, start: int, size: int) -> bytes:  # noqa: PLR0917 (a record)
+def _entry(name: str, kind: int, right: int, child: int, start: int, size: int) -> bytes:  # noqa: PLR0917
     written = name.encode("utf-16-le") + b"\0\0"
     return struct.pack(
         "<64sHBBIII16sIQQIQ", written, len(written), kind, 1, FREE, right, child, b"", 0, 0, 0, start & 0xFFFFFFFF, size
@@ -79,7 +79,7 @@ def compound(tree: Tree) -> bytes:
     table += [FREE] * (fats * SECTOR // 4 - len(table))
     places = [first_fat + at if at < fats else FREE for at in range(109)]
     head = struct.pack(
-        "<8s16sHHHHH6sIIIIIIIIII", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", b"", 0x3E, 3, 0xFFFE, 9, 6, b"", 0, fats, directory,
-        0, CUTOFF, mini_fat_start, -(-len(mini_fat) // SECTOR), END, 0, places[0],
+        "<8s16sHHHHH6sIIIIIIIIII", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", b"", 0x3E, 3, 0xFFFE, 9, 6, b"", 0, fats,
+        directory, 0, CUTOFF, mini_fat_start, -(-len(mini_fat) // SECTOR), END, 0, places[0],
     ) + struct.pack("<108I", *places[1:])  # fmt: skip
     return head + b"".join(writer.sectors) + struct.pack(f"<{len(table)}I", *table)
