@@ -25,7 +25,8 @@ def cut_data(text: str) -> tuple[str, tuple[ReadWarning, ...]]:
         if found.start() < end:
             continue
         pattern = _BASE64 if ";base64" in found[0].lower() else _PLAIN
-        close = pattern.match(text, found.end()).end()  # type: ignore[union-attr] (it matches nothing, too)
+        data = pattern.match(text, found.end())
+        close = data.end() if data else found.end()
         if close - found.end() < _SHORT:
             continue
         start, close, left = _holder(text, max(end, found.start() - _AROUND), found.start(), close)

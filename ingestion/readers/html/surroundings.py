@@ -201,7 +201,7 @@ class _Page:
 
 
 def _is_aside(element: HtmlElement) -> bool:
-    return element.tag == "aside" or element.get("role") == "complementary"
+    return bool(element.tag == "aside" or element.get("role") == "complementary")
 
 
 def _measures(body: HtmlElement) -> Mapping[HtmlElement, Measure]:
