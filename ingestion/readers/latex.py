@@ -30,7 +30,7 @@ _AS_WRITTEN = re.compile(
 )
 _HELD_WHOLE = re.compile(
     r"\\begin\{(verbatim\*?|Verbatim|lstlisting|minted|comment|tikzpicture|equation\*?|align\*?|gather\*?|multline\*?|"
-    r"eqnarray\*?|displaymath|math)\}|\\verb\*?([^\w\s*])"
+    r"eqnarray\*?|displaymath|math)\}|\\verb\*?([^\w\s*])|\\(url|href)\s*\{"
 )
 _FORMULAS = ("equation", "align", "gather", "multline", "eqnarray", "displaymath", "math")
 _BRACES = re.compile(r"(\\footnote(?:\[\d*\])?\s*\{|(?<!\\)[{}])")
@@ -82,7 +82,7 @@ def _code_held(source: str, held: list[str]) -> str:
     end = 0
     unclosed: set[str] = set()
     for found in _HELD_WHOLE.finditer(source):
-        closing = f"\\end{{{found[1]}}}" if found[1] else found[2]
+        closing = f"\\end{{{found[1]}}}" if found[1] else found[2] or "}"
         if found.start() < end or closing in unclosed:
             continue
         close = source.find(closing, found.end(), len(source) if found[1] else _line_end(source, found.end()))
@@ -91,7 +91,7 @@ def _code_held(source: str, held: list[str]) -> str:
             continue
         parts += [
             _COMMENT.sub(r"\1", source[end : found.start()]),
-            _held_code(found[1], source[found.end() : close], held),
+            _held_code(found[1] or found[3], source[found.end() : close], held),
         ]
         end = close + len(closing)
     return "".join([*parts, _COMMENT.sub(r"\1", source[end:])])
@@ -103,8 +103,10 @@ def _line_end(source: str, at: int) -> int:
 
 
 def _held_code(name: str | None, code: str, held: list[str]) -> str:
-    if name in {"comment", "tikzpicture"}:
+    if name in {"comment", "tikzpicture", "href"}:  # of a link the text stays, which comes next
         return ""
+    if name == "url":  # where a percent sign begins no comment
+        return _placeholder(code, held)
     if name is None:
         return _placeholder(f"`{code}`", held)
     if name.rstrip("*") in _FORMULAS:

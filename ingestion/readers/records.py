@@ -94,7 +94,9 @@ def _parsed(text: str) -> object:
 
 
 def _loads(text: str) -> object:
-    return json.loads(text, parse_int=WrittenNumber, parse_float=WrittenNumber, strict=False)
+    return json.loads(
+        text, parse_int=WrittenNumber, parse_float=WrittenNumber, parse_constant=WrittenNumber, strict=False
+    )
 
 
 def _lines(text: str) -> _Lines:
@@ -103,7 +105,7 @@ def _lines(text: str) -> _Lines:
         if not line.strip(" \t\r\ufeff\x1e,") or line.lstrip().startswith(("//", "#")):
             continue
         try:
-            found.records.append(_parsed(line.strip(" \t\r\ufeff\x1e")))
+            found.records.append(_parsed(line.strip(" \t\r\ufeff\x1e").rstrip(",")))
         except (ValueError, RecursionError):
             found.bad.append(number)
     return found

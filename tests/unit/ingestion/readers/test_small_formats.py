@@ -269,3 +269,12 @@ def test_every_word_of_a_page_comes_out_once(parts: list[tuple[str, str]]) -> No
     mail = made("a.eml", f"From: a@b\nContent-Type: text/html; charset=utf-8\n\n<html><body>{body}</body></html>").text
     for whole in (text, book, mail):
         assert [whole.count(word) for _, word in marked] == [1] * len(marked)
+
+
+def test_a_percent_sign_in_a_url_of_latex_begins_no_comment() -> None:
+    found = made("a.tex", r"See \url{http://a_b.c/%20} and \href{http://d/%21}{the quay} at $5 % gone")
+    assert found.text.strip() == "See http://a_b.c/%20 and the quay at $5"
+
+
+def test_records_with_commas_between_them_are_read() -> None:
+    assert made("a.jsonl", '{"a": 1},\n{"a": NaN},\n').text == "a: 1\n\na: NaN"
