@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _READERS: Mapping[Kind, tuple[str, str]] = {
     "markdown": ("markdown", "read_markdown"),
     "plain": ("plain", "read_plain"),
-    "rst": ("plain", "read_rst"),
+    "rst": ("restructured", "read_rst"),
     "source": ("source", "read_source"),
     "html": ("webpage", "read_html"),
     "pdf": ("pdf", "read_pdf"),
@@ -30,6 +30,13 @@ _READERS: Mapping[Kind, tuple[str, str]] = {
     "jsonl": ("records", "read_jsonl"),
     "mail": ("mail", "read_mail"),
     "image": ("pictures", "read_picture_file"),
+    "mailbox": ("mail", "read_mailbox"),
+    "msg": ("outlook", "read_msg"),
+    "epub": ("epub", "read_epub"),
+    "notebook": ("notebook", "read_notebook"),
+    "latex": ("latex", "read_latex"),
+    "xml": ("xml_text", "read_xml"),
+    "subtitles": ("subtitles", "read_subtitles"),
 }
 
 

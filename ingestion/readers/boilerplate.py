@@ -11,7 +11,7 @@ _MIN_PAGES = 3
 _MOST = 0.5  # of the pages
 _NUMBER = re.compile(r"\d+")
 _ONLY_NUMBER = re.compile(
-    r"[-–—|·\s]*(?:p(?:age|\.)?|seite|s\.|página|pagina|slide|folie|str\.|blatt)?\s*#\s*(?:(?:of|/|von|de|sur|di|van)\s*#?\d*)?[-–—|·\s]*",  # noqa: RUF001
+    r"[-–—|·\s]*(?:p(?:age|\.)?|seite|s\.|página|pagina|slide|folie|str\.|blatt)?\s*#\s*(?:(?:of|/|von|de|sur|di|van)\s*#?\d*)?[-–—|·\s]*",
     re.IGNORECASE,
 )
 _EDGE = 4  # lines from the upper and from the lower edge of a page that may be boilerplate

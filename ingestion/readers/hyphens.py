@@ -39,7 +39,7 @@ class Vocabulary:
         rest, start, end = last.group(1), last.group(2), first.group()
         if end[0].isupper() and not (start.isupper() and end.isupper() and len(start) > 1):
             return True
-        if not start or rest.rstrip("([{\"'“„‘«"):  # noqa: RUF001 (quotation marks)
+        if not start or rest.rstrip("([{\"'“„‘«"):
             return True
         return self._decide(start.lower(), end.lower())
 

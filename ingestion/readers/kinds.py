@@ -15,11 +15,12 @@ from ingestion.readers import ocr_engine as ocr
 Kind = Literal[
     "markdown", "plain", "rst", "source", "html", "pdf", "docx", "pptx", "xlsx", "csv", "json", "jsonl", "mail",
     "image",
+    "mailbox", "msg", "epub", "notebook", "latex", "xml", "subtitles",
 ]  # fmt: skip
 
 _SUFFIXES: Mapping[Kind, str] = {
     "markdown": "md markdown mdown mkd mdx",
-    "plain": "txt text log adoc asciidoc org tex me 1st",
+    "plain": "txt text log adoc asciidoc org me 1st",
     "rst": "rst rest",
     "html": "html htm xhtml",
     "pdf": "pdf",
@@ -31,10 +32,17 @@ _SUFFIXES: Mapping[Kind, str] = {
     "jsonl": "jsonl ndjson",
     "mail": "eml",
     "image": "png jpg jpeg tif tiff webp gif bmp",
+    "mailbox": "mbox",
+    "msg": "msg",
+    "epub": "epub",
+    "notebook": "ipynb",
+    "latex": "tex latex ltx",
+    "xml": "xml",
+    "subtitles": "srt vtt",
     "source": "py pyi c h cc cpp cxx hpp hh cs java kt kts scala go rs rb php pl pm lua r jl swift m mm js mjs "
     "cjs jsx ts tsx vue svelte css scss less sql sh bash zsh fish ps1 bat awk hs ml mli ex exs erl "
     "clj cljs lisp el scm dart zig nim f90 f95 pas vb asm s proto graphql thrift tf hcl nix toml "
-    "yaml yml ini cfg conf properties env xml xsd xsl cmake mk gradle groovy diff patch ",
+    "yaml yml ini cfg conf properties env xsd xsl cmake mk gradle groovy diff patch ",
 }
 KIND_OF_SUFFIX: Mapping[str, Kind] = MappingProxyType(
     {f".{suffix}": kind for kind, suffixes in _SUFFIXES.items() for suffix in suffixes.split()}
@@ -73,7 +81,11 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
 )
 _IMAGES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _OFFICE_FOLDERS: tuple[tuple[str, Kind], ...] = (("word/", "docx"), ("ppt/", "pptx"), ("xl/", "xlsx"))
-_BINARY_KINDS: Mapping[Kind, str] = {"pdf": "PDF", "docx": "Word", "pptx": "PowerPoint", "xlsx": "Excel"}
+_BINARY_KINDS: Mapping[Kind, str] = {
+    "pdf": "PDF", "docx": "Word", "pptx": "PowerPoint", "xlsx": "Excel", "msg": "Outlook", "epub": "EPUB",
+}  # fmt: skip
+_COMPOUND = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # of old Office files, and of Outlook's messages
+_OUTLOOK_PARTS = "__properties_version1.0".encode("utf-16-le")
 
 
 def refusal(name: PurePath) -> str | None:
@@ -94,7 +106,7 @@ def kind_of(name: PurePath, *, data: bytes) -> Kind:
 
     """
     reason = refusal(name)
-    found = _kind_of_bytes(data)
+    found = _kind_of_bytes(name, data)
     if found is not None:
         return found
     if reason is not None:
@@ -118,7 +130,9 @@ def _image(data: bytes) -> Kind:
     raise Unreadable(msg)
 
 
-def _kind_of_bytes(data: bytes) -> Kind | None:
+def _kind_of_bytes(name: PurePath, data: bytes) -> Kind | None:
+    if data.startswith(_COMPOUND) and (_OUTLOOK_PARTS in data or _suffix(name) == ".msg"):
+        return "msg"
     if b"%PDF-" in data[:1024]:
         return "pdf"
     if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
@@ -138,6 +152,8 @@ def _kind_of_zip(data: bytes) -> Kind:
     except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as exc:
         msg = "a damaged archive or Office file"
         raise Unreadable(msg) from exc
+    if "META-INF/container.xml" in names and not any(name.startswith("word/") for name in names):
+        return "epub"
     if "[Content_Types].xml" in names:
         for folder, kind in _OFFICE_FOLDERS:
             if any(name.startswith(folder) for name in names):

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import PurePath
 
 from markdown_it import MarkdownIt
 
-from ingestion.readers.cleaning import clean, decode, name_as_title, one_line
+from ingestion.readers.cleaning import clean, name_as_title, one_line
+from ingestion.readers.data_uris import cut_data
+from ingestion.readers.decoding import decode
 from ingestion.readers.front_matter import cut_front_matter
 from ingestion.types import Extracted, Heading, Json, ReadOptions
 
 
 def read_markdown(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
     """Read Markdown without its front matter, whose ``title`` takes precedence over the first heading."""
-    metadata, text = cut_front_matter(clean(decode(data)))
-    return from_markdown(text, title=one_line(metadata.get("title") or ""), name=name, metadata=metadata)
+    decoded = decode(data, language=options.language)
+    front, text = cut_front_matter(clean(decoded.text))
+    text, cut = cut_data(text)
+    title = one_line(front.metadata.get("title") or "")
+    extracted = from_markdown(text, title=title, name=name, metadata=front.metadata)
+    return replace(extracted, warnings=(*decoded.warnings, *front.warnings, *cut))
 
 
 def from_markdown(text: str, *, title: str, name: PurePath, metadata: dict[str, Json] | None = None) -> Extracted:

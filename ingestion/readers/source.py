@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import PurePath
 
-from ingestion.readers.cleaning import clean, decode, name_as_title
+from ingestion.readers.cleaning import clean, name_as_title
+from ingestion.readers.decoding import decode
 from ingestion.readers.definitions import Definition, definitions
 from ingestion.types import Extracted, Heading, ReadOptions
 
@@ -25,8 +26,10 @@ _COMMENT = re.compile(r"[ \t]*(?://|#|--|;|%|\*|/\*|@|\[\w|<!--|\"\"\"|'(?!')|[R
 
 def read_source(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
     """Read source code; the title is the file name with its suffix, definitions are headings."""
-    text = clean(decode(data))
-    return Extracted(text, title=name_as_title(name, suffix=True), headings=code_headings(text, name.suffix))
+    decoded = decode(data, language=options.language)
+    text = clean(decoded.text)
+    headings = code_headings(text, name.suffix)
+    return Extracted(text, title=name_as_title(name, suffix=True), headings=headings, warnings=decoded.warnings)
 
 
 def code_headings(text: str, suffix: str) -> tuple[Heading, ...]:

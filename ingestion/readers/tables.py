@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePath
 
 from ingestion.errors import Unreadable
-from ingestion.readers.cleaning import clean, decode, name_as_title, one_line
+from ingestion.readers.cleaning import clean, name_as_title, one_line
+from ingestion.readers.decoding import decode
 from ingestion.readers.office import check_unpacked_size, document_title
 from ingestion.types import Extracted, Heading, ReadOptions
 
@@ -18,11 +19,12 @@ _SAMPLE = 16_384
 
 def read_csv(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
     """Read comma, semicolon, tab or bar separated values."""
-    text = clean(decode(data))
+    decoded = decode(data, language=options.language)
+    text = clean(decoded.text)
     csv.field_size_limit(max(len(text), csv.field_size_limit()))
     try:
         rows = csv.reader(io.StringIO(text, newline=""), _dialect(name, text))
-        return Extracted("\n\n".join(_paragraphs(rows)), title=name_as_title(name))
+        return Extracted("\n\n".join(_paragraphs(rows)), title=name_as_title(name), warnings=decoded.warnings)
     except csv.Error as exc:
         msg = "a damaged table"
         raise Unreadable(msg) from exc

@@ -32,6 +32,15 @@ _SUFFIX_OF_TYPE: Mapping[str, str] = MappingProxyType({
     "application/x-ndjson": ".jsonl",
     "application/jsonl": ".jsonl",
     "message/rfc822": ".eml",
+    "application/mbox": ".mbox",
+    "application/vnd.ms-outlook": ".msg",
+    "application/epub+zip": ".epub",
+    "application/x-ipynb+json": ".ipynb",
+    "application/x-tex": ".tex",
+    "application/x-latex": ".tex",
+    "text/x-tex": ".tex",
+    "text/vtt": ".vtt",
+    "application/x-subrip": ".srt",
     f"{_OPENXML}.wordprocessingml.document": ".docx",
     f"{_OPENXML}.presentationml.presentation": ".pptx",
     f"{_OPENXML}.spreadsheetml.sheet": ".xlsx",
@@ -68,9 +77,9 @@ def file_name(path: str, *, media_type: str) -> str:
 
 
 def _suffix_of(media_type: str) -> str | None:
-    if media_type.endswith("+json"):
-        return ".json"
-    return _SUFFIX_OF_TYPE.get(media_type) or (".xml" if media_type.endswith("+xml") else None)
+    if media_type in _SUFFIX_OF_TYPE:
+        return _SUFFIX_OF_TYPE[media_type]
+    return ".json" if media_type.endswith("+json") else ".xml" if media_type.endswith("+xml") else None
 
 
 def _by_name(name: str, *, told: bool) -> str:

@@ -75,7 +75,7 @@ def _mark(base: Part, part: Part) -> str | None:
         return None
     raised = base.box.bottom - part.box.bottom
     if raised > _RAISED * height:
-        return "" if _ORDINAL.fullmatch(part.raw) or (not part.raw[0].isalnum() and part.raw[0] not in "-+−(") else "^"  # noqa: RUF001
+        return "" if _ORDINAL.fullmatch(part.raw) or (not part.raw[0].isalnum() and part.raw[0] not in "-+−(") else "^"
     if part.box.top - base.box.top > (_SMALL - 0.5) * height and part.box.bottom >= base.box.bottom - 1:
         return "" if _PLAIN_INDEX.fullmatch(part.raw) else "_"
     return None

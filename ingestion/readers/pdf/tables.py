@@ -15,7 +15,7 @@ from ingestion.readers.table import Table
 
 _FILLED = 0.4  # share of the cells that have text, below which lines are no table
 _LONGEST_CELL = 600  # characters; more is prose in a frame
-_NUMBER = re.compile(r"[-+−–(]?[^\w\s]?\s?\d[\d.,:'’ /%-]*\s?[)%€$£]?|[-–—]|n/?a", re.IGNORECASE)  # noqa: RUF001
+_NUMBER = re.compile(r"[-+−–(]?[^\w\s]?\s?\d[\d.,:'’ /%-]*\s?[)%€$£]?|[-–—]|n/?a", re.IGNORECASE)
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _LEADERS = re.compile(r"\.{4,}|(?:\. ){4,}|…{2,}")
 _MIN_ROWS = 3

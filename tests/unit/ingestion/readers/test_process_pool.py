@@ -69,7 +69,7 @@ async def test_what_cannot_be_read_is_skipped_and_the_rest_goes_on(tmp_path: Pat
             tmp_path / "gone.txt": "it is no longer there",
             tmp_path / "pipe.txt": "no regular file",
             written(tmp_path / "empty.txt", ""): "the file is empty",
-            written(tmp_path / "deep.json", "[" * 100_000): "JSON that is nested too deeply",
+            written(tmp_path / "broken.jsonl", "[" * 100_000): "not valid JSON, line 1",
             written(tmp_path / "elf.md", b"\x7fELF" + bytes(50)): "a program",
             written(tmp_path / "enc.pdf", files.pdf("x", password="y")): "an encrypted PDF",
             written(tmp_path / "pages.pdf", files.pdf_without_pages()): "a damaged PDF, or one without pages",
