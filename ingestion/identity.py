@@ -24,9 +24,7 @@ documents are read anew then, and keep what the old reader gave otherwise."""
 
 NAMESPACE = uuid5(NAMESPACE_URL, "urn:footnote:document")
 MAX_IDS = 100  # derived from one source
-OWN_KEYS = frozenset(
-    {*RESERVED_KEYS, "title", "source", "heading", "page", "page_end", "chunk_index", "file_name"}
-)
+OWN_KEYS = frozenset({*RESERVED_KEYS, "title", "source", "heading", "page", "page_end", "chunk_index", "file_name"})
 
 
 def absolute(path: Path) -> Path:
