@@ -24,7 +24,7 @@ _READERS: Mapping[Kind, tuple[str, str]] = {
     "pdf": ("pdf", "read_pdf"),
     "docx": ("office", "read_docx"),
     "pptx": ("office", "read_pptx"),
-    "xlsx": ("tables", "read_xlsx"),
+    "xlsx": ("spreadsheet", "read_xlsx"),
     "csv": ("tables", "read_csv"),
     "json": ("records", "read_json"),
     "jsonl": ("records", "read_jsonl"),

@@ -43,6 +43,8 @@ _LONGEST = 60  # characters of anything but text
 def kind_of_cell(cell: str) -> CellKind:
     """Return the kind of a cell as shown: ``12,50 €`` is a number, ``AB-12`` a code, ``n/a`` blank."""
     text = cell.strip()
+    if text.startswith("=") and len(text) > 1:  # a formula, not calculated
+        return "number"
     if len(text) > _LONGEST:
         return "link" if _LINK.fullmatch(text[:2000]) else "text"
     return next((kind for kind, test in _TESTS if test.fullmatch(text)), "text")

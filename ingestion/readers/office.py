@@ -7,14 +7,11 @@ import re
 import zipfile
 from pathlib import PurePath
 
-from ingestion.errors import Unreadable
 from ingestion.readers.cleaning import clean, name_as_title, one_line
 from ingestion.readers.markdown import from_markdown
+from ingestion.readers.ooxml import check_unpacked_size
 from ingestion.types import Extracted, Heading, ReadOptions
 
-MAX_UNPACKED = 1 << 30
-MAX_RATIO = 100  # real Office files reach 30
-_RATIO_COUNTS_FROM = 20 << 20
 _DUBLIN_CORE_TITLE = "{http://purl.org/dc/elements/1.1/}title"
 _IMAGE = re.compile(r"!\[(?P<alt>[^\]\n]*)\]\([^)\n]*\)")
 _SLIDE = re.compile(r"^<!-- Slide number: (\d+) -->$", re.MULTILINE)
@@ -49,28 +46,6 @@ def read_pptx(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
         length += len(parts[-1])
     title = document_title(data) or (headings[0].text if headings else name_as_title(name))
     return Extracted("".join(parts), title=title, headings=tuple(headings), pages=tuple(pages))
-
-
-def check_unpacked_size(data: bytes) -> None:
-    """Refuse a file that unpacks to far more than its size.
-
-    Raises:
-        Unreadable: it may be a zip bomb, it is encrypted, or damaged.
-
-    """
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            entries = archive.infolist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as exc:
-        msg = "a damaged Office file"
-        raise Unreadable(msg) from exc
-    if any(entry.flag_bits & 1 for entry in entries):
-        msg = "an encrypted Office file; remove its password first"
-        raise Unreadable(msg)
-    unpacked = sum(entry.file_size for entry in entries)
-    if unpacked > MAX_UNPACKED or (unpacked > _RATIO_COUNTS_FROM and unpacked > MAX_RATIO * len(data)):
-        msg = "an Office file that unpacks to many times its size, a zip bomb perhaps"
-        raise Unreadable(msg)
 
 
 def document_title(data: bytes) -> str:

@@ -10,6 +10,7 @@ from ingestion.readers.cell_kinds import CellKind
 from ingestion.readers.table_headers import SAMPLE, Layout, agrees, kinds_of, layout_of
 
 _MOST_LINES = 3  # of a title that a blank row parts from its table
+_SHORT = 30  # characters of the only value of a table's last row; longer is a note below the table
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +21,14 @@ class Row:
         number: from 1, as the program that made the file numbers it.
         cells: as shown, on one line each.
         marked: its style is that of a header.
+        caption: of the table that begins with it; or empty.
 
     """
 
     number: int
     cells: tuple[str, ...]
     marked: bool = False
+    caption: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +73,16 @@ def blocks(rows: Iterable[Row], *, presume: bool, header_rows: int | None = None
         if not continues:
             columns = _names(head, layout, width)
             kinds = own
-        above = captioned([caption, *(title_of(row.cells) for row in [*titles, *head[: layout.titles]])])
+        named = [row.caption for row in head[: layout.titles + 1]]
+        above = captioned([caption, *(title_of(row.cells) for row in [*titles, *head[: layout.titles]]), *named])
         yield Block(above, columns, chain(body, group), continues)  # noqa: B031 (once, unless the group ended)
         titles, presume, header_rows, caption = [], False, None, ""
-    if caption and not columns:
+    if caption:
         titles = [Row(0, (caption,)), *titles]
-    yield from _untitled(titles)
+    if columns and len(titles) == 1 and len(titles[0].cells[0]) <= _SHORT and ":" not in titles[0].cells[0]:
+        yield Block("", columns, titles, continues=True)
+    else:
+        yield from _untitled(titles)
 
 
 def captioned(titles: Sequence[str]) -> str:

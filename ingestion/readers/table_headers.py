@@ -74,15 +74,13 @@ def agrees(kinds: Sequence[CellKind | None], others: Sequence[CellKind | None]) 
 
 
 def _titles(rows: Rows) -> int:
-    """Count the rows above the table that are one text each, be it merged over all columns."""
+    """Count the rows above the table that are one text each, be it merged over columns."""
     count = sum(1 for _ in takewhile(_is_title, rows[: MOST_TITLE_ROWS + 1]))
     return count if count < min(len(rows), MOST_TITLE_ROWS + 1) else 0  # titles all the way down are a list
 
 
 def _is_title(row: Sequence[str]) -> bool:
-    filled = [cell for cell in row if cell]
-    merged = len(filled) == len(row) and len(set(filled)) == 1
-    return merged or (len(filled) == 1 and bool(row[0]))
+    return bool(row[0]) and len(set(filter(None, row))) == 1
 
 
 def _headers(rows: Rows, *, presume: bool) -> int:
@@ -107,7 +105,9 @@ def _groups(rows: Rows) -> int:
 
 def _continues(rows: Rows, at: int, columns: Sequence[Column]) -> bool:
     """Tell whether the row is part of the header that the rows before it began."""
-    return _are_units(rows[at], columns) or (_has_gaps(rows[at - 1]) and _names_below(rows[at - 1 :], columns))
+    return _are_units(rows[at], _columns(rows[at + 1 :])) or (
+        _has_gaps(rows[at - 1]) and _names_below(rows[at - 1 :], columns)
+    )
 
 
 def _names_below(rows: Rows, columns: Sequence[Column]) -> bool:
