@@ -22,7 +22,7 @@ _READERS: Mapping[Kind, tuple[str, str]] = {
     "source": ("plain", "read_source"),
     "html": ("webpage", "read_html"),
     "pdf": ("pdf", "read_pdf"),
-    "docx": ("office", "read_docx"),
+    "docx": ("word", "read_docx"),
     "pptx": ("office", "read_pptx"),
     "xlsx": ("spreadsheet", "read_xlsx"),
     "csv": ("tables", "read_csv"),

@@ -1,0 +1,102 @@
+"""Word documents, walked part by part: nothing of them is escaped, and an odd part refuses none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import PurePath
+
+from ingestion.errors import Unreadable
+from ingestion.readers.assembly import Assembly
+from ingestion.readers.drawings import Pictures
+from ingestion.readers.ooxml import Element, Package, attribute, local
+from ingestion.readers.word_numbering import Numbering
+from ingestion.readers.word_story import Shared, Story
+from ingestion.readers.word_styles import Styles
+from ingestion.types import Extracted, ReadOptions
+
+_PAGE_NUMBER = re.compile(
+    r"(?:page|seite|página|pagina|pag\.|p\.|s\.)?[\s\d/|\u2013-]*(?:of|von|de|di|sur|van)?[\s\d/|\u2013-]*",
+    re.IGNORECASE,
+)
+
+
+def read_docx(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
+    """Read a Word document; headings come from its styles, with their numbers.
+
+    Raises:
+        Unreadable: it is encrypted, damaged, or a zip bomb perhaps.
+
+    """
+    package = Package(data)
+    main = package.main("word/document.xml")
+    root = package.xml(main)
+    body = next((each for each in root if local(each) == "body"), None) if root is not None else None
+    if body is None:
+        msg = "a damaged Word document"
+        raise Unreadable(msg)
+    assembly = Assembly()
+    shared = _shared(package, main, options, assembly)
+    story = Story(shared, main)
+    _add_frames(assembly, story, body, "headerReference")
+    title = _add_body(assembly, story, body)
+    _add_frames(assembly, story, body, "footerReference")
+    shared.say()
+    assembly.warnings += package.warnings
+    return assembly.extracted(name, title=package.title() or title)
+
+
+def _shared(package: Package, main: str, options: ReadOptions, assembly: Assembly) -> Shared:
+    styles = Styles()
+    numbering = Numbering(styles)
+    notes: dict[tuple[str, str], tuple[str, Element]] = {}
+    for relation in package.relations(main).values():
+        if relation.external or relation.target not in package:
+            continue
+        if relation.kind == "styles":
+            styles.load(package.xml(relation.target))
+        elif relation.kind == "numbering":
+            numbering.load(package.xml(relation.target))
+        elif relation.kind in {"footnotes", "endnotes", "comments"}:
+            root = package.xml(relation.target)
+            for note in root if root is not None else ():
+                if attribute(note, "type") in {None, "normal"}:
+                    notes[relation.kind.removesuffix("s"), attribute(note, "id") or ""] = (relation.target, note)
+    return Shared(package, options, assembly, styles, numbering, Pictures(package, options, assembly), notes)
+
+
+def _add_body(assembly: Assembly, story: Story, body: Element) -> str:
+    """Add the document's blocks, items of a list line by line; return what it calls itself."""
+    titles: list[tuple[int, str]] = []
+    for in_list, pieces in groupby(story.pieces(body), key=lambda piece: piece.in_list):
+        if in_list:
+            assembly.paragraph("\n".join(piece.text for piece in pieces))
+            continue
+        for piece in pieces:
+            if piece.level:
+                assembly.heading(piece.text, piece.level)
+                titles.append((0 if piece.is_title else piece.level, " ".join(piece.text.split())))
+            else:
+                assembly.paragraph(piece.text)
+    return min(titles, default=(0, ""), key=lambda title: title[0])[1][:300]
+
+
+def _add_frames(assembly: Assembly, story: Story, body: Element, name: str) -> None:
+    """Add the headers, or footers, of all pages: each text once, without page numbers."""
+    seen: set[str] = set()
+    for reference in (each for each in body.iter() if local(each) == name):
+        relation = story.relation(reference)
+        root = story.shared.package.xml(relation.target) if relation is not None else None
+        if relation is None or root is None:
+            continue
+        for text in _frame_texts(Story(story.shared, relation.target), root):
+            if text not in seen:
+                seen.add(text)
+                assembly.paragraph(text)
+
+
+def _frame_texts(story: Story, root: Element) -> Iterator[str]:
+    for piece in story.pieces(root):
+        if not _PAGE_NUMBER.fullmatch(piece.text.strip()):
+            yield piece.text
