@@ -23,7 +23,7 @@ _READERS: Mapping[Kind, tuple[str, str]] = {
     "html": ("webpage", "read_html"),
     "pdf": ("pdf", "read_pdf"),
     "docx": ("word", "read_docx"),
-    "pptx": ("office", "read_pptx"),
+    "pptx": ("slides", "read_pptx"),
     "xlsx": ("spreadsheet", "read_xlsx"),
     "csv": ("tables", "read_csv"),
     "json": ("records", "read_json"),

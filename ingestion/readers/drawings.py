@@ -5,18 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ingestion.readers.assembly import Assembly
-from ingestion.readers.ooxml import Element, Package, Relation, attribute, child, children, local
+from ingestion.readers.drawing_text import paragraphs_of
+from ingestion.readers.ooxml import Element, Package, Relation, attribute, child, local
 from ingestion.readers.table import Table, as_markdown
 from ingestion.types import ReadOptions
 
 _MOST_POINTS = 5000
 _SURE = 0.5  # confidence of OCR below which its text is left out
-
-
-def paragraphs_of(body: Element) -> list[str]:
-    """Return the lines of a text body."""
-    lines = (_line(each) for each in body.iter() if local(each) == "p")
-    return [line for line in lines if line.strip()]
 
 
 def diagram_text(package: Package, part: str) -> str:
@@ -100,11 +95,6 @@ def _ocr(data: bytes) -> tuple[str, float]:
     return str(text), float(confidence)
 
 
-def _line(paragraph: Element) -> str:
-    shown = {"tab": "\t", "br": "\n"}
-    return "".join(each.text or "" if local(each) == "t" else shown.get(local(each), "") for each in paragraph.iter())
-
-
 def _chart_table(series: list[Element], caption: str) -> Table:
     names: list[str] = []
     columns: list[dict[int, str]] = []
@@ -168,8 +158,3 @@ def embedded(element: Element) -> list[str]:
 def members(element: Element, name: str) -> list[Element]:
     """Return all elements of a local name below an element."""
     return [each for each in element.iter() if local(each) == name]
-
-
-def first_child(element: Element, *names: str) -> Element | None:
-    """Return the first child of one of these local names."""
-    return next(children(element, *names), None)

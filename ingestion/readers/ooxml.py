@@ -163,6 +163,11 @@ def forget(element: Element) -> None:
         del parent[0]
 
 
+def relation_id(element: Element) -> str:
+    """Return the id of the relationship that an element refers to; an empty string if it refers to none."""
+    return next((value for key, value in element.items() if key.endswith("}id") and "elationships" in key), "")
+
+
 def check_unpacked_size(data: bytes) -> None:
     """Refuse a file that unpacks to far more than its size.
 

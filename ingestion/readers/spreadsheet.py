@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import PurePath
 
 from ingestion.readers.assembly import Assembly, add_rows
-from ingestion.readers.ooxml import Element, Package, local
+from ingestion.readers.drawing_text import paragraphs_of
+from ingestion.readers.ooxml import Package, local
 from ingestion.readers.table_blocks import blocks
 from ingestion.readers.workbook import Sheet, Workbook
 from ingestion.readers.worksheet import MAX_COLUMNS, Counts, SheetRows
@@ -73,10 +74,5 @@ def _drawn(package: Package, part: str) -> Sequence[str]:
             chart_root = package.xml(chart)
             titles = (each for each in chart_root.iter() if local(each) == "title") if chart_root is not None else ()
             bodies += titles
-        texts += ["\n".join(_lines(body)) for body in bodies]
+        texts += ["\n".join(paragraphs_of(body)) for body in bodies]
     return [text for text in texts if text.strip()]
-
-
-def _lines(body: Element) -> list[str]:
-    paragraphs = (each for each in body.iter() if local(each) == "p")
-    return ["".join(run.text or "" for run in paragraph.iter() if local(run) == "t") for paragraph in paragraphs]

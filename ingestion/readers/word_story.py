@@ -14,7 +14,7 @@ from ingestion.readers.drawings import (
     embedded,
     members,
 )
-from ingestion.readers.ooxml import Element, Package, Relation, attribute, child, children, local
+from ingestion.readers.ooxml import Element, Package, Relation, attribute, child, children, local, relation_id
 from ingestion.readers.word_numbering import Numbering
 from ingestion.readers.word_runs import Inline
 from ingestion.readers.word_styles import Styles, value_of
@@ -70,7 +70,7 @@ class Story:
 
     def relation(self, element: Element) -> Relation | None:
         """Return the relationship that an element refers to, if its part is there."""
-        found = self._relations.get(_relation_id(element))
+        found = self._relations.get(relation_id(element))
         return found if found is not None and (found.external or found.target in self.shared.package) else None
 
     def pieces(self, container: Element) -> Iterator[Piece]:
@@ -156,7 +156,7 @@ class Story:
         if name.endswith("Reference"):
             return self._note(element, name.removesuffix("Reference"))
         if name == "hyperlink":
-            if _relation_id(element) and self.relation(element) is None:
+            if relation_id(element) and self.relation(element) is None:
                 self.shared.odd("The target of a link is not in the file; its text is read.")
             return self._inline(element)
         return self._drawing(element)
@@ -197,6 +197,8 @@ class Story:
             known = self._relations.get(picture)
             inside = known if known is not None and (known.external or known.target in package) else None
             said.append(self.shared.pictures.text(inside))
+        if members(element, "OLEObject"):
+            self.shared.assembly.warn("data-left-out", "A document that is embedded in it is not read.")
         self._asides += [text for text in said if text.strip()]
         return shown
 
@@ -218,10 +220,6 @@ class Story:
     def _taken_asides(self) -> list[str]:
         taken, self._asides = self._asides, []
         return taken
-
-
-def _relation_id(element: Element) -> str:
-    return next((value for key, value in element.items() if key.endswith("}id") and "elationships" in key), "")
 
 
 def _wrapped(element: Element) -> Element:
