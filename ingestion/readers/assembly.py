@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import PurePath
 
 from ingestion.readers.cleaning import clean, name_as_title, one_line
 from ingestion.readers.table_blocks import Block, Row, title_of
 from ingestion.types import Extracted, Heading, Json, ReadWarning, WarningKind
+
+_PAGE_NUMBER = re.compile(
+    r"(?:page|seite|página|pagina|pag\.|p\.|s\.)?[\s\d/|\u2013-]*(?:of|von|de|di|sur|van)?[\s\d/|\u2013-]*",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A block's text; a heading has a level from 1."""
+
+    text: str
+    level: int = 0
+    in_list: bool = False
+    is_title: bool = False
 
 
 class Assembly:
@@ -72,6 +90,27 @@ class Assembly:
             rows=tuple(self.rows),
             warnings=tuple(self.warnings),
         )
+
+
+def add_pieces(assembly: Assembly, pieces: Iterable[Piece]) -> str:
+    """Add blocks, the items of a list line by line; return what the document calls itself, or an empty string."""
+    titles: list[tuple[int, str]] = []
+    for in_list, group in groupby(pieces, key=lambda piece: piece.in_list):
+        if in_list:
+            assembly.paragraph("\n".join(piece.text for piece in group))
+            continue
+        for piece in group:
+            if piece.level:
+                assembly.heading(piece.text, piece.level)
+                titles.append((0 if piece.is_title else piece.level, one_line(piece.text)))
+            else:
+                assembly.paragraph(piece.text)
+    return min(titles, default=(0, ""), key=lambda title: title[0])[1]
+
+
+def is_page_number(text: str) -> bool:
+    """Tell whether a header or footer says nothing but the number of its page."""
+    return _PAGE_NUMBER.fullmatch(text.strip()) is not None
 
 
 def add_rows(assembly: Assembly, blocks: Iterable[Block], *, level: int) -> None:

@@ -43,7 +43,7 @@ def chart_text(package: Package, part: str) -> str:
 class Pictures:
     """The pictures of a document: read by OCR if that is asked for and there, else counted."""
 
-    def __init__(self, package: Package, options: ReadOptions, assembly: Assembly) -> None:
+    def __init__(self, package: Package | None, options: ReadOptions, assembly: Assembly) -> None:
         self._package = package
         self._wanted = options.pictures and options.ocr
         self._left = options.ocr_pages
@@ -72,7 +72,7 @@ class Pictures:
     def _read(self, relation: Relation) -> str:
         from ingestion.errors import Unreadable
 
-        data = None if relation.external else self._package.read(relation.target)
+        data = None if relation.external or self._package is None else self._package.read(relation.target)
         if data is None or not self._wanted or self._left <= 0:
             self._unread.add(relation.target)
             return ""

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import PurePath
 from types import MappingProxyType
 from typing import Literal
 
 from ingestion.errors import Unreadable
+from ingestion.readers.office_kinds import COMPOUND, kind_of_compound, kind_of_opendocument
 
 Kind = Literal[
-    "markdown", "plain", "rst", "source", "html", "pdf", "docx", "pptx", "xlsx", "csv", "json", "jsonl", "mail"
+    "markdown", "plain", "rst", "source", "html", "pdf", "docx", "pptx", "xlsx", "csv", "json", "jsonl", "mail",
+    "odt", "ods", "odp", "rtf", "xls",
 ]  # fmt: skip
 
 _SUFFIXES: Mapping[Kind, str] = {
@@ -21,10 +24,15 @@ _SUFFIXES: Mapping[Kind, str] = {
     "rst": "rst rest",
     "html": "html htm xhtml",
     "pdf": "pdf",
-    "docx": "docx docm",
-    "pptx": "pptx pptm",
-    "xlsx": "xlsx xlsm",
+    "docx": "docx docm dotx dotm",
+    "pptx": "pptx pptm ppsx ppsm potx potm",
+    "xlsx": "xlsx xlsm xltx xltm",
     "csv": "csv tsv",
+    "odt": "odt ott fodt",
+    "ods": "ods ots fods",
+    "odp": "odp otp fodp",
+    "rtf": "rtf",
+    "xls": "xls xlt",
     "json": "json geojson",
     "jsonl": "jsonl ndjson",
     "mail": "eml",
@@ -42,7 +50,9 @@ _UNREADABLE_SUFFIXES = {
     "audio or video, which is not read": "mp3 wav flac ogg m4a aac mp4 mkv mov avi webm wmv",
     "an archive; unpack it first": "zip tar gz tgz bz2 xz zst 7z rar jar war whl deb rpm iso dmg",
     "a program or its data": "exe dll so dylib o a obj lib bin class pyc pyo wasm db sqlite sqlite3 pack idx dat",
-    "an old Office file; save it as .docx, .pptx or .xlsx": "doc dot ppt pps xls xlt",
+    "an old Word file; save it as .docx": "doc dot",
+    "an old PowerPoint file; save it as .pptx": "ppt pps pot",
+    "an Excel file in its binary form; save it as .xlsx": "xlsb",
     "a font": "ttf otf woff woff2 eot",
 }
 _REASON_OF_SUFFIX = {
@@ -66,14 +76,16 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"Rar!\x1a\x07", "an archive; unpack it first"),
     (b"\x28\xb5\x2f\xfd", "an archive; unpack it first"),
     (b"SQLite format 3\x00", "a database"),
-    (
-        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
-        "an encrypted or old Office file; save it unprotected as .docx, .pptx or .xlsx",
-    ),
-    (b"{\\rtf", "an RTF file; save it as .docx"),
 )
 _OFFICE_FOLDERS: tuple[tuple[str, Kind], ...] = (("word/", "docx"), ("ppt/", "pptx"), ("xl/", "xlsx"))
-_BINARY_KINDS: Mapping[Kind, str] = {"pdf": "PDF", "docx": "Word", "pptx": "PowerPoint", "xlsx": "Excel"}
+_BINARY_KINDS: Mapping[Kind, str] = {
+    "pdf": "PDF",
+    "docx": "Word",
+    "pptx": "PowerPoint",
+    "xlsx": "Excel",
+    "rtf": "RTF",
+    "xls": "Excel",
+}
 
 
 def refusal(name: PurePath) -> str | None:
@@ -111,6 +123,10 @@ def _kind_of_bytes(data: bytes) -> Kind | None:
         return "pdf"
     if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _kind_of_zip(data)
+    if data.startswith(b"{\\rtf"):
+        return "rtf"
+    if data.startswith(COMPOUND):
+        return kind_of_compound(data)
     for magic, reason in _MAGIC:
         if data.startswith(magic):
             raise Unreadable(reason)
@@ -121,9 +137,12 @@ def _kind_of_zip(data: bytes) -> Kind:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as exc:
+            opendocument = kind_of_opendocument(archive, names)
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, EOFError, zlib.error) as exc:
         msg = "a damaged archive or Office file"
         raise Unreadable(msg) from exc
+    if opendocument is not None:
+        return opendocument
     if "[Content_Types].xml" in names:
         for folder, kind in _OFFICE_FOLDERS:
             if any(name.startswith(folder) for name in names):

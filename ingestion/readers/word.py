@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from itertools import groupby
 from pathlib import PurePath
 
 from ingestion.errors import Unreadable
-from ingestion.readers.assembly import Assembly
+from ingestion.readers.assembly import Assembly, add_pieces, is_page_number
 from ingestion.readers.drawings import Pictures
 from ingestion.readers.ooxml import Element, Package, attribute, local
 from ingestion.readers.word_numbering import Numbering
 from ingestion.readers.word_story import Shared, Story
 from ingestion.readers.word_styles import Styles
 from ingestion.types import Extracted, ReadOptions
-
-_PAGE_NUMBER = re.compile(
-    r"(?:page|seite|página|pagina|pag\.|p\.|s\.)?[\s\d/|\u2013-]*(?:of|von|de|di|sur|van)?[\s\d/|\u2013-]*",
-    re.IGNORECASE,
-)
 
 
 def read_docx(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
@@ -40,7 +33,7 @@ def read_docx(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
     shared = _shared(package, main, options, assembly)
     story = Story(shared, main)
     _add_frames(assembly, story, body, "headerReference")
-    title = _add_body(assembly, story, body)
+    title = add_pieces(assembly, story.pieces(body))
     _add_frames(assembly, story, body, "footerReference")
     shared.say()
     assembly.warnings += package.warnings
@@ -66,22 +59,6 @@ def _shared(package: Package, main: str, options: ReadOptions, assembly: Assembl
     return Shared(package, options, assembly, styles, numbering, Pictures(package, options, assembly), notes)
 
 
-def _add_body(assembly: Assembly, story: Story, body: Element) -> str:
-    """Add the document's blocks, items of a list line by line; return what it calls itself."""
-    titles: list[tuple[int, str]] = []
-    for in_list, pieces in groupby(story.pieces(body), key=lambda piece: piece.in_list):
-        if in_list:
-            assembly.paragraph("\n".join(piece.text for piece in pieces))
-            continue
-        for piece in pieces:
-            if piece.level:
-                assembly.heading(piece.text, piece.level)
-                titles.append((0 if piece.is_title else piece.level, " ".join(piece.text.split())))
-            else:
-                assembly.paragraph(piece.text)
-    return min(titles, default=(0, ""), key=lambda title: title[0])[1][:300]
-
-
 def _add_frames(assembly: Assembly, story: Story, body: Element, name: str) -> None:
     """Add the headers, or footers, of all pages: each text once, without page numbers."""
     seen: set[str] = set()
@@ -98,5 +75,5 @@ def _add_frames(assembly: Assembly, story: Story, body: Element, name: str) -> N
 
 def _frame_texts(story: Story, root: Element) -> Iterator[str]:
     for piece in story.pieces(root):
-        if not _PAGE_NUMBER.fullmatch(piece.text.strip()):
+        if not is_page_number(piece.text):
             yield piece.text

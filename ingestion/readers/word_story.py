@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ingestion.readers.assembly import Assembly
+from ingestion.readers.assembly import Assembly, Piece
 from ingestion.readers.drawings import (
     Pictures,
     alternative_text,
@@ -22,16 +22,6 @@ from ingestion.types import ReadOptions
 
 _WRAPPERS = frozenset({"sdt", "sdtContent", "ins", "moveTo", "customXml", "smartTag", "txbxContent", "body"})
 _ODD = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError, NotImplementedError)
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A block's text; a heading has a level from 1."""
-
-    text: str
-    level: int = 0
-    in_list: bool = False
-    is_title: bool = False
 
 
 @dataclass
@@ -205,6 +195,7 @@ class Story:
     def _boxes(self, element: Element) -> str:
         """Return the text of text boxes, of each the newest form; boxes within boxes come with them."""
         found: list[str] = []
+        kept, self._asides = self._asides, []
         stack = [element]
         while stack:
             each = stack.pop()
@@ -215,6 +206,7 @@ class Story:
                 stack += forms[:1]
             else:
                 stack += reversed(each)
+        self._asides = kept
         return "\n\n".join(filter(None, found))
 
     def _taken_asides(self) -> list[str]:

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ingestion.readers.assembly import Piece
 from ingestion.readers.ooxml import Element, attribute, child, children, local
 from ingestion.readers.table import as_markdown, tables_in
 from ingestion.readers.word_styles import integer, is_on, value_of
 
 if TYPE_CHECKING:
-    from ingestion.readers.word_story import Piece, Story
+    from ingestion.readers.word_story import Story
 
 _MOST_COLUMNS = 200
 
@@ -27,8 +28,6 @@ class Cell:
 
 def table_pieces(story: Story, table: Element) -> Iterator[Piece]:
     """Yield a table as one block; where a table only places text on the page, the blocks in its cells."""
-    from ingestion.readers.word_story import Piece
-
     rows = list(_rows(table))
     if _is_layout(rows):
         for _, _, cells in rows:
