@@ -75,6 +75,8 @@ class Package:
         if len(content) > MAX_TREE:
             self.damaged(part)
             return None
+        if b"<!DOCTYPE" in content[:2000]:  # which no program writes; its entities are not expanded
+            self.damaged(part)
         try:
             return etree.fromstring(content, xml_parser())
         except etree.XMLSyntaxError:

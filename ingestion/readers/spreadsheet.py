@@ -50,7 +50,7 @@ def _say(assembly: Assembly, counts: Counts) -> None:
         detail = f"{_counted(counts.formulas, 'formula')} shown as such: saved without a calculated value."
         assembly.warn("formulas-not-calculated", detail)
     if counts.hidden_rows:
-        assembly.warn("hidden-left-out", f"{_counted(counts.hidden_rows, 'hidden row')} of a sheet left out.")
+        assembly.warn("hidden-left-out", f"{_counted(counts.hidden_rows, 'hidden row')} left out.")
     if counts.hidden_columns:
         assembly.warn("hidden-left-out", f"{_counted(counts.hidden_columns, 'cell')} in hidden columns left out.")
     if counts.cut_rows:

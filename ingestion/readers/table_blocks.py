@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, groupby, islice, takewhile
@@ -10,6 +11,10 @@ from ingestion.readers.cell_kinds import CellKind
 from ingestion.readers.table_headers import SAMPLE, Layout, agrees, kinds_of, layout_of
 
 _MOST_LINES = 3  # of a title that a blank row parts from its table
+_NEAR = 2  # rows from a title to its table: one is blank
+_NOTE = re.compile(
+    r"(?:notes?|sources?|remarks?|quellen?|anmerkung|hinweis|fußnote|nota|fuente|fonte)\b|\*", re.IGNORECASE
+)
 _SHORT = 30  # characters of the only value of a table's last row; longer is a note below the table
 
 
@@ -63,7 +68,7 @@ def blocks(rows: Iterable[Row], *, presume: bool, header_rows: int | None = None
             titles = head
             continue
         width = max(len(_stripped(row.cells)) for row in head)
-        if width == 1:
+        if titles and (width == 1 or not _heads(titles, head)):
             yield from _untitled(titles)
             titles = []
         layout = _layout(head, presume=presume and width > 1, header_rows=header_rows)
@@ -105,6 +110,12 @@ def column_names(headers: Sequence[Sequence[str]], width: int) -> tuple[str, ...
 def _are_titles(rows: Sequence[Row]) -> bool:
     """Tell whether rows between blank ones are lines of a title: one text each, in the first column."""
     return len(rows) <= _MOST_LINES and all(row.cells[0] and len(set(filter(None, row.cells))) == 1 for row in rows)
+
+
+def _heads(titles: Sequence[Row], head: Sequence[Row]) -> bool:
+    """Tell whether lines are the title of the table below them: it is near, and they are no notes."""
+    near = head[0].number - titles[-1].number <= _NEAR
+    return near and not any(_NOTE.match(row.cells[0]) for row in titles)
 
 
 def _untitled(titles: Sequence[Row]) -> Iterator[Block]:

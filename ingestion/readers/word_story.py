@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from ingestion.readers.assembly import Assembly, Piece
@@ -21,6 +21,7 @@ from ingestion.readers.word_styles import Styles, value_of
 from ingestion.types import ReadOptions
 
 _WRAPPERS = frozenset({"sdt", "sdtContent", "ins", "moveTo", "customXml", "smartTag", "txbxContent", "body"})
+_DEEPEST = 40  # blocks within blocks; Python's own limit is reached at some 100
 _ODD = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError, NotImplementedError)
 
 
@@ -57,14 +58,26 @@ class Story:
         self._relations = shared.package.relations(part)
         self._asides: list[str] = []
         self._open_notes: set[tuple[str, str]] = set()
+        self._depth = 0
 
     def relation(self, element: Element) -> Relation | None:
         """Return the relationship that an element refers to, if its part is there."""
         found = self._relations.get(relation_id(element))
         return found if found is not None and (found.external or found.target in self.shared.package) else None
 
-    def pieces(self, container: Element) -> Iterator[Piece]:
+    def pieces(self, container: Iterable[Element]) -> Iterator[Piece]:
         """Yield the blocks; of one that is too odd, its bare text."""
+        if self._depth > _DEEPEST:
+            self.shared.odd("Blocks are nested too deeply; their bare text is read.")
+            yield Piece(_bare(container))
+            return
+        self._depth += 1
+        try:
+            yield from self._pieces(container)
+        finally:
+            self._depth -= 1
+
+    def _pieces(self, container: Iterable[Element]) -> Iterator[Piece]:
         joined = ""
         for element in container:
             name = local(element)
@@ -93,7 +106,7 @@ class Story:
             return self._paragraph(element, before)
         except _ODD:
             self.shared.odd("A paragraph is not as it should be; its bare text is read.")
-            return [Piece(before + _bare(element))], ""
+            return [Piece(before + _bare([element]))], ""
 
     def _table_safely(self, element: Element) -> Iterator[Piece]:
         from ingestion.readers.word_tables import table_pieces
@@ -102,7 +115,7 @@ class Story:
             found = list(table_pieces(self, element))
         except _ODD:
             self.shared.odd("A table is not as it should be; its bare text is read.")
-            found = [Piece(_bare(element))]
+            found = [Piece(_bare([element]))]
         yield from found
 
     def _paragraph(self, element: Element, before: str) -> tuple[list[Piece], str]:
@@ -222,12 +235,13 @@ def _wrapped(element: Element) -> Element:
     return wrapper
 
 
-def _bare(element: Element) -> str:
-    deleted = {"del", "moveFrom"}
-    lines = []
-    for paragraph in members(element, "p") or [element]:
-        texts = (
-            each for each in members(paragraph, "t") if not deleted & {local(above) for above in each.iterancestors()}
-        )
-        lines.append("".join(each.text or "" for each in texts))
+def _bare(blocks: Iterable[Element]) -> str:
+    """Return the text of blocks without walking them: a line each."""
+    lines: list[str] = []
+    for block in blocks:
+        for each in block.iter():
+            if local(each) == "p":
+                lines.append("")
+            elif local(each) == "t" and each.text:
+                lines[-1:] = [(lines[-1] if lines else "") + each.text]
     return "\n".join(filter(None, lines))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -153,9 +154,8 @@ class SheetRows:
             return {"1": "TRUE", "true": "TRUE", "0": "FALSE", "false": "FALSE"}.get(value, value)
         if kind in {"str", "e", "d", "inlineStr"}:
             return shown_text(value, style.code) if kind == "str" else value
-        try:
-            number = float(value) if not value.lstrip("-").isdigit() else int(value[:310])
-        except ValueError:
+        number = _parsed(value)
+        if number is None:
             return value
         if style.code == GENERAL:
             return general(number)
@@ -253,6 +253,17 @@ def area_of(reference: str) -> Range | None:
     if begin is None or end is None:
         return None
     return Range(int(begin[2]), _column(begin[1]), int(end[2]), _column(end[1]))
+
+
+def _parsed(value: str) -> float | int | None:
+    """Return a number; None if it is none, or larger than a double."""
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    if not math.isfinite(number):
+        return None
+    return int(value) if value.lstrip("-").isdigit() else number
 
 
 def _column(reference: str) -> int:
