@@ -43,8 +43,9 @@ class Assembly:
     def paragraph(self, text: str) -> int:
         """Add a paragraph and return its offset; one without text is left out."""
         start = self._length
-        cleaned = clean(text).strip("\n")
-        if cleaned.strip():
+        plain = text.isascii() and text.replace("\n", "").isprintable()  # as most are, which is quickly told
+        cleaned = (text if plain else clean(text)).strip("\n")
+        if cleaned and not cleaned.isspace():
             self._parts.append(cleaned + "\n\n")
             self._length += len(cleaned) + 2
         return start
@@ -129,13 +130,21 @@ def add_rows(assembly: Assembly, blocks: Iterable[Block], *, level: int) -> None
 
 def row_text(columns: Sequence[str], row: Row) -> str:
     """Return ``column: value`` lines; the text alone of a row that has one, be it merged over columns."""
-    if row.cells[0] and len(set(filter(None, row.cells))) == 1 and (not columns or row.cells.count(row.cells[0]) > 1):
-        return title_of(row.cells)
-    named = (
-        (columns[at] if at < len(columns) and columns[at] else f"column {at + 1}", value)
-        for at, value in enumerate(row.cells)
+    cells = row.cells
+    if cells[0] and (len(cells) == 1 or not cells[1] or cells[0] == cells[1]) and _is_one_text(columns, cells):
+        return title_of(cells)
+    known = len(columns)
+    return "\n".join(
+        [
+            f"{columns[at] if at < known and columns[at] else f'column {at + 1}'}: {value}"
+            for at, value in enumerate(cells)
+            if value
+        ]
     )
-    return "\n".join(f"{column}: {value}" for column, value in named if value)
+
+
+def _is_one_text(columns: Sequence[str], cells: Sequence[str]) -> bool:
+    return len(set(filter(None, cells))) == 1 and (not columns or cells.count(cells[0]) > 1)
 
 
 def _add_caption(assembly: Assembly, caption: str, level: int) -> None:

@@ -15,6 +15,8 @@ def read_rtf(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
     assembly = Assembly()
     document = RtfDocument(hidden=options.hidden)
     document.read(data)
+    for frame in document.frames:
+        assembly.paragraph(frame)
     title = add_pieces(assembly, document.pieces)
     if document.pictures:
         count = document.pictures

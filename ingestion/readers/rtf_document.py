@@ -6,7 +6,7 @@ import codecs
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from ingestion.readers.assembly import Piece
+from ingestion.readers.assembly import Piece, is_page_number
 from ingestion.readers.rtf_tokens import Token, tokens
 from ingestion.readers.scripts import subscript, superscript
 from ingestion.readers.table import as_markdown, tables_in
@@ -20,10 +20,11 @@ _SKIPPED_WORDS = """
 colortbl listtable listoverridetable revtbl rsidtbl generator filetbl themedata colorschememapping
 latentstyles datastore xmlnstbl fldinst pict object bkmkstart bkmkend atnid atnauthor atndate atnref atnicn
 atrfstart atrfend private nonshppict mmathPr objdata shpinst blipuid pgptbl ftnsep ftnsepc aftnsep aftnsepc xe
-tc rxe formfield datafield defchp defpap header footer headerl headerr headerf footerl footerr footerf pntxta
+tc rxe formfield datafield defchp defpap pntxta
 pntxtb listname wgrffmtfilter
 """
 _SKIPPED = frozenset(_SKIPPED_WORDS.split())
+_FRAMES = frozenset({"header", "headerl", "headerr", "headerf", "footer", "footerl", "footerr", "footerf"})
 _READ = frozenset({"shptxt", "shprslt", "pntext", "listtext", "fldrslt", "result", "upr", "ud", "shppict"})
 _CHARSETS = {
     0: "cp1252", 77: "mac_roman", 128: "cp932", 129: "cp949", 134: "gb18030", 136: "big5", 161: "cp1253", 162: "cp1254",
@@ -52,6 +53,7 @@ class RtfDocument:
     hidden: bool = False
     pieces: list[Piece] = field(default_factory=list)
     title: str = ""
+    frames: dict[str, None] = field(default_factory=dict)
     pictures: int = 0
     objects: int = 0
     left_hidden: bool = False
@@ -112,6 +114,8 @@ class RtfDocument:
             self._names.setdefault(number, text.rstrip(";").lower())
         elif into.startswith("note ") and text:
             self._notes.append(f"[note {into[5:]}] {text}")
+        elif into == "frame" and text and not is_page_number(text):
+            self.frames.setdefault(text, None)
         elif into == "annotation" and text:
             self._notes.append(f"[comment: {text}]")
 
@@ -158,6 +162,8 @@ class RtfDocument:
             self._note_count += 1
             self.add(f"[note {self._note_count}]")
             return f"note {self._note_count}"
+        if word in _FRAMES and not self._state.skipped:
+            return "frame"
         return {
             "fonttbl": "fonttbl", "stylesheet": "stylesheet", "info": "info", "annotation": "annotation",
             "listtext": "listtext", "pntext": "listtext",

@@ -80,7 +80,7 @@ def _repeated(slides: Sequence[Sequence[Said]]) -> set[str]:
 
 
 def _may_repeat(said: Said) -> bool:
-    return said.role not in {"title", "ctrTitle"}
+    return said.role in {"", "ftr", "dt", "hdr"} and len(said.text) <= 200  # noqa: PLR2004 (characters of a line)
 
 
 def _kept(said: Sequence[Said], repeated: set[str], seen: set[str]) -> Iterator[Said]:
