@@ -25,13 +25,17 @@ _DATE = re.compile(
     rf"|(?:\d{{1,2}}\.?(?:st|nd|rd|th)?[ -])?(?:{_MONTH})(?:[ -]\d{{1,2}},?)?(?:[ -]'?\d{{2,4}})?",
     re.IGNORECASE,
 )
+_WEEKDAY = (
+    r"(?:mon|tue|wed|thu|fri|sat|sun|tues|wednes|thurs|satur)(?:day)?\.?|(?:mo|di|mi|do|fr|sa|so)\.?"
+    r"|(?:mon|diens|donners|frei|sams|sonn)tag|mittwoch|lundi|mardi|mercredi|jeudi|vendredi|samedi|dimanche"
+)
 _FLAG = re.compile(r"true|false|yes|no|ja|nein|oui|non|wahr|falsch|vrai|faux|[xX✓✔✗✘☑☐]", re.IGNORECASE)
 _LINK = re.compile(r"(?:https?|ftp|mailto):\S+|www\.\S+|[^\s@]+@[^\s@]+\.\w+", re.IGNORECASE)
 _CODE = re.compile(r"(?=\S*\d)[\w.\-/#+:]+")
 _YEAR = re.compile(r"(?:FY\s?)?(1[5-9]\d\d|20\d\d|21\d\d)\*?(?:[/-]\d\d(?:\d\d)?)?")
 _PERIOD = re.compile(
     r"(?:[QHTS][1-4]|[1-4]Q|(?:CW|KW|W|week|day|month|year|quarter)\s?\d{1,3})(?:[ /'-]*(?:\d{4}|\d{2}))?"
-    rf"|(?:{_MONTH})(?:[ '/-]*(?:\d{{4}}|\d{{2}}))?|\d{{4}}[ -]?(?:Q[1-4]|H[12])|\d{{4}}-\d{{2}}",
+    rf"|{_WEEKDAY}|(?:{_MONTH})(?:[ '/-]*(?:\d{{4}}|\d{{2}}))?|\d{{4}}[ -]?(?:Q[1-4]|H[12])|\d{{4}}-\d{{2}}",
     re.IGNORECASE,
 )
 _TESTS: tuple[tuple[CellKind, re.Pattern[str]], ...] = (

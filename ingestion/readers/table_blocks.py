@@ -15,6 +15,7 @@ _NEAR = 2  # rows from a title to its table: one is blank
 _NOTE = re.compile(
     r"(?:notes?|sources?|remarks?|quellen?|anmerkung|hinweis|fußnote|nota|fuente|fonte)\b|\*", re.IGNORECASE
 )
+_NO_NAMES = frozenset({"", "-", "\u2013", "\u2014"})
 _SHORT = 30  # characters of the only value of a table's last row; longer is a note below the table
 
 
@@ -103,7 +104,7 @@ def title_of(cells: Sequence[str]) -> str:
 def column_names(headers: Sequence[Sequence[str]], width: int) -> tuple[str, ...]:
     """Join header rows to a name for each column, equal ones made different: ``Amount``, ``Amount (2)``."""
     filled = [_spread(row, headers[at + 1] if at + 1 < len(headers) else ()) for at, row in enumerate(headers)]
-    parts = ([row[at] for row in filled if at < len(row) and row[at]] for at in range(width))
+    parts = ([row[at] for row in filled if at < len(row) and row[at] not in _NO_NAMES] for at in range(width))
     return _different([" ".join(dict.fromkeys(column)) for column in parts])
 
 

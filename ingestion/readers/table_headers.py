@@ -139,7 +139,7 @@ def _are_units(row: Sequence[str], columns: Sequence[Column]) -> bool:
     ]
     bracketed = bool(filled) and all(cell[0] + cell[-1] in {"()", "[]"} for cell, _ in filled)
     short = all(
-        len(cell) <= 12 and column.kind == "number" and kind_of_cell(cell) == "text"  # noqa: PLR2004 (characters)
+        len(cell) <= 12 and column.kind == "number" and kind_of_cell(cell) in {"text", "code"}  # noqa: PLR2004
         for cell, column in filled
     )
     numbers = [column for column in columns if column.kind == "number"]
@@ -164,7 +164,7 @@ def _weight(cell: str, column: Column, *, period: bool) -> float:
     if period:
         return 1.5
     if column.kind not in {None, "text", "blank"}:
-        return -2 if kind == column.kind else (2 if kind in {"text", "code"} else 0)
+        return -2 if kind == column.kind else {"text": 2, "code": 2, "flag": 1}.get(kind, 0)
     if kind in {"number", "date"}:
         return -1.5
     return _weight_among_words(cell, column) + (1.5 if names_a_column(cell) else 0)
@@ -180,13 +180,16 @@ def _weight_among_words(cell: str, column: Column) -> float:
     new = sum(1 for often in column.values.values() if often == 1) / count  # Good and Turing's chance of a new value
     lengths = fmean(map(len, column.values))
     contrast = 1 if lengths > max(_LONG, 4 * len(cell)) or len(cell) > max(_LONG, 4 * lengths) else 0
+    if cell[:1].isalpha() and column.lower is not None and _lower(cell) is not column.lower:
+        contrast += 1
     return contrast + (1 if count >= 4 and new < 0.25 else 0)  # noqa: PLR2004 (values, and a chance)
 
 
 def _periods(row: Sequence[str], below: Rows) -> set[int]:
     """Return which cells are years, months or other members of a run, and not because all rows are such."""
-    at = {index for index, cell in enumerate(row) if is_period(cell)} or _count_up(row)
-    if not at or any(len(row) > index and _same_run(other, at) for other in below[:5] for index in at):
+    named = {index for index, cell in enumerate(row) if is_period(cell)}
+    at = named or _count_up(row)
+    if not at or any(_count_up(other) == at if not named else _all_periods(other, at) for other in below[:5]):
         return set()
     years = [year for index in at if (year := year_of(row[index])) is not None]
     ordered = len(years) < 2 or years in (sorted(years), sorted(years, reverse=True))  # noqa: PLR2004 (a run)
@@ -199,9 +202,8 @@ def _count_up(row: Sequence[str]) -> set[int]:
     return set(at) if len(at) >= 3 and up and at[0] > 0 else set()  # noqa: PLR2004 (two may be chance)
 
 
-def _same_run(row: Sequence[str], at: set[int]) -> bool:
-    cells = [row[index] for index in sorted(at) if index < len(row)]
-    return len(cells) == len(at) and (all(map(is_period, cells)) or (len(cells) > 2 and _count_up(row) == at))  # noqa: PLR2004
+def _all_periods(row: Sequence[str], at: set[int]) -> bool:
+    return all(index < len(row) and is_period(row[index]) for index in at)
 
 
 def _mixed_case_as_data(row: Sequence[str], columns: Sequence[Column]) -> bool:

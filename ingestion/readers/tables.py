@@ -29,7 +29,7 @@ class _Reader(Protocol):
 _DELIMITERS = ",;\t|"
 _SAMPLE = 50  # rows by which the delimiter is chosen
 _SAMPLE_CHARS = 65_536
-_SEPARATOR_LINE = re.compile(r"sep=(.)[ \t]*(?:\n|\Z)", re.IGNORECASE)
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?[ ,;\t]*(?:\n|\Z)', re.IGNORECASE)
 _MOST_LINES = 200  # of a quoted value; more is a quote that nobody closed
 
 

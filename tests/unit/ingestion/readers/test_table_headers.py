@@ -24,6 +24,15 @@ def found(text: str, *, presume: bool = False) -> list[Table]:
         ("Name|Town\nUlla|Kelmouth\nViggo|Osterby", ("Name", "Town")),
         ("unit_price|sku\n1.5|A-1\n2.5|B-2", ("unit_price", "sku")),
         ("Kvantum|Dorp\nten|Ulm\ntwo|Ulm\nten|Bonn\ntwo|Bonn\nten|Ulm", ("Kvantum", "Dorp")),
+        ("2021|2022|2023\n410|425|431\n380|371|366", ("2021", "2022", "2023")),
+        ("Region|FY2023|2023/24\nNorth|1|2\nSouth|3|4", ("Region", "FY2023", "2023/24")),
+        ("Pier|2019\nNorth|14\nSouth|22", ("Pier", "2019")),
+        ("Mon|Tue|Wed\nmath|art|sport\nlatin|math|art", ("Mon", "Tue", "Wed")),
+        ("Wine|Grape\nKelm|red\nOst|white", ("Wine", "Grape")),
+        ("Code|Meaning\n08000|connection exception\n08003|no connection", ("Code", "Meaning")),
+        ("姓名|城市\n李雷|北京\n韩梅梅|上海", ("姓名", "城市")),
+        ("Item|2024-01-01|2024-02-01\nRope|5|6\nSail|7|8", ("Item", "2024-01-01", "2024-02-01")),
+        ("x|y\n1|2\n3|4", ("x", "y")),
         ("Who|What did you like best about the harbour festival and its fireworks?\nUlla|all\nOle|food", None),
         ("Region|2024||2025|\n|Sales|Cost|Sales|Cost\nNorth|1|2|3|4\nSouth|5|6|7|8", None),
     ],
@@ -44,6 +53,10 @@ def test_a_header_is_found(text: str, columns: tuple[str, ...] | None) -> None:
         "2024-01-05|rain\n2024-01-06|sun",
         "a@example.org|Ada\nb@example.org|Bob",
         "AB-12|rope\nAB-13|sail",
+        "Oslo|Norway\nBern|Switzerland\nRome|Italy",
+        "2021|41\n2022|39\n2023|44",
+        "08000|connection exception\n08003|no connection",
+        "Rope|EUR 5\nSail|EUR 6",
         "North|1|2|3\nSouth|4|5|6\nEast|7|8|9",
     ],
 )
@@ -56,6 +69,8 @@ def test_a_grid_without_a_header_is_all_data(text: str) -> None:
 def test_rows_of_groups_and_of_units_are_joined_to_the_names() -> None:
     grouped = found("Region|2024||2025|\n|Sales|Cost|Sales|Cost\nNorth|1|2|3|4\nSouth|5|6|7|8")[0]
     assert grouped.columns == ("Region", "2024 Sales", "2024 Cost", "2025 Sales", "2025 Cost")
+    below = found("Region|Sales||Costs|\n|2023|2024|2023|2024\nNorth|1|2|3|4\nSouth|5|6|7|8")[0]
+    assert below.columns == ("Region", "Sales 2023", "Sales 2024", "Costs 2023", "Costs 2024")
     assert found("Name|Length|Mass\n|m|kg\nRope|3|4\nSail|8|9")[0].columns == ("Name", "Length m", "Mass kg")
     assert found("Name|Length\n|(m)\nRope|3\nSail|8")[0].columns == ("Name", "Length (m)")
 
@@ -71,6 +86,14 @@ def test_a_blank_row_parts_tables_but_not_a_total_from_its_table() -> None:
     assert (fruit.columns, cities.columns) == (("Fruit", "Price"), ("City", "Mayor"))
     (sums,) = found("Item|Net|Gross\nRope|100|119\nSail|900|1071\n||\nTotal||1190")
     assert sums.rows[-1] == ("Total", "", "1190")
+
+
+def test_notes_below_a_table_are_no_caption_of_the_next() -> None:
+    first, note, second = found(
+        "Fruit|Price\nApple|3\nPear|4\n|\nNote: preliminary|\n|\nCity|Mayor\nUlm|Ulla\nBonn|Ole"
+    )
+    assert (first.columns, second.columns) == (("Fruit", "Price"), ("City", "Mayor"))
+    assert (note.columns, note.rows, second.caption) == ((), (("Note: preliminary",),), "")
 
 
 def test_what_the_format_says_of_its_header_is_believed() -> None:
