@@ -30,7 +30,7 @@ _DELIMITERS = ",;\t|"
 _SAMPLE = 50  # rows by which the delimiter is chosen
 _SAMPLE_CHARS = 65_536
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?[ ,;\t]*(?:\n|\Z)', re.IGNORECASE)
-_MOST_LINES = 200  # of a quoted value; more is a quote that nobody closed
+_MOST_LINES = 1000  # of a quoted value; more is a quote that nobody closed
 
 
 def read_csv(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:

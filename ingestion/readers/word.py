@@ -14,6 +14,8 @@ from ingestion.readers.word_story import Shared, Story
 from ingestion.readers.word_styles import Styles
 from ingestion.types import Extracted, ReadOptions
 
+_READ = frozenset({"styles", "numbering", "footnotes", "endnotes", "comments"})
+
 
 def read_docx(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
     """Read a Word document; headings come from its styles, with their numbers.
@@ -45,13 +47,15 @@ def _shared(package: Package, main: str, options: ReadOptions, assembly: Assembl
     numbering = Numbering(styles)
     notes: dict[tuple[str, str], tuple[str, Element]] = {}
     for relation in package.relations(main).values():
-        if relation.external or relation.target not in package:
+        if relation.external or relation.kind not in _READ:
             continue
+        if relation.target not in package:
+            package.damaged(relation.target)
         if relation.kind == "styles":
             styles.load(package.xml(relation.target))
         elif relation.kind == "numbering":
             numbering.load(package.xml(relation.target))
-        elif relation.kind in {"footnotes", "endnotes", "comments"}:
+        else:
             root = package.xml(relation.target)
             for note in root if root is not None else ():
                 if attribute(note, "type") in {None, "normal"}:

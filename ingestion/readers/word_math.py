@@ -40,7 +40,7 @@ def _fraction(element: Element) -> str:
     above, below = _part(element, "num"), _part(element, "den")
     if _property(element, "type", otherwise="bar") == "noBar":
         return f"({above} over {below})"
-    return f"{_grouped(above)}/{_grouped(below)}"
+    return f"{_grouped(above)}/{_grouped(below)}" if above or below else ""
 
 
 def _scripts(element: Element) -> str:

@@ -47,7 +47,7 @@ class Shared:
         """Say what was left out of the document as a whole."""
         self.pictures.say()
         if self.hidden:
-            self.assembly.warn("hidden-left-out", f"Text formatted as hidden is left out in {self.hidden} places.")
+            self.assembly.warn("hidden-left-out", f"Text formatted as hidden is left out; runs of it: {self.hidden}.")
 
 
 class Story:

@@ -14,6 +14,7 @@ from ingestion.readers.workbook import Style, Workbook, rich_text
 
 MAX_COLUMNS = 1000
 _MOST_RANGES = 100_000
+_MOST_OPEN = 200  # merged ranges that one row crosses
 _CELL = re.compile(r"\$?([A-Z]{1,3})\$?(\d{1,7})")
 _WINDOW = 1 << 20
 _ASIDE = re.compile(rb"<(?:\w+:)?(?P<name>mergeCell|autoFilter|pane|col)\s(?P<attributes>[^>]{0,600})>", re.DOTALL)
@@ -164,7 +165,7 @@ class SheetRows:
     def _merged(self, cells: dict[int, str], number: int, above: list[tuple[Range, str]]) -> list[tuple[Range, str]]:
         """Fill the merged cells of a row; return the ranges that go on below it, with their value."""
         begun = [(each, cells.get(each.left, "")) for each in self.asides.merges.get(number, ())]
-        current = [(each, value) for each, value in [*above, *begun] if each.bottom >= number and value]
+        current = [(each, value) for each, value in [*above, *begun] if each.bottom >= number and value][:_MOST_OPEN]
         for each, value in current:
             for at in range(each.left, min(each.right + 1, MAX_COLUMNS)):
                 cells.setdefault(at, value)
