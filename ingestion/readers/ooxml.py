@@ -81,7 +81,10 @@ class Package:
             return etree.fromstring(content, xml_parser())
         except etree.XMLSyntaxError:
             self.damaged(part)
+        try:
             return etree.fromstring(content, xml_parser(recover=True))
+        except etree.XMLSyntaxError:  # nothing of it can be read
+            return None
 
     def damaged(self, part: str) -> None:
         """Say that a part could not be read, or not all of it."""
