@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import PurePath
 from types import MappingProxyType
@@ -11,11 +12,13 @@ from typing import Literal
 
 from ingestion.errors import Unreadable
 from ingestion.readers import ocr_engine as ocr
+from ingestion.readers.office_kinds import COMPOUND, kind_of_compound, kind_of_opendocument
 
 Kind = Literal[
     "markdown", "plain", "rst", "source", "html", "pdf", "docx", "pptx", "xlsx", "csv", "json", "jsonl", "mail",
     "image",
     "mailbox", "msg", "epub", "notebook", "latex", "xml", "subtitles",
+    "odt", "ods", "odp", "rtf", "xls",
 ]  # fmt: skip
 
 _SUFFIXES: Mapping[Kind, str] = {
@@ -24,10 +27,15 @@ _SUFFIXES: Mapping[Kind, str] = {
     "rst": "rst rest",
     "html": "html htm xhtml",
     "pdf": "pdf",
-    "docx": "docx docm",
-    "pptx": "pptx pptm",
-    "xlsx": "xlsx xlsm",
+    "docx": "docx docm dotx dotm",
+    "pptx": "pptx pptm ppsx ppsm potx potm",
+    "xlsx": "xlsx xlsm xltx xltm",
     "csv": "csv tsv",
+    "odt": "odt ott fodt",
+    "ods": "ods ots fods",
+    "odp": "odp otp fodp",
+    "rtf": "rtf",
+    "xls": "xls xlt",
     "json": "json geojson",
     "jsonl": "jsonl ndjson",
     "mail": "eml",
@@ -53,7 +61,9 @@ _UNREADABLE_SUFFIXES = {
     "audio or video, which is not read": "mp3 wav flac ogg m4a aac mp4 mkv mov avi webm wmv",
     "an archive; unpack it first": "zip tar gz tgz bz2 xz zst 7z rar jar war whl deb rpm iso dmg",
     "a program or its data": "exe dll so dylib o a obj lib bin class pyc pyo wasm db sqlite sqlite3 pack idx dat",
-    "an old Office file; save it as .docx, .pptx or .xlsx": "doc dot ppt pps xls xlt",
+    "an old Word file; save it as .docx": "doc dot",
+    "an old PowerPoint file; save it as .pptx": "ppt pps pot",
+    "an Excel file in its binary form; save it as .xlsx": "xlsb",
     "a font": "ttf otf woff woff2 eot",
 }
 _REASON_OF_SUFFIX = {
@@ -73,18 +83,13 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"Rar!\x1a\x07", "an archive; unpack it first"),
     (b"\x28\xb5\x2f\xfd", "an archive; unpack it first"),
     (b"SQLite format 3\x00", "a database"),
-    (
-        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
-        "an encrypted or old Office file; save it unprotected as .docx, .pptx or .xlsx",
-    ),
-    (b"{\\rtf", "an RTF file; save it as .docx"),
 )
 _IMAGES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _OFFICE_FOLDERS: tuple[tuple[str, Kind], ...] = (("word/", "docx"), ("ppt/", "pptx"), ("xl/", "xlsx"))
 _BINARY_KINDS: Mapping[Kind, str] = {
-    "pdf": "PDF", "docx": "Word", "pptx": "PowerPoint", "xlsx": "Excel", "msg": "Outlook", "epub": "EPUB",
+    "pdf": "PDF", "docx": "Word", "pptx": "PowerPoint", "xlsx": "Excel", "rtf": "RTF", "xls": "Excel",
+    "msg": "Outlook", "epub": "EPUB",
 }  # fmt: skip
-_COMPOUND = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # of old Office files, and of Outlook's messages
 _OUTLOOK_PARTS = "__properties_version1.0".encode("utf-16-le")
 
 
@@ -131,7 +136,7 @@ def _image(data: bytes) -> Kind:
 
 
 def _kind_of_bytes(name: PurePath, data: bytes) -> Kind | None:
-    if data.startswith(_COMPOUND) and (_OUTLOOK_PARTS in data or _suffix(name) == ".msg"):
+    if data.startswith(COMPOUND) and (_OUTLOOK_PARTS in data or _suffix(name) == ".msg"):
         return "msg"
     if b"%PDF-" in data[:1024]:
         return "pdf"
@@ -139,6 +144,10 @@ def _kind_of_bytes(name: PurePath, data: bytes) -> Kind | None:
         return _kind_of_zip(data)
     if data.startswith(_IMAGES) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP"):
         return "image"
+    if data.startswith(b"{\\rtf"):
+        return "rtf"
+    if data.startswith(COMPOUND):
+        return kind_of_compound(data)
     for magic, reason in _MAGIC:
         if data.startswith(magic):
             raise Unreadable(reason)
@@ -149,11 +158,14 @@ def _kind_of_zip(data: bytes) -> Kind:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as exc:
+            opendocument = kind_of_opendocument(archive, names)
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, EOFError, zlib.error) as exc:
         msg = "a damaged archive or Office file"
         raise Unreadable(msg) from exc
     if "META-INF/container.xml" in names and not any(name.startswith("word/") for name in names):
         return "epub"
+    if opendocument is not None:
+        return opendocument
     if "[Content_Types].xml" in names:
         for folder, kind in _OFFICE_FOLDERS:
             if any(name.startswith(folder) for name in names):

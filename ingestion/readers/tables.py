@@ -1,117 +1,109 @@
-"""Tables as text: each row is a paragraph of ``column: value`` lines, so that every chunk names its values."""
+"""Separated values: each row a paragraph of ``column: value`` lines, so that every chunk names its values."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import PurePath
+from typing import Protocol
 
 from ingestion.errors import Unreadable
-from ingestion.readers.cleaning import clean, name_as_title, one_line
+from ingestion.readers.assembly import Assembly, add_rows
+from ingestion.readers.cleaning import clean
 from ingestion.readers.decoding import decode
-from ingestion.readers.office import check_unpacked_size, document_title
-from ingestion.types import Extracted, Heading, ReadOptions
+from ingestion.readers.table_blocks import Row, blocks
+from ingestion.types import Extracted, ReadOptions
 
-MAX_COLUMNS = 1000
-_SAMPLE = 16_384
+
+class _Reader(Protocol):
+    """What `csv.reader` returns, which has no name."""
+
+    line_num: int
+
+    def __iter__(self) -> Iterator[list[str]]: ...
+
+
+_DELIMITERS = ",;\t|"
+_SAMPLE = 50  # rows by which the delimiter is chosen
+_SAMPLE_CHARS = 65_536
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?[ ,;\t]*(?:\n|\Z)', re.IGNORECASE)
+_MOST_LINES = 1000  # of a quoted value; more is a quote that nobody closed
 
 
 def read_csv(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
-    """Read comma, semicolon, tab or bar separated values."""
+    """Read comma, semicolon, tab or bar separated values; Excel's line ``sep=;`` is believed.
+
+    Raises:
+        Unreadable: it is no text.
+
+    """
     decoded = decode(data, language=options.language)
     text = clean(decoded.text)
     csv.field_size_limit(max(len(text), csv.field_size_limit()))
+    told = _SEPARATOR_LINE.match(text)
+    delimiter = told[1] if told else _delimiter(name, text)
+    assembly = Assembly()
+    assembly.warnings += decoded.warnings
+    lines = text.split("\n")
     try:
-        rows = csv.reader(io.StringIO(text, newline=""), _dialect(name, text))
-        return Extracted("\n\n".join(_paragraphs(rows)), title=name_as_title(name), warnings=decoded.warnings)
+        add_rows(assembly, blocks(_rows(lines, delimiter, int(bool(told)), assembly), presume=False), level=1)
     except csv.Error as exc:
         msg = "a damaged table"
         raise Unreadable(msg) from exc
+    return assembly.extracted(name)
 
 
-def read_xlsx(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
-    """Read a workbook's values, as last calculated; a sheet is a heading."""
-    from openpyxl import load_workbook
-    from openpyxl.utils.exceptions import InvalidFileException
-
-    check_unpacked_size(data)
-    try:
-        workbook = load_workbook(io.BytesIO(data), read_only=True, data_only=True, keep_links=False)
-    except (InvalidFileException, KeyError, ValueError, OSError) as exc:
-        msg = "a damaged Excel file"
-        raise Unreadable(msg) from exc
-    parts: list[str] = []
-    headings: list[Heading] = []
-    length = 0
-    for sheet in workbook.worksheets:
-        rows = ([_shown(value) for value in row[:MAX_COLUMNS]] for row in sheet.iter_rows(values_only=True))
-        body = clean("\n\n".join(_paragraphs(rows)))
-        if not body:
-            continue
-        heading = one_line(sheet.title, limit=200) or "Sheet"
-        headings.append(Heading(length, 1, heading))
-        parts.append(f"# {heading}\n\n{body}\n\n")
-        length += len(parts[-1])
-    workbook.close()
-    return Extracted("".join(parts), title=document_title(data) or name_as_title(name), headings=tuple(headings))
-
-
-def _dialect(name: PurePath, text: str) -> type[csv.Dialect]:
-    try:
-        return csv.Sniffer().sniff(text[:_SAMPLE], delimiters=",;\t|")
-    except csv.Error:  # one column, or an unknown delimiter
-        return csv.excel_tab if name.suffix.lower() == ".tsv" else csv.excel
-
-
-def _paragraphs(rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """Yield a paragraph for each row; the first row names the columns if it looks like a header."""
-    filled = (row for row in rows if any(cell.strip() for cell in row))
-    first = next(filled, None)
-    if first is None:
-        return
-    columns = _columns(first)
-    if columns is None:
-        yield _paragraph([], first)
-    else:
-        second = next(filled, None)
-        if second is None:  # only a header: index it as text
-            yield "\n".join(columns)
+def _rows(lines: list[str], delimiter: str, start: int, assembly: Assembly) -> Iterator[Row]:
+    """Yield the rows with the line on which each begins; a quote that is never closed is a sign like any other."""
+    while start < len(lines):
+        reader = _reader(lines, start, delimiter)
+        at = start
+        for cells in reader:
+            begin, at = at, start + reader.line_num
+            if at - begin > _MOST_LINES or (at >= len(lines) and at - begin > 1 and _unclosed(lines[begin:at])):
+                detail = f"A quotation mark in line {begin + 1} is not closed; the line is read as it is."
+                assembly.warn("part-unreadable", detail)
+                yield Row(begin + 1, _cells(lines[begin].split(delimiter)))
+                start = begin + 1
+                break
+            yield Row(begin + 1, _cells(cells))
+        else:
             return
-        yield _paragraph(columns, second)
-    for row in filled:
-        yield _paragraph(columns or [], row)
 
 
-def _columns(row: Sequence[str]) -> list[str] | None:
-    """Return the column names if the row looks like a header: different short words, no numbers."""
-    names = [" ".join(cell.split()) for cell in row]
-    given = [name for name in names if name]
-    wordy = all(len(name) <= 100 and not _is_number(name) for name in given)  # noqa: PLR2004 (no name is longer)
-    return names if wordy and len(set(given)) == len(given) and 2 * len(given) > len(names) else None
+def _reader(lines: list[str], start: int, delimiter: str) -> _Reader:
+    following = (f"{line}\n" for line in islice(lines, start, None))
+    return csv.reader(following, delimiter=delimiter, skipinitialspace=True)
 
 
-def _paragraph(columns: Sequence[str], row: Sequence[str]) -> str:
-    lines = []
-    for index, cell in enumerate(row):
-        value = " ".join(cell.split())
-        if value:
-            column = columns[index] if index < len(columns) else ""
-            lines.append(f"{column or f'column {index + 1}'}: {value}")
-    return "\n".join(lines)
+def _unclosed(lines: list[str]) -> bool:
+    return sum(line.count('"') for line in lines) % 2 == 1
 
 
-def _is_number(text: str) -> bool:
+def _cells(cells: list[str]) -> tuple[str, ...]:
+    return tuple(" ".join(cell.split()) for cell in cells) or ("",)
+
+
+def _delimiter(name: PurePath, text: str) -> str:
+    """Return the delimiter that cuts the most rows into equally many cells; a decimal comma cuts only some."""
+    sample = text[:_SAMPLE_CHARS]
+    scored = {delimiter: _score(sample, delimiter) for delimiter in _DELIMITERS}
+    best = max(scored, key=lambda delimiter: scored[delimiter])
+    if scored[best] > 0:
+        return best
+    return "\t" if name.suffix.lower() == ".tsv" else ","
+
+
+def _score(sample: str, delimiter: str) -> float:
+    """Weigh by the share of rows with the most usual number of cells, and by that number."""
     try:
-        float(text.replace(",", "."))
-    except ValueError:
-        return False
-    return True
-
-
-def _shown(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:  # noqa: PLR2004 (a double's exact integers)
-        return str(int(value))
-    return str(value)
+        rows = list(islice(csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter), _SAMPLE))
+    except csv.Error:
+        return 0
+    counts = Counter(len(row) for row in rows if any(row))
+    usual, often = max(counts.items(), key=lambda item: (item[0] > 1, item[1], item[0]), default=(0, 0))
+    return often / counts.total() + min(usual, 50) / 200 if usual > 1 else 0

@@ -13,6 +13,7 @@ from ingestion.readers.kinds import KIND_OF_SUFFIX, refusal
 
 _MAX_STEM_BYTES = 150
 _UNSAFE = re.compile(r'[\\/:*?"<>|%\ufffd]|\s+')
+_OPENDOCUMENT = "application/vnd.oasis.opendocument"
 _OPENXML = "application/vnd.openxmlformats-officedocument"
 
 _SUFFIX_OF_TYPE: Mapping[str, str] = MappingProxyType({
@@ -41,6 +42,12 @@ _SUFFIX_OF_TYPE: Mapping[str, str] = MappingProxyType({
     "text/x-tex": ".tex",
     "text/vtt": ".vtt",
     "application/x-subrip": ".srt",
+    "application/rtf": ".rtf",
+    "text/rtf": ".rtf",
+    "application/vnd.ms-excel": ".xls",
+    f"{_OPENDOCUMENT}.text": ".odt",
+    f"{_OPENDOCUMENT}.spreadsheet": ".ods",
+    f"{_OPENDOCUMENT}.presentation": ".odp",
     f"{_OPENXML}.wordprocessingml.document": ".docx",
     f"{_OPENXML}.presentationml.presentation": ".pptx",
     f"{_OPENXML}.spreadsheetml.sheet": ".xlsx",

@@ -167,7 +167,7 @@ def test_a_name_of_odd_bytes_is_found_and_can_be_shown(tmp_path: Path) -> None:
 def test_searching_and_parsing_import_no_heavy_library() -> None:
     program = (
         "import sys, ingestion.inputs.walk, ingestion.readers.process_pool\n"
-        "heavy = {'trafilatura', 'markitdown', 'llama_index', 'nltk', 'pypdfium2', 'lxml', 'markdown_it'}\n"
+        "heavy = {'trafilatura', 'llama_index', 'nltk', 'pypdfium2', 'lxml', 'markdown_it'}\n"
         "heavy |= {'tokenizers', 'numpy', 'openpyxl', 'html_to_markdown', 'charset_normalizer'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
