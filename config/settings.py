@@ -569,7 +569,9 @@ class IngestionSettings(_Group):
     pictures: bool = Field(
         False, description="Read the pictures in documents by OCR, too; slower, and drawings make odd words."
     )
-    hidden: bool = Field(False, description="Read hidden sheets, rows, columns and slides.")
+    hidden: bool = Field(
+        False, description="Read hidden sheets, rows, columns, slides and text of office files; else they are left out."
+    )
     attachments: bool = Field(False, description="Read the attachments of e-mails, as sections of their message.")
     strict: bool = Field(
         False,

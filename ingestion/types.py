@@ -66,7 +66,7 @@ class ReadOptions:
         ocr_pages: of one document, at most; more are said in the warnings.
         ocr_seconds: for one document; no further page is begun after them. Keep it below the limit of reading a file.
         pictures: read the pictures in documents by OCR, too.
-        hidden: read hidden sheets, rows, columns and slides.
+        hidden: read hidden sheets, rows, columns, slides and text; else they are left out, and said.
         attachments: read the attachments of e-mails as sections of the message.
 
     """

@@ -84,7 +84,17 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\x28\xb5\x2f\xfd", "an archive; unpack it first"),
     (b"SQLite format 3\x00", "a database"),
 )
-_IMAGES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_IMAGES = (
+    b"\x89PNG\r\n\x1a\n",
+    b"\xff\xd8\xff",
+    b"GIF87a",
+    b"GIF89a",
+    b"II*\0",
+    b"MM\0*",
+    b"II+\0",
+    b"MM\0+",
+)
+_MARKS: tuple[tuple[tuple[bytes, ...], Kind], ...] = ((_IMAGES, "image"), ((b"{\\rtf",), "rtf"))
 _OFFICE_FOLDERS: tuple[tuple[str, Kind], ...] = (("word/", "docx"), ("ppt/", "pptx"), ("xl/", "xlsx"))
 _BINARY_KINDS: Mapping[Kind, str] = {
     "pdf": "PDF", "docx": "Word", "pptx": "PowerPoint", "xlsx": "Excel", "rtf": "RTF", "xls": "Excel",
@@ -128,8 +138,8 @@ def kind_of(name: PurePath, *, data: bytes) -> Kind:
 
 
 def _image(data: bytes) -> Kind:
-    """Tell a BMP by its name and bytes: ``BM`` alone may begin a text."""
-    if data.startswith(b"BM"):
+    """Tell a BMP or WebP by its name and bytes: ``BM`` or ``RIFF`` alone may begin something else."""
+    if data.startswith(b"BM") or (data.startswith(b"RIFF") and data[8:12] == b"WEBP"):
         return "image"
     msg = "not an image of a kind that is read, though it is named so"
     raise Unreadable(msg)
@@ -138,16 +148,15 @@ def _image(data: bytes) -> Kind:
 def _kind_of_bytes(name: PurePath, data: bytes) -> Kind | None:
     if data.startswith(COMPOUND) and (_OUTLOOK_PARTS in data or _suffix(name) == ".msg"):
         return "msg"
+    if data.startswith(COMPOUND):
+        return kind_of_compound(data)
     if b"%PDF-" in data[:1024]:
         return "pdf"
     if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _kind_of_zip(data)
-    if data.startswith(_IMAGES) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP"):
-        return "image"
-    if data.startswith(b"{\\rtf"):
-        return "rtf"
-    if data.startswith(COMPOUND):
-        return kind_of_compound(data)
+    for marks, kind in _MARKS:
+        if data.startswith(marks):
+            return kind
     for magic, reason in _MAGIC:
         if data.startswith(magic):
             raise Unreadable(reason)

@@ -18,6 +18,7 @@ from ingestion.readers.ooxml import Element, Package, Relation, attribute, child
 from ingestion.readers.word_numbering import Numbering
 from ingestion.readers.word_runs import Inline
 from ingestion.readers.word_styles import Styles, value_of
+from ingestion.readers.word_tables import table_pieces
 from ingestion.types import ReadOptions
 
 _WRAPPERS = frozenset({"sdt", "sdtContent", "ins", "moveTo", "customXml", "smartTag", "txbxContent", "body"})
@@ -109,8 +110,6 @@ class Story:
             return [Piece(before + _bare([element]))], ""
 
     def _table_safely(self, element: Element) -> Iterator[Piece]:
-        from ingestion.readers.word_tables import table_pieces
-
         try:
             found = list(table_pieces(self, element))
         except _ODD:

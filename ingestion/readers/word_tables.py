@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from ingestion.readers.assembly import Piece
 from ingestion.readers.ooxml import Element, attribute, child, children, local
 from ingestion.readers.table import as_markdown, tables_in
 from ingestion.readers.word_styles import integer, is_on, value_of
 
-if TYPE_CHECKING:
-    from ingestion.readers.word_story import Story
+
+class Story(Protocol):
+    """What reads the blocks in a cell."""
+
+    def pieces(self, container: Iterable[Element]) -> Iterator[Piece]:
+        """Yield the blocks."""
+        ...
+
 
 _MOST_COLUMNS = 200
 

@@ -13,7 +13,7 @@ from support.tokenizing import WORDPIECE
 
 from ingestion.chunking.splitter import split
 from ingestion.readers import read
-from ingestion.types import Chunk, Extracted, Heading
+from ingestion.types import Chunk, Extracted, Heading, ReadOptions
 
 FIELD = Path(__file__).parents[3] / "data" / "field" / "17-pages-of-passages"
 
@@ -42,7 +42,7 @@ def test_each_fact_is_cited_with_its_page() -> None:
 
 def test_each_slide_is_a_passage() -> None:
     path = FIELD / "deck.pptx"
-    made = chunks(read(path, data=path.read_bytes()))
+    made = chunks(read(path, data=path.read_bytes(), options=ReadOptions(hidden=True)))
     assert [(chunk.page, chunk.page_end) for chunk in made] == [(n, n) for n in range(1, 7)]
 
 
