@@ -1,6 +1,6 @@
-"""Write ingestion/readers/letter_pairs.txt: how often letters follow each other, language by language.
+"""Write ingestion/readers/encodings/letter_pairs.txt: how often letters follow each other, language by language.
 
-    python scripts/letter_pairs.py DJANGO > ingestion/readers/letter_pairs.txt
+    python scripts/letter_pairs.py DJANGO > ingestion/readers/encodings/letter_pairs.txt
 
 DJANGO is an unpacked wheel of Django (BSD), whose translations are counted, beside the names of countries, languages,
 currencies and months in Unicode's CLDR (of the package babel). The file has counts only, none of their text.

@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import PurePath
 
 from ingestion.readers.cleaning import clean, name_as_title, one_line
-from ingestion.readers.table_blocks import Block, Row, title_of
+from ingestion.readers.tables.blocks import Block, Row, title_of
 from ingestion.types import Extracted, Heading, Json, ReadWarning, WarningKind
 
 _PAGE_NUMBER = re.compile(

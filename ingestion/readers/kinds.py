@@ -11,8 +11,8 @@ from types import MappingProxyType
 from typing import Literal
 
 from ingestion.errors import Unreadable
-from ingestion.readers import ocr_engine as ocr
-from ingestion.readers.office_kinds import COMPOUND, kind_of_compound, kind_of_opendocument
+from ingestion.readers.ocr import engine as ocr
+from ingestion.readers.office.kinds import COMPOUND, kind_of_compound, kind_of_opendocument
 
 Kind = Literal[
     "markdown", "plain", "rst", "source", "html", "pdf", "docx", "pptx", "xlsx", "csv", "json", "jsonl", "mail",

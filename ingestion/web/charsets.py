@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from pathlib import Path
 
-from ingestion.readers.decoding import codec_of
+from ingestion.readers.encodings.decoding import codec_of
 
 _BLOCK = 1 << 20
 _MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -15,7 +15,7 @@ def to_utf8(path: Path, *, charset: str) -> int:
     """Rewrite a text file as UTF-8 with a byte order mark, which readers trust most; return its size in bytes.
 
     A file with a byte order mark, an unknown charset, or bytes that are invalid in it is left as it is, and so is what
-    is UTF-8 whatever the header says: the readers know (`ingestion.readers.decoding`).
+    is UTF-8 whatever the header says: the readers know (`ingestion.readers.encodings.decoding`).
 
     Raises:
         OSError: the file cannot be written.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ingestion.readers.html.tree import tag_of
-from ingestion.readers.table import Table
+from ingestion.readers.tables.table import Table
 
 if TYPE_CHECKING:
     from lxml.html import HtmlElement

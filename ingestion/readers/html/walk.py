@@ -11,7 +11,7 @@ from ingestion.readers.cleaning import clean
 from ingestion.readers.html.formulas import as_text, lowered, raised
 from ingestion.readers.html.tables import is_layout, table_of
 from ingestion.readers.html.tree import INLINE, tag_of
-from ingestion.readers.table import as_markdown
+from ingestion.readers.tables.table import as_markdown
 from ingestion.types import Heading
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ingestion.errors import Unreadable
-from ingestion.readers import ocr_engine as ocr
 from ingestion.readers.boilerplate import EdgeLine, boilerplate
 from ingestion.readers.hyphens import Vocabulary, ends_divided
+from ingestion.readers.ocr import engine as ocr
 from ingestion.readers.pdf.fields import Annotations
 from ingestion.readers.pdf.frames import Box, Frame
 from ingestion.readers.pdf.lines import SENTENCE_END

@@ -9,7 +9,7 @@ from statistics import median
 from ingestion.readers.pdf.frames import Box
 from ingestion.readers.pdf.segments import Line, Row, Segment, Span
 from ingestion.readers.pdf.words import Word
-from ingestion.readers.table import Table, as_markdown
+from ingestion.readers.tables.table import Table, as_markdown
 
 SENTENCE_END = (".", "!", "?", ":", "。", "\uff01", "\uff1f")
 _PARAGRAPH = 1.45  # times the usual distance of lines

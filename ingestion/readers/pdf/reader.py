@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 
 from ingestion.errors import Unreadable
-from ingestion.readers import ocr_engine as ocr
+from ingestion.readers.ocr import engine as ocr
 from ingestion.readers.pdf.content import MAX_PAGES, Content, Text, compose, joined, opened, read_content
 from ingestion.readers.pdf.outline import bookmarks_of, labels_of, title_of
 from ingestion.readers.pdf.scans import ocr_warnings, pages_named

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from ingestion.readers.ocr_engine import LOW_CONFIDENCE, OcrPage
+from ingestion.readers.ocr.engine import LOW_CONFIDENCE, OcrPage
 from ingestion.readers.pdf.frames import Box, Frame
 from ingestion.readers.pdf.page import layout
 from ingestion.readers.pdf.segments import Line

@@ -11,7 +11,7 @@ from ingestion.readers.pdf.lines import table_line, text_of
 from ingestion.readers.pdf.rules import Grid, cells_of
 from ingestion.readers.pdf.segments import Row, Segment, rows_of, segments_of
 from ingestion.readers.pdf.words import Word
-from ingestion.readers.table import Table
+from ingestion.readers.tables.table import Table
 
 _FILLED = 0.4  # share of the cells that have text, below which lines are no table
 _LONGEST_CELL = 600  # characters; more is prose in a frame

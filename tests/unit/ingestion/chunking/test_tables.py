@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from ingestion.chunking.long_tables import with_repeated_headers
 from ingestion.chunking.splitter import embed_text, split
 from ingestion.readers import read
-from ingestion.readers.table import Table, as_markdown
+from ingestion.readers.tables.table import Table, as_markdown
 from ingestion.types import Chunk, Extracted, Heading
 
 FIELD = Path(__file__).parents[3] / "data" / "field" / "13-long-table-without-header"

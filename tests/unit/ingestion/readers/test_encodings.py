@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ingestion.errors import Unreadable
-from ingestion.readers.decoding import codec_of, decode
+from ingestion.readers.encodings.decoding import codec_of, decode
 
 TEXTS = {
     "german": ("Artikel;Preis\nKäse;3,50 €\nBrötchen;0,45 €\n", ["cp1252", "iso8859-15"]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ingestion.readers.number_formats import GENERAL, shown, shown_text
+from ingestion.readers.sheets.number_formats import GENERAL, shown, shown_text
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import pytest
 from support import files, pdfs
 
 from ingestion.errors import Unreadable
-from ingestion.readers import ocr, read
+from ingestion.readers import read
+from ingestion.readers.pictures import text as ocr
 from ingestion.types import Extracted, ReadOptions
 
 pytestmark = pytest.mark.skipif(not ocr.available(), reason="the extra `ocr` is not installed")

@@ -221,7 +221,7 @@ def test_an_outlook_message_in_html_or_rtf_is_read() -> None:
 
 
 def test_rtf_is_unpacked_as_its_specification_shows() -> None:
-    from ingestion.readers.outlook_rtf import unpacked
+    from ingestion.readers.mail.outlook_rtf import unpacked
 
     example = bytes.fromhex(  # MS-OXRTFCP, 4.1.1
         "2d0000002b0000004c5a4675f1c5c7a703000a007263706731323542320af32068656c090020627705b06c647d0a800fa0"

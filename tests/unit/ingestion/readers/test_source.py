@@ -13,7 +13,7 @@ from support.tokenizing import WORDPIECE
 from ingestion.chunking.splitter import split
 from ingestion.readers import read
 from ingestion.readers.kinds import KIND_OF_SUFFIX
-from ingestion.readers.source import code_headings
+from ingestion.readers.text.source import code_headings
 
 LANGUAGES = [
     (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ingestion.readers.cell_kinds import kind_of_cell
-from ingestion.readers.table import Table, as_markdown, tables_in
+from ingestion.readers.tables.cell_kinds import kind_of_cell
+from ingestion.readers.tables.table import Table, as_markdown, tables_in
 
 
 def found(text: str, *, presume: bool = False) -> list[Table]:

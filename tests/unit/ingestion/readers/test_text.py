@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ingestion.errors import Unreadable
 from ingestion.readers import read
 from ingestion.readers.cleaning import clean, one_line
-from ingestion.readers.decoding import decode
+from ingestion.readers.encodings.decoding import decode
 from ingestion.types import Extracted, Heading
 
 

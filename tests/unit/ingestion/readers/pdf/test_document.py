@@ -7,8 +7,8 @@ import pytest
 from support import files, pdfs
 
 from ingestion.errors import Unreadable
-from ingestion.readers import ocr_engine as ocr
 from ingestion.readers import read
+from ingestion.readers.ocr import engine as ocr
 from ingestion.types import Extracted, ReadOptions
 
 

@@ -14,9 +14,10 @@ from support import files, pdfs
 
 from config.settings import IngestionSettings
 from ingestion.errors import Unreadable
-from ingestion.readers import ocr, read
+from ingestion.readers import read
 from ingestion.readers.pdf.drawing import draw_page, page_rectangles
 from ingestion.readers.pdf.painting import PagePainter
+from ingestion.readers.pictures import text as ocr
 from ingestion.types import ReadOptions
 
 OPTIONS = ReadOptions()

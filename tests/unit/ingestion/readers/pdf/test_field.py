@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ingestion.readers import ocr, read
+from ingestion.readers import read
+from ingestion.readers.pictures import text as ocr
 from ingestion.types import Extracted, ReadOptions
 
 FIELD = Path(__file__).parents[4] / "data" / "field"
