@@ -135,6 +135,7 @@ class _Page:
             return size.mostly_links(0.5) or (not inside and not self._is_prose(element))
         return (
             self._is_steering(element, size)
+            or self._turns_pages(element, size)
             or self._is_list_of_links(element, size, inside=inside)
             or (self._main is not None and not inside and not self._is_kept_outside(element))
         )
@@ -166,6 +167,15 @@ class _Page:
             return False
         parts = [part.strip() for part in element.itertext() if part.strip()]
         return all(map(_all_steering, parts))
+
+    def _turns_pages(self, element: HtmlElement, size: Measure) -> bool:
+        """Tell whether it leads to the pages before and after, with their titles: all its links are such words."""
+        if element.getparent() is not self._body or size.text > 300 or size.links < 2:  # noqa: PLR2004
+            return False
+        links = [link.text_content().strip() for link in element.iter("a") if link.get("href") is not None]
+        if any(len(part.split()) > 8 for part in element.itertext()):  # noqa: PLR2004 (words: more than a title)
+            return False
+        return all(links) and all(map(_all_steering, links)) and next(element.iter(*_HEADINGS), None) is None
 
     def _is_list_of_links(self, element: HtmlElement, size: Measure, *, inside: bool) -> bool:
         if not size.mostly_links(0.6) or any(True for _ in element.iter(*_HEADINGS)):

@@ -228,12 +228,13 @@ def _quote(element: HtmlElement, sink: _Sink) -> None:
 
 
 def _definition(element: HtmlElement, sink: _Sink) -> None:
-    """Write a term, or what it means, on a line below the term."""
+    """Write a term, or what it means, as paragraphs of their own; terms that share a meaning stand below each other."""
     sink.flush()
     before = element.getprevious()
-    blocks = blocks_of(element)
-    follows = before is not None and before.tag == "dt" and blocks and not blocks[0].text.startswith(("```", "|", "#"))
-    sink.blocks += [replace(block, close=block.close or bool(at == 0 and follows)) for at, block in enumerate(blocks)]
+    goes_on = element.tag == "dt" and before is not None and before.tag == "dt"
+    sink.blocks += [
+        replace(block, close=block.close or (at == 0 and goes_on)) for at, block in enumerate(blocks_of(element))
+    ]
 
 
 def _table(element: HtmlElement, sink: _Sink) -> None:

@@ -199,7 +199,8 @@ class _Reader:
         header, *rows = block.rows
         caption = self._last
         if is_keyed := all(row[0].endswith(":") for row in block.rows if row and row[0]):
-            rows = [header, *rows]
+            rows = [header, *rows] if any(header) else rows
+            header = rows[0] if rows else header
         for row in rows:
             if is_keyed:
                 text = " ".join(cell for cell in row if cell)

@@ -154,7 +154,7 @@ def page(body: str) -> Extracted:
         ),
         (
             "<main>PROSE<dl><dt>pump<dd>Moves water.<dt>quay<dt>pier<dd>Of stone.</dl></main>",
-            ["pump\nMoves water.", "quay", "pier", "Of stone."],
+            ["pump\n\nMoves water.", "quay", "pier", "Of stone."],
             [],
         ),
         (
@@ -251,3 +251,15 @@ def test_the_parts_of_a_page_stand_in_their_order_once() -> None:
     text = page(body).text
     assert [text.count(word + "\n") + text.count(word + " ") + text.endswith(word) for word in words] == [1] * 12
     assert sorted(words, key=text.index) == words
+
+
+def test_a_line_that_leads_to_the_pages_around_goes_with_their_titles() -> None:
+    turns = """<div class="x"><table><tr><th colspan="3">Appendix K. Limits</th></tr><tr><td><a href="j.html">Prev</a>
+        </td><th>Part VIII. Appendixes</th><td><a href="l.html">Next</a></td></tr></table></div>"""
+    text = page(f"<body>{turns}<div><h2>Limits</h2><p>A table has 1,600 columns at most.</p></div>{turns}</body>").text
+    assert text.split("\n\n") == ["## Limits", "A table has 1,600 columns at most."]
+
+
+def test_a_short_table_of_links_to_other_things_stays() -> None:
+    links = "<div><table><tr><td><a href='a'>Boats</a></td><td><a href='b'>Home</a></td></tr></table></div>"
+    assert "Boats" in page(f"<body>{links}<div><p>{'The harbour has boats. ' * 20}</p></div></body>").text
