@@ -9,6 +9,7 @@ import httpx
 import pytest
 from PIL import Image
 from reportlab.lib.pagesizes import A4
+from reportlab.pdfbase.pdfmetrics import stringWidth
 from reportlab.pdfgen.canvas import Canvas
 from support.stack import PATIENCE, Stack, open_stack, until
 
@@ -108,3 +109,26 @@ def test_there_is_no_page_beyond_the_last_and_none_of_a_text(http, document):
     none = http.get(f"/documents/{note}/pages/1.png")
     assert (none.status_code, none.json()["type"]) == (404, "/problems/page-not-found")
     assert http.get(f"/documents/{document}/text", params={"revision": 999}).status_code == 404
+
+
+def test_marks_are_where_the_reader_read_in_the_language_of_the_collection(http):
+    """English words keep the hyphens of compounds at the ends of lines, which moves what follows."""
+    buffer = io.BytesIO()
+    canvas = Canvas(buffer, pagesize=A4)
+    lines = ("A school of deep-", "sea fish, a half-", "moon and the blue-", "green water. Ahoy there.")
+    for number, line in enumerate(lines):
+        canvas.drawString(72, 700 - 14 * number, line)
+    canvas.save()
+    hyphens = uploaded(http, "hyphens.pdf", buffer.getvalue())
+    text = http.get(f"/documents/{hyphens}/text").json()["text"]
+    assert "deep-sea fish, a half-moon and the blue-green" in text
+    start = text.index("Ahoy")
+    drawn = http.get(f"/documents/{hyphens}/pages/1.png", params={"start": start, "end": start + 4})
+    picture = Image.open(io.BytesIO(drawn.content)).convert("RGB")
+    marked = [
+        place % picture.width
+        for place, (red, _, blue) in enumerate(picture.get_flattened_data())
+        if red > 200 and red - blue > 50
+    ]
+    left = 72 + stringWidth("green water. ", "Helvetica", 12)
+    assert abs(min(marked) / picture.width - left / A4[0]) < 0.005
