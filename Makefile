@@ -25,7 +25,7 @@ help: ## List the targets
 
 run: $(RUN_ENV) ## Ingest Footnote's own documentation and serve it (http://127.0.0.1:8000)
 	@$(BIN)/python -m storage upgrade
-	@$(BIN)/python -m ingestion README.md docs --collection $(COLLECTION) --base . || test $$? -eq 3 # 3: files were skipped
+	@$(BIN)/python -m ingestion README.md docs --collection $(COLLECTION) --base . --exclude "*.png" || test $$? -eq 3 # 3: files were skipped
 	@exec $(BIN)/python -m server
 
 ingest: $(RUN_ENV) ## Ingest files of yours: make ingest FILES="~/notes report.pdf" COLLECTION=mine

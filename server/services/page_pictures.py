@@ -10,7 +10,6 @@ from cachetools import LRUCache
 
 from ingestion.errors import Unreadable
 from ingestion.read_options import read_options
-from ingestion.types import ReadOptions
 from storage.documents.catalog import DocumentCatalog
 from storage.documents.originals import Originals
 from storage.documents.text import LONGEST, DocumentTexts, require_revision
@@ -18,8 +17,10 @@ from storage.errors import PageNotFound
 
 if TYPE_CHECKING:
     from config.settings import IngestionSettings
+    from ingestion.types import ReadOptions
     from storage.database import Database
     from storage.documents.catalog import DocumentInfo
+    from storage.documents.text import PagePlaces
 
 CACHE_BYTES = 33_554_432
 
@@ -72,7 +73,7 @@ class PagePictures:
         self._texts = DocumentTexts(database)
         self._originals = Originals(database)
         self._painter = painter
-        self._options = read_options(settings, language=ReadOptions().language)
+        self._settings = settings
         self._cache: LRUCache[str, bytes] = LRUCache(CACHE_BYTES, getsizeof=len)
         self._turn = asyncio.Semaphore(1)  # a document's bytes, and a drawing, are in memory once
 
@@ -88,26 +89,32 @@ class PagePictures:
         """
         info = await self._catalog.get(document_id, collection=collection)
         require_revision(document_id, revision, current=info.revision)
-        if not 1 <= marked.page <= info.pages:
+        places = await self._texts.places(info.id, collection=info.collection)
+        if not 1 <= marked.page <= len(places.starts):
             raise PageNotFound(_missing(info, marked.page))
-        key = f"{info.content_hash[:32]}-{marked.page}-{marked.start}-{marked.end}"
+        begin = places.starts[marked.page - 1]
+        # as in the file: collections with chunks of other lengths have other offsets for the same place
+        start = None if marked.start is None else places.in_file(max(begin, marked.start))
+        end = LONGEST if marked.end is None else places.in_file(marked.end)
+        in_file = Marked(marked.page, start, end)
+        key = f"{info.content_hash[:32]}-{places.language}-{marked.page}-{start}-{end}"
         if (png := self._cache.get(key)) is None:
             async with self._turn:
-                png = self._cache.get(key) or await self._drawn(info, marked)
+                if (png := self._cache.get(key)) is None:
+                    png = await self._drawn(info, places, in_file)
             if len(png) <= CACHE_BYTES:
                 self._cache[key] = png
         return Picture(png, key)
 
-    async def _drawn(self, info: DocumentInfo, marked: Marked) -> bytes:
+    async def _drawn(self, info: DocumentInfo, places: PagePlaces, marked: Marked) -> bytes:
+        """Draw a page; the offsets of `marked` are those of the text before anything was repeated."""
         data = b"".join([block async for block in self._originals.blocks(info.content_hash)])
         name = str(info.metadata.get("file_name") or info.source.rpartition("/")[2])
-        places = await self._texts.places(info.id, collection=info.collection)
-        begin = places.starts[marked.page - 1]
-        start = None if marked.start is None else places.in_file(max(begin, marked.start))
-        end = LONGEST if marked.end is None else places.in_file(marked.end)
+        options = read_options(self._settings, language=places.language)
+        begin = places.in_file(places.starts[marked.page - 1])
         try:
             return await self._painter.draw(
-                data, name, marked.page, start, end, self._options, page_start=places.in_file(begin)
+                data, name, marked.page, marked.start, marked.end, options, page_start=begin
             )
         except Unreadable as exc:
             msg = f"page {marked.page} of document {info.id!r} cannot be drawn: {exc}"

@@ -64,11 +64,13 @@ class PagePlaces:
 
     Attributes:
         starts: of each page.
+        language: the collection's, in which the file was read.
         repeated: (start, end) of headers that long tables repeat; the file has them once.
 
     """
 
     starts: tuple[int, ...]
+    language: str
     repeated: tuple[tuple[int, int], ...] = ()
 
     def in_file(self, offset: int) -> int:
@@ -141,14 +143,17 @@ class DocumentTexts:
         async with self._database.connection() as connection:
             generation = await self._generation(connection, document_id, collection)
             row = await connection.fetchrow(
-                "SELECT pages, repeated FROM footnote.documents WHERE generation_id = $1 AND id = $2",
+                """SELECT d.pages, d.repeated, g.language
+                   FROM footnote.documents d JOIN footnote.generations g ON g.id = d.generation_id
+                   WHERE d.generation_id = $1 AND d.id = $2""",
                 generation,
                 document_id,
             )
         if row is None:
             raise DocumentNotFound(document_id)
         starts = tuple(start for start, _ in json.loads(row["pages"]))
-        return PagePlaces(starts, tuple((start, end) for start, end in json.loads(row["repeated"])))
+        repeated = tuple((start, end) for start, end in json.loads(row["repeated"]))
+        return PagePlaces(starts, row["language"], repeated)
 
     async def _generation(self, connection: Connection, document_id: str, collection: str | None) -> int:
         generation = await connection.fetchval(

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from PIL import Image
 from reportlab.lib.pagesizes import A4
+from reportlab.pdfbase.pdfmetrics import stringWidth
 from reportlab.pdfgen.canvas import Canvas
 from support.stack import PATIENCE, Stack, open_stack, until
 
@@ -48,8 +49,9 @@ def http(stack: Stack) -> Iterator[httpx.Client]:
         yield client
 
 
-def uploaded(http: httpx.Client, name: str, data: bytes) -> str:
-    made = http.post("/documents", files={"file": (name, data)}).raise_for_status().json()
+def uploaded(http: httpx.Client, name: str, data: bytes, *, collection: str = "default") -> str:
+    form = {"collection": collection}
+    made = http.post("/documents", files={"file": (name, data)}, data=form).raise_for_status().json()
     done = until(lambda: (job := http.get(f"/jobs/{made['job_id']}").json())["finished_at"] and job)
     assert done["status"] == "succeeded", done
     return str(made["document_id"])
@@ -108,3 +110,28 @@ def test_there_is_no_page_beyond_the_last_and_none_of_a_text(http, document):
     none = http.get(f"/documents/{note}/pages/1.png")
     assert (none.status_code, none.json()["type"]) == (404, "/problems/page-not-found")
     assert http.get(f"/documents/{document}/text", params={"revision": 999}).status_code == 404
+
+
+def test_marks_are_where_the_reader_read_in_the_language_of_the_collection(http):
+    """German compounds have no hyphen, others may, and each moves what follows on the page."""
+    http.post("/collections", json={"name": "hafen", "language": "german"}).raise_for_status()
+    buffer = io.BytesIO()
+    canvas = Canvas(buffer, pagesize=A4)
+    lines = ("Der Sand-", "wall hält den Land-", "wind und den Winter-", "wind ab. Mole vier.")
+    for number, line in enumerate(lines):
+        canvas.drawString(72, 700 - 14 * number, line)
+    canvas.save()
+    hyphens = uploaded(http, "wall.pdf", buffer.getvalue(), collection="hafen")
+    text = http.get(f"/documents/{hyphens}/text", params={"collection": "hafen"}).json()["text"]
+    start = text.index("Mole")
+    assert text[:start] == "Der Sandwall hält den Landwind und den Winterwind ab. "
+    where = {"collection": "hafen", "start": start, "end": start + 4}
+    drawn = http.get(f"/documents/{hyphens}/pages/1.png", params=where)
+    picture = Image.open(io.BytesIO(drawn.content)).convert("RGB")
+    marked = [
+        place % picture.width
+        for place, (red, _, blue) in enumerate(picture.get_flattened_data())
+        if red > 200 and red - blue > 50
+    ]
+    left = 72 + stringWidth("wind ab. ", "Helvetica", 12)
+    assert abs(min(marked) / picture.width - left / A4[0]) < 0.005
