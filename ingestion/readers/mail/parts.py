@@ -255,7 +255,8 @@ def _decoded_message(part: Message) -> Message:
     inner = "\n".join(each.as_string() for each in _inner(part))
     held.set_payload(inner.strip().encode("ascii", "ignore").decode())
     data = _payload(held)
-    return BytesParser(policy=part.policy).parsebytes(data)
+    message: Message = BytesParser(policy=part.policy).parsebytes(data)
+    return message
 
 
 def _fields(part: Message) -> str:

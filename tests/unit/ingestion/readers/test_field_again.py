@@ -127,9 +127,9 @@ def test_a_part_of_a_slide_that_is_missing_is_said(lost: str) -> None:
     slide = deck.slides.add_slide(deck.slide_layouts[5])
     slide.shapes.title.text = "Sluices"
     slide.notes_slide.notes_text_frame.text = "Of moss."
-    data = CategoryChartData()
+    data = CategoryChartData()  # type: ignore[no-untyped-call]
     data.categories = ["East"]
-    data.add_series("Sales", (19.2,))
+    data.add_series("Sales", (19.2,))  # type: ignore[no-untyped-call]
     slide.shapes.add_chart(XL_CHART_TYPE.COLUMN_CLUSTERED, 0, 0, 10, 10, data)
     held = io.BytesIO()
     deck.save(held)
@@ -144,7 +144,7 @@ def test_raised_digits_in_a_cell_are_a_power() -> None:
     sheet = book.active
     assert sheet is not None
     sheet.append(["Name", "Count"])
-    sheet["A2"] = CellRichText("10", TextBlock(InlineFont(vertAlign="superscript"), "24"), " m")  # type: ignore[no-untyped-call]
+    sheet["A2"] = CellRichText("10", TextBlock(InlineFont(vertAlign="superscript"), "24"), " m")
     sheet["B2"] = 1
     held = io.BytesIO()
     book.save(held)
