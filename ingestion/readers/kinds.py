@@ -96,6 +96,7 @@ _IMAGES = (
 )
 _MARKS: tuple[tuple[tuple[bytes, ...], Kind], ...] = ((_IMAGES, "image"), ((b"{\\rtf",), "rtf"))
 _OFFICE_FOLDERS: tuple[tuple[str, Kind], ...] = (("word/", "docx"), ("ppt/", "pptx"), ("xl/", "xlsx"))
+_MAIN_PARTS: Mapping[Kind, str] = {"docx": "document.xml", "pptx": "presentation.xml", "xlsx": "workbook.xml"}
 _BINARY_KINDS: Mapping[Kind, str] = {
     "pdf": "PDF", "docx": "Word", "pptx": "PowerPoint", "xlsx": "Excel", "rtf": "RTF", "xls": "Excel",
     "msg": "Outlook", "epub": "EPUB",
@@ -171,16 +172,24 @@ def _kind_of_zip(data: bytes) -> Kind:
     except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, EOFError, zlib.error) as exc:
         msg = "a damaged archive or Office file"
         raise Unreadable(msg) from exc
-    if "META-INF/container.xml" in names and not any(name.startswith("word/") for name in names):
+    if ("META-INF/container.xml" in names or _is_named_epub(data)) and not any(
+        name.startswith("word/") for name in names
+    ):
         return "epub"
     if opendocument is not None:
         return opendocument
-    if "[Content_Types].xml" in names:
-        for folder, kind in _OFFICE_FOLDERS:
-            if any(name.startswith(folder) for name in names):
-                return kind
+    for folder, kind in _OFFICE_FOLDERS:
+        if f"{folder}{_MAIN_PARTS[kind]}" in names or (
+            "[Content_Types].xml" in names and any(name.startswith(folder) for name in names)
+        ):
+            return kind
     msg = "an archive; unpack it first"
     raise Unreadable(msg)
+
+
+def _is_named_epub(data: bytes) -> bool:
+    """Tell whether the first entry of the archive says that it is a book (OCF 3.3, 4.3)."""
+    return data[30:58] == b"mimetypeapplication/epub+zip"
 
 
 def _suffix(name: PurePath) -> str:

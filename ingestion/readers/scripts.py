@@ -7,6 +7,7 @@ import re
 _POWER = re.compile(
     r"[+\-\u2212]?\d+(?:[.,]\d+)?|[a-zA-Z]|[+\-\u2212]|[a-zA-Z\d]+[+\-\u2212][a-zA-Z\d]+|[2-9]?[+\-\u2212]"
 )
+_ATOM = re.compile(r"[+\-\u2212]?\d*(?:[.,]\d+)?[a-zA-Z]?[+\-\u2212]?")
 _ORDINAL = re.compile(r"st|nd|rd|th|er|e|re|ère|ème|o|a|º|ª|TM|SM|®|\*+", re.IGNORECASE)
 
 
@@ -16,7 +17,7 @@ def superscript(text: str, before: str) -> str:
     if not own or not before.strip() or before[-1:].isspace():
         return text
     if own[0] != "^" and _POWER.fullmatch(own) and not (_ORDINAL.fullmatch(own) and before[-1:].isdigit()):
-        return f"^{text}"
+        return f"^{text}" if _ATOM.fullmatch(own) else f"^({own})"
     return text
 
 

@@ -94,6 +94,7 @@ class _Page:
         marked = [element for element in body.xpath(_MAIN) if self._of(element).text > _MAIN_LENGTH]
         self._main = marked[0] if len(marked) == 1 else None
         self._frame = set(self._main.iterancestors()) if self._main is not None else set()
+        self._targets = _targets(self._main)
         self._read = 0  # characters in no link, in what was kept so far
         self._headed = len(list(body.iter("h1")))
 
@@ -132,7 +133,7 @@ class _Page:
         if tag == "footer" or role == "contentinfo":
             return self._is_footer(element, inside=inside)
         if tag == "aside" or role == "complementary":
-            return size.mostly_links(0.5) or (not inside and not self._is_prose(element))
+            return size.mostly_links(0.5) or (not inside and not self._is_prose(element) and _has_controls(element))
         return (
             self._is_steering(element, size)
             or self._turns_pages(element, size)
@@ -201,13 +202,36 @@ class _Page:
             return True
         return self._starts_content(element) or any(map(_is_aside, element.iter()))
 
+    def _is_referred_to(self, element: HtmlElement) -> bool:
+        """Tell whether the content has links into it, as to its notes, and it is more than links."""
+        if self._main is None or self._of(element).mostly_links(0.5):
+            return False
+        return any(f"#{each.get('id')}" in self._targets for each in element.iter() if each.get("id"))
+
     def _starts_content(self, element: HtmlElement) -> bool:
         """Tell whether an element outside the marked part is content with all that is in it: an aside, or prose."""
         if self._main is None or element in self._frame or element.tag in INLINE:
             return False
         size = self._of(element)
         prose = size.own > 120 and not size.mostly_links(0.3) and self._is_prose(element)  # noqa: PLR2004
-        return bool(prose or _is_aside(element) or element.tag == "header")
+        return bool(
+            prose or _is_aside(element) or element.tag == "header" or (self._targets and self._is_referred_to(element))
+        )
+
+
+def _targets(content: HtmlElement | None) -> set[str]:
+    """Return the places on the page to which the content refers, not those of links that steer, as to the top."""
+    links = content.iter("a") if content is not None else ()
+    return {
+        target
+        for link in links
+        if (target := link.get("href", "")).startswith("#") and not _all_steering(link.text_content())
+    }
+
+
+def _has_controls(element: HtmlElement) -> bool:
+    """Tell whether there is something to click or to fill in."""
+    return next(element.iter("a", "button", "input", "form", "select"), None) is not None
 
 
 def _is_aside(element: HtmlElement) -> bool:

@@ -22,6 +22,9 @@ _BLANKS = re.compile(r"[ \t\n\r\f]+")
 _AROUND_BREAK = re.compile(rf" *{_BREAK} *")
 _CODE = frozenset(("code", "kbd", "samp", "tt"))
 _QUOTED_LINES = frozenset(("div", "p", "li", "tr", "ol", "ul", "table", "dd", "dt"))
+_SHOWN_AS_BLOCK = re.compile(r"display\s*:\s*(?:block|flex|grid|list-item|table-row)", re.IGNORECASE)
+_AS_WRITTEN = re.compile(r"white-space\s*:\s*(?:pre\b(?!-line)|break-spaces)", re.IGNORECASE)
+_SHIFTED = re.compile(r"vertical-align\s*:\s*(super|sub)\b", re.IGNORECASE)
 _TEXT_INPUTS = frozenset("text email tel url number date time month week datetime-local search color range".split()) | {
     ""
 }
@@ -113,12 +116,22 @@ def _visit(element: HtmlElement, sink: _Sink) -> None:
     handler = _HANDLERS.get(tag)
     if element.get("role") == "heading" and not element.tag.startswith("h"):
         _heading(element, sink)
+    elif _keeps_lines(element, tag):
+        _preformatted(element, sink)
     elif handler is not None:
         handler(element, sink)
     elif tag in INLINE:
-        _children(element, sink)
+        shift = _SHIFTED.search(element.get("style", ""))
+        {None: _children, "super": _raised, "sub": _lowered}[shift[1].lower() if shift else None](element, sink)
     else:
         _block(element, sink)
+
+
+def _keeps_lines(element: HtmlElement, tag: str) -> bool:
+    """Tell whether it is code in lines by its style alone."""
+    if tag not in {"div", "code", "samp"} or not _AS_WRITTEN.search(element.get("style", "")):
+        return False
+    return "\n" in "".join(element.itertext()).strip() and not _within(element, "pre") and not _within(element, "table")
 
 
 def _block(element: HtmlElement, sink: _Sink) -> None:
@@ -154,7 +167,7 @@ def _lines(element: HtmlElement) -> list[str]:
     for child in element:
         if isinstance(child.tag, str):
             inner = ["\n"] if child.tag == "br" else _lines(child)
-            if child.tag in _QUOTED_LINES:
+            if child.tag in _QUOTED_LINES or _SHOWN_AS_BLOCK.search(child.get("style", "")):
                 _end_line(pieces)
                 pieces += inner
                 _end_line(pieces)
@@ -265,7 +278,13 @@ def _code(element: HtmlElement, sink: _Sink) -> None:
         inner.flush()
         sink.blocks += inner.blocks
         return
-    text = _BLANKS.sub(" ", "".join(inner.pieces).replace(_BREAK, " "))
+    written = _BLANKS.sub(" ", "".join(inner.pieces))
+    if _BREAK in written.strip(f"{_BREAK} ") and not _within(element, "table"):  # many lines are a block
+        sink.flush()
+        lines = _AROUND_BREAK.sub("\n", written).strip("\n")
+        sink.blocks.append(Block(f"```\n{lines}\n```"))
+        return
+    text = written.replace(_BREAK, " ")
     marked = bool(text.strip()) and "`" not in text
     sink.pieces.append(f"`{text.strip()}`" if marked else text)
 

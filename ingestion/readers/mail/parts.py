@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from email.message import Message
+from email.parser import BytesParser
 from pathlib import PurePath
 
 from ingestion.errors import Unreadable
@@ -91,7 +92,7 @@ class Letter:
             yield from self._leaf(part, kind)
 
     def _forwarded(self, part: Message, depth: int) -> Iterator[Section]:
-        for inner in _inner(part):
+        for inner in _inner(part) if not _is_encoded(part) else [_decoded_message(part)]:
             subject = header(inner, "subject", language=self._options.language, limit=200) or "Forwarded message"
             yield headed(subject, joined([self.heads(inner), *self._sections(inner, depth + 1)]))
 
@@ -119,7 +120,9 @@ class Letter:
         elif main == "image" and part.get_content_disposition() != "attachment":
             self._pictures += 1
             self._names += [name] if name else []
-        elif main in {"text", "message", "multipart"} and not (attached and self._is_other_kind(name)):
+        elif _is_text_by_name(kind, name) or (
+            main in {"text", "message", "multipart"} and not (attached and self._is_other_kind(name))
+        ):
             yield from self._text(part, kind, name if attached else "")
         else:
             yield from self._attachment(part, name or f"a part of type {kind[:60]}", named=bool(name))
@@ -240,6 +243,22 @@ def _inner(part: Message) -> list[Message]:
     return [inner for inner in payload if isinstance(inner, Message)] if isinstance(payload, list) else []
 
 
+def _is_encoded(part: Message) -> bool:
+    """Tell whether a forwarded message is in base64 or quoted-printable, which RFC 2046 forbids and mailers do."""
+    return str(part.get("Content-Transfer-Encoding", "")).strip().lower() in {"base64", "quoted-printable"}
+
+
+def _decoded_message(part: Message) -> Message:
+    """Return a forwarded message whose transfer encoding the parser did not undo."""
+    held = Message()
+    held["Content-Transfer-Encoding"] = str(part.get("Content-Transfer-Encoding"))
+    inner = "\n".join(each.as_string() for each in _inner(part))
+    held.set_payload(inner.strip().encode("ascii", "ignore").decode())
+    data = _payload(held)
+    message: Message = BytesParser(policy=part.policy).parsebytes(data)
+    return message
+
+
 def _fields(part: Message) -> str:
     """Return the headers of a part as text, which is all that a report of a delivery has."""
     return clean("\n".join(f"{name}: {' '.join(str(value).split())}" for name, value in part.items()))
@@ -260,6 +279,11 @@ def _charset(part: Message) -> str:
     except (LookupError, ValueError, TypeError, AttributeError, UnicodeError):
         return ""
     return "" if charset in {"us-ascii", "ascii", "ansi_x3.4-1968"} else charset
+
+
+def _is_text_by_name(kind: str, name: str) -> bool:
+    """Tell whether a part of no type that says anything is named as a text is, ``readme.md`` say."""
+    return kind == "application/octet-stream" and PurePath(name).suffix.lower() in {".txt", ".log", *_RICH_SUFFIXES}
 
 
 def _is_attached(part: Message) -> bool:

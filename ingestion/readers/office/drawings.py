@@ -16,7 +16,7 @@ _SURE = 0.5  # confidence of OCR below which its text is left out
 
 def diagram_text(package: Package, part: str) -> str:
     """Return the texts of a diagram (SmartArt), a line each."""
-    root = package.xml(part)
+    root = _xml(package, part)
     points = (each for each in root.iter() if local(each) == "pt") if root is not None else ()
     bodies = (child(point, "t") for point in points if point.get("type") not in {"pres", "parTrans", "sibTrans"})
     return "\n".join(
@@ -26,7 +26,7 @@ def diagram_text(package: Package, part: str) -> str:
 
 def chart_text(package: Package, part: str) -> str:
     """Return a chart's title and its data as a table: a row for each category, a column for each series."""
-    root = package.xml(part)
+    root = _xml(package, part)
     chart = child(root, "chart")
     if chart is None:
         return ""
@@ -38,6 +38,13 @@ def chart_text(package: Package, part: str) -> str:
     table = _chart_table(series, caption)
     shown = as_markdown(table) if table.rows else caption
     return "\n\n".join(filter(None, [shown, *named]))
+
+
+def _xml(package: Package, part: str) -> Element | None:
+    """Return the root of a part that a drawing refers to; say it if the part is not there."""
+    if part not in package:
+        package.missing(part)
+    return package.xml(part)
 
 
 class Pictures:

@@ -52,7 +52,7 @@ def _scripts(element: Element) -> str:
 
 def _root(element: Element) -> str:
     degree = _part(element, "deg")
-    return f"{degree}√({_part(element, 'e')})"
+    return f"root({_part(element, 'e')}, {degree})" if degree else f"√({_part(element, 'e')})"
 
 
 def _nary(element: Element) -> str:

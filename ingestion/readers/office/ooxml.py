@@ -88,8 +88,15 @@ class Package:
 
     def damaged(self, part: str) -> None:
         """Say that a part could not be read, or not all of it."""
+        self._say(part, "is damaged; what could not be read is left out")
+
+    def missing(self, part: str) -> None:
+        """Say that a part is not there to which another relates."""
+        self._say(part, "is missing")
+
+    def _say(self, part: str, what: str) -> None:
         shown = one_line("".join(char for char in part if char.isprintable()), limit=100)
-        warning = ReadWarning("part-unreadable", f"The part {shown} is damaged; what could not be read is left out.")
+        warning = ReadWarning("part-unreadable", f"The part {shown} {what}.")
         if warning not in self.warnings:
             self.warnings.append(warning)
 
@@ -107,9 +114,13 @@ class Package:
         return found
 
     def related(self, part: str, kind: str) -> list[str]:
-        """Return the parts of a kind that a part relates to, if they are there."""
+        """Return the parts of a kind that a part relates to; say which are not there."""
         relations = self.relations(part).values()
-        return [each.target for each in relations if each.kind == kind and not each.external and each.target in self]
+        targets = [each.target for each in relations if each.kind == kind and not each.external]
+        for target in targets:
+            if target not in self:
+                self.missing(target)
+        return [target for target in targets if target in self]
 
     def main(self, otherwise: str) -> str:
         """Return the name of the main part."""

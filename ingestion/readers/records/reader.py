@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -11,11 +12,13 @@ from ingestion.errors import Unreadable
 from ingestion.readers.cleaning import clean, name_as_title, one_line
 from ingestion.readers.encodings.decoding import Decoded, decode
 from ingestion.readers.records.lenient_json import without_extras
+from ingestion.readers.text.data_uris import cut_data
 from ingestion.readers.values import WrittenNumber, as_json
 from ingestion.types import Extracted, Json, ReadOptions, ReadWarning
 
 _TITLES = ("title", "name", "subject", "headline")
 _BODIES = ("text", "content", "body", "page_content")
+_GAP = re.compile(r"[\s,\ufeff\x1e]*")  # between records
 _SHOWN = 10  # numbers of lines in a warning
 
 
@@ -42,15 +45,17 @@ def read_json(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
         lines = _lines(decoded.text)
         if len(lines.records) > 1 and len(lines.records) >= len(lines.bad):
             return _of_lines(decoded, lines, name)
+        if records := _one_after_another(decoded.text):
+            return _extracted(decoded, records, name)
         return _as_text(decoded, name, f"It is not valid JSON{_line_of(exc)} and was read as text.")
     if not isinstance(value, dict):
         records = value if isinstance(value, list) else [value]
         return _extracted(decoded, records, name)
     title = next((one_line(value[key]) for key in _TITLES if isinstance(value.get(key), str)), "")
     metadata, warnings = _metadata(value)
-    text = clean("\n\n".join(_paragraphs([value])))
+    text, cut = cut_data(clean("\n\n".join(_paragraphs([value]))))
     return Extracted(
-        text, title=title or name_as_title(name), metadata=metadata, warnings=(*decoded.warnings, *warnings)
+        text, title=title or name_as_title(name), metadata=metadata, warnings=(*decoded.warnings, *warnings, *cut)
     )
 
 
@@ -63,9 +68,11 @@ def read_jsonl(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
     """
     decoded = decode(data, language=options.language)
     lines = _lines(decoded.text)
+    if lines.bad and (records := _one_after_another(decoded.text)):
+        return _extracted(decoded, records, name)
     if not lines.records:
         try:
-            return _extracted(decoded, [_parsed(decoded.text)], name)  # one record over many lines
+            return _extracted(decoded, [_parsed(decoded.text)], name)  # with comments
         except (ValueError, RecursionError) as exc:
             msg = f"not valid JSON, line {lines.bad[0] if lines.bad else 1}"
             raise Unreadable(msg) from exc
@@ -94,9 +101,46 @@ def _parsed(text: str) -> object:
 
 
 def _loads(text: str) -> object:
-    return json.loads(
-        text, parse_int=WrittenNumber, parse_float=WrittenNumber, parse_constant=WrittenNumber, strict=False
+    return _decoder().decode(text)
+
+
+def _decoder() -> json.JSONDecoder:
+    return json.JSONDecoder(
+        object_pairs_hook=_with_all_values,
+        parse_int=WrittenNumber,
+        parse_float=WrittenNumber,
+        parse_constant=WrittenNumber,
+        strict=False,
     )
+
+
+def _with_all_values(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return an object; a name that is there again gets a number, ``size (2)``, so that no value is lost."""
+    found: dict[str, object] = {}
+    for name, value in pairs:
+        free, count = name, 1
+        while free in found:
+            count += 1
+            free = f"{name} ({count})"
+        found[free] = value
+    return found
+
+
+def _one_after_another(text: str) -> list[object]:
+    """Return records that are written over many lines each, one after another; none if anything else is there."""
+    decoder, records = _decoder(), []
+    at, end = 0, len(text)
+    while at < end:
+        gap = _GAP.match(text, at)
+        at = gap.end() if gap else at
+        if at == end:
+            break
+        try:
+            record, at = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            return []
+        records.append(record)
+    return records
 
 
 def _lines(text: str) -> _Lines:
@@ -124,13 +168,14 @@ def _of_lines(decoded: Decoded, lines: _Lines, name: PurePath) -> Extracted:
 
 
 def _extracted(decoded: Decoded, records: Sequence[object], name: PurePath) -> Extracted:
-    text = clean("\n\n".join(part for part in _paragraphs(records) if part))
-    return Extracted(text, title=name_as_title(name), warnings=decoded.warnings)
+    text, cut = cut_data(clean("\n\n".join(part for part in _paragraphs(records) if part)))
+    return Extracted(text, title=name_as_title(name), warnings=(*decoded.warnings, *cut))
 
 
 def _as_text(decoded: Decoded, name: PurePath, detail: str) -> Extracted:
-    warnings = (*decoded.warnings, ReadWarning("part-unreadable", detail))
-    return Extracted(clean(decoded.text), title=name_as_title(name), warnings=warnings)
+    text, cut = cut_data(clean(decoded.text))
+    warnings = (*decoded.warnings, ReadWarning("part-unreadable", detail), *cut)
+    return Extracted(text, title=name_as_title(name), warnings=warnings)
 
 
 def _line_of(exc: ValueError) -> str:

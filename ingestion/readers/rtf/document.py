@@ -75,6 +75,8 @@ class RtfDocument:
     _in_table: bool = False
     _cells: list[str] = field(default_factory=list)
     _rows: list[list[str]] = field(default_factory=list)
+    _merges: list[str] = field(default_factory=list)
+    _merge: str = ""
     _notes: list[str] = field(default_factory=list)
     _note_count: int = 0
     _side: dict[str, list[str]] = field(default_factory=dict)
@@ -264,10 +266,30 @@ class RtfDocument:
         self._listed = ""
 
     def row(self, _: int | None = None) -> None:
-        """End a row."""
+        """End a row; a cell that is merged with the one above or before it has the same text."""
+        above = self._rows[-1] if self._rows else []
+        for at, merge in enumerate(self._merges[: len(self._cells)]):
+            if merge == "up" and at < len(above):
+                self._cells[at] = above[at]
+            elif merge == "left" and at:
+                self._cells[at] = self._cells[at - 1]
         if self._cells:
             self._rows.append(self._cells)
         self._cells = []
+
+    def row_begins(self, _: int | None = None) -> None:
+        """Forget how the cells of the row before were merged."""
+        self._merges, self._merge = [], ""
+        self.in_table()
+
+    def merged(self, way: str) -> None:
+        """Say that the next cell to be defined is merged with its neighbour: `up` or `left`."""
+        self._merge = way
+
+    def cell_defined(self, _: int | None = None) -> None:
+        """End the definition of a cell."""
+        self._merges.append(self._merge)
+        self._merge = ""
 
     def _end_table(self) -> None:
         if self._cells:
@@ -337,7 +359,10 @@ _HANDLERS: dict[str, Callable[[RtfDocument, int | None], None]] = {
     "nestcell": lambda document, _: document.add("; "),
     "row": RtfDocument.row,
     "intbl": RtfDocument.in_table,
-    "trowd": RtfDocument.in_table,
+    "trowd": RtfDocument.row_begins,
+    "clvmrg": lambda document, _: document.merged("up"),
+    "clmrg": lambda document, _: document.merged("left"),
+    "cellx": RtfDocument.cell_defined,
     "s": RtfDocument.style,
     "outlinelevel": RtfDocument.outline,
     "ansicpg": RtfDocument.code_page,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from ingestion.readers.office.ooxml import Element, Package, attribute, child, children, forget, local
+from ingestion.readers.scripts import subscript, superscript
 from ingestion.readers.sheets.number_formats import BUILT_IN, GENERAL, is_date
 
 
@@ -100,11 +101,17 @@ class Workbook:
 
 
 def rich_text(item: Element) -> str:
-    """Return the text of a string with its runs."""
+    """Return the text of a string with its runs, raised and lowered ones marked."""
     if len(item) == 1 and local(item[0]) == "t":
         return item[0].text or ""
-    runs = (run.find("{*}t") if local(run) == "r" else run for run in children(item, "r", "t"))
-    return "".join(run.text or "" for run in runs if run is not None)
+    shown = ""
+    for run in children(item, "r", "t"):
+        text = (run.text if local(run) == "t" else run.findtext("{*}t")) or ""
+        placed = attribute(child(run, "rPr", "vertAlign"), "val")
+        if placed in {"superscript", "subscript"}:
+            text = (superscript if placed == "superscript" else subscript)(text, shown)
+        shown += text
+    return shown
 
 
 def _all(root: Element | None, group: str, name: str) -> Iterator[Element]:

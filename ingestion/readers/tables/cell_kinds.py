@@ -8,7 +8,7 @@ from typing import Literal
 CellKind = Literal["blank", "number", "date", "flag", "code", "link", "text"]
 
 _BLANK = re.compile(r"[-\u2013\u2014.?/]*|n\.?\s?/?a\.?|#n/a|k\.\s?a\.|null|none|nan|tba|tbd", re.IGNORECASE)
-_CURRENCY = r"(?:[$€£¥₹₽₩]|[A-Z]{3}|kr\.?|zł|Kč|Fr\.?)"
+_CURRENCY = r"(?:[$€£¥₹₽₩]|[A-Z]{3}|kr\.?|zł|Kč|Fr\.?|Ft|lei|руб\.?|грн\.?|лв\.?|[₴₺₪₫฿])"
 _DIGITS = r"(?:\d{1,3}(?:[.,'\u2019\u00a0\u202f ]\d{3})+(?:[.,]\d+)?|\d+(?:[.,]\d+)?|[.,]\d+)(?:[eE][+-]?\d+)?"
 _UNIT = r"(?:%|‰|°[CFK]?|[a-zµμΩÅ]{1,4}[²³23]?(?:/[a-z]{1,4}[²³23]?)?)"
 _NUMBER = re.compile(

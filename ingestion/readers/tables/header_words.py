@@ -66,6 +66,8 @@ responsável tarefa telefone título valor
 adres cena data ilość imię ilosc kod kraj kwota miasto miejsce nazwa nazwisko numer opis osoba rok rodzaj status
 tytuł uwagi wartość wiek
 adresa cena datum jméno kód město název popis poznámka příjmení počet rok stát typ ulice
+név ár város dátum mennyiség megnevezés cím összeg ország
+namn pris antal datum ort stad land summa benämning navn antall nimi hinta määrä päivä
 имя фамилия город страна дата цена номер название адрес год описание количество сумма должность
 姓名 名称 名前 氏名 城市 都市 国家 国 日期 日付 価格 价格 数量 电话 住所 地址 备注 備考 番号 编号
 """

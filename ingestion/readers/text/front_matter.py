@@ -24,6 +24,7 @@ _BLOCK = re.compile(r"\A(?P<fence>---|\+\+\+)[ \t]*\n(?P<body>(?:.*\n)*?)(?P=fen
 _KEY = re.compile(r"^\s*(?:#.*\n\s*)*[\"']?[\w .\-]{1,100}[\"']?\s*[:=]", re.UNICODE)
 _LINE = re.compile(r"(?P<key>[\w.\-][\w .\-]{0,99}?)\s*[:=]\s+(?P<value>\S.{0,2000}?)\s*")
 _TEMPLATE = re.compile(r"\{\{.*\}\}|\{%.*%\}|<%.*%>")
+_INT, _FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
 _ERRORS = (yaml.YAMLError, ValueError, OverflowError, RecursionError, TypeError)
 
 
@@ -59,6 +60,23 @@ class _Loader(yaml.SafeLoader):
             problem = "stands for too much"
             raise _TooLarge(problem)
         return known[id(node)]
+
+
+# numbers as people mean them, not as YAML 1.1 does: ``01067`` is no octal number, ``12:30:00`` no number in base 60
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in {_INT, _FLOAT}]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    _INT, re.compile(r"[-+]?(?:0|[1-9][0-9_]*|0x[0-9a-fA-F]+|0b[01]+)\Z"), list("-+0123456789")
+)
+_Loader.add_implicit_resolver(
+    _FLOAT,
+    re.compile(
+        r"[-+]?(?:(?:0|[1-9][0-9_]*)?\.[0-9]+|(?:0|[1-9][0-9_]*)\.?)(?:[eE][-+]?[0-9]+)?\Z|[-+]?\.(?:inf|Inf|INF)\Z|\.(?:nan|NaN|NAN)\Z"
+    ),
+    list("-+0123456789."),
+)
 
 
 def cut_front_matter(text: str) -> tuple[FrontMatter, str]:

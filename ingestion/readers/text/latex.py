@@ -9,6 +9,7 @@ from pathlib import PurePath
 from ingestion.readers.cleaning import clean, name_as_title, one_line
 from ingestion.readers.encodings.decoding import decode
 from ingestion.readers.sections import counted
+from ingestion.readers.tables.table import as_markdown, tables_in
 from ingestion.types import Extracted, Heading, ReadOptions, ReadWarning
 
 _LEVELS = {
@@ -60,6 +61,19 @@ _LETTERS = {
 }  # fmt: skip
 _LETTER = re.compile(rf"\\({'|'.join(sorted(_LETTERS, key=len, reverse=True))})(?![A-Za-z])(?:\{{\}}|[ \t]+)?")
 _COMMAND = re.compile(r"\\[A-Za-z@]+\*?(?:\[[^\]\n]{0,200}\])?[ \t]*")
+_TABLE = re.compile(
+    r"\\begin\s*\{(tabular[xy*]?|longtable|longtabu|tabu|array|supertabular|xltabular)\}\s*"
+    r"(?P<body>(?:(?!\\begin\s*\{|\\end\s*\{).)*)\\end\s*\{\1\}",
+    re.DOTALL,
+)
+_COLUMNS = re.compile(r"(?:\s*\[[^\]]{0,50}\])?(?:\s*\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\}){1,2}")
+_ROW_END = re.compile(r"\\\\\*?(?:\[[^\]\n]{0,30}\])?|\\tabularnewline\b")
+_RULE = re.compile(
+    r"\\(?:[hv]line|(?:top|mid|bottom)rule|c(?:line|midrule)(?:\([lr]+\))?\s*\{[^{}]*\}|end(?:first)?(?:head|foot)|endlast(?:head|foot)|"
+    r"addlinespace|specialrule(?:\{[^{}]*\}){3})(?![A-Za-z])(?:\[[^\]]*\])?"
+)
+_SPAN = re.compile(r"\s*\\multicolumn\s*\{\s*(\d{1,2})\s*\}\s*\{[^{}]*\}\s*(?=\{)")
+_MOST_CELLS = 200_000
 _HELD = re.compile("\ue000(\\d+)\ue001")
 
 
@@ -71,7 +85,7 @@ def read_latex(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
     held: list[str] = []
     body = _AS_WRITTEN.sub(lambda found: _hold_formula(found, held), _body(_code_held(source, held)))
     warnings = [*decoded.warnings, *_said(body)]
-    text, headings = _with_headings(body, held)
+    text, headings = _with_headings(_TABLE.sub(lambda found: _table(found["body"], held), body), held)
     found = title or (headings[0].text if headings else name_as_title(name))
     return Extracted(text, title=found, headings=tuple(headings), warnings=tuple(warnings))
 
@@ -178,6 +192,26 @@ def _said(body: str) -> list[ReadWarning]:
             ReadWarning("picture-not-read", f"{counted(pictures, 'picture was', 'pictures were')} not read.")
         )
     return warnings
+
+
+def _table(body: str, held: list[str]) -> str:
+    """Put a placeholder where a table stands, which becomes Markdown, its header found as in any other."""
+    columns = _COLUMNS.match(body)
+    rows = [_row(row, held) for row in _ROW_END.split(body[columns.end() if columns else 0 :])]
+    rows = [row for row in rows if any(row)]
+    if sum(map(len, rows)) > _MOST_CELLS or max(map(len, rows), default=0) < 2:  # noqa: PLR2004 (a column is a layout)
+        return "\n\n".join(cell for row in rows for cell in row)
+    return _placeholder("\n\n" + "\n\n".join(as_markdown(table) for table in tables_in(rows)) + "\n\n", held)
+
+
+def _row(row: str, held: list[str]) -> list[str]:
+    """Return the cells of a row, one over several columns in each of them."""
+    cells: list[str] = []
+    for cell in re.split(r"(?<!\\)&", _RULE.sub("", row)):
+        span = _SPAN.match(cell)
+        text = _restored(_plain(cell[span.end() :] if span else cell), held)
+        cells += [text] * (int(span[1]) if span else 1)
+    return cells
 
 
 def _with_headings(body: str, held: list[str]) -> tuple[str, list[Heading]]:

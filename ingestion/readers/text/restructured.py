@@ -8,6 +8,7 @@ from pathlib import PurePath
 
 from ingestion.readers.cleaning import clean, name_as_title, one_line
 from ingestion.readers.encodings.decoding import decode
+from ingestion.readers.text.data_uris import cut_data
 from ingestion.types import Extracted, Heading, ReadOptions
 
 # a line over a line of at least its length, of one punctuation character; or between two such lines
@@ -24,10 +25,10 @@ _ROLE = re.compile(
 def read_rst(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
     """Read reStructuredText; the first style of underline is the outermost heading level."""
     decoded = decode(data, language=options.language)
-    text = clean(decoded.text)
+    text, cut = cut_data(clean(decoded.text))
     headings = tuple(_headings(text))
     title = headings[0].text if headings else name_as_title(name)
-    return Extracted(text, title=title, headings=headings, warnings=decoded.warnings)
+    return Extracted(text, title=title, headings=headings, warnings=(*decoded.warnings, *cut))
 
 
 def _headings(text: str) -> Iterator[Heading]:

@@ -18,6 +18,9 @@ _TIMES = re.compile(
     r"^[ \t]*(?:(?P<h1>\d+):)?(?P<m1>\d{1,2}):(?P<s1>\d{1,2})[.,](?P<f1>\d{1,3})[ \t]*-->[ \t]*"
     r"(?:(?P<h2>\d+):)?(?P<m2>\d{1,2}):(?P<s2>\d{1,2})[.,](?P<f2>\d{1,3})[^\n]*$"
 )
+_BEGIN = r"(?:\d+:)?\d{1,2}:\d{1,2}[.,]\d{1,3}[ \t]*-->"
+# a blank line; or none, but the number and the time of the next block
+_BLOCK_END = re.compile(rf"\n[ \t]*\n+|\n(?=[ \t]*\d+[ \t]*\n[ \t]*{_BEGIN})|(?<=[^\d\s])\n(?=[ \t]*{_BEGIN})")
 _TAG = re.compile(
     r"</?(?:[bius]|c|lang|font|ruby|rt)(?:[.\s][^>]{0,200})?>|<\d[\d:.]*>|\{\\[^}]{0,100}\}", re.IGNORECASE
 )
@@ -55,7 +58,7 @@ def _cues(text: str) -> tuple[list[_Cue], int]:
     """Return the cues, and how many blocks of text had no time; their text belongs to the cue before."""
     cues: list[_Cue] = []
     odd = 0
-    for block in re.split(r"\n[ \t]*\n+", text.strip("\n")):
+    for block in _BLOCK_END.split(text.strip("\n")):
         lines = block.split("\n")
         at = next((number for number, line in enumerate(lines[:3]) if "-->" in line), None)
         times = _TIMES.match(lines[at]) if at is not None else None

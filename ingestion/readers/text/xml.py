@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from html import unescape
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 MAX_PATH = 4  # innermost names of elements that stand before a value
 _TITLES = frozenset(("title", "head", "heading"))
+_DOCTYPE = re.compile(r"<!DOCTYPE[^\[>]*(?:\[[^\]]*\]\s*)?>")
+_STRAY = re.compile(r"&(?!(?:lt|gt|amp|quot|apos|#\d{1,7}|#x[0-9a-fA-F]{1,6});)")
 _NAMESPACE = "http://www.w3.org/XML/1998/namespace"
 _XLINK = "{http://www.w3.org/1999/xlink}"
 
@@ -140,7 +143,7 @@ def _parsed(text: str) -> tuple[_Element | None, str]:
             encoding="utf-8",
         )
         try:
-            root = etree.fromstring(body, parser)
+            root = etree.fromstring(_escaped(text).encode() if recover else body, parser)
         except (etree.XMLSyntaxError, ValueError) as exc:
             problem = f"line {getattr(exc, 'lineno', None) or 1}"
             continue
@@ -151,6 +154,11 @@ def _parsed(text: str) -> tuple[_Element | None, str]:
     return None, problem
 
 
+def _escaped(text: str) -> str:
+    """Return the text without its own entities, and with each ``&`` that begins none escaped, so that it stays."""
+    return _STRAY.sub("&amp;", _DOCTYPE.sub("\n", text, count=1))
+
+
 def _is_torn(root: _Element, text: str) -> bool:
     """Tell whether mending lost more than a tenth of the text."""
     kept = sum(len("".join(part.split())) for part in root.itertext())
@@ -158,9 +166,10 @@ def _is_torn(root: _Element, text: str) -> bool:
 
 
 def _without_tags(text: str) -> str:
-    first, *rest = re.sub(r"<!DOCTYPE[^\[>]*(?:\[[^\]]*\]\s*)?>", "\n", text, count=1).split("<!--")
+    first, *rest = _DOCTYPE.sub("\n", text, count=1).split("<!--")
     bare = "\n".join([first, *(part.partition("-->")[2] if "-->" in part else part for part in rest)])
-    return " ".join(re.sub(r"<[^<>]{0,1000}>", "\n", bare).split())
+    bare = bare.replace("<![CDATA[", "").replace("]]>", "")
+    return " ".join(unescape(re.sub(r"<[^<>]{0,1000}>", "\n", bare)).split())
 
 
 def _write_entities(root: _Element) -> None:
@@ -204,6 +213,7 @@ def _texts(element: _Element) -> Iterator[str]:
 
     for event, node in etree.iterwalk(element, events=("start", "end", "comment", "pi")):
         if event == "start":
-            yield node.text or ""
+            before = node.getprevious() if node is not element else None
+            yield f"{' ' if before is not None and not before.tail else ''}{node.text or ''}"
         elif (event == "end" and node is not element) or event in {"comment", "pi"}:
             yield node.tail or ""

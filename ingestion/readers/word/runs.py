@@ -34,12 +34,14 @@ class Inline:
         refer: called for each note, comment, drawing and text box, in order; returns what stands in the text for it.
         odd: called with what is wrong with a part.
         hidden: include text that is formatted as hidden.
+        script: returns how the text of a style is placed.
 
     """
 
     refer: Callable[[Element], str]
     odd: Callable[[str], None]
     hidden: bool
+    script: Callable[[str], str] = lambda _: ""
     parts: list[str] = field(default_factory=list)
     hid: int = 0
     fields: int = 0
@@ -86,7 +88,7 @@ class Inline:
         if not self.hidden and is_on(properties, "vanish"):
             self.hid += any(local(each) == "t" and each.text for each in run)
             return
-        placed = value_of(properties, "vertAlign")
+        placed = self._placed(properties)
         if placed not in {"superscript", "subscript"}:
             self._walk(run)
             return
@@ -95,6 +97,14 @@ class Inline:
         before = "".join(self.parts[max(0, begun - 3) : begun])
         script = "".join(self.parts[begun:])
         self.parts[begun:] = [(superscript if placed == "superscript" else subscript)(script, before)]
+
+    def _placed(self, properties: Element) -> str:
+        """Return how a run is placed: as it says, as its style says, or by how far it is raised in small letters."""
+        said = value_of(properties, "vertAlign") or self.script(value_of(properties, "rStyle") or "")
+        raised = value_of(properties, "position") or "0"
+        if said or child(properties, "sz") is None or not raised.removeprefix("-").isdigit() or int(raised) == 0:
+            return said
+        return "subscript" if int(raised) < 0 else "superscript"
 
     def _field(self, element: Element) -> None:
         kind = attribute(element, "fldCharType")

@@ -15,6 +15,7 @@ from ingestion.readers.office.drawings import (
     members,
 )
 from ingestion.readers.office.ooxml import Element, Package, Relation, attribute, child, children, local, relation_id
+from ingestion.readers.word.chunks import chunk_of, pieces_of
 from ingestion.readers.word.numbering import Numbering
 from ingestion.readers.word.runs import Inline
 from ingestion.readers.word.styles import Styles, value_of
@@ -95,8 +96,21 @@ class Story:
                 yield from self.pieces(next(children(element, "Choice", "Fallback"), element))
             elif name in {"oMath", "oMathPara"}:
                 yield Piece(self._inline(_wrapped(element)))
-            elif name in {"altChunk", "subDoc"}:
+            elif name == "altChunk":
+                yield from self._chunk(element)
+            elif name == "subDoc":
                 self.shared.assembly.warn("data-left-out", "A document that is embedded in it is not read.")
+
+    def _chunk(self, element: Element) -> Iterator[Piece]:
+        """Yield a page, mail or text that stands for a part of the document, and that Word reads when it opens it."""
+        relation = self.relation(element)
+        data = self.shared.package.read(relation.target) if relation is not None and not relation.external else None
+        found = chunk_of(relation.target, data, self.shared.options) if relation is not None and data else None
+        if found is None:
+            self.shared.assembly.warn("data-left-out", "A document that is embedded in it is not read.")
+            return
+        self.shared.assembly.warnings += found.warnings
+        yield from pieces_of(found)
 
     def text(self, container: Element) -> str:
         """Return the text of blocks, a line each."""
@@ -147,7 +161,7 @@ class Story:
         return self.shared.styles.heading_level(style) or 0
 
     def _inline(self, element: Element) -> str:
-        inline = Inline(self._refer, self.shared.odd, self.shared.options.hidden)
+        inline = Inline(self._refer, self.shared.odd, self.shared.options.hidden, self.shared.styles.script)
         text = inline.text(element)
         self.shared.hidden += inline.hid
         return text

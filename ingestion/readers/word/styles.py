@@ -21,6 +21,7 @@ class Style:
     number: str | None = None
     level: str | None = None
     hidden: bool = False
+    script: str = ""
 
 
 @dataclass
@@ -61,6 +62,10 @@ class Styles:
         """Tell whether text of a style is hidden."""
         return any(each.hidden for each in self._line(style))
 
+    def script(self, style: str) -> str:
+        """Return how the text of a style is placed, ``superscript`` say; empty if it is not said."""
+        return next((each.script for each in self._line(style) if each.script), "")
+
     def _line(self, style: str) -> list[Style]:
         """Return a style and those that it is based on."""
         line: list[Style] = []
@@ -97,4 +102,5 @@ def _style(element: Element) -> Style:
         number=value_of(numbering, "numId"),
         level=value_of(numbering, "ilvl"),
         hidden=is_on(child(element, "rPr"), "vanish"),
+        script=value_of(child(element, "rPr"), "vertAlign") or "",
     )
