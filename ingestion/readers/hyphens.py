@@ -17,6 +17,7 @@ _LANGUAGES = {
 _COMPOUNDING = {"de", "nl"}  # their compounds have no hyphen
 _COMMON = 40  # occurrences in the word list's subtitles from which a word is one
 _SHORT = 2  # letters: shorter parts before a hyphen are `e-mail`, `x-ray`
+_CONJUNCTIONS = {"und", "oder", "bzw", "sowie", "and", "or", "to", "et", "ou"}
 _TELLING = re.compile(r"re(?=-creat)", re.IGNORECASE)  # re-create is not recreate
 
 
@@ -42,6 +43,19 @@ class Vocabulary:
         if not start or rest.rstrip("([{\"'“„‘«"):
             return True
         return self._decide(start.lower(), end.lower())
+
+    def suspends(self, before: str, after: str) -> bool:
+        """Tell whether the hyphen at the end of `before` stands for the rest of a later compound: ``Ein- und Ausfuhr``.
+
+        A blank follows such a hyphen. ``pota-to`` is divided all the same.
+        """
+        last, first = _LAST.search(before), _FIRST.match(after)
+        if last is None or first is None or first.group() not in _CONJUNCTIONS:
+            return False
+        if not after[first.end() :].startswith((" ", ".")) or len(last.group(2)) < _SHORT:
+            return False
+        joined = (last.group(2) + first.group()).lower()
+        return joined not in self._words and joined not in words_of_language(self._language)
 
     def _decide(self, start: str, end: str) -> bool:
         joined, hyphenated = start + end, f"{start}-{end}"

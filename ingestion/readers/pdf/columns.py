@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 from ingestion.readers.pdf.segments import GAP, Row, Segment, rows_of, same_line
 
@@ -14,6 +14,8 @@ _MAX_DEPTH = 6
 _BUCKET = 4.0  # points
 _ALIGNED = 1.0  # points between the lower edges of what stands on one baseline
 _MOSTLY = 0.8
+_CELL_WORDS = 4  # of a table between columns
+_ASIDE = 3.0  # points between where a column and a table across begin
 _HEAD_GAP = 2.0  # heights from a running head to the columns
 
 
@@ -33,6 +35,8 @@ def blocks_of(segments: Sequence[Segment], depth: int = 0) -> list[list[Row]]:
         )
     sides = [segment for segment in segments if not _crosses(segment, gutter)]
     across = rows_of(segment for segment in segments if _crosses(segment, gutter))
+    if depth == 0 and (bands := _tables_across(rows, gutter)):
+        return _around_bands(segments, bands)
     blocks: list[list[Row]] = []
     for row in across:
         top = row[0].box.top
@@ -43,6 +47,52 @@ def blocks_of(segments: Sequence[Segment], depth: int = 0) -> list[list[Row]]:
         blocks.append(rows_of([*row, *beside]))
     blocks += _band(sides, gutter, depth)
     return _joined(blocks)
+
+
+def _tables_across(rows: Sequence[Row], gutter: float) -> list[list[Row]]:
+    """Return the runs of rows that are tables as wide as both columns, for those are not read column by column.
+
+    Beside each other, a table in each column would begin where its column does.
+    """
+    runs = [list(run) for is_wide, run in groupby(rows, key=lambda row: _is_wide_row(row, gutter)) if is_wide]
+    runs = [run for run in runs if len(run) >= _MIN_ROWS]
+    inside = {id(row) for run in runs for row in run}
+    lefts = [min(s.box.left for s in row if s.box.left >= gutter) for row in rows if _is_pair(row, gutter, inside)]
+    if len(lefts) < _MIN_ROWS:
+        return []
+    begin = min(lefts)
+    return [run for run in runs if all(abs(_first_right(row, gutter) - begin) > _ASIDE for row in run)]
+
+
+def _is_wide_row(row: Row, gutter: float) -> bool:
+    """Tell whether a row has more cells than a line of each column would be, all of them short."""
+    return (
+        len(row) > 2  # noqa: PLR2004 (a line of each column)
+        and all(segment.line is None and len(segment.words) <= _CELL_WORDS for segment in row)
+        and any(segment.box.right <= gutter for segment in row)
+        and any(segment.box.left >= gutter for segment in row)
+    )
+
+
+def _is_pair(row: Row, gutter: float, inside: set[int]) -> bool:
+    return id(row) not in inside and any(segment.box.left >= gutter for segment in row)
+
+
+def _first_right(row: Row, gutter: float) -> float:
+    return min(segment.box.left for segment in row if segment.box.left >= gutter)
+
+
+def _around_bands(segments: Sequence[Segment], bands: Sequence[list[Row]]) -> list[list[Row]]:
+    """Return the blocks of a page that tables divide into bands, one below the other."""
+    taken = {id(segment) for band in bands for row in band for segment in row}
+    rest = [segment for segment in segments if id(segment) not in taken]
+    blocks: list[list[Row]] = []
+    for band in bands:
+        top = band[0][0].box.top
+        blocks += blocks_of([segment for segment in rest if segment.box.middle[1] < top])
+        rest = [segment for segment in rest if segment.box.middle[1] >= top]
+        blocks.append(band)
+    return [*blocks, *blocks_of(rest)]
 
 
 def _running_head(rows: Sequence[Row]) -> int:

@@ -210,9 +210,9 @@ def _form_of(document: PdfDocument) -> Any:  # noqa: ANN401 (a pointer of ctypes
 
 def _is_scan(page: Page) -> bool:
     """Tell whether what a page says is in a picture, or in drawn outlines of letters."""
-    if page.recognised:
-        return False
     letters = sum(char.isalnum() for line in page.lines for char in line.text) - page.lost
+    if page.recognised and letters >= _FEW_LETTERS:
+        return False
     width, height = page.frame.size
     covered = max((_shown(box, width, height) for box in page.shapes.pictures), default=0) / max(width * height, 1)
     if covered >= _FILLING_PICTURE:
@@ -276,9 +276,15 @@ class _LazyVocabulary:
         self._words: Vocabulary | None = None
 
     def belongs(self, before: str, after: str) -> bool:
+        return self._vocabulary().belongs(before, after)
+
+    def divides(self, before: str, after: str) -> bool:
+        return ends_divided(before) and not self._vocabulary().suspends(before, after)
+
+    def _vocabulary(self) -> Vocabulary:
         if self._words is None:
             self._words = Vocabulary(self._whole_words(), language=self._language)
-        return self._words.belongs(before, after)
+        return self._words
 
     def _whole_words(self) -> Iterator[str]:
         """Yield the lines without the parts of divided words."""
@@ -319,7 +325,7 @@ def _page_text(lines: Sequence[Line], words: _LazyVocabulary) -> tuple[str, list
             end = ""
         elif following.gap or line.table:
             end = "\n\n"
-        if following is not None and end == "\n" and not following.table and ends_divided(text):
+        if following is not None and end == "\n" and not following.table and words.divides(text, following.text):
             keeps = words.belongs(text, following.text)
             text, end = (text if keeps else text[:-1]), ("" if following.text[:1].isalnum() else end)
         places.append((length, line))

@@ -12,6 +12,7 @@ from ingestion.readers.pdf.shapes import Edge
 
 _SMALL = 0.85  # of the height of what an exponent stands at
 _RAISED = 0.12  # of that height, between the lower edges
+_SAME_LINE = 0.3  # of the lower part's height
 _NEAR = 1.0  # points that a character may reach over a ruled line
 _ORDINAL = re.compile(r"(?:st|nd|rd|th|er|re|e|[aº])[.,;:)]?", re.IGNORECASE)
 _PLAIN_INDEX = re.compile(r"[\d.,;:()]+")  # H2O needs no mark
@@ -54,7 +55,7 @@ def divided(parts: Sequence[Part], rules: Sequence[Sequence[Edge]]) -> Iterator[
         if mark is not None:
             yield word
             word, part.mark, part.glued = part, mark, True
-        elif _is_ruled(word, part, rules[part.style.frame.turn]):
+        elif _is_apart(base, part) or _is_ruled(word, part, rules[part.style.frame.turn]):
             yield word
             word = base = part
         elif word.glued:  # back on the line
@@ -79,6 +80,13 @@ def _mark(base: Part, part: Part) -> str | None:
     if part.box.top - base.box.top > (_SMALL - 0.5) * height and part.box.bottom >= base.box.bottom - 1:
         return "" if _PLAIN_INDEX.fullmatch(part.raw) else "_"
     return None
+
+
+def _is_apart(before: Part, part: Part) -> bool:
+    """Tell whether two parts stand one below the other: a fraction's."""
+    shared = min(before.box.bottom, part.box.bottom) - max(before.box.top, part.box.top)
+    lower = min(before.box.height, part.box.height)
+    return before.style.frame == part.style.frame and shared < _SAME_LINE * lower
 
 
 def _is_ruled(before: Part, part: Part, rules: Sequence[Edge]) -> bool:

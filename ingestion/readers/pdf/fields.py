@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _MAX_ANNOTATIONS = 3000  # of a page
 _MAX_BYTES = 200_000  # of a value
 _HIDDEN = 0b100010  # flags: hidden, no view
+_PASSWORD = 1 << 13  # flag of a text field that shows asterisks
 _LINE = 12.0  # points from line to line in a field of several
 
 
@@ -33,6 +34,7 @@ class Annotations:
         self._pdfium: Any = pdfium
         self._form = form
         self._texts = {pdfium.FPDF_FORMFIELD_TEXTFIELD, pdfium.FPDF_FORMFIELD_COMBOBOX}
+        self._lists = {pdfium.FPDF_FORMFIELD_LISTBOX, pdfium.FPDF_FORMFIELD_COMBOBOX}
         self._marks = {pdfium.FPDF_FORMFIELD_CHECKBOX, pdfium.FPDF_FORMFIELD_RADIOBUTTON}
         self._not_notes = {
             pdfium.FPDF_ANNOT_WIDGET,
@@ -90,11 +92,14 @@ class Annotations:
         kind = pdfium.FPDFAnnot_GetFormFieldType(form, annotation)
         if kind in self._marks:
             return "[x]" if pdfium.FPDFAnnot_IsChecked(form, annotation) else "[ ]"
-        if kind == pdfium.FPDF_FORMFIELD_LISTBOX:
-            return ", ".join(self._chosen(annotation))
-        if kind in self._texts:
+        chosen = ", ".join(self._chosen(annotation)) if kind in self._lists else ""
+        if kind in self._texts and not chosen and not self._is_password(annotation, kind):
             return self._text(lambda *buffer: pdfium.FPDFAnnot_GetFormFieldValue(form, annotation, *buffer))
-        return ""
+        return chosen
+
+    def _is_password(self, annotation: Any, kind: int) -> bool:  # noqa: ANN401
+        flags = self._pdfium.FPDFAnnot_GetFormFieldFlags(self._form, annotation)
+        return kind == self._pdfium.FPDF_FORMFIELD_TEXTFIELD and bool(flags & _PASSWORD)
 
     def _chosen(self, annotation: Any) -> Iterator[str]:  # noqa: ANN401
         pdfium, form = self._pdfium, self._form

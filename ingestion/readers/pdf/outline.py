@@ -17,6 +17,7 @@ _MAX_HEADINGS = 5000
 _LONGEST_LABEL = 40
 _NO_TITLE = re.compile(
     r"\W*(?:untitled|unbenannt|sans titre|sin t[ií]tulo|no title|title|titel|titre|anonymous|unknown|none|null|"
+    r"powerpoint[ -]presentation|powerpoint[ -]präsentation|présentation powerpoint|presentación de powerpoint|"
     r"(?:document|dokument|doc|book|presentation|präsentation|folie|slide|mappe|page|layout|scan|img|image|print|test)\W*\d*)"
     r"(?:\W*\d*|\.\w{2,5})\W*",
     re.IGNORECASE,

@@ -10,6 +10,7 @@ from ingestion.readers.ocr import engine as ocr
 from ingestion.readers.pdf.content import MAX_PAGES, Content, Text, compose, joined, opened, read_content
 from ingestion.readers.pdf.outline import bookmarks_of, labels_of, title_of
 from ingestion.readers.pdf.scans import ocr_warnings, pages_named
+from ingestion.readers.pdf.streams import damaged_streams
 from ingestion.types import Extracted, ReadOptions, ReadWarning
 
 
@@ -33,7 +34,7 @@ def read_pdf(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
             headings=tuple(headings),
             pages=pages,
             labels=labels_of(document)[: len(pages)],
-            warnings=tuple(_warnings(content, composed, options)),
+            warnings=(*_warnings(content, composed, options), *_damaged(data)),
         )
 
 
@@ -63,6 +64,11 @@ def _warnings(content: Content, composed: Text, options: ReadOptions) -> Iterato
         yield ReadWarning("boilerplate-left-out", detail)
     if content.left:
         yield ReadWarning("truncated", f"{content.left} pages after page {MAX_PAGES} were not read")
+
+
+def _damaged(data: bytes) -> Iterator[ReadWarning]:
+    if count := damaged_streams(data):
+        yield ReadWarning("part-unreadable", f"damaged: {count} of its compressed parts; what they draw is not there")
 
 
 def _why_textless(options: ReadOptions) -> str:

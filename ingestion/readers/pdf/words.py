@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ingestion.readers.cleaning import clean
+from ingestion.readers.pdf.codes import LOST, decoded
 from ingestion.readers.pdf.dividing import Part, Style, divided
 from ingestion.readers.pdf.frames import Box, Frame
 from ingestion.readers.pdf.shapes import Shapes
@@ -17,9 +18,9 @@ from ingestion.readers.pdf.shapes import Shapes
 if TYPE_CHECKING:
     from pypdfium2 import PdfTextPage
 
-LOST = "\ufffd"  # a character whose font does not say what it is
 _HYPHEN = "\ufffe"  # what PDFium has in the place of a hyphen at a line's end, without the line's end
 _WORD = re.compile(rf"[^\s\x00-\x1f{_HYPHEN}]+{_HYPHEN}?|{_HYPHEN}")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _LIGATURES = str.maketrans({"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st"})
 _INVISIBLE_MODES = {3, 7}  # Tr operator: neither filled nor stroked
 _WHITE = 250
@@ -113,7 +114,11 @@ def _is_outside(box: Box, frame: Frame) -> bool:
 
 def cleaned(raw: str) -> str:
     """Return a word's characters as they are indexed."""
-    return raw if raw.isascii() and raw.isprintable() else clean(raw.translate(_LIGATURES))
+    if raw.isascii() and raw.isprintable():
+        return raw
+    if _SURROGATE.search(raw):  # PDFium has two indexes for a character beyond U+FFFF
+        raw = raw.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return clean(raw.translate(_LIGATURES))
 
 
 def origins(raw: str) -> list[int]:
@@ -140,7 +145,7 @@ class _Words:
         self._corners = tuple(ctypes.c_double() for _ in range(4))
         self._pointers = tuple(ctypes.byref(corner) for corner in self._corners)
         self._loose = pdfium.FS_RECTF()
-        self._text = self._marked(_text_by_index(textpage, pdfium))
+        self._text = decoded(self._marked(_text_by_index(textpage, pdfium)))
 
     def __iter__(self) -> Iterator[tuple[Word, Style]]:
         for match in _WORD.finditer(self._text):

@@ -38,3 +38,16 @@ def test_what_the_document_writes_elsewhere_decides() -> None:
 def test_german_compounds_are_joined() -> None:
     assert not Vocabulary([], language="german").belongs("die Hafen-", "meisterei")
     assert Vocabulary([], language="german").belongs("Nord-", "Ost")
+
+
+@pytest.mark.parametrize("after", ["und Ausfuhr", "oder Ausfuhr", "bzw. Ausfuhr"])
+def test_a_hyphen_before_a_conjunction_stands_for_the_rest_of_the_word(after: str) -> None:
+    assert Vocabulary([], language="german").suspends("die Ein-", after)
+    assert Vocabulary([], language="simple").suspends("die Ein-", after)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [("a pota-", "to is"), ("thous-", "and men"), ("an is-", "land"), ("x-", "or y")]
+)
+def test_a_word_that_ends_as_a_conjunction_is_divided_all_the_same(before: str, after: str) -> None:
+    assert not Vocabulary([], language="english").suspends(before, after)

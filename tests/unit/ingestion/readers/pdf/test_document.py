@@ -30,6 +30,7 @@ def text_or_reason(data: bytes) -> str:
         "Untitled-3",
         "Microsoft Word - report.docx",
         "plan.indd",
+        "PowerPoint Presentation",
         "Document1",
         "C:\\temp\\x",
         "anonymous",

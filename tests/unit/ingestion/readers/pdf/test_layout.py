@@ -192,3 +192,20 @@ def test_an_initial_over_several_lines_leaves_them_lines() -> None:
 
     text = made(pdfs.drawn(page)).text
     assert [line.count("story") for line in text.split("\n") if line] == [1, 1, 1]
+
+
+def test_a_table_across_both_columns_keeps_its_rows() -> None:
+    ports = [("Port", "Ships", "Tons", "Fee"), ("Arden", "31", "1 234,50", "(12)"), ("Bray", "7", "2 345,60", "(13)"),
+             ("Corv", "400", "- 12", "(14)")]  # fmt: skip
+
+    def page(canvas: Any) -> None:
+        for part, top in (("upper", 780), ("lower", 500)):
+            pdfs.lines(canvas, [f"{part} {line}" for line in LEFT[:9]], y=top)
+            pdfs.lines(canvas, [f"{part} {line}" for line in RIGHT[:9]], x=330, y=top)
+        for number, cells in enumerate(ports):
+            for column, cell in enumerate(cells):
+                canvas.drawString(60 + 130 * column, 600 - 13 * number, cell)
+
+    text = made(pdfs.drawn(page)).text
+    assert "| Arden | 31 | 1 234,50 | (12) |" in text
+    assert in_order(text, "upper left line 8", "upper right line 0", "Port", "lower left line 0", "lower right line 8")
