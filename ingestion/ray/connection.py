@@ -94,7 +94,9 @@ class RayCluster:
     def __init__(self, link: Link) -> None:
         self._link = link
 
-    async def parser(self, *, tokenizer_file: Path, max_tokens: int, overlap: int, language: str) -> RayParser:
+    async def parser(
+        self, *, tokenizer_file: Path, max_tokens: int, overlap: int, language: str = "simple"
+    ) -> RayParser:
         """Return a reader for a tokenizer and sizes in tokens; its actors start in the background."""
         arguments = {
             "tokenizer_file": tokenizer_file,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lxml.html import HtmlElement
 
 _NEVER = frozenset("script style template iframe embed link meta base source track param area map frame head".split())
+_OF_HEAD = frozenset(("title", "meta", "link", "base", "script", "style", "template", "noscript"))
 _MAIN = "//main|//*[@role='main']|//body//article[not(ancestor::article)]"
 _MAIN_LENGTH = 200  # characters: less is a teaser
 _SECTIONS = frozenset(("main", "article", "section", "blockquote", "figure", "td", "details"))
@@ -67,13 +68,26 @@ class Measure:
 
 def remove_surroundings(root: HtmlElement) -> HtmlElement:
     """Remove from a page what is not its content; return what is left of its body."""
-    body = root.find("body")
-    body = root if body is None else body
+    body = _body_of(root)
     for element in list(body.iter(*_NEVER)):
         if element.get("shadowrootmode") is None:
             drop(element)
     _settle_noscript(body)
     _Page(body).prune()
+    return body
+
+
+def _body_of(root: HtmlElement) -> HtmlElement:
+    """Return the body; libxml2 leaves what it does not know, ``<main>`` say, in the head if no body is marked."""
+    head, body = root.find("head"), root.find("body")
+    strays = [child for child in (() if head is None else head) if child.tag not in _OF_HEAD]
+    if body is None and not strays:
+        return root
+    if body is None:
+        body = root.makeelement("body")
+        root.append(body)
+    for place, stray in enumerate(strays):
+        body.insert(place, stray)
     return body
 
 

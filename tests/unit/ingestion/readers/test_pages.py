@@ -263,3 +263,11 @@ def test_a_line_that_leads_to_the_pages_around_goes_with_their_titles() -> None:
 def test_a_short_table_of_links_to_other_things_stays() -> None:
     links = "<div><table><tr><td><a href='a'>Boats</a></td><td><a href='b'>Home</a></td></tr></table></div>"
     assert "Boats" in page(f"<body>{links}<div><p>{'The harbour has boats. ' * 20}</p></div></body>").text
+
+
+def test_a_page_without_a_body_is_read() -> None:
+    bare = (
+        b"<html><title>Bread</title><nav>Home</nav><main><h1>Bread</h1><p>Sourdough rises for hours.</p></main></html>"
+    )
+    found = read(Path("a.html"), data=bare)
+    assert (found.title, found.text) == ("Bread", "# Bread\n\nSourdough rises for hours.")

@@ -100,7 +100,7 @@ async def test_without_a_chat_model_the_question_is_searched_alone_and_the_answe
         answer = await made.ask(Question(ASKED, mode="fusion"))
     assert answer.done.finish_reason == "extractive"
     assert answer.done.engine.calls == 0
-    assert answer.done.engine.notes == ("There is no chat model to expand the question: it was searched for alone.",)
+    assert answer.done.engine.notes[0] == "There is no chat model to expand the question: it was searched for alone."
 
 
 async def test_a_model_that_fails_to_expand_does_not_keep_passages_from_being_found(opened, model_server):
