@@ -12,9 +12,9 @@ down_revision = "0012"
 
 PAGES = """
 ALTER TABLE footnote.documents
-    ADD COLUMN pages jsonb NOT NULL DEFAULT '[]',
-    ADD COLUMN repeated jsonb NOT NULL DEFAULT '[]',
-    ADD COLUMN warnings jsonb NOT NULL DEFAULT '[]';
+    ADD COLUMN IF NOT EXISTS pages jsonb NOT NULL DEFAULT '[]',
+    ADD COLUMN IF NOT EXISTS repeated jsonb NOT NULL DEFAULT '[]',
+    ADD COLUMN IF NOT EXISTS warnings jsonb NOT NULL DEFAULT '[]';
 """
 
 
