@@ -10,9 +10,9 @@ from pathlib import PurePath
 
 from ingestion.errors import Unreadable
 from ingestion.readers.cleaning import clean, name_as_title, one_line
+from ingestion.readers.data_uris import cut_data
 from ingestion.readers.encodings.decoding import Decoded, decode
 from ingestion.readers.records.lenient_json import without_extras
-from ingestion.readers.text.data_uris import cut_data
 from ingestion.readers.values import WrittenNumber, as_json
 from ingestion.types import Extracted, Json, ReadOptions, ReadWarning
 

@@ -10,8 +10,8 @@ from pathlib import PurePath
 from markdown_it import MarkdownIt
 
 from ingestion.readers.cleaning import clean, name_as_title, one_line
+from ingestion.readers.data_uris import cut_data
 from ingestion.readers.encodings.decoding import decode
-from ingestion.readers.text.data_uris import cut_data
 from ingestion.readers.text.front_matter import cut_front_matter
 from ingestion.types import Extracted, Heading, Json, ReadOptions
 

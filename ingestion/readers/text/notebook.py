@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import PurePath
 
 from ingestion.readers.cleaning import clean
+from ingestion.readers.data_uris import cut_data
 from ingestion.readers.encodings.decoding import decode
 from ingestion.readers.records.reader import read_json
 from ingestion.readers.sections import counted, merged
-from ingestion.readers.text.data_uris import cut_data
 from ingestion.readers.text.markdown import from_markdown
 from ingestion.types import Extracted, ReadOptions, ReadWarning
 

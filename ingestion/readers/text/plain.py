@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import PurePath
 
 from ingestion.readers.cleaning import clean, name_as_title
+from ingestion.readers.data_uris import cut_data
 from ingestion.readers.encodings.decoding import decode
-from ingestion.readers.text.data_uris import cut_data
 from ingestion.types import Extracted, ReadOptions
 
 

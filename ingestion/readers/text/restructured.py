@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import PurePath
 
 from ingestion.readers.cleaning import clean, name_as_title, one_line
+from ingestion.readers.data_uris import cut_data
 from ingestion.readers.encodings.decoding import decode
-from ingestion.readers.text.data_uris import cut_data
 from ingestion.types import Extracted, Heading, ReadOptions
 
 # a line over a line of at least its length, of one punctuation character; or between two such lines
