@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePath
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from ingestion.errors import Unreadable
 from ingestion.readers.cleaning import clean, name_as_title, one_line
 from ingestion.readers.encodings.decoding import Decoded, decode
 from ingestion.readers.html.reader import content_of, decode_page
+from ingestion.readers.mail.attached import attached
 from ingestion.readers.mail.outlook_rtf import html_of, text_of, unpacked
 from ingestion.readers.sections import Section, counted, headed, joined, merged
 from ingestion.types import Extracted, Json, ReadOptions, ReadWarning
@@ -152,33 +153,15 @@ class _Message:
                 self._warnings += inner.warnings
                 yield headed(inner.subject or name or "Message", joined([inner.heads(), inner.body]))
             elif (self._options.attachments or _is_text(name)) and name and not is_message:
-                yield from self._by_reader(PurePath(name), self._stream(f"{_CONTENT}0102", place) or b"")
+                yield from attached(
+                    PurePath(name), self._stream(f"{_CONTENT}0102", place) or b"", self._options, self._warnings
+                )
             else:
                 unread.append(name or "a file without a name")
         if unread:
             names = ", ".join(unread[:10]) + (" and more" if len(unread) > 10 else "")  # noqa: PLR2004
             what = counted(len(unread), "attachment was", "attachments were")
             self._warnings.append(ReadWarning("attachment-not-read", f"{what} not read: {names}."))
-
-    def _by_reader(self, name: PurePath, data: bytes) -> Iterator[Section]:
-        from ingestion.readers import read
-
-        try:
-            found = read(name, data=data, options=replace(self._options, attachments=False))
-        except Unreadable as exc:
-            self._warnings.append(ReadWarning("attachment-not-read", f"{name}: {exc}."))
-            return
-        except MemoryError:
-            raise
-        except Exception as exc:  # noqa: BLE001 (readers are other people's code on hostile input: any of it may fail)
-            self._warnings.append(
-                ReadWarning("attachment-not-read", f"{name}: the reader failed on it ({type(exc).__name__}).")
-            )
-            return
-        self._warnings += [
-            replace(warning, detail=f"{name}: {warning.detail}", page=None) for warning in found.warnings
-        ]
-        yield headed(str(name), Section(found.text, found.headings))
 
     def _attached(self) -> list[tuple[tuple[str, ...], str, bool]]:
         """Return place, name, and whether it is a message, of each attachment."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from email.message import Message
 from email.parser import BytesParser
 from pathlib import PurePath
@@ -13,6 +12,7 @@ from ingestion.errors import Unreadable
 from ingestion.readers.cleaning import clean
 from ingestion.readers.encodings.decoding import Decoded, decode
 from ingestion.readers.html.reader import content_of, decode_page
+from ingestion.readers.mail.attached import attached
 from ingestion.readers.mail.headers import file_name, header
 from ingestion.readers.sections import Section, counted, headed, joined, merged
 from ingestion.types import Json, ReadOptions, ReadWarning
@@ -181,26 +181,8 @@ class Letter:
         yield from self._by_reader(PurePath(name), _payload(part))
 
     def _by_reader(self, name: PurePath, data: bytes) -> Iterator[Section]:
-        """Yield an attachment under its name, as its own reader reads it; not those of attached mails."""
-        from ingestion.readers import read
-
         self._read += 1
-        try:
-            found = read(name, data=data, options=replace(self._options, attachments=False))
-        except Unreadable as exc:
-            self._warnings.append(ReadWarning("attachment-not-read", f"{name}: {exc}."))
-            return
-        except MemoryError:
-            raise
-        except Exception as exc:  # noqa: BLE001 (readers are other people's code on hostile input: any of it may fail)
-            self._warnings.append(
-                ReadWarning("attachment-not-read", f"{name}: the reader failed on it ({type(exc).__name__}).")
-            )
-            return
-        self._warnings += [
-            replace(warning, detail=f"{name}: {warning.detail}", page=None) for warning in found.warnings
-        ]
-        yield headed(str(name), Section(found.text, found.headings))
+        yield from attached(name, data, self._options, self._warnings)
 
     def _encrypted(self, detail: str) -> None:
         self.is_encrypted = True

@@ -13,15 +13,13 @@ from urllib.parse import unquote
 
 from ingestion.errors import Unreadable
 from ingestion.readers.cleaning import one_line
+from ingestion.readers.office.zipped import unpacks_too_far
 from ingestion.types import ReadWarning
 
 Element: TypeAlias = Any  # of lxml, which is untyped
 
-MAX_UNPACKED = 1 << 30
-MAX_RATIO = 100  # real Office files reach 30
 MAX_TREE = 256 << 20
 """Bytes of a part that is held as a tree, which takes some ten times as much."""
-_RATIO_COUNTS_FROM = 20 << 20
 _DAMAGED = (KeyError, zipfile.BadZipFile, NotImplementedError, ValueError, OSError, EOFError, zlib.error)
 _PROGRAM_TITLES = {"PowerPoint Presentation", "Word Document", "PowerPoint-Präsentation", "Présentation PowerPoint"}
 
@@ -200,7 +198,6 @@ def check_unpacked_size(data: bytes) -> None:
     if any(entry.flag_bits & 1 for entry in entries):
         msg = "an encrypted Office file; remove its password first"
         raise Unreadable(msg)
-    unpacked = sum(entry.file_size for entry in entries)
-    if unpacked > MAX_UNPACKED or (unpacked > _RATIO_COUNTS_FROM and unpacked > MAX_RATIO * len(data)):
+    if unpacks_too_far(entries, len(data)):
         msg = "an Office file that unpacks to many times its size, a zip bomb perhaps"
         raise Unreadable(msg)

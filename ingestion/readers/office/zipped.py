@@ -5,13 +5,20 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
+from collections.abc import Iterable
 
 from ingestion.errors import Unreadable
 
 MAX_UNPACKED = 1 << 30
 MAX_PART = 256 << 20
-MAX_RATIO = 100  # of what is larger than this many bytes when unpacked
+MAX_RATIO = 100  # real Office files reach 30; of what is larger than this many bytes when unpacked
 _RATIO_COUNTS_FROM = 20 << 20
+
+
+def unpacks_too_far(entries: Iterable[zipfile.ZipInfo], size: int) -> bool:
+    """Tell whether the entries of an archive of so many bytes may be a zip bomb, by what they say of themselves."""
+    unpacked = sum(entry.file_size for entry in entries)
+    return unpacked > MAX_UNPACKED or (unpacked > _RATIO_COUNTS_FROM and unpacked > MAX_RATIO * size)
 
 
 class Container:
@@ -29,8 +36,7 @@ class Container:
         except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as exc:
             msg = f"a damaged {what}"
             raise Unreadable(msg) from exc
-        unpacked = sum(entry.file_size for entry in self._archive.infolist())
-        if unpacked > MAX_UNPACKED or (unpacked > _RATIO_COUNTS_FROM and unpacked > MAX_RATIO * len(data)):
+        if unpacks_too_far(self._archive.infolist(), len(data)):
             msg = f"a {what} that unpacks to many times its size, a zip bomb perhaps"
             raise Unreadable(msg)
         self.names = frozenset(self._archive.namelist())
