@@ -21,7 +21,7 @@ _READERS: Mapping[Kind, tuple[str, str]] = {
     "rst": ("text.restructured", "read_rst"),
     "source": ("text.source", "read_source"),
     "html": ("html.reader", "read_html"),
-    "pdf": ("pdf", "read_pdf"),
+    "pdf": ("pdf.reader", "read_pdf"),
     "docx": ("word.reader", "read_docx"),
     "pptx": ("slides.reader", "read_pptx"),
     "xlsx": ("sheets.reader", "read_xlsx"),

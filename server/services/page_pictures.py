@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from cachetools import LRUCache
 
@@ -17,7 +17,7 @@ from storage.errors import PageNotFound
 
 if TYPE_CHECKING:
     from config.settings import IngestionSettings
-    from ingestion.types import ReadOptions
+    from ingestion.readers.pdf.painting import PagePainter
     from storage.database import Database
     from storage.documents.catalog import DocumentInfo
     from storage.documents.text import PagePlaces
@@ -47,28 +47,10 @@ class Picture:
     key: str
 
 
-class Paints(Protocol):
-    """Draws pages in a process of its own, with bounded time and memory."""
-
-    async def draw(  # noqa: PLR0917 (as `PagePainter`)
-        self,
-        data: bytes,
-        name: str,
-        page: int,
-        start: int | None,
-        end: int | None,
-        options: ReadOptions,
-        *,
-        page_start: int | None = None,
-    ) -> bytes:
-        """Return a page as PNG; raises `Unreadable`."""
-        ...
-
-
 class PagePictures:
     """Draws pages of the documents that are kept; pictures are cached in memory."""
 
-    def __init__(self, database: Database, *, painter: Paints, settings: IngestionSettings) -> None:
+    def __init__(self, database: Database, *, painter: PagePainter, settings: IngestionSettings) -> None:
         self._catalog = DocumentCatalog(database)
         self._texts = DocumentTexts(database)
         self._originals = Originals(database)

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
-import time
-from concurrent.futures import BrokenExecutor
 from typing import TYPE_CHECKING
 
 from config.settings import IngestionSettings
 from ingestion.errors import Unreadable
-from ingestion.readers.pdf.drawing import draw_page
-from ingestion.readers.process_pool import LOOK_SECONDS, MAX_POOLS, START_SECONDS, prepare_worker
+from ingestion.readers.pool import MAX_POOLS, PoolBroken, done_in, end, new_pool
 from ingestion.types import ReadOptions
 
 if TYPE_CHECKING:
@@ -78,57 +74,17 @@ class PagePainter:
         """End the worker at once, also if it is drawing."""
         pool, self._pool = self._pool, None
         if pool is not None:
-            await asyncio.to_thread(_end, pool)
+            await asyncio.to_thread(end, pool)
 
     async def _drawn(self, arguments: tuple[object, ...]) -> bytes:
         for _ in range(MAX_POOLS):
-            pool = self._pool = self._pool or self._new_pool()
+            pool = self._pool = self._pool or new_pool(workers=1, tasks=_PAGES_PER_WORKER, memory=self._memory)
             try:
-                return await self._in_pool(pool, arguments)
-            except _PoolBroken:
+                return await done_in(pool, _draw, *arguments, seconds=self._timeout)
+            except PoolBroken:
                 await self.aclose()
         msg = "the process that draws pages was killed, again and again"
         raise Unreadable(msg)
-
-    async def _in_pool(self, pool: ProcessPool, arguments: tuple[object, ...]) -> bytes:
-        """Draw a page, and poll the pool, which does not report when it breaks."""
-        try:
-            future = pool.schedule(_draw, args=arguments, timeout=self._timeout)
-        except RuntimeError as exc:
-            raise _PoolBroken from exc
-        drawing: asyncio.Future[bytes] = asyncio.wrap_future(future)
-        try:
-            began = time.monotonic()
-            while not (await asyncio.wait({drawing}, timeout=LOOK_SECONDS))[0]:
-                is_late = not future.running() and time.monotonic() - began > START_SECONDS
-                if is_late or not pool.active:
-                    raise _PoolBroken
-        finally:
-            drawing.cancel()  # no effect if it is done
-        try:
-            return drawing.result()
-        except BrokenExecutor as exc:
-            raise _PoolBroken from exc
-
-    def _new_pool(self) -> ProcessPool:
-        from pebble import ProcessPool
-
-        return ProcessPool(
-            max_workers=1,
-            max_tasks=_PAGES_PER_WORKER,
-            initializer=prepare_worker,
-            initargs=(self._memory,),
-            context=multiprocessing.get_context("spawn"),
-        )
-
-
-class _PoolBroken(Exception):
-    """The pool does not work any more."""
-
-
-def _end(pool: ProcessPool) -> None:
-    pool.stop()  # type: ignore[no-untyped-call]
-    pool.join()
 
 
 def _draw(  # noqa: PLR0917 (pebble passes arguments by position)
@@ -142,6 +98,8 @@ def _draw(  # noqa: PLR0917 (pebble passes arguments by position)
     width: int,
 ) -> bytes:
     """Draw a page, in the worker; whatever PDFium or Pillow raise becomes `Unreadable`."""
+    from ingestion.readers.pdf.drawing import draw_page  # the server imports this module, and needs none of that
+
     try:
         return draw_page(
             data, name=name, page=page, start=start, end=end, options=options, page_start=page_start, width=width

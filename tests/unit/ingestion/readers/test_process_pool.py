@@ -13,7 +13,7 @@ import pytest
 from support import files
 
 from config.settings import IngestionSettings
-from ingestion.readers import process_pool
+from ingestion.readers import pool
 from ingestion.readers.process_pool import Parser, hash_file
 from ingestion.types import Parsed, Skipped
 
@@ -133,7 +133,7 @@ async def test_cancelling_frees_the_worker(tmp_path: Path) -> None:
 
 
 async def test_an_idle_reader_that_is_killed_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process_pool, "START_SECONDS", 5.0)
+    monkeypatch.setattr(pool, "START_SECONDS", 5.0)
     path = written(tmp_path / "a.md", "# A")
     async with parser() as reading:
         assert isinstance(await reading.parse(path), Parsed)
