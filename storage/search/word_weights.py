@@ -20,7 +20,8 @@ class WordWeight:
     Attributes:
         lexeme: as chunks have it; of a misspelt word, of the most frequent one that it may have been.
         weight: ``ln(1 + (N - n + 0.5) / (n + 0.5))``, BM25's, of n among N chunks; of an unknown word that of n = 0.
-        is_known: whether any chunk has it.
+        is_known: whether any chunk has it, or the word that it may have been.
+        is_misspelt: whether the lexeme is another word's.
 
     """
 
@@ -28,6 +29,7 @@ class WordWeight:
     lexeme: str
     weight: float
     is_known: bool
+    is_misspelt: bool = False
 
 
 async def word_weights(database: Database, generation: Generation, *, words: Sequence[str]) -> list[WordWeight]:
@@ -39,7 +41,7 @@ async def word_weights(database: Database, generation: Generation, *, words: Seq
     """
     async with database.connection() as connection:
         rows = await connection.fetch(_WEIGHTS, generation.id, list(words), generation.chunking.language)
-    return [WordWeight(row["word"], row["lexeme"], row["weight"], row["is_known"]) for row in rows]
+    return [WordWeight(**row) for row in rows]
 
 
 _WEIGHTS = f"""
@@ -64,5 +66,5 @@ _WEIGHTS = f"""
     SELECT a.word, coalesce(m.lexeme, a.lexeme) AS lexeme,
         ln(1 + (greatest(c.chunks - coalesce(m.chunks, a.chunks, 0), 0) + 0.5)
             / (coalesce(m.chunks, a.chunks, 0) + 0.5)) AS weight,
-        coalesce(m.chunks, a.chunks) IS NOT NULL AS is_known
+        coalesce(m.chunks, a.chunks) IS NOT NULL AS is_known, m.lexeme IS NOT NULL AS is_misspelt
     FROM asked a CROSS JOIN corpus c LEFT JOIN misspelt m USING (place) ORDER BY a.place"""

@@ -23,6 +23,7 @@ class Block:
 
     Attributes:
         depth: of the list that it stands in; 0 outside of lists.
+        level: of a heading, 1 to 6.
         text: without markup.
         code: whether all of a paragraph is set as code.
         line: number of its first line in the passage, from 0.
@@ -36,6 +37,7 @@ class Block:
     code: bool = False
     line: int = 0
     rows: tuple[tuple[str, ...], ...] = ()
+    level: int = 0
 
 
 def blocks(text: str) -> Iterator[Block]:
@@ -68,7 +70,8 @@ def blocks(text: str) -> Iterator[Block]:
             shown = _plain(inline)
             kind: Kind = "heading" if token.type == "heading_open" else "item" if is_item else "paragraph"
             if shown:
-                yield Block(kind, depth, shown, _is_code(inline), line)
+                level = int(token.tag[1]) if kind == "heading" else 0
+                yield Block(kind, depth, shown, _is_code(inline), line, level=level)
             is_item = False
             position += 2
         position += 1

@@ -12,7 +12,7 @@ MOST = 4
 WORSE = 2.5  # points of score below the best
 LENGTH_PRICE = 1.3  # points for 240 characters: of two units that say the same, the shorter one is better
 PRICED = 600
-BEFORE = 140  # characters of a sentence that is quoted with the one that needs it
+BEFORE = 200  # characters of a sentence that is quoted with the one that needs it
 
 
 def composed(ranked: Sequence[Ranked], *, readings: Sequence[Unit] = ()) -> list[Unit]:
@@ -39,7 +39,7 @@ def composed(ranked: Sequence[Ranked], *, readings: Sequence[Unit] = ()) -> list
 
 def quoted(unit: Unit) -> str:
     """Return a unit as an answer shows it: under its term, after the sentence that says what its pronoun means."""
-    is_lonely = unit.kind in {"sentence", "item"} and not unit.term and PRONOUN.match(unit.text)
+    is_lonely = unit.kind in {"sentence", "item"} and PRONOUN.match(unit.shown)  # a term that is shown says what it is
     return f"{unit.before} {unit.shown}" if is_lonely and 0 < len(unit.before) < BEFORE else unit.shown
 
 

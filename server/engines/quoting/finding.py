@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from server.engines.quoting.composing import composed
-from server.engines.quoting.questions import Asked, understand, words_of
+from server.engines.quoting.questions import Asked, looked_up, understand
 from server.engines.quoting.ranking import Ranked, by_vectors, by_words, embedded_text
 from server.engines.quoting.readings import readings
 from server.engines.quoting.refusal import best_coverage, is_small_talk, refuses
@@ -125,7 +125,7 @@ class Finder:
 
     async def _look(self) -> Asked:
         if self._asked is None:
-            weights = await self._parts.store.word_weights(words_of(self._question))
+            weights = await self._parts.store.word_weights(looked_up(self._question, self._words))
             self._units = await asyncio.to_thread(units, self._sources)
             self._asked = understand(self._question, weights, words=self._words, language=self._language)
         return self._asked
@@ -145,7 +145,7 @@ def sources_of(nodes: Sequence[NodeWithScore]) -> list[Source]:
             Source(
                 number,
                 text,
-                title=str(node.metadata.get("title") or ""),
+                name=f"{node.metadata.get('title') or ''} {node.metadata.get('file_name') or ''}",
                 heading=str(node.metadata.get("heading") or ""),
                 document=node.ref_doc_id or node.node_id,
                 start=getattr(node, "start_char_idx", None),

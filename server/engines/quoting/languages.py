@@ -38,6 +38,10 @@ _GENERIC = (
     "much long number",
     "list kind sort type happen difference differ without assume change otherwise possible allowed usual",
     "current use used",
+    "better worse bigger larger greater smaller faster quicker slower stronger weaker stricter looser safer newer",
+    "older higher lower longer shorter cheaper easier harder fewer less more",
+    "anything something everything nothing anyone someone everyone thing way any some every else need want know tell",
+    "please",
     "using standardwert bedeutung unterschied anzahl wert valeur défaut valor",
 )
 _STEM = Words("english").stem

@@ -69,8 +69,14 @@ def language_of(text: str) -> str | None:
     return best if counts[best] >= 2 and counts[best] > others else None  # noqa: PLR2004 (one may be a name)
 
 
+def looked_up(text: str, words: Words) -> list[str]:
+    """Return the words of a question whose weights are asked for: its own, and plainer ones that passages may have."""
+    own = words_of(text)
+    return list(dict.fromkeys([*own, *map(words.plain, own)]))
+
+
 def words_of(text: str) -> list[str]:
-    """Return the words of a question to look up: identifiers, their parts, and plain words, each once, in order."""
+    """Return the words of a question: identifiers, their parts, and plain words, each once, in order."""
     found: dict[str, None] = {}
     for match in TOKEN.finditer(text):
         token = match[0]
@@ -97,6 +103,8 @@ def understand(text: str, weights: Sequence[WordWeight], *, words: Words, langua
     """
     asked_in = language_of(text)
     function_words = FUNCTION_WORDS[asked_in or "english"]
+    own = set(words_of(text))
+    by_word = {each.word: each for each in weights}
     known = {each.word for each in weights if each.is_known}
     if language in FUNCTION_WORDS:
         is_foreign = asked_in is not None and asked_in != language
@@ -108,16 +116,16 @@ def understand(text: str, weights: Sequence[WordWeight], *, words: Words, langua
     terms: dict[str, Term] = {}
     for each in weights:
         lower = each.word.lower()
-        if lower in function_words or each.word in parts:
+        if each.word not in own or lower in function_words or each.word in parts:
             continue
         exact = not each.word.isalpha() or (
             len(each.word) > 1 and (each.word.isupper() or _INNER_CAPITAL.search(each.word))
         )
-        stem = lower if not each.word.isalnum() else words.stem(each.word)
-        if each.is_known and each.lexeme != stem and each.word.isalpha():
-            stem = each.lexeme  # misspelt
-        if not each.is_known and get_close_matches(lower, function_words, 1, FUNCTION_WORD_TYPO):
+        stem = each.lexeme if each.is_misspelt else lower if not each.word.isalnum() else words.stem(each.word)
+        plain = by_word.get(words.plain(each.word), each)
+        is_known = each.is_known or plain.is_known
+        if not is_known and get_close_matches(lower, function_words, 1, FUNCTION_WORD_TYPO):
             continue
-        weight = each.weight * (GENERIC_WEIGHT if is_generic(each.word, stem) else 1.0)
-        terms[stem] = Term(each.word, stem, weight, each.is_known, bool(exact))
+        weight = min(each.weight, plain.weight) * (GENERIC_WEIGHT if is_generic(each.word, stem) else 1.0)
+        terms[stem] = Term(each.word, stem, weight, is_known, bool(exact))
     return Asked(text, kinds_of(text), tuple(terms.values()), is_foreign)

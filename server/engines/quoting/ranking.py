@@ -1,7 +1,7 @@
 """Ranks units by what a question asks: its words, its kind, its vector.
 
-The score is a weighted sum of features, each about 0 to 1. The weights were set by hand on documentation of four
-projects and are checked by ``python -m evaluation``; see docs/answers.md for what each is worth.
+The score is a weighted sum of features, each about 0 to 1. The weights lie between some set by hand and those that
+``python -m benchmarks answer_weights`` fits; see docs/answers.md for what they are worth.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ SYNOPSIS_BRACKETS = 3  # prose has one or two
 PROSE_SHARE = 0.75  # of letters, digits and blanks
 SHORT = 30  # characters; a unit of fewer seldom says enough
 WEIGHTS = {
-    "cosine": 7.4,
-    "near": 2.8,
-    "everywhere": 1.7,
-    "paragraph": 3.6,
-    "rank": 1.1,
-    "short": -0.2,
-    "evidence": 1.8,
+    "cosine": 7.9,
+    "near": 2.0,
+    "everywhere": 2.1,
+    "paragraph": 4.2,
+    "rank": 1.2,
+    "short": 0.1,
+    "evidence": 1.9,
     "numeric": 0.8,
-    "default": 1.5,
-    "pronoun": -0.3,
-    "aside": -1.5,
-    "leads_in": -2.1,
-    "synopsis": -3.7,
-    "whole": 2.0,
-    "row": 1.5,
+    "default": 1.6,
+    "pronoun": -0.4,
+    "aside": -1.2,
+    "leads_in": -3.5,
+    "synopsis": -5.3,
+    "whole": 1.3,
+    "row": 1.3,
 }
 EMBEDDED = 12
 """Units whose vectors are compared: words choose them, and more change nothing."""
@@ -59,7 +59,8 @@ class Ranked:
 
     Attributes:
         score: see `WEIGHTS`; comparable within a question only.
-        coverage: share of the question's weight that the unit has, with its term, lead-in, heading and title; 0 to 1.
+        coverage: share of the question's weight that the unit has, with its term, lead-in and all that stands above
+            it; 0 to 1.
         cosine: of its vector to the question's.
 
     """
@@ -109,7 +110,7 @@ def features(asked: Asked, unit: Unit, *, words: Words) -> dict[str, float]:
     """Return what words and form say of a unit; the cosine is added later."""
     shown = words.bag(unit.shown)
     near = shown | words.bag(unit.lead) | words.bag(unit.before)
-    head = words.bag(unit.heading) | words.bag(unit.title)
+    head = words.bag(unit.heading) | words.bag(unit.name)
     everywhere = coverage(asked, near | head)
     wants_value = bool({"number", "default"} & asked.kinds)
     return {
@@ -132,7 +133,8 @@ def features(asked: Asked, unit: Unit, *, words: Words) -> dict[str, float]:
 
 def _is_synopsis(unit: Unit) -> bool:
     """Tell whether a unit is a command's synopsis, or code that nothing sets off from prose."""
-    if len(_BRACKETS.findall(unit.text)) >= SYNOPSIS_BRACKETS:
+    is_one_token = len(unit.text) >= SHORT and not any(map(str.isspace, unit.text))
+    if is_one_token or len(_BRACKETS.findall(unit.text)) >= SYNOPSIS_BRACKETS:
         return True
     plain = sum(character.isalnum() or character.isspace() for character in unit.text)
     return unit.kind in {"sentence", "item"} and plain < PROSE_SHARE * len(unit.text)

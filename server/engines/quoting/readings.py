@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from server.engines.quoting.words import Words
 
 COVERED = 0.85  # of the weight of what the question is about, which each place must have
-MARGIN = 1.0  # points of score by which equally good units may differ
+MARGIN = 1.1  # points of score by which equally good units may differ
 SAME = 0.6  # of two units' own words: with more in common they say the same thing
 MOST = 3
 _VALUES: frozenset[Kind] = frozenset({"number", "default"})
@@ -69,7 +69,7 @@ class _Fit(NamedTuple):
 
 
 def _fit(asked: Asked, unit: Unit, words: Words) -> _Fit:
-    head = words.bag(unit.heading) | words.bag(unit.title)
+    head = words.bag(unit.heading) | words.bag(unit.name)
     near = words.bag(unit.shown) | words.bag(unit.lead) | words.bag(unit.before)
     return _Fit(coverage(asked, near | head), coverage(asked, head), evidence(asked, unit))
 

@@ -14,6 +14,7 @@ from typing import Literal
 
 from ingestion.chunking.sentences import sentences
 from server.engines.quoting.blocks import Block, blocks
+from server.engines.quoting.headings import Headings
 
 Kind = Literal["sentence", "item", "list", "row", "term", "code"]
 
@@ -38,13 +39,14 @@ class Source:
 
     Attributes:
         number: its number among the citations, from 1.
+        name: what its document is called: title and file name.
         document: its document's id; `start`, `end`: characters in it, if known.
 
     """
 
     number: int
     text: str
-    title: str = ""
+    name: str = ""
     heading: str = ""
     document: str = ""
     start: int | None = None
@@ -57,6 +59,7 @@ class Unit:
 
     Attributes:
         number: of its passage.
+        name: of its document, and the headings above its own.
         term: what it explains, ``--cached``; "" if nothing.
         lead: the sentence that leads its list in, ``Valid formats are:``.
         before: the sentence before it.
@@ -67,7 +70,7 @@ class Unit:
     kind: Kind
     text: str
     number: int
-    title: str = ""
+    name: str = ""
     heading: str = ""
     term: str = ""
     lead: str = ""
@@ -120,8 +123,8 @@ class _Reader:
     """Makes units of one text's blocks."""
 
     def __init__(self, source: Source) -> None:
-        self._title = source.title
-        self._heading = source.heading.rpartition(" > ")[2].rstrip(" ¶")
+        self._document = source.name
+        self._headings = Headings(source.heading)
         self._term = ""
         self._term_depth = 0
         self._lead = ""
@@ -146,7 +149,8 @@ class _Reader:
 
     def _block(self, block: Block, following: Block | None) -> Iterator[Unit]:
         if block.kind == "heading":
-            self._heading, self._term, self._lead, self._last = block.text.rstrip(" ¶"), "", "", ""
+            self._headings.enter(block.text, block.level)
+            self._term, self._lead, self._last = "", "", ""
         elif block.kind == "code":
             yield self._unit("code", block.text)
         elif block.kind == "table":
@@ -209,7 +213,7 @@ class _Reader:
                     f"{name}: {cell}" if name else cell for name, cell in zip_longest(header, row, fillvalue="") if cell
                 )
             unit = self._unit("row", text, lead=" ".join(header) if is_keyed else caption)
-            yield replace(unit, term=self._heading if is_keyed else "", paragraph=block.text if is_keyed else text)
+            yield replace(unit, term=self._headings.own if is_keyed else "", paragraph=block.text if is_keyed else text)
         if not is_keyed and len(rows) in LIST_ITEMS:
             text = f"{caption}: " if caption else ""
             firsts = ", ".join(row[0] for row in rows if row and row[0])
@@ -220,8 +224,8 @@ class _Reader:
             kind,
             text,
             0,
-            title=self._title,
-            heading=self._heading,
+            name=f"{self._document} {self._headings.above}",
+            heading=self._headings.own,
             term=self._term,
             lead=self._lead if lead is None else lead,
             before=self._last,

@@ -34,7 +34,7 @@ class Mentions:
     """Tells what of a question passages mention; typing errors, inflections and compounds count."""
 
     def __init__(self, sources: Sequence[Source], *, words: Words) -> None:
-        self._texts = [f"{source.title} {source.heading} {source.text}" for source in sources]
+        self._texts = [f"{source.name} {source.heading} {source.text}" for source in sources]
         self._words = words
         self._known = frozenset[str]().union(*map(words.bag, self._texts))
 

@@ -51,11 +51,13 @@ class Words:
         self._stemmer = _stemmer(language)
         self._is_english = language == "english"
 
+    def plain(self, word: str) -> str:
+        """Return the word that manuals have for one that people write; the word itself in other languages."""
+        return _PLAIN.get(word.lower(), word) if self._is_english else word
+
     def stem(self, word: str) -> str:
-        """Return a word's stem."""
-        word = word.lower()
-        if self._is_english:
-            word = _PLAIN.get(word, word)
+        """Return a word's stem, of the plainer word where there is one."""
+        word = self.plain(word).lower()
         return self._stemmer.stemWord(word) if self._stemmer and word.isalpha() and len(word) <= _LONGEST else word
 
     def bag(self, text: str) -> frozenset[str]:

@@ -189,10 +189,12 @@ async def test_a_model_that_says_that_the_passages_do_not_answer_is_taken_at_its
 @pytest.mark.usefixtures("asking")
 async def test_words_weigh_by_the_collection_s_lexicon_with_typing_errors_mended(database):
     generation = await Collections(database).active("default")
-    words = ["doors", "lighthuose", "Mongolia", "the", "vault.lockTimeout", "'; DROP TABLE x; --"]
+    words = ["doors", "lighthuose", "lighthouses", "Mongolia", "the", "vault.lockTimeout", "'; DROP TABLE x; --"]
     found = {each.word: each for each in await word_weights(database, generation, words=words)}
     assert "the" not in found
     assert found["lighthuose"].is_known
+    assert found["lighthuose"].is_misspelt
+    assert not found["lighthouses"].is_misspelt
     assert found["lighthuose"].lexeme == "lighthous"
     assert found["vault.lockTimeout"].is_known
     assert not found["Mongolia"].is_known

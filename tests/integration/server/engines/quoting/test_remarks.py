@@ -51,7 +51,7 @@ HALVES = {
     "how long is the warranty of the kettle and the blender": ("two years", "blender"),
     "difference between the kettle and the microwave": ("A kettle of steel", "microwave"),
     "parking in Oslo and Helsinki": ("40 crowns", "Helsinki"),
-    "how do I reset the toaster over Bluetooth": ("pull the plug", "Bluetooth"),
+    "how do I reset the Aurora kettle over Bluetooth": ("press the lid", "Bluetooth"),
 }
 
 

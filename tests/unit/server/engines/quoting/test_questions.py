@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.engines.quoting.questions import kinds_of, language_of, understand, words_of
+from server.engines.quoting.questions import kinds_of, language_of, looked_up, understand, words_of
 from server.engines.quoting.words import Words
 from storage.search.word_weights import WordWeight
 
@@ -54,8 +54,8 @@ def test_identifiers_are_looked_up_whole_and_in_parts():
     assert {"post-commit-Hook", "post-commit", "commit-Hook", "post", "work_mem", "mem"} <= set(words)
 
 
-def weight(word, *, known=True, lexeme=None, weight=5.0):
-    return WordWeight(word, lexeme or ENGLISH.stem(word), weight, known)
+def weight(word, *, known=True, lexeme=None, weight=5.0, misspelt=False):
+    return WordWeight(word, lexeme or ENGLISH.stem(word), weight, known, misspelt)
 
 
 def understood(text, *weights, language="english"):
@@ -70,8 +70,23 @@ def test_parts_count_only_where_the_whole_is_unknown():
 
 
 def test_a_misspelt_word_stands_for_the_one_that_was_meant():
-    (term,) = understood("lighthuose", weight("lighthuose", lexeme="lighthous")).terms
+    (term,) = understood("lighthuose", weight("lighthuose", lexeme="lighthous", misspelt=True)).terms
     assert (term.stem, term.is_known) == ("lighthous", True)
+
+
+@pytest.mark.parametrize("word", ["config", "dir", "params", "highest", "internal", "organization"])
+def test_a_known_word_has_the_stem_that_passages_have(word):
+    (term,) = understood(word, weight(word, lexeme="as PostgreSQL has it")).terms
+    assert term.stem in ENGLISH.bag(f"The {word} of the vault.")
+
+
+def test_a_plainer_word_is_looked_up_too_and_tells_how_much_a_word_is_worth():
+    assert looked_up("biggest vault", ENGLISH) == ["biggest", "vault", "maximum"]
+    term, _ = understood(
+        "biggest vault", weight("biggest", known=False, weight=9.0), weight("vault"), weight("maximum", weight=3.0)
+    ).terms
+    assert (term.word, term.stem, term.weight, term.is_known) == ("biggest", "maximum", 3.0, True)
+    assert looked_up("biggest vault", Words("german")) == ["biggest", "vault"]
 
 
 def test_words_that_say_what_is_wanted_weigh_less_than_what_it_is_about():

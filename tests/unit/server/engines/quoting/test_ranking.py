@@ -1,11 +1,13 @@
 """Which unit wins by words and form, and how an answer is put together."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from server.engines.quoting.composing import MOST, ROOM, composed, quoted
 from server.engines.quoting.questions import understand, words_of
-from server.engines.quoting.ranking import EMBEDDED, Ranked, by_vectors, by_words, coverage
+from server.engines.quoting.ranking import EMBEDDED, Ranked, by_vectors, by_words, coverage, features
 from server.engines.quoting.refusal import BY_WORDS, best_coverage, is_small_talk, refuses
 from server.engines.quoting.units import Source, Unit, units
 from server.engines.quoting.words import Words
@@ -92,6 +94,18 @@ def test_a_sentence_about_it_comes_with_the_one_that_says_what_it_is():
     unit = Unit("sentence", "It is of brass.", 1, before="The door is old.")
     assert quoted(unit) == "The door is old. It is of brass."
     assert quoted(Unit("sentence", "Brass it is.", 1, before="The door is old.")) == "Brass it is."
+
+
+def test_a_term_that_the_sentence_names_itself_does_not_say_what_its_pronoun_means():
+    unit = Unit("sentence", "This is the best lock.", 1, term="lock", before="Brass wards are cut by hand.")
+    assert quoted(unit) == "Brass wards are cut by hand. This is the best lock."
+    assert quoted(replace(unit, term="ward")) == "ward: This is the best lock."
+
+
+def test_a_token_as_long_as_a_sentence_is_a_synopsis():
+    flag = "[CO=NAME:VALUE:DOMAIN:lifetime:path]"
+    assert features(asked("which flag"), Unit("sentence", flag, 1), words=WORDS)["synopsis"]
+    assert not features(asked("which flag"), Unit("sentence", "CO=NAME", 1), words=WORDS)["synopsis"]
 
 
 def test_coverage_is_a_share_of_the_question_s_weight():

@@ -11,9 +11,9 @@ from server.engines.quoting.words import Words
 from storage.search.word_weights import WordWeight
 
 WORDS = Words("english")
-KETTLE = Source(1, "The warranty lasts two years.", title="Kettle", heading="Kettle > Warranty", document="a")
-TOASTER = Source(2, "The warranty lasts three years.", title="Toaster", heading="Toaster > Warranty", document="b")
-LAMP = Source(3, "The warranty lasts five years.", title="Lamp", heading="Lamp > Warranty", document="c")
+KETTLE = Source(1, "The warranty lasts two years.", name="Kettle", heading="Kettle > Warranty", document="a")
+TOASTER = Source(2, "The warranty lasts three years.", name="Toaster", heading="Toaster > Warranty", document="b")
+LAMP = Source(3, "The warranty lasts five years.", name="Lamp", heading="Lamp > Warranty", document="c")
 
 
 def asked(text):
@@ -54,26 +54,26 @@ def test_a_question_that_names_one_compares_lists_or_asks_of_something_else_has_
 
 
 def test_two_places_that_say_the_same_are_one_reading():
-    same = Source(2, "The warranty lasts two years.", title="Toaster", heading="Toaster > Warranty", document="b")
+    same = Source(2, "The warranty lasts two years.", name="Toaster", heading="Toaster > Warranty", document="b")
     assert numbers("how long is the warranty", KETTLE, same) == []
 
 
 def test_a_place_that_is_named_as_the_question_is_comes_first():
-    aside = Source(2, "A warranty lasts three years.", title="Toaster", heading="Toaster > Else", document="b")
+    aside = Source(2, "A warranty lasts three years.", name="Toaster", heading="Toaster > Else", document="b")
     assert numbers("how long is the warranty", KETTLE, aside) == []
 
 
 def test_sections_of_one_document_are_readings_if_they_have_the_same_name_below_others():
-    basic = Source(1, "The fee is 12 euros.", title="Tariffs", heading="Tariffs > Basic > Fees", document="a")
-    premium = Source(2, "The fee is 30 euros.", title="Tariffs", heading="Tariffs > Premium > Fees", document="a")
-    other = Source(2, "The fee is 30 euros.", title="Tariffs", heading="Tariffs > Basic > Late fees", document="a")
+    basic = Source(1, "The fee is 12 euros.", name="Tariffs", heading="Tariffs > Basic > Fees", document="a")
+    premium = Source(2, "The fee is 30 euros.", name="Tariffs", heading="Tariffs > Premium > Fees", document="a")
+    other = Source(2, "The fee is 30 euros.", name="Tariffs", heading="Tariffs > Basic > Late fees", document="a")
     assert numbers("what is the fee", basic, premium) == [1, 2]
     assert numbers("what is the fee", basic, other) == []
 
 
 def test_both_readings_are_quoted_before_all_else():
     long = "The warranty lasts three years from the day on which the toaster was bought, or was given to somebody else."
-    toaster = Source(2, f"{long} Keep it.", title="Toaster", heading="Toaster > Warranty", document="b")
+    toaster = Source(2, f"{long} Keep it.", name="Toaster", heading="Toaster > Warranty", document="b")
     found = ranked("how long is the warranty", KETTLE, toaster)
     both = readings(asked("how long is the warranty"), found, [KETTLE, toaster], words=WORDS)
     assert len(both) == 2

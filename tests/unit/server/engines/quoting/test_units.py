@@ -154,3 +154,18 @@ def test_any_passages_can_be_read(texts):
     for unit in units([Source(number, text) for number, text in enumerate(texts, start=1)]):
         assert 1 <= unit.number <= len(texts)
         assert unit.text.strip()
+
+
+def test_a_place_is_below_the_headings_of_its_path_and_of_the_text_since():
+    text = "### Storage\n\nFive cups fit.\n\n## Premium\n\n### Storage\n\nNine cups fit.\n\n# Terms\n\nNo cups."
+    found = units([Source(1, text, name="tariffs.md", heading="Tariffs > Basic > Storage")])
+    assert [(unit.name, unit.heading) for unit in found] == [
+        ("tariffs.md Tariffs Basic", "Storage"),
+        ("tariffs.md Tariffs Premium", "Storage"),
+        ("tariffs.md ", "Terms"),
+    ]
+
+
+def test_a_heading_after_the_middle_of_a_section_ends_it():
+    found = units([Source(1, "Five cups fit.\n\n## Premium\n\nNine cups fit.", heading="Tariffs > Basic")])
+    assert [(unit.name.strip(), unit.heading) for unit in found] == [("Tariffs", "Basic"), ("Tariffs", "Premium")]

@@ -10,7 +10,7 @@ from storage.search.word_weights import WordWeight
 
 WORDS = Words("english")
 TEXT = "The free space map of the kettle is kept in filesystem blocks. Set vault.lockTimeout to 30; parking is free."
-MENTIONS = Mentions([Source(1, TEXT, title="The Aurora kettle", heading="Care")], words=WORDS)
+MENTIONS = Mentions([Source(1, TEXT, name="The Aurora kettle", heading="Care")], words=WORDS)
 KNOWN = WORDS.bag(f"{TEXT} The Aurora kettle Care toaster drop clean")
 
 
