@@ -98,9 +98,10 @@ class Laboratory:
                 process.terminate()
                 process.wait(timeout=60)
 
-    def load(self, url: str, *, clients: int, seconds: float, questions: Sequence[str]) -> Outcome:
-        """Ask a server, from a process of its own."""
-        printed = self.run("benchmarks.load", url, str(clients), str(seconds), stdin="\n".join(questions))
+    def load(self, url: str, *, clients: int, seconds: float, questions: Sequence[str], **besides: object) -> Outcome:
+        """Ask a server, from a process of its own; `besides` goes into each request's body."""
+        arguments = [url, str(clients), str(seconds), json.dumps(besides)]
+        printed = self.run("benchmarks.load", *arguments, stdin="\n".join(questions))
         return Outcome(**json.loads(printed))
 
 

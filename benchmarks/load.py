@@ -1,4 +1,6 @@
-"""A cheap HTTP client with many connections: ``python -m benchmarks.load URL CLIENTS SECONDS``, questions on stdin.
+"""A cheap HTTP client with many connections: ``python -m benchmarks.load URL CLIENTS SECONDS [JSON]``.
+
+The questions are on stdin, one a line; JSON is what each request's body holds besides.
 
 It runs in a process of its own, and knows no more of HTTP than the benchmark needs. Prints one JSON object.
 """
@@ -27,9 +29,10 @@ class Outcome:
     seconds: float = 0.0
 
 
-async def main(url: str, clients: int, seconds: float) -> Outcome:
+async def main(url: str, clients: int, seconds: float, rest: str = "{}") -> Outcome:
     """Ask with `clients` connections at once until the time is up; wait for what is under way."""
-    asked, outcome = cycle(sys.stdin.read().splitlines()), Outcome()
+    besides, outcome = json.loads(rest), Outcome()
+    asked = cycle([json.dumps({"question": line, **besides}).encode() for line in sys.stdin.read().splitlines()])
     started = time.perf_counter()
     async with asyncio.TaskGroup() as group:
         for _ in range(clients):
@@ -38,12 +41,12 @@ async def main(url: str, clients: int, seconds: float) -> Outcome:
     return outcome
 
 
-async def _client(url: SplitResult, asked: Iterator[str], outcome: Outcome, *, seconds: float) -> None:
+async def _client(url: SplitResult, asked: Iterator[bytes], outcome: Outcome, *, seconds: float) -> None:
     host, port, path = url.hostname or "", url.port or 80, url.path
     until = time.perf_counter() + seconds
     reader, writer = await asyncio.open_connection(host, port, limit=1 << 22)
     while (started := time.perf_counter()) < until:
-        body = json.dumps({"question": next(asked)}).encode()
+        body = next(asked)
         head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
         writer.write(head.encode() + b"\r\n\r\n" + body)
         try:
@@ -72,4 +75,4 @@ if __name__ == "__main__":
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        print(json.dumps(asdict(runner.run(main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]))))))
+        print(json.dumps(asdict(runner.run(main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), *sys.argv[4:])))))

@@ -1,4 +1,8 @@
-"""``/query`` with a model that answers at once, beside the app of LlamaIndex's tutorials."""
+"""``/query`` with a model that answers at once, beside the app of LlamaIndex's tutorials.
+
+Both search by vectors only, and ask the same model's server. Footnote runs as it does by default, with as many workers
+as that gives.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,7 @@ from benchmarks.load import Outcome
 DOCUMENTS = 400
 QUESTIONS = 4000
 OURS = "Footnote"
+BODY = {"mode": "vector"}  # which the tutorial's app ignores: it has no other
 Key = tuple[int, str]
 
 
@@ -24,11 +29,22 @@ def run(options: argparse.Namespace) -> str:
     with open_laboratory(options.folder) as laboratory:
         tutorial = fill(laboratory, documents)
         with (
-            laboratory.serving("benchmarks.footnote_app", LLM__PROVIDER="extractive") as ours,
-            laboratory.serving("benchmarks.tutorial_app", tutorial) as theirs,
+            laboratory.serving("benchmarks.instant_model") as model,
+            laboratory.serving("server", **asking(model)) as ours,
+            laboratory.serving("benchmarks.tutorial_app", tutorial, model) as theirs,
         ):
             urls = {OURS: f"{ours}/query", "tutorial": f"{theirs}/query"}
             return _report(_measure(laboratory, urls, asked, options))
+
+
+def asking(model_url: str) -> dict[str, str]:
+    """Return the settings with which Footnote asks a model's server that speaks OpenAI's protocol."""
+    return {
+        "LLM__PROVIDER": "openai_like",
+        "LLM__MODEL": "instant",
+        "LLM__BASE_URL": model_url,
+        "LLM__API_KEY": "none",
+    }
 
 
 def fill(laboratory: Laboratory, documents: list[str]) -> str:
@@ -52,13 +68,15 @@ def _measure(
     laboratory: Laboratory, urls: dict[str, str], asked: list[str], options: argparse.Namespace
 ) -> dict[Key, list[Outcome]]:
     for url in urls.values():  # the first requests pay for what is made once
-        laboratory.load(url, clients=16, seconds=3, questions=asked)
+        laboratory.load(url, clients=16, seconds=3, questions=asked, **BODY)
     outcomes: dict[Key, list[Outcome]] = defaultdict(list)
     for turn in range(options.rounds):
         for clients in options.clients:
             for name in reversed(urls) if turn % 2 else urls:
                 shifted = asked[turn * 97 :] + asked[: turn * 97]
-                outcome = laboratory.load(urls[name], clients=clients, seconds=options.seconds, questions=shifted)
+                outcome = laboratory.load(
+                    urls[name], clients=clients, seconds=options.seconds, questions=shifted, **BODY
+                )
                 outcomes[clients, name].append(outcome)
     return outcomes
 
