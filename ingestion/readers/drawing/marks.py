@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 from ingestion.readers.drawing.placing import placed
 from ingestion.readers.pdf.frames import Box, Frame
 from ingestion.readers.pdf.segments import Line, Span
-from ingestion.readers.pdf.words import Word, origins
+from ingestion.readers.pdf.words import Word, cleaned, origins
 
 _AROUND = 1.0  # points by which a mark is larger than its characters
 _APART = 2.0  # heights of a line between words whose marks are not joined
@@ -99,7 +99,8 @@ class _Marks:
             width = box.width / max(span.end - span.start, 1)
             return box._replace(left=box.left + first * width, right=box.left + last * width)
         sources = origins(word.raw)
-        sources = [0] * (len(word.text) - len(sources)) + sources  # a mark before an exponent
+        mark = max(word.text.find(cleaned(word.raw)), 0)  # before an exponent; behind it may be a bracket
+        sources = ([0] * mark + sources + sources[-1:])[: len(word.text)]
         return self._of_characters(self._characters, word, sources[first:last], box)
 
     def _of_characters(self, characters: CharacterBoxes, word: Word, sources: Sequence[int], box: Box) -> Box:
