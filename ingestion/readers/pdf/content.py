@@ -14,8 +14,8 @@ from ingestion.readers.hyphens import Vocabulary, ends_divided
 from ingestion.readers.ocr import engine as ocr
 from ingestion.readers.pdf.fields import Annotations
 from ingestion.readers.pdf.frames import Box, Frame
-from ingestion.readers.pdf.lines import SENTENCE_END
 from ingestion.readers.pdf.page import Page, frame_of, layout, read_page
+from ingestion.readers.pdf.paragraphs import SENTENCE_END
 from ingestion.readers.pdf.scans import words_of_scan
 from ingestion.readers.pdf.segments import Line
 from ingestion.readers.pdf.shapes import Shapes
