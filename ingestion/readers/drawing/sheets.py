@@ -12,6 +12,7 @@ from ingestion.readers.kinds import kind_of
 from ingestion.readers.ocr import engine as ocr
 from ingestion.readers.ocr.frames import count_frames, frame_at
 from ingestion.readers.pdf.content import opened, page_lines
+from ingestion.readers.pdf.drawings import faults_of
 from ingestion.readers.pdf.frames import Box, Frame
 from ingestion.readers.pdf.page import frame_of
 from ingestion.readers.pdf.scans import frame_of_scan, lines_of_scan
@@ -54,7 +55,7 @@ def sheet(name: PurePath, data: bytes, page: int) -> Iterator[Sheet]:
     """
     kind = kind_of(name, data=data)
     if kind == "pdf":
-        with opened(data) as document:
+        with opened(faults_of(data).data) as document:
             _check_page(page, len(document))
             yield _PdfSheet(document, page)
     elif kind == "image":

@@ -18,7 +18,7 @@ from ingestion.readers.pdf.page import Page, frame_of, layout, read_page
 from ingestion.readers.pdf.paragraphs import SENTENCE_END
 from ingestion.readers.pdf.scans import words_of_scan
 from ingestion.readers.pdf.segments import Line
-from ingestion.readers.pdf.shapes import Shapes
+from ingestion.readers.pdf.shapes import Shapes, count_objects
 from ingestion.types import ReadOptions
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class Content:
         pictures: pages with text whose pictures were not read.
         damaged: pages that cannot be read.
         left: pages beyond the limit.
+        empty: pages on which nothing is drawn.
 
     """
 
@@ -60,6 +61,7 @@ class Content:
     outside: dict[int, int] = field(default_factory=dict)
     lost: dict[int, int] = field(default_factory=dict)
     left: int = 0
+    empty: list[int] = field(default_factory=list)
 
 
 @contextmanager
@@ -131,6 +133,8 @@ class _Reading:
             values, notes = self._annotations.read(page, frame_of(page))
             found = read_page(page, values)
             self._count(number, found)
+            if not found.lines and not count_objects(page):
+                self._content.empty.append(number)
             lines = found.lines
             if _is_scan(found):
                 lines = self._scanned(number, page, found)
