@@ -16,7 +16,7 @@ from config.telemetry.metrics import BREAKER_STATE
 from config.telemetry.setup import NO_TELEMETRY, Telemetry
 from embedding.embedder import Embedder
 from embedding.opening import open_embedder
-from ingestion.readers.pdf.painting import PagePainter
+from ingestion.readers.drawing.painter import PagePainter
 from server.caches.answers import AnswerCache
 from server.caches.vectors import QuestionVectors
 from server.engines.fingerprint import answers_fingerprint

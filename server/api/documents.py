@@ -162,7 +162,7 @@ async def get_document_page(
     where: Annotated[PictureQuery, Query()],
     request: Request,
 ) -> Response:
-    """Return a page of a PDF as PNG, with what stands between two offsets of the text marked."""
+    """Return a page of a PDF or of a picture as PNG, with what stands between two offsets of the text marked."""
     picture = await runtime_of(request).page_pictures.draw(
         document_id, Marked(page, where.start, where.end), collection=where.collection, revision=where.revision
     )

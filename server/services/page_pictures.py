@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +13,8 @@ from cachetools import LRUCache
 
 from ingestion.errors import Unreadable
 from ingestion.read_options import read_options
+from ingestion.readers.drawing.view import View
+from server.errors import Overloaded
 from storage.documents.catalog import DocumentCatalog
 from storage.documents.originals import Originals
 from storage.documents.text import LONGEST, DocumentTexts, require_revision
@@ -17,12 +22,12 @@ from storage.errors import PageNotFound
 
 if TYPE_CHECKING:
     from config.settings import IngestionSettings
-    from ingestion.readers.pdf.painting import PagePainter
+    from ingestion.readers.drawing.painter import PagePainter
     from storage.database import Database
     from storage.documents.catalog import DocumentInfo
-    from storage.documents.text import PagePlaces
 
 CACHE_BYTES = 33_554_432
+MAX_WAITING = 32  # drawings
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +53,17 @@ class Picture:
 
 
 class PagePictures:
-    """Draws pages of the documents that are kept; pictures are cached in memory."""
+    """Draws pages of the documents that are kept, one at a time; pictures are cached in memory."""
 
     def __init__(self, database: Database, *, painter: PagePainter, settings: IngestionSettings) -> None:
         self._catalog = DocumentCatalog(database)
         self._texts = DocumentTexts(database)
         self._originals = Originals(database)
         self._painter = painter
-        self._settings = settings
+        self._options = read_options(settings, language="simple")
         self._cache: LRUCache[str, bytes] = LRUCache(CACHE_BYTES, getsizeof=len)
-        self._turn = asyncio.Semaphore(1)  # a document's bytes, and a drawing, are in memory once
+        self._lock = asyncio.Lock()  # a document's bytes, and a drawing, are in memory once
+        self._waiting = 0
 
     async def draw(self, document_id: str, marked: Marked, *, collection: str, revision: int | None) -> Picture:
         """Return a page of a document.
@@ -67,43 +73,49 @@ class PagePictures:
             RevisionNotFound: it has another revision.
             OriginalNotFound: its bytes are not kept.
             PageNotFound: it has no such page, or pages of its kind cannot be drawn.
+            Overloaded: as many drawings as may are waiting.
 
         """
         info = await self._catalog.get(document_id, collection=collection)
         require_revision(document_id, revision, current=info.revision)
-        places = await self._texts.places(info.id, collection=info.collection)
-        if not 1 <= marked.page <= len(places.starts):
-            raise PageNotFound(_missing(info, marked.page))
-        begin = places.starts[marked.page - 1]
-        # as in the file: collections with chunks of other lengths have other offsets for the same place
-        start = None if marked.start is None else places.in_file(max(begin, marked.start))
-        end = LONGEST if marked.end is None else places.in_file(marked.end)
-        in_file = Marked(marked.page, start, end)
-        key = f"{info.content_hash[:32]}-{places.language}-{marked.page}-{start}-{end}"
+        view = await self._view(info, marked)
+        key = _key(info, view)
         if (png := self._cache.get(key)) is None:
-            async with self._turn:
+            async with self._turn():
                 if (png := self._cache.get(key)) is None:
-                    png = await self._drawn(info, places, in_file)
+                    png = await self._drawn(info, view)
             if len(png) <= CACHE_BYTES:
                 self._cache[key] = png
         return Picture(png, key)
 
-    async def _drawn(self, info: DocumentInfo, places: PagePlaces, marked: Marked) -> bytes:
-        """Draw a page; the offsets of `marked` are those of the text before anything was repeated."""
-        data = b"".join([block async for block in self._originals.blocks(info.content_hash)])
+    async def _view(self, info: DocumentInfo, marked: Marked) -> View:
+        page = await self._texts.page(info.id, marked.page, collection=info.collection)
         name = str(info.metadata.get("file_name") or info.source.rpartition("/")[2])
-        options = read_options(self._settings, language=places.language)
-        begin = places.in_file(places.starts[marked.page - 1])
+        if marked.start is None:
+            return View(name, marked.page, options=self._options)
+        start, end = page.offset(marked.start), page.offset(LONGEST if marked.end is None else marked.end)
+        return View(name, marked.page, page.text, start, end, options=self._options)
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        if self._waiting >= MAX_WAITING:
+            raise Overloaded
+        self._waiting += 1
         try:
-            return await self._painter.draw(
-                data, name, marked.page, marked.start, marked.end, options, page_start=begin
-            )
+            async with self._lock:
+                yield
+        finally:
+            self._waiting -= 1
+
+    async def _drawn(self, info: DocumentInfo, view: View) -> bytes:
+        data = b"".join([block async for block in self._originals.blocks(info.content_hash)])
+        try:
+            return await self._painter.draw(data, view)
         except Unreadable as exc:
-            msg = f"page {marked.page} of document {info.id!r} cannot be drawn: {exc}"
+            msg = f"page {view.page} of document {info.id!r} cannot be drawn: {exc}"
             raise PageNotFound(msg) from exc
 
 
-def _missing(info: DocumentInfo, page: int) -> str:
-    if not info.pages:
-        return f"document {info.id!r} has no pages; GET /documents/{{id}}/text has its text"
-    return f"document {info.id!r} has {info.pages} pages, and no page {page}"
+def _key(info: DocumentInfo, view: View) -> str:
+    text = hashlib.sha256(view.text.encode()).hexdigest()[:16]  # other readers made another text of the same bytes
+    return f"{info.content_hash[:32]}-{view.page}-{text}-{view.start}-{view.end}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from storage import chunk_tables
-from storage.errors import DocumentNotFound, RevisionNotFound
+from storage.errors import DocumentNotFound, PageNotFound, RevisionNotFound
 from storage.generation import ACTIVE, DEFAULT_TENANT
 
 if TYPE_CHECKING:
@@ -59,23 +59,26 @@ class PageSpan:
 
 
 @dataclass(frozen=True, slots=True)
-class PagePlaces:
-    """Where a document's pages begin in its text, and what the text repeats; offsets in characters.
+class PageText:
+    """The text of a page as the file has it: without the headers that long tables repeat in the document's text.
 
     Attributes:
-        starts: of each page.
-        language: the collection's, in which the file was read.
-        repeated: (start, end) of headers that long tables repeat; the file has them once.
+        start: offset of the page in the document's text.
+        end: offset of the next page, or of the end.
+        repeated: (start, end) of what was repeated, in the document's text.
 
     """
 
-    starts: tuple[int, ...]
-    language: str
+    text: str
+    start: int
+    end: int
     repeated: tuple[tuple[int, int], ...] = ()
 
-    def in_file(self, offset: int) -> int:
-        """Return an offset as it is in the text before anything was repeated."""
-        return offset - sum(min(max(0, offset - start), end - start) for start, end in self.repeated)
+    def offset(self, offset: int) -> int:
+        """Return an offset in the document's text as one in `text`; its bounds for what is on other pages."""
+        offset = min(max(offset, self.start), self.end)
+        cut = sum(min(max(0, offset - max(start, self.start)), end - start) for start, end in self.repeated)
+        return max(offset - self.start - cut, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,27 +136,32 @@ class DocumentTexts:
         require_revision(document_id, revision, current=row["revision"])
         return DocumentText(document_id, row["revision"], text, _spans(json.loads(row["pages"]), len(text)))
 
-    async def places(self, document_id: str, /, *, collection: str) -> PagePlaces:
-        """Return where its pages are.
+    async def page(self, document_id: str, number: int, /, *, collection: str) -> PageText:
+        """Return the text of a page, from 1.
 
         Raises:
             DocumentNotFound: there is no such document in that collection.
+            PageNotFound: it has no such page.
 
         """
-        async with self._database.connection() as connection:
+        async with self._database.transaction(local=ONE_VERSION, readonly=True) as connection:
             generation = await self._generation(connection, document_id, collection)
             row = await connection.fetchrow(
-                """SELECT d.pages, d.repeated, g.language
-                   FROM footnote.documents d JOIN footnote.generations g ON g.id = d.generation_id
-                   WHERE d.generation_id = $1 AND d.id = $2""",
+                "SELECT pages, repeated FROM footnote.documents WHERE generation_id = $1 AND id = $2",
                 generation,
                 document_id,
             )
-        if row is None:
-            raise DocumentNotFound(document_id)
-        starts = tuple(start for start, _ in json.loads(row["pages"]))
-        repeated = tuple((start, end) for start, end in json.loads(row["repeated"]))
-        return PagePlaces(starts, row["language"], repeated)
+            if row is None:
+                raise DocumentNotFound(document_id)
+            starts = [start for start, _ in json.loads(row["pages"])]
+            if not 1 <= number <= len(starts):
+                raise PageNotFound(_no_page(document_id, number, len(starts)))
+            start, end = starts[number - 1], ([*starts, LONGEST][number])
+            chunks = await _chunks(connection, generation, document_id, offset=start, end=end)
+        end = min(end, max(chunks[0]["total"], start))
+        whole = _assembled(chunks, offset=start, end=end)
+        repeated = tuple((one, other) for one, other in json.loads(row["repeated"]) if start <= one < end)
+        return PageText(_without(whole, repeated, start), start, end, repeated)
 
     async def _generation(self, connection: Connection, document_id: str, collection: str | None) -> int:
         generation = await connection.fetchval(
@@ -177,6 +185,19 @@ def require_revision(document_id: str, revision: int | None, *, current: int) ->
     """
     if revision is not None and revision != current:
         raise RevisionNotFound(document_id, revision, current=current)
+
+
+def _no_page(document_id: str, number: int, count: int) -> str:
+    if not count:
+        return f"document {document_id!r} has no pages; GET /documents/{{id}}/text has its text"
+    return f"document {document_id!r} has {count} pages, and no page {number}"
+
+
+def _without(text: str, cuts: Sequence[tuple[int, int]], begin: int) -> str:
+    """Return a text, which begins at an offset, without parts of it."""
+    ends = [begin, *(end for _, end in cuts)]
+    starts = [*(start for start, _ in cuts), begin + len(text)]
+    return "".join(text[end - begin : start - begin] for end, start in zip(ends, starts, strict=True))
 
 
 def _spans(pages: Sequence[tuple[int, str]], length: int) -> tuple[PageSpan, ...]:

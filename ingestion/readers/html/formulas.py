@@ -1,8 +1,7 @@
-"""Raised and lowered text, and MathML, as plain text: ``10^24``, ``H2O``, ``x_i``, ``(a+b)/(c)``."""
+"""MathML as plain text: ``x^2``, ``(a+b)/(c)``."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -10,30 +9,6 @@ from ingestion.readers.html.tree import tag_of
 
 if TYPE_CHECKING:
     from lxml.html import HtmlElement
-
-_ORDINAL = re.compile(
-    r"(?:st|nd|rd|th|er|re|ère|ers|es|e|o|a|os|as|do|de|ten|te|ème|tm|sm|r|®|™|°|º|ª|′|″|[’'\"])", re.IGNORECASE
-)
-_ATOM = re.compile(r"[+\-−±]?\w+[+\-−*]?|[+\-−*†‡′]+")
-_ATOMIC_NUMBER = re.compile(r"\d+[+\-−]?")
-
-
-def raised(text: str, *, after: str) -> str:
-    """Return raised text as it stands after some text: ``^2``, ``^(n+1)``; as it is after no letter or digit."""
-    if not text or text.startswith(("^", "[", "(")) or not after or not (after[-1].isalnum() or after[-1] in ")]}|’'"):
-        return text
-    if _ORDINAL.fullmatch(text) and (after[-1].isdigit() or not text.isalpha() or text.lower() in {"tm", "sm"}):
-        return text
-    return f"^{text}" if _ATOM.fullmatch(text) else f"^({text})"
-
-
-def lowered(text: str, *, after: str) -> str:
-    """Return lowered text: ``H2O`` for digits after a letter or bracket, else ``x_i`` and ``x_(n+1)``."""
-    if not text or not after or not (after[-1].isalnum() or after[-1] in ")]"):
-        return text
-    if _ATOMIC_NUMBER.fullmatch(text) and not after[-1].isdigit():
-        return text
-    return f"_{text}" if _ATOM.fullmatch(text) else f"_({text})"
 
 
 def as_text(math: HtmlElement) -> str:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ingestion.readers.cleaning import clean
-from ingestion.readers.html.formulas import as_text, lowered, raised
+from ingestion.readers.html.formulas import as_text
 from ingestion.readers.html.tables import is_layout, table_of
 from ingestion.readers.html.tree import INLINE, tag_of
+from ingestion.readers.scripts import subscript, superscript
 from ingestion.readers.tables.table import as_markdown
 from ingestion.types import Heading
 
@@ -292,11 +293,11 @@ def _code(element: HtmlElement, sink: _Sink) -> None:
 def _raised(element: HtmlElement, sink: _Sink) -> None:
     is_note = next(element.iter("a"), None) is not None or _within(element, "a")
     text = line_of(element)
-    sink.pieces.append(text if is_note else raised(text, after=sink.last()))
+    sink.pieces.append(text if is_note else superscript(text, sink.last()))
 
 
 def _lowered(element: HtmlElement, sink: _Sink) -> None:
-    sink.pieces.append(lowered(line_of(element), after=sink.last()))
+    sink.pieces.append(subscript(line_of(element), sink.last()))
 
 
 def _within(element: HtmlElement, tag: str) -> bool:

@@ -83,7 +83,7 @@ def read_image(image: Image) -> OcrPage:
     from ingestion.readers.ocr.boxes import find_areas
 
     models = _models()
-    picture = _rgb(image)
+    picture = on_white(image)
     areas = find_areas(models.detection, picture, side=_SIDE)
     turned = 0
     if sum(_is_upright(area) for area in areas) * 2 < len(areas):
@@ -165,8 +165,8 @@ def _turned(image: Image, quarters: int) -> Image:
     return image.transpose((Pillow.Transpose.ROTATE_270, Pillow.Transpose.ROTATE_180)[quarters - 1])
 
 
-def _rgb(image: Image) -> Image:
-    """Return a picture in colours on white, made smaller if it is very large."""
+def on_white(image: Image) -> Image:
+    """Return a picture of any mode in RGB, clear parts white; a very large one is made smaller, itself."""
     from PIL import Image as Pillow
 
     image.thumbnail((_MAX_SIDE, _MAX_SIDE))

@@ -24,36 +24,55 @@ def frames_of(data: bytes, *, limit: int) -> Iterator[Image]:
         Unreadable: it is damaged or too large.
 
     """
-    from PIL import Image as Pillow
-    from PIL import ImageOps
-
     image = _opened(data)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of doubtful metadata
         for index in range(min(limit, _frames(image))):
             try:
-                image.seek(index)
-                _check_size(image)
-                image.draft("RGB", _LARGE)
-                yield ImageOps.exif_transpose(image)
-            except (
-                OSError,
-                ValueError,
-                SyntaxError,
-                EOFError,
-                Pillow.DecompressionBombError,
-                TypeError,
-                KeyError,
-            ) as exc:
+                yield _frame(image, index)
+            except _damages() as exc:
                 if index == 0:
                     msg = "a damaged image"
                     raise Unreadable(msg) from exc
                 return
 
 
+def frame_at(data: bytes, index: int) -> Image:
+    """Return one page of an encoded image, from 0, as `frames_of` would.
+
+    Raises:
+        Unreadable: it is damaged or too large.
+
+    """
+    image = _opened(data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return _frame(image, index)
+        except _damages() as exc:
+            msg = "a damaged image"
+            raise Unreadable(msg) from exc
+
+
 def count_frames(data: bytes) -> int:
     """Return how many pages an image has."""
     return _frames(_opened(data))
+
+
+def _frame(image: Image, index: int) -> Image:
+    from PIL import ImageOps
+
+    image.seek(index)
+    _check_size(image)
+    image.draft("RGB", _LARGE)
+    return ImageOps.exif_transpose(image)
+
+
+def _damages() -> tuple[type[Exception], ...]:
+    """Return what Pillow raises of damaged images."""
+    from PIL.Image import DecompressionBombError
+
+    return (OSError, ValueError, SyntaxError, EOFError, DecompressionBombError, TypeError, KeyError)
 
 
 def _frames(image: Image) -> int:

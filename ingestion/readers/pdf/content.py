@@ -14,11 +14,11 @@ from ingestion.readers.hyphens import Vocabulary, ends_divided
 from ingestion.readers.ocr import engine as ocr
 from ingestion.readers.pdf.fields import Annotations
 from ingestion.readers.pdf.frames import Box, Frame
-from ingestion.readers.pdf.lines import SENTENCE_END
 from ingestion.readers.pdf.page import Page, frame_of, layout, read_page
+from ingestion.readers.pdf.paragraphs import SENTENCE_END
 from ingestion.readers.pdf.scans import words_of_scan
 from ingestion.readers.pdf.segments import Line
-from ingestion.readers.pdf.shapes import Shapes
+from ingestion.readers.pdf.shapes import Shapes, count_objects
 from ingestion.types import ReadOptions
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class Content:
         pictures: pages with text whose pictures were not read.
         damaged: pages that cannot be read.
         left: pages beyond the limit.
+        empty: pages on which nothing is drawn.
 
     """
 
@@ -60,6 +61,7 @@ class Content:
     outside: dict[int, int] = field(default_factory=dict)
     lost: dict[int, int] = field(default_factory=dict)
     left: int = 0
+    empty: list[int] = field(default_factory=list)
 
 
 @contextmanager
@@ -88,28 +90,25 @@ def opened(data: bytes) -> Iterator[PdfDocument]:
         document.close()
 
 
-def read_content(
-    document: PdfDocument, options: ReadOptions, *, tracked: int | None = None, scans_before: bool = True
-) -> Content:
-    """Read the pages of a document.
+def read_content(document: PdfDocument, options: ReadOptions) -> Content:
+    """Read the pages of an open document; lines lose the places of their words, to save memory."""
+    return _Reading(document, options).content()
 
-    Args:
-        document: an open one.
-        options: what to read by OCR.
-        tracked: number of a page whose lines keep their words' places; others lose them, to save memory. OCR ends
-            with it.
-        scans_before: read scanned pages before the tracked one, too.
+
+def page_lines(document: PdfDocument, number: int, options: ReadOptions) -> list[Line]:
+    """Read one page of an open document; its lines have the places of their words.
+
+    Raises:
+        pypdfium2.PdfiumError: it is damaged.
 
     """
-    return _Reading(document, options, tracked, scans_before=scans_before).content()
+    return _Reading(document, options).page(number)
 
 
 class _Reading:
-    def __init__(self, document: PdfDocument, options: ReadOptions, tracked: int | None, *, scans_before: bool) -> None:
+    def __init__(self, document: PdfDocument, options: ReadOptions) -> None:
         self._document = document
         self._options = options
-        self._tracked = tracked
-        self._scans_before = scans_before
         self._end = time.monotonic() + options.ocr_seconds
         self._content = Content(left=max(0, len(document) - MAX_PAGES))
         self._annotations = Annotations(_form_of(document))
@@ -119,22 +118,23 @@ class _Reading:
 
         for number in range(1, min(len(self._document), MAX_PAGES) + 1):
             try:
-                lines = self._page(number)
+                lines = self.page(number)
             except PdfiumError:
                 self._content.damaged.append(number)
                 lines = []
-            if number != self._tracked:
-                for line in lines:
-                    line.spans = []
+            for line in lines:
+                line.spans = []
             self._content.pages.append(lines)
         return self._content
 
-    def _page(self, number: int) -> list[Line]:
+    def page(self, number: int) -> list[Line]:
         page = self._document[number - 1]
         try:
             values, notes = self._annotations.read(page, frame_of(page))
             found = read_page(page, values)
             self._count(number, found)
+            if not found.lines and not count_objects(page):
+                self._content.empty.append(number)
             lines = found.lines
             if _is_scan(found):
                 lines = self._scanned(number, page, found)
@@ -155,7 +155,7 @@ class _Reading:
 
     def _scanned(self, number: int, page: PdfPage, found: Page) -> list[Line]:
         """Return the lines of a page that is a picture: those that it has, and those that OCR reads."""
-        if not self._may_read(number):
+        if not self._may_read():
             self._content.textless.append(number)
             return found.lines
         reading = ocr.read_image(_drawn(page, found.frame.size))
@@ -176,7 +176,7 @@ class _Reading:
 
     def _with_pictures(self, number: int, page: PdfPage, found: Page) -> list[Line]:
         """Return the lines of a page with text, and if wanted what its pictures say."""
-        if not (self._options.pictures and self._may_read(number)):
+        if not (self._options.pictures and self._may_read()):
             self._content.pictures.append(number)
             return found.lines
         reading = ocr.read_image(_drawn(page, found.frame.size))
@@ -189,11 +189,7 @@ class _Reading:
                 return [*found.lines, *own]
         return found.lines
 
-    def _may_read(self, number: int) -> bool:
-        if self._tracked is not None and (
-            number > self._tracked or (number < self._tracked and not self._scans_before)
-        ):
-            return False
+    def _may_read(self) -> bool:
         within = len(self._content.scores) < self._options.ocr_pages and time.monotonic() < self._end
         return self._options.ocr and within and ocr.available()
 
@@ -244,27 +240,22 @@ class Text:
 
     Attributes:
         pages: of each page its text.
-        places: of the tracked page (offset in its text, line).
         dropped: lines that were left out as boilerplate.
 
     """
 
     pages: list[str]
-    places: list[tuple[int, Line]]
     dropped: int
 
 
-def compose(content: Content, *, language: str, tracked: int | None = None) -> Text:
+def compose(content: Content, *, language: str) -> Text:
     """Put the text of all pages together: without boilerplate, with divided words joined where they belong together."""
     dropped = _boilerplate(content)
     words = _LazyVocabulary(content.pages, language)
-    text = Text([], [], sum(map(len, dropped)))
-    for number, (lines, left_out) in enumerate(zip(content.pages, dropped, strict=True), 1):
+    text = Text([], sum(map(len, dropped)))
+    for lines, left_out in zip(content.pages, dropped, strict=True):
         kept = [line for index, line in enumerate(lines) if index not in left_out]
-        page, places = _page_text(kept, words)
-        text.pages.append(page)
-        if number == tracked:
-            text.places = places
+        text.pages.append(_page_text(kept, words))
     return text
 
 
@@ -314,10 +305,8 @@ def _boilerplate(content: Content) -> list[frozenset[int]]:
     return [frozenset(plain[page][index] for index in indexes) for page, indexes in enumerate(found)]
 
 
-def _page_text(lines: Sequence[Line], words: _LazyVocabulary) -> tuple[str, list[tuple[int, Line]]]:
+def _page_text(lines: Sequence[Line], words: _LazyVocabulary) -> str:
     parts: list[str] = []
-    places: list[tuple[int, Line]] = []
-    length = 0
     for index, line in enumerate(lines):
         following = lines[index + 1] if index + 1 < len(lines) else None
         text, end = line.text, "\n"
@@ -328,10 +317,8 @@ def _page_text(lines: Sequence[Line], words: _LazyVocabulary) -> tuple[str, list
         if following is not None and end == "\n" and not following.table and words.divides(text, following.text):
             keeps = words.belongs(text, following.text)
             text, end = (text if keeps else text[:-1]), ("" if following.text[:1].isalnum() else end)
-        places.append((length, line))
         parts += [text, end]
-        length += len(text) + len(end)
-    return "".join(parts), places
+    return "".join(parts)
 
 
 def joined(pages: Sequence[str]) -> tuple[str, tuple[int, ...]]:

@@ -7,11 +7,11 @@ from itertools import pairwise
 from statistics import median
 
 from ingestion.readers.pdf.frames import Box
+from ingestion.readers.pdf.paragraphs import SENTENCE_END, mark_paragraphs
 from ingestion.readers.pdf.segments import Line, Row, Segment, Span
 from ingestion.readers.pdf.words import Word
 from ingestion.readers.tables.table import Table, as_markdown
 
-SENTENCE_END = (".", "!", "?", ":", "。", "\uff01", "\uff1f")
 _PARAGRAPH = 1.45  # times the usual distance of lines
 
 
@@ -28,6 +28,7 @@ def lines_of(blocks: Sequence[Sequence[Row]]) -> list[Line]:
                 line.gap = line.gap or lines[-1].text.endswith(SENTENCE_END)
             before = line.box
             lines.append(line)
+        mark_paragraphs(lines[len(lines) - len(block) :])
     return lines
 
 

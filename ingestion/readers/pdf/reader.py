@@ -8,9 +8,9 @@ from pathlib import PurePath
 from ingestion.errors import Unreadable
 from ingestion.readers.ocr import engine as ocr
 from ingestion.readers.pdf.content import MAX_PAGES, Content, Text, compose, joined, opened, read_content
+from ingestion.readers.pdf.drawings import Faults, faults_of
 from ingestion.readers.pdf.outline import bookmarks_of, labels_of, title_of
 from ingestion.readers.pdf.scans import ocr_warnings, pages_named
-from ingestion.readers.pdf.streams import damaged_streams
 from ingestion.types import Extracted, ReadOptions, ReadWarning
 
 
@@ -21,7 +21,8 @@ def read_pdf(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
         Unreadable: it is damaged or encrypted, or has nothing but pictures that are not read.
 
     """
-    with opened(data) as document:
+    faults = faults_of(data)
+    with opened(faults.data) as document:
         content = read_content(document, options)
         composed = compose(content, language=options.language)
         if not any(page.strip() for page in composed.pages) and content.textless:
@@ -34,7 +35,7 @@ def read_pdf(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
             headings=tuple(headings),
             pages=pages,
             labels=labels_of(document)[: len(pages)],
-            warnings=(*_warnings(content, composed, options), *_damaged(data)),
+            warnings=(*_warnings(content, composed, options), *_faulty(faults, set(content.empty))),
         )
 
 
@@ -66,9 +67,18 @@ def _warnings(content: Content, composed: Text, options: ReadOptions) -> Iterato
         yield ReadWarning("truncated", f"{content.left} pages after page {MAX_PAGES} were not read")
 
 
-def _damaged(data: bytes) -> Iterator[ReadWarning]:
-    if count := damaged_streams(data):
-        yield ReadWarning("part-unreadable", f"damaged: {count} of its compressed parts; what they draw is not there")
+def _faulty(faults: Faults, empty: set[int]) -> Iterator[ReadWarning]:
+    unpacked = sorted({*faults.unknown, *faults.damaged, *(page for page in faults.unsure if page in empty)})
+    for pages, what in (
+        (faults.endless, "draws itself, or something else again and again without an end, and was left out there"),
+        (unpacked, "cannot be unpacked; what it draws is not there"),
+    ):
+        if pages:
+            page = pages[0] if len(pages) == 1 else None
+            yield ReadWarning("part-unreadable", f"damaged: a part of {pages_named(pages)} {what}", page)
+    if faults.elsewhere:
+        detail = f"damaged: {faults.elsewhere} of its compressed parts; what they draw is not there"
+        yield ReadWarning("part-unreadable", detail)
 
 
 def _why_textless(options: ReadOptions) -> str:

@@ -29,10 +29,15 @@ def words_of_scan(page: OcrPage, frame: Frame) -> list[Word]:
     return words
 
 
+def frame_of_scan(page: OcrPage) -> Frame:
+    """Return the frame of a picture that was set upright."""
+    width, height = page.size
+    return Frame(0, 0, _WIDTH, _WIDTH * height / width)
+
+
 def lines_of_scan(page: OcrPage) -> list[Line]:
     """Return the lines of a picture in reading order."""
-    width, height = page.size
-    frame = Frame(0, 0, _WIDTH, _WIDTH * height / width)
+    frame = frame_of_scan(page)
     return layout(words_of_scan(page, frame), frame, Shapes())
 
 

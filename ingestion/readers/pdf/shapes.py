@@ -198,3 +198,10 @@ class _Collector:
             self.shapes.across.append(Edge(box.middle[1], box.left, box.right))
         elif box.width <= _STRAIGHT and box.height > _SHORT:
             self.shapes.down.append(Edge(box.middle[0], box.top, box.bottom))
+
+
+def count_objects(page: PdfPage) -> int:
+    """Return how many things a page draws."""
+    import pypdfium2.raw as pdfium
+
+    return int(pdfium.FPDFPage_CountObjects(page.raw))

@@ -14,6 +14,7 @@ from ingestion.readers.pdf.codes import LOST, decoded
 from ingestion.readers.pdf.dividing import Part, Style, divided
 from ingestion.readers.pdf.frames import Box, Frame
 from ingestion.readers.pdf.shapes import Shapes
+from ingestion.readers.scripts import subscript, superscript
 
 if TYPE_CHECKING:
     from pypdfium2 import PdfTextPage
@@ -145,6 +146,7 @@ class _Words:
         self._corners = tuple(ctypes.c_double() for _ in range(4))
         self._pointers = tuple(ctypes.byref(corner) for corner in self._corners)
         self._loose = pdfium.FS_RECTF()
+        self._matrix = pdfium.FS_MATRIX()
         self._text = decoded(self._marked(_text_by_index(textpage, pdfium)))
 
     def __iter__(self) -> Iterator[tuple[Word, Style]]:
@@ -170,7 +172,7 @@ class _Words:
     def _divided(self, start: int, raw: str) -> Iterator[tuple[Word, Style]]:
         """Divide a word that several operators show where it has an exponent or index, or at a ruled line."""
         for part in divided(self._shown_parts(start, raw), self._rules):
-            text = part.mark + cleaned(part.raw)
+            text = _scripted(cleaned(part.raw), part)
             if text:
                 style = part.style
                 box = self._box(part.first, len(part.raw), style)[0]
@@ -226,12 +228,29 @@ class _Words:
         mode = self._pdfium.FPDFTextObj_GetTextRenderMode(text_object)
         loose = self._loose_box(index, frame)  # of one line: an object is what one operator shows
         across = (loose.top, loose.bottom) if loose.height > 0 else None
-        return Style(mode in _INVISIBLE_MODES, self._is_white(text_object), frame, skewed, across)
+        size, baseline = self._set_at(index, frame)
+        return Style(mode in _INVISIBLE_MODES, self._is_white(text_object), frame, skewed, across, size, baseline)
+
+    def _set_at(self, index: int, frame: Frame) -> tuple[float, float]:
+        """Return the size of a character's font, and its baseline."""
+        (x, y, *_), (to_x, to_y, *_) = self._corners, self._pointers
+        matrix = self._matrix
+        if not self._pdfium.FPDFText_GetMatrix(self._page, index, matrix):
+            return 0.0, 0.0
+        self._pdfium.FPDFText_GetCharOrigin(self._page, index, to_x, to_y)
+        size = self._pdfium.FPDFText_GetFontSize(self._page, index) * math.hypot(matrix.c, matrix.d)
+        return size, frame.box(x.value, y.value, x.value, y.value).bottom
 
     def _is_white(self, text_object: Any) -> bool:  # noqa: ANN401 (a pointer of ctypes)
         red, green, blue, alpha = (ctypes.c_uint() for _ in range(4))
         found = self._pdfium.FPDFPageObj_GetFillColor(text_object, red, green, blue, alpha)
         return bool(found) and (min(red.value, green.value, blue.value) >= _WHITE or alpha.value == 0)
+
+
+def _scripted(text: str, part: Part) -> str:
+    if part.level == 0:
+        return text
+    return (superscript if part.level > 0 else subscript)(text, cleaned(part.base))
 
 
 def _text_by_index(textpage: PdfTextPage, pdfium: Any) -> str:  # noqa: ANN401 (a module)

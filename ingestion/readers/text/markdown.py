@@ -13,6 +13,7 @@ from ingestion.readers.cleaning import clean, name_as_title, one_line
 from ingestion.readers.data_uris import cut_data
 from ingestion.readers.encodings.decoding import decode
 from ingestion.readers.text.front_matter import cut_front_matter
+from ingestion.readers.text.html_tables import with_bars
 from ingestion.types import Extracted, Heading, Json, ReadOptions
 
 
@@ -21,6 +22,7 @@ def read_markdown(name: PurePath, data: bytes, options: ReadOptions) -> Extracte
     decoded = decode(data, language=options.language)
     front, text = cut_front_matter(clean(decoded.text))
     text, cut = cut_data(text)
+    text = with_bars(text)
     title = one_line(front.metadata.get("title") or "")
     extracted = from_markdown(text, title=title, name=name, metadata=front.metadata)
     return replace(extracted, warnings=(*decoded.warnings, *front.warnings, *cut))

@@ -1,4 +1,4 @@
-"""reStructuredText: the text as it stands, with its headings found."""
+"""reStructuredText: the text as it stands but for its tables, with its headings found."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import PurePath
 from ingestion.readers.cleaning import clean, name_as_title, one_line
 from ingestion.readers.data_uris import cut_data
 from ingestion.readers.encodings.decoding import decode
+from ingestion.readers.text.rst_tables import with_bars
 from ingestion.types import Extracted, Heading, ReadOptions
 
 # a line over a line of at least its length, of one punctuation character; or between two such lines
@@ -26,6 +27,7 @@ def read_rst(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
     """Read reStructuredText; the first style of underline is the outermost heading level."""
     decoded = decode(data, language=options.language)
     text, cut = cut_data(clean(decoded.text))
+    text = with_bars(text)
     headings = tuple(_headings(text))
     title = headings[0].text if headings else name_as_title(name)
     return Extracted(text, title=title, headings=headings, warnings=(*decoded.warnings, *cut))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from collections.abc import Iterator
 
@@ -11,7 +12,11 @@ from PIL import Image
 from reportlab.lib.pagesizes import A4
 from reportlab.pdfbase.pdfmetrics import stringWidth
 from reportlab.pdfgen.canvas import Canvas
+from support import pdfs
 from support.stack import PATIENCE, Stack, open_stack, until
+
+from ingestion.readers.ocr import engine as ocr
+from server.services.page_pictures import MAX_WAITING
 
 FACTS = {
     1: "The harbour of Kelmouth has nine cranes.",
@@ -110,6 +115,56 @@ def test_there_is_no_page_beyond_the_last_and_none_of_a_text(http, document):
     none = http.get(f"/documents/{note}/pages/1.png")
     assert (none.status_code, none.json()["type"]) == (404, "/problems/page-not-found")
     assert http.get(f"/documents/{document}/text", params={"revision": 999}).status_code == 404
+
+
+needs_ocr = pytest.mark.skipif(not ocr.available(), reason="the extra `ocr` is not installed")
+
+
+@needs_ocr
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])
+def test_pictures_are_drawn_with_the_words_marked_that_were_read(http, kind):
+    texts = (["The tender's log."], ["Read this, pilot:", f"The lantern of {kind} burns paraffin."])
+    images = [pdfs.picture(lines, size=40) for lines in texts][0 if kind == "TIFF" else 1 :]
+    more = {"save_all": True, "append_images": images[1:]} if kind == "TIFF" else {}
+    log = uploaded(http, f"log.{kind.lower()}", pdfs.encoded(images[0], kind, **more))
+    text = http.get(f"/documents/{log}/text").json()
+    page = len(images)
+    assert [span["page"] for span in text["pages"]] == list(range(1, page + 1))
+    start = text["text"].index("burns")
+    where = {"start": start, "end": start + len("burns paraffin")}
+    drawn = http.get(f"/documents/{log}/pages/{page}.png", params=where)
+    assert Image.open(io.BytesIO(drawn.content)).size == (1000, 1415)
+    top, bottom, pixels = yellow(drawn.content)
+    assert top < (200 + 25) / 1754 < bottom
+    assert bottom - top < 0.05
+    assert pixels > 1000
+    other = http.get(f"/documents/{log}/pages/1.png", params=where if kind == "TIFF" else {})
+    assert yellow(other.content)[2] == 0
+    assert http.get(f"/documents/{log}/pages/{page + 1}.png").json()["type"] == "/problems/page-not-found"
+
+
+def test_what_a_long_table_repeats_moves_no_mark(http):
+    rows = [["Article", "Weight"], *([f"Buoy {number}", f"{number * 7} kg"] for number in range(1, 90))]
+    prices = uploaded(http, "buoys.pdf", pdfs.flowing(pdfs.table(rows, pdfs.grid())))
+    whole = http.get(f"/documents/{prices}/text").json()
+    first = whole["text"][: whole["pages"][1]["start"]]
+    start = first.index("| Buoy 33 | 231 kg |")
+    assert first.rindex("| Article | Weight |", 0, start) > 0, "the header is repeated above it"
+    where = {"start": start, "end": start + len("| Buoy 33 | 231 kg |")}
+    top, bottom, _ = yellow(http.get(f"/documents/{prices}/pages/1.png", params=where).content)
+    row = 18 / A4[1]  # what reportlab gives a row
+    assert 33 * row < top - 78 / A4[1] < bottom - 78 / A4[1] < 34 * row
+
+
+async def test_more_drawings_than_may_wait_are_refused_and_the_others_drawn(http, document):
+    async with httpx.AsyncClient(base_url=http.base_url, timeout=PATIENCE) as client:
+        asked = (client.get(f"/documents/{document}/pages/3.png", params={"start": n, "end": 900}) for n in range(150))
+        answers = await asyncio.gather(*asked)
+    refused = [answer for answer in answers if answer.status_code == 503]
+    assert {answer.json()["type"] for answer in refused} == {"/problems/overloaded"}
+    drawn = [answer for answer in answers if answer.status_code == 200]
+    assert len(drawn) >= MAX_WAITING
+    assert len(drawn) + len(refused) == len(answers)
 
 
 def test_marks_are_where_the_reader_read_in_the_language_of_the_collection(http):

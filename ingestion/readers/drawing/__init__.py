@@ -1,0 +1,1 @@
+"""Pages of PDFs and pictures, drawn as PNG with a passage marked."""
