@@ -124,6 +124,12 @@ class ServerSettings(_Group):
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    workers: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        description="Number of processes that serve HTTP; unset: one a core, at most 4, fewer where memory is short.",
+    )
     cors_origins: Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_split)] = (
         Field(
             (),

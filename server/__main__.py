@@ -8,9 +8,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import os
 import resource
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from socket import socket
 
@@ -20,7 +22,10 @@ from config.settings import Settings, SettingsError, load_settings
 from config.telemetry.setup import keep_to_own_propagation, open_telemetry
 from config.version import VERSION
 from server.api.sockets import ListenError, bind
+from server.peers.member import Member
+from server.process.worker_count import worker_count
 
+WORKER = "worker"
 CANNOT_START = 2
 INTERRUPTED = 130
 MAX_FILES = 65_536
@@ -29,11 +34,13 @@ MAX_FILES = 65_536
 def main() -> int:
     """Load the settings and serve; return the exit code."""
     keep_to_own_propagation()
-    command = _arguments().command
+    options = _arguments()
     try:
         settings = load_settings()
         logging.configure(settings.log)
-        return _serve_mcp(settings) if command == "mcp" else _serve(settings)
+        if options.command == "mcp":
+            return _serve_mcp(settings)
+        return _serve_as_worker(settings, options) if options.command == WORKER else _serve(settings)
     except (SettingsError, FootnoteError, ListenError) as exc:
         print(f"footnote: {' '.join(str(exc).split())}", file=sys.stderr)  # noqa: T201 (a program's last word)
         return CANNOT_START
@@ -42,6 +49,10 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
+    if sys.argv[1:2] == [WORKER]:
+        from server.process.worker_arguments import parse
+
+        return parse(sys.argv[2:])
     parser = argparse.ArgumentParser(
         prog="python -m server", description="Footnote's server; config/example.env lists its settings."
     )
@@ -71,11 +82,33 @@ def _serve(settings: Settings) -> int:
     sockets = bind(
         settings.server.host, settings.server.port
     )  # before the models are loaded: a taken port is told at once
+    count = worker_count(settings)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_run(settings, sockets))
+        if count == 1:
+            return runner.run(_run(settings, sockets, on_ready=_announce))
+        from server.process.many import serve_with_workers
+
+        return runner.run(serve_with_workers(settings, sockets, count=count, on_ready=_announce))
 
 
-async def _run(settings: Settings, sockets: list[socket]) -> int:
+def _serve_as_worker(settings: Settings, options: argparse.Namespace) -> int:
+    import uvloop
+
+    _allow_many_sockets()
+    member = Member(options.name, options.number, options.of, options.folder)
+    sockets = [socket(fileno=number) for number in options.fds]
+
+    def tell(_: str) -> None:
+        os.write(options.ready, b"1")
+        os.close(options.ready)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_run(settings, sockets, on_ready=tell, member=member))
+
+
+async def _run(
+    settings: Settings, sockets: list[socket], *, on_ready: Callable[[str], None], member: Member | None = None
+) -> int:
     from server.api.listener import Listener
     from server.app import create_app
     from server.runtime import open_runtime
@@ -85,12 +118,14 @@ async def _run(settings: Settings, sockets: list[socket]) -> int:
         loop.add_signal_handler(number, starting.cancel if starting else loop.stop)
     try:
         with open_telemetry(settings.telemetry, version=VERSION) as telemetry:
-            async with open_runtime(settings, telemetry=telemetry) as runtime:
+            async with open_runtime(settings, telemetry=telemetry, member=member) as runtime:
                 app = create_app(settings, open_runtime=lambda _: nullcontext(runtime))
-                listener = Listener(app, settings=settings.server, on_ready=_announce)
+                listener = Listener(app, settings=settings.server, on_ready=on_ready)
                 _settle_memory()
                 for number in (signal.SIGTERM, signal.SIGINT):
                     loop.add_signal_handler(number, listener.stop)
+                if member is not None:
+                    loop.add_signal_handler(signal.SIGUSR1, listener.retire)
                 await listener.listen(sockets)
     except asyncio.CancelledError:  # a signal before the server was up
         return INTERRUPTED

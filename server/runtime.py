@@ -25,6 +25,10 @@ from server.engines.reranking.choose import open_reranker
 from server.engines.reranking.reranker import Reranker
 from server.engines.room import check_tokenizer
 from server.engines.writing.templates import template
+from server.peers.door import opened_door, whole
+from server.peers.member import Member
+from server.peers.messages import Frame
+from server.peers.metrics import METRICS
 from server.process.vitals import observed_vitals
 from server.process.worker import open_worker
 from server.services.answers import AnswerService
@@ -35,6 +39,7 @@ from server.services.embeddings import EmbeddingService
 from server.services.idempotency import Idempotency
 from server.services.jobs import JobWatchers
 from server.services.pinned_generations import PinnedGenerations, followed_generations
+from server.streams.peer_relay import FORGET, READ, PeerRelay
 from server.streams.streams import Streams
 from server.uploads.multipart import Uploads
 from storage import schema_version
@@ -98,11 +103,13 @@ class Runtime:
     watchers: JobWatchers
     uploads: Uploads
     telemetry: Telemetry
+    member: Member | None = None
 
     async def health(self) -> Mapping[str, DependencyState]:
         """Check each dependency, by name."""
         database = await _state(self.database.ping(), detail="answers")
         return {
+            **self._workers_state(),
             "database": database,
             "schema": await self._schema_state() if database.ok else UNSEEN,
             "embedding": DependencyState(ok=True, detail=self.embedder.identity.model),
@@ -113,6 +120,13 @@ class Runtime:
 
     async def _schema_state(self) -> DependencyState:
         return await _state(schema_version.check(self.database), detail=f"revision {schema_version.REVISION}")
+
+    def _workers_state(self) -> dict[str, DependencyState]:
+        state = self.member.state() if self.member else None
+        if state is None:
+            return {}
+        ok = state.answering >= state.wanted
+        return {"workers": DependencyState(ok=ok, detail=f"{state.answering} of {state.wanted}", required=False)}
 
     def _generations_state(self) -> DependencyState:
         behind = "; ".join(f"{name}: {why}" for name, why in sorted(self.generations.behind.items()))
@@ -139,8 +153,10 @@ class Runtime:
 
 
 @asynccontextmanager
-async def open_runtime(settings: Settings, *, telemetry: Telemetry = NO_TELEMETRY) -> AsyncIterator[Runtime]:
-    """Open everything; close it at the end, or if opening fails half way.
+async def open_runtime(
+    settings: Settings, *, telemetry: Telemetry = NO_TELEMETRY, member: Member | None = None
+) -> AsyncIterator[Runtime]:
+    """Open everything; close it at the end, or if opening fails half way. `member`: it is one worker among several.
 
     Raises:
         FootnoteError: something cannot be used; the message says what to do.
@@ -176,6 +192,7 @@ async def open_runtime(settings: Settings, *, telemetry: Telemetry = NO_TELEMETR
             reranker=reranker,
             stack=stack,
             telemetry=telemetry,
+            member=member,
         )
 
 
@@ -188,6 +205,7 @@ async def assemble(
     stack: AsyncExitStack,
     reranker: Reranker | None = None,
     telemetry: Telemetry = NO_TELEMETRY,
+    member: Member | None = None,
 ) -> Runtime:
     """Return the services over open resources; `stack` closes them first."""
     if telemetry.is_on:
@@ -214,7 +232,11 @@ async def assemble(
         vectors=QuestionVectors(max_bytes=settings.cache.embedding_bytes, shared=shared_vectors),
         kept=_answer_cache(settings, database, model, reranker) if settings.cache.answers else None,
     )
-    streams = Streams(settings.streams, most=settings.server.max_concurrency, relay=relay)
+    streams = Streams(settings.streams, most=settings.server.max_concurrency, member=member)
+    if relay is not None:
+        streams.reach_others(relay)
+    if member is not None:
+        await stack.enter_async_context(_among_others(member, streams, telemetry=telemetry, relays=relay is None))
     conversations = Conversations(
         answers,
         turns=TurnStore(database, leases=leases),
@@ -256,7 +278,26 @@ async def assemble(
         watchers=JobWatchers(most=settings.server.max_watchers),
         uploads=Uploads(settings.data_dir / "uploads", max_bytes=settings.ingestion.max_file_bytes),
         telemetry=telemetry,
+        member=member,
     )
+
+
+@asynccontextmanager
+async def _among_others(member: Member, streams: Streams, *, telemetry: Telemetry, relays: bool) -> AsyncIterator[None]:
+    """Let the other workers reach this one, and its readers their streams where nothing else relays them."""
+    relay = PeerRelay(member, here=streams.here)
+    if relays:
+        streams.reach_others(relay)
+
+    def metrics(accept: str) -> AsyncIterator[Frame]:
+        return whole(asyncio.to_thread(telemetry.exposition, accept))
+
+    answers = {READ: relay.read, FORGET: relay.forgotten, METRICS: metrics}
+    async with opened_door(member.address, answers):
+        try:
+            yield
+        finally:
+            await relay.close()
 
 
 async def _open_redis(

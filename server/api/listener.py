@@ -25,6 +25,7 @@ from server.api.sockets import url_of
 MAX_HEADER_BYTES = 65_536
 KEEP_ALIVE_SECONDS = 75  # longer than the 60 of common load balancers, which must be the first to close
 GRACE_SECONDS = 2.0
+RETIRING_LOOK_SECONDS = 0.2
 MIN_READ_RATE = 16_384
 """Bytes a second that a client must read on average while more waits for it: 30 MB take half an hour at most."""
 
@@ -42,6 +43,9 @@ class BoundedHttp(HttpToolsProtocol):
     _header_bytes = 0
     _in_header = True
     _ended = False
+    ends_soon = False
+    """Whether its next answer is its last one."""
+
     _reading: asyncio.TimerHandle | None = None
 
     def __init__(self, *args: Any, write_timeout: float, **options: Any) -> None:
@@ -108,6 +112,9 @@ class BoundedHttp(HttpToolsProtocol):
         """Start the request."""
         self._in_header = False
         super().on_headers_complete()
+        if self.ends_soon:
+            self.cycle.keep_alive = False
+            self.cycle.default_headers = [*self.cycle.default_headers, (b"connection", b"close")]
         # the request's task has not begun yet
         self.scope["extensions"] = {ABORT: self.transport.abort}  # type: ignore[dict-item] # not of the specification
 
@@ -159,6 +166,7 @@ class Listener(uvicorn.Server):
         self._hosts: OwnHosts = app.state.hosts
         self._settings = settings
         self._on_ready = on_ready
+        self._retiring: asyncio.Task[None] | None = None
 
     async def listen(self, sockets: list[socket.socket]) -> None:
         """Serve on bound sockets until `stop` was called and everything has ended.
@@ -166,6 +174,24 @@ class Listener(uvicorn.Server):
         `serve` would take the process's signals over, and raise them again behind the lifespan's end.
         """
         await self._serve(sockets)
+
+    def retire(self) -> None:
+        """Take no more connections, and stop when those that are there have ended.
+
+        Another process listens on the same sockets. Each answer from now on ends its connection; one on which nothing
+        more comes ends after `KEEP_ALIVE_SECONDS`, as clients know.
+        """
+        if self._retiring is None:
+            for server in self.servers:
+                server.close()
+            self._retiring = asyncio.create_task(self._stop_when_left(), name="retire")
+
+    async def _stop_when_left(self) -> None:
+        for connection in self.server_state.connections:
+            connection.ends_soon = True  # type: ignore[union-attr] # they are `BoundedHttp`
+        while self.server_state.connections:  # noqa: ASYNC110 (uvicorn tells nobody when one ends)
+            await asyncio.sleep(RETIRING_LOOK_SECONDS)
+        self.stop()
 
     def stop(self) -> None:
         """Begin to shut down; a second call ends everything at once."""
