@@ -43,13 +43,11 @@ class BoundedHttp(HttpToolsProtocol):
     _header_bytes = 0
     _in_header = True
     _ended = False
-    ends_soon = False
-    """Whether its next answer is its last one."""
-
     _reading: asyncio.TimerHandle | None = None
 
-    def __init__(self, *args: Any, write_timeout: float, **options: Any) -> None:
+    def __init__(self, *args: Any, write_timeout: float, retiring: asyncio.Event, **options: Any) -> None:
         super().__init__(*args, **options)
+        self._retiring = retiring
         self._write_timeout = self._patience = write_timeout
         self._counted_at = self.loop.time()
         self._unread = 0
@@ -112,7 +110,7 @@ class BoundedHttp(HttpToolsProtocol):
         """Start the request."""
         self._in_header = False
         super().on_headers_complete()
-        if self.ends_soon:
+        if self._retiring.is_set():  # this answer is the connection's last one
             self.cycle.keep_alive = False
             self.cycle.default_headers = [*self.cycle.default_headers, (b"connection", b"close")]
         # the request's task has not begun yet
@@ -145,10 +143,12 @@ class Listener(uvicorn.Server):
     def __init__(
         self, app: FastAPI, *, settings: ServerSettings, on_ready: Callable[[str], None] | None = None
     ) -> None:
+        self._retiring = asyncio.Event()
+        http = partial(BoundedHttp, write_timeout=app.state.write_timeout, retiring=self._retiring)
         super().__init__(
             uvicorn.Config(
                 app,
-                http=partial(BoundedHttp, write_timeout=app.state.write_timeout),  # type: ignore[arg-type] # makes one
+                http=http,  # type: ignore[arg-type] # makes one
                 ws="none",
                 lifespan="on",
                 interface="asgi3",
@@ -166,7 +166,6 @@ class Listener(uvicorn.Server):
         self._hosts: OwnHosts = app.state.hosts
         self._settings = settings
         self._on_ready = on_ready
-        self._retiring: asyncio.Task[None] | None = None
 
     async def listen(self, sockets: list[socket.socket]) -> None:
         """Serve on bound sockets until `stop` was called and everything has ended.
@@ -181,14 +180,13 @@ class Listener(uvicorn.Server):
         Another process listens on the same sockets. Each answer from now on ends its connection; one on which nothing
         more comes ends after `KEEP_ALIVE_SECONDS`, as clients know.
         """
-        if self._retiring is None:
+        if not self._retiring.is_set():
+            self._retiring.set()
             for server in self.servers:
                 server.close()
-            self._retiring = asyncio.create_task(self._stop_when_left(), name="retire")
+            self._leaving = asyncio.create_task(self._stop_when_left(), name="retire")
 
     async def _stop_when_left(self) -> None:
-        for connection in self.server_state.connections:
-            connection.ends_soon = True  # type: ignore[union-attr] # they are `BoundedHttp`
         while self.server_state.connections:  # noqa: ASYNC110 (uvicorn tells nobody when one ends)
             await asyncio.sleep(RETIRING_LOOK_SECONDS)
         self.stop()
