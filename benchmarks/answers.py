@@ -24,6 +24,7 @@ from benchmarks.corpus import ManualMissing
 from benchmarks.figures import percentile, table
 from benchmarks.laboratory import ROOT, Laboratory, open_laboratory
 from benchmarks.retrieval_sets import xquad
+from server.engines.writing.remarks import AMBIGUOUS, UNMENTIONED
 
 HOW_TO_GET_THEM = "--data: a folder with xquad.en.json and docqa/ (pages/ and given.json)"
 FIRST = 240
@@ -167,8 +168,16 @@ def _refusals(docqa: Sequence[Asked], paragraphs: Sequence[Asked], ask: Any) -> 
         "XQuAD's questions of docqa's pages": [ask(each, "docqa") for each in paragraphs],
         "docqa's questions of XQuAD's paragraphs": [ask(each, "xquad") for each in docqa],
     }
-    rows = [[name, len(answers), _share(map(_refused, answers))] for name, answers in sets.items()]
-    return f"Refused\n\n{table(['', 'n', 'refused'], rows)}"
+    rows = [
+        [name, len(answers), _share(map(_refused, answers)), _noted(answers, AMBIGUOUS), _noted(answers, UNMENTIONED)]
+        for name, answers in sets.items()
+    ]
+    head = ["", "n", "refused", "fits several places", "names what no passage mentions"]
+    return f"Refused and noted\n\n{table(head, rows)}"
+
+
+def _noted(answers: Sequence[Mapping[str, Any]], beginning: str) -> int:
+    return sum(any(note.startswith(beginning) for note in answer["engine"]["notes"]) for answer in answers)
 
 
 def _refused(answer: Mapping[str, Any]) -> bool:

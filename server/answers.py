@@ -147,7 +147,9 @@ class EngineReport:
         name: of the engine that answered; where the router chose one, that one's.
         queries: what was searched for beside the question, or instead of it: other wordings, parts.
         calls: how often the model was called, apart from the call that writes the answer.
-        notes: a sentence each: what was chosen, and what was not done or not read, and why.
+        notes: a sentence each: what was chosen, what was not done or not read, and why; and how the question and the
+            passages fit.
+        is_as_planned: no note is of a choice, or of something that was not done or not read.
 
     """
 
@@ -155,6 +157,7 @@ class EngineReport:
     queries: tuple[str, ...] = ()
     calls: int = 0
     notes: tuple[str, ...] = ()
+    is_as_planned: bool = True
 
 
 @dataclass(frozen=True, slots=True)

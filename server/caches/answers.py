@@ -116,7 +116,7 @@ def is_good(answer: Answer, generation: Generation) -> bool:
         and bool(answer.answer)
         and (answer.sources.collection, answer.sources.generation) == (generation.collection, generation.name)
         and (reranked is None or reranked.applied)
-        and not (answer.done.engine and answer.done.engine.notes)  # a step was skipped, or failed
+        and (answer.done.engine is None or answer.done.engine.is_as_planned)  # else a step was skipped, or failed
     )
 
 

@@ -42,6 +42,7 @@ class Record:
         queries: searched for besides the question, or in place of it.
         calls: number of auxiliary model calls.
         notes: sentences on what an engine did that its passages do not show.
+        remarks: sentences on how the question and the passages fit; among the notes of the report.
         refused: whether the passages that were found do not answer the question.
         thoughts: the model's reasoning on the answer that has not been sent yet.
         quote: finds what the passages say, for an answer without a footnote; None where an engine has no such thing.
@@ -63,6 +64,7 @@ class Record:
     queries: tuple[str, ...] = ()
     calls: int = 0
     notes: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
     thoughts: list[Reasoning] = field(default_factory=list)
     refused: bool = False
     quote: Callable[[], Awaitable[Quotation | None]] | None = None
@@ -85,7 +87,13 @@ class Record:
 
     def report(self) -> EngineReport:
         """Return what the engine has done so far."""
-        return EngineReport(self.engine, queries=self.queries, calls=self.calls, notes=tuple(self.notes))
+        return EngineReport(
+            self.engine,
+            queries=self.queries,
+            calls=self.calls,
+            notes=(*self.notes, *self.remarks),
+            is_as_planned=not self.notes,
+        )
 
     def add_reranking(self, done: Reranked) -> None:
         """Record a reranking; one that failed stands for all."""

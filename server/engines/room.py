@@ -20,18 +20,19 @@ FRAME_TOKENS = 100  # what a chat's own frame around the messages may take
 FRAME_CHARACTERS = 100  # number and place of a passage
 SAMPLE = 300  # characters
 COUNTED = 20_000  # characters; the tokens of longer texts are estimated from so many
+_SINGLE = re.compile(r"[0-9|]| (?=[0-9])")  # what many tokenizers make a token of each; tables are full of it
 _OTHER_SCRIPTS = re.compile(r"[\u0370-\u1dff\u2c00-\u2dff]")  # with letters: Greek to Khmer
 _WIDE = re.compile(r"[\u2e80-\U0003ffff]")  # characters that are words or syllables, and pictures
 
 
 def estimated_tokens(text: str) -> int:
-    """Return at least as many tokens as a common model's tokenizer makes of prose, by its scripts.
+    """Return at least as many tokens as a common model's tokenizer makes of prose and tables, by their scripts.
 
     A third of a token a character in Latin script, two thirds in other alphabets, one and a quarter in Chinese,
-    Japanese and Korean.
+    Japanese and Korean, one for a digit and for the blank before a number.
     """
-    wide, other = len(_WIDE.findall(text)), len(_OTHER_SCRIPTS.findall(text))
-    return ceil(1.25 * wide + (2 * other + len(text) - wide - other) / CHARACTERS_A_TOKEN)
+    wide, other, single = (len(pattern.findall(text)) for pattern in (_WIDE, _OTHER_SCRIPTS, _SINGLE))
+    return ceil(1.25 * wide + single + (2 * other + len(text) - wide - other - single) / CHARACTERS_A_TOKEN)
 
 
 class TokenCounter:

@@ -43,6 +43,7 @@ from server.engines.room import TokenCounter
 from server.engines.writing.attribution import ATTRIBUTED, QUOTED, UNATTRIBUTED, Attribution
 from server.engines.writing.citations import CitationFilter
 from server.engines.writing.prompts import summary_messages
+from server.engines.writing.stopping import before_stop
 from server.errors import RerankUnavailable
 from server.services.observation import Observation
 from storage.errors import TableGone
@@ -382,13 +383,19 @@ class _Written:
             record.note(ATTRIBUTED)
             self.cited.add(number)
             return f" [{number}]"
-        is_cut = record.finish is not None and record.finish.finish_reason == "length"
-        quotation = await record.quote() if record.quote and not is_cut else None
-        record.note(QUOTED if quotation else UNATTRIBUTED)
-        if quotation is None:
+        quotation = await record.quote() if record.quote and not self._is_full(record) else None
+        text = f"\n\n{quotation.text}" if quotation else ""
+        if quotation is None or before_stop(text, self._parts.question.stop) != text:
+            record.note(UNATTRIBUTED)
             return ""
+        record.note(QUOTED)
         self.cited.add(quotation.number)
-        return f"\n\n{quotation.text}"
+        return text
+
+    def _is_full(self, record: Record) -> bool:
+        """Tell whether the answer is as long as the request lets it be; the settings' limit is for the model alone."""
+        is_cut = record.finish is not None and record.finish.finish_reason == "length"
+        return is_cut and self._parts.question.max_tokens is not None
 
 
 def nothing_found(question: str) -> str:

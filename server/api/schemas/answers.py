@@ -70,7 +70,9 @@ class EngineOut(_Out):
     name: str = Field(description="Of the engine that answered; `router` names the one that it chose.")
     queries: list[str] = Field(description="Searched for beside the question: other wordings, or its parts.")
     calls: int = Field(description="Calls of the model, apart from the one that writes the answer.")
-    notes: list[str] = Field(description="What was chosen; what was not done or not read, and why.")
+    notes: list[str] = Field(
+        description="What was chosen; what was not done or not read, and why; how the question and the passages fit."
+    )
 
 
 class SearchView(_Out):

@@ -7,22 +7,24 @@ from collections.abc import Sequence
 from server.engines.quoting.ranking import Ranked
 from server.engines.quoting.units import PRONOUN, Unit
 
-ROOM = 500  # characters of an answer, unless its first unit is longer
+ROOM = 600  # characters of an answer, unless its first unit is longer
 MOST = 4
 WORSE = 2.5  # points of score below the best
-LENGTH_PRICE = 1.0  # points for 240 characters: of two units that say the same, the shorter one is better
+LENGTH_PRICE = 1.3  # points for 240 characters: of two units that say the same, the shorter one is better
 PRICED = 600
 BEFORE = 140  # characters of a sentence that is quoted with the one that needs it
 
 
-def composed(ranked: Sequence[Ranked]) -> list[Unit]:
-    """Return the units to quote, the best first."""
+def composed(ranked: Sequence[Ranked], *, readings: Sequence[Unit] = ()) -> list[Unit]:
+    """Return the units to quote, the best first; those of several readings of the question before all others."""
     texts = [quoted(each.unit) for each in ranked]
     net = [each.score - LENGTH_PRICE * min(len(text), PRICED) / 240 for each, text in zip(ranked, texts, strict=True)]
     order = sorted(range(len(ranked)), key=lambda place: -net[place])
-    chosen: list[int] = []
-    room = ROOM
+    chosen = [place for place in order if ranked[place].unit in readings]
+    room = ROOM - sum(len(texts[place]) for place in chosen)
     for place in order:
+        if place in chosen:
+            continue
         if chosen and (net[place] < net[order[0]] - WORSE or len(chosen) == MOST):
             break
         if chosen and texts[place].endswith((":", "?")):

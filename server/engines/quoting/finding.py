@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from server.engines.quoting.composing import composed
 from server.engines.quoting.questions import Asked, understand, words_of
 from server.engines.quoting.ranking import Ranked, by_vectors, by_words, embedded_text
+from server.engines.quoting.readings import readings
 from server.engines.quoting.refusal import best_coverage, is_small_talk, refuses
 from server.engines.quoting.units import Source, Unit, units
+from server.engines.quoting.unmentioned import Mentions
 from server.engines.quoting.words import Words
 
 if TYPE_CHECKING:
@@ -38,6 +41,7 @@ class Finder:
         self._words = Words(self._language)
         self._asked: Asked | None = None
         self._units: list[Unit] = []
+        self._readings: list[Unit] | None = None
 
     @property
     def is_small_talk(self) -> bool:
@@ -55,7 +59,7 @@ class Finder:
         if rate <= 0 or self.is_small_talk:
             return False
         asked = await self._look()
-        covered = await asyncio.to_thread(best_coverage, asked, self._units, words=self._words)
+        covered = await asyncio.to_thread(self._best_coverage, asked)
         scores = (self._parts.record.scores.get(found.node.node_id, {}) for found in self._nodes)
         cosines = [score["dense"] for score in scores if score.get("dense") is not None]
         return refuses(
@@ -81,7 +85,43 @@ class Finder:
         texts = [embedded_text(each.unit) for each in chosen]
         vectors = await self._parts.embedder.queries([self._question, *texts])
         ranked: list[Ranked] = by_vectors(chosen, question=vectors[0], vectors=vectors[1:])
-        return composed(ranked)
+        self._readings = readings(asked, ranked, self._sources, words=self._words)
+        return composed(ranked, readings=self._readings)
+
+    async def readings(self) -> list[Unit]:
+        """Return a unit of each place that the question fits equally well; none where it fits one place best.
+
+        Words and form decide, and vectors where units to quote were asked for before.
+
+        Raises:
+            StoreUnavailable: the database cannot be reached.
+
+        """
+        if self._readings is None:
+            asked = await self._look()
+            ranked = await asyncio.to_thread(by_words, asked, self._units, words=self._words)
+            self._readings = readings(asked, ranked, self._sources, words=self._words)
+        return self._readings
+
+    async def unmentioned(self) -> list[str]:
+        """Return what the question names and no passage mentions; nothing where not all of them was looked at.
+
+        Raises:
+            StoreUnavailable: the database cannot be reached.
+
+        """
+        if sum(len(found.node.get_content()) for found in self._nodes) > MAX_CHARACTERS:
+            return []
+        asked = await self._look()
+        return await asyncio.to_thread(lambda: self._mentions.unmentioned(asked))
+
+    @cached_property
+    def _mentions(self) -> Mentions:
+        return Mentions(self._sources, words=self._words)
+
+    def _best_coverage(self, asked: Asked) -> float:
+        half = self._mentions.mentioned_half(asked)
+        return best_coverage(half, self._units, words=self._words)
 
     async def _look(self) -> Asked:
         if self._asked is None:

@@ -31,6 +31,7 @@ FUNCTION_WORDS: Mapping[str, frozenset[str]] = {
     }.items()
 }
 """By language: those that questions are made of, the commonest."""
+_ALL_FUNCTION_WORDS = frozenset[str]().union(*FUNCTION_WORDS.values())
 
 _GENERIC = (
     "default value option flag switch setting parameter directive command mean meaning definition many",
@@ -42,3 +43,13 @@ _GENERIC = (
 _STEM = Words("english").stem
 GENERIC = frozenset(" ".join(_GENERIC).split()) | frozenset(map(_STEM, " ".join(_GENERIC).split()))
 """Words, and stems of words, of a question that say what kind of answer is wanted rather than what about."""
+
+
+def is_generic(word: str, stem: str) -> bool:
+    """Tell whether a word says only what kind of answer is wanted."""
+    return word.lower() in GENERIC or stem in GENERIC
+
+
+def telling(bag: frozenset[str]) -> frozenset[str]:
+    """Return the stems of a text that tell what it is about: none of function words, and no single letters."""
+    return frozenset(word for word in bag if word not in _ALL_FUNCTION_WORDS and (len(word) > 1 or word.isdigit()))

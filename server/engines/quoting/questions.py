@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from server.engines.quoting.kinds import ASKED, Kind
-from server.engines.quoting.languages import FUNCTION_WORDS, GENERIC
+from server.engines.quoting.languages import FUNCTION_WORDS, is_generic
 from server.engines.quoting.words import PART, TOKEN, Words
 
 if TYPE_CHECKING:
@@ -118,6 +118,6 @@ def understand(text: str, weights: Sequence[WordWeight], *, words: Words, langua
             stem = each.lexeme  # misspelt
         if not each.is_known and get_close_matches(lower, function_words, 1, FUNCTION_WORD_TYPO):
             continue
-        weight = each.weight * (GENERIC_WEIGHT if {lower, stem} & GENERIC else 1.0)
+        weight = each.weight * (GENERIC_WEIGHT if is_generic(each.word, stem) else 1.0)
         terms[stem] = Term(each.word, stem, weight, each.is_known, bool(exact))
     return Asked(text, kinds_of(text), tuple(terms.values()), is_foreign)

@@ -43,6 +43,7 @@ WEIGHTS = {
     "numeric": 0.8,
     "default": 1.5,
     "pronoun": -0.3,
+    "aside": -1.5,
     "leads_in": -2.1,
     "synopsis": -3.7,
     "whole": 2.0,
@@ -98,13 +99,18 @@ def coverage(asked: Asked, bag: frozenset[str]) -> float:
     return sum(term.weight for term in asked.terms if term.stem in bag) / total if total else 0.0
 
 
+def evidence(asked: Asked, unit: Unit) -> float:
+    """Return of how many of the kinds of answer that may be wanted a unit has what answers them, 0 to 1."""
+    found = [bool(ANSWERED[kind].search(unit.shown if kind in _BY_TERM else unit.text)) for kind in asked.kinds]
+    return sum(found) / len(found) if found else 0.5
+
+
 def features(asked: Asked, unit: Unit, *, words: Words) -> dict[str, float]:
     """Return what words and form say of a unit; the cosine is added later."""
     shown = words.bag(unit.shown)
     near = shown | words.bag(unit.lead) | words.bag(unit.before)
     head = words.bag(unit.heading) | words.bag(unit.title)
     everywhere = coverage(asked, near | head)
-    found = [bool(ANSWERED[kind].search(unit.shown if kind in _BY_TERM else unit.text)) for kind in asked.kinds]
     wants_value = bool({"number", "default"} & asked.kinds)
     return {
         "near": coverage(asked, near),
@@ -112,10 +118,11 @@ def features(asked: Asked, unit: Unit, *, words: Words) -> dict[str, float]:
         "paragraph": max(everywhere, coverage(asked, words.bag(unit.paragraph) | shown | head)),
         "rank": 1 / unit.number,
         "short": float(len(unit.text) < SHORT),
-        "evidence": sum(found) / len(found) if found else 0.5,
+        "evidence": evidence(asked, unit),
         "numeric": float(wants_value and bool(NUMBER.search(unit.text))),
         "default": float(wants_value and bool(_SAYS_DEFAULT.search(unit.text))),
         "pronoun": float(bool(PRONOUN.match(unit.text))),
+        "aside": float(unit.text.startswith("(")),
         "leads_in": float(unit.text.endswith(":")),
         "synopsis": float(_is_synopsis(unit)),
         "whole": float("list" in asked.kinds and unit.kind == "list"),

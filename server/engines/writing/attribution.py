@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from functools import cached_property
 
-from server.engines.quoting.languages import FUNCTION_WORDS
+from server.engines.quoting.languages import telling
 from server.engines.quoting.words import Words
 
 SHARE = 0.5  # of the answer's words that the passage must have; and every number
@@ -15,7 +15,6 @@ LEAST_WORDS = 3  # that a sentence must have for it
 _NUMBER = re.compile(r"\d[\d.,]*\d|\d")
 _GROUPED = re.compile(r"[.,](?=\d{3}(?:\D|\Z))")
 _LIST_NUMBER = re.compile(r"^\s*(?:[-*]\s+)?(?:(?:step|schritt|paso|étape)\s+)?\d{1,3}[.):]\s+", re.IGNORECASE)
-_ALL_FUNCTION_WORDS = frozenset().union(*FUNCTION_WORDS.values())
 
 ATTRIBUTED = "The model cited nothing: the footnote names the passage that has most of its words."
 QUOTED = "The model cited nothing, and no passage has what it wrote: what the passages say is quoted behind it."
@@ -36,7 +35,7 @@ class Attribution:
 
     def behind(self, answer: str) -> int | None:
         """Return the number, from 1, of the passage that supports an answer; None if none does."""
-        told = _telling(self._words.bag(answer))
+        told = telling(self._words.bag(answer))
         shares = self._support(told - self._words.bag(self._question) or told, _numbers(answer))
         best = max(range(len(shares)), key=lambda place: _both(shares[place]), default=None)
         return best + 1 if best is not None and _both(shares[best]) >= SHARE else None
@@ -47,7 +46,7 @@ class Attribution:
         These stay, but for those of several that do not support it, unless another passage has half of the sentence's
         words, all its numbers, and clearly more words; or no fewer words, where those of the model lack a number.
         """
-        told = _telling(self._words.bag(sentence))
+        told = telling(self._words.bag(sentence))
         if len(told) < LEAST_WORDS:
             return numbers
         shares = self._support(told, _numbers(_LIST_NUMBER.sub("", sentence)))
@@ -81,7 +80,3 @@ def _both(share: tuple[float, bool]) -> float:
 def _numbers(text: str) -> frozenset[str]:
     """Return a text's numbers, however their digits are grouped."""
     return frozenset(_GROUPED.sub("", number) for number in _NUMBER.findall(text))
-
-
-def _telling(bag: frozenset[str]) -> frozenset[str]:
-    return frozenset(word for word in bag if word not in _ALL_FUNCTION_WORDS and (len(word) > 1 or word.isdigit()))

@@ -46,7 +46,7 @@ _SENTENCE = frozenset("\"'(.,;:!?…”’»*%`–—-|>")  # noqa: RUF001 (as p
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[\u3002\uff01\uff1f])(?=.)")
 _WIDE = 0x2E80  # from here on: scripts that put no space between words, and their punctuation
 _PASSAGE_HEAD = re.compile(
-    r"(^|[\n\r\v\f\x85\u2028\u2029])([ \t\0\xa0\xad\u200b-\u200f\u2060\ufeff]*)\[(\s*\d{1,4}\s*)\](?=\s|\Z)"
+    r"(^|[\n\r\v\f\x85\u2028\u2029])([ \t\0\xa0\xad\u200b-\u200f\u2060\ufeff>*+#-]*)\[(\s*\d{1,4}\s*)\](?=\s|\Z)"
 )
 _ROUND = re.compile(
     rf"(?:\({_NAME}[.:]?\s*#?\s*(\d{{1,2}}(?:\s*[,;]\s*\d{{1,2}})*)\)"

@@ -6,6 +6,7 @@ OpenAI's structured outputs, llama.cpp, vLLM and Ollama all take a JSON schema a
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from functools import cache
@@ -26,6 +27,9 @@ CONSTRAINED_FORM = (
 MAX_CHARACTERS = 32_000
 _MOST_SENTENCES = 40
 _LONGEST_FENCE = 20
+_HIGH, _LOW = r"\\u[dD][89abAB][0-9a-fA-F]{2}", r"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_BEGUN_PAIR = re.compile(rf"{_HIGH}(?:\\(?:u[0-9a-fA-F]{{0,3}})?)?\Z")  # the rest of it may come
+_ESCAPE = re.compile(rf"{_HIGH}{_LOW}|({_HIGH}|{_LOW})|\\.", re.DOTALL)
 _DECODER = json.JSONDecoder(strict=False)
 Checked = Callable[[str, tuple[int, ...]], Sequence[int]]
 
@@ -102,15 +106,21 @@ def _parsed(raw: str) -> tuple[dict[str, Any] | None, bool]:
         return {}, False
     if not begun.startswith("{"):
         return None, False
+    begun = _ESCAPE.sub(_whole, _BEGUN_PAIR.sub("", begun))
     try:
         return _DECODER.raw_decode(begun)[0], True
     except (ValueError, RecursionError):
         pass
     try:
         value = from_json(begun, allow_partial="trailing-strings")
-    except (ValueError, TypeError):  # also of half a surrogate pair
+    except (ValueError, TypeError):
         return None, False
     return value, False
+
+
+def _whole(escape: re.Match[str]) -> str:
+    """Return an escape; for half of a character, which no text can hold, the sign for that."""
+    return "\\ufffd" if escape[1] else escape[0]
 
 
 def _sentences(value: Mapping[str, Any], checked: Checked, *, is_whole: bool) -> Iterator[str]:

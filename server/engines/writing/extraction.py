@@ -10,6 +10,7 @@ from embedding.tokenizer import load_tokenizer
 from ingestion.chunking.sentences import sentences
 from server.engines.quoting.composing import quoted
 from server.engines.writing.citations import without_markers
+from server.engines.writing.stopping import before_stop
 
 if TYPE_CHECKING:
     from embedding.embedder import Embedder
@@ -36,8 +37,7 @@ def bounded(text: str, *, stop: Sequence[str], max_tokens: int | None, embedder:
 
     Tokens are those of the embedding model.
     """
-    ends = [end for each in stop if each and (end := text.find(each)) >= 0]
-    text = text[: min(ends, default=len(text))]
+    text = before_stop(text, stop)
     if max_tokens is None:
         return text, False
     tokens = load_tokenizer(str(embedder.files.tokenizer_file)).encode(text, add_special_tokens=False).offsets

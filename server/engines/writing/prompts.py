@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from llama_index.core.llms import ChatMessage, MessageRole
@@ -82,6 +83,7 @@ COMPLETION_FRAME = (
     "\n---------------------\nGiven the context information and not prior knowledge, answer the query.\nQuery: ",
     "\nAnswer: ",
 )
+COMPLETION_LABELS = ("Query:", "Answer:", "Given the context information", "---------------------")
 COMPLETION_STOPS = ("\n\n", "\nQuery:", "\nQuestion:", "\n---", "\nContext information")
 # what begins and ends a message in a chat model's own template, which some servers read in a message's text, too
 _TURN_TOKEN = re.compile(r"<(\|[^|<>\n]{1,40}\||(?:start|end)_of_turn)>")
@@ -95,9 +97,13 @@ class Passage:
     label: str
     text: str
 
-    def quoted(self, passages: int = HIGHEST) -> str:
-        """Return it for a prompt, without anything that looks like a citation of one of so many passages."""
-        return without_markers(f"{self.label}\n{self.text}" if self.label else self.text, passages=passages)
+    def quoted(self, passages: int = HIGHEST, *, labels: Sequence[str] = ()) -> str:
+        """Return it for a prompt, without anything that looks like a citation of one of so many passages.
+
+        No line of it begins like one of the prompt's own, which have the `labels`.
+        """
+        text = without_markers(f"{self.label}\n{self.text}" if self.label else self.text, passages=passages)
+        return _begins_with(tuple(labels)).sub(r"\1> ", text) if labels else text
 
 
 def passage_of(node: BaseNode) -> Passage:
@@ -138,7 +144,7 @@ def instructions(layout: Template, question: str) -> str:
 
 
 def _asking(layout: Template, passages: Sequence[Passage], question: str, no_answer: str) -> str:
-    numbered = _numbered(list(enumerate(passages, start=1)), most=len(passages))
+    numbered = _numbered(list(enumerate(passages, start=1)), most=len(passages), labels=layout.labels)
     return filled(
         layout.asked,
         {
@@ -156,7 +162,9 @@ def quoted_question(system: str, question: str) -> list[ChatMessage]:
 
 def numbered_messages(system: str, task: str, passages: Sequence[tuple[int, Passage]]) -> list[ChatMessage]:
     """Return a prompt with a task and passages, numbered as in the whole answer."""
-    numbered = _numbered(passages, most=HIGHEST)  # these may be a part of the answer's passages
+    numbered = _numbered(
+        passages, most=HIGHEST, labels=("Passages:", "Task:")
+    )  # these may be a part of the answer's passages
     return [_system(system), _user(f"Passages:\n\n{numbered}\n\nTask: {without_markers(task)}")]
 
 
@@ -208,8 +216,15 @@ def _json(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def _numbered(passages: Sequence[tuple[int, Passage]], *, most: int) -> str:
-    return "\n\n".join(f"[{number}] {passage.quoted(most)}" for number, passage in passages)
+def _numbered(passages: Sequence[tuple[int, Passage]], *, most: int, labels: Sequence[str]) -> str:
+    return "\n\n".join(f"[{number}] {passage.quoted(most, labels=labels)}" for number, passage in passages)
+
+
+@cache
+def _begins_with(labels: tuple[str, ...]) -> re.Pattern[str]:
+    """Return a pattern for the beginning of a line, before one of the labels."""
+    named = "|".join(map(re.escape, labels))
+    return re.compile(rf"(^|[\n\r\v\f\x85\u2028\u2029])(?=[^\S\n]*(?:{named}))", re.IGNORECASE)
 
 
 def _system(text: str) -> ChatMessage:
@@ -223,7 +238,7 @@ def _user(text: str) -> ChatMessage:
 def completion_messages(question: str, passages: Sequence[Passage]) -> list[ChatMessage]:
     """Return the prompt for a base model, as one message."""
     head, middle, tail = COMPLETION_FRAME
-    context = "\n\n".join(passage.quoted() for passage in passages)
+    context = "\n\n".join(passage.quoted(labels=COMPLETION_LABELS) for passage in passages)
     prompt = head + _harmless(context) + middle + _harmless(question) + tail
     return [ChatMessage(role=MessageRole.USER, content=prompt.rstrip(" "))]
 

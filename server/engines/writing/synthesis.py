@@ -33,6 +33,8 @@ from server.engines.writing.extraction import bounded, cited
 from server.engines.writing.grounding import grounded
 from server.engines.writing.prompts import COMPLETION_STOPS, Passage, chat_messages, completion_messages, passage_of
 from server.engines.writing.refusing import refusal, without_refusal
+from server.engines.writing.remarks import remarks_of
+from server.engines.writing.stopping import until_stop
 from server.engines.writing.templates import template
 
 JUDGED_SHARE = 0.4
@@ -119,6 +121,7 @@ class CitingSynthesizer(_StreamingSynthesizer):
     async def _judged(self, pieces: AsyncGenerator[str, None], finder: Finder) -> AsyncGenerator[str, None]:
         """Yield what the model writes, unless the passages do not answer: that is found out while it reads them."""
         verdict = asyncio.create_task(finder.refuses(share=JUDGED_SHARE))
+        remarks = asyncio.create_task(_remarks_after(verdict, finder, nodes=self._nodes))
         try:
             async with aclosing(pieces):
                 async for piece in pieces:
@@ -126,8 +129,11 @@ class CitingSynthesizer(_StreamingSynthesizer):
                         self._parts.record.refused = True
                         return
                     yield piece
+            if not self._parts.record.refused:
+                self._parts.record.remarks += await remarks
         finally:
             verdict.cancel()
+            remarks.cancel()
 
     async def _checked(self, question: str, passages: Sequence[Passage], finder: Finder) -> AsyncGenerator[str, None]:
         written = self._written(question, passages)
@@ -151,6 +157,8 @@ class CitingSynthesizer(_StreamingSynthesizer):
             self._parts.record.note(note)
             async for piece in quotations(finder, parts=self._parts):
                 yield piece
+        if not self._parts.record.refused:
+            self._parts.record.remarks += await remarks_of(finder, self._nodes)
 
     async def _written(self, question: str, passages: Sequence[Passage]) -> AsyncGenerator[str, None]:
         if self._model.is_chat:
@@ -170,13 +178,13 @@ class CitingSynthesizer(_StreamingSynthesizer):
         )
         if not settings.constrained:
             return written(self._parts, self._model, messages)
-        schema = answer_schema(len(passages))
-        pieces = written(self._parts, self._model, messages, schema=schema)
+        pieces = written(self._parts, self._model, messages, schema=answer_schema(len(passages)))
         texts = [f"{passage.label}\n{passage.text}" for passage in passages]
         language = self._parts.store.generation.chunking.language
 
         checked = Attribution(texts, language=language, question=question).checked
-        return decoded(pieces, record=self._parts.record, no_answer=refusal(question), checked=checked)
+        answer = decoded(pieces, record=self._parts.record, no_answer=refusal(question), checked=checked)
+        return until_stop(answer, self._parts.question.stop, record=self._parts.record)
 
 
 class ExtractiveSynthesizer(_StreamingSynthesizer):
@@ -192,6 +200,16 @@ class ExtractiveSynthesizer(_StreamingSynthesizer):
             return
         async for piece in quotations(finder, parts=self._parts):
             yield piece
+        if not record.refused:
+            record.remarks += await remarks_of(finder, self._nodes)
+
+
+async def _remarks_after(verdict: asyncio.Task[bool], finder: Finder, *, nodes: Sequence[NodeWithScore]) -> list[str]:
+    """Return what to remark of an answer that is not refused; the answer is complete without it."""
+    try:
+        return [] if await verdict else await remarks_of(finder, nodes)
+    except FootnoteError:
+        return []
 
 
 async def written(
@@ -204,14 +222,16 @@ async def written(
 ) -> AsyncGenerator[str, None]:
     """Yield what the model writes with the question's options; record how it ended, and its reasoning.
 
-    An empty piece tells whoever reads them that there is new reasoning.
+    An empty piece tells whoever reads them that there is new reasoning. With a schema, the question's `stop` texts are
+    not sent: they would cut JSON rather than what it says.
     """
     asked = parts.question
+    ends = () if schema else asked.stop
     stream = model.stream(
         messages,
         temperature=asked.temperature,
         max_tokens=asked.max_tokens,
-        stop=(*stops, *asked.stop),
+        stop=(*stops, *ends),
         schema=schema,
     )
     async with aclosing(stream):

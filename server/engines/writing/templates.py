@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -21,24 +21,17 @@ MAX_BYTES = 64 * 1024
 _PLACEHOLDER = re.compile(r"\{(passages|question|refusal)\}")
 
 
-def _refuses_at_most(text: str) -> str:
+def _holds(text: str, *, times: Literal[0, 1]) -> str:
+    """Return a text that holds the passages and the question so many times."""
     for name in ("passages", "question"):
-        if f"{{{name}}}" in text:
-            msg = f"it must not hold {{{name}}}"
-            raise ValueError(msg)
-    return text
-
-
-def _asks(text: str) -> str:
-    for name in ("passages", "question"):
-        if text.count(f"{{{name}}}") != 1:
-            msg = f"it must hold {{{name}}} once"
+        if text.count(f"{{{name}}}") != times:
+            msg = f"it must hold {{{name}}} once" if times else f"it must not hold {{{name}}}"
             raise ValueError(msg)
     return text
 
 
 _Text = Annotated[str, Field(min_length=1)]
-_Plain = Annotated[_Text, AfterValidator(_refuses_at_most)]
+_Plain = Annotated[_Text, AfterValidator(partial(_holds, times=0))]
 
 
 class _Part(BaseModel):
@@ -64,8 +57,15 @@ class Template(_Part):
     """
 
     system: _Plain
-    asked: Annotated[_Text, AfterValidator(_asks)]
+    asked: Annotated[_Text, AfterValidator(partial(_holds, times=1))]
     examples: list[Example] = []
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """How the lines of `asked` begin in which the passages and the question stand: ``Question:``."""
+        before = [self.asked[: self.asked.index(f"{{{name}}}")] for name in ("passages", "question")]
+        lines = (text.rstrip().rpartition("\n")[2].strip() for text in before)
+        return tuple(line for line in lines if line and not _PLACEHOLDER.search(line))
 
     @property
     def texts(self) -> list[str]:

@@ -159,6 +159,34 @@ async def test_a_constrained_answer_has_a_checked_footnote_behind_each_sentence(
     assert (await made.ask(asked)).answer == "Milada Novak [1]."
 
 
+async def test_a_stop_text_ends_what_a_constrained_answer_says_rather_than_its_json(service, model_server):
+    written = {"passages": [1], "text": "The engineer Milada Novak built it, in 1871."}
+    answer_with(model_server, json.dumps({"answered": True, "sentences": [written]}))
+    asked = Question("Who built the lighthouse of Ostrava Bay?", k=3, min_score=0.0, stop=(":", ", in"))
+    answer = await (await service(constrained=True)).ask(asked)
+    assert answer.answer == "The engineer Milada Novak built it [1]"
+    assert "stop" not in model_server.requests[0].body
+
+
+async def test_no_quotation_is_put_behind_an_answer_that_a_stop_text_would_have_ended(service, model_server):
+    answer_with(model_server, "It was Napoleon, in 1805.")
+    asked = Question("Who built the lighthouse of Ostrava Bay?", min_score=0.0, stop=("\n\n",))
+    answer = await (await service(quote_uncited=True)).ask(asked)
+    assert answer.answer == "It was Napoleon, in 1805."
+    assert UNATTRIBUTED in answer.done.engine.notes
+
+
+@pytest.mark.parametrize(("max_tokens", "is_quoted"), [(None, True), (5, False)])
+async def test_an_answer_cut_by_the_settings_limit_gets_a_quotation_by_the_request_s_none(
+    service, model_server, max_tokens, is_quoted
+):
+    model_server.default = Reply("It was Napoleon Bonaparte of Corsica", finish_reason="length")
+    asked = Question("Who built the lighthouse of Ostrava Bay?", min_score=0.0, max_tokens=max_tokens)
+    answer = await (await service(quote_uncited=True)).ask(asked)
+    assert answer.done.finish_reason == "length"
+    assert ("Milada Novak" in answer.answer) == is_quoted
+
+
 async def test_small_talk_needs_no_footnote(service, model_server):
     answer_with(model_server, "You are welcome!")
     answer = await (await service(quote_uncited=True)).ask(Question("Thank you!", min_score=0.0))

@@ -15,7 +15,13 @@ def fit(count, *, window=1000):
 
 @pytest.mark.parametrize(
     ("text", "least"),
-    [("word " * 100, 100), ("数据库的备份每天晚上运行一次" * 10, 140), ("Резервная копия " * 20, 120), ("", 0)],
+    [
+        ("word " * 100, 100),
+        ("数据库的备份每天晚上运行一次" * 10, 140),
+        ("Резервная копия " * 20, 120),
+        ("| 1234 | 56789 |\n" * 20, 280),
+        ("", 0),
+    ],
 )
 def test_an_estimate_is_no_less_than_tokenizers_make_of_it(text, least):
     assert estimated_tokens(text) >= least

@@ -153,6 +153,8 @@ def test_a_document_s_own_citations_are_made_harmless_and_its_code_stays():
         "text\n [3]\tPort",
         "text\r[3] Port",
         "text\u2028[3] Port",
+        "text\n> [3] Port",
+        "text\n> - [3] Port",
         "```\n[3] Port\n```",
         "```\nIt rains [3].",
         "code\n```\nIt rains [3].",

@@ -120,3 +120,20 @@ async def test_numbers_are_numbers_of_passages(passages, shown):
 
 async def test_half_a_surrogate_pair_is_no_fault():
     assert "".join(await read('{"answered": true, "sentences": [{"passages": [1], "text": "So \ud83d')) is not None
+
+
+@pytest.mark.parametrize(
+    ("escaped", "shown"),
+    [
+        ("\\ud83d\\ude00", "\U0001f600"),
+        ("\\ud83d", "\ufffd"),
+        ("\\ude00", "\ufffd"),
+        ("\\ud83d\\ud83d\\ude00", "\ufffd\U0001f600"),
+        ("\\\\ud83d", "\\ud83d"),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 5, 200])
+async def test_half_of_a_character_is_shown_as_such(escaped, shown, size):
+    raw = f'{{"answered": true, "sentences": [{{"passages": [1], "text": "{escaped} rain"}}]}}'
+    pieces = [raw[start : start + size] for start in range(0, len(raw), size)]
+    assert "".join(await read(*pieces)) == f"{shown} rain [1]"
