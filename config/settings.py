@@ -367,6 +367,11 @@ class LLMSettings(_Group):
         30, gt=0, le=3600, description="Seconds to wait for the first token, and for each next."
     )
     total_timeout: float = Field(120, gt=0, le=3600, description="Maximum duration of an answer in seconds.")
+    always_stream: bool = Field(
+        False,
+        description="Stream from the model's server even where a client gets the answer whole: token_timeout holds "
+        "then too, and a proxy in between sees no silence. It costs CPU.",
+    )
     local_timeout: float = Field(
         10,
         gt=0,

@@ -16,6 +16,7 @@ import secrets
 import sys
 import time
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from pathlib import Path
 
 from server.engines.models.errors import ModelBusy
@@ -91,7 +92,8 @@ class LocalModel:
             assert self._client is not None  # noqa: S101 (`start` was called, as it is ready)
             client = await asyncio.shield(self._client)
             client.move(url)
-            async with contextlib.aclosing(client.chunks(request)) as chunks:
+            # always a stream: its progress tells that the process works, and its first sentence is waited for
+            async with contextlib.aclosing(client.chunks(replace(request, whole=False))) as chunks:
                 async for chunk in chunks:
                     yield chunk
         finally:

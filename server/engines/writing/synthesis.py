@@ -233,6 +233,7 @@ async def written(
         max_tokens=asked.max_tokens,
         stop=(*stops, *ends),
         schema=schema,
+        whole=asked.whole,
     )
     async with aclosing(stream):
         async for event in stream:
