@@ -46,6 +46,7 @@ Fault = Literal[
     "garbage",  # a line that is no JSON
     "error-event",  # an error within the stream
     "filtered",  # stopped by the content filter
+    "streams-anyway",  # a stream, though a whole answer was asked for
 ]
 
 ANSWER = "Rain falls mainly on the plain [1]. It stops in spring [2]."
@@ -217,7 +218,7 @@ class _Exchange:
             error_body = {"error": error["message"]} if self.is_ollama else {"error": error}
             await _send_json(self.writer, status, error_body, headers)
             return True
-        if not body.get("stream", self.is_ollama):
+        if not body.get("stream", self.is_ollama) and fault != "streams-anyway":
             return await self._document()
         return await self._stream()
 

@@ -55,7 +55,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         with _named():
             response = await self._opened().request(
                 request.method,
-                URL(str(request.url), encoded=True),
+                URL(str(request.url), encoded=True).with_user(None),  # httpx has made a header of it
                 headers=[(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw],
                 data=await request.aread() or None,
                 allow_redirects=False,
