@@ -33,6 +33,7 @@ from server.caches.vectors import QuestionVectors
 from server.engines.abilities import conversational
 from server.engines.chat.condensing import CondensingChatEngine
 from server.engines.chat.history import History, chat_message
+from server.engines.direct import answered, retrieved
 from server.engines.llama_index import pieces_of
 from server.engines.models.errors import ModelFailed
 from server.engines.parts import Conversation, Elsewhere, EngineParts
@@ -141,9 +142,7 @@ class AnswerService:
 
     async def _retrieved(self, question: Question) -> Retrieved:
         async def found(parts: EngineParts) -> Sequence[NodeWithScore]:
-            engine: Any = build_engine(parts)  # most of them retrieve
-            nodes: Sequence[NodeWithScore] = await engine.aretrieve(QueryBundle(question.question))
-            return nodes
+            return await retrieved(build_engine(parts), QueryBundle(question.question))  # most of them retrieve
 
         started = time.perf_counter()
         async with AsyncExitStack() as stack:
@@ -184,7 +183,7 @@ class AnswerService:
     async def _stream(self, question: Question) -> AsyncGenerator[Event, None]:
         async def asked(parts: EngineParts) -> tuple[Any, bool]:
             engine = build_engine(parts)
-            return await engine.aquery(QueryBundle(question.question)), isinstance(engine, RetrieverQueryEngine)
+            return await answered(engine, QueryBundle(question.question)), isinstance(engine, RetrieverQueryEngine)
 
         started = time.perf_counter()
         async with AsyncExitStack() as stack:

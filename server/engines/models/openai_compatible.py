@@ -104,7 +104,8 @@ class OpenAICompatible:
             ValueError: LlamaIndex knows that the model does not speak this protocol.
 
         """
-        import openai.resources  # noqa: F401 (the SDK would import it within the first question)
+        import aiohttp  # noqa: F401 (either would be imported within the first question)
+        import openai.resources  # noqa: F401
         from llama_index.llms.openai import OpenAI
         from llama_index.llms.openai_like import OpenAILike
 
