@@ -170,6 +170,13 @@ class ServerSettings(_Group):
         description="Maximum number of concurrent requests, and of answers being streamed; further ones get 503 "
         "`overloaded`.",
     )
+    max_wait: float = Field(
+        10,
+        gt=0,
+        le=3600,
+        description="Seconds that a question may be expected to wait for its turn to be searched; where it is more, "
+        "it gets 503 `overloaded` at once.",
+    )
     drain_delay: float = Field(
         0,
         ge=0,

@@ -48,6 +48,7 @@ class Record:
         remarks: sentences on how the question and the passages fit; among the notes of the report.
         refused: whether the passages that were found do not answer the question.
         thoughts: the model's reasoning on the answer that has not been sent yet.
+        admitted: whether the question had its turn to be searched for; it is not turned away later.
         selected: the hits among which passages were selected last, how, and those passages.
         quote: finds what the passages say, for an answer without a footnote; None where an engine has no such thing.
 
@@ -71,6 +72,7 @@ class Record:
     remarks: list[str] = field(default_factory=list)
     thoughts: list[Reasoning] = field(default_factory=list)
     refused: bool = False
+    admitted: bool = False
     selected: tuple[Sequence[NodeWithScore], Selection, Sequence[Selected]] | None = None
     quote: Callable[[], Awaitable[Quotation | None]] | None = None
 

@@ -47,6 +47,7 @@ from server.engines.writing.prompts import summary_messages
 from server.engines.writing.stopping import before_stop
 from server.errors import RerankUnavailable
 from server.services.observation import Observation
+from server.waiting.turns import Turns
 from storage.errors import TableGone
 from storage.vector_store import ChunkStore
 
@@ -71,6 +72,8 @@ NOTHING_FOUND = {
 NO_MODEL = "none"
 EXTRACTIVE = "extractive"
 SUMMARY_TOKENS = 300
+SEARCHES = 16
+"""Searches at a time: two batches of the embedding model, and more than the pool has connections."""
 
 
 class AnswerService:
@@ -100,6 +103,7 @@ class AnswerService:
         self._reranker = reranker
         self._vectors = vectors or QuestionVectors(max_bytes=0)
         self._kept = kept
+        self._turns = Turns(at_once=SEARCHES, max_wait=settings.server.max_wait)
         self.counter = TokenCounter(settings.llm.tokenizer or embedder.files.tokenizer_file)
         self._history = History(self.counter, settings=settings.chat)
 
@@ -300,6 +304,7 @@ class AnswerService:
             settings=self._settings,
             reranker=self._reranker,
             vectors=self._vectors,
+            turns=self._turns,
             record=Record(engine=question.mode),
             elsewhere=Elsewhere(visit=self._visited, kept=kept),
         )
