@@ -213,11 +213,6 @@ class Database:
         request may take, and how many there are, is limited elsewhere.
         """
         left = patience = self._settings.acquire_timeout
-        if self._pool.get_idle_size():  # there is no queue
-            async with asyncio.timeout(patience):
-                connection = await self._pool.acquire()
-            self._lent += 1
-            return connection
         waiting = asyncio.ensure_future(self._pool.acquire())
         try:
             while not waiting.done() and left > 0:
