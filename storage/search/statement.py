@@ -128,7 +128,7 @@ class SearchStatement:
         parts += [] if mode == "keyword" else self._dense()
         if self._words:
             parts += self._words.parts(
-                where=self._where, is_filtered=self.is_filtered, has_few=self._narrow is not None
+                where=self._narrow or self._where, is_filtered=self.is_filtered, has_few=self._narrow is not None
             )
         if self._words and self._vector:
             parts += self._fused(self._words)
