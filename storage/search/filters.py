@@ -80,13 +80,14 @@ def compile_filters(group: FilterGroup, parameters: Parameters, *, column: str =
 def _compare(condition: Filter, parameters: Parameters, column: str) -> str:  # noqa: PLR0911 (a table of operators)
     operator, value = condition.operator, condition.value
     _check(condition)
+    if operator == "==":
+        # for a scalar under a key, containment is equality, and the GIN index on the column supports it
+        held = (json.dumps({condition.key: each}) for each in spellings(value))
+        return _any_of(f"{column} @> {parameters.bind(each, 'jsonb')}" for each in held)
     key = parameters.bind(condition.key, "text")
     field, text = f"({column} -> {key})", f"({column} ->> {key})"
     if operator == "is_empty":
         return f"({field} IS NULL OR {field} IN ('null', '\"\"', '[]'))"
-    if operator == "==":
-        # for a scalar under a key, containment is equality, and the GIN index on the column supports it
-        return _any_of(f"{column} @> jsonb_build_object({key}, {each})" for each in _spelled(value, parameters))
     if operator == "!=":
         return " AND ".join(f"{field} IS DISTINCT FROM {each}" for each in _spelled(value, parameters))
     if operator == "in" or operator == "nin":  # noqa: PLR1714 (mypy narrows the type by comparisons only)

@@ -28,6 +28,13 @@ def compile_index_filter(group: FilterGroup, parameters: Parameters, *, column: 
     return f"({f' {group.condition.upper()} '.join(part for part in parts if part)})"
 
 
+def is_exact(group: FilterGroup) -> bool:
+    """Tell whether the condition that `compile_index_filter` returns is sufficient, too."""
+    return group.condition != "not" and all(
+        is_exact(inner) if isinstance(inner, FilterGroup) else inner.operator == "==" for inner in group.filters
+    )
+
+
 def _is_served(item: Filter | FilterGroup) -> bool:
     if isinstance(item, Filter):
         held = _held(item)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal, Union
 from config.settings import RetrievalSettings
 from storage import chunk_tables
 from storage.search.filters import FilterGroup, Parameters, compile_filters
-from storage.search.index_filters import compile_index_filter
+from storage.search.index_filters import compile_index_filter, is_exact
 from storage.search.lexical_leg import LexicalLeg
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Vector = Union[Sequence[float], "NDArray[np.float32]"]
 EXACT_ROWS = 3000  # 0.3 % of a million chunks: above that, scanning HNSW is faster
 CANDIDATES = 64  # chunks that each leg hands to the fusion, at least
-SPARE = 2  # factor of chunks that a filtered scan finds beyond the limit
+SPARE = 1.5  # factor of chunks that a filtered scan finds beyond the limit
 COLUMNS = "c.node_id, c.document_id, c.chunk_index, c.page, c.start_char, c.end_char, c.text"
 RESERVED = ", ".join(f"'{key}'" for key in chunk_tables.RESERVED_KEYS)
 
@@ -106,7 +106,7 @@ class SearchStatement:
         request, candidates = self._request, self._candidates
         if request.mode == "hybrid":
             return max(candidates, request.limit)
-        return max(request.limit, min(candidates, SPARE * request.limit)) if self.is_filtered else request.limit
+        return max(request.limit, min(candidates, int(SPARE * request.limit))) if self.is_filtered else request.limit
 
     def _conditions(self) -> tuple[str, str | None]:
         """Return the exact condition, and a necessary one if an index other than HNSW supports it."""
@@ -116,11 +116,12 @@ class SearchStatement:
                 exact.append(f"{column} = ANY({self._values.bind(list(ids), 'text[]')})")
         served += exact
         if request.filters is not None and request.filters.filters:
-            exact.append(compile_filters(request.filters, self._values))
             narrow = compile_index_filter(request.filters, self._values)
+            exact.append(compile_filters(request.filters, self._values))
+            # a chunk's metadata are looked into once, if that tells all
             served += [narrow] if narrow else []
-        where = " AND ".join(exact) or "true"
-        return where, " AND ".join([*served, where]) if served else None
+            served += [] if narrow and is_exact(request.filters) else exact[-1:] if served else []
+        return " AND ".join(exact) or "true", " AND ".join(served) or None
 
     def _sql(self) -> str:
         mode = self._request.mode
@@ -141,9 +142,10 @@ class SearchStatement:
 
     def _matching(self) -> list[str]:
         # TOASTed vectors are not read here, only their references
+        words = "" if self._request.mode == "vector" else ", term_weights, text_search_tsv"
         return [
             f"""matching AS MATERIALIZED (
-                SELECT id, embedding, term_weights, text_search_tsv FROM {self._table}
+                SELECT id, embedding{words} FROM {self._table}
                 WHERE {self._narrow} LIMIT {EXACT_ROWS + 1})""",
             f"few AS MATERIALIZED (SELECT count(*) <= {EXACT_ROWS} AS are_all FROM matching)",
         ]
