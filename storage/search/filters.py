@@ -53,7 +53,7 @@ class Parameters:
 
 
 def compile_filters(group: FilterGroup, parameters: Parameters, *, column: str = "metadata_", depth: int = 0) -> str:
-    """Return a boolean SQL expression over the jsonb `column`, never NULL; every key and value is bound.
+    """Return a boolean SQL expression over the jsonb `column`, which is never NULL, nor is this; every key and value is bound.
 
     A document that lacks the key satisfies ``!=``, ``nin`` and ``is_empty`` only.
 
@@ -67,6 +67,8 @@ def compile_filters(group: FilterGroup, parameters: Parameters, *, column: str =
     parts = [
         compile_filters(inner, parameters, column=column, depth=depth + 1)
         if isinstance(inner, FilterGroup)
+        else _compare(inner, parameters, column)
+        if inner.operator == "=="  # never NULL, and in a form that an index serves
         else f"coalesce({_compare(inner, parameters, column)}, false)"
         for inner in group.filters
     ]

@@ -29,9 +29,11 @@ def compile_index_filter(group: FilterGroup, parameters: Parameters, *, column: 
 
 
 def is_exact(group: FilterGroup) -> bool:
-    """Tell whether the condition that `compile_index_filter` returns is sufficient, too."""
-    return group.condition != "not" and all(
-        is_exact(inner) if isinstance(inner, FilterGroup) else inner.operator == "==" for inner in group.filters
+    """Tell whether the index supports the exact condition as it is: ``==`` alone, combined by ``and`` and ``or``."""
+    return (
+        bool(group.filters)
+        and group.condition != "not"
+        and all(is_exact(one) if isinstance(one, FilterGroup) else one.operator == "==" for one in group.filters)
     )
 
 

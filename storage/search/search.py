@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from config.settings import RetrievalSettings
 from storage.generation import Generation
+from storage.search.breadth import broad_filters, filter_key
 from storage.search.statement import CANDIDATES, SearchRequest, SearchStatement, Vector
 
 if TYPE_CHECKING:
@@ -100,11 +101,18 @@ class ChunkSearch:
             UnsupportedFilter: a filter cannot be honoured.
 
         """
+        key, known = filter_key(request, self._generation), broad_filters(self._database)
         statement = SearchStatement(
-            request, generation=self._generation, settings=self._settings, candidates=self._candidates
+            request,
+            generation=self._generation,
+            settings=self._settings,
+            candidates=self._candidates,
+            is_broad=key in known,
         )
         async with self._database.tuned(self._scan(request, is_filtered=statement.is_filtered)) as connection:
             rows = await connection.fetch(statement.sql, *statement.parameters)
+        if rows and rows[0]["is_broad"]:
+            known.add(key)
         leg = {"hybrid": "fused", "vector": "dense", "keyword": "lexical"}[request.mode]
         return [_hit(row, leg=leg) for row in rows]
 
