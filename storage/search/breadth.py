@@ -1,7 +1,7 @@
 """Filters that are known to leave many chunks: these need not be counted at each search.
 
-To find out that a filter leaves more chunks than are worth comparing one by one takes as long as reading so many chunks,
-more than the search itself. What is remembered is a hint only: a search that trusts it wrongly finds the same, slower.
+To find out that a filter leaves more chunks than are worth comparing one by one, so many rows are read, which takes as
+long as the search itself. What is remembered is a hint only: a search that trusts it wrongly finds the same, slower.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ class Parameters:
 
 
 def compile_filters(group: FilterGroup, parameters: Parameters, *, column: str = "metadata_", depth: int = 0) -> str:
-    """Return a boolean SQL expression over the jsonb `column`, which is never NULL, nor is this; every key and value is bound.
+    """Return a boolean SQL expression over the jsonb `column`, never NULL as that; every key and value is bound.
 
     A document that lacks the key satisfies ``!=``, ``nin`` and ``is_empty`` only.
 
