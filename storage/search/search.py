@@ -28,10 +28,9 @@ MAX_SCAN_TUPLES = 20_000
 RANDOM_PAGE_COST = "1.1"
 """What a page of an index costs beside one of a table read in sequence; PostgreSQL's 4 is meant for turning disks.
 
-PostgreSQL thinks that comparing all chunks costs no more than reading their rows; that it also reads each vector from
-another place, which takes most of the time, it leaves out (pgvector's own estimate subtracts a part of that for large
-vectors only). With 4 it compared 10,000 vectors one by one where the HNSW index finds the nearest in a thirtieth of
-the time.
+PostgreSQL thinks that comparing all chunks costs no more than reading their rows; that their vectors lie apart from
+them, and take most of the time, it leaves out. With 4 it compared 10,000 vectors one by one where the HNSW index
+takes a tenth of the time.
 """
 
 

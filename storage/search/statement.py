@@ -127,7 +127,7 @@ class SearchStatement:
         served += exact
         if request.filters is not None and request.filters.filters:
             compiled = compile_filters(request.filters, self._values)
-            narrow = compiled
+            narrow: str | None = compiled
             if not is_exact(request.filters):
                 narrow = compile_index_filter(request.filters, self._values)
             # wrapped, it keeps the planner from an index of its own choice where HNSW is to be scanned
