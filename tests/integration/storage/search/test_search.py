@@ -22,7 +22,7 @@ from storage.search import breadth, lexical_leg, statement
 from storage.search.breadth import broad_filters, filter_key
 from storage.search.filters import Filter, FilterGroup, Parameters, compile_filters
 from storage.search.lexicon import Lexicon
-from storage.search.search import ChunkSearch, SearchRequest
+from storage.search.search import ChunkSearch, SearchRequest, default_scan
 from storage.vector_store import filter_group
 
 ROWS = {
@@ -479,11 +479,11 @@ async def test_the_hnsw_index_is_taken_as_soon_as_there_is_one(database):
         options = chunk_tables.IndexOptions(ef_construction=32)
         await chunk_tables.build_index(connection, generation.id, dimension=384, options=options)
         await chunk_tables.analyze(connection, generation.id)
-        search = ChunkSearch(database, generation=generation, settings=RetrievalSettings())
-        before = await scans(connection, generation)
-        question = [1.0, *[0.0] * 383]
-        assert len(await search.search(SearchRequest("vector", limit=10, embedding=question))) == 10
-        assert await scans(connection, generation) == before + 1
+    asked = SearchRequest("vector", limit=10, embedding=[1.0, *[0.0] * 383])
+    made = statement.SearchStatement(asked, generation=generation, settings=RetrievalSettings())
+    async with database.tuned(default_scan(RetrievalSettings())) as connection:
+        plan = await connection.fetch(f"EXPLAIN {made.sql}", *made.parameters)
+    assert any(chunk_tables.index_name(generation.id) in row[0] for row in plan)
 
 
 @pytest.mark.parametrize("most", [3, 10_000])
