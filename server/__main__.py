@@ -21,7 +21,7 @@ from config.errors import FootnoteError
 from config.settings import Settings, SettingsError, load_settings
 from config.telemetry.setup import keep_to_own_propagation, open_telemetry
 from config.version import VERSION
-from server.api.sockets import ListenError, bind
+from server.api.sockets import ListenError, bind, url_of
 from server.peers.member import Member
 from server.process.worker_count import worker_count
 
@@ -88,7 +88,9 @@ def _serve(settings: Settings) -> int:
             return runner.run(_run(settings, sockets, on_ready=_announce))
         from server.process.many import serve_with_workers
 
-        return runner.run(serve_with_workers(settings, sockets, count=count, on_ready=_announce))
+        return runner.run(
+            serve_with_workers(settings, sockets, count=count, on_ready=lambda: _announce(url_of(sockets[0])))
+        )
 
 
 def _serve_as_worker(settings: Settings, options: argparse.Namespace) -> int:

@@ -14,7 +14,6 @@ from socket import socket
 from typing import TYPE_CHECKING
 
 from config.environment import PREFIX
-from server.api.sockets import url_of
 from server.process.supervisor import CANNOT_START, CannotStart, Supervisor
 from server.process.worker import open_worker
 from storage.server import database_server, kept_running
@@ -31,7 +30,7 @@ INTERRUPTED = 130
 
 
 async def serve_with_workers(
-    settings: Settings, sockets: list[socket], *, count: int, on_ready: Callable[[str], None]
+    settings: Settings, sockets: list[socket], *, count: int, on_ready: Callable[[], None]
 ) -> int:
     """Serve until SIGTERM or SIGINT, replace the workers at SIGHUP; return the exit status.
 
@@ -75,7 +74,7 @@ async def serve_with_workers(
                 starting.result()
             except CannotStart:  # the worker has said why
                 return CANNOT_START
-            on_ready(url_of(sockets[0]))
+            on_ready()
             await stop.wait()
             return 0
         finally:
