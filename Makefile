@@ -5,6 +5,8 @@ VENV        ?= .venv
 # files in their own order: the long ones come before the many short ones, so that no worker waits at the end for another
 PYTEST_ARGS ?= -n 4 --dist loadfile --no-loadscope-reorder
 COLLECTION  ?= default
+# of fuzzing, for each ending
+FUZZ_SECONDS ?= 20
 
 BIN     := $(VENV)/bin
 YAML    := docker-compose.yml .yamllint.yaml .github deploy
@@ -16,14 +18,14 @@ DEV_ENV := $(if $(LINKED),,$(VENV)/.footnote-dev)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test soak check format lock hooks release clean benchmark ingest evaluate image
+.PHONY: help install run test soak fuzz check format lock hooks release clean benchmark ingest evaluate image
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 run: $(RUN_ENV) ## Ingest Footnote's own documentation and serve it (http://127.0.0.1:8000)
 	@$(BIN)/python -m storage upgrade
-	@$(BIN)/python -m ingestion README.md docs --collection $(COLLECTION) --base . || test $$? -eq 3 # 3: files were skipped
+	@$(BIN)/python -m ingestion README.md docs --collection $(COLLECTION) --base . --exclude "*.png" || test $$? -eq 3 # 3: files were skipped
 	@exec $(BIN)/python -m server
 
 ingest: $(RUN_ENV) ## Ingest files of yours: make ingest FILES="~/notes report.pdf" COLLECTION=mine
@@ -38,6 +40,9 @@ test: $(DEV_ENV) ## Run the tests (PYTEST_ARGS="-k word" for some)
 
 soak: $(DEV_ENV) ## Run what takes too long for `make test`: kills, floods, many examples (PYTEST_ARGS="-k word")
 	@$(BIN)/python -m pytest $(PYTEST_ARGS) -m "soak or hypothesis" --hypothesis-profile soak --timeout 3600
+
+fuzz: $(DEV_ENV) ## Damage small files of each kind and read them (FUZZ_SECONDS=20 a kind; FUZZ_ARGS="--kinds pdf FOLDER")
+	@PYTHONPATH=.:tests $(BIN)/python -m support.fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_ARGS)
 
 check: $(DEV_ENV) ## Format, lint, types, the packages' directions, container files
 	@$(BIN)/ruff format --check .

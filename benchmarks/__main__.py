@@ -28,6 +28,7 @@ BENCHMARKS = {
     "answers": "right answers by kind of question, and refusals, without a language model: docqa and XQuAD",
     "answer_weights": "fit the weights of quotations and refusals anew, and say what they are worth",
     "prompts": "prompts by models: right footnotes, refusals, planted instructions, tokens (--llm NAME=URL)",
+    "readers": "words, table cells and pages that the readers find, beside other tools (--peers, --data)",
     "telemetry": "CPU of a query and memory without telemetry, with it, and with one trace in a hundred",
 }
 
@@ -87,7 +88,9 @@ def _parser() -> argparse.ArgumentParser:
         help="store: HNSW indexes to build, type vector or halfvec, m, ef_construction; the first one is searched",
     )
     parser.add_argument(
-        "--data", type=Path, help="retrieval, answers: folder with xquad.en.json, repliqa-50.json, docqa/"
+        "--data",
+        type=Path,
+        help="retrieval, answers: folder with xquad.en.json, repliqa-50.json, docqa/; readers: inputs from the field",
     )
     parser.add_argument(
         "--beir",
@@ -100,6 +103,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sets", nargs="+", help="retrieval: xquad, repliqa, or names of --beir (default: all)")
     parser.add_argument("--questions", type=int, help="retrieval: of each set (default: all); prompts: in all (24)")
     parser.add_argument("--engines", nargs="+", help="retrieval: by name (default: all that need no model)")
+    parser.add_argument(
+        "--peers",
+        nargs="+",
+        metavar="PYTHON",
+        help="readers: interpreters of environments with other tools (default: this one)",
+    )
     parser.add_argument("--all", dest="every", action="store_const", const=1, help="ingestion: take every page")
     return parser
 

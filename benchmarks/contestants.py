@@ -142,12 +142,14 @@ def chunk_texts(pages: list[Path], settings: Settings) -> list[str]:
     """Return what Footnote embeds of the pages."""
     from embedding.files import find_model
     from ingestion.chunking.splitter import embed_text
+    from ingestion.read_options import read_options
     from ingestion.readers.process_pool import _Job, parse_file
     from ingestion.types import Parsed
 
     files = find_model(settings.embedding)
     overlap = min(settings.ingestion.chunk_overlap, files.max_tokens // 4)
-    job = _Job(str(files.tokenizer_file), files.max_tokens, overlap, settings.ingestion.max_file_bytes)
+    told = read_options(settings.ingestion, language=settings.ingestion.language)
+    job = _Job(str(files.tokenizer_file), files.max_tokens, overlap, settings.ingestion.max_file_bytes, told)
     parsed = [parse_file(page, job) for page in pages]
     return [embed_text(page.title, chunk) for page in parsed if isinstance(page, Parsed) for chunk in page.chunks]
 

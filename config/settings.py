@@ -578,6 +578,23 @@ class IngestionSettings(_Group):
     parse_workers: int = Field(
         1, ge=1, le=256, description="Number of files parsed and split in parallel, each in a process of its own."
     )
+    ocr: bool = Field(
+        True, description="Read pages and images without text by OCR, where the extra `ocr` is installed."
+    )
+    ocr_pages: int = Field(
+        200, ge=0, le=100_000, description="Maximum number of pages of one document that are read by OCR."
+    )
+    pictures: bool = Field(
+        False, description="Read the pictures in documents by OCR, too; slower, and drawings make odd words."
+    )
+    hidden: bool = Field(
+        False, description="Read hidden sheets, rows, columns, slides and text of office files; else they are left out."
+    )
+    attachments: bool = Field(False, description="Read the attachments of e-mails, as sections of their message.")
+    strict: bool = Field(
+        False,
+        description="Fail documents of which something could not be read or was guessed; `--strict` of a command.",
+    )
     batch_chunks: int = Field(
         512,
         ge=1,

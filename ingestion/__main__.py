@@ -40,6 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
         settings = load_settings()
     except SettingsError as exc:
         return _say(exc)
+    if getattr(options, "strict", False):
+        settings = settings.model_copy(update={"ingestion": settings.ingestion.model_copy(update={"strict": True})})
     logs.configure(settings.log)
     os.nice(settings.ingestion.nice)
     code = EXIT_INTERRUPTED

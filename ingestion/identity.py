@@ -10,21 +10,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
+from ingestion.read_options import read_options, unusual
 from ingestion.types import Json
 from storage.chunk_tables import RESERVED_KEYS
 from storage.documents.sources import MAX_SOURCE_BYTES, normalized
 from storage.generation import Chunking, EmbeddingIdentity, Generation
 
 if TYPE_CHECKING:
+    from config.settings import IngestionSettings
     from storage.documents.writes import Documents
 
-READER_VERSION = 2
+READER_VERSION = 3
 """Increment it whenever readers or splitter give something else for the same bytes (text, chunks or metadata): stored
 documents are read anew then, and keep what the old reader gave otherwise."""
 
 NAMESPACE = uuid5(NAMESPACE_URL, "urn:footnote:document")
 MAX_IDS = 100  # derived from one source
-OWN_KEYS = frozenset({*RESERVED_KEYS, "title", "source", "heading", "page", "chunk_index", "file_name"})
+OWN_KEYS = frozenset({*RESERVED_KEYS, "title", "source", "heading", "page", "page_end", "chunk_index", "file_name"})
 
 
 def absolute(path: Path) -> Path:
@@ -78,19 +80,25 @@ def embedded_hash(text: str) -> UUID:
     return UUID(bytes=hashlib.sha256(text.encode()).digest()[:16])
 
 
-def pipeline_fingerprint(embedding: EmbeddingIdentity, chunking: Chunking, *, metadata: Mapping[str, Json]) -> str:
-    """Return a hash of everything but its bytes that a document's chunks depend on: generation and metadata."""
-    return f"{build_fingerprint(embedding, chunking)}:{_hash(dict(sorted(metadata.items())))}"
+def pipeline_fingerprint(
+    embedding: EmbeddingIdentity, chunking: Chunking, *, metadata: Mapping[str, Json], settings: IngestionSettings
+) -> str:
+    """Return a hash of everything but its bytes that a document's chunks depend on."""
+    return f"{build_fingerprint(embedding, chunking, settings)}:{_hash(dict(sorted(metadata.items())))}"
 
 
-def carried_fingerprint(stored: str, generation: Generation) -> str:
+def carried_fingerprint(stored: str, generation: Generation, settings: IngestionSettings) -> str:
     """Return a stored document's fingerprint in another generation."""
-    return f"{build_fingerprint(generation.embedding, generation.chunking)}:{stored.rpartition(':')[2]}"
+    return f"{build_fingerprint(generation.embedding, generation.chunking, settings)}:{stored.rpartition(':')[2]}"
 
 
-def build_fingerprint(embedding: EmbeddingIdentity, chunking: Chunking) -> str:
-    """Return a hash of a generation's reader version, embedding model and chunking."""
-    return _hash([READER_VERSION, embedding.fingerprint, chunking.tokens, chunking.overlap, chunking.language])
+def build_fingerprint(embedding: EmbeddingIdentity, chunking: Chunking, settings: IngestionSettings) -> str:
+    """Return a hash of the reader version and what readers are told, of the embedding model and of the chunking."""
+    told = unusual(read_options(settings, language=chunking.language))
+    return _hash(
+        [READER_VERSION, embedding.fingerprint, chunking.tokens, chunking.overlap, chunking.language]
+        + ([told] if told else [])
+    )
 
 
 def without_reserved_keys(metadata: Mapping[str, Json]) -> dict[str, Json]:

@@ -86,6 +86,7 @@ class Citation:
         id: the ``n`` of ``[n]`` in the answer, from 1.
         score: what the passages are ordered by, descending; its scale is the engine's.
         scores: the parts of it: ``dense`` (cosine), ``lexical``, ``fused``, ``rerank``.
+        page, page_end: on which it begins and ends.
         start, end: character offsets in the document.
         chunks: indexes of the chunks that it is made of, ascending; `chunk_index` is the best one's.
         cited: whether the answer points at it.
@@ -99,6 +100,7 @@ class Citation:
     title: str
     heading: str | None
     page: int | None
+    page_end: int | None
     chunk_index: int
     text: str
     score: float

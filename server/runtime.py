@@ -16,6 +16,7 @@ from config.telemetry.metrics import BREAKER_STATE
 from config.telemetry.setup import NO_TELEMETRY, Telemetry
 from embedding.embedder import Embedder
 from embedding.opening import open_embedder
+from ingestion.readers.pdf.painting import PagePainter
 from server.caches.answers import AnswerCache
 from server.caches.vectors import QuestionVectors
 from server.engines.fingerprint import answers_fingerprint
@@ -38,6 +39,7 @@ from server.services.documents import DocumentService
 from server.services.embeddings import EmbeddingService
 from server.services.idempotency import Idempotency
 from server.services.jobs import JobWatchers
+from server.services.page_pictures import PagePictures
 from server.services.pinned_generations import PinnedGenerations, followed_generations
 from server.streams.peer_relay import FORGET, READ, PeerRelay
 from server.streams.streams import Streams
@@ -97,6 +99,7 @@ class Runtime:
     collection_catalog: Collections
     document_catalog: DocumentCatalog
     document_texts: DocumentTexts
+    page_pictures: PagePictures
     collections: CollectionService
     documents: DocumentService
     jobs: JobStore
@@ -255,6 +258,8 @@ async def assemble(
         await stack.enter_async_context(vitals)
     collections = CollectionService(database, embedder=embedder, pinned=generations, settings=settings.ingestion)
     await stack.enter_async_context(collections.dropping())
+    painter = PagePainter(settings=settings.ingestion)
+    stack.push_async_callback(painter.aclose)
     return Runtime(
         settings=settings,
         database=database,
@@ -272,6 +277,7 @@ async def assemble(
         collection_catalog=collection_catalog,
         document_catalog=DocumentCatalog(database),
         document_texts=DocumentTexts(database),
+        page_pictures=PagePictures(database, painter=painter, settings=settings.ingestion),
         collections=collections,
         documents=DocumentService(database, collections=collections),
         jobs=JobStore(database),

@@ -140,6 +140,21 @@ class DocumentNotFound(CallerError):
         self.document_id = document_id
 
 
+class RevisionNotFound(CallerError):
+    """A document has no such revision, or it is not kept."""
+
+    slug = "document-not-found"
+
+    def __init__(self, document_id: str, revision: int, *, current: int) -> None:
+        super().__init__(f"document {document_id!r} has revision {current}; revision {revision} is not kept")
+
+
+class PageNotFound(CallerError):
+    """A document has no such page, or none that can be drawn."""
+
+    slug = "page-not-found"
+
+
 class SourceTaken(CallerError):
     """Another document of the collection has the source, or a job that has not ended will give it to one."""
 

@@ -181,6 +181,9 @@ INGESTED_CHUNKS = _meter.create_counter(
 INGESTED_BYTES = _meter.create_counter(
     "footnote.ingestion.bytes", unit="By", description="Bytes of the files that were read."
 )
+INGESTION_WARNINGS = _meter.create_counter(
+    "footnote.ingestion.warnings", unit="{warning}", description="What readers left out, guessed or could not read."
+)
 INGESTION_STAGE_DURATION = _seconds(
     "footnote.ingestion.stage.duration", "A document's stage: parse, embed (a batch), write."
 )

@@ -36,6 +36,7 @@ _END = regex.compile(
 )
 _WORD_BEFORE = regex.compile(r"(?P<line>^|\n)?[^\S\n]*([\p{L}\p{N}][\p{L}\p{N}.]*)$")
 _LOOKBACK = 24
+_LONGEST_ABBREVIATION = 6  # letters, "approx"
 
 _FINER = (
     regex.compile(r"[^\n]++"),
@@ -53,9 +54,9 @@ def sentences(text: str, start: int, end: int) -> Iterator[Span]:
     for match in _END.finditer(text, start, end):
         if match["stop"] and text[match.start()] == "." and _abbreviates(text, begin, match.start()):
             continue
-        yield from _trimmed(text, begin, match.end())
+        yield from trimmed(text, begin, match.end())
         begin = match.end()
-    yield from _trimmed(text, begin, end)
+    yield from trimmed(text, begin, end)
 
 
 def finer(text: str) -> Iterator[Callable[[int, int], Iterator[Span]]]:
@@ -66,11 +67,13 @@ def finer(text: str) -> Iterator[Callable[[int, int], Iterator[Span]]]:
 
 def _pieces(pattern: regex.Pattern[str], text: str, start: int, end: int) -> Iterator[Span]:
     for match in pattern.finditer(text, start, end):
-        yield from _trimmed(text, *match.span())
+        yield from trimmed(text, *match.span())
 
 
 def _abbreviates(text: str, begin: int, stop: int) -> bool:
     """Tell whether the full stop at `stop` ends an abbreviation, an initial or the number of a list item."""
+    if text[max(begin, stop - _LONGEST_ABBREVIATION - 1) : stop].isalpha() and stop - begin > _LONGEST_ABBREVIATION:
+        return False  # most sentences, without a search
     window = text[max(begin, stop - _LOOKBACK) : stop]
     found = _WORD_BEFORE.search(window)
     if found is None:
@@ -81,7 +84,8 @@ def _abbreviates(text: str, begin: int, stop: int) -> bool:
     return heads_item or _ABBREVIATION.fullmatch(word) is not None
 
 
-def _trimmed(text: str, start: int, end: int) -> Iterator[Span]:
+def trimmed(text: str, start: int, end: int) -> Iterator[Span]:
+    """Yield ``text[start:end]`` without the white space around it; nothing if there is nothing else."""
     while start < end and text[start].isspace():
         start += 1
     while end > start and text[end - 1].isspace():

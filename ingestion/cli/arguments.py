@@ -68,6 +68,9 @@ def _ingest(description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--ray", metavar="ADDRESS", help="read and embed on a Ray cluster: auto, host:port, or local for a fresh one"
     )
+    parser.add_argument(
+        "--strict", action="store_true", help="fail documents of which something could not be read, or was guessed"
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument("--yes", action="store_true", help="do what would be refused as it may lose documents")
     _add_plan(parser)

@@ -67,7 +67,7 @@ async def _open_pages(
     async with open_web(indexing.settings.web) as (fetcher, folder):
         yield UrlDocuments(
             indexing.database,
-            destination=Destination(*planner.made, planner.active),
+            destination=Destination(*planner.made, planner.active, indexing.settings.ingestion),
             fetcher=fetcher,
             limits=indexing.settings.web,
             folder=folder,

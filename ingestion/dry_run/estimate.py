@@ -143,6 +143,7 @@ class Estimator:
             max_tokens=self._chunking.tokens,
             overlap=self._chunking.overlap,
             settings=self._indexing.settings.ingestion,
+            language=self._chunking.language,
         ) as parser:
             begun, warm = time.monotonic(), set[str]()
             for stratum, candidate in sample.chosen():

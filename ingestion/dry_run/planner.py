@@ -13,7 +13,7 @@ from ingestion.dry_run.manifest import Entry, Header
 from ingestion.dry_run.plan import Plan
 from ingestion.dry_run.sampling import Candidate, Sample, in_database, on_disk
 from ingestion.errors import Unreadable
-from ingestion.identity import build_fingerprint, pipeline_fingerprint
+from ingestion.identity import build_fingerprint
 from ingestion.incoming import change_of
 from ingestion.inputs.destination import Destination
 from ingestion.inputs.inputs import Listed
@@ -29,6 +29,7 @@ from storage.documents.originals import Originals
 from storage.errors import CollectionNotFound
 
 if TYPE_CHECKING:
+    from config.settings import IngestionSettings
     from ingestion.dry_run.manifest import Action
     from ingestion.incoming import Change
     from ingestion.inputs.inputs import Inputs
@@ -60,17 +61,17 @@ class Planner:
         self._inputs = inputs
         self.active = active
         self._sync = sync
-        self._fingerprint = pipeline_fingerprint(*made, metadata=inputs.metadata)
+        destination = Destination(*made, active, indexing.settings.ingestion)
+        self._fingerprint = destination.fingerprint(inputs.metadata)
         self._matching = Matching(
             indexing.database,
-            destination=Destination(*made, active),
+            destination=destination,
             base=inputs.base,
             named=inputs.files,
             metadata=inputs.metadata,
-            max_file_bytes=indexing.settings.ingestion.max_file_bytes,
         )
         # with the same model and chunking all vectors can be reused
-        self._serves = reindex and active is not None and _same_vectors(active, made)
+        self._serves = reindex and active is not None and _same_vectors(active, made, indexing.settings.ingestion)
         self._originals = Originals(indexing.database)
         self._located = LocatedDocuments(indexing.database, generation=active) if active else None
         self._syncing = (
@@ -239,8 +240,8 @@ async def open_plan(indexing: Indexing, inputs: Inputs, *, reindex: bool, sync: 
     return Planner(indexing, inputs, active=active, made=made, reindex=reindex, sync=sync)
 
 
-def _same_vectors(active: Generation, made: tuple[EmbeddingIdentity, Chunking]) -> bool:
-    return build_fingerprint(active.embedding, active.chunking) == build_fingerprint(*made)
+def _same_vectors(active: Generation, made: tuple[EmbeddingIdentity, Chunking], settings: IngestionSettings) -> bool:
+    return build_fingerprint(active.embedding, active.chunking, settings) == build_fingerprint(*made, settings)
 
 
 def _entry(action: Action, document: LocatedDocument) -> Entry:

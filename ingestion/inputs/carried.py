@@ -18,6 +18,7 @@ from storage.documents.writes import Documents
 from storage.errors import DocumentNotFound
 
 if TYPE_CHECKING:
+    from config.settings import IngestionSettings
     from storage.database import Database
     from storage.generation import Generation
 
@@ -32,10 +33,11 @@ class CarriedDocuments:
 
     """
 
-    def __init__(self, database: Database, *, target: Generation) -> None:
+    def __init__(self, database: Database, *, target: Generation, settings: IngestionSettings) -> None:
         self.tried: set[tuple[str, int]] = set()
         self._database = database
         self._target = target
+        self._settings = settings
         self._documents = Documents(database, generation=target)
         self._originals = Originals(database, tenant=target.tenant_id)
 
@@ -72,7 +74,7 @@ class CarriedDocuments:
             title=stored.title,
             metadata={key: value for key, value in metadata.items() if key != "file_name"},
             content_hash=original,
-            pipeline_fingerprint=carried_fingerprint(stored.pipeline_fingerprint, self._target),
+            pipeline_fingerprint=carried_fingerprint(stored.pipeline_fingerprint, self._target, self._settings),
             revision=stored.revision,
         )
 

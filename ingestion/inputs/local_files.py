@@ -80,11 +80,10 @@ class LocalFiles:
         self._originals = Originals(database, tenant=generation.tenant_id)
         self._matching = Matching(
             database,
-            destination=Destination(generation.embedding, generation.chunking, generation, beside),
+            destination=Destination(generation.embedding, generation.chunking, generation, settings, beside),
             base=base,
             named=named,
             metadata=dict(metadata or {}),
-            max_file_bytes=settings.max_file_bytes,
         )
 
     async def changed(

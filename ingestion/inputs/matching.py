@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ingestion.errors import Unreadable
-from ingestion.identity import absolute, free_id, pipeline_fingerprint, source_of, without_reserved_keys
+from ingestion.identity import absolute, free_id, source_of, without_reserved_keys
 from ingestion.incoming import Change, Identified, change_of
 from ingestion.inputs.locations import FileLocations
 from ingestion.names import source_name
@@ -69,7 +69,6 @@ class Matching:
         base: Path | None,
         named: Sequence[str],
         metadata: Mapping[str, Json],
-        max_file_bytes: int,
     ) -> None:
         self._destination = destination
         self._documents = Documents(database, generation=destination.generation) if destination.generation else None
@@ -77,8 +76,8 @@ class Matching:
         self._base = absolute(base) if base else None
         self._locations = FileLocations(base=base, named=named)
         self._metadata = metadata
-        self._max_file_bytes = max_file_bytes
-        self._fingerprint = pipeline_fingerprint(destination.embedding, destination.chunking, metadata=metadata)
+        self._max_file_bytes = destination.settings.max_file_bytes
+        self._fingerprint = destination.fingerprint(metadata)
 
     def named(self, listing: Iterable[Path | Skipped]) -> tuple[dict[str, Path], list[Skipped]]:
         """Return a listing's files by source, and the entries that are skipped."""
@@ -173,6 +172,9 @@ class Matching:
             size=parsed.size,
             revision=revision,
             original=parsed.content_hash,
+            pages=parsed.labelled_pages,
+            repeated=parsed.repeated,
+            warnings=[warning.as_json() for warning in parsed.warnings],
         )
         return Identified(document, match.replaces)
 

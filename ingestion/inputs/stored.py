@@ -90,6 +90,9 @@ class FromDatabase:
             size=parsed.size,
             revision=known.revision,
             original=known.content_hash,
+            pages=parsed.labelled_pages,
+            repeated=parsed.repeated,
+            warnings=[warning.as_json() for warning in parsed.warnings],
         )
         return Identified(new, replaces, displaces=holder)
 

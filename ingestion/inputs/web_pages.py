@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ingestion.errors import FetchFailed, FetchRefused
-from ingestion.identity import free_id, pipeline_fingerprint
+from ingestion.identity import free_id
 from ingestion.inputs.destination import Destination
 from ingestion.inputs.stored import FromDatabase, KeptDocument
 from ingestion.readers.process_pool import hash_file
@@ -97,7 +97,7 @@ class UrlDocuments:
         self._urls = urls
         self._metadata = metadata
         self._sync = sync
-        self._fingerprint = pipeline_fingerprint(destination.embedding, destination.chunking, metadata=metadata)
+        self._fingerprint = destination.fingerprint(metadata)
 
     async def changed(self, *, report: IngestReport, trace: RunTrace) -> AsyncIterator[FromDatabase]:
         """Yield the pages to ingest; count the others in the report."""

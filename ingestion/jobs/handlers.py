@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from storage.jobs.jobs import Job
 
 Result = Mapping[str, object]
+MAX_WARNINGS = 100  # of a document, in its job's result
 TIDY_SECONDS = 1800.0
 _log = structlog.get_logger(__name__)
 
@@ -129,7 +130,10 @@ class Handlers:
             metadata=payload.metadata,
             content_hash=content_hash,
             pipeline_fingerprint=pipeline_fingerprint(
-                generation.embedding, generation.chunking, metadata={**payload.metadata, "title": payload.title}
+                generation.embedding,
+                generation.chunking,
+                metadata={**payload.metadata, "title": payload.title},
+                settings=self._settings.ingestion,
             ),
             revision=payload.revision,
         )
@@ -154,6 +158,7 @@ class Handlers:
             "chunks": report.chunks,
             "reused": report.reused,
             "content_hash": content_hash,
+            "warnings": [entry.warning.as_json() for entry in report.warned[:MAX_WARNINGS]],
         }
 
 

@@ -104,7 +104,10 @@ class Indexing:
         key = (files.tokenizer_file, chunking)
         if key not in self._parsers and self._cluster is not None:
             self._parsers[key] = await self._cluster.parser(
-                tokenizer_file=files.tokenizer_file, max_tokens=chunking.tokens, overlap=chunking.overlap
+                tokenizer_file=files.tokenizer_file,
+                max_tokens=chunking.tokens,
+                overlap=chunking.overlap,
+                language=chunking.language,
             )
         if key not in self._parsers:
             self._parsers[key] = await self._stack.enter_async_context(
@@ -113,6 +116,7 @@ class Indexing:
                     max_tokens=chunking.tokens,
                     overlap=chunking.overlap,
                     settings=self.settings.ingestion,
+                    language=chunking.language,
                 )
             )
         return self._parsers[key]

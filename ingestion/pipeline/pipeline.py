@@ -18,6 +18,7 @@ from config.errors import FootnoteError
 from config.settings import IngestionSettings
 from config.telemetry import spans
 from embedding.errors import EmbeddingFailed
+from ingestion.errors import Unreadable
 from ingestion.identity import embedded_hash, node_id
 from ingestion.incoming import Identified, Incoming
 from ingestion.names import reason_of
@@ -25,7 +26,7 @@ from ingestion.pipeline.report import IngestReport
 from ingestion.pipeline.tracing import DocumentTrace, RunTrace
 from ingestion.pipeline.weighted_queue import WeightedQueue
 from ingestion.retrying import RETRYING
-from ingestion.types import Parsed, Skipped
+from ingestion.types import INTENDED, Parsed, Skipped
 from storage.documents.writes import Documents, NewChunk
 from storage.errors import OriginalNotFound, SourceTaken, StoreFailed, StoreTimeout, WriteConflict
 from storage.generation import Generation
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 MAX_CONFLICTS = 5
 WRITERS = 2  # one computes while the other waits for the disk
+PLACE = ("heading", "page", "page_end", "row", "row_end")  # of a chunk, in its metadata
 LOST = "it was deleted while it was read"
 
 
@@ -227,7 +229,11 @@ class Pipeline:
             self._skip(incoming, trace, parsed.reason)
             return None
         self.report.bytes += parsed.size
-        self.trace.count_read(parsed.size)
+        self.trace.count_read(parsed.size, warnings=parsed.warnings)
+        losses = [warning.as_text() for warning in parsed.warnings if warning.kind not in INTENDED]
+        if losses and self._settings.strict:
+            self._fail(incoming, trace, Unreadable("; ".join(losses)))
+            return None
         try:
             with spans.under(trace.span):
                 return await self._work(incoming, parsed, trace)
@@ -370,7 +376,7 @@ class Pipeline:
         document = work.identified.document
         shared = {**document.metadata, "title": document.title, "source": document.source}
         for chunk, key in zip(work.parsed.chunks, work.hashes, strict=True):
-            place = {"heading": chunk.heading, "page": chunk.page, "chunk_index": chunk.index}
+            place = {name: getattr(chunk, name) for name in PLACE} | {"chunk_index": chunk.index}
             node = make_node(
                 node_id(document.id, index=chunk.index, text=chunk.text),
                 document_id=document.id,
@@ -410,6 +416,7 @@ class Pipeline:
             change = work.identified.change
             self.report.count(change)
             work.trace.end(change)
+        self.report.warn(work.incoming.display_name, work.parsed.warnings)
         self.report.chunks += len(work.texts)
         self.report.reused += work.reused
         self.trace.count_written(embedded=len(work.texts) - work.reused, reused=work.reused)

@@ -9,7 +9,7 @@ from typing import Literal
 
 from ingestion.incoming import Change
 from ingestion.names import source_name
-from ingestion.types import Json
+from ingestion.types import Json, ReadWarning
 
 MAX_NAMED = 1000  # files of each outcome that are named
 EXIT_OK, EXIT_FAILED, EXIT_SKIPPED, EXIT_INTERRUPTED = 0, 1, 3, 130
@@ -37,16 +37,35 @@ class NotIndexed:
         return f"{source_name(self.name)}: {self.reason}"
 
 
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """A warning about a document that is indexed."""
+
+    name: str
+    warning: ReadWarning
+
+    def as_json(self) -> dict[str, Json]:
+        """Return it for machines."""
+        return {"path": source_name(self.name), **self.warning.as_json()}
+
+    def as_text(self) -> str:
+        """Return it for people."""
+        return f"{source_name(self.name)}: {self.warning.as_text()}"
+
+
 @dataclass(slots=True)
 class IngestReport:
     """Counts of documents and chunks; `ignored`, `skipped` and `failed` name the first thousand with their reasons.
+
+    So does `warned`, of documents that are indexed.
 
     Attributes:
         generation: that was written to.
         carried: documents copied from the active generation.
         deleted: documents whose files are gone, with ``--sync``.
         ignored: unsupported files found in a folder; not an error.
-        numbers: totals of those three.
+        warned: what readers left out, guessed or could not read, a line each.
+        numbers: totals of those four.
         reused: chunks whose vector was stored already because their text had not changed.
         bytes: of the files read; unchanged files are not read.
         seconds: wall clock, model loading included.
@@ -65,6 +84,7 @@ class IngestReport:
     ignored: list[NotIndexed] = field(default_factory=list)
     skipped: list[NotIndexed] = field(default_factory=list)
     failed: list[NotIndexed] = field(default_factory=list)
+    warned: list[Warned] = field(default_factory=list)
     numbers: Counter[str] = field(default_factory=Counter)
     chunks: int = 0
     reused: int = 0
@@ -85,9 +105,14 @@ class IngestReport:
         """Count a document that could not be indexed."""
         self._note("failed", NotIndexed(name, reason))
 
-    def _note(self, kind: Literal["ignored", "skipped", "failed"], entry: NotIndexed) -> None:
+    def warn(self, name: str, warnings: Sequence[ReadWarning]) -> None:
+        """Note what a reader says of a document that is indexed."""
+        for warning in warnings:
+            self._note("warned", Warned(name, warning))
+
+    def _note(self, kind: Literal["ignored", "skipped", "failed", "warned"], entry: NotIndexed | Warned) -> None:
         self.numbers[kind] += 1
-        named: list[NotIndexed] = getattr(self, kind)
+        named: list[NotIndexed | Warned] = getattr(self, kind)
         if len(named) < MAX_NAMED:
             named.append(entry)
 
@@ -138,6 +163,7 @@ class IngestReport:
             "ignored": _listed(self.ignored),
             "skipped": _listed(self.skipped),
             "failed": _listed(self.failed),
+            "warnings": [entry.as_json() for entry in self.warned],
             "chunks": {"written": self.chunks, "reused": self.reused},
             "bytes": self.bytes,
             "seconds": round(self.seconds, 3),
@@ -168,6 +194,9 @@ class IngestReport:
             lines += [f"  {kind} {entry.as_text()}" for entry in named]
             if self.numbers[kind] > len(named):
                 lines.append(f"  … and {self.numbers[kind] - len(named)} more {kind}")
+        lines += [f"  warning {entry.as_text()}" for entry in self.warned]
+        if self.numbers["warned"] > len(self.warned):
+            lines.append(f"  … and {self.numbers['warned'] - len(self.warned)} more warnings")
         if self.interrupted:
             lines.append("interrupted: every document is there whole or not at all; run it again to go on")
         return "\n".join(lines)

@@ -7,7 +7,7 @@ are only counted, so that a collector is not flooded.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
@@ -21,11 +21,13 @@ from config.telemetry.metrics import (
     INGESTED_CHUNKS,
     INGESTED_DOCUMENTS,
     INGESTION_STAGE_DURATION,
+    INGESTION_WARNINGS,
     Few,
 )
 
 if TYPE_CHECKING:
     from ingestion.pipeline.report import IngestReport
+    from ingestion.types import ReadWarning
     from storage.documents.writes import NewDocument
 
 MAX_DOCUMENTS = 500
@@ -105,9 +107,11 @@ class RunTrace:
         """Count documents by outcome."""
         INGESTED_DOCUMENTS.add(number, {**self._labels, "footnote.outcome": outcome})
 
-    def count_read(self, size: int) -> None:
-        """Count a file's bytes."""
+    def count_read(self, size: int, *, warnings: Sequence[ReadWarning] = ()) -> None:
+        """Count a file's bytes, and the warnings of its reader."""
         INGESTED_BYTES.add(size, self._labels)
+        for warning in warnings:
+            INGESTION_WARNINGS.add(1, {**self._labels, "footnote.warning": warning.kind})
 
     def count_written(self, *, embedded: int, reused: int) -> None:
         """Count a document's chunks."""

@@ -56,6 +56,7 @@ class ParsingJob:
     tokenizer: bytes
     max_tokens: int
     overlap: int
+    language: str
     settings: IngestionSettings
     log: LogSettings
     folder: str
@@ -131,6 +132,7 @@ def _open_parser(job: ParsingJob) -> Parser:
         tokenizer_file=_folder(job) / "tokenizer.json",
         max_tokens=job.max_tokens,
         overlap=job.overlap,
+        language=job.language,
         settings=job.settings,
     )
 

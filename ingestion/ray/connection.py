@@ -94,9 +94,16 @@ class RayCluster:
     def __init__(self, link: Link) -> None:
         self._link = link
 
-    async def parser(self, *, tokenizer_file: Path, max_tokens: int, overlap: int) -> RayParser:
+    async def parser(
+        self, *, tokenizer_file: Path, max_tokens: int, overlap: int, language: str = "simple"
+    ) -> RayParser:
         """Return a reader for a tokenizer and sizes in tokens; its actors start in the background."""
-        arguments = {"tokenizer_file": tokenizer_file, "max_tokens": max_tokens, "overlap": overlap}
+        arguments = {
+            "tokenizer_file": tokenizer_file,
+            "max_tokens": max_tokens,
+            "overlap": overlap,
+            "language": language,
+        }
         number, width = await self._link.call("parser", arguments)
         return RayParser(self._link, number=number, width=width)
 

@@ -42,7 +42,7 @@ class Session:
         self._stack = stack
         self._kinds: set[str] = set()
 
-    async def parser(self, *, tokenizer_file: Path, max_tokens: int, overlap: int) -> SpreadParser:
+    async def parser(self, *, tokenizer_file: Path, max_tokens: int, overlap: int, language: str) -> SpreadParser:
         """Return a reader for a tokenizer and sizes in tokens; its actors start in the background."""
         ingestion = self._settings.ingestion
         tokenizer = await asyncio.to_thread(tokenizer_file.read_bytes)
@@ -54,6 +54,7 @@ class Session:
                 tokenizer=tokenizer,
                 max_tokens=max_tokens,
                 overlap=overlap,
+                language=language,
                 settings=ingestion,
                 log=self._settings.log,
                 folder=f"footnote-ray-{run}-{number}",

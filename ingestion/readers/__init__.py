@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ingestion.errors import Unreadable
 from ingestion.readers.kinds import Kind, kind_of
+from ingestion.types import ReadOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -15,23 +16,36 @@ if TYPE_CHECKING:
     from ingestion.types import Extracted
 
 _READERS: Mapping[Kind, tuple[str, str]] = {
-    "markdown": ("markdown", "read_markdown"),
-    "plain": ("plain", "read_plain"),
-    "rst": ("plain", "read_rst"),
-    "source": ("plain", "read_source"),
-    "html": ("webpage", "read_html"),
-    "pdf": ("pdf", "read_pdf"),
-    "docx": ("office", "read_docx"),
-    "pptx": ("office", "read_pptx"),
-    "xlsx": ("tables", "read_xlsx"),
-    "csv": ("tables", "read_csv"),
-    "json": ("records", "read_json"),
-    "jsonl": ("records", "read_jsonl"),
-    "mail": ("mail", "read_mail"),
+    "markdown": ("text.markdown", "read_markdown"),
+    "plain": ("text.plain", "read_plain"),
+    "rst": ("text.restructured", "read_rst"),
+    "source": ("text.source", "read_source"),
+    "html": ("html.reader", "read_html"),
+    "pdf": ("pdf.reader", "read_pdf"),
+    "docx": ("word.reader", "read_docx"),
+    "pptx": ("slides.reader", "read_pptx"),
+    "xlsx": ("sheets.reader", "read_xlsx"),
+    "csv": ("sheets.separated_values", "read_csv"),
+    "odt": ("opendocument.text", "read_odt"),
+    "ods": ("opendocument.sheets", "read_ods"),
+    "odp": ("opendocument.slides", "read_odp"),
+    "rtf": ("rtf.reader", "read_rtf"),
+    "xls": ("sheets.old_excel", "read_xls"),
+    "json": ("records.reader", "read_json"),
+    "jsonl": ("records.reader", "read_jsonl"),
+    "mail": ("mail.reader", "read_mail"),
+    "image": ("pictures.reader", "read_picture_file"),
+    "mailbox": ("mail.reader", "read_mailbox"),
+    "msg": ("mail.outlook", "read_msg"),
+    "epub": ("html.epub", "read_epub"),
+    "notebook": ("text.notebook", "read_notebook"),
+    "latex": ("text.latex", "read_latex"),
+    "xml": ("text.xml", "read_xml"),
+    "subtitles": ("text.subtitles", "read_subtitles"),
 }
 
 
-def read(path: PurePath, *, data: bytes) -> Extracted:
+def read(path: PurePath, *, data: bytes, options: ReadOptions | None = None) -> Extracted:
     """Extract text from a file's bytes; only the name of `path` is used.
 
     Raises:
@@ -42,8 +56,10 @@ def read(path: PurePath, *, data: bytes) -> Extracted:
         msg = "the file is empty"
         raise Unreadable(msg)
     module, function = _READERS[kind_of(path, data=data)]
-    reader: Callable[[PurePath, bytes], Extracted] = getattr(import_module(f"ingestion.readers.{module}"), function)
-    extracted = reader(path, data)
+    reader: Callable[[PurePath, bytes, ReadOptions], Extracted] = getattr(
+        import_module(f"ingestion.readers.{module}"), function
+    )
+    extracted = reader(path, data, options or ReadOptions())
     if not extracted.text.strip():
         msg = "there is no text in it"
         raise Unreadable(msg)

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import multiprocessing
 import os
-import signal
 import stat
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -24,16 +19,15 @@ from config.telemetry import spans
 from embedding.tokenizer import load_tokenizer
 from ingestion.errors import Unreadable
 from ingestion.names import reason_of
-from ingestion.types import Parsed, Skipped
+from ingestion.read_options import read_options
+from ingestion.readers.pool import MAX_POOLS, PoolBroken, done_in, end, interrupts_blocked, new_pool
+from ingestion.types import Parsed, ReadOptions, Skipped
 
 if TYPE_CHECKING:
     from pebble import ProcessPool
     from tokenizers import Tokenizer
 
 _BLOCK = 1 << 20
-LOOK_SECONDS = 1.0
-START_SECONDS = 60.0  # for a worker to start and take a file; a killed one may hold the pool's lock for ever
-MAX_POOLS = 3
 _FILES_PER_WORKER = 2000  # then the worker is replaced: C libraries leak
 
 
@@ -64,6 +58,7 @@ class _Job:
     max_tokens: int
     overlap: int
     max_file_bytes: int
+    options: ReadOptions
 
 
 class Parser:
@@ -73,10 +68,20 @@ class Parser:
     as an async context manager, or call `close`.
     """
 
-    def __init__(self, *, tokenizer_file: Path, max_tokens: int, overlap: int, settings: IngestionSettings) -> None:
+    def __init__(
+        self,
+        *,
+        tokenizer_file: Path,
+        max_tokens: int,
+        overlap: int,
+        settings: IngestionSettings,
+        language: str = "simple",
+    ) -> None:
         self.width = settings.parse_workers
         self._turns = asyncio.Semaphore(self.width)  # so that no file waits for others inside the pool
-        self._job = _Job(str(tokenizer_file), max_tokens, overlap, settings.max_file_bytes)
+        self._job = _Job(
+            str(tokenizer_file), max_tokens, overlap, settings.max_file_bytes, read_options(settings, language=language)
+        )
         self._timeout = settings.parse_timeout
         self._memory = settings.parse_memory_bytes
         self._pool = self._new_pool()
@@ -101,8 +106,8 @@ class Parser:
                 for _ in range(MAX_POOLS):
                     pool = self._pool
                     try:
-                        return await self._read(path, pool)
-                    except _PoolBroken:
+                        return await done_in(pool, parse_file, path, self._job, seconds=self._timeout)
+                    except PoolBroken:
                         await self._replace(pool)
             return _lost(path, MemoryError(), "its reader was killed, again and again")
         except TimeoutError as exc:
@@ -112,70 +117,24 @@ class Parser:
         except ProcessExpired as exc:
             return _lost(path, exc, "the reader crashed on it")
 
-    async def _read(self, path: Path, pool: ProcessPool) -> Parsed | Skipped:
-        """Read a file, and poll the pool, which does not report when it breaks."""
-        try:
-            with _interrupts_blocked():
-                future = pool.schedule(parse_file, args=(path, self._job), timeout=self._timeout)
-        except RuntimeError as exc:
-            raise _PoolBroken from exc
-        reading: asyncio.Future[Parsed | Skipped] = asyncio.wrap_future(future)
-        try:
-            began = time.monotonic()
-            while not (await asyncio.wait({reading}, timeout=LOOK_SECONDS))[0]:
-                is_late = not future.running() and time.monotonic() - began > START_SECONDS
-                if is_late or not pool.active:
-                    raise _PoolBroken
-        finally:
-            reading.cancel()  # no effect if it is done
-        return reading.result()
-
     async def _replace(self, broken: ProcessPool) -> None:
-        """Replace a broken pool: pebble's does not recover from an idle worker being killed."""
         if self._pool is broken:
-            with _interrupts_blocked():
+            with interrupts_blocked():
                 self._pool = self._new_pool()
-            await asyncio.to_thread(_end, broken)
+            await asyncio.to_thread(end, broken)
 
     def _new_pool(self) -> ProcessPool:
-        from pebble import ProcessPool
-
-        return ProcessPool(
-            max_workers=self.width,
-            max_tasks=_FILES_PER_WORKER,
-            initializer=_prepare_worker,
-            initargs=(self._memory,),
-            context=multiprocessing.get_context("spawn"),
-        )
+        return new_pool(workers=self.width, tasks=_FILES_PER_WORKER, memory=self._memory)
 
     def close(self) -> None:
         """End the workers at once, also those that are reading."""
-        _end(self._pool)
-
-
-class _PoolBroken(Exception):
-    """The pool does not work any more."""
-
-
-def _end(pool: ProcessPool) -> None:
-    pool.stop()  # type: ignore[no-untyped-call]
-    pool.join()
+        end(self._pool)
 
 
 def _lost(path: Path, error: Exception, reason: str) -> Skipped:
     """Record a lost worker in the current span; return the skipped file."""
     spans.failed(trace.get_current_span(), error)
     return Skipped(path, reason)
-
-
-@contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Block SIGINT for threads and workers started in the block, until the workers ignore it themselves."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def parse_file(path: Path, job: _Job) -> Parsed | Skipped:
@@ -196,12 +155,16 @@ def parse_file(path: Path, job: _Job) -> Parsed | Skipped:
 
 
 def _parse(path: Path, job: _Job, tokenizer: Tokenizer) -> Parsed:
+    from ingestion.chunking.counting import Counts
+    from ingestion.chunking.long_tables import with_repeated_headers
     from ingestion.chunking.splitter import split
     from ingestion.readers import read
 
     data = _bytes_of(path, limit=job.max_file_bytes)
-    extracted = read(path, data=data)
-    chunks = split(extracted, tokenizer=tokenizer, max_tokens=job.max_tokens, overlap=job.overlap)
+    extracted = read(path, data=data, options=job.options)
+    counts = Counts(tokenizer, max_tokens=job.max_tokens)
+    extracted = with_repeated_headers(extracted, tokenizer=tokenizer, max_tokens=job.max_tokens, counts=counts)
+    chunks = split(extracted, tokenizer=tokenizer, max_tokens=job.max_tokens, overlap=job.overlap, counts=counts)
     return Parsed(
         path=path,
         title=extracted.title,
@@ -210,6 +173,10 @@ def _parse(path: Path, job: _Job, tokenizer: Tokenizer) -> Parsed:
         chunks=chunks,
         content_hash=hashlib.sha256(data).hexdigest(),
         size=len(data),
+        pages=extracted.pages,
+        labels=extracted.labels,
+        repeated=extracted.repeated if extracted.pages else (),
+        warnings=extracted.warnings,
     )
 
 
@@ -235,14 +202,3 @@ def _read(read: Callable[[int], bytes], length: int) -> bytes:
         blocks.append(block)
         left -= len(block)
     return b"".join(blocks)
-
-
-def _prepare_worker(memory: int) -> None:
-    """Set a worker's limits before its first file."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent handles it
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a worker uses one core
-    if sys.platform == "linux":
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -9,7 +9,7 @@ from ingestion.readers.cleaning import clean
 from ingestion.types import Json
 
 MAX_DEPTH = 20
-MAX_DIGITS = 20  # of whole numbers that are not kept as text
+MAX_DIGITS = 300  # of whole numbers; those that no double reaches stay text
 
 
 class WrittenNumber(str):
@@ -40,7 +40,7 @@ def as_json(value: object, *, depth: int = 0) -> Json:  # noqa: PLR0911 (a table
     if isinstance(value, WrittenNumber):
         return value.value
     if isinstance(value, int):
-        return value if abs(value) < 1 << 63 else str(value)
+        return value if abs(value) < 10**MAX_DIGITS else str(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if isinstance(value, datetime | date | time):

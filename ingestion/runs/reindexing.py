@@ -126,7 +126,7 @@ class Reindexing:
                 self._active,
                 embedding=embedding,
                 chunking=chunking,
-                fingerprint=build_fingerprint(embedding, chunking),
+                fingerprint=build_fingerprint(embedding, chunking, self._indexing.settings.ingestion),
                 resume=resume,
             )
             pipeline = await self._indexing.pipeline(target, beside=self._active)
@@ -134,7 +134,9 @@ class Reindexing:
             result = Reindexed(pipeline.report, before=self._active.name, after=target.name)
             changed = files(target, self._active).changed(listing, report=pipeline.report, trace=pipeline.trace)
             await self._feed(pipeline, changed, total)
-            carried = CarriedDocuments(self._indexing.database, target=target)
+            carried = CarriedDocuments(
+                self._indexing.database, target=target, settings=self._indexing.settings.ingestion
+            )
             await self._catch_up(pipeline, carried)
             if pipeline.is_stopping:
                 return result
@@ -214,7 +216,7 @@ async def catch_up(
     """Copy documents that are newer in `reference` into `target`, from the database's own copies."""
     pipeline = await indexing.pipeline(target, beside=reference)
     watch(pipeline)
-    carried = CarriedDocuments(indexing.database, target=target)
+    carried = CarriedDocuments(indexing.database, target=target, settings=indexing.settings.ingestion)
     before = -1
     while len(carried.tried) > before and not pipeline.is_stopping:  # a displaced document may be missing again
         before = len(carried.tried)

@@ -208,7 +208,9 @@ def _arrivals(
 ) -> Arrivals:
     from ingestion.inputs.destination import Destination
 
-    opened = open_pages(Destination(generation.embedding, generation.chunking, generation, beside))
+    opened = open_pages(
+        Destination(generation.embedding, generation.chunking, generation, indexing.settings.ingestion, beside)
+    )
     pages += [opened] if opened else []
     files = LocalFiles(
         indexing.database,

@@ -13,6 +13,7 @@ from ingestion.readers.kinds import KIND_OF_SUFFIX, refusal
 
 _MAX_STEM_BYTES = 150
 _UNSAFE = re.compile(r'[\\/:*?"<>|%\ufffd]|\s+')
+_OPENDOCUMENT = "application/vnd.oasis.opendocument"
 _OPENXML = "application/vnd.openxmlformats-officedocument"
 
 _SUFFIX_OF_TYPE: Mapping[str, str] = MappingProxyType({
@@ -32,6 +33,21 @@ _SUFFIX_OF_TYPE: Mapping[str, str] = MappingProxyType({
     "application/x-ndjson": ".jsonl",
     "application/jsonl": ".jsonl",
     "message/rfc822": ".eml",
+    "application/mbox": ".mbox",
+    "application/vnd.ms-outlook": ".msg",
+    "application/epub+zip": ".epub",
+    "application/x-ipynb+json": ".ipynb",
+    "application/x-tex": ".tex",
+    "application/x-latex": ".tex",
+    "text/x-tex": ".tex",
+    "text/vtt": ".vtt",
+    "application/x-subrip": ".srt",
+    "application/rtf": ".rtf",
+    "text/rtf": ".rtf",
+    "application/vnd.ms-excel": ".xls",
+    f"{_OPENDOCUMENT}.text": ".odt",
+    f"{_OPENDOCUMENT}.spreadsheet": ".ods",
+    f"{_OPENDOCUMENT}.presentation": ".odp",
     f"{_OPENXML}.wordprocessingml.document": ".docx",
     f"{_OPENXML}.presentationml.presentation": ".pptx",
     f"{_OPENXML}.spreadsheetml.sheet": ".xlsx",
@@ -63,14 +79,14 @@ def file_name(path: str, *, media_type: str) -> str:
     if _TEXT_TYPES.fullmatch(media_type):
         return name if _kind(name) else f"{name}.txt"
     family = _REFUSED.match(media_type)
-    reason = refusal(PurePath({"image": "x.png", "font": "x.ttf"}.get(family[1], "x.mp4"))) if family else None
+    reason = refusal(PurePath({"image": "x.svg", "font": "x.ttf"}.get(family[1], "x.mp4"))) if family else None
     raise FetchRefused(_refused_type(reason or refusal(PurePath(name)), media_type))
 
 
 def _suffix_of(media_type: str) -> str | None:
-    if media_type.endswith("+json"):
-        return ".json"
-    return _SUFFIX_OF_TYPE.get(media_type) or (".xml" if media_type.endswith("+xml") else None)
+    if media_type in _SUFFIX_OF_TYPE:
+        return _SUFFIX_OF_TYPE[media_type]
+    return ".json" if media_type.endswith("+json") else ".xml" if media_type.endswith("+xml") else None
 
 
 def _by_name(name: str, *, told: bool) -> str:

@@ -16,6 +16,7 @@ from server.services.documents import Content, NewVersion, Submitted
 from server.services.embeddings import Embedded
 from server.services.idempotency import Idempotency
 from server.services.jobs import JobWatchers
+from server.services.page_pictures import PagePictures
 from server.streams.streams import Streams
 from server.uploads.multipart import Uploads
 from storage.chat.feedback import FeedbackStore
@@ -192,6 +193,11 @@ class Runtime(Protocol):
     @property
     def document_texts(self) -> DocumentTexts:
         """Reads documents' texts."""
+        ...
+
+    @property
+    def page_pictures(self) -> PagePictures:
+        """Draws pages of documents."""
         ...
 
     @property

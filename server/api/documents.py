@@ -12,9 +12,13 @@ from server.api.context import runtime_of
 from server.api.document_requests import FORM, JSON, new_version
 from server.api.documentation import problem_responses
 from server.api.schemas.documents import (
+    MAX_INT,
     DocumentOut,
     DocumentQuery,
     DocumentsQuery,
+    DocumentTextOut,
+    PictureQuery,
+    RevisionQuery,
     SubmittedOut,
     UploadFields,
     WebPageBody,
@@ -22,6 +26,7 @@ from server.api.schemas.documents import (
 from server.api.schemas.fields import DocumentId, IdempotencyKey
 from server.api.schemas.pages import PageOut
 from server.services.documents import NewVersion
+from server.services.page_pictures import Marked
 from server.uploads.received_file import file_name
 
 router = APIRouter(tags=["documents"], responses=problem_responses(404, 422, 500, 503, 504))
@@ -130,6 +135,43 @@ async def get_document_content(
         "Content-Security-Policy": "default-src 'none'; sandbox",
     }
     return StreamingResponse(content.blocks, media_type="application/octet-stream", headers=headers)
+
+
+@router.get("/documents/{document_id}/text")
+async def get_document_text(
+    document_id: Annotated[DocumentId, Path()], where: Annotated[RevisionQuery, Query()], request: Request
+) -> DocumentTextOut:
+    """Return a document's text as it is indexed, with its pages.
+
+    White space between passages is not stored: there are as many blanks and line ends, so that offsets are right.
+    """
+    found = await runtime_of(request).document_texts.whole(
+        document_id, collection=where.collection, revision=where.revision
+    )
+    return DocumentTextOut.model_validate(found)
+
+
+@router.get(
+    "/documents/{document_id}/pages/{page}.png",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}},
+)
+async def get_document_page(
+    document_id: Annotated[DocumentId, Path()],
+    page: Annotated[int, Path(ge=1, le=MAX_INT)],
+    where: Annotated[PictureQuery, Query()],
+    request: Request,
+) -> Response:
+    """Return a page of a PDF as PNG, with what stands between two offsets of the text marked."""
+    picture = await runtime_of(request).page_pictures.draw(
+        document_id, Marked(page, where.start, where.end), collection=where.collection, revision=where.revision
+    )
+    headers = {
+        "ETag": f'"{picture.key}"',
+        "Cache-Control": "private, max-age=3600",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return Response(picture.png, media_type="image/png", headers=headers)
 
 
 async def _submitted(request: Request, new: NewVersion) -> Response:

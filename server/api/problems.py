@@ -46,6 +46,7 @@ KINDS: Mapping[str, Kind] = {
         Kind("method-not-allowed", 405, "The method is not allowed here"),
         Kind("collection-not-found", 404, "The collection does not exist"),
         Kind("document-not-found", 404, "The document does not exist"),
+        Kind("page-not-found", 404, "The page does not exist"),
         Kind("model-not-found", 404, "The model does not exist"),
         Kind("conversation-not-found", 404, "The conversation does not exist"),
         Kind("feedback-not-found", 404, "The feedback does not exist"),

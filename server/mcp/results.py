@@ -31,6 +31,7 @@ class PassageOut(_Out):
     title: str
     heading: str | None
     page: int | None
+    page_end: int | None
     text: str
     score: float = Field(description="What the passages are ordered by; its scale is the engine's.")
     start: int = Field(description="Character offset in the document.")
@@ -47,8 +48,13 @@ class PassageOut(_Out):
     def place(self) -> str:
         """Its source in one line: id, title, heading, page and address."""
         where = [self.title, self.heading if self.heading != self.title else None, self.source]
-        page = [f"page {self.page}"] if self.page else []
+        page = [page_line(self.page, self.page_end)] if self.page else []
         return f"[{self.id}] {' · '.join([part for part in where if part] + page)} <{self.uri}>"
+
+
+def page_line(page: int, page_end: int | None) -> str:
+    """Return pages as a line shows them: ``page 4``, ``pages 4 to 5``."""
+    return f"page {page}" if page_end in {None, page} else f"pages {page} to {page_end}"
 
 
 class CitationOut(PassageOut):

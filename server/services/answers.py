@@ -430,6 +430,7 @@ def _citation(number: int, found: NodeWithScore, record: Record) -> Citation:
     start = getattr(node, "start_char_idx", None) or 0
     text = node.get_content()
     chunk_index = int(metadata.pop("chunk_index", 0))
+    page, page_end = metadata.pop("page", None), metadata.pop("page_end", None)
     return Citation(
         id=number,
         node_id=node.node_id,
@@ -437,7 +438,8 @@ def _citation(number: int, found: NodeWithScore, record: Record) -> Citation:
         source=str(metadata.pop("source", "")),
         title=str(metadata.pop("title", "")),
         heading=metadata.pop("heading", None),
-        page=metadata.pop("page", None),
+        page=page,
+        page_end=page if page_end is None else page_end,
         chunk_index=chunk_index,
         text=text,
         score=float(found.score or 0.0),

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from storage import chunk_tables
 from storage.collections.generations import LAGGING
-from storage.documents.text import text_of
+from storage.documents.text import ONE_VERSION, text_of
 
 if TYPE_CHECKING:
     from storage.database import Database
     from storage.generation import Generation
-
-_ONE_VERSION = {"transaction_isolation": "'repeatable read'"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +73,7 @@ class MissingDocuments:
             DocumentNotFound: it is gone.
 
         """
-        async with self._database.transaction(local=_ONE_VERSION, readonly=True) as connection:
+        async with self._database.transaction(local=ONE_VERSION, readonly=True) as connection:
             text = await text_of(connection, self._reference.id, document_id)
             rows = await connection.fetch(
                 f"""SELECT text, start_char, end_char, metadata_::text AS metadata

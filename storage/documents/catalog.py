@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
     from storage.database import Connection, Database
 
+_COLUMNS = (
+    "d.id, d.source, d.title, d.chunks, d.bytes, d.content_hash, d.metadata, d.ingested_at, d.revision, d.warnings, "
+    "jsonb_array_length(d.pages) AS pages"
+)
 _WITH_SOURCE = """
 SELECT d.id FROM footnote.documents d JOIN footnote.generations g ON g.id = d.generation_id
     JOIN footnote.collections c ON c.id = g.collection_id
@@ -32,7 +36,7 @@ ORDER BY (g.state = 'active') DESC, d.revision DESC LIMIT 1"""
 
 @dataclass(frozen=True, slots=True)
 class DocumentInfo:
-    """A document as clients see it."""
+    """A document as clients see it; `pages` is their number, 0 if its format has none."""
 
     id: str
     source: str
@@ -43,6 +47,9 @@ class DocumentInfo:
     metadata: Mapping[str, object]
     ingested_at: datetime
     collection: str
+    revision: int
+    pages: int = 0
+    warnings: Sequence[Mapping[str, object]] = ()
 
 
 class DocumentCatalog:
@@ -68,7 +75,7 @@ class DocumentCatalog:
             if generation_id is None:
                 raise CollectionNotFound(collection)
             rows = await connection.fetch(
-                "SELECT d.*, $2::text AS collection FROM footnote.documents d "
+                f"SELECT {_COLUMNS}, $2::text AS collection FROM footnote.documents d "
                 "WHERE generation_id = $1 AND id > $3 ORDER BY id LIMIT $4",
                 generation_id,
                 collection,
@@ -87,7 +94,8 @@ class DocumentCatalog:
         """
         async with self._database.connection() as connection:
             row = await connection.fetchrow(
-                f"""SELECT d.*, c.name AS collection FROM {ACTIVE} JOIN footnote.documents d ON d.generation_id = g.id
+                f"""SELECT {_COLUMNS}, c.name AS collection
+                    FROM {ACTIVE} JOIN footnote.documents d ON d.generation_id = g.id
                     WHERE c.tenant_id = $1 AND d.id = $2 AND c.name = $3""",
                 self._tenant,
                 document_id,
@@ -128,4 +136,7 @@ def _info(row: asyncpg.Record) -> DocumentInfo:
         metadata=json.loads(row["metadata"]),
         ingested_at=row["ingested_at"],
         collection=row["collection"],
+        revision=row["revision"],
+        pages=row["pages"],
+        warnings=json.loads(row["warnings"]),
     )

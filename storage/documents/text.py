@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from storage import chunk_tables
-from storage.errors import DocumentNotFound
+from storage.errors import DocumentNotFound, RevisionNotFound
 from storage.generation import ACTIVE, DEFAULT_TENANT
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 
 LONGEST = 2**31 - 1
+ONE_VERSION = {"transaction_isolation": "'repeatable read'"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,52 @@ class TextPart:
         """Offset of the next part; None at the end."""
         end = self.offset + len(self.text)
         return end if self.text and end < self.total else None
+
+
+@dataclass(frozen=True, slots=True)
+class PageSpan:
+    """A page of a document; `start` and `end` are offsets in its text, in characters.
+
+    Attributes:
+        page: its number, from 1.
+        label: what the document calls it, ``iv`` say; else its number.
+
+    """
+
+    page: int
+    label: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class PagePlaces:
+    """Where a document's pages begin in its text, and what the text repeats; offsets in characters.
+
+    Attributes:
+        starts: of each page.
+        language: the collection's, in which the file was read.
+        repeated: (start, end) of headers that long tables repeat; the file has them once.
+
+    """
+
+    starts: tuple[int, ...]
+    language: str
+    repeated: tuple[tuple[int, int], ...] = ()
+
+    def in_file(self, offset: int) -> int:
+        """Return an offset as it is in the text before anything was repeated."""
+        return offset - sum(min(max(0, offset - start), end - start) for start, end in self.repeated)
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentText:
+    """A document's text, as it is indexed, with its pages."""
+
+    document_id: str
+    revision: int
+    text: str
+    pages: tuple[PageSpan, ...]
 
 
 class DocumentTexts:
@@ -64,6 +112,49 @@ class DocumentTexts:
         total = rows[0]["total"]
         return TextPart(_assembled(rows, offset=offset, end=min(offset + limit, total)), offset=offset, total=total)
 
+    async def whole(self, document_id: str, /, *, collection: str, revision: int | None = None) -> DocumentText:
+        """Return the whole text with its pages, of one version.
+
+        Raises:
+            DocumentNotFound: there is no such document in that collection.
+            RevisionNotFound: it has another revision.
+
+        """
+        async with self._database.transaction(local=ONE_VERSION, readonly=True) as connection:
+            generation = await self._generation(connection, document_id, collection)
+            row = await connection.fetchrow(
+                "SELECT revision, pages FROM footnote.documents WHERE generation_id = $1 AND id = $2",
+                generation,
+                document_id,
+            )
+            if row is None:
+                raise DocumentNotFound(document_id)
+            text = await text_of(connection, generation, document_id)
+        require_revision(document_id, revision, current=row["revision"])
+        return DocumentText(document_id, row["revision"], text, _spans(json.loads(row["pages"]), len(text)))
+
+    async def places(self, document_id: str, /, *, collection: str) -> PagePlaces:
+        """Return where its pages are.
+
+        Raises:
+            DocumentNotFound: there is no such document in that collection.
+
+        """
+        async with self._database.connection() as connection:
+            generation = await self._generation(connection, document_id, collection)
+            row = await connection.fetchrow(
+                """SELECT d.pages, d.repeated, g.language
+                   FROM footnote.documents d JOIN footnote.generations g ON g.id = d.generation_id
+                   WHERE d.generation_id = $1 AND d.id = $2""",
+                generation,
+                document_id,
+            )
+        if row is None:
+            raise DocumentNotFound(document_id)
+        starts = tuple(start for start, _ in json.loads(row["pages"]))
+        repeated = tuple((start, end) for start, end in json.loads(row["repeated"]))
+        return PagePlaces(starts, row["language"], repeated)
+
     async def _generation(self, connection: Connection, document_id: str, collection: str | None) -> int:
         generation = await connection.fetchval(
             f"""SELECT g.id FROM {ACTIVE} JOIN footnote.documents d ON d.generation_id = g.id
@@ -75,6 +166,23 @@ class DocumentTexts:
         if generation is None:
             raise DocumentNotFound(document_id)
         return int(generation)
+
+
+def require_revision(document_id: str, revision: int | None, *, current: int) -> None:
+    """Check that a revision that is asked for is the current one.
+
+    Raises:
+        RevisionNotFound: it is not.
+
+    """
+    if revision is not None and revision != current:
+        raise RevisionNotFound(document_id, revision, current=current)
+
+
+def _spans(pages: Sequence[tuple[int, str]], length: int) -> tuple[PageSpan, ...]:
+    starts = [min(start, length) for start, _ in pages]
+    spans = zip(pages, starts, [*starts[1:], length], strict=True)
+    return tuple(PageSpan(number, label, start, end) for number, ((_, label), start, end) in enumerate(spans, 1))
 
 
 async def text_of(connection: Connection, generation: int, document_id: str) -> str:

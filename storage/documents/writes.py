@@ -59,6 +59,9 @@ class NewDocument:
         size: bytes.
         revision: from `Documents.next_revision`, taken before its source was read; a higher one is newer.
         original: hash under which `storage.documents.originals` keeps its bytes; None if it does not.
+        pages: start offset and label of each page, in order; empty if it has none.
+        repeated: start and end of what its text repeats, and its file does not.
+        warnings: ``{"kind", "detail", "page"}`` each: what its text lacks, or may have wrong.
 
     """
 
@@ -72,6 +75,9 @@ class NewDocument:
     size: int
     revision: int
     original: str | None = None
+    pages: Sequence[tuple[int, str]] = ()
+    repeated: Sequence[tuple[int, int]] = ()
+    warnings: Sequence[Mapping[str, object]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,12 +295,13 @@ class Documents:
     async def _upsert(self, connection: Connection, document: NewDocument, *, chunks: int) -> None:
         await connection.execute(
             """INSERT INTO footnote.documents (tenant_id, generation_id, id, source, location, title, metadata,
-                   content_hash, pipeline_fingerprint, bytes, chunks, revision, original)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+                   content_hash, pipeline_fingerprint, bytes, chunks, revision, original, pages, repeated, warnings)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
                ON CONFLICT (generation_id, id) DO UPDATE SET source = excluded.source, location = excluded.location,
                    title = excluded.title, metadata = excluded.metadata, content_hash = excluded.content_hash,
                    pipeline_fingerprint = excluded.pipeline_fingerprint, bytes = excluded.bytes,
                    chunks = excluded.chunks, revision = excluded.revision, original = excluded.original,
+                   pages = excluded.pages, repeated = excluded.repeated, warnings = excluded.warnings,
                    ingested_at = now()""",
             self._generation.tenant_id,
             self._generation.id,
@@ -309,6 +316,9 @@ class Documents:
             chunks,
             document.revision,
             document.original,
+            json.dumps(document.pages),
+            json.dumps(document.repeated),
+            json.dumps(list(document.warnings)),
         )
 
     def _record(self, document_id: str, chunk: NewChunk) -> tuple[object, ...]:

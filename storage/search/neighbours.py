@@ -40,6 +40,12 @@ class StoredChunk:
     text: str
     metadata: dict[str, object]
 
+    @property
+    def page_end(self) -> int | None:
+        """Page on which it ends."""
+        end = self.metadata.get("page_end")
+        return end if isinstance(end, int) else self.page
+
 
 @dataclass(frozen=True, slots=True)
 class Span:

@@ -264,7 +264,7 @@ def crowded(names: int) -> bytes:
     ("name", "data", "reason"),
     [
         ("notes.md", b"\x7fELF" + b"\0" * 100, "a program"),
-        ("notes.txt", b"\x89PNG\r\n\x1a\n" + b"\0" * 100, "an image"),
+        ("notes.txt", b"\x1f\x8b\x08" + b"\0" * 100, "an archive"),
         ("report.pdf", b"I am text", "not a PDF file"),
         ("report.docx", zipped("readme.txt"), "an archive"),
         ("report.docx", b"PK\x03\x04" + b"x" * 5000, "damaged"),

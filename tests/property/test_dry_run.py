@@ -26,7 +26,7 @@ from ingestion.runs.run import ingest, ingest_and_sync, reindex
 from ingestion.runs.sync import WithSync
 from storage.errors import CollectionNotFound
 
-NAMES = ["a.md", "b.md", "c.md", "sub/d.md", "sub/e.md", ".hidden.md", "picture.png", "named.md"]
+NAMES = ["a.md", "b.md", "c.md", "sub/d.md", "sub/e.md", ".hidden.md", "picture.psd", "named.md"]
 TARGETS = ["nowhere", "itself", "outside", "a.md", "sub/d.md", ".hidden.md"]
 TEXTS = ["One thing.", "Another thing.", "A third thing."]
 

@@ -159,7 +159,9 @@ class World:
         kept = Originals(self.rig.database)
         revision = await documents.next_revision()
         await kept.put(path, content_hash=digest)
-        fingerprint = pipeline_fingerprint(generation.embedding, generation.chunking, metadata={})
+        fingerprint = pipeline_fingerprint(
+            generation.embedding, generation.chunking, metadata={}, settings=self.indexing.settings.ingestion
+        )
         document = KeptDocument(document_id, source, None, "u.txt", None, {}, digest, fingerprint, revision)
         pipeline = await self.indexing.pipeline(generation)
         report = await pipeline.run(_one(FromDatabase(document, documents, kept)))

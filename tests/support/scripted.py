@@ -38,6 +38,7 @@ from server.services.conversations import ChatMessage
 from server.services.embeddings import EmbeddingService
 from server.services.idempotency import Idempotency
 from server.services.jobs import JobWatchers
+from server.services.page_pictures import Marked, Picture
 from server.streams.streams import Streams
 from server.uploads.multipart import Uploads
 from storage.chat.conversations import ConversationInfo, StoredMessage
@@ -46,13 +47,14 @@ from storage.chat.idempotency import KeyState
 from storage.collections.collections import CollectionInfo
 from storage.cursors import Page, decode_cursor, decode_moment, encode_cursor
 from storage.documents.catalog import DocumentInfo
-from storage.documents.text import TextPart
+from storage.documents.text import DocumentText, TextPart, require_revision
 from storage.errors import (
     CollectionNotFound,
     ConversationNotFound,
     DocumentNotFound,
     FeedbackNotFound,
     IdempotencyKeyReused,
+    PageNotFound,
 )
 from storage.generation import EmbeddingIdentity
 
@@ -65,6 +67,7 @@ CITATION = Citation(
     title="Configuration",
     heading="Server > Port",
     page=None,
+    page_end=None,
     chunk_index=3,
     text="Set FOOTNOTE_SERVER__PORT\nto change the port.",
     score=0.031,
@@ -146,7 +149,7 @@ class ScriptedState:
 
 COLLECTION = CollectionInfo("default", "1", 3, 30, "all-MiniLM-L6-v2", 384, "english", 256, "chunks_1", NOW)
 KNOWN = [
-    DocumentInfo(f"doc-{n}", f"docs/{n}.md", f"Page {n}", 10, 4096, "ab" * 32, {"n": n}, NOW, "default")
+    DocumentInfo(f"doc-{n}", f"docs/{n}.md", f"Page {n}", 10, 4096, "ab" * 32, {"n": n}, NOW, "default", n)
     for n in (1, 2, 3)
 ]
 
@@ -187,6 +190,23 @@ class ScriptedDocumentTexts:
         document = await ScriptedDocumentCatalog().get(document_id, collection=collection)
         whole = f"The text of {document.title}. ".ljust(300_000, "x")
         return TextPart(whole[offset : offset + limit], offset=offset, total=len(whole))
+
+    async def whole(self, document_id: str, /, *, collection: str, revision: int | None = None) -> DocumentText:
+        document = await ScriptedDocumentCatalog().get(document_id, collection=collection)
+        require_revision(document_id, revision, current=document.revision)
+        return DocumentText(document_id, document.revision, document.title, ())
+
+
+class ScriptedPagePictures:
+    """A grey pixel for the first page of each document."""
+
+    async def draw(self, document_id: str, marked: Marked, *, collection: str, revision: int | None) -> Picture:
+        document = await ScriptedDocumentCatalog().get(document_id, collection=collection)
+        require_revision(document_id, revision, current=document.revision)
+        if marked.page > 1:
+            msg = "it has one page"
+            raise PageNotFound(msg)
+        return Picture(b"\x89PNG\r\n\x1a\n", "key")
 
 
 @dataclass
@@ -326,6 +346,7 @@ class ScriptedRuntime:
     collection_catalog: Any = field(default_factory=ScriptedCollectionCatalog)
     document_catalog: Any = field(default_factory=ScriptedDocumentCatalog)
     document_texts: Any = field(default_factory=ScriptedDocumentTexts)
+    page_pictures: Any = field(default_factory=ScriptedPagePictures)
     streams: Any = None
     conversations: Any = None
     feedback: Any = field(default_factory=FeedbackInMemory)

@@ -33,7 +33,10 @@ class CitationOut(_Out):
     source: str = Field(examples=["docs/configuration.md"])
     title: str
     heading: str | None
-    page: int | None
+    page: int | None = Field(description="On which the passage begins; null if its document has no pages.")
+    page_end: int | None = Field(
+        description="On which it ends; its sentences begin on `page` nevertheless, unless the engine joined passages."
+    )
     chunk_index: int
     text: str
     score: float = Field(description="What the passages are ordered by; its scale is the engine's.")

@@ -20,6 +20,8 @@ from server.api.schemas.pages import PageQuery
 from storage.documents.sources import MAX_SOURCE_BYTES, normalized
 from storage.generation import DEFAULT_COLLECTION
 
+MAX_INT, MAX_BIGINT = 2**31 - 1, 2**63 - 1
+
 
 class DocumentsQuery(PageQuery):
     """Which documents."""
@@ -32,6 +34,50 @@ class DocumentQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     collection: CollectionName = DEFAULT_COLLECTION
+
+
+class WarningOut(BaseModel):
+    """What a reader says of a document."""
+
+    model_config = ConfigDict(from_attributes=True)
+    kind: str = Field(examples=["pages-without-text"])
+    detail: str
+    page: int | None = Field(description="From 1; null if it concerns the whole document, or several pages.")
+
+
+class RevisionQuery(DocumentQuery):
+    """Which version of a document."""
+
+    revision: int | None = Field(None, ge=0, le=MAX_BIGINT, description="Unset: the current one; no other is kept.")
+
+
+class PictureQuery(RevisionQuery):
+    """What to mark on a page: a passage's `start` and `end`."""
+
+    start: int | None = Field(
+        None, ge=0, le=MAX_INT, description="Character offset in the document's text; unset: nothing is marked."
+    )
+    end: int | None = Field(None, ge=0, le=MAX_INT, description="Unset: the end of the page.")
+
+
+class PageSpanOut(BaseModel):
+    """A page; `start` and `end` are character offsets in the document's text."""
+
+    model_config = ConfigDict(from_attributes=True)
+    page: int = Field(description="From 1.")
+    label: str = Field(description="What the document calls it; else its number.", examples=["iv"])
+    start: int
+    end: int
+
+
+class DocumentTextOut(BaseModel):
+    """A document's text as it is indexed: a citation's `start` and `end` are offsets in it."""
+
+    model_config = ConfigDict(from_attributes=True)
+    document_id: str
+    revision: int
+    text: str
+    pages: list[PageSpanOut]
 
 
 class DocumentOut(BaseModel):
@@ -47,6 +93,9 @@ class DocumentOut(BaseModel):
     metadata: dict[str, Any]
     ingested_at: datetime
     collection: str
+    revision: int = Field(description="Rises with each version.")
+    pages: int = Field(description="How many it has; 0 if its format has none.")
+    warnings: list[WarningOut] = Field(description="What its text lacks, or may have wrong.")
 
 
 MAX_ID_LENGTH = 512  # bytes

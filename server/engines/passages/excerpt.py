@@ -14,6 +14,8 @@ class Excerpt:
     Attributes:
         text: from `start` to `end`.
         chunks: indexes of the chunks that it is made of, ascending.
+        page: on which it begins; None if its document has no pages.
+        page_end: on which it ends.
 
     """
 
@@ -22,6 +24,8 @@ class Excerpt:
     end: int
     text: str
     chunks: tuple[int, ...]
+    page: int | None = None
+    page_end: int | None = None
 
     @property
     def is_placed(self) -> bool:
@@ -41,6 +45,8 @@ class Excerpt:
 def joined(one: Excerpt, other: Excerpt, *, longest: int) -> Excerpt | None:
     """Return two neighbours as one excerpt; None if they are not neighbours, or longer than `longest` together.
 
+    Those that begin on different pages stay apart, so that whatever is cited of a passage stands on its page.
+
     Neighbours overlap, touch, or are consecutive chunks. The overlap is included once; white space between them is as
     in `storage.documents.text`.
     """
@@ -53,11 +59,14 @@ def joined(one: Excerpt, other: Excerpt, *, longest: int) -> Excerpt | None:
     else:
         text = first.text + _blanks(second.start - first.end) + second.text
     chunks = tuple(sorted({*first.chunks, *second.chunks}))
-    return Excerpt(first.document_id, first.start, end, text, chunks)
+    last = max(first, second, key=lambda excerpt: excerpt.end)
+    return Excerpt(first.document_id, first.start, end, text, chunks, first.page, last.page_end)
 
 
 def _are_neighbours(first: Excerpt, second: Excerpt) -> bool:
     if first.document_id != second.document_id or not (first.is_placed and second.is_placed):
+        return False
+    if first.page != second.page:
         return False
     gap = second.start - first.end
     if gap > 0:

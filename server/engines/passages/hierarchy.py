@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from storage.search.neighbours import StoredChunk
 
-SEPARATOR = " > "  # between the headings of a path, as `ingestion.chunking.splitter` writes them
+SEPARATOR = " > "  # between the headings of a path, as `ingestion.chunking.context` writes them
 Key = Callable[[StoredChunk], Hashable]
 
 

@@ -114,7 +114,14 @@ def excerpt_of(found: NodeWithScore, record: Record) -> Excerpt:
     start = getattr(node, "start_char_idx", None) or 0
     end = getattr(node, "end_char_idx", None)
     chunks = record.chunks.get(node.node_id) or (int(node.metadata.get("chunk_index", 0)),)
-    return Excerpt(node.ref_doc_id or "", start, start + len(text) if end is None else end, text, chunks)
+    page, page_end = (whole(node.metadata.get(key)) for key in ("page", "page_end"))
+    end = start + len(text) if end is None else end
+    return Excerpt(node.ref_doc_id or "", start, end, text, chunks, page, page_end)
+
+
+def whole(value: object) -> int | None:
+    """Return a number of metadata, which other programs may have written; None for anything else."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 async def in_thread_if_large(choose: Callable[..., Result], /, *given: Any, hits: int, **further: Any) -> Result:
@@ -164,7 +171,13 @@ class SelectPassages(BaseNodePostprocessor):
         self._record.chunks[best.node.node_id] = excerpt.chunks
         if len(excerpt.chunks) == 1:
             return best
-        place = {"text": excerpt.text, "start_char_idx": excerpt.start, "end_char_idx": excerpt.end}
+        metadata = best.node.metadata | ({"page_end": excerpt.page_end} if excerpt.page_end else {})
+        place = {
+            "text": excerpt.text,
+            "start_char_idx": excerpt.start,
+            "end_char_idx": excerpt.end,
+            "metadata": metadata,
+        }
         return NodeWithScore(node=best.node.model_copy(update=place), score=best.score)
 
 

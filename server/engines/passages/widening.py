@@ -22,7 +22,7 @@ class ChunkRun:
     hits: Sequence[NodeWithScore]
 
     def passage(self, parts: EngineParts) -> NodeWithScore:
-        """Return it as one passage, with its best hit's id, score and page, and the headings that all chunks share.
+        """Return it as one passage, with its best hit's id and score, and the headings that all chunks share.
 
         Its chunks are put into the record.
         """
@@ -34,11 +34,17 @@ class ChunkRun:
             best.node.node_id,
             document_id=best.node.ref_doc_id or "",
             text=joined(self.chunks),
-            metadata={**best.node.metadata, "heading": common_path(self.chunks)},
+            metadata={**best.node.metadata, "heading": common_path(self.chunks), **pages_of(self.chunks)},
             start=self.chunks[0].start,
             end=self.chunks[-1].end,
         )
         return NodeWithScore(node=node, score=best.score)
+
+
+def pages_of(chunks: Sequence[StoredChunk]) -> dict[str, int]:
+    """Return the pages on which consecutive chunks begin and end; nothing if they have none."""
+    pages = {"page": chunks[0].page, "page_end": chunks[-1].page_end}
+    return {name: page for name, page in pages.items() if page is not None}
 
 
 def with_single_chunks(parts: EngineParts) -> EngineParts:

@@ -14,6 +14,7 @@ from server.engines.assembly import fitting
 from server.engines.llama_index import AsyncRetriever
 from server.engines.parts import EngineParts
 from server.engines.passages.hierarchy import common_path
+from server.engines.passages.widening import pages_of
 from server.engines.retrieval import StoreRetriever
 from server.engines.room import CHARACTERS_A_TOKEN, FRAME_CHARACTERS
 from server.engines.writing.citations import without_markers
@@ -99,12 +100,11 @@ class WholeDocuments(AsyncRetriever):
         repeated = max(0, after[-1].end - first.start) if after and follows(after[-1], first) else 0
         self._parts.record.chunks[first.node_id] = tuple(chunk.index for chunk in chunks)
         place = {"chunk_index": first.index, "heading": common_path(chunks)}
-        page = {} if first.page is None else {"page": first.page}
         node = make_node(
             first.node_id,
             document_id=first.document_id,
             text=joined(chunks)[repeated:],
-            metadata={**first.metadata, **place, **page},
+            metadata={**first.metadata, **place, **pages_of(chunks)},
             start=first.start + repeated,
             end=chunks[-1].end,
         )

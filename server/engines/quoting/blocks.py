@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -15,6 +16,9 @@ KEPT = 1024
 
 Kind = Literal["heading", "paragraph", "item", "table", "code"]
 
+_BAR = re.compile(r"(?<!\\)\|")
+_NAMED_VALUE = re.compile(r"(\w[^:\n]{0,99}): (\S.*)")
+
 
 @dataclass(frozen=True, slots=True)
 class Block:
@@ -25,7 +29,7 @@ class Block:
         text: without markup.
         code: whether all of a paragraph is set as code.
         line: number of its first line in the passage, from 0.
-        rows: of a table, the header first; empty cells are "".
+        rows: of a table, the header first, which may be empty; empty cells are "".
 
     """
 
@@ -63,6 +67,10 @@ def _blocks(text: str) -> Iterator[Block]:
             rows = tuple(_rows(tokens[position:end]))
             yield Block("table", depth, "\n".join(" ".join(row) for row in rows), line=line, rows=rows)
             position = end
+        elif token.type == "paragraph_open" and (rows := _written_rows(tokens[position + 1].content)):
+            yield Block("table", depth, "\n".join(" ".join(row) for row in rows), line=line, rows=rows)
+            is_item = False
+            position += 2
         elif token.type in {"heading_open", "paragraph_open"}:
             inline = tokens[position + 1]
             shown = _plain(inline)
@@ -88,6 +96,21 @@ def _rows(tokens: Sequence[Token]) -> Iterator[tuple[str, ...]]:
         elif token.type == "tr_close":
             yield tuple(row)
             row = []
+
+
+def _written_rows(paragraph: str) -> tuple[tuple[str, ...], ...]:
+    """Return the rows of a paragraph that is a part of a table, after an empty header, or a row as a reader writes it.
+
+    Readers of spreadsheets and records write a row as lines of ``column: value``.
+    """
+    lines = paragraph.split("\n")
+    if all(line.startswith("|") for line in lines):
+        return ((), *(tuple(cell.strip() for cell in _BAR.split(line.strip().strip("|"))) for line in lines))
+    found = [_NAMED_VALUE.fullmatch(line) for line in lines]
+    named = [match for match in found if match is not None]
+    if len(lines) == 1 or len(named) < len(lines):
+        return ()
+    return tuple(match[1] for match in named), tuple(match[2].strip() for match in named)
 
 
 def _plain(inline: Token) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Literal
 
 from ingestion.chunking.sentences import sentences
@@ -198,13 +199,14 @@ class _Reader:
         header, *rows = block.rows
         caption = self._last
         if is_keyed := all(row[0].endswith(":") for row in block.rows if row and row[0]):
-            rows = [header, *rows]
+            rows = [header, *rows] if any(header) else rows
+            header = rows[0] if rows else header
         for row in rows:
             if is_keyed:
                 text = " ".join(cell for cell in row if cell)
             else:
                 text = "; ".join(
-                    f"{name}: {cell}" if name else cell for name, cell in zip(header, row, strict=False) if cell
+                    f"{name}: {cell}" if name else cell for name, cell in zip_longest(header, row, fillvalue="") if cell
                 )
             unit = self._unit("row", text, lead=" ".join(header) if is_keyed else caption)
             yield replace(unit, term=self._heading if is_keyed else "", paragraph=block.text if is_keyed else text)

@@ -74,6 +74,11 @@ def spans_of(receiver, response, *, root):
     return {span.name: span for span in receiver.spans(trace_id)}
 
 
+def in_order(tree):
+    """Return a tree without what runs beside the model, whose place among the others is chance."""
+    return [line for line in tree if line.strip() not in {"SELECT footnote.lexicons", "wait for a connection"}]
+
+
 def recorded_errors(spans):
     """Return the names of the spans in which an exception was recorded."""
     return [name for name, span in spans.items() for event in span.events if event.name == "exception"]
@@ -86,7 +91,7 @@ def test_a_query_is_one_trace_from_the_request_to_the_last_token(stack, served, 
     assert "    INSERT footnote.leases" in receiver.tree(trace_of(first))
     response = ask(served)
     spans = spans_of(receiver, response, root="POST /query")
-    assert receiver.tree(trace_of(response)) == [
+    assert in_order(receiver.tree(trace_of(response))) == [
         "POST /query",
         "  footnote.query",
         "    RetrieverQueryEngine.aquery",
@@ -149,7 +154,7 @@ def test_a_chats_stream_is_one_trace_and_lasts_as_long_as_the_stream(stack, serv
     lasted = time.time_ns() - began
     spans = spans_of(receiver, response, root="POST /chat/stream")
     tree = receiver.tree(trace_of(response))
-    assert [line for line in tree if line.startswith(("P", "  f", "    ")) and "COMMIT" not in line] == [
+    assert [line for line in in_order(tree) if line.startswith(("P", "  f", "    ")) and "COMMIT" not in line] == [
         "POST /chat/stream",
         "  footnote.chat",
         "    CondensingChatEngine.astream_chat",

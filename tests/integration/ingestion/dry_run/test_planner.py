@@ -60,7 +60,7 @@ async def test_a_plan_says_what_the_run_then_does(indexing, tmp_path):
     (tmp_path / "b.md").unlink()
     write(tmp_path, "c", text="Now {} says another thing.")
     write(tmp_path, "g", "h")
-    (tmp_path / "picture.png").write_bytes(b"x")
+    (tmp_path / "picture.psd").write_bytes(b"x")
     found = await planned(indexing, tmp_path, sync=True)
     assert rows(indexing) == before
     outcome = await ingest_and_sync(indexing, inputs(tmp_path), force=False, watch=lambda _: None)

@@ -214,7 +214,7 @@ def test_metrics_say_what_came_of_documents_and_lead_to_the_trace(ingest, receiv
     for name, point in stages.items():
         assert {spans[exemplar.span_id].name for exemplar in point.exemplars} == {f"footnote.ingest.{name}"}
     (skipped,) = documents(receiver, outcome="skipped")
-    assert skipped.attributes["footnote.reason"] == "an image; images are not read"
+    assert skipped.attributes["footnote.reason"] == "a damaged image, or one of a kind that is not read"
     assert skipped.status_code == "unset"
 
 

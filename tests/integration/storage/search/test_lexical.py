@@ -368,7 +368,6 @@ async def test_scripts_without_blanks_are_found_by_pairs_of_characters_with_thei
         assert (await by_words(search, f'"{question}" {" ".join(texts)}'))[0] == texts[place], question
 
 
-# ruff: noqa: RUF001 (their punctuation)
 CHINESE = [
     "东京都政府位于新宿区。",
     "北京是中华人民共和国的首都，人口众多。",

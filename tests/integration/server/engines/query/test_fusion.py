@@ -48,7 +48,8 @@ async def test_other_wordings_are_searched_for_beside_the_question_and_counted(o
     async with opened() as made:
         answer = await made.ask(Question(ASKED, mode="fusion", k=3))
     engine = answer.done.engine
-    assert (engine.name, engine.queries, engine.calls, engine.notes) == ("fusion", tuple(others), 1, ())
+    assert (engine.name, engine.queries, engine.calls) == ("fusion", tuple(others), 1)
+    assert all(note.startswith("No passage mentions") for note in engine.notes)  # it is another word for pay
     assert any("forty" in citation.text for citation in answer.done.citations)
     assert last_messages(model_server)[0] == f"The question: {json.dumps(ASKED)}"
     assert [c.score for c in answer.done.citations] == sorted((c.score for c in answer.done.citations), reverse=True)
@@ -99,7 +100,7 @@ async def test_without_a_chat_model_the_question_is_searched_alone_and_the_answe
         answer = await made.ask(Question(ASKED, mode="fusion"))
     assert answer.done.finish_reason == "extractive"
     assert answer.done.engine.calls == 0
-    assert answer.done.engine.notes == ("There is no chat model to expand the question: it was searched for alone.",)
+    assert answer.done.engine.notes[0] == "There is no chat model to expand the question: it was searched for alone."
 
 
 async def test_a_model_that_fails_to_expand_does_not_keep_passages_from_being_found(opened, model_server):

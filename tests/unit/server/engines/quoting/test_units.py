@@ -32,6 +32,38 @@ def test_a_table_of_keys_and_values_belongs_to_its_heading():
     ]
 
 
+def test_parts_of_a_long_table_that_repeat_its_header_are_read_as_one_table_each():
+    head = "Valves of 2026\n\n| Part | Pressure |\n| --- | --- |\n"
+    one, two = f"{head}| K-1 | 3 |\n| K-2 | 6 |", f"{head}| K-3 | 9 |"
+    expected = ["Part: K-1; Pressure: 3", "Part: K-2; Pressure: 6", "Part: K-3; Pressure: 9"]
+    assert [unit.text for unit in of_kind("row", f"{one}\n\n{two}")] == expected
+    assert [unit.text for unit in of_kind("row", two)] == expected[2:]
+    assert {unit.lead for unit in of_kind("row", two)} == {"Valves of 2026"}
+
+
+def test_a_row_written_as_columns_and_values_is_quoted_with_all_its_columns():
+    text = "Part: K-1\nName: Valve 1. Of brass. By hand.\nPressure: 3\n\nPart: K-2\nName: Valve: a new one\nPressure: 6"
+    assert [unit.text for unit in of_kind("row", text)] == [
+        "Part: K-1; Name: Valve 1. Of brass. By hand.; Pressure: 3",
+        "Part: K-2; Name: Valve: a new one; Pressure: 6",
+    ]
+    assert {unit.kind for unit in units([Source(1, text)])} == {"row"}
+
+
+def test_rows_without_their_header_are_quoted_row_by_row():
+    assert [unit.text for unit in of_kind("row", "| K-1 | Valve. Of brass. |\n| K-2 | a\\|b |")] == [
+        "K-1; Valve. Of brass.",
+        "K-2; a\\|b",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["Note: it is of brass.", "Note: it is of brass\nand of steel.", "It opens: now.\nOr not."]
+)
+def test_prose_with_a_colon_is_no_row(text):
+    assert of_kind("row", text) == []
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

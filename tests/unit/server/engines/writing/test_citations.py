@@ -87,7 +87,7 @@ def test_brackets_in_code_are_left_alone(code):
     [
         ("x [1] y [4] z [2, 7][3;1]", "x [1] y [4] z [2][3][1]", {1, 2, 3, 4}),
         ("rain [5], snow [2, 9].", "rain, snow [2].", {2}),
-        ("rain [1-3] and [2–4].", "rain [1][2][3] and [2][3][4].", {1, 2, 3, 4}),  # noqa: RUF001
+        ("rain [1-3] and [2–4].", "rain [1][2][3] and [2][3][4].", {1, 2, 3, 4}),
         ("rain【1】 and 【2†source】, snow【3†L1-L9】.", "rain[1] and [2], snow[3].", {1, 2, 3}),
         ("rain [^1] and snow [^2].", "rain [1] and snow [2].", {1, 2}),
         ("rain [Source 1], snow [Passages 2, 3] [source: 4].", "rain [1], snow [2][3] [4].", {1, 2, 3, 4}),

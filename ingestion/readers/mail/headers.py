@@ -1,0 +1,96 @@
+"""Headers of mails as text, whatever their bytes are (RFC 2047, and what mailers write instead)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import quopri
+import re
+from collections.abc import Iterator
+from datetime import UTC
+from email.message import Message
+from email.utils import parsedate_to_datetime
+
+from ingestion.errors import Unreadable
+from ingestion.readers.cleaning import one_line
+from ingestion.readers.encodings.decoding import decode
+
+_WORD = re.compile(r"=\?([^?\s]{1,40})\?([bBqQ])\?([^?]*)\?=")
+_BETWEEN = re.compile(r"(\?=)\s+(=\?)")
+
+
+def header(message: Message, name: str, *, language: str = "simple", limit: int = 1000) -> str:
+    """Return a header on one line, its encoded words and bytes decoded; empty if there is none."""
+    raw = next((value for key, value in message.raw_items() if key.lower() == name), "")
+    return one_line(_words(_text(str(raw), language), language), limit=limit)
+
+
+def sent_at(message: Message) -> str | None:
+    """Return the date as an ISO 8601 timestamp with its offset; None if it has none that can be read."""
+    try:
+        date = parsedate_to_datetime(header(message, "date"))
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).isoformat()  # RFC 5322: -0000 is UTC
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+
+
+def file_name(part: Message, *, language: str = "simple") -> str:
+    """Return the name of a part's file, without folders; empty if it has none."""
+    try:
+        name = part.get_filename() or ""
+    except (LookupError, ValueError, TypeError, AttributeError, IndexError):  # broken parameters
+        name = ""
+    shown = one_line(_words(_text(name, language), language), limit=200)
+    return re.split(r"[/\\]", shown)[-1]
+
+
+def _text(raw: str, language: str) -> str:
+    """Return a header's text; bytes beyond ASCII, which the parser keeps as lone surrogates, are decoded."""
+    if raw.isascii():
+        return raw
+    try:
+        data = raw.encode("ascii", "surrogateescape")
+    except UnicodeEncodeError:
+        return raw
+    try:
+        return decode(data, language=language).text
+    except Unreadable:
+        return data.decode("ascii", "replace")
+
+
+def _words(text: str, language: str) -> str:
+    """Decode encoded words; neighbours of one charset are joined first, as mailers cut characters in two."""
+    if "=?" not in text:
+        return text
+    return "".join(_pieces(_BETWEEN.sub(r"\1\2", text), language))
+
+
+def _pieces(text: str, language: str) -> Iterator[str]:
+    end, pending, charset = 0, b"", ""
+    for word in _WORD.finditer(text):
+        label = word[1].partition("*")[0].lower()
+        if pending and (word.start() > end or label != charset):
+            yield _decoded(pending, charset, language)
+            pending = b""
+        yield text[end : word.start()]
+        pending, charset, end = pending + _bytes(word), label, word.end()
+    if pending:
+        yield _decoded(pending, charset, language)
+    yield text[end:]
+
+
+def _bytes(word: re.Match[str]) -> bytes:
+    coded = word[3].encode("utf-8", "replace")
+    if word[2] in "qQ":
+        return quopri.decodestring(coded, header=True)
+    try:
+        return base64.b64decode(coded + b"=" * (-len(coded) % 4))
+    except (binascii.Error, ValueError):
+        return coded
+
+
+def _decoded(data: bytes, charset: str, language: str) -> str:
+    try:
+        return decode(data, declared="" if charset in {"us-ascii", "ascii"} else charset, language=language).text
+    except Unreadable:
+        return data.decode("utf-8", "replace")

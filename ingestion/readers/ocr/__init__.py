@@ -1,0 +1,1 @@
+"""Text in pictures, by models of PP-OCR."""

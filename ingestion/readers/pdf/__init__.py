@@ -1,0 +1,1 @@
+"""PDF, with PDFium, the engine of Chrome: fast, maintained, and hardened against hostile files."""

@@ -1,0 +1,1 @@
+"""Pictures as documents, and the text in pictures of documents."""

@@ -1,0 +1,1 @@
+"""Excel workbooks and files of separated values."""

@@ -1,0 +1,1 @@
+"""The one inner form of tables, and their headers."""

@@ -1,0 +1,1 @@
+"""Formats that are text: Markdown, source code, notebooks, subtitles and others."""

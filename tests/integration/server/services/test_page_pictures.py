@@ -1,0 +1,137 @@
+"""A citation's page as a picture: from an upload over the worker's pipeline to the marks on the page."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from PIL import Image
+from reportlab.lib.pagesizes import A4
+from reportlab.pdfbase.pdfmetrics import stringWidth
+from reportlab.pdfgen.canvas import Canvas
+from support.stack import PATIENCE, Stack, open_stack, until
+
+FACTS = {
+    1: "The harbour of Kelmouth has nine cranes.",
+    2: "The pilot of Brandt sleeps aboard the tender Wilhelmine.",
+    3: "Fog signals are given every forty seconds.",
+}
+
+
+def pdf() -> bytes:
+    buffer = io.BytesIO()
+    canvas = Canvas(buffer, pagesize=A4)
+    for page, fact in FACTS.items():
+        canvas.drawString(72, 700, f"Chapter {page} of the port's book.")
+        canvas.drawString(72, 660, fact)
+        if page == 3:
+            for number in range(60):
+                canvas.drawString(72, 640 - 10 * number, f"Berth {number} takes ships of {number + 40} metres.")
+        canvas.showPage()
+    canvas.save()
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def stack(databases, shared_dir, embedder) -> Iterator[Stack]:
+    with open_stack(databases, shared_dir=shared_dir, embedder=embedder) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def http(stack: Stack) -> Iterator[httpx.Client]:
+    with (
+        stack.process(program=("-m", "server"), JOBS__WORKER="always", LLM__PROVIDER="extractive") as process,
+        httpx.Client(base_url=process.url, timeout=PATIENCE) as client,
+    ):
+        yield client
+
+
+def uploaded(http: httpx.Client, name: str, data: bytes, *, collection: str = "default") -> str:
+    form = {"collection": collection}
+    made = http.post("/documents", files={"file": (name, data)}, data=form).raise_for_status().json()
+    done = until(lambda: (job := http.get(f"/jobs/{made['job_id']}").json())["finished_at"] and job)
+    assert done["status"] == "succeeded", done
+    return str(made["document_id"])
+
+
+@pytest.fixture(scope="module")
+def document(http: httpx.Client) -> str:
+    return uploaded(http, "port.pdf", pdf())
+
+
+def yellow(png: bytes) -> tuple[float, float, int]:
+    """Return the top and bottom of what is marked, as fractions of the height, and the number of pixels."""
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    marked = [
+        divmod(place, picture.width)[0]
+        for place, (red, green, blue) in enumerate(picture.get_flattened_data())
+        if red > 200 and green > 180 and blue < 190 and red - blue > 50
+    ]
+    return (min(marked) / picture.height, max(marked) / picture.height, len(marked)) if marked else (0.0, 0.0, 0)
+
+
+@pytest.mark.parametrize("page", FACTS)
+def test_what_is_cited_is_marked_on_its_page(http, document, page):
+    found = http.post("/retrieve", json={"question": FACTS[page], "k": 1}).json()["results"][0]
+    assert (found["page"], found["page_end"]) == (page, page)
+    whole = http.get(f"/documents/{document}/text").json()
+    assert whole["text"][found["start"] : found["end"]] == found["text"]
+    at = whole["text"].index(FACTS[page])
+    drawn = http.get(f"/documents/{document}/pages/{page}.png", params={"start": at, "end": at + len(FACTS[page])})
+    assert drawn.headers["content-type"] == "image/png"
+    top, bottom, pixels = yellow(drawn.content)
+    where = (A4[1] - 660) / A4[1]
+    assert top - 0.02 < where < bottom + 0.02
+    assert bottom - top < 0.04
+    assert pixels > 100
+
+
+def test_a_page_without_marks_is_the_page(http, document):
+    drawn = http.get(f"/documents/{document}/pages/2.png")
+    assert Image.open(io.BytesIO(drawn.content)).format == "PNG"
+    assert yellow(drawn.content)[2] == 0
+
+
+def test_pages_name_their_part_of_the_text(http, document):
+    whole = http.get(f"/documents/{document}/text").json()
+    assert [page["page"] for page in whole["pages"]] == [1, 2, 3]
+    for page in whole["pages"]:
+        assert FACTS[page["page"]] in whole["text"][page["start"] : page["end"]]
+
+
+def test_there_is_no_page_beyond_the_last_and_none_of_a_text(http, document):
+    missing = http.get(f"/documents/{document}/pages/4.png")
+    assert (missing.status_code, missing.json()["type"]) == (404, "/problems/page-not-found")
+    assert "3 pages" in missing.json()["detail"]
+    note = uploaded(http, "note.md", b"# Note\n\nNo pages here.")
+    none = http.get(f"/documents/{note}/pages/1.png")
+    assert (none.status_code, none.json()["type"]) == (404, "/problems/page-not-found")
+    assert http.get(f"/documents/{document}/text", params={"revision": 999}).status_code == 404
+
+
+def test_marks_are_where_the_reader_read_in_the_language_of_the_collection(http):
+    """German compounds have no hyphen, others may, and each moves what follows on the page."""
+    http.post("/collections", json={"name": "hafen", "language": "german"}).raise_for_status()
+    buffer = io.BytesIO()
+    canvas = Canvas(buffer, pagesize=A4)
+    lines = ("Der Sand-", "wall hält den Land-", "wind und den Winter-", "wind ab. Mole vier.")
+    for number, line in enumerate(lines):
+        canvas.drawString(72, 700 - 14 * number, line)
+    canvas.save()
+    hyphens = uploaded(http, "wall.pdf", buffer.getvalue(), collection="hafen")
+    text = http.get(f"/documents/{hyphens}/text", params={"collection": "hafen"}).json()["text"]
+    start = text.index("Mole")
+    assert text[:start] == "Der Sandwall hält den Landwind und den Winterwind ab. "
+    where = {"collection": "hafen", "start": start, "end": start + 4}
+    drawn = http.get(f"/documents/{hyphens}/pages/1.png", params=where)
+    picture = Image.open(io.BytesIO(drawn.content)).convert("RGB")
+    marked = [
+        place % picture.width
+        for place, (red, _, blue) in enumerate(picture.get_flattened_data())
+        if red > 200 and red - blue > 50
+    ]
+    left = 72 + stringWidth("wind ab. ", "Helvetica", 12)
+    assert abs(min(marked) / picture.width - left / A4[0]) < 0.005
