@@ -20,7 +20,7 @@ from ingestion.readers.pdf.painting import PagePainter
 from server.caches.answers import AnswerCache
 from server.caches.vectors import QuestionVectors
 from server.engines.fingerprint import answers_fingerprint
-from server.engines.models.choose import describe_extractive, open_model
+from server.engines.models.choose import Sharing, describe_extractive, open_model
 from server.engines.models.model import LanguageModel
 from server.engines.reranking.choose import open_reranker
 from server.engines.reranking.reranker import Reranker
@@ -30,6 +30,7 @@ from server.peers.door import opened_door, whole
 from server.peers.member import Member
 from server.peers.messages import Frame
 from server.peers.metrics import METRICS
+from server.peers.turn import SharedTurn
 from server.process.vitals import observed_vitals
 from server.process.worker import open_worker
 from server.services.answers import AnswerService
@@ -39,7 +40,7 @@ from server.services.documents import DocumentService
 from server.services.embeddings import EmbeddingService
 from server.services.idempotency import Idempotency
 from server.services.jobs import JobWatchers
-from server.services.page_pictures import PagePictures
+from server.services.page_pictures import CACHE_BYTES, PagePictures
 from server.services.pinned_generations import PinnedGenerations, followed_generations
 from server.streams.peer_relay import FORGET, READ, PeerRelay
 from server.streams.streams import Streams
@@ -179,7 +180,7 @@ async def open_runtime(
         template(settings.llm.prompt)  # a wrong one is told of now, not at the first question
         if settings.llm.tokenizer:
             check_tokenizer(settings.llm.tokenizer)
-        model = await open_model(settings)
+        model = await open_model(settings, sharing=Sharing(member.directory, member.of) if member else None)
         if model is not None:
             stack.push_async_callback(model.close)
         _log.info("model chosen", choice=model.description if model else describe_extractive(settings))
@@ -277,7 +278,13 @@ async def assemble(
         collection_catalog=collection_catalog,
         document_catalog=DocumentCatalog(database),
         document_texts=DocumentTexts(database),
-        page_pictures=PagePictures(database, painter=painter, settings=settings.ingestion),
+        page_pictures=PagePictures(
+            database,
+            painter=painter,
+            settings=settings.ingestion,
+            turn=SharedTurn(member.directory / "drawing.lock" if member else None),
+            cache_bytes=CACHE_BYTES // (member.of if member else 1),
+        ),
         collections=collections,
         documents=DocumentService(database, collections=collections),
         jobs=JobStore(database),

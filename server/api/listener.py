@@ -196,6 +196,10 @@ class Listener(uvicorn.Server):
         self.force_exit = self.should_exit
         self.should_exit = True
 
+    def stop_once(self) -> None:
+        """Begin to shut down, or go on with that."""
+        self.should_exit = True
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then say so."""
         self._hosts.listens_on(str(sock.getsockname()[0]) for sock in sockets or ())

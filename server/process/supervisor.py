@@ -12,43 +12,52 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from pathlib import Path
 from socket import socket
+from typing import Any
 
 import structlog
 
 from server.engines.models import die_with_parent
 from server.peers.member import WorkersState, new_name, write_state
+from server.process.first_word import heard
 
 CANNOT_START = 2
 SHORTEST_WAIT, MAX_WAIT = 0.25, 30.0
 STEADY = 60.0
 """Seconds after which a start counts as gone well, and the next restart need not wait long."""
 
-READY_SECONDS = 120.0
+READY_SECONDS = 600.0
+"""In which a worker has to serve; a first start may download or export a model."""
 
 _log = structlog.get_logger(__name__)
 
 
+class State(Enum):
+    """Of a worker."""
+
+    STARTING = auto()
+    SERVING = auto()
+    LEAVING = auto()
+    """It was told to end, and nobody starts another one when it does."""
+
+
 @dataclass(eq=False, slots=True)
 class Process:
-    """A worker's process.
-
-    Attributes:
-        number: place among the workers, from 1.
-        is_ready: whether it serves.
-        is_expected_to_end: nobody starts another one when it ends.
-
-    """
+    """A worker's process; `number` is its place among the workers, from 1."""
 
     number: int
     child: asyncio.subprocess.Process
     started: float = field(default_factory=time.monotonic)
-    is_ready: bool = False
-    is_expected_to_end: bool = False
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    state: State = State.STARTING
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when it serves, or will not."""
+
+    reason: str = ""
+    """Why it does not serve, as far as it said so."""
 
     def tell(self, number: int) -> None:
         """Send a signal, if it still runs."""
@@ -57,7 +66,7 @@ class Process:
 
 
 class CannotStart(Exception):
-    """A worker ended before it served; it has said why."""
+    """A worker does not serve; the message says why, as far as it is known."""
 
 
 class Supervisor:
@@ -93,6 +102,7 @@ class Supervisor:
         self._waits: dict[int, float] = {}
         self._is_stopping = False
         self._reloading = asyncio.Lock()
+        self._reload_waits = False
 
     @property
     def processes(self) -> list[Process]:
@@ -106,37 +116,35 @@ class Supervisor:
             CannotStart: one of them does not.
 
         """
-        starting = [await self._begun(number) for number in range(1, self._count + 1)]
-        for process in starting:
+        for process in [await self._begun(number) for number in range(1, self._count + 1)]:
             await self._wait_until_ready(process)
-            process.is_expected_to_end = False
-        self._tell_state()
 
     async def reload(self) -> None:
-        """Replace the workers one by one: a new one serves before the old one takes no more connections."""
+        """Replace the workers one by one: a new one serves before the old one takes no more connections.
+
+        While a reload waits for another one to end, further ones are the same as that one.
+        """
+        if self._reload_waits:
+            return
+        self._reload_waits = True
         async with self._reloading:
+            self._reload_waits = False
             for number in range(1, self._count + 1):
-                old = [each for each in self._processes if each.number == number and not each.is_expected_to_end]
-                new = await self._begun(number)
+                old = [each for each in self._processes if each.number == number and each.state is State.SERVING]
                 try:
-                    await self._wait_until_ready(new)
+                    await self._wait_until_ready(await self._begun(number))
                 except CannotStart as exc:
-                    _log.error("nothing was reloaded: the new worker does not start", number=number, error=str(exc))
-                    new.tell(signal.SIGTERM)
+                    _log.error("the reload ends: the new worker does not start", number=number, error=str(exc))
                     return
-                new.is_expected_to_end = False
                 for each in old:
-                    each.is_expected_to_end = True
-                    each.tell(signal.SIGUSR1)
-                self._tell_state()
+                    self._end(each, signal.SIGUSR1)
             _log.info("reloaded", workers=self._count)
 
     async def stop(self) -> None:
         """End every worker; each has its time to finish what it answers."""
         self._is_stopping = True
         for process in self._processes:
-            process.is_expected_to_end = True
-            process.tell(signal.SIGTERM)
+            self._end(process, signal.SIGTERM)
         for task in self._tasks:
             if not task.get_name().startswith("watch"):
                 task.cancel()
@@ -149,18 +157,31 @@ class Supervisor:
             await asyncio.wait(waiting)
 
     def hurry(self) -> None:
-        """Let the workers end at once."""
+        """Let the workers, which are ending, end at once."""
         for process in self._processes:
-            process.tell(signal.SIGTERM)
+            process.tell(signal.SIGINT)
+
+    def _end(self, process: Process, number: int) -> None:
+        process.state = State.LEAVING
+        process.tell(number)
+        self._tell_state()
 
     async def _begun(self, number: int) -> Process:
-        """Start a process; it counts as one of the workers when it is no longer expected to end."""
+        """Start a process.
+
+        Raises:
+            CannotStart: the system has no room for one more.
+
+        """
         if self._is_stopping:
             raise asyncio.CancelledError
-        told, tells = os.pipe()
+        try:
+            told, tells = os.pipe()
+        except OSError as exc:
+            raise CannotStart(_no_room(number, exc)) from exc
         shared = [sock.fileno() for sock in self._sockets]
         arguments = [
-            *("--fds", ",".join(map(str, shared)), "--ready", str(tells), "--name", new_name()),
+            *("--fds", ",".join(map(str, shared)), "--pipe", str(tells), "--name", new_name()),
             *("--number", str(number), "--of", str(self._count), "--folder", str(self._folder)),
         ]
         parent_first = die_with_parent.command(signal.SIGTERM) if sys.platform == "linux" else ()
@@ -174,9 +195,12 @@ class Supervisor:
                 pass_fds=[*shared, tells],
                 start_new_session=True,  # Ctrl-C is for us
             )
+        except OSError as exc:
+            os.close(told)
+            raise CannotStart(_no_room(number, exc)) from exc
         finally:
             os.close(tells)
-        process = Process(number, child, is_expected_to_end=True)
+        process = Process(number, child)
         self._processes.add(process)
         asyncio.get_running_loop().add_reader(told, self._heard, told, process)
         self._run(self._watch(process), name=f"watch worker {number}")
@@ -184,17 +208,23 @@ class Supervisor:
 
     def _heard(self, told: int, process: Process) -> None:
         asyncio.get_running_loop().remove_reader(told)
-        process.is_ready = bool(os.read(told, 1))
+        is_ready, process.reason = heard(told)
         os.close(told)
-        process.changed.set()
+        if is_ready and process.state is State.STARTING:
+            process.state = State.SERVING
+        process.settled.set()
+        self._tell_state()
 
     async def _wait_until_ready(self, process: Process) -> None:
         try:
-            await asyncio.wait_for(process.changed.wait(), READY_SECONDS)
+            await asyncio.wait_for(process.settled.wait(), READY_SECONDS)
         except TimeoutError:
-            process.tell(signal.SIGKILL)
-        if not process.is_ready:
-            msg = f"worker {process.number} ended with status {await process.child.wait()}"
+            self._end(process, signal.SIGKILL)
+            msg = f"worker {process.number} did not serve within {READY_SECONDS:g} seconds"
+            raise CannotStart(msg) from None
+        if process.state is State.STARTING:
+            status = await process.child.wait()
+            msg = process.reason or f"worker {process.number} ended before it served, with status {status}"
             raise CannotStart(msg)
 
     async def _watch(self, process: Process) -> None:
@@ -202,30 +232,39 @@ class Supervisor:
         status = await process.child.wait()
         self._processes.discard(process)
         self._tell_state()
-        if process.is_expected_to_end:
-            return
-        number = process.number
-        while not self._is_stopping:
-            is_steady = time.monotonic() - process.started > STEADY
-            wait = SHORTEST_WAIT if is_steady else min(2 * self._waits.get(number, SHORTEST_WAIT / 2), MAX_WAIT)
-            self._waits[number] = wait
-            _log.warning("a worker died", number=number, status=status, restart_in_s=wait)
-            await asyncio.sleep(wait)
-            process = await self._begun(number)
-            try:
-                await self._wait_until_ready(process)
-            except CannotStart:
-                status = process.child.returncode or 0
-                continue
-            process.is_expected_to_end = False
-            self._tell_state()
-            return
+        if process.state is State.SERVING:
+            _log.warning("a worker died", number=process.number, status=status)
+            await self._replace(process)
 
-    def _run(self, work: object, *, name: str) -> None:
-        task: asyncio.Task[None] = asyncio.create_task(work, name=name)  # type: ignore[arg-type]
+    async def _replace(self, process: Process) -> None:
+        """Start workers in place of one that died, at growing intervals, until one of them serves."""
+        number, is_steady = process.number, time.monotonic() - process.started > STEADY
+        wait = SHORTEST_WAIT if is_steady else min(2 * self._waits.get(number, SHORTEST_WAIT / 2), MAX_WAIT)
+        while True:
+            self._waits[number] = wait
+            await asyncio.sleep(wait)
+            if self._is_stopping or self._serves(number):  # a reload was faster
+                return
+            try:
+                await self._wait_until_ready(await self._begun(number))
+            except CannotStart as exc:
+                wait = min(2 * wait, MAX_WAIT)
+                _log.error("no worker in place of the one that died", error=str(exc), next_try_in_s=wait)
+            else:
+                return
+
+    def _serves(self, number: int) -> bool:
+        return any(each.number == number and each.state is State.SERVING for each in self._processes)
+
+    def _run(self, work: Coroutine[Any, Any, None], *, name: str) -> None:
+        task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     def _tell_state(self) -> None:
-        answering = {process.number for process in self._processes if process.is_ready}
-        write_state(self._folder, WorkersState(len(answering), self._count))
+        serving = {process.number for process in self._processes if process.state is State.SERVING}
+        write_state(self._folder, WorkersState(len(serving), self._count))
+
+
+def _no_room(number: int, exc: OSError) -> str:
+    return f"worker {number} cannot be started: {exc}"

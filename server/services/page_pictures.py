@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ from cachetools import LRUCache
 
 from ingestion.errors import Unreadable
 from ingestion.read_options import read_options
+from server.peers.turn import SharedTurn
 from storage.documents.catalog import DocumentCatalog
 from storage.documents.originals import Originals
 from storage.documents.text import LONGEST, DocumentTexts, require_revision
@@ -48,16 +48,33 @@ class Picture:
 
 
 class PagePictures:
-    """Draws pages of the documents that are kept; pictures are cached in memory."""
+    """Draws pages of the documents that are kept; pictures are cached in memory.
 
-    def __init__(self, database: Database, *, painter: PagePainter, settings: IngestionSettings) -> None:
+    Args:
+        database: with the documents.
+        painter: draws.
+        settings: of the readers.
+        turn: to draw in; None: this process's own.
+        cache_bytes: of the pictures that are kept in memory.
+
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        painter: PagePainter,
+        settings: IngestionSettings,
+        turn: SharedTurn | None = None,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
         self._catalog = DocumentCatalog(database)
         self._texts = DocumentTexts(database)
         self._originals = Originals(database)
         self._painter = painter
         self._settings = settings
-        self._cache: LRUCache[str, bytes] = LRUCache(CACHE_BYTES, getsizeof=len)
-        self._turn = asyncio.Semaphore(1)  # a document's bytes, and a drawing, are in memory once
+        self._cache: LRUCache[str, bytes] = LRUCache(cache_bytes, getsizeof=len)
+        self._turn = turn or SharedTurn(None)  # a document's bytes, and a drawing, are in memory once
 
     async def draw(self, document_id: str, marked: Marked, *, collection: str, revision: int | None) -> Picture:
         """Return a page of a document.
@@ -81,10 +98,10 @@ class PagePictures:
         in_file = Marked(marked.page, start, end)
         key = f"{info.content_hash[:32]}-{places.language}-{marked.page}-{start}-{end}"
         if (png := self._cache.get(key)) is None:
-            async with self._turn:
+            async with self._turn.taken():
                 if (png := self._cache.get(key)) is None:
                     png = await self._drawn(info, places, in_file)
-            if len(png) <= CACHE_BYTES:
+            if len(png) <= self._cache.maxsize:
                 self._cache[key] = png
         return Picture(png, key)
 
