@@ -18,6 +18,8 @@ from server.process.local_model import shared_local_model
 from server.process.machine import cores
 from server.process.supervisor import CANNOT_START, CannotStart, Supervisor
 from server.process.worker import open_worker
+from storage import schema_version
+from storage.database import Database
 from storage.server import database_server, kept_running
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ async def serve_with_workers(
         asyncio.get_running_loop().add_signal_handler(number, _once_then, stop, hurry)
     async with AsyncExitStack() as stack:
         server = stack.enter_context(database_server(settings))
+        await _check_schema(settings, server.dsn)
         await stack.enter_async_context(kept_running(server))
         await stack.enter_async_context(open_worker(settings))
         folder = stack.enter_context(_private_folder())
@@ -69,6 +72,15 @@ async def serve_with_workers(
         stack.push_async_callback(_ended, supervisor, hurry)
         stack.enter_context(_reloading(supervisor, stop))
         return await _served(supervisor, stop, on_ready=on_ready, on_failure=on_failure)
+
+
+async def _check_schema(settings: Settings, dsn: str) -> None:
+    """Check it once for all, before anything is started that needs it."""
+    database = await Database.open(dsn, settings=settings.database)
+    try:
+        await schema_version.check(database)
+    finally:
+        await database.close()
 
 
 async def _served(

@@ -16,7 +16,10 @@ from contextlib import asynccontextmanager
 from server.errors import Overloaded
 
 SMOOTHING = 0.1
-"""Weight of the latest interval between two ends in the pace."""
+"""Weight of the latest interval between two ends in the pace, once there have been as many as make it small."""
+
+BELIEVED = 5
+"""Intervals from which on a pace is believed: the first searches of a server are its slowest."""
 
 
 class Turns:
@@ -35,12 +38,13 @@ class Turns:
         self._clock = clock
         self._waiting = 0
         self._pace = 0.0  # seconds from one turn's end to the next, while others wait
+        self._intervals = 0
         self._ended = 0.0
 
     @property
     def expected_wait(self) -> float:
-        """Seconds that whoever comes now will wait."""
-        if not self._waiting:
+        """Seconds that whoever comes now will wait; 0 while too little is known."""
+        if not self._waiting or self._intervals < BELIEVED:
             return 0.0
         return self._waiting * self._pace + max(0.0, self._clock() - self._ended - self._pace)
 
@@ -71,7 +75,7 @@ class Turns:
     def _end(self) -> None:
         now = self._clock()
         if self._waiting:
-            gap = now - self._ended
-            self._pace = gap if not self._pace else (1 - SMOOTHING) * self._pace + SMOOTHING * gap
+            self._intervals += 1
+            self._pace += max(SMOOTHING, 1 / self._intervals) * (now - self._ended - self._pace)
         self._ended = now
         self._places.release()

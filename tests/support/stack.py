@@ -29,6 +29,7 @@ from support.programs import Program, interpreter
 from support.scripted import running
 from support.sql import execute
 
+from config.settings import RetrievalSettings
 from embedding.embedder import Embedder
 
 ROOT = Path(__file__).parents[2]
@@ -163,8 +164,8 @@ class Stack:
     @contextlib.contextmanager
     def serve_with_workers(self, **groups: dict[str, Any]) -> Iterator[StackClient]:
         """Serve as `serve` does, from two processes; any of them may take a request, as each has its own connection."""
-        groups = {"llm": {}, **groups}
-        groups["llm"] = {"max_retries": 0, "breaker_failures": 0, "prompt": "rules", **groups["llm"]}
+        groups["llm"] = {"max_retries": 0, "breaker_failures": 0, "prompt": "rules", **groups.get("llm", {})}
+        groups["retrieval"] = {"min_score": RetrievalSettings().min_score, "refuse": 0, **groups.get("retrieval", {})}
         env = {
             f"{group}__{name}".upper(): str(value) for group, values in groups.items() for name, value in values.items()
         }

@@ -210,7 +210,7 @@ def test_a_database_that_comes_back_in_time_has_the_turn(stack, serve):
     stack.fresh(Reply("one two three four five six", delay=0.1))
     with serve() as http:
         with opened(http, "chat") as (_, seen, rest):
-            with database_gone(stack, serve):
+            with database_gone(stack):
                 time.sleep(0.7)  # the answer is complete by now, and cannot be kept
             events = rest()
         assert ending(events).name == "done"

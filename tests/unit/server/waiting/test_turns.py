@@ -70,6 +70,27 @@ async def test_the_wait_is_told_from_the_pace_and_one_too_long_is_refused_at_onc
         assert turns.expected_wait == 0
 
 
+async def test_one_slow_beginning_refuses_nobody() -> None:
+    clock = Clock()
+    turns, gate = Turns(at_once=1, max_wait=4, clock=clock), asyncio.Event()
+
+    async def work(begun: asyncio.Event) -> None:
+        async with turns.turn():
+            await begun.wait()
+
+    first = asyncio.Event()
+    tasks = [asyncio.create_task(work(first)), *(asyncio.create_task(work(gate)) for _ in range(20))]
+    await settle()
+    clock.now += 3  # it loaded what the others need not load
+    first.set()
+    await settle()
+    async with asyncio.timeout(1):
+        waiting = asyncio.create_task(work(gate))
+        await settle()
+        gate.set()
+        await asyncio.gather(waiting, *tasks)
+
+
 async def test_a_search_that_hangs_counts_into_the_wait() -> None:
     clock = Clock()
     turns = Turns(at_once=1, max_wait=4, clock=clock)
