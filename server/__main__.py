@@ -23,7 +23,7 @@ from config.errors import FootnoteError
 from config.settings import Settings, SettingsError, load_settings
 from config.telemetry.setup import keep_to_own_propagation, open_telemetry
 from config.version import VERSION
-from server.api.sockets import ListenError, bind, url_of
+from server.api.sockets import ListenError, bind, listening, url_of
 from server.peers.member import Member
 from server.process.worker_count import worker_count
 
@@ -110,7 +110,7 @@ def _serve_as_worker(settings: Settings, options: argparse.Namespace) -> int:
 
     _allow_many_sockets()
     member = Member(options.name, options.number, options.of, options.folder)
-    sockets, supervisor = [socket(fileno=number) for number in options.fds], os.getppid()
+    sockets, supervisor = listening(options.fds), os.getppid()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_run(settings, sockets, on_ready=lambda _: options.first_word.serves(), member=member))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 
 
 class ListenError(OSError):
@@ -36,6 +37,20 @@ def bind(host: str, port: int) -> list[socket.socket]:
         msg = f"cannot listen on {host}:{port} ({reason}); change FOOTNOTE_SERVER__HOST or FOOTNOTE_SERVER__PORT"
         raise ListenError(msg) from exc
     return bound
+
+
+def listening(descriptors: Sequence[int]) -> list[socket.socket]:
+    """Return the sockets that another process has bound.
+
+    Raises:
+        ListenError: a descriptor is none of a socket's.
+
+    """
+    try:
+        return [socket.socket(fileno=descriptor) for descriptor in descriptors]
+    except OSError as exc:
+        msg = f"cannot listen on what was inherited ({exc.strerror or exc})"
+        raise ListenError(msg) from exc
 
 
 def url_of(sock: socket.socket) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 
@@ -27,9 +26,11 @@ class FirstWord:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is None:
             return False
-        with contextlib.suppress(BrokenPipeError):  # a supervisor that is killed ends its workers
+        try:
             os.write(descriptor, word)
-        os.close(descriptor)
+            os.close(descriptor)
+        except OSError:  # the supervisor was killed
+            return False
         return True
 
 

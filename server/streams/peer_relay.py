@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 
+import structlog
+
 from server.peers.member import Member
 from server.peers.messages import Frame, PeerGone, asked
 from server.streams.log import MAX_BYTES, WINDOW_BYTES, FramesForgotten, LogReader, StreamLog
@@ -15,6 +17,10 @@ IDLE_SECONDS = 5.0
 """How long a stream without readers is followed."""
 
 SILENCE = 3600.0
+ANSWER_SECONDS = 5.0
+"""In which another worker has to say whether it has a stream, or has forgotten it."""
+
+_log = structlog.get_logger(__name__)
 
 
 class PeerRelay:
@@ -35,7 +41,10 @@ class PeerRelay:
         """See `Relay.publish`; there is nothing to do."""
 
     async def find(self, stream_id: str, *, lost: Callable[[int], bytes]) -> StreamLog | None:
-        """See `Relay.find`. If the beginning of the stream was dropped, the log begins with the rest."""
+        """See `Relay.find`. If the beginning of the stream was dropped, the log begins with the rest.
+
+        A worker that does not answer in time counts as one without such a stream.
+        """
         address = self._member.owner_of(stream_id)
         if address is None:
             return None
@@ -53,15 +62,22 @@ class PeerRelay:
         task = asyncio.create_task(follow(), name="follow a stream of another worker")
         self._following[task] = followed
         task.add_done_callback(self._following.pop)
-        return followed if await followed.exists() else None
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return followed if await followed.exists() else None
+        except TimeoutError:
+            task.cancel()
+            _log.warning("a worker does not answer for its stream", worker=address.stem)
+            return None
 
     async def read(self, stream_id: str) -> AsyncIterator[Frame]:
-        """Yield a stream of this worker to another one."""
+        """Yield a stream of this worker to another one: first an empty frame, with the number of the next one."""
         run = self._here(stream_id)
         if run is None or not run.resumable:
             return
         with run.reading(after=run.log.first - 1, silence=SILENCE) as reader:
             number = reader.position
+            yield Frame(number + 1, is_last=False, data=b"")  # it exists, and begins here
             while (await _taken(reader)) is not None:
                 for data in run.log.each(after=number, upto=reader.position):
                     number += 1
@@ -83,11 +99,13 @@ class PeerRelay:
         if address is None:
             return
         try:
-            async with asked(address, FORGET, stream_id) as frames:
+            async with asyncio.timeout(ANSWER_SECONDS), asked(address, FORGET, stream_id) as frames:
                 async for _ in frames:
                     pass
         except PeerGone:
             pass  # it took its streams with it
+        except TimeoutError:
+            _log.warning("a worker does not answer, and keeps its stream", worker=address.stem)
 
     async def is_forgotten(self, stream_id: str) -> bool:  # noqa: ARG002 (the protocol's)
         """See `Relay.is_forgotten`; whoever deletes a stream tells its worker."""
@@ -127,7 +145,7 @@ class _Followed(StreamLog):
         self._found: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
     async def exists(self) -> bool:
-        """Wait until the owner has sent something; False if it has no such stream."""
+        """Wait until the owner has said so; False if it has no such stream."""
         return await asyncio.shield(self._found)
 
     async def follow(self, frames: AsyncIterator[Frame]) -> None:
@@ -136,6 +154,7 @@ class _Followed(StreamLog):
             if not self._found.done():
                 self._first = number
                 self._found.set_result(True)
+                continue
             self.append(data, last=is_last)
             if is_last:
                 return

@@ -20,6 +20,21 @@ from server.engines.models.local import missing
 
 ROOT = Path(__file__).parents[3]
 HAS_LOCAL_MODEL = missing() is None
+LONE_WORKER = [
+    "worker",
+    "--fds",
+    "99",
+    "--pipe",
+    "98",
+    "--name",
+    "a",
+    "--number",
+    "1",
+    "--of",
+    "1",
+    "--folder",
+    "/nowhere",
+]
 DOCUMENTS = {
     "lighthouse.md": "# The lighthouse\n\nThe lighthouse of Ostrava Bay was built in 1871 by the engineer "
     "Milada Novak.\n",
@@ -230,6 +245,9 @@ def test_commands_that_cannot_start_say_so_in_one_line(shared_dir, tmp_path):
     for arguments, settings, expected in (
         (("server",), {"llm__provder": "x"}, "FOOTNOTE_LLM__PROVDER: no such setting; did you mean"),
         (("ingestion", "."), {"server__port": "99999"}, "FOOTNOTE_SERVER__PORT"),
+        (("server",), {"server__workers": "0"}, "FOOTNOTE_SERVER__WORKERS"),
+        (("server",), {"server__workers": "1000"}, "FOOTNOTE_SERVER__WORKERS"),
+        (("server", *LONE_WORKER), {}, "cannot listen on what was inherited"),
         (("server",), {"database__url": "postgresql://nobody@127.0.0.1:9/x", **hurried}, "not available"),
         (("ingestion", "README.md", "--collection", "Not A Name"), {}, "no collection name"),
     ):

@@ -242,6 +242,26 @@ def how_it_ended(reader: httpx.Response) -> str:
     return str(last.data["type"]) if last.name == "error" else last.name
 
 
+def test_a_worker_that_stands_still_is_waited_for_by_nobody_for_long(stack, server):
+    until(lambda: len(workers(server)) == 2)
+    stack.fresh(default=Reply(text="word " * 30, delay=0.1))
+    with fresh(server) as http, http.stream("POST", "/query/stream", json=BODY) as response:
+        stream_id = response.headers["X-Stream-ID"]
+        pieces = response.iter_text()
+        seen = next(pieces)
+        owner = next(child for child in workers(server) if stream_id[:8] in child.cmdline())
+        owner.suspend()
+        try:
+            with fresh(server) as other:
+                assert other.get(f"/streams/{stream_id}", timeout=30).status_code == 404
+                metrics = other.get("/metrics", timeout=30).text
+                assert other.post("/retrieve", json=BODY).status_code == 200
+        finally:
+            owner.resume()
+        assert stream_id[:8] not in set(re.findall(r'worker="(\w+)"', metrics))
+        assert ending(parse(seen + "".join(pieces))).name == "done"
+
+
 def test_kills_under_load_fail_only_what_the_killed_one_had(stack, server):
     until(lambda: len(workers(server)) == 2)
     stack.fresh()

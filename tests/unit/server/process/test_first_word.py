@@ -37,4 +37,4 @@ def test_a_reason_is_heard_as_far_as_it_fits(pipe):
 def test_nobody_who_listens_is_no_error():
     reads, writes = os.pipe()
     os.close(reads)
-    assert FirstWord(writes).fails("nobody hears this")
+    assert not FirstWord(writes).fails("nobody hears this")
