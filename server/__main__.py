@@ -23,7 +23,7 @@ from config.errors import FootnoteError
 from config.settings import Settings, SettingsError, load_settings
 from config.telemetry.setup import keep_to_own_propagation, open_telemetry
 from config.version import VERSION
-from server.api.sockets import ListenError, bind, listening, url_of
+from server.api.sockets import ListenError, bind, listen, listening, url_of
 from server.peers.member import Member
 from server.process.worker_count import worker_count
 
@@ -138,6 +138,8 @@ async def _run(
                 listener = Listener(app, settings=settings.server, on_ready=on_ready)
                 _settle_memory()
                 _obey(listener, member)
+                if member is None:
+                    listen(sockets)
                 await listener.listen(sockets)
     except asyncio.CancelledError:  # a signal before the server was up
         return INTERRUPTED

@@ -14,6 +14,7 @@ from socket import socket
 from typing import TYPE_CHECKING
 
 from config.environment import PREFIX
+from server.api.sockets import listen
 from server.process.local_model import shared_local_model
 from server.process.machine import cores
 from server.process.supervisor import CANNOT_START, CannotStart, Supervisor
@@ -25,7 +26,6 @@ from storage.server import database_server, kept_running
 if TYPE_CHECKING:
     from config.settings import Settings
 
-BACKLOG = 2048
 LEAST_CONNECTIONS = 4
 LEAST_BYTES = 65_536
 """The settings' least, of what is kept in memory."""
@@ -60,8 +60,7 @@ async def serve_with_workers(
         await stack.enter_async_context(open_worker(settings))
         folder = stack.enter_context(_private_folder())
         await stack.enter_async_context(shared_local_model(settings, folder))
-        for sock in sockets:
-            sock.listen(BACKLOG)
+        listen(sockets)
         supervisor = Supervisor(
             sockets,
             count=count,
