@@ -20,8 +20,7 @@ from config.settings import RetrievalSettings
 from storage import chunk_tables
 from storage.database import Database
 from storage.generation import Generation
-from storage.search.search import MAX_SCAN_TUPLES, ChunkSearch, SearchRequest
-from storage.search.statement import CANDIDATES
+from storage.search.search import ChunkSearch, SearchRequest, default_scan
 
 Truths = Mapping[str | None, Sequence[set[int]]]
 LISTS = (40, 64, 100, 200, 300, 400)  # lengths of HNSW's candidate list
@@ -201,12 +200,7 @@ async def connect(url: str, settings: RetrievalSettings) -> Any:  # noqa: ANN401
     """Return a plain connection with the settings that Footnote's pool has."""
     connection = await asyncpg.connect(
         url,
-        server_settings={
-            "jit": "off",
-            "hnsw.ef_search": str(max(settings.ef_search, CANDIDATES)),
-            "hnsw.iterative_scan": "relaxed_order",
-            "hnsw.max_scan_tuples": str(MAX_SCAN_TUPLES),
-        },
+        server_settings={"jit": "off", **{name: str(value) for name, value in default_scan(settings).items()}},
     )
     await register_vector(connection)
     return connection

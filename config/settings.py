@@ -124,6 +124,12 @@ class ServerSettings(_Group):
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    workers: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        description="Number of processes that serve HTTP; unset: one a core, at most 4, fewer where memory is short.",
+    )
     cors_origins: Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_split)] = (
         Field(
             (),
@@ -163,6 +169,13 @@ class ServerSettings(_Group):
         le=100_000,
         description="Maximum number of concurrent requests, and of answers being streamed; further ones get 503 "
         "`overloaded`.",
+    )
+    max_wait: float = Field(
+        10,
+        gt=0,
+        le=3600,
+        description="Seconds that a question may be expected to wait for its turn to be searched; where it is more, "
+        "it gets 503 `overloaded` at once.",
     )
     drain_delay: float = Field(
         0,
@@ -361,6 +374,11 @@ class LLMSettings(_Group):
         30, gt=0, le=3600, description="Seconds to wait for the first token, and for each next."
     )
     total_timeout: float = Field(120, gt=0, le=3600, description="Maximum duration of an answer in seconds.")
+    always_stream: bool = Field(
+        False,
+        description="Stream from the model's server even where a client gets the answer whole: token_timeout holds "
+        "then too, and a proxy in between sees no silence. It costs CPU.",
+    )
     local_timeout: float = Field(
         10,
         gt=0,

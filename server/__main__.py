@@ -8,19 +8,29 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import os
 import resource
+import shutil
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from socket import socket
+from typing import TYPE_CHECKING
 
 from config import logging
 from config.errors import FootnoteError
 from config.settings import Settings, SettingsError, load_settings
 from config.telemetry.setup import keep_to_own_propagation, open_telemetry
 from config.version import VERSION
-from server.api.sockets import ListenError, bind
+from server.api.sockets import ListenError, bind, listen, listening, url_of
+from server.peers.member import Member
+from server.process.worker_count import worker_count
 
+if TYPE_CHECKING:
+    from server.api.listener import Listener
+
+WORKER = "worker"
 CANNOT_START = 2
 INTERRUPTED = 130
 MAX_FILES = 65_536
@@ -29,19 +39,30 @@ MAX_FILES = 65_536
 def main() -> int:
     """Load the settings and serve; return the exit code."""
     keep_to_own_propagation()
-    command = _arguments().command
+    options = _arguments()
     try:
         settings = load_settings()
         logging.configure(settings.log)
-        return _serve_mcp(settings) if command == "mcp" else _serve(settings)
+        if options.command == "mcp":
+            return _serve_mcp(settings)
+        return _serve_as_worker(settings, options) if options.command == WORKER else _serve(settings)
     except (SettingsError, FootnoteError, ListenError) as exc:
-        print(f"footnote: {' '.join(str(exc).split())}", file=sys.stderr)  # noqa: T201 (a program's last word)
+        if options.command != WORKER or not options.first_word.fails(str(exc)):
+            _say(str(exc))
         return CANNOT_START
     except KeyboardInterrupt:
         return INTERRUPTED
 
 
+def _say(reason: str) -> None:
+    print(f"footnote: {' '.join(reason.split())}", file=sys.stderr)  # noqa: T201 (a program's last word)
+
+
 def _arguments() -> argparse.Namespace:
+    if sys.argv[1:2] == [WORKER]:
+        from server.process.worker_arguments import parse
+
+        return parse(sys.argv[2:])
     parser = argparse.ArgumentParser(
         prog="python -m server", description="Footnote's server; config/example.env lists its settings."
     )
@@ -71,30 +92,79 @@ def _serve(settings: Settings) -> int:
     sockets = bind(
         settings.server.host, settings.server.port
     )  # before the models are loaded: a taken port is told at once
+    count = worker_count(settings)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_run(settings, sockets))
+        if count == 1:
+            return runner.run(_run(settings, sockets, on_ready=_announce))
+        from server.process.many import serve_with_workers
+
+        return runner.run(
+            serve_with_workers(
+                settings, sockets, count=count, on_ready=lambda: _announce(url_of(sockets[0])), on_failure=_say
+            )
+        )
 
 
-async def _run(settings: Settings, sockets: list[socket]) -> int:
+def _serve_as_worker(settings: Settings, options: argparse.Namespace) -> int:
+    import uvloop
+
+    _allow_many_sockets()
+    member = Member(options.name, options.number, options.of, options.folder)
+    sockets, supervisor = listening(options.fds), os.getppid()
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_run(settings, sockets, on_ready=lambda _: options.first_word.serves(), member=member))
+    finally:
+        if os.getppid() != supervisor and not member.others():  # it was killed, and this is the last worker
+            shutil.rmtree(member.directory, ignore_errors=True)
+
+
+async def _run(
+    settings: Settings, sockets: list[socket], *, on_ready: Callable[[str], None], member: Member | None = None
+) -> int:
     from server.api.listener import Listener
     from server.app import create_app
     from server.runtime import open_runtime
 
     loop, starting = asyncio.get_running_loop(), asyncio.current_task()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _stops():
         loop.add_signal_handler(number, starting.cancel if starting else loop.stop)
+    if member is not None:  # it is the supervisor's
+        loop.add_signal_handler(signal.SIGHUP, lambda: None)
     try:
         with open_telemetry(settings.telemetry, version=VERSION) as telemetry:
-            async with open_runtime(settings, telemetry=telemetry) as runtime:
+            async with open_runtime(settings, telemetry=telemetry, member=member) as runtime:
                 app = create_app(settings, open_runtime=lambda _: nullcontext(runtime))
-                listener = Listener(app, settings=settings.server, on_ready=_announce)
+                listener = Listener(app, settings=settings.server, on_ready=on_ready)
                 _settle_memory()
-                for number in (signal.SIGTERM, signal.SIGINT):
-                    loop.add_signal_handler(number, listener.stop)
+                _obey(listener, member)
+                if member is None:
+                    listen(sockets)
                 await listener.listen(sockets)
     except asyncio.CancelledError:  # a signal before the server was up
         return INTERRUPTED
     return 0
+
+
+def _obey(listener: Listener, member: Member | None) -> None:
+    """Let signals stop the server, a second one at once.
+
+    A worker hurries at SIGINT only: a service manager may send SIGTERM to it as the supervisor does.
+    """
+    loop = asyncio.get_running_loop()
+    if member is None:
+        for number in _stops():
+            loop.add_signal_handler(number, listener.stop)
+        return
+    loop.add_signal_handler(signal.SIGTERM, listener.stop_once)
+    loop.add_signal_handler(signal.SIGINT, listener.stop)
+    loop.add_signal_handler(signal.SIGUSR1, listener.retire)
+
+
+def _stops() -> list[signal.Signals]:
+    """Return the signals that stop a server; not that of a terminal's end where ``nohup`` had it ignored."""
+    is_hung_up_on = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+    return [signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if is_hung_up_on else [])]
 
 
 def _allow_many_sockets() -> None:

@@ -27,6 +27,8 @@ class Question:
         rerank: whether a reranker orders the passages; None: the settings' value.
         temperature, max_tokens: None: the settings' values.
         stop: sequences at which the model stops writing.
+        whole: nobody reads the answer before it is complete, so that the model may give it in one piece; it is the same
+            question either way.
 
     """
 
@@ -44,6 +46,7 @@ class Question:
     temperature: float | None = None
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
+    whole: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

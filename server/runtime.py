@@ -20,12 +20,17 @@ from ingestion.readers.drawing.painter import PagePainter
 from server.caches.answers import AnswerCache
 from server.caches.vectors import QuestionVectors
 from server.engines.fingerprint import answers_fingerprint
-from server.engines.models.choose import describe_extractive, open_model
+from server.engines.models.choose import Sharing, describe_extractive, open_model
 from server.engines.models.model import LanguageModel
 from server.engines.reranking.choose import open_reranker
 from server.engines.reranking.reranker import Reranker
 from server.engines.room import check_tokenizer
 from server.engines.writing.templates import template
+from server.peers.door import opened_door, whole
+from server.peers.member import Member
+from server.peers.messages import Frame
+from server.peers.metrics import METRICS
+from server.peers.turn import SharedTurn
 from server.process.vitals import observed_vitals
 from server.process.worker import open_worker
 from server.services.answers import AnswerService
@@ -35,8 +40,9 @@ from server.services.documents import DocumentService
 from server.services.embeddings import EmbeddingService
 from server.services.idempotency import Idempotency
 from server.services.jobs import JobWatchers
-from server.services.page_pictures import PagePictures
+from server.services.page_pictures import CACHE_BYTES, PagePictures
 from server.services.pinned_generations import PinnedGenerations, followed_generations
+from server.streams.peer_relay import FORGET, READ, PeerRelay
 from server.streams.streams import Streams
 from server.uploads.multipart import Uploads
 from storage import schema_version
@@ -101,11 +107,13 @@ class Runtime:
     watchers: JobWatchers
     uploads: Uploads
     telemetry: Telemetry
+    member: Member | None = None
 
     async def health(self) -> Mapping[str, DependencyState]:
         """Check each dependency, by name."""
         database = await _state(self.database.ping(), detail="answers")
         return {
+            **self._workers_state(),
             "database": database,
             "schema": await self._schema_state() if database.ok else UNSEEN,
             "embedding": DependencyState(ok=True, detail=self.embedder.identity.model),
@@ -116,6 +124,13 @@ class Runtime:
 
     async def _schema_state(self) -> DependencyState:
         return await _state(schema_version.check(self.database), detail=f"revision {schema_version.REVISION}")
+
+    def _workers_state(self) -> dict[str, DependencyState]:
+        state = self.member.state() if self.member else None
+        if state is None:
+            return {}
+        ok = state.answering >= state.wanted
+        return {"workers": DependencyState(ok=ok, detail=f"{state.answering} of {state.wanted}", required=False)}
 
     def _generations_state(self) -> DependencyState:
         behind = "; ".join(f"{name}: {why}" for name, why in sorted(self.generations.behind.items()))
@@ -142,8 +157,10 @@ class Runtime:
 
 
 @asynccontextmanager
-async def open_runtime(settings: Settings, *, telemetry: Telemetry = NO_TELEMETRY) -> AsyncIterator[Runtime]:
-    """Open everything; close it at the end, or if opening fails half way.
+async def open_runtime(
+    settings: Settings, *, telemetry: Telemetry = NO_TELEMETRY, member: Member | None = None
+) -> AsyncIterator[Runtime]:
+    """Open everything; close it at the end, or if opening fails half way. `member`: it is one worker among several.
 
     Raises:
         FootnoteError: something cannot be used; the message says what to do.
@@ -163,7 +180,7 @@ async def open_runtime(settings: Settings, *, telemetry: Telemetry = NO_TELEMETR
         template(settings.llm.prompt)  # a wrong one is told of now, not at the first question
         if settings.llm.tokenizer:
             check_tokenizer(settings.llm.tokenizer)
-        model = await open_model(settings)
+        model = await open_model(settings, sharing=Sharing(member.directory, member.of) if member else None)
         if model is not None:
             stack.push_async_callback(model.close)
         _log.info("model chosen", choice=model.description if model else describe_extractive(settings))
@@ -179,6 +196,7 @@ async def open_runtime(settings: Settings, *, telemetry: Telemetry = NO_TELEMETR
             reranker=reranker,
             stack=stack,
             telemetry=telemetry,
+            member=member,
         )
 
 
@@ -191,6 +209,7 @@ async def assemble(
     stack: AsyncExitStack,
     reranker: Reranker | None = None,
     telemetry: Telemetry = NO_TELEMETRY,
+    member: Member | None = None,
 ) -> Runtime:
     """Return the services over open resources; `stack` closes them first."""
     if telemetry.is_on:
@@ -217,7 +236,11 @@ async def assemble(
         vectors=QuestionVectors(max_bytes=settings.cache.embedding_bytes, shared=shared_vectors),
         kept=_answer_cache(settings, database, model, reranker) if settings.cache.answers else None,
     )
-    streams = Streams(settings.streams, most=settings.server.max_concurrency, relay=relay)
+    streams = Streams(settings.streams, most=settings.server.max_concurrency, member=member)
+    if relay is not None:
+        streams.reach_others(relay)
+    if member is not None:
+        await stack.enter_async_context(_among_others(member, streams, telemetry=telemetry, relays=relay is None))
     conversations = Conversations(
         answers,
         turns=TurnStore(database, leases=leases),
@@ -255,14 +278,39 @@ async def assemble(
         collection_catalog=collection_catalog,
         document_catalog=DocumentCatalog(database),
         document_texts=DocumentTexts(database),
-        page_pictures=PagePictures(database, painter=painter, settings=settings.ingestion),
+        page_pictures=PagePictures(
+            database,
+            painter=painter,
+            settings=settings.ingestion,
+            turn=SharedTurn(member.directory / "drawing.lock" if member else None),
+            cache_bytes=CACHE_BYTES // (member.of if member else 1),
+        ),
         collections=collections,
         documents=DocumentService(database, collections=collections),
         jobs=JobStore(database),
         watchers=JobWatchers(most=settings.server.max_watchers),
         uploads=Uploads(settings.data_dir / "uploads", max_bytes=settings.ingestion.max_file_bytes),
         telemetry=telemetry,
+        member=member,
     )
+
+
+@asynccontextmanager
+async def _among_others(member: Member, streams: Streams, *, telemetry: Telemetry, relays: bool) -> AsyncIterator[None]:
+    """Let the other workers reach this one, and its readers their streams where nothing else relays them."""
+    relay = PeerRelay(member, here=streams.here)
+    if relays:
+        streams.reach_others(relay)
+
+    def metrics(accept: str) -> AsyncIterator[Frame]:
+        return whole(asyncio.to_thread(telemetry.exposition, accept))
+
+    answers = {READ: relay.read, FORGET: relay.forgotten, METRICS: metrics}
+    async with opened_door(member.address, answers):
+        try:
+            yield
+        finally:
+            await relay.close()
 
 
 async def _open_redis(

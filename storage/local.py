@@ -100,10 +100,20 @@ class LocalPostgres:
         with self._server._lock:  # noqa: SLF001 (see ensure_running)
             with suppress(OSError, ValueError):
                 pids = json.loads(handles.read_text() or "[]")
-                handles.write_text(json.dumps([pid for pid in pids if psutil.pid_exists(pid)]))
+                handles.write_text(json.dumps([pid for pid in pids if _is_alive(pid)]))
             with suppress(OSError, ValueError, IndexError):
                 if not _is_postgres(int(lock_file.read_text().splitlines()[0]), self.directory):
                     lock_file.unlink()
+
+
+def _is_alive(pid: int) -> bool:
+    """Tell whether a process runs; one that was killed and that nobody reaps (containers) does not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True
 
 
 def _is_postgres(pid: int, directory: Path) -> bool:

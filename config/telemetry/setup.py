@@ -78,7 +78,8 @@ def open_telemetry(settings: TelemetrySettings, *, version: str) -> Iterator[Tel
     scraped = ScrapedReader()
     resource = _resource(settings, version=version)
     meters = make_meter_provider(scraped, *_metric_exporter(settings), resource=resource)
-    tracers = make_tracer_provider(settings, *_span_exporter(settings, meters), resource=resource)
+    sent = settings if settings.endpoint else settings.model_copy(update={"sample_ratio": 0.0})  # where, else?
+    tracers = make_tracer_provider(sent, *_span_exporter(settings, meters), resource=resource)
     metrics.set_meter_provider(meters)
     trace.set_tracer_provider(tracers)
     propagate.set_global_textmap(spans.PROPAGATOR)

@@ -18,7 +18,6 @@ from server.api.schemas.answers import AnswerOut
 from server.api.sse import EventEncoder, open_run
 from server.services.idempotency import Key
 from server.streams.run import Run
-from server.streams.streams import new_stream_id
 
 REPLAYED = {"Idempotent-Replayed": "true"}
 GIVEN_AGAIN = {"Cache-Status": "footnote; hit"}
@@ -53,7 +52,7 @@ async def answer_whole(request: Request, asked: Asked, *, key: str | None, schem
     headers = None
     async with ended_by_disconnect(request):
         if key is None:
-            answer = await collect(asked.events(new_stream_id(), None))
+            answer = await collect(asked.events(runtime_of(request).streams.new_id(), None))
         else:
             joined, headers = await _joined(request, asked, key)
             answer = joined if isinstance(joined, Answer) else await joined.answer()
@@ -65,7 +64,8 @@ async def answer_whole(request: Request, asked: Asked, *, key: str | None, schem
 
 async def answer_stream(request: Request, asked: Asked, *, key: str | None) -> Response:
     """Answer as a resumable stream of server-sent events."""
-    streams, stream_id = runtime_of(request).streams, new_stream_id()
+    streams = runtime_of(request).streams
+    stream_id = streams.new_id()
     encoder = EventEncoder(request_id_of(request.scope))
     if key is None:
         events = asked.events(stream_id, None)
@@ -91,6 +91,6 @@ async def _joined(request: Request, asked: Asked, given: str) -> tuple[Run | Ans
         return runtime.streams.start(events, encoder=encoder, stream_id=stream_id, keyed=True)
 
     joined = await runtime.idempotency.join(
-        given, fingerprint=asked.fingerprint, start=start, stream_id=new_stream_id()
+        given, fingerprint=asked.fingerprint, start=start, stream_id=runtime.streams.new_id()
     )
     return joined, headers

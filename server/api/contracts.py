@@ -9,6 +9,7 @@ from typing import Protocol
 from config.settings import Settings
 from config.telemetry.setup import Telemetry
 from server.answers import Answer, Event, Question, Retrieved, Turn
+from server.peers.member import Member
 from server.services.collections import Activated, NewCollection
 from server.services.conversations import Conversations
 from server.services.documents import Content, NewVersion, Submitted
@@ -162,6 +163,11 @@ class Runtime(Protocol):
     @property
     def telemetry(self) -> Telemetry:
         """The process's telemetry."""
+        ...
+
+    @property
+    def member(self) -> Member | None:
+        """Which of several workers this is."""
         ...
 
     @property

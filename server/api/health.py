@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Literal
 
 from fastapi import APIRouter, Request, Response
@@ -13,6 +12,7 @@ from server.api.context import request_id_of, runtime_of
 from server.api.documentation import problem_responses
 from server.api.problems import KINDS, Problem, problem_of, problem_response
 from server.errors import ShuttingDown
+from server.peers.metrics import exposition
 
 router = APIRouter(tags=["operating"], responses=problem_responses(500))
 HEALTH_PATHS = frozenset({"/health", "/ready", "/metrics"})
@@ -83,8 +83,8 @@ async def ready(request: Request) -> ReadyOut | Response:
 @router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
     """Return every metric, for Prometheus; as OpenMetrics with exemplars where that is accepted."""
-    telemetry = runtime_of(request).telemetry
-    body, content_type = await asyncio.to_thread(telemetry.exposition, request.headers.get("accept", ""))
+    runtime = runtime_of(request)
+    body, content_type = await exposition(runtime.telemetry, runtime.member, request.headers.get("accept", ""))
     return Response(body, headers={"Content-Type": content_type})
 
 

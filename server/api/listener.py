@@ -25,6 +25,7 @@ from server.api.sockets import url_of
 MAX_HEADER_BYTES = 65_536
 KEEP_ALIVE_SECONDS = 75  # longer than the 60 of common load balancers, which must be the first to close
 GRACE_SECONDS = 2.0
+RETIRING_LOOK_SECONDS = 0.2
 MIN_READ_RATE = 16_384
 """Bytes a second that a client must read on average while more waits for it: 30 MB take half an hour at most."""
 
@@ -44,8 +45,9 @@ class BoundedHttp(HttpToolsProtocol):
     _ended = False
     _reading: asyncio.TimerHandle | None = None
 
-    def __init__(self, *args: Any, write_timeout: float, **options: Any) -> None:
+    def __init__(self, *args: Any, write_timeout: float, retiring: asyncio.Event, **options: Any) -> None:
         super().__init__(*args, **options)
+        self._retiring = retiring
         self._write_timeout = self._patience = write_timeout
         self._counted_at = self.loop.time()
         self._unread = 0
@@ -108,6 +110,9 @@ class BoundedHttp(HttpToolsProtocol):
         """Start the request."""
         self._in_header = False
         super().on_headers_complete()
+        if self._retiring.is_set():  # this answer is the connection's last one
+            self.cycle.keep_alive = False
+            self.cycle.default_headers = [*self.cycle.default_headers, (b"connection", b"close")]
         # the request's task has not begun yet
         self.scope["extensions"] = {ABORT: self.transport.abort}  # type: ignore[dict-item] # not of the specification
 
@@ -138,10 +143,12 @@ class Listener(uvicorn.Server):
     def __init__(
         self, app: FastAPI, *, settings: ServerSettings, on_ready: Callable[[str], None] | None = None
     ) -> None:
+        self._retiring = asyncio.Event()
+        http = partial(BoundedHttp, write_timeout=app.state.write_timeout, retiring=self._retiring)
         super().__init__(
             uvicorn.Config(
                 app,
-                http=partial(BoundedHttp, write_timeout=app.state.write_timeout),  # type: ignore[arg-type] # makes one
+                http=http,  # type: ignore[arg-type] # makes one
                 ws="none",
                 lifespan="on",
                 interface="asgi3",
@@ -167,9 +174,30 @@ class Listener(uvicorn.Server):
         """
         await self._serve(sockets)
 
+    def retire(self) -> None:
+        """Take no more connections, and stop when those that are there have ended.
+
+        Another process listens on the same sockets. Each answer from now on ends its connection; one on which nothing
+        more comes ends after `KEEP_ALIVE_SECONDS`, as clients know.
+        """
+        if not self._retiring.is_set():
+            self._retiring.set()
+            for server in self.servers:
+                server.close()
+            self._leaving = asyncio.create_task(self._stop_when_left(), name="retire")
+
+    async def _stop_when_left(self) -> None:
+        while self.server_state.connections:  # noqa: ASYNC110 (uvicorn tells nobody when one ends)
+            await asyncio.sleep(RETIRING_LOOK_SECONDS)
+        self.stop()
+
     def stop(self) -> None:
         """Begin to shut down; a second call ends everything at once."""
         self.force_exit = self.should_exit
+        self.should_exit = True
+
+    def stop_once(self) -> None:
+        """Begin to shut down, or go on with that."""
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fastapi import APIRouter, Request, Response
 
 from server.api.asking import Asked, answer_stream, answer_whole
@@ -25,7 +27,8 @@ async def query(body: QuestionBody, request: Request, idempotency_key: Idempoten
     With nothing found above the bar the answer says so: `finish_reason` is `no_context`, and no model was called.
     With `"stream": true` this is `/query/stream`.
     """
-    asked = _asked(body, request)
+    # one with a key may be read as a stream by whoever comes with the key again
+    asked = _asked(body, request, whole=not body.stream and idempotency_key is None)
     if body.stream:
         return await answer_stream(request, asked, key=idempotency_key)
     return await answer_whole(request, asked, key=idempotency_key, schema=AnswerOut)
@@ -41,8 +44,8 @@ async def query_stream(body: QuestionBody, request: Request, idempotency_key: Id
     return await answer_stream(request, _asked(body, request), key=idempotency_key)
 
 
-def _asked(body: QuestionBody, request: Request) -> Asked:
-    answers, question = runtime_of(request).answers, body.to_question()
+def _asked(body: QuestionBody, request: Request, *, whole: bool = False) -> Asked:
+    answers, question = runtime_of(request).answers, replace(body.to_question(), whole=whole)
     return Asked("query", body, events=lambda _stream_id, _key: answers.stream(question), keeps_keys=False)
 
 

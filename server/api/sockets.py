@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
+
+BACKLOG = 2048
 
 
 class ListenError(OSError):
@@ -32,10 +35,37 @@ def bind(host: str, port: int) -> list[socket.socket]:
     except OSError as exc:
         for sock in bound:
             sock.close()
-        reason = exc.strerror or exc
-        msg = f"cannot listen on {host}:{port} ({reason}); change FOOTNOTE_SERVER__HOST or FOOTNOTE_SERVER__PORT"
-        raise ListenError(msg) from exc
+        raise ListenError(_refused(host, port, exc)) from exc
     return bound
+
+
+def listen(sockets: Sequence[socket.socket]) -> None:
+    """Listen on bound sockets.
+
+    Raises:
+        ListenError: another program bound the same address at the same time, and was faster; the message is one line.
+
+    """
+    try:
+        for sock in sockets:
+            sock.listen(BACKLOG)
+    except OSError as exc:
+        host, port = sockets[0].getsockname()[:2]
+        raise ListenError(_refused(host, port, exc)) from exc
+
+
+def listening(descriptors: Sequence[int]) -> list[socket.socket]:
+    """Return the sockets that another process has bound.
+
+    Raises:
+        ListenError: a descriptor is none of a socket's.
+
+    """
+    try:
+        return [socket.socket(fileno=descriptor) for descriptor in descriptors]
+    except OSError as exc:
+        msg = f"cannot listen on what was inherited ({exc.strerror or exc})"
+        raise ListenError(msg) from exc
 
 
 def url_of(sock: socket.socket) -> str:
@@ -43,3 +73,8 @@ def url_of(sock: socket.socket) -> str:
     host, port = sock.getsockname()[:2]
     reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (read, not bound)
     return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+
+
+def _refused(host: str, port: int, exc: OSError) -> str:
+    reason = exc.strerror or exc
+    return f"cannot listen on {host}:{port} ({reason}); change FOOTNOTE_SERVER__HOST or FOOTNOTE_SERVER__PORT"

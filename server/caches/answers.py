@@ -95,7 +95,7 @@ class AnswerCache:
         if version is None:
             return None
         state = [generation.tenant_id, generation.collection_id, generation.id, version, self._fingerprint]
-        decided = json.dumps([state, asdict(question)], sort_keys=True, default=_plain)
+        decided = json.dumps([state, asdict(replace(question, whole=False))], sort_keys=True, default=_plain)
         return hashlib.sha256(decided.encode(errors="surrogatepass")).hexdigest()
 
     def _found(self, key: str) -> Answer | None:

@@ -16,6 +16,7 @@ from config.settings import Settings
 from server.answers import Question
 from server.caches.vectors import QuestionVectors
 from server.engines.record import Record
+from server.waiting.turns import Turns
 
 if TYPE_CHECKING:
     from embedding.embedder import Embedder
@@ -79,6 +80,7 @@ class EngineParts:
         vectors: the cache of question vectors.
         conversation: that the question is part of.
         elsewhere: None: other collections cannot be searched.
+        turns: at searching; None: any number of searches run at a time.
         retrieves_only: the passages are all that is asked for: no model reads them, and they need not fit its prompt.
 
     """
@@ -94,6 +96,7 @@ class EngineParts:
     reranker: Reranks | None = None
     vectors: QuestionVectors = UNKEPT
     elsewhere: Elsewhere | None = None
+    turns: Turns | None = None
     retrieves_only: bool = False
 
 

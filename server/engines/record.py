@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from server.answers import EngineReport, Reasoning, Reranked, Usage
 
 if TYPE_CHECKING:
+    from llama_index.core.schema import NodeWithScore
+
     from server.engines.models.events import Finish
     from storage.generation import Generation
 
@@ -45,6 +47,9 @@ class Record:
         remarks: sentences on how the question and the passages fit; among the notes of the report.
         refused: whether the passages that were found do not answer the question.
         thoughts: the model's reasoning on the answer that has not been sent yet.
+        admitted: whether the question had its turn to be searched for; it is not turned away later.
+        selected: the hits among which passages were selected last, how (`passages.selection.Selection`), and those
+            passages (`Selected`).
         quote: finds what the passages say, for an answer without a footnote; None where an engine has no such thing.
 
     """
@@ -67,6 +72,8 @@ class Record:
     remarks: list[str] = field(default_factory=list)
     thoughts: list[Reasoning] = field(default_factory=list)
     refused: bool = False
+    admitted: bool = False
+    selected: tuple[Sequence[NodeWithScore], object, Sequence[Any]] | None = None
     quote: Callable[[], Awaitable[Quotation | None]] | None = None
 
     def add_call(self, finish: Finish) -> None:

@@ -39,6 +39,14 @@ class StoreRetriever(AsyncRetriever):
         self._mode = mode
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        turns, record = self._parts.turns, self._parts.record
+        if turns is None:
+            return await self._searched(query_bundle)
+        async with turns.turn(may_refuse=not record.admitted):
+            record.admitted = True
+            return await self._searched(query_bundle)
+
+    async def _searched(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         parts = self._parts
         embedding: Vector | None = None
         if self._mode != "keyword":

@@ -33,6 +33,7 @@ from server.caches.vectors import QuestionVectors
 from server.engines.abilities import conversational
 from server.engines.chat.condensing import CondensingChatEngine
 from server.engines.chat.history import History, chat_message
+from server.engines.direct import answered, retrieved
 from server.engines.llama_index import pieces_of
 from server.engines.models.errors import ModelFailed
 from server.engines.parts import Conversation, Elsewhere, EngineParts
@@ -46,6 +47,7 @@ from server.engines.writing.prompts import summary_messages
 from server.engines.writing.stopping import before_stop
 from server.errors import RerankUnavailable
 from server.services.observation import Observation
+from server.waiting.turns import Turns
 from storage.errors import TableGone
 from storage.vector_store import ChunkStore
 
@@ -70,6 +72,8 @@ NOTHING_FOUND = {
 NO_MODEL = "none"
 EXTRACTIVE = "extractive"
 SUMMARY_TOKENS = 300
+SEARCHES = 16
+"""Searches at a time: two batches of the embedding model, and more than the pool has connections."""
 
 
 class AnswerService:
@@ -99,6 +103,7 @@ class AnswerService:
         self._reranker = reranker
         self._vectors = vectors or QuestionVectors(max_bytes=0)
         self._kept = kept
+        self._turns = Turns(at_once=SEARCHES, max_wait=settings.server.max_wait)
         self.counter = TokenCounter(settings.llm.tokenizer or embedder.files.tokenizer_file)
         self._history = History(self.counter, settings=settings.chat)
 
@@ -141,9 +146,7 @@ class AnswerService:
 
     async def _retrieved(self, question: Question) -> Retrieved:
         async def found(parts: EngineParts) -> Sequence[NodeWithScore]:
-            engine: Any = build_engine(parts)  # most of them retrieve
-            nodes: Sequence[NodeWithScore] = await engine.aretrieve(QueryBundle(question.question))
-            return nodes
+            return await retrieved(build_engine(parts), QueryBundle(question.question))  # most of them retrieve
 
         started = time.perf_counter()
         async with AsyncExitStack() as stack:
@@ -184,7 +187,7 @@ class AnswerService:
     async def _stream(self, question: Question) -> AsyncGenerator[Event, None]:
         async def asked(parts: EngineParts) -> tuple[Any, bool]:
             engine = build_engine(parts)
-            return await engine.aquery(QueryBundle(question.question)), isinstance(engine, RetrieverQueryEngine)
+            return await answered(engine, QueryBundle(question.question)), isinstance(engine, RetrieverQueryEngine)
 
         started = time.perf_counter()
         async with AsyncExitStack() as stack:
@@ -301,6 +304,7 @@ class AnswerService:
             settings=self._settings,
             reranker=self._reranker,
             vectors=self._vectors,
+            turns=self._turns,
             record=Record(engine=question.mode),
             elsewhere=Elsewhere(visit=self._visited, kept=kept),
         )

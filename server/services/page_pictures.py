@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +14,7 @@ from ingestion.errors import Unreadable
 from ingestion.read_options import read_options
 from ingestion.readers.drawing.view import View
 from server.errors import Overloaded
+from server.peers.turn import SharedTurn
 from storage.documents.catalog import DocumentCatalog
 from storage.documents.originals import Originals
 from storage.documents.text import LONGEST, DocumentTexts, require_revision
@@ -53,16 +53,33 @@ class Picture:
 
 
 class PagePictures:
-    """Draws pages of the documents that are kept, one at a time; pictures are cached in memory."""
+    """Draws pages of the documents that are kept, one at a time; pictures are cached in memory.
 
-    def __init__(self, database: Database, *, painter: PagePainter, settings: IngestionSettings) -> None:
+    Args:
+        database: with the documents.
+        painter: draws.
+        settings: of the readers.
+        turn: to draw in; None: this process's own.
+        cache_bytes: of the pictures that are kept in memory.
+
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        painter: PagePainter,
+        settings: IngestionSettings,
+        turn: SharedTurn | None = None,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
         self._catalog = DocumentCatalog(database)
         self._texts = DocumentTexts(database)
         self._originals = Originals(database)
         self._painter = painter
         self._options = read_options(settings, language="simple")
-        self._cache: LRUCache[str, bytes] = LRUCache(CACHE_BYTES, getsizeof=len)
-        self._lock = asyncio.Lock()  # a document's bytes, and a drawing, are in memory once
+        self._cache: LRUCache[str, bytes] = LRUCache(cache_bytes, getsizeof=len)
+        self._turn = turn or SharedTurn(None)  # a document's bytes, and a drawing, are in memory once
         self._waiting = 0
 
     async def draw(self, document_id: str, marked: Marked, *, collection: str, revision: int | None) -> Picture:
@@ -81,10 +98,10 @@ class PagePictures:
         view = await self._view(info, marked)
         key = _key(info, view)
         if (png := self._cache.get(key)) is None:
-            async with self._turn():
+            async with self._queued():
                 if (png := self._cache.get(key)) is None:
                     png = await self._drawn(info, view)
-            if len(png) <= CACHE_BYTES:
+            if len(png) <= self._cache.maxsize:
                 self._cache[key] = png
         return Picture(png, key)
 
@@ -97,12 +114,12 @@ class PagePictures:
         return View(name, marked.page, page.text, start, end, options=self._options)
 
     @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
+    async def _queued(self) -> AsyncIterator[None]:
         if self._waiting >= MAX_WAITING:
             raise Overloaded
         self._waiting += 1
         try:
-            async with self._lock:
+            async with self._turn.taken():
                 yield
         finally:
             self._waiting -= 1

@@ -71,6 +71,11 @@ class StreamLog:
         """Number of the newest frame."""
         return self._first + len(self._frames) - 1
 
+    @property
+    def first(self) -> int:
+        """Number of the oldest frame that is kept."""
+        return self._first
+
     def keeps(self, number: int) -> bool:
         """Tell whether a frame can be read, now or in the future."""
         return number >= self._first
@@ -156,6 +161,10 @@ class StreamLog:
             taken.append(frame)
             size += len(frame)
         return b"".join(taken), after + len(taken)
+
+    def each(self, *, after: int, upto: int) -> list[bytes]:
+        """Return the frames after number `after` up to number `upto`, which are kept, one by one."""
+        return [self._frames[number - self._first] for number in range(after + 1, upto + 1)]
 
     def bytes_up_to(self, number: int) -> int:
         """Return how many bytes were written up to a frame; for a dropped frame, up to the oldest that is kept."""

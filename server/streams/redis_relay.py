@@ -53,6 +53,8 @@ async def open_redis_relay(
 class RedisRelay:
     """A `Relay`; see `server.streams.relay`. Create it inside the event loop that uses it."""
 
+    copies = True
+
     def __init__(self, link: RedisLink, *, settings: StreamSettings, window_bytes: int, max_bytes: int) -> None:
         self._redis = link.client
         self._outbox = Outbox(link, process=uuid4().hex[:12], settings=settings, max_bytes=max_bytes)

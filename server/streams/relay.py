@@ -14,6 +14,9 @@ class Relay(Protocol):
     Failures are logged, never raised: a stream goes on for its readers in this process.
     """
 
+    copies: bool
+    """Whether frames are copied to where readers elsewhere find them; else they ask this process."""
+
     def publish(self, stream_id: str, number: int, frame: bytes, *, last: bool) -> None:
         """Publish a frame, without waiting; `number` counts from 1, and `last` ends the stream."""
         ...

@@ -12,6 +12,7 @@ from uuid import uuid4
 from config.settings import StreamSettings
 from server.answers import Event
 from server.errors import InvalidEventId, Overloaded, ShuttingDown, StreamNotFound
+from server.peers.member import Member
 from server.streams.log import LogReader, StreamLog
 from server.streams.relay import Relay
 from server.streams.run import Encoder, Run
@@ -41,16 +42,20 @@ class Streams:
     runs together take at most ``kept_bytes``.
     """
 
-    def __init__(self, settings: StreamSettings, *, most: int, relay: Relay | None = None) -> None:
+    def __init__(self, settings: StreamSettings, *, most: int, member: Member | None = None) -> None:
+        self.new_id = member.new_stream_id if member else new_stream_id
         self._settings = settings
         self._most = most
-        self._relay = relay
+        self._relay: Relay | None = None
         self._running: dict[str, Run] = {}
         self._unread: OrderedDict[str, Run] = OrderedDict()
         self._kept: OrderedDict[str, Run] = OrderedDict()
         self._kept_bytes = 0
-        if relay is not None:
-            relay.watch(self._forget_here)
+
+    def reach_others(self, relay: Relay) -> None:
+        """Find streams of other processes through a relay from now on."""
+        self._relay = relay
+        relay.watch(self._forget_here)
 
     def __len__(self) -> int:
         """Return the number of running streams."""
@@ -79,10 +84,10 @@ class Streams:
             events,
             encoder=encoder,
             settings=self._settings,
-            stream_id=stream_id or new_stream_id(),
+            stream_id=stream_id or self.new_id(),
             resumable=resumable,
             keyed=keyed,
-            relay=self._relay,
+            relay=self._relay if self._relay and self._relay.copies else None,
             on_end=self._ended,
             on_readers=self._readers_changed,
         )

@@ -53,7 +53,7 @@ class Parameters:
 
 
 def compile_filters(group: FilterGroup, parameters: Parameters, *, column: str = "metadata_", depth: int = 0) -> str:
-    """Return a boolean SQL expression over the jsonb `column`, never NULL; every key and value is bound.
+    """Return a boolean SQL expression over the jsonb `column`, never NULL as that; every key and value is bound.
 
     A document that lacks the key satisfies ``!=``, ``nin`` and ``is_empty`` only.
 
@@ -67,6 +67,8 @@ def compile_filters(group: FilterGroup, parameters: Parameters, *, column: str =
     parts = [
         compile_filters(inner, parameters, column=column, depth=depth + 1)
         if isinstance(inner, FilterGroup)
+        else _compare(inner, parameters, column)
+        if inner.operator == "=="  # never NULL, and in a form that an index serves
         else f"coalesce({_compare(inner, parameters, column)}, false)"
         for inner in group.filters
     ]
@@ -80,13 +82,14 @@ def compile_filters(group: FilterGroup, parameters: Parameters, *, column: str =
 def _compare(condition: Filter, parameters: Parameters, column: str) -> str:  # noqa: PLR0911 (a table of operators)
     operator, value = condition.operator, condition.value
     _check(condition)
+    if operator == "==":
+        # for a scalar under a key, containment is equality, and the GIN index on the column supports it
+        held = (json.dumps({condition.key: each}) for each in spellings(value))
+        return _any_of(f"{column} @> {parameters.bind(each, 'jsonb')}" for each in held)
     key = parameters.bind(condition.key, "text")
     field, text = f"({column} -> {key})", f"({column} ->> {key})"
     if operator == "is_empty":
         return f"({field} IS NULL OR {field} IN ('null', '\"\"', '[]'))"
-    if operator == "==":
-        # for a scalar under a key, containment is equality, and the GIN index on the column supports it
-        return _any_of(f"{column} @> jsonb_build_object({key}, {each})" for each in _spelled(value, parameters))
     if operator == "!=":
         return " AND ".join(f"{field} IS DISTINCT FROM {each}" for each in _spelled(value, parameters))
     if operator == "in" or operator == "nin":  # noqa: PLR1714 (mypy narrows the type by comparisons only)

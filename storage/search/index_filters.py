@@ -28,6 +28,15 @@ def compile_index_filter(group: FilterGroup, parameters: Parameters, *, column: 
     return f"({f' {group.condition.upper()} '.join(part for part in parts if part)})"
 
 
+def is_exact(group: FilterGroup) -> bool:
+    """Tell whether the index supports the exact condition as it is: ``==`` alone, combined by ``and`` and ``or``."""
+    return (
+        bool(group.filters)
+        and group.condition != "not"
+        and all(is_exact(one) if isinstance(one, FilterGroup) else one.operator == "==" for one in group.filters)
+    )
+
+
 def _is_served(item: Filter | FilterGroup) -> bool:
     if isinstance(item, Filter):
         held = _held(item)

@@ -67,12 +67,12 @@ _TERMS = """corpus AS MATERIALIZED (
           FROM (SELECT * FROM asked UNION ALL SELECT * FROM meant) b GROUP BY lexeme) t
 ), wanted AS MATERIALIZED (
     SELECT any_of::tsquery AS any_of, all_of::tsquery AS all_of, rare::tsquery AS rare, weights::sparsevec AS weights,
-        (CASE WHEN one IS NULL THEN any_of
-            WHEN other IS NULL AND rare_ones >= {enough} THEN rare
-            ELSE concat_ws(' | ', rare, CASE WHEN other IS NULL THEN one
-                WHEN third IS NULL OR pairs <= {ranked}
-                    THEN '(' || one || ' & (' || concat_ws(' | ', other, third) || '))'
-                ELSE '(' || one || ' & ' || other || ' & (' || third || '))' END) END)::tsquery AS sought
+        one IS NULL OR (other IS NULL AND rare_ones < {enough}) AS seeks_all,
+        (CASE WHEN one IS NULL OR (other IS NULL AND rare_ones >= {enough}) THEN NULL
+            WHEN other IS NULL THEN one
+            WHEN third IS NULL OR pairs <= {ranked}
+                THEN '(' || one || ' & (' || concat_ws(' | ', other, third) || '))'
+            ELSE '(' || one || ' & ' || other || ' & (' || third || '))' END)::tsquery AS common
     FROM (
         SELECT string_agg(quoted, ' | ') AS any_of, string_agg(quoted, ' & ') FILTER (WHERE weight = 1) AS all_of,
             -- two words of one dimension cannot be told from each other: the first one stands for both
@@ -145,7 +145,7 @@ class LexicalLeg:
             has_few: whether ``matching`` and ``few`` exist, see `storage.search.statement`.
 
         """
-        columns = f"id, {self.score} AS score, {self.holds('text_search_tsv')} AS holds"
+        columns = f"id, {self.score} AS score"
         usable = f"{where} AND NOT (SELECT are_all FROM few)" if has_few else where
         # a phrase of stop words is NULL, and `||` with NULL is NULL
         rare = "rare"
@@ -154,23 +154,27 @@ class LexicalLeg:
             rare = f"coalesce(rare || {held}, rare, {held})"
         scored = ["SELECT * FROM found", "SELECT * FROM others"]
         if has_few:
-            scored.append(f"""SELECT {columns} FROM matching WHERE (SELECT are_all FROM few)
+            scored.append(f"""SELECT {columns}, {self.holds("text_search_tsv")} AS holds
+                FROM matching WHERE (SELECT are_all FROM few)
                 AND term_weights <#> (SELECT weights FROM wanted) < 0""")
+        # rows are told apart by id: to look into the lexemes of each takes three times as long as its score; those
+        # that are not among the rarer ones hold no phrase
         return [
             self._terms(is_filtered=is_filtered),
             *self._quoted(),
+            f"""rarer AS MATERIALIZED (
+                SELECT {columns}, {self.holds("text_search_tsv")} AS holds FROM {self._table}
+                WHERE text_search_tsv @@ (SELECT {rare} FROM wanted) AND {usable} LIMIT {MAX_ROWS})""",
             f"""found AS MATERIALIZED (
-                (SELECT {columns} FROM {self._table}
-                WHERE text_search_tsv @@ (SELECT {rare} FROM wanted) AND {usable} LIMIT {MAX_ROWS})
+                SELECT * FROM rarer
                 UNION ALL  -- rows with a rare word are never crowded out by those with common ones
-                (SELECT {columns} FROM {self._table}
-                WHERE (SELECT rare IS DISTINCT FROM sought FROM wanted)
-                AND text_search_tsv @@ (SELECT sought FROM wanted) AND {usable}
-                AND (text_search_tsv @@ (SELECT {rare} FROM wanted)) IS NOT TRUE LIMIT {MAX_ROWS}))""",
+                (SELECT {columns}, false AS holds FROM {self._table}
+                WHERE text_search_tsv @@ (SELECT common FROM wanted) AND {usable}
+                AND id NOT IN (SELECT id FROM rarer) LIMIT {MAX_ROWS}))""",
             f"""scarce AS MATERIALIZED (
-                SELECT count(*) < {self._limit} AND (SELECT sought <> any_of FROM wanted) AS is_short FROM found)""",
+                SELECT count(*) < {self._limit} AND NOT (SELECT seeks_all FROM wanted) AS is_short FROM found)""",
             f"""others AS MATERIALIZED (
-                SELECT {columns} FROM {self._table} WHERE (SELECT is_short FROM scarce)
+                SELECT {columns}, false AS holds FROM {self._table} WHERE (SELECT is_short FROM scarce)
                 AND text_search_tsv @@ (SELECT any_of FROM wanted) AND {usable}
                 AND id NOT IN (SELECT id FROM found) LIMIT {MAX_ROWS})""",
             f"""lexical AS MATERIALIZED (

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal, Union
 from config.settings import RetrievalSettings
 from storage import chunk_tables
 from storage.search.filters import FilterGroup, Parameters, compile_filters
-from storage.search.index_filters import compile_index_filter
+from storage.search.index_filters import compile_index_filter, is_exact
 from storage.search.lexical_leg import LexicalLeg
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Vector = Union[Sequence[float], "NDArray[np.float32]"]
 EXACT_ROWS = 3000  # 0.3 % of a million chunks: above that, scanning HNSW is faster
 CANDIDATES = 64  # chunks that each leg hands to the fusion, at least
-SPARE = 2  # factor of chunks that a filtered scan finds beyond the limit
+SPARE = 1.25  # factor of chunks that a filtered scan finds beyond the limit
 COLUMNS = "c.node_id, c.document_id, c.chunk_index, c.page, c.start_char, c.end_char, c.text"
 RESERVED = ", ".join(f"'{key}'" for key in chunk_tables.RESERVED_KEYS)
 
@@ -63,6 +63,14 @@ class SearchRequest:
 class SearchStatement:
     """The statement for one request; `parameters` are bound to it.
 
+    Args:
+        request: what is asked.
+        generation: that is searched.
+        settings: weights of the fusion.
+        candidates: chunks that each leg hands to the fusion, at least.
+        is_broad: the filter is known to leave more than `EXACT_ROWS` chunks, and they are not counted. Each row tells
+            in ``is_broad`` whether it is.
+
     Raises:
         UnsupportedFilter: a filter cannot be honoured.
 
@@ -75,6 +83,7 @@ class SearchStatement:
         generation: Generation,
         settings: RetrievalSettings,
         candidates: int = CANDIDATES,
+        is_broad: bool = False,
     ) -> None:
         self._request = request
         self._candidates = candidates
@@ -83,6 +92,7 @@ class SearchStatement:
         self._table = chunk_tables.qualified(generation.id)
         self._values = Parameters()
         self._where, self._narrow = self._conditions()
+        self._counts = self._narrow is not None and not is_broad
         self._depth = self._wanted_of_a_leg()
         self._vector = "" if request.mode == "keyword" else self._values.bind(request.embedding, "vector")
         self._words: LexicalLeg | None = None
@@ -106,7 +116,7 @@ class SearchStatement:
         request, candidates = self._request, self._candidates
         if request.mode == "hybrid":
             return max(candidates, request.limit)
-        return max(request.limit, min(candidates, SPARE * request.limit)) if self.is_filtered else request.limit
+        return max(request.limit, min(candidates, int(SPARE * request.limit))) if self.is_filtered else request.limit
 
     def _conditions(self) -> tuple[str, str | None]:
         """Return the exact condition, and a necessary one if an index other than HNSW supports it."""
@@ -116,41 +126,48 @@ class SearchStatement:
                 exact.append(f"{column} = ANY({self._values.bind(list(ids), 'text[]')})")
         served += exact
         if request.filters is not None and request.filters.filters:
-            exact.append(compile_filters(request.filters, self._values))
-            narrow = compile_index_filter(request.filters, self._values)
+            compiled = compile_filters(request.filters, self._values)
+            narrow: str | None = compiled
+            if not is_exact(request.filters):
+                narrow = compile_index_filter(request.filters, self._values)
+            # wrapped, it keeps the planner from an index of its own choice where HNSW is to be scanned
+            exact.append(f"coalesce({compiled}, false)")
             served += [narrow] if narrow else []
-        where = " AND ".join(exact) or "true"
-        return where, " AND ".join([*served, where]) if served else None
+            # a chunk's metadata are looked into once, if that tells all
+            served += exact[-1:] if served and narrow != compiled else []
+        return " AND ".join(exact) or "true", " AND ".join(served) or None
 
     def _sql(self) -> str:
         mode = self._request.mode
-        parts = self._matching() if self._narrow else []
+        parts = self._matching() if self._counts else []
         parts += [] if mode == "keyword" else self._dense()
         if self._words:
             parts += self._words.parts(
-                where=self._where, is_filtered=self.is_filtered, has_few=self._narrow is not None
+                where=self._narrow or self._where, is_filtered=self.is_filtered, has_few=self._counts
             )
         if self._words and self._vector:
             parts += self._fused(self._words)
+        is_broad = "NOT (SELECT are_all FROM few)" if self._counts else "false"
         parts.append(f"best AS MATERIALIZED ({self._best()} LIMIT {self._request.limit})")
         return f"""WITH {", ".join(parts)}
             SELECT {COLUMNS}, (c.metadata_ - ARRAY[{RESERVED}])::text AS metadata,
-                1 - b.distance AS dense, b.lexical, b.fused
+                1 - b.distance AS dense, b.lexical, b.fused, {is_broad} AS is_broad
             FROM best b JOIN {self._table} c USING (id)
             WHERE (SELECT footnote.require_generation({int(self._generation.id)})) ORDER BY b.place"""
 
     def _matching(self) -> list[str]:
         # TOASTed vectors are not read here, only their references
+        words = "" if self._request.mode == "vector" else ", term_weights, text_search_tsv"
         return [
             f"""matching AS MATERIALIZED (
-                SELECT id, embedding, term_weights, text_search_tsv FROM {self._table}
+                SELECT id, embedding{words} FROM {self._table}
                 WHERE {self._narrow} LIMIT {EXACT_ROWS + 1})""",
             f"few AS MATERIALIZED (SELECT count(*) <= {EXACT_ROWS} AS are_all FROM matching)",
         ]
 
     def _dense(self) -> list[str]:
         distance = f"embedding <=> {self._vector}"
-        not_few = "NOT (SELECT are_all FROM few)" if self._narrow else "true"
+        not_few = "NOT (SELECT are_all FROM few)" if self._counts else "true"
         legs = [
             f"""scanned AS MATERIALIZED (
             SELECT id, {distance} AS distance FROM {self._table}
@@ -169,7 +186,7 @@ class SearchStatement:
                     WHERE (SELECT is_short FROM short) AND {self._narrow or self._where}
                     ORDER BY ({distance}) + 0 LIMIT {self._depth})""",
             ]
-        if self._narrow:
+        if self._counts:
             found.append(f"""(SELECT id, {distance} AS distance FROM matching
                 WHERE (SELECT are_all FROM few) ORDER BY distance, id LIMIT {self._depth})""")
         # iterative scans have a relaxed order; this one is exact

@@ -5,7 +5,8 @@
         ...  # server.openai_url, server.ollama_url
         assert len(server.requests) == 2
 
-Each request takes the next scripted reply; after the last one, `ModelServer.default`. The server is written on bare
+Each request takes the next scripted reply; after the last one, `ModelServer.default`. A request without ``stream`` gets
+its reply in one piece, with the same faults. The server is written on bare
 streams, in a thread with a loop of its own, because its faults are below what an HTTP framework lets one do.
 """
 
@@ -45,6 +46,7 @@ Fault = Literal[
     "garbage",  # a line that is no JSON
     "error-event",  # an error within the stream
     "filtered",  # stopped by the content filter
+    "streams-anyway",  # a stream, though a whole answer was asked for
 ]
 
 ANSWER = "Rain falls mainly on the plain [1]. It stops in spring [2]."
@@ -216,9 +218,8 @@ class _Exchange:
             error_body = {"error": error["message"]} if self.is_ollama else {"error": error}
             await _send_json(self.writer, status, error_body, headers)
             return True
-        if not body.get("stream", self.is_ollama):
-            await _send_json(self.writer, 200, self._whole())
-            return True
+        if not body.get("stream", self.is_ollama) and fault != "streams-anyway":
+            return await self._document()
         return await self._stream()
 
     @property
@@ -261,6 +262,28 @@ class _Exchange:
             said = {"code": reply.refusal_code, "param": reply.parameter} if reply.refusal_code else {}
             return 400, {"message": words, **said}, {}
         return refusals.get(reply.fault or "")
+
+    async def _document(self) -> bool:
+        """Answer in one piece; what would befall a stream after some tokens befalls the body half way."""
+        fault, tokens = self.reply.fault, len(self.tokens)
+        await asyncio.sleep(self.reply.delay * tokens)
+        while self.reply.gate and not self.reply.gate.is_set():  # noqa: ASYNC110 (another thread sets it)
+            await asyncio.sleep(0.01)
+        body = b"{this is no JSON" if fault == "garbage" else json.dumps(self._whole(), ensure_ascii=False).encode()
+        await _send_head(self.writer, 200, {"Content-Type": "application/json", "Content-Length": str(len(body))})
+        if fault in {"hang-first", "cut-first"}:
+            body, rest = b"", body
+        elif fault in {"hang-between", "hang-end", "cut", "no-finish"}:
+            body, rest = body[: len(body) // 2], body[len(body) // 2 :]
+        else:
+            rest = b""
+        self.writer.write(body)
+        await self.writer.drain()
+        if rest and str(fault).startswith("hang"):
+            await asyncio.Event().wait()
+        if rest and str(fault).startswith("cut"):
+            self.writer.transport.abort()
+        return not rest
 
     async def _stream(self) -> bool:
         kind = "application/x-ndjson" if self.is_ollama else "text/event-stream"
@@ -350,13 +373,19 @@ class _Exchange:
         return self._event({"choices": [{"index": 0, "delta": {"reasoning_content": thought}}]})
 
     def _whole(self) -> dict[str, Any]:
-        text, reason = "".join(self.tokens), self.reply.finish_reason
+        fault, text = self.reply.fault, "".join(self.tokens)
+        reason = {"filtered": "content_filter", "no-reason": None}.get(fault or "", self.reply.finish_reason)
+        if fault == "error-event":
+            error = {"message": "the GPU is on fire", "code": 500}
+            return {"error": error["message"] if self.is_ollama else error}
         if self.is_ollama:
             counts = {"prompt_eval_count": PROMPT_TOKENS, "eval_count": len(self.tokens)} if self.reply.usage else {}
-            message = {"role": "assistant", "content": text}
+            thought = {"thinking": self.reply.reasoning} if self.reply.reasoning else {}
+            message = {"role": "assistant", "content": text, **thought} if fault != "empty-choices" else None
             return {"model": "scripted-1", "message": message, "done": True, "done_reason": reason, **counts}
-        part = {"message": {"role": "assistant", "content": text}} if self.is_chat else {"text": text}
-        choices = [{"index": 0, **part, "finish_reason": reason}]
+        thought = {"reasoning_content": self.reply.reasoning} if self.reply.reasoning else {}
+        part = {"message": {"role": "assistant", "content": text, **thought}} if self.is_chat else {"text": text}
+        choices = [] if fault == "empty-choices" else [{"index": 0, **part, "finish_reason": reason}]
         return {"model": "scripted-1", "choices": choices, "usage": self._usage() if self.reply.usage else None}
 
     def _usage(self) -> dict[str, int]:

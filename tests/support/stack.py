@@ -29,6 +29,7 @@ from support.programs import Program, interpreter
 from support.scripted import running
 from support.sql import execute
 
+from config.settings import RetrievalSettings
 from embedding.embedder import Embedder
 
 ROOT = Path(__file__).parents[2]
@@ -62,6 +63,10 @@ class OneVector:
 server.runtime.open_embedder = lambda settings: OneVector()
 sys.exit(main())
 """
+
+
+SERVERS = ("serve", "serve_with_workers")
+"""The ways in which a `Stack` serves, for tests that hold for one process and for several."""
 
 
 class StackClient(httpx.Client):
@@ -157,17 +162,34 @@ class Stack:
             yield http
 
     @contextlib.contextmanager
+    def serve_with_workers(self, **groups: dict[str, Any]) -> Iterator[StackClient]:
+        """Serve as `serve` does, from two processes; any of them may take a request, as each has its own connection."""
+        groups["llm"] = {"max_retries": 0, "breaker_failures": 0, "prompt": "rules", **groups.get("llm", {})}
+        groups["retrieval"] = {"min_score": RetrievalSettings().min_score, "refuse": 0, **groups.get("retrieval", {})}
+        env = {
+            f"{group}__{name}".upper(): str(value) for group, values in groups.items() for name, value in values.items()
+        }
+        limits = httpx.Limits(max_connections=200, max_keepalive_connections=0)
+        with (
+            self.process(program=("-m", "server"), forked=False, SERVER__WORKERS="2", **env) as process,
+            StackClient(base_url=process.url, timeout=PATIENCE, limits=limits) as http,
+        ):
+            yield http
+
+    @contextlib.contextmanager
     def process(
         self, *, program: tuple[str, ...] = ("-c", PROGRAM), forked: bool = True, **env: str
     ) -> Iterator[Process]:
         """Start a server in a process of its own; ``env`` are settings without their prefix.
 
+        One process serves unless ``SERVER__WORKERS`` says otherwise, and then with the program below.
         ``program=("-m", "server")``: with the real embedding model, which takes longer. ``forked=False``: an
         interpreter that has imported nothing.
         """
         clean = {name: value for name, value in os.environ.items() if not name.startswith("FOOTNOTE_")}
         settings = {
             "SERVER__PORT": "0",
+            "SERVER__WORKERS": "1",
             "DATA_DIR": str(self.data_dir),
             "DATABASE__URL": self.dsn,
             "LLM__PROVIDER": "openai_like",

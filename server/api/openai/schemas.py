@@ -101,6 +101,7 @@ class CompletionBody(BaseModel):
             temperature=self.temperature,
             max_tokens=self.max_completion_tokens or self.max_tokens,
             stop=(self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ()),
+            whole=not self.stream,
         )
         return Turn(question, history=said.history, instructions=said.instructions)
 

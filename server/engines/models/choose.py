@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from config.settings import LLMSettings, Settings, SettingsError
 from server.engines.models.errors import ModelError, ModelUnavailable
 from server.engines.models.limits import Limits
-from server.engines.models.local import CONTEXT_WINDOW, LocalModel, missing
+from server.engines.models.local import LINE, LocalModel, context_window, llama_server, missing
 from server.engines.models.model import LanguageModel
 from server.engines.models.ollama import Ollama
 from server.engines.models.openai_compatible import OPENAI_URL, OpenAICompatible
 from server.engines.models.provider import Provider
+from server.engines.models.shared_llama import FILE, SharedLlama
 
 OPENAI_MODEL = "gpt-4.1-mini"
 """It answers without reasoning first, has a context window of a million tokens, and is cheap."""
@@ -23,7 +26,15 @@ OLLAMA_TIMEOUT = 0.5
 CHANGE = "FOOTNOTE_LLM__PROVIDER and FOOTNOTE_LLM__MODEL choose another"
 
 
-async def open_model(settings: Settings) -> LanguageModel | None:
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """Who shares the local model: `of` processes, one of which says in `folder` where it runs."""
+
+    folder: Path
+    of: int
+
+
+async def open_model(settings: Settings, *, sharing: Sharing | None = None) -> LanguageModel | None:
     """Open the language model that the settings ask for; None means extractive answers. Close it at the end.
 
     The model is not called yet, and the local one starts in the background: see `LanguageModel.ready`.
@@ -46,7 +57,7 @@ async def open_model(settings: Settings) -> LanguageModel | None:
             if reason := missing():
                 msg = f"FOOTNOTE_LLM__PROVIDER: {reason}, or choose another provider"
                 raise SettingsError(msg)
-            return _local(settings, why="FOOTNOTE_LLM__PROVIDER says so")
+            return _local(settings, sharing=sharing, why="FOOTNOTE_LLM__PROVIDER says so")
         case "auto":
             return await _best_at_hand(settings)
 
@@ -156,16 +167,16 @@ def _ollama_at(llm: LLMSettings, model: str) -> Ollama:
     return Ollama(url, model=model, context_window=llm.context_window, connect_timeout=llm.connect_timeout)
 
 
-def _local(settings: Settings, *, why: str) -> LanguageModel:
+def _local(settings: Settings, *, sharing: Sharing | None, why: str) -> LanguageModel:
     llm = settings.llm
-    window = llm.context_window if "context_window" in llm.model_fields_set else CONTEXT_WINDOW
-    source = LocalModel(
-        data_dir=settings.data_dir, model_file=llm.local_model, is_chat=llm.is_chat_model, context_window=window
-    )
+    if sharing is None:
+        source = LocalModel(llama_server(settings), llm=llm)
+    else:
+        source = LocalModel(SharedLlama(sharing.folder / FILE), llm=llm, line=-(-LINE // sharing.of))
     source.start()
     # no breaker: a process that died is back in seconds, and a full queue is reported as such
     llm = llm.model_copy(update={"breaker_failures": 0})
-    return _model(source, llm, window=window, line=f"{source.model} on this machine ({why})")
+    return _model(source, llm, window=context_window(llm), line=f"{source.model} on this machine ({why})")
 
 
 def _model(source: Provider, llm: LLMSettings, *, window: int, line: str) -> LanguageModel:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
+import json
 import math
 import re
 import socket
@@ -110,10 +111,43 @@ def check_stream(response: httpx.Response, *, hints: Hints) -> None:
         ModelFailed: it is a web page, or a single document.
 
     """
-    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind in {"text/html", "application/json"}:
+    if (kind := _kind(response)) in {"text/html", "application/json"}:
         msg = f"the model's server answered with {kind} instead of a stream; check {hints.address}"
         raise ModelFailed(msg, retryable=False)
+
+
+def check_document(response: httpx.Response, *, hints: Hints) -> None:
+    """Check that an answer with status 200 is a document.
+
+    Raises:
+        ModelFailed: it is a web page.
+
+    """
+    if (kind := _kind(response)) == "text/html":
+        msg = f"the model's server answered with {kind} instead of JSON; check {hints.address}"
+        raise ModelFailed(msg, retryable=False)
+
+
+def is_stream(response: httpx.Response) -> bool:
+    """Tell whether an answer comes as server-sent events."""
+    return _kind(response) == "text/event-stream"
+
+
+def _kind(response: httpx.Response) -> str:
+    return str(response.headers.get("content-type", "")).partition(";")[0].strip().lower()
+
+
+async def refusal_text(response: httpx.Response) -> object:
+    """Return what a response with another status than success says, as far as it comes: JSON's ``error``, or text."""
+    try:
+        text = (await response.aread()).decode(errors="replace").strip()
+    except httpx.HTTPError:
+        return ""
+    try:
+        said = json.loads(text)
+    except ValueError:
+        return text
+    return said.get("error", said) if isinstance(said, dict) else said
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

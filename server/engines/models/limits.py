@@ -23,6 +23,7 @@ class Limits:
     breaker_seconds: float
     backoff: float = 0.25
     shows_reasoning: bool = False
+    always_streams: bool = False
     prices: Mapping[str, Price] = field(default_factory=dict)
 
     @classmethod
@@ -38,4 +39,5 @@ class Limits:
             breaker_seconds=settings.breaker_seconds,
             prices=settings.prices,
             shows_reasoning=settings.reasoning == "show",
+            always_streams=settings.always_stream,
         )

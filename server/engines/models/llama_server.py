@@ -40,6 +40,7 @@ class LlamaServer:
     ``model`` returns the GGUF file; it is called before each start, and may be slow. `start` returns at once;
     `ready` waits. A process that dies is started again, after a pause that doubles up to `MAX_WAIT` seconds. It
     ends with this process: at `close`, or by the kernel if this process is killed. ``key`` is its bearer token.
+    ``on_change`` is called when it begins or ceases to answer.
     """
 
     def __init__(self, program: Path, *, model: Callable[[], Awaitable[Path]], context_window: int, log: Path) -> None:
@@ -53,6 +54,12 @@ class LlamaServer:
         self._watch: asyncio.Task[None] | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._url = ""
+        self.on_change: Callable[[], None] = lambda: None
+
+    @property
+    def url(self) -> str:
+        """Its address, which changes with each start; empty before the first one."""
+        return self._url
 
     @property
     def pid(self) -> int | None:
@@ -96,6 +103,7 @@ class LlamaServer:
                 await self._run()
             except (OSError, ValueError) as exc:  # no room, no such file; a damaged model
                 self._state = f"the local model cannot be started: {exc}"
+            self.on_change()
             wait = SHORTEST_WAIT if time.monotonic() - started > STEADY else min(2 * wait, MAX_WAIT)
             _log.warning("local_model_died", reason=self._state, log=str(self._log_file), restart_in_s=wait)
             await asyncio.sleep(wait)
@@ -110,6 +118,7 @@ class LlamaServer:
             self._url = f"http://127.0.0.1:{port}/v1"
             if await self._healthy(f"{self._url}/health", process):
                 self._up.set()
+                self.on_change()
                 _log.info("local_model_ready", pid=process.pid, port=port, seconds=round(time.monotonic() - started, 2))
                 code = await process.wait()
                 self._state = f"the local model ended with status {code} and is starting again"

@@ -16,12 +16,18 @@ import secrets
 import sys
 import time
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from server.engines.models.errors import ModelBusy
 from server.engines.models.llama_server import SLOTS, LlamaServer
 from server.engines.models.openai_compatible import OpenAICompatible
 from server.engines.models.provider import Chunk, Request
+
+if TYPE_CHECKING:
+    from config.settings import LLMSettings, Settings
+    from server.engines.models.shared_llama import SharedLlama
 
 CONTEXT_WINDOW = 4096
 """Default context window in tokens: eight passages of 256, and room for the rest."""
@@ -48,26 +54,21 @@ def missing() -> str | None:
 
 
 class LocalModel:
-    """A GGUF file served by a supervised `LlamaServer`; ``model_file`` None: the small Gemma from its wheels.
+    """The model that a ``llama-server`` serves, this process's own or one that several share.
 
-    The process starts in the background: `probe` tells when it is ready, and early questions wait for it.
+    The process starts in the background: `probe` tells when it is ready, and early questions wait for it. At most
+    ``line`` questions run or wait.
     """
 
     name = "local"
 
-    def __init__(self, *, data_dir: Path, model_file: Path | None, is_chat: bool, context_window: int) -> None:
-        self._models_dir = data_dir / "models"
-        self._model_file = model_file
+    def __init__(self, server: LlamaServer | SharedLlama, *, llm: LLMSettings, line: int = LINE) -> None:
+        self._server = server
+        self._line = line
         self._busy = 0
-        self.model = model_file.stem if model_file else "gemma-3-270m-q4_k_m"
-        self.is_chat = is_chat and model_file is not None
-        self._server = LlamaServer(
-            _program(),
-            model=self._file,
-            context_window=context_window,
-            log=data_dir / "logs" / "llama-server.log",
-        )
-        self._context_window = context_window
+        self.model = llm.local_model.stem if llm.local_model else "gemma-3-270m-q4_k_m"
+        self.is_chat = llm.is_chat_model and llm.local_model is not None
+        self._context_window = context_window(llm)
         self._client: asyncio.Task[OpenAICompatible] | None = None
 
     @property
@@ -82,7 +83,7 @@ class LocalModel:
 
     async def chunks(self, request: Request) -> AsyncGenerator[Chunk, None]:
         """Ask once; see `Provider.chunks`."""
-        if self._busy >= LINE:
+        if self._busy >= self._line:
             msg = "the local model is busy with other answers"
             raise ModelBusy(msg, retry_after=10)
         self._busy += 1
@@ -91,7 +92,8 @@ class LocalModel:
             assert self._client is not None  # noqa: S101 (`start` was called, as it is ready)
             client = await asyncio.shield(self._client)
             client.move(url)
-            async with contextlib.aclosing(client.chunks(request)) as chunks:
+            # always a stream: its progress tells that the process works, and its first sentence is waited for
+            async with contextlib.aclosing(client.chunks(replace(request, whole=False))) as chunks:
                 async for chunk in chunks:
                     yield chunk
         finally:
@@ -128,13 +130,26 @@ class LocalModel:
             extra={"return_progress": True},
         )
 
-    async def _file(self) -> Path:
-        if self._model_file is None:
-            return await asyncio.to_thread(assembled, self._models_dir)
-        if not self._model_file.is_file():
-            msg = f"FOOTNOTE_LLM__LOCAL_MODEL: there is no file {self._model_file}"
+
+def context_window(llm: LLMSettings) -> int:
+    """Return the model's context window in tokens: the settings', or the default."""
+    return llm.context_window if "context_window" in llm.model_fields_set else CONTEXT_WINDOW
+
+
+def llama_server(settings: Settings) -> LlamaServer:
+    """Return the server of the model that the settings name, or of the small Gemma from its wheels; start it."""
+    named, models = settings.llm.local_model, settings.data_dir / "models"
+
+    async def file() -> Path:
+        if named is None:
+            return await asyncio.to_thread(assembled, models)
+        if not named.is_file():
+            msg = f"FOOTNOTE_LLM__LOCAL_MODEL: there is no file {named}"
             raise FileNotFoundError(msg)
-        return self._model_file
+        return named
+
+    log = settings.data_dir / "logs" / "llama-server.log"
+    return LlamaServer(_program(), model=file, context_window=context_window(settings.llm), log=log)
 
 
 def _program() -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
@@ -111,10 +112,13 @@ class LanguageModel:
         max_tokens: int | None = None,
         stop: Sequence[str] = (),
         schema: Mapping[str, object] | None = None,
+        whole: bool = False,
     ) -> AsyncGenerator[ModelEvent, None]:
         """Yield the answer's pieces, then one `Finish`. Close it (`contextlib.aclosing`) to cancel the call.
 
-        `schema` is a JSON schema for the answer; a server that knows no such thing answers freely.
+        `schema` is a JSON schema for the answer; a server that knows no such thing answers freely. `whole` asks the
+        server for the answer in one piece, unless the settings have it stream always: that saves both sides an event a
+        token. Silence is no sign of a failure then, so that the timeout of the whole answer holds alone.
 
         Reasoning is no part of the pieces; it is yielded where the settings show it.
 
@@ -129,6 +133,7 @@ class LanguageModel:
             max_tokens=limits.max_tokens if max_tokens is None else max_tokens,
             stop=tuple(stop),
             schema=schema,
+            whole=whole and not limits.always_streams,
         )
         call = ModelCall(request, provider=self.provider, model=self.name, is_chat=self.is_chat)
         try:
@@ -185,6 +190,7 @@ class LanguageModel:
 
     async def _events(self, request: Request) -> AsyncGenerator[ModelEvent, None]:
         deadline, patience = _now() + self._limits.total_timeout, Patience()
+        silence = self._silence(request)
         parts = ReasoningFilter(holds_back=self._unopened >= UNOPENED)
         with self.breaker.guarded():
             chunks, first = await self._first(request, deadline)
@@ -195,7 +201,7 @@ class LanguageModel:
                 model = chunk.model or model
                 for event in _parts_of(chunk, parts):
                     yield event
-                chunk = await self._next(chunks, deadline, patience)
+                chunk = await self._next(chunks, deadline, patience, silence=silence)
             if chunk is None:
                 msg = "the model's answer ended before it was complete"
                 raise ModelFailed(msg)
@@ -224,7 +230,7 @@ class LanguageModel:
                     retried(attempt.num - 1, provider=self.provider, model=self.name)
                 chunks = self._source.chunks(request)
                 try:
-                    first = await self._first_of(chunks, deadline)
+                    first = await self._first_of(chunks, deadline, silence=self._silence(request))
                     if attempt.num < tries:
                         _check_not_empty(first, request)
                 except BaseException:
@@ -233,10 +239,10 @@ class LanguageModel:
                 return chunks, first
         raise AssertionError  # stamina returns or raises
 
-    async def _first_of(self, chunks: AsyncGenerator[Chunk, None], deadline: float) -> Chunk:
+    async def _first_of(self, chunks: AsyncGenerator[Chunk, None], deadline: float, *, silence: float) -> Chunk:
         blank = ""
         with contextlib.closing(Patience()) as patience:
-            while chunk := await self._next(chunks, deadline, patience):
+            while chunk := await self._next(chunks, deadline, patience, silence=silence):
                 text = blank + chunk.text
                 if not is_blank(text) or chunk.finish_reason or (chunk.reasoning and self._limits.shows_reasoning):
                     return replace(chunk, text=text)
@@ -244,8 +250,14 @@ class LanguageModel:
         msg = "the model's server sent an empty reply"
         raise ModelFailed(msg, retryable=False)
 
-    async def _next(self, chunks: AsyncGenerator[Chunk, None], deadline: float, patience: Patience) -> Chunk | None:
-        token_deadline = _now() + self._limits.token_timeout
+    def _silence(self, request: Request) -> float:
+        """Return how long the provider may be silent, in seconds; it is until a whole answer is written."""
+        return math.inf if request.whole else self._limits.token_timeout
+
+    async def _next(
+        self, chunks: AsyncGenerator[Chunk, None], deadline: float, patience: Patience, *, silence: float
+    ) -> Chunk | None:
+        token_deadline = _now() + silence
         try:
             with patience.until(min(token_deadline, deadline)):
                 return await anext(chunks)

@@ -65,7 +65,7 @@ class ModelCall:
                 **self._labels,
                 "gen_ai.request.max_tokens": request.max_tokens,
                 "gen_ai.request.temperature": request.temperature,
-                "gen_ai.request.stream": True,
+                "gen_ai.request.stream": not request.whole,
             },
         )
 
@@ -125,7 +125,7 @@ class ModelCall:
             return
         self._ended = True
         span, context = self._span, spans.context_of(self._span)
-        if self._first is not None:
+        if self._first is not None and not self._request.whole:
             waited = self._first - self._started
             span.set_attribute("gen_ai.response.time_to_first_chunk", waited)
             MODEL_FIRST_CHUNK.record(waited, self._labels, context=context)

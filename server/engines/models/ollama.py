@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import httpx
@@ -13,7 +14,16 @@ import httpx
 from server.answers import Usage
 from server.engines.models.connections import connection_options
 from server.engines.models.errors import ModelUnavailable
-from server.engines.models.failures import UNNAMED, Hints, broken, check_stream, refused, unreached
+from server.engines.models.failures import (
+    UNNAMED,
+    Hints,
+    broken,
+    check_document,
+    check_stream,
+    refusal_text,
+    refused,
+    unreached,
+)
 from server.engines.models.provider import Chunk, Request
 
 if TYPE_CHECKING:
@@ -59,22 +69,33 @@ class Ollama:
 
     async def chunks(self, request: Request) -> AsyncGenerator[Chunk, None]:
         """Ask once; see `Provider.chunks`."""
-        from ollama import ResponseError
-
-        answer = await self._llm.async_client.chat(
-            self.model,
-            messages=[{"role": message.role.value, "content": message.content or ""} for message in request.messages],
-            stream=True,
-            format=dict(request.schema) if request.schema else None,
-            options={
+        asked = {
+            "model": self.model,
+            "messages": [
+                {"role": message.role.value, "content": message.content or ""} for message in request.messages
+            ],
+            "stream": not request.whole,
+            "format": dict(request.schema) if request.schema else None,
+            "options": {
                 "num_ctx": self._llm.context_window,
                 "num_predict": request.max_tokens,
                 "temperature": request.temperature,
                 **({"stop": list(request.stop)} if request.stop else {}),
             },
-        )
+        }
+        if request.whole:
+            yield await self._whole(asked)
+            return
+        async with contextlib.aclosing(self._streamed(asked)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def _streamed(self, asked: dict[str, Any]) -> AsyncGenerator[Chunk, None]:
+        from ollama import ResponseError
+
+        answer = await self._llm.async_client.chat(**asked)
         try:
-            async with contextlib.aclosing(answer):  # type: ignore[type-var]  # it is a generator
+            async with contextlib.aclosing(answer):
                 async for data in answer:
                     yield _chunk(data)
         except ResponseError as exc:
@@ -85,6 +106,30 @@ class Ollama:
             raise unreached(exc) from exc
         except UNNAMED as exc:
             raise broken(exc) from None
+
+    async def _whole(self, asked: dict[str, Any]) -> Chunk:
+        """Ask for an answer in one piece, through the SDK's HTTP client: the SDK does not tell where one was lost."""
+        from ollama import ChatResponse
+
+        http: httpx.AsyncClient = self._llm.async_client._client  # noqa: SLF001 (see above)
+        given = {name: value for name, value in asked.items() if value is not None}
+        try:
+            response = await http.send(http.build_request("POST", "/api/chat", json=given), stream=True)
+        except httpx.TransportError as exc:
+            raise unreached(exc) from exc
+        except UNNAMED as exc:
+            raise broken(exc) from None
+        async with contextlib.aclosing(response):
+            if not response.is_success:
+                raise refused(await refusal_text(response), response, hints=self._hints)
+            check_document(response, hints=self._hints)
+            try:
+                data = json.loads(await response.aread())
+                if isinstance(data, dict) and (error := data.get("error")):
+                    raise refused(error, None, hints=self._hints)
+                return _chunk(ChatResponse.model_validate(data))
+            except UNNAMED as exc:
+                raise broken(exc) from None
 
     async def installed(self, *, timeout: float = PROBE_TIMEOUT) -> list[str]:  # noqa: ASYNC109 (one wait, not a scope)
         """Return the names of the server's models that generate text.

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 
@@ -15,13 +15,19 @@ from server.answers import Usage
 from server.engines.models.connections import connection_options
 from server.engines.models.errors import ModelError, ModelRejected
 from server.engines.models.event_data import EventData
-from server.engines.models.failures import UNNAMED, Hints, broken, check_stream, refused, unreached
+from server.engines.models.failures import (
+    UNNAMED,
+    Hints,
+    broken,
+    check_document,
+    check_stream,
+    is_stream,
+    refusal_text,
+    refused,
+    unreached,
+)
 from server.engines.models.provider import Chunk, Request
-
-if TYPE_CHECKING:
-    from openai import AsyncStream
-    from openai.types import Completion
-    from openai.types.chat import ChatCompletionChunk
+from server.engines.models.transport import FastClient
 
 OPENAI_URL = "https://api.openai.com/v1"
 MAX_STOPS = 4
@@ -73,9 +79,10 @@ class OpenAICompatible:
     temperature are asked again without it; that is kept for this one temperature. ``extra`` goes into each request as
     it is.
 
-    The SDK's client inside LlamaIndex's object is called directly: LlamaIndex's own generator ignores a request's
-    ``max_tokens`` if one is configured, and closing it does not close the connection. Events are parsed here (see
-    `EventData`).
+    Of the SDK's client inside LlamaIndex's object, the address, the headers and the list of models are used; answers
+    are asked for through the HTTP client under it. LlamaIndex's own generator ignores a request's ``max_tokens`` if one
+    is configured, and closing it does not close the connection; the SDK looks through the types of each message, and
+    makes an object of each event, which takes more CPU than all the rest of a call.
     """
 
     def __init__(
@@ -97,7 +104,8 @@ class OpenAICompatible:
             ValueError: LlamaIndex knows that the model does not speak this protocol.
 
         """
-        import openai.resources  # noqa: F401 (the SDK would import it within the first question)
+        import aiohttp  # noqa: F401 (either would be imported within the first question)
+        import openai.resources  # noqa: F401
         from llama_index.llms.openai import OpenAI
         from llama_index.llms.openai_like import OpenAILike
 
@@ -107,13 +115,16 @@ class OpenAICompatible:
             api_base=url.rstrip("/"),
             api_key=api_key or NO_KEY,
             max_retries=0,  # LanguageModel has the one policy
-            async_http_client=httpx.AsyncClient(**options),
+            async_http_client=(http := FastClient(**options)),
             # for OpenAILike; OpenAI looks them up by the model's name
             is_chat_model=is_chat,
             context_window=context_window,
         )
         self._client = llm._get_aclient()  # noqa: SLF001 (the only way to the client that LlamaIndex makes)
-        self._timeout = options["timeout"]
+        self._http = http
+        self._headers = {
+            name: value for name, value in self._client.default_headers.items() if isinstance(value, str)
+        } | self._client.auth_headers
         self._extra = extra or {}
         self._unknown: frozenset[str] = frozenset()
         self._temperatures: tuple[object, ...] = ()  # which it refused, as it takes only its default
@@ -197,7 +208,7 @@ class OpenAICompatible:
     ) -> dict[str, object]:
         limit = "max_completion_tokens" if self.name == "openai" else "max_tokens"
         options: dict[str, object] = {
-            "stream_options": {"include_usage": True},
+            **({} if request.whole else {"stream_options": {"include_usage": True}}),
             "temperature": request.temperature,
             limit: request.max_tokens,
             **self._extra,
@@ -217,37 +228,63 @@ class OpenAICompatible:
         return options
 
     async def _ask(self, request: Request, options: dict[str, object]) -> AsyncGenerator[Chunk, None]:
-        with self._named():
-            stream = await self._open(request, options)
-        async with stream:
-            check_stream(stream.response, hints=_HINTS)
-            with self._named():
-                events, begun, ended, usage = EventData(), False, False, None
-                async for piece in stream.response.aiter_bytes():
-                    for data in events.feed(piece):
-                        if data.startswith(DONE):
-                            if begun and not ended:  # some servers give no reason; their mark ends the answer as well
-                                yield Chunk(finish_reason="stop", usage=usage)
-                            return
-                        chunk = self._chunk(json.loads(data))
-                        begun, ended = begun or bool(chunk.text), ended or bool(chunk.finish_reason)
-                        usage = chunk.usage or usage
-                        yield chunk
+        response = await self._answered(request, options)
+        async with contextlib.aclosing(response):
+            if request.whole and not is_stream(response):  # some servers stream whatever they are asked for
+                yield await self._whole(response)
+                return
+            check_stream(response, hints=_HINTS)
+            async with contextlib.aclosing(self._streamed(response)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
 
-    async def _open(
-        self, request: Request, options: dict[str, object]
-    ) -> AsyncStream[ChatCompletionChunk] | AsyncStream[Completion]:
+    async def _streamed(self, response: httpx.Response) -> AsyncGenerator[Chunk, None]:
+        with _named_within():
+            events, begun, ended, usage = EventData(), False, False, None
+            async for piece in response.aiter_bytes():
+                for data in events.feed(piece):
+                    if data.startswith(DONE):
+                        if begun and not ended:  # some servers give no reason; their mark ends the answer as well
+                            yield Chunk(finish_reason="stop", usage=usage)
+                        return
+                    chunk = self._chunk(json.loads(data))
+                    begun, ended = begun or bool(chunk.text), ended or bool(chunk.finish_reason)
+                    usage = chunk.usage or usage
+                    yield chunk
+
+    async def _whole(self, response: httpx.Response) -> Chunk:
+        check_document(response, hints=_HINTS)
+        with _named_within():
+            chunk = self._chunk(json.loads(await response.aread()))
+        # a document is complete, whether or not its server gives a reason
+        return replace(chunk, finish_reason=chunk.finish_reason or "stop") if chunk.text else chunk
+
+    async def _answered(self, request: Request, options: dict[str, object]) -> httpx.Response:
+        """Return the response of a request that was taken; close it.
+
+        Raises:
+            ModelError: it was not, or the server is not reachable. Errors are not chained: they may quote the prompt.
+
+        """
         from llama_index.llms.openai.utils import to_openai_message_dicts
 
-        # extra_body: as named arguments, the SDK knows some of the options for one of the two calls only
-        if not self.is_chat:
-            return await self._client.completions.create(
-                model=self.model, prompt=request.prompt, stream=True, extra_body=options, timeout=self._timeout
-            )
-        messages: Any = to_openai_message_dicts(request.messages, model=self.model)
-        return await self._client.chat.completions.create(
-            model=self.model, messages=messages, stream=True, extra_body=options, timeout=self._timeout
-        )
+        asked: dict[str, Any] = {"model": self.model, "stream": not request.whole}
+        if self.is_chat:
+            asked["messages"] = to_openai_message_dicts(request.messages, model=self.model)
+        else:
+            asked["prompt"] = request.prompt
+        address = str(self._client.base_url).rstrip("/") + ("/chat/completions" if self.is_chat else "/completions")
+        try:
+            made = self._http.build_request("POST", address, json=asked | options, headers=self._headers)
+            response = await self._http.send(made, stream=True)
+        except httpx.TransportError as exc:
+            raise unreached(exc) from exc
+        except UNNAMED as exc:
+            raise broken(exc) from None
+        if response.is_success:
+            return response
+        async with contextlib.aclosing(response):
+            raise refused(await refusal_text(response), response, hints=_HINTS, key=self._client.api_key)
 
     def _chunk(self, event: object) -> Chunk:
         if isinstance(event, dict) and (error := event.get("error")):
@@ -270,8 +307,17 @@ class OpenAICompatible:
             raise broken(exc) from None
 
 
+@contextlib.contextmanager
+def _named_within() -> Iterator[None]:
+    """Translate the errors within an answer to ours, without chaining them: they may quote the prompt."""
+    try:
+        yield
+    except UNNAMED as exc:
+        raise broken(exc) from None
+
+
 def chunk_of(event: object) -> Chunk:
-    """Parse one event; compatible servers omit fields, and some add their own.
+    """Parse one event, or a whole answer; compatible servers omit fields, and some add their own.
 
     Raises:
         LookupError, TypeError: its choices are no list.
@@ -281,7 +327,7 @@ def chunk_of(event: object) -> Chunk:
         return Chunk()
     choices = event.get("choices")
     choice = _members(choices[0]) if choices else {}
-    delta = choice.get("delta")
+    delta = choice.get("delta") or choice.get("message")
     said = _members(delta)
     return Chunk(
         text=_text(said.get("content") if delta else choice.get("text")),

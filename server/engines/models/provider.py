@@ -21,6 +21,7 @@ class Request:
 
     Attributes:
         schema: a JSON schema that the answer must keep; servers that cannot constrain it answer freely.
+        whole: ask for the answer in one piece: nobody reads it before it is complete.
 
     """
 
@@ -29,6 +30,7 @@ class Request:
     max_tokens: int
     stop: tuple[str, ...] = ()
     schema: Mapping[str, object] | None = None
+    whole: bool = False
 
     @property
     def prompt(self) -> str:

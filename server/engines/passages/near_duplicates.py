@@ -25,15 +25,46 @@ _NEGATIONS = """
     geen nooit zonder
 """
 NEGATIONS = frozenset(_NEGATIONS.split())
+_RUN = re.compile(r"\w+")
+_HAS_CJK = re.compile(f"[{_CJK}]")
+_BLANKED = {code: " " for code in range(128) if not (chr(code).isalnum() or chr(code) == "_")}
+SKETCH_BITS = 1021
+RUNS_A_TOKEN = 2
+"""Runs of letters in a token that is no number, at most: ``don't`` has two."""
 
 
 class Wording:
-    """The words of a passage, for comparison; rarely needed properties are computed on demand."""
+    """The words of a passage, for comparison; what is rarely needed is computed on demand."""
 
     def __init__(self, text: str) -> None:
         self._text = text if text.isascii() else unicodedata.normalize("NFKC", text)
-        self.tokens = tuple(_TOKEN.findall(self._text.casefold()))
-        self.words = frozenset(self.tokens)
+
+    @cached_property
+    def tokens(self) -> tuple[str, ...]:
+        """Its words, numbers and signs, case-folded, in order."""
+        return tuple(_TOKEN.findall(self._text.casefold()))
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        """The same as a set."""
+        return frozenset(self.tokens)
+
+    @cached_property
+    def _sketch(self) -> tuple[int, int] | None:
+        """A bit for each of its runs of letters and digits, and how many runs it has; None where characters are words.
+
+        Another run may have the same bit, so bits count no more runs than there are.
+        """
+        if self._text.isascii():
+            runs = self._text.lower().translate(_BLANKED).split()
+        elif _HAS_CJK.search(self._text):
+            return None
+        else:
+            runs = _RUN.findall(self._text.casefold())
+        bits = 0
+        for run in set(runs):
+            bits |= 1 << (hash(run) % SKETCH_BITS)
+        return bits, len(runs)
 
     @cached_property
     def shingles(self) -> frozenset[tuple[str, ...]]:
@@ -63,6 +94,8 @@ class Wording:
 
     def is_repeated_by(self, other: Wording, *, share: float) -> bool:
         """Whether the other one has this fraction of its trigrams, and all of its distinctive tokens."""
+        if self._is_surely_other(other, share=share):
+            return False
         if not self.tellers <= other.words:  # a cheap test first: texts from one template mostly differ in these
             return False
         if (
@@ -71,6 +104,16 @@ class Wording:
             return False
         shared = len(self.shingles & other.shingles)
         return shared > 0 and shared >= share * len(self.shingles) and self._adds_nothing_telling_to(other)
+
+    def _is_surely_other(self, other: Wording, *, share: float) -> bool:
+        """Whether so many of its runs of letters are new that its trigrams must be; it takes no tokens to tell.
+
+        A run that the other one lacks makes a token that it lacks; of a number, that alone makes it no repetition.
+        """
+        if self._sketch is None or other._sketch is None:
+            return False
+        bits, runs = self._sketch
+        return (bits & ~other._sketch[0]).bit_count() > RUNS_A_TOKEN * ((1 - share) * runs + SHINGLE)
 
     def _adds_nothing_telling_to(self, other: Wording) -> bool:
         """Whether the other has all its distinctive tokens, in order, and as many negations."""

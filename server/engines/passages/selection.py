@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -92,6 +93,7 @@ async def deeper(found: Sequence[NodeWithScore], parts: EngineParts, *, depth: i
         return None
     selection = selection_of(parts)
     left = await in_thread_if_large(select, found, selection, record=parts.record, hits=len(found))
+    parts.record.selected = (tuple(found), selection, left)
     return None if len(left) >= selection.k else min(MAX_HITS, DEEPER * depth)
 
 
@@ -148,7 +150,7 @@ class SelectPassages(BaseNodePostprocessor):
         nodes: list[NodeWithScore],
         query_bundle: QueryBundle | None = None,  # noqa: ARG002 (LlamaIndex's)
     ) -> list[NodeWithScore]:
-        return [self._node(passage) for passage in select(nodes, self.selection, record=self._record)]
+        return [self._node(passage) for passage in self._selected(nodes)]
 
     async def _apostprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
@@ -156,6 +158,13 @@ class SelectPassages(BaseNodePostprocessor):
         return await in_thread_if_large(
             self._postprocess_nodes, nodes, query_bundle, hits=len(nodes)
         )  # LlamaIndex's: always a thread
+
+    def _selected(self, nodes: list[NodeWithScore]) -> Sequence[Selected]:
+        """Select, unless the retriever did among the very same hits, to know that they are enough."""
+        before, self._record.selected = self._record.selected, None  # nodes take memory
+        if before is not None and before[1] == self.selection and _are_same(before[0], nodes):
+            return before[2]
+        return select(nodes, self.selection, record=self._record)
 
     def _node(self, passage: Selected) -> NodeWithScore:
         best, excerpt = passage.best, passage.excerpt
@@ -170,6 +179,10 @@ class SelectPassages(BaseNodePostprocessor):
             "metadata": metadata,
         }
         return NodeWithScore(node=best.node.model_copy(update=place), score=best.score)
+
+
+def _are_same(some: Sequence[NodeWithScore], others: Sequence[NodeWithScore]) -> bool:
+    return len(some) == len(others) and all(map(operator.is_, some, others))
 
 
 class _Shelf:

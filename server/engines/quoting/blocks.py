@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Literal
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
+
+KEPT = 1024
+"""Passages whose blocks are remembered: many questions find the same ones, and Markdown takes long to parse."""
 
 Kind = Literal["heading", "paragraph", "item", "table", "code"]
 
@@ -40,8 +43,13 @@ class Block:
     level: int = 0
 
 
-def blocks(text: str) -> Iterator[Block]:
-    """Yield the blocks of a passage, which may begin and end in the midst of one."""
+@lru_cache(maxsize=KEPT)
+def blocks(text: str) -> tuple[Block, ...]:
+    """Return the blocks of a passage, which may begin and end in the midst of one."""
+    return tuple(_blocks(text))
+
+
+def _blocks(text: str) -> Iterator[Block]:
     tokens = _parser().parse(text)
     depth, position, is_item = 0, 0, False
     while position < len(tokens):

@@ -28,6 +28,7 @@ _SAYS_DEFAULT = re.compile(
     r"|\bpar défaut\b|\bpor defecto\b",
     re.IGNORECASE,
 )
+_MARKS = re.compile(r"[^\w\s]|_")  # neither letters, digits nor white space
 _BRACKETS = re.compile(r"[\[<|\]>]")
 SYNOPSIS_BRACKETS = 3  # prose has one or two
 PROSE_SHARE = 0.75  # of letters, digits and blanks
@@ -136,8 +137,9 @@ def _is_synopsis(unit: Unit) -> bool:
     is_one_token = len(unit.text) >= SHORT and not any(map(str.isspace, unit.text))
     if is_one_token or len(_BRACKETS.findall(unit.text)) >= SYNOPSIS_BRACKETS:
         return True
-    plain = sum(character.isalnum() or character.isspace() for character in unit.text)
-    return unit.kind in {"sentence", "item"} and plain < PROSE_SHARE * len(unit.text)
+    if unit.kind not in {"sentence", "item"}:
+        return False
+    return len(unit.text) - len(_MARKS.findall(unit.text)) < PROSE_SHARE * len(unit.text)
 
 
 def _scored(asked: Asked, unit: Unit, words: Words) -> Ranked:

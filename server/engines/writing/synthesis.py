@@ -9,7 +9,7 @@ from contextlib import aclosing
 from functools import cache, partial
 from typing import Any
 
-from llama_index.core.base.response.schema import RESPONSE_TYPE
+from llama_index.core.base.response.schema import RESPONSE_TYPE, AsyncStreamingResponse
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.indices.prompt_helper import ChatPromptHelper, PromptHelper
 from llama_index.core.llms import LLM, ChatMessage, MockLLM
@@ -44,7 +44,7 @@ TOO_SLOW = "The local model took too long to write a sentence: the passages are 
 UNSUPPORTED = "The local model wrote nothing that the passages support: they are quoted."
 
 
-class _StreamingSynthesizer(BaseSynthesizer):
+class StreamingSynthesizer(BaseSynthesizer):
     """Answers with an async generator, which starts with its first piece."""
 
     def __init__(self, parts: EngineParts, *, llm: LLM) -> None:
@@ -67,16 +67,25 @@ class _StreamingSynthesizer(BaseSynthesizer):
         additional_source_nodes: Sequence[NodeWithScore] | None = None,
         **response_kwargs: Any,
     ) -> RESPONSE_TYPE:
+        """Return a response whose generator writes the answer."""
         # LlamaIndex passes aget_response texts with their metadata prepended; we need the two apart
         self._nodes = nodes
         self._passages = [passage_of(found.node) for found in nodes]
         return await super().asynthesize(query, nodes, additional_source_nodes, **response_kwargs)
 
+    def response(self, question: str, nodes: list[NodeWithScore]) -> AsyncStreamingResponse:
+        """Return the response that `asynthesize` gives to a question, without LlamaIndex's instrumentation."""
+        self._nodes = nodes
+        self._passages = [passage_of(found.node) for found in nodes]
+        return AsyncStreamingResponse(self._pieces(question, self._passages), source_nodes=nodes)
+
     def get_response(self, query_str: str, text_chunks: Sequence[str], **_: Any) -> str:
+        """Refuse: see `aget_response`."""
         msg = "Footnote's synthesizers are async: await aget_response()"
         raise NotImplementedError(msg, query_str[:0], text_chunks[:0])
 
     async def aget_response(self, query_str: str, text_chunks: Sequence[str], **_: Any) -> AsyncGenerator[str, None]:
+        """Return the generator of the answer's pieces."""
         return self._pieces(query_str, self._passages or [Passage("", text) for text in text_chunks])
 
     def _pieces(self, question: str, passages: Sequence[Passage]) -> AsyncGenerator[str, None]:
@@ -96,7 +105,7 @@ class _StreamingSynthesizer(BaseSynthesizer):
         """Nothing to update: the prompts are code."""
 
 
-class CitingSynthesizer(_StreamingSynthesizer):
+class CitingSynthesizer(StreamingSynthesizer):
     """Lets the model write an answer that cites passages by number."""
 
     def __init__(self, parts: EngineParts, *, model: LanguageModel) -> None:
@@ -187,7 +196,7 @@ class CitingSynthesizer(_StreamingSynthesizer):
         return until_stop(answer, self._parts.question.stop, record=self._parts.record)
 
 
-class ExtractiveSynthesizer(_StreamingSynthesizer):
+class ExtractiveSynthesizer(StreamingSynthesizer):
     """Quotes what answers the question, with its citations; no model is called."""
 
     def __init__(self, parts: EngineParts) -> None:
@@ -233,6 +242,7 @@ async def written(
         max_tokens=asked.max_tokens,
         stop=(*stops, *ends),
         schema=schema,
+        whole=asked.whole,
     )
     async with aclosing(stream):
         async for event in stream:

@@ -20,6 +20,21 @@ from server.engines.models.local import missing
 
 ROOT = Path(__file__).parents[3]
 HAS_LOCAL_MODEL = missing() is None
+LONE_WORKER = [
+    "worker",
+    "--fds",
+    "99",
+    "--pipe",
+    "98",
+    "--name",
+    "a",
+    "--number",
+    "1",
+    "--of",
+    "1",
+    "--folder",
+    "/nowhere",
+]
 DOCUMENTS = {
     "lighthouse.md": "# The lighthouse\n\nThe lighthouse of Ostrava Bay was built in 1871 by the engineer "
     "Milada Novak.\n",
@@ -230,6 +245,9 @@ def test_commands_that_cannot_start_say_so_in_one_line(shared_dir, tmp_path):
     for arguments, settings, expected in (
         (("server",), {"llm__provder": "x"}, "FOOTNOTE_LLM__PROVDER: no such setting; did you mean"),
         (("ingestion", "."), {"server__port": "99999"}, "FOOTNOTE_SERVER__PORT"),
+        (("server",), {"server__workers": "0"}, "FOOTNOTE_SERVER__WORKERS"),
+        (("server",), {"server__workers": "1000"}, "FOOTNOTE_SERVER__WORKERS"),
+        (("server", *LONE_WORKER), {}, "cannot listen on what was inherited"),
         (("server",), {"database__url": "postgresql://nobody@127.0.0.1:9/x", **hurried}, "not available"),
         (("ingestion", "README.md", "--collection", "Not A Name"), {}, "no collection name"),
     ):
@@ -242,10 +260,23 @@ def test_commands_that_cannot_start_say_so_in_one_line(shared_dir, tmp_path):
     assert "python -m storage upgrade" in fresh.stderr
 
 
+def test_a_supervisor_that_is_killed_leaves_no_process_behind(tmp_path, shared_dir):
+    (tmp_path / "models").symlink_to(shared_dir / "models")  # not exported once more
+    run(["-m", "storage", "upgrade"], env=environment(tmp_path), check=True)
+    server = Server(tmp_path, start=Program, llm__provider="extractive", server__workers=2)
+    pid_file = tmp_path / "postgres" / "postmaster.pid"
+    postmaster = psutil.Process(int(pid_file.read_text().splitlines()[0]))
+    children = psutil.Process(server.process.pid).children(recursive=True)
+    assert len(children) >= 3  # two workers, and the one that ingests
+    server.process.kill()
+    assert not psutil.wait_procs([postmaster, *children], timeout=60)[1]
+    assert not pid_file.exists()
+
+
 def test_a_killed_postgresql_comes_back_under_the_running_server(tmp_path, shared_dir, corpus):
     (tmp_path / "models").symlink_to(shared_dir / "models")  # not exported once more
-    run(["-m", "storage", "upgrade"], env=environment(tmp_path))
-    run(["-m", "ingestion", corpus], env=environment(tmp_path))
+    run(["-m", "storage", "upgrade"], env=environment(tmp_path), check=True)
+    run(["-m", "ingestion", corpus], env=environment(tmp_path), check=True)
     server = Server(tmp_path, start=Program, llm__provider="extractive")
     try:
         pid_file = tmp_path / "postgres" / "postmaster.pid"

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
-from support.events import parse
+from support.events import ending, parse
 from support.model_server import Reply
 from support.otlp import start_receiver
 from support.programs import Program
@@ -113,24 +113,27 @@ def test_a_query_is_one_trace_from_the_request_to_the_last_token(stack, served, 
     assert spans["POST /query"].attributes["http.response.status_code"] == 200
 
 
-def test_the_models_span_follows_the_conventions_for_generative_ai(stack, served, receiver):
+@pytest.mark.parametrize("streams", [False, True])
+def test_the_models_span_follows_the_conventions_for_generative_ai(stack, served, receiver, streams):
     stack.fresh()
-    response = ask(served, temperature=0.3, max_tokens=77)
-    call = spans_of(receiver, response, root="POST /query")["chat m"]
+    path = "/query/stream" if streams else "/query"
+    response = ask(served, path, temperature=0.3, max_tokens=77)
+    usage = ending(parse(response.text)).data["usage"] if streams else response.json()["usage"]
+    call = spans_of(receiver, response, root=f"POST {path}")["chat m"]
     assert call.kind == "client"
-    first = call.attributes["gen_ai.response.time_to_first_chunk"]
-    assert 0 < first <= (call.end_ns - call.start_ns) / 1e9
+    first = call.attributes.get("gen_ai.response.time_to_first_chunk")  # a whole answer has none
+    assert (0 < first <= (call.end_ns - call.start_ns) / 1e9) if streams else first is None
     assert {name: value for name, value in call.attributes.items() if "time" not in name} == {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": "openai_like",
         "gen_ai.request.model": "m",
         "gen_ai.request.max_tokens": 77,
         "gen_ai.request.temperature": 0.3,
-        "gen_ai.request.stream": True,
+        "gen_ai.request.stream": streams,
         "gen_ai.response.model": "scripted-1",
         "gen_ai.response.finish_reasons": ["stop"],
         "gen_ai.usage.input_tokens": 11,
-        "gen_ai.usage.output_tokens": response.json()["usage"]["completion_tokens"],
+        "gen_ai.usage.output_tokens": usage["completion_tokens"],
     }
 
 

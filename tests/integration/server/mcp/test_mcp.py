@@ -26,11 +26,12 @@ DOCUMENTS = {
 }
 
 
-def environment(data_dir):
+def environment(data_dir, workers=1):
     return {
         **os.environ,
         "FOOTNOTE_DATA_DIR": str(data_dir),
         "FOOTNOTE_SERVER__PORT": "0",
+        "FOOTNOTE_SERVER__WORKERS": str(workers),
         "FOOTNOTE_LLM__PROVIDER": "extractive",
     }
 
@@ -51,9 +52,9 @@ def data_dir(tmp_path_factory, shared_dir):
 
 
 @contextmanager
-def http_server(data_dir):
+def http_server(data_dir, *, workers=1):
     pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
-    process = Program(["-m", "server"], env=environment(data_dir), stdout=pipe, stderr=nowhere)
+    process = Program(["-m", "server"], env=environment(data_dir, workers), stdout=pipe, stderr=nowhere)
     try:
         yield re.search(r"ready at (http://\S+)", process.stdout.readline())[1]
         process.terminate()
@@ -104,10 +105,13 @@ async def test_both_transports_hold_the_same_conversation_and_leave_nothing_behi
     ).exists()  # the client's end was the server's, and the database's
     assert "Traceback" not in (data_dir / "stdio.log").read_text()
 
-    with http_server(data_dir) as url:
-        async with Client(url + "/mcp", mode="legacy") as client:
-            by_http = await conversation(client)
-    assert by_http == by_stdio
+    for workers in (1, 2):
+        with http_server(data_dir, workers=workers) as url:
+            async with Client(url + "/mcp", mode="legacy") as client:
+                by_http = await conversation(client)
+                again = await asyncio.gather(*(client.call_tool("search", {"question": one}) for one in questions))
+        assert by_http == by_stdio
+        assert all(f"Lamp {n} " in one.content[0].text for n, one in enumerate(again))
 
     passage = by_stdio["found"]["results"][0]
     assert passage["source"] == "lighthouse.md"

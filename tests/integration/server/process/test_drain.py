@@ -44,13 +44,19 @@ def kept(stack, conversation):
     )
 
 
-def test_the_end_of_a_process_from_the_signal_to_the_exit_code(stack):
+WORKERS = {"program": ("-m", "server"), "forked": False, "SERVER__WORKERS": "2"}
+processes = pytest.mark.parametrize("how", [{}, WORKERS], ids=["one", "two"])
+
+
+@processes
+def test_the_end_of_a_process_from_the_signal_to_the_exit_code(stack, how):
     finishing, detached, hanging = (
         Reply(WORDS, delay=0.15),
         Reply(f"detached {WORDS}", delay=0.15),
         Reply("one two three", fault="hang-between"),
     )
-    with stack.process(SERVER__SHUTDOWN_TIMEOUT="4", STREAMS__GRACE="30") as process, ThreadPoolExecutor(4) as pool:
+    times = {"SERVER__SHUTDOWN_TIMEOUT": "4", "STREAMS__GRACE": "30"}
+    with stack.process(**how, **times) as process, ThreadPoolExecutor(4) as pool:
         children = psutil.Process(process.popen.pid).children(recursive=True)
         url = process.url
         assert httpx.get(f"{url}/ready", timeout=PATIENCE).status_code == 200
@@ -94,9 +100,10 @@ def test_the_end_of_a_process_from_the_signal_to_the_exit_code(stack):
     assert stream
 
 
-def test_a_second_signal_hurries_and_still_keeps_what_was_said(stack):
+@processes
+def test_a_second_signal_hurries_and_still_keeps_what_was_said(stack, how):
     stack.fresh(default=Reply("one two three", fault="hang-between"))
-    with stack.process(SERVER__SHUTDOWN_TIMEOUT="600", STREAMS__GRACE="600") as process:
+    with stack.process(SERVER__SHUTDOWN_TIMEOUT="600", STREAMS__GRACE="600", **how) as process:
         with begun(process.url) as (gone, _, _):
             pass
         with begun(process.url) as (seen, _, rest):

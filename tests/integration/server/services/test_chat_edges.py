@@ -11,7 +11,7 @@ import httpx
 import pytest
 from support.events import ending, parse
 from support.model_server import Reply
-from support.stack import PATIENCE, until
+from support.stack import PATIENCE, SERVERS, until
 
 from server.streams import run
 from storage.errors import StoreUnavailable
@@ -19,6 +19,12 @@ from storage.vector_store import ChunkStore
 
 ASKED = "Who built the lighthouse of Ostrava Bay?"
 CHAT = {"message": ASKED}
+
+
+@pytest.fixture(params=SERVERS)
+def serve(stack, request):
+    """A function that serves, from this process or from several."""
+    return getattr(stack, request.param)
 
 
 def ask_and_leave(http, path, body, *, headers=b"", after):
@@ -31,10 +37,10 @@ def ask_and_leave(http, path, body, *, headers=b"", after):
 
 @pytest.mark.parametrize("times", [10, pytest.param(80, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("path", ["/chat", "/chat/stream"])
-def test_clients_that_leave_at_any_moment_leave_the_conversation_free(stack, path, times):
+def test_clients_that_leave_at_any_moment_leave_the_conversation_free(stack, serve, path, times):
     stack.fresh(default=Reply("one two three"))
     moments = random.Random(9)  # noqa: S311 (any moments will do)
-    with stack.serve(chat={"lease_seconds": 3600}, streams={"grace": 0}) as http:
+    with serve(chat={"lease_seconds": 3600}, streams={"grace": 0}) as http:
         conversation = http.post("/chat", json=CHAT).json()["conversation_id"]
         body = CHAT | {"conversation_id": conversation}
         for _ in range(times):
@@ -43,10 +49,10 @@ def test_clients_that_leave_at_any_moment_leave_the_conversation_free(stack, pat
 
 
 @pytest.mark.parametrize("times", [10, pytest.param(80, marks=pytest.mark.soak)])
-def test_clients_that_leave_at_any_moment_leave_their_keys_free(stack, times):
+def test_clients_that_leave_at_any_moment_leave_their_keys_free(stack, serve, times):
     stack.fresh(default=Reply("one two three"))
     moments = random.Random(3)  # noqa: S311 (any moments will do)
-    with stack.serve(chat={"lease_seconds": 3600}, server={"request_timeout": 10}) as http:
+    with serve(chat={"lease_seconds": 3600}, server={"request_timeout": 10}) as http:
         for number in range(times):
             key = f"key-{number}"
             header = f"idempotency-key: {key}\r\n".encode()
@@ -55,10 +61,10 @@ def test_clients_that_leave_at_any_moment_leave_their_keys_free(stack, times):
             assert again.status_code == 200, again.text
 
 
-def test_answers_and_passages_with_any_characters_are_kept_for_their_keys(stack):
+def test_answers_and_passages_with_any_characters_are_kept_for_their_keys(stack, serve):
     text = 'In JSON a NUL is "\\u0000" or \0 and half a pair is \\ud83d [1].'
     stack.fresh(default=Reply(text))
-    with stack.serve() as http:
+    with serve() as http:
         for path, body in (("/query", {"question": ASKED}), ("/chat", CHAT)):
             first, second = (http.post(path, json=body, headers={"Idempotency-Key": path}) for _ in range(2))
             assert (first.status_code, second.status_code) == (200, 200)
@@ -66,9 +72,9 @@ def test_answers_and_passages_with_any_characters_are_kept_for_their_keys(stack)
             assert second.headers["idempotent-replayed"] == "true"
 
 
-def test_deleting_a_conversation_deletes_the_replays_of_its_answers_too(stack):
+def test_deleting_a_conversation_deletes_the_replays_of_its_answers_too(stack, serve):
     stack.fresh()
-    with stack.serve() as http:
+    with serve() as http:
         first, replay = (http.post("/chat/stream", json=CHAT, headers={"Idempotency-Key": "replay"}) for _ in range(2))
         conversation = ending(parse(first.text)).data["conversation_id"]
         assert http.delete(f"/conversations/{conversation}").status_code == 204
@@ -76,9 +82,9 @@ def test_deleting_a_conversation_deletes_the_replays_of_its_answers_too(stack):
     assert gone == [404, 404]
 
 
-def test_a_request_that_could_never_be_answered_leaves_no_conversation_and_no_turn(stack):
+def test_a_request_that_could_never_be_answered_leaves_no_conversation_and_no_turn(stack, serve):
     stack.fresh()
-    with stack.serve() as http:
+    with serve() as http:
         before = {item["id"] for item in http.get("/conversations").json()["items"]}
         wrong = ({"mode": "nope"}, {"rerank": True}, {"filters": {"filters": [{"key": "a", "operator": "nope"}]}})
         refused = [http.post("/chat", json=CHAT | more).status_code for more in wrong]

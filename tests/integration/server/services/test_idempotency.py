@@ -11,7 +11,7 @@ import httpx
 import pytest
 from support.events import ending, parse
 from support.model_server import Reply
-from support.stack import PATIENCE, texts, until
+from support.stack import PATIENCE, SERVERS, texts, until
 
 from storage.chat.idempotency import KeyStore
 from storage.errors import LeaseLost
@@ -24,9 +24,9 @@ WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_databas
 kinds = pytest.mark.parametrize("kind", ["query", "chat"])
 
 
-@pytest.fixture(scope="module")
-def http(stack):
-    with stack.serve(streams={"grace": 20}) as client:
+@pytest.fixture(scope="module", params=SERVERS)
+def http(stack, request):
+    with getattr(stack, request.param)(streams={"grace": 20}) as client:
         yield client
 
 
@@ -40,6 +40,7 @@ def other(stack):
 @pytest.fixture(autouse=True)
 def _fresh(stack):
     stack.fresh()
+    stack.rows("DELETE FROM footnote.idempotency_keys")  # some tests use the same ones with each server
 
 
 @pytest.fixture

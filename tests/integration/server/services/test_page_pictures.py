@@ -45,11 +45,13 @@ def stack(databases, shared_dir, embedder) -> Iterator[Stack]:
         yield made
 
 
-@pytest.fixture(scope="module")
-def http(stack: Stack) -> Iterator[httpx.Client]:
+@pytest.fixture(scope="module", params=["1", "2"], ids=["one process", "two workers"])
+def http(stack: Stack, request: pytest.FixtureRequest) -> Iterator[httpx.Client]:
+    settings = {"SERVER__WORKERS": request.param, "JOBS__WORKER": "always", "LLM__PROVIDER": "extractive"}
+    each_connection_anew = httpx.Limits(max_keepalive_connections=0)  # so that any worker may take a request
     with (
-        stack.process(program=("-m", "server"), JOBS__WORKER="always", LLM__PROVIDER="extractive") as process,
-        httpx.Client(base_url=process.url, timeout=PATIENCE) as client,
+        stack.process(program=("-m", "server"), **settings) as process,
+        httpx.Client(base_url=process.url, timeout=PATIENCE, limits=each_connection_anew) as client,
     ):
         yield client
 
@@ -169,6 +171,7 @@ async def test_more_drawings_than_may_wait_are_refused_and_the_others_drawn(http
 
 def test_marks_are_where_the_reader_read_in_the_language_of_the_collection(http):
     """German compounds have no hyphen, others may, and each moves what follows on the page."""
+    http.delete("/collections/hafen")  # another server's
     http.post("/collections", json={"name": "hafen", "language": "german"}).raise_for_status()
     buffer = io.BytesIO()
     canvas = Canvas(buffer, pagesize=A4)

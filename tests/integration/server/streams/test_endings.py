@@ -12,7 +12,7 @@ import httpx
 import pytest
 from support.events import ending, parse
 from support.model_server import ANSWER, Reply
-from support.stack import PATIENCE, execute, texts, until
+from support.stack import PATIENCE, SERVERS, execute, texts, until
 
 import server.services.conversations
 
@@ -25,11 +25,17 @@ BEGUN = "event: token"
 kinds = pytest.mark.parametrize("kind", ["query", "chat"])
 
 
-@pytest.fixture(scope="module")
-def http(stack):
+@pytest.fixture(scope="module", params=SERVERS)
+def http(stack, request):
     """A server that waits for its model for a second at the most, and knows no grace."""
-    with stack.serve(llm=TIMEOUTS, streams={"grace": 0}) as client:
+    with getattr(stack, request.param)(llm=TIMEOUTS, streams={"grace": 0}) as client:
         yield client
+
+
+@pytest.fixture(params=SERVERS)
+def serve(stack, request):
+    """A function that serves, from this process or from several."""
+    return getattr(stack, request.param)
 
 
 @pytest.fixture(autouse=True)
@@ -137,9 +143,9 @@ def test_an_answer_that_takes_too_long_ends_at_the_models_deadline(stack, http, 
 
 
 @kinds
-def test_an_answer_that_takes_too_long_ends_at_the_streams_deadline(stack, kind):
+def test_an_answer_that_takes_too_long_ends_at_the_streams_deadline(stack, serve, kind):
     stack.fresh(SLOW)
-    with stack.serve(streams={"total_timeout": 1.0}) as http:
+    with serve(streams={"total_timeout": 1.0}) as http:
         events = ask(http, kind)
         assert ending(events).data["type"] == "/problems/deadline-exceeded"
         assert stack.model.wait_for_disconnects(1, timeout=PATIENCE)
@@ -200,9 +206,9 @@ def test_a_database_that_goes_away_for_good_fails_what_must_be_kept_and_nothing_
         assert [message["state"] for message in http.messages(conversation)[1::2]] == ["abandoned", "complete"]
 
 
-def test_a_database_that_comes_back_in_time_has_the_turn(stack):
+def test_a_database_that_comes_back_in_time_has_the_turn(stack, serve):
     stack.fresh(Reply("one two three four five six", delay=0.1))
-    with stack.serve() as http:
+    with serve() as http:
         with opened(http, "chat") as (_, seen, rest):
             with database_gone(stack):
                 time.sleep(0.7)  # the answer is complete by now, and cannot be kept
@@ -246,9 +252,9 @@ def test_without_grace_a_client_that_leaves_ends_the_models_call_at_once(stack, 
 
 
 @kinds
-def test_a_client_that_leaves_ends_the_models_call_after_the_grace_time(stack, kind):
+def test_a_client_that_leaves_ends_the_models_call_after_the_grace_time(stack, serve, kind):
     stack.fresh(Reply("one two three four", fault="hang-between"))
-    with stack.serve(streams={"grace": 1}) as http:
+    with serve(streams={"grace": 1}) as http:
         with opened(http, kind) as (_, seen, _):
             pass
         left = time.monotonic()
@@ -260,9 +266,9 @@ def test_a_client_that_leaves_ends_the_models_call_after_the_grace_time(stack, k
 
 
 @kinds
-def test_an_answer_that_is_done_within_the_grace_time_is_kept_whole(stack, kind):
+def test_an_answer_that_is_done_within_the_grace_time_is_kept_whole(stack, serve, kind):
     stack.fresh(Reply("one two three four five", delay=0.1))
-    with stack.serve(streams={"grace": 10}) as http:
+    with serve(streams={"grace": 10}) as http:
         with opened(http, kind) as (response, seen, _):
             pass
         if kept := answered(http, kind, parse(seen)):

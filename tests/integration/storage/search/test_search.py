@@ -8,18 +8,21 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from llama_index.core.vector_stores.types import MetadataFilter, MetadataFilters
-from support.corpus import DIMENSION, fill, make_collection, vector
+from support.corpus import CHUNKING, DIMENSION, fill, make_collection, vector
 from support.databases import in_database
 from support.soak import examples
 
 from config.settings import DatabaseSettings, RetrievalSettings
 from storage import chunk_tables
+from storage.collections.collections import Collections
 from storage.database import Database
 from storage.errors import UnsupportedFilter
-from storage.search import lexical_leg, statement
+from storage.generation import EmbeddingIdentity
+from storage.search import breadth, lexical_leg, statement
+from storage.search.breadth import broad_filters, filter_key
 from storage.search.filters import Filter, FilterGroup, Parameters, compile_filters
 from storage.search.lexicon import Lexicon
-from storage.search.search import ChunkSearch, SearchRequest
+from storage.search.search import ChunkSearch, SearchRequest, default_scan
 from storage.vector_store import filter_group
 
 ROWS = {
@@ -423,6 +426,64 @@ async def test_few_chunks_that_meet_a_filter_are_compared_without_the_hnsw_index
         hits = await search.search(SearchRequest("vector", limit=10, embedding=vector("q"), filters=group))
         assert [hit.metadata["source"] for hit in hits] == nearest(texts, limit=10, keep=lambda m: m["rare"])
         assert await scans(connection, generation) == before
+
+
+async def test_the_chunks_of_a_broad_filter_are_not_counted_again(database, through_the_index, monkeypatch):
+    monkeypatch.setattr(statement, "EXACT_ROWS", 50)
+    texts = {f"d{number}": (f"text {number}", {"kind": "wide" if number % 2 else "narrow"}) for number in range(400)}
+    generation = await indexed(database, texts)
+    asked = SearchRequest(
+        "vector", limit=10, embedding=vector("q"), filters=FilterGroup(filters=[one("==", "wide", key="kind")])
+    )
+    hits = await made_search(through_the_index, generation).search(asked)
+    known = broad_filters(through_the_index)
+    assert filter_key(asked, generation) in known
+    again = await made_search(through_the_index, generation).search(asked)  # stores are made for each request
+    assert [hit.node_id for hit in again] == [hit.node_id for hit in hits]
+    async with through_the_index.connection() as connection:
+        await connection.execute(
+            f"""DELETE FROM {chunk_tables.qualified(generation.id)}
+                WHERE metadata_ @> '{{"kind": "wide"}}' AND id % 25 > 0"""
+        )
+    # a filter that became narrow is searched as well as before
+    left = await made_search(through_the_index, generation).search(asked)
+    assert all(hit.metadata["kind"] == "wide" for hit in left)
+    monkeypatch.setattr(breadth, "SECONDS", 0)
+    assert filter_key(asked, generation) not in known
+    counted = await made_search(through_the_index, generation).search(asked)
+    assert [hit.node_id for hit in left] == [hit.node_id for hit in counted]
+
+
+def test_broad_filters_forget_the_one_that_was_asked_for_longest_ago(monkeypatch):
+    monkeypatch.setattr(breadth, "MOST", 2)
+    known, keys = breadth.BroadFilters(), [(number, None, None, None) for number in range(3)]
+    known.add(keys[0])
+    known.add(keys[1])
+    assert keys[0] in known
+    known.add(keys[2])
+    assert [key in known for key in keys] == [True, False, True]
+
+
+async def test_the_hnsw_index_is_taken_as_soon_as_there_is_one(database):
+    """By PostgreSQL's own costs all vectors were compared: it leaves out that they lie apart from their rows."""
+    embedding = EmbeddingIdentity("made-up", "1", "fingerprint", 384, normalized=True)
+    generation = await Collections(database).ensure("large", embedding=embedding, chunking=CHUNKING)
+    table = chunk_tables.qualified(generation.id)
+    async with database.connection() as connection:
+        await connection.execute(f"""
+            INSERT INTO {table} (tenant_id, generation_id, document_id, node_id, chunk_index, start_char, end_char,
+                text, metadata_, embedding)
+            SELECT '{generation.tenant_id}', {generation.id}, 'd', n, n, 0, 600, repeat('text ', 120),
+                jsonb_build_object('filler', repeat('x', 700)), ARRAY(SELECT sin(n * d) FROM generate_series(1, 384) d)
+            FROM generate_series(1, 5000) n""")
+        options = chunk_tables.IndexOptions(ef_construction=32)
+        await chunk_tables.build_index(connection, generation.id, dimension=384, options=options)
+        await chunk_tables.analyze(connection, generation.id)
+    asked = SearchRequest("vector", limit=10, embedding=[1.0, *[0.0] * 383])
+    made = statement.SearchStatement(asked, generation=generation, settings=RetrievalSettings())
+    async with database.tuned(default_scan(RetrievalSettings())) as connection:
+        plan = await connection.fetch(f"EXPLAIN {made.sql}", *made.parameters)
+    assert any(chunk_tables.index_name(generation.id) in row[0] for row in plan)
 
 
 @pytest.mark.parametrize("most", [3, 10_000])

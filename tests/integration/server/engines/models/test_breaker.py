@@ -182,7 +182,7 @@ def test_a_provider_that_says_no_does_not_open_it(stack, fault):
 
 @pytest.mark.parametrize("fault", ["server-error", "close", "cut-first", "hang-head", "hang-first"])
 def test_a_provider_that_is_away_opens_it(stack, fault):
-    with broken_model(stack, fault=fault, failures=2, token_timeout=0.3) as http:
+    with broken_model(stack, fault=fault, failures=2, total_timeout=0.5) as http:
         opened(http, 2)
         assert readings()[1] == "open"
         assert ask(http).status_code == 503

@@ -5,17 +5,15 @@ import base64
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 import structlog.testing
 from llama_index.core.llms import ChatMessage
+from support.model_calls import ASKED, KEY, PROTOCOLS, QUESTION, ask, fails, opened
 from support.model_server import ANSWER, PROMPT_TOKENS, Fault, ModelServer, Reply, start_model_server
 
-from config.settings import LLMSettings, Settings
 from server.answers import Usage
-from server.engines.models.choose import open_model
 from server.engines.models.errors import (
     ModelError,
     ModelFailed,
@@ -24,67 +22,13 @@ from server.engines.models.errors import (
     ModelTimeout,
     ModelUnavailable,
 )
-from server.engines.models.events import Delta, Finish
-from server.engines.models.limits import Limits
-from server.engines.models.model import LanguageModel
-
-KEY = "sk-very-secret"
-QUESTION = "Where does the rain fall, oh secret question?"
-ASKED = [ChatMessage(role="user", content=QUESTION)]
-PROTOCOLS = ("chat", "completions", "ollama")
+from server.engines.models.events import Finish
 
 
 @pytest.fixture
 def server() -> Iterator[ModelServer]:
     with start_model_server() as running:
         yield running
-
-
-def settings_for(server: ModelServer, protocol: str, **llm: Any) -> Settings:
-    address = (
-        {"provider": "ollama", "ollama_base_url": server.ollama_url}
-        if protocol == "ollama"
-        else {"provider": "openai_like", "base_url": server.openai_url, "is_chat_model": protocol == "chat"}
-    )
-    return Settings(llm=LLMSettings(**{"model": "scripted", "api_key": KEY} | address | llm))
-
-
-@contextlib.asynccontextmanager
-async def opened(server: ModelServer, protocol: str = "chat", **llm: Any) -> AsyncIterator[LanguageModel]:
-    settings = settings_for(server, protocol, **llm)
-    model = await open_model(settings)
-    assert isinstance(model, LanguageModel)
-    limits = Limits.of(settings.llm)
-    model._limits = Limits(**{name: getattr(limits, name) for name in limits.__slots__} | {"backoff": 0.01})
-    try:
-        yield model
-    finally:
-        await model.close()
-
-
-async def ask(model: LanguageModel, messages: Sequence[ChatMessage] = ASKED, **options: Any) -> tuple[str, Finish]:
-    """Return (text, the end); fail if the stream's order is not pieces, then one end."""
-    events = [event async for event in model.stream(messages, **options)]
-    *deltas, finish = events
-    assert isinstance(finish, Finish)
-    assert all(isinstance(delta, Delta) and delta.text for delta in deltas)
-    return "".join(delta.text for delta in deltas if isinstance(delta, Delta)), finish
-
-
-async def fails(model: LanguageModel, kind: type[ModelError]) -> tuple[str, ModelError]:
-    """Return (text before the failure, the failure); no message holds the key or the question."""
-    text = ""
-    failure = None
-    try:
-        async for event in model.stream(ASKED):
-            assert isinstance(event, Delta), "it ended well"
-            text += event.text
-    except ModelError as error:
-        failure = error
-    assert type(failure) is kind
-    assert KEY not in str(failure) + failure.detail
-    assert "secret question" not in str(failure)
-    return text, failure
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -123,7 +123,7 @@ async def test_the_server_wants_a_key_and_shows_none_to_other_users(model: Langu
     api = await source(model)._client
     process = psutil.Process(source(model).pid or 0)
     assert api._client.api_key not in " ".join(process.cmdline())
-    api._client.api_key = "wrong"
+    api._headers["Authorization"] = "Bearer wrong"
     with pytest.raises(ModelRejected, match="does not accept the key"):
         await answer(model, "How high is the lighthouse?")
 

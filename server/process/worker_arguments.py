@@ -1,0 +1,31 @@
+"""What the supervisor tells a worker that it starts."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from server.process.first_word import FirstWord
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Read the arguments of ``python -m server worker``, which only the supervisor starts."""
+    parser = argparse.ArgumentParser(prog="python -m server worker", description="For the supervisor's own use.")
+    parser.add_argument("--fds", type=_numbers, required=True, help="descriptors of the listening sockets")
+    parser.add_argument("--pipe", dest="first_word", type=_first_word, required=True, help="for its first word")
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--number", type=int, required=True)
+    parser.add_argument("--of", type=int, required=True)
+    parser.add_argument("--folder", type=Path, required=True, help="of the workers' own sockets")
+    options = parser.parse_args(arguments)
+    options.command = "worker"
+    return options
+
+
+def _first_word(descriptor: str) -> FirstWord:
+    return FirstWord(int(descriptor))
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]

@@ -1,0 +1,62 @@
+"""Filters that are known to leave many chunks: these need not be counted at each search.
+
+To find out that a filter leaves more chunks than are worth comparing one by one, so many rows are read, which takes as
+long as the search itself. What is remembered is a hint only: a search that trusts it wrongly finds the same, slower.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+if TYPE_CHECKING:
+    from storage.database import Database
+    from storage.generation import Generation
+    from storage.search.statement import SearchRequest
+
+MOST = 1000  # filters of a database; those used last stay
+SECONDS = 300.0
+Key = tuple[int, str | None, tuple[str, ...] | None, tuple[str, ...] | None]
+
+
+class BroadFilters:
+    """The filters of one database; not thread-safe, as the database is not."""
+
+    def __init__(self) -> None:
+        self._since: OrderedDict[Key, float] = OrderedDict()
+
+    def add(self, key: Key) -> None:
+        """Remember a filter."""
+        self._since[key] = time.monotonic()
+        self._since.move_to_end(key)
+        while len(self._since) > MOST:
+            self._since.popitem(last=False)
+
+    def __contains__(self, key: Key) -> bool:
+        """Tell whether a filter was found to leave many chunks not long ago."""
+        since = self._since.get(key)
+        if since is None:
+            return False
+        self._since.move_to_end(key)
+        return time.monotonic() - since < SECONDS
+
+
+def filter_key(request: SearchRequest, generation: Generation) -> Key:
+    """Return what tells the request's filter from others."""
+    filters, documents, nodes = request.filters, request.document_ids, request.node_ids
+    return (
+        generation.id,
+        None if filters is None else repr(filters),  # JSON cannot hold all that a filter may
+        None if documents is None else tuple(documents),
+        None if nodes is None else tuple(nodes),
+    )
+
+
+def broad_filters(database: Database) -> BroadFilters:
+    """Return those of a database, for as long as it is open."""
+    return _OF_DATABASES.setdefault(database, BroadFilters())
+
+
+_OF_DATABASES: WeakKeyDictionary[Database, BroadFilters] = WeakKeyDictionary()

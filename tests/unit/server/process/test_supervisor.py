@@ -1,0 +1,221 @@
+"""The supervisor over small programs: what it starts, starts again, replaces and ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from contextlib import asynccontextmanager
+
+import pytest
+
+from server.peers.member import read_state
+from server.process import supervisor as module
+from server.process.supervisor import CannotStart, Supervisor
+
+PRELUDE = """
+import os, signal, sys, time
+options = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+number, pipe, folder = int(options["--number"]), int(options["--pipe"]), options["--folder"]
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+signal.signal(signal.SIGUSR1, lambda *_: sys.exit(0))
+with open(f"{folder}/started", "a") as file:
+    file.write(f"{number}\\n")
+def say(word):
+    os.write(pipe, word)
+    os.close(pipe)
+"""
+SERVES = "say(b'1')\ntime.sleep(60)"
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch):
+    monkeypatch.setattr(module, "SHORTEST_WAIT", 0.01)
+
+
+@pytest.fixture
+def supervised(tmp_path):
+    """Return a function that runs a supervisor of two programs until its block ends."""
+
+    @asynccontextmanager
+    async def run(program):
+        command = (sys.executable, "-I", "-S", "-c", PRELUDE + program)
+        made = Supervisor([], count=2, environment=os.environ, folder=tmp_path, patience=10, command=command)
+        try:
+            yield made
+        finally:
+            await made.stop()
+
+    return run
+
+
+def pids(supervisor):
+    return {process.number: process.child.pid for process in supervisor.processes}
+
+
+async def until(holds):
+    async with asyncio.timeout(30):
+        while not holds():  # noqa: ASYNC110 (the processes tell nobody)
+            await asyncio.sleep(0.01)
+
+
+def started(folder):
+    return (folder / "started").read_text().split()
+
+
+async def test_those_that_serve_are_told_of(supervised, tmp_path):
+    async with supervised(SERVES) as supervisor:
+        await supervisor.start()
+        assert sorted(pids(supervisor)) == [1, 2]
+        state = read_state(tmp_path)
+        assert state is not None
+        assert (state.answering, state.wanted) == (2, 2)
+        children = [process.child for process in supervisor.processes]
+    assert {child.returncode for child in children} == {0}
+
+
+async def test_one_that_dies_is_replaced_and_told_of_as_missing_meanwhile(supervised, tmp_path, monkeypatch):
+    async with supervised(SERVES) as supervisor:
+        await supervisor.start()
+        before = pids(supervisor)
+        monkeypatch.setattr(module, "SHORTEST_WAIT", 0.5)
+        os.kill(before[1], signal.SIGKILL)
+        await until(lambda: read_state(tmp_path).answering == 1)
+        await until(lambda: read_state(tmp_path).answering == 2)
+        after = pids(supervisor)
+    assert after[2] == before[2]
+    assert after[1] != before[1]
+
+
+async def test_one_that_dies_as_soon_as_it_serves_while_the_others_start_is_replaced(supervised, tmp_path):
+    program = f"""
+if number == 2 and not os.path.exists(folder + "/died"):
+    open(folder + "/died", "w").close()
+    say(b"1")
+    sys.exit(9)
+if number == 1:
+    while not os.path.exists(folder + "/died"):
+        time.sleep(0.01)
+    time.sleep(0.5)
+{SERVES}
+"""
+    async with supervised(program) as supervisor:
+        await supervisor.start()
+        await until(lambda: read_state(tmp_path).answering == 2)
+
+
+async def test_one_that_cannot_start_says_why(supervised):
+    async with supervised("say(b'0the key is missing')\nsys.exit(2)") as supervisor:
+        with pytest.raises(CannotStart, match=r"^the key is missing$"):
+            await supervisor.start()
+
+
+async def test_one_that_ends_without_a_word_is_told_of_by_its_status(supervised):
+    async with supervised("sys.exit(7)") as supervisor:
+        with pytest.raises(CannotStart, match="worker 1 ended before it served, with status 7"):
+            await supervisor.start()
+
+
+async def test_one_that_never_serves_is_killed(supervised, monkeypatch):
+    monkeypatch.setattr(module, "READY_SECONDS", 0.3)
+    async with supervised("time.sleep(60)") as supervisor:
+        with pytest.raises(CannotStart, match=r"did not serve within 0\.3 seconds"):
+            await supervisor.start()
+
+
+async def test_a_program_that_is_not_there_is_told_of(tmp_path, monkeypatch):
+    monkeypatch.setattr(module.die_with_parent, "command", lambda _: ())
+    absent = (str(tmp_path / "absent"),)
+    supervisor = Supervisor([], count=1, environment={}, folder=tmp_path, patience=1, command=absent)
+    with pytest.raises(CannotStart, match="worker 1 cannot be started"):
+        await supervisor.start()
+
+
+async def test_what_dies_again_and_again_is_started_at_growing_intervals(supervised, tmp_path, monkeypatch):
+    waits = []
+    sleep = asyncio.sleep
+
+    async def counted(seconds):
+        if seconds >= module.SHORTEST_WAIT:
+            waits.append(seconds)
+        await sleep(0)
+
+    program = f"""
+if os.path.exists(folder + "/broken"):
+    say(b"0it is broken")
+    sys.exit(2)
+{SERVES}
+"""
+    async with supervised(program) as supervisor:
+        await supervisor.start()
+        monkeypatch.setattr(module, "SHORTEST_WAIT", 0.25)
+        monkeypatch.setattr(module.asyncio, "sleep", counted)
+        (tmp_path / "broken").touch()
+        os.kill(pids(supervisor)[1], signal.SIGKILL)
+        async with asyncio.timeout(30):
+            while len(waits) < 10:
+                await sleep(0.01)
+        monkeypatch.setattr(module.asyncio, "sleep", sleep)
+        (tmp_path / "broken").unlink()
+        await until(lambda: read_state(tmp_path).answering == 2)
+    assert waits[:10] == [0.25, 0.5, 1, 2, 4, 8, 16, 30, 30, 30]
+
+
+async def test_a_reload_replaces_all_and_leaves_no_two_of_a_number(supervised):
+    async with supervised(SERVES) as supervisor:
+        await supervisor.start()
+        before = pids(supervisor)
+        await supervisor.reload()
+        await until(lambda: len(supervisor.processes) == 2)
+        assert sorted(pids(supervisor)) == [1, 2]
+        assert not set(before.values()) & set(pids(supervisor).values())
+
+
+async def test_reloads_that_come_while_one_runs_are_one_more(supervised, tmp_path):
+    async with supervised(SERVES) as supervisor:
+        await supervisor.start()
+        await asyncio.gather(*(supervisor.reload() for _ in range(50)))
+        await until(lambda: len(supervisor.processes) == 2)
+    assert len(started(tmp_path)) == 2 + 2 * 2
+
+
+async def test_a_reload_that_fails_leaves_those_that_serve(supervised, tmp_path, capfd):
+    program = f"""
+if os.path.exists(folder + "/broken"):
+    say(b"0FOOTNOTE_X is wrong")
+    sys.exit(2)
+{SERVES}
+"""
+    async with supervised(program) as supervisor:
+        await supervisor.start()
+        before = pids(supervisor)
+        (tmp_path / "broken").touch()
+        await supervisor.reload()
+        await until(lambda: len(supervisor.processes) == 2)
+        assert pids(supervisor) == before
+    assert started(tmp_path).count("1") == 2
+    assert started(tmp_path).count("2") == 1
+    out = capfd.readouterr()
+    assert "FOOTNOTE_X is wrong" in out.out + out.err
+
+
+async def test_one_that_died_while_a_reload_replaced_it_is_not_started_twice(supervised, tmp_path, monkeypatch):
+    async with supervised(SERVES) as supervisor:
+        await supervisor.start()
+        monkeypatch.setattr(module, "SHORTEST_WAIT", 1.0)
+        os.kill(pids(supervisor)[1], signal.SIGKILL)
+        await until(lambda: read_state(tmp_path).answering == 1)
+        await supervisor.reload()
+        await asyncio.sleep(1.5)
+        assert sorted(process.number for process in supervisor.processes) == [1, 2]
+
+
+async def test_what_ignores_its_end_is_killed(tmp_path):
+    program = PRELUDE + "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + SERVES
+    command = (sys.executable, "-I", "-S", "-c", program)
+    supervisor = Supervisor([], count=2, environment=os.environ, folder=tmp_path, patience=0.3, command=command)
+    await supervisor.start()
+    children = [process.child for process in supervisor.processes]
+    await supervisor.stop()
+    assert {child.returncode for child in children} == {-signal.SIGKILL}
