@@ -33,6 +33,8 @@ _SUBJECT, _BODY, _HTML, _RTF = "0037", "1000", "1013", "1009"
 _FROM, _FROM_ADDRESS, _FROM_SMTP, _TO, _CC = "0C1A", "0C1F", "5D01", "0E04", "0E03"
 _LONG_NAME, _SHORT_NAME, _CONTENT, _EMBEDDED, _MEDIA_TYPE = "3707", "3704", "3701", "3701000D", "370E"
 _SUBMITTED, _DELIVERED, _CODE_PAGE, _INTERNET_CODE_PAGE = 0x00390040, 0x0E060040, 0x3FFD0003, 0x3FDE0003
+_HIDDEN, _FLAGS, _IN_TEXT = 0x7FFE000B, 0x37140003, 4  # of attachments
+_PICTURES = frozenset((".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".emz", ".wmz"))
 _EPOCH = datetime(1601, 1, 1, tzinfo=UTC)
 _HEADS = (("from", "From"), ("to", "To"), ("cc", "Cc"), ("date", "Date"))
 
@@ -92,7 +94,7 @@ class _Message:
         self._options = options
         self._warnings: list[ReadWarning] = []
         self._made_up: list[Json] = []  # names
-        self._numbers = self._fixed()
+        self._numbers = self._fixed(place, head=24 if place else 32)
         page = self._numbers.get(_INTERNET_CODE_PAGE) or self._numbers.get(_CODE_PAGE) or 0
         self._charset = "utf-8" if page == 65001 else f"windows-{page}" if 1250 <= page <= 1258 else ""  # noqa: PLR2004
 
@@ -153,8 +155,11 @@ class _Message:
 
     def _attachments(self, depth: int) -> Iterator[Section]:
         unread: list[str] = []
+        pictures = 0
         for count, (place, name, is_message) in enumerate(self._attached()):
-            if self._files.wanted and not is_message:
+            if self._files.wanted and not is_message and self._is_in_text(place, name):
+                pictures += 1
+            elif self._files.wanted and not is_message:
                 self._take(place, name)
             elif count >= MAX_ATTACHMENTS:
                 unread.append(name or "a file without a name")
@@ -170,10 +175,19 @@ class _Message:
                 )
             else:
                 unread.append(name or "a file without a name")
+        if pictures:
+            what = counted(pictures, "picture in the letter was", "pictures in the letter were")
+            self._warnings.append(ReadWarning("picture-not-read", f"{what} not read."))
         if unread:
             names = ", ".join(unread[:10]) + (" and more" if len(unread) > 10 else "")  # noqa: PLR2004
             what = counted(len(unread), "attachment was", "attachments were")
             self._warnings.append(ReadWarning("attachment-not-read", f"{what} not read: {names}."))
+
+    def _is_in_text(self, place: tuple[str, ...], name: str) -> bool:
+        """Tell whether an attachment is a picture that Outlook shows within the text."""
+        flags = self._fixed(place, head=8)
+        shown = flags.get(_HIDDEN, 0) & 0xFF or flags.get(_FLAGS, 0) & _IN_TEXT
+        return bool(shown) and PurePath(name).suffix.lower() in _PICTURES
 
     def _take(self, place: tuple[str, ...], name: str) -> None:
         link: dict[str, Json] = {f"mail_{key}": value for key, value in self._people().items() if key != "cc"}
@@ -230,14 +244,13 @@ class _Message:
             self._warnings.append(ReadWarning("part-unreadable", "A part of the message is damaged."))
             return None
 
-    def _fixed(self) -> dict[int, int]:
-        """Return the properties of a fixed length: 16 bytes each, after a head of 32, or 24 in a message within."""
-        path = [*self._place, "__properties_version1.0"]
+    def _fixed(self, place: tuple[str, ...], *, head: int) -> dict[int, int]:
+        """Return the properties of a fixed length: 16 bytes each, after a head."""
+        path = [*place, "__properties_version1.0"]
         try:
             data = self._file.openstream(path).read() if self._file.exists(path) else b""
         except (OSError, ValueError, IndexError, struct.error):
             return {}
-        head = 24 if self._place else 32
         entries = (
             struct.iter_unpack("<IIQ", data[head : len(data) - (len(data) - head) % 16]) if len(data) > head else ()
         )

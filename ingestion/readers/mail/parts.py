@@ -16,6 +16,7 @@ from ingestion.readers.kinds import refusal
 from ingestion.readers.mail.attached import attached
 from ingestion.readers.mail.files import AttachedFiles
 from ingestion.readers.mail.headers import file_name, header, link_to
+from ingestion.readers.pictures.within import PicturesWithin
 from ingestion.readers.sections import Section, counted, headed, joined, merged
 from ingestion.types import Json, ReadOptions, ReadWarning
 
@@ -34,8 +35,9 @@ _FORWARDED = ("From", "To", "Cc", "Date", "Subject")
 class Letter:
     """Takes a message apart; after `sections`, `said`, `metadata` and `files` tell what else there is."""
 
-    def __init__(self, options: ReadOptions, files: AttachedFiles) -> None:
+    def __init__(self, options: ReadOptions, files: AttachedFiles, pictures: PicturesWithin) -> None:
         self._options = options
+        self._within = pictures
         self._files = files
         self._message: dict[str, Json] = {}  # that is being taken apart
         self._texts = self._alternatives = 0
@@ -128,8 +130,8 @@ class Letter:
         elif kind in _ENCRYPTED or name.lower() == "smime.p7m":
             self._encrypted("A part is encrypted, or signed so that its text is inside the signature.")
         elif main == "image" and _disposition(part) != "attachment":
-            self._pictures += 1
             self._names += [name] if name else []
+            yield from self._picture(part)
         elif self._files.wanted and self._is_file(part, main, name):
             self._names.append(self._take(part, kind, name))
         elif _is_text_by_name(kind, name) or (
@@ -138,6 +140,14 @@ class Letter:
             yield from self._text(part, kind, name if attached else "")
         else:
             yield from self._attachment(part, name or f"a part of type {kind[:60]}", named=bool(name))
+
+    def _picture(self, part: Message) -> Iterator[Section]:
+        """Yield the text of a picture in the letter, if that is to be read."""
+        if self._within.wanted:
+            data = _payload(part)
+            yield Section(self._within.text_of(data, lambda: data))
+        else:
+            self._pictures += 1
 
     def _is_file(self, part: Message, main: str, name: str) -> bool:
         """Tell whether a part is a document of its own: neither the letter's text, nor text of an unknown suffix."""
@@ -189,7 +199,7 @@ class Letter:
             page = (
                 decode(data, declared=declared, language=language) if declared else decode_page(data, language=language)
             )
-            text, _, headings = content_of(self._kept(page))
+            text, _, headings = content_of(self._kept(page), pictures=self._within)
             return Section(text, headings)
         text = clean(self._kept(decode(data, declared=declared, language=language)))
         flowed = str(part.get_param("format", "")).lower() == "flowed"

@@ -13,6 +13,7 @@ from ingestion.readers.cleaning import name_as_title
 from ingestion.readers.mail.files import AttachedFiles
 from ingestion.readers.mail.headers import header, sent_at
 from ingestion.readers.mail.parts import Letter
+from ingestion.readers.pictures.within import PicturesWithin
 from ingestion.readers.sections import Section, headed, joined, merged
 from ingestion.types import Extracted, Json, ReadOptions, ReadWarning
 
@@ -33,7 +34,8 @@ def read_mail(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
         msg = "not an e-mail, though it is named so"
         raise Unreadable(msg)
     files = AttachedFiles(options)
-    letter = Letter(options, files)
+    pictures = PicturesWithin(options)
+    letter = Letter(options, files, pictures)
     body = joined(letter.sections(message))
     if not body.text and letter.is_encrypted:
         msg = "an encrypted e-mail; save it decrypted"
@@ -47,7 +49,7 @@ def read_mail(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
         title=title,
         metadata=metadata,
         headings=body.headings,
-        warnings=merged([*letter.said(), *files.said()]),
+        warnings=merged([*letter.said(), *files.said(), *pictures.said()]),
         attachments=files.found,
     )
 
@@ -60,9 +62,9 @@ def read_mailbox(name: PurePath, data: bytes, options: ReadOptions) -> Extracted
     ends = [border.start() for border in _BORDER.finditer(data)][1:]
     sections: list[Section] = []
     warnings: list[ReadWarning] = []
-    files = AttachedFiles(options)
+    files, pictures = AttachedFiles(options), PicturesWithin(options)
     for start, end in list(zip(starts, [*ends, len(data)], strict=True))[:MAX_MESSAGES]:
-        letter = Letter(options, files)
+        letter = Letter(options, files, pictures)
         message = _parsed(re.sub(rb"(?m)^>(>*From )", rb"\1", data[start:end]))
         subject = header(message, "subject", language=options.language, limit=200) or "Message"
         sections.append(headed(subject, joined([letter.heads(message), *letter.sections(message)])))
@@ -74,7 +76,7 @@ def read_mailbox(name: PurePath, data: bytes, options: ReadOptions) -> Extracted
         whole.text,
         title=name_as_title(name),
         headings=whole.headings,
-        warnings=merged([*warnings, *files.said()]),
+        warnings=merged([*warnings, *files.said(), *pictures.said()]),
         attachments=files.found,
     )
 
