@@ -103,6 +103,7 @@ _BINARY_KINDS: Mapping[Kind, str] = {
     "msg": "an Outlook", "epub": "an EPUB",
 }  # fmt: skip
 _HEAD = 8192
+_MAILS = frozenset(("mail", "mailbox"))
 _LETTER = re.compile(  # a mail as text, which other programs name as Outlook does
     rb"(?:\xef\xbb\xbf)?\s*(?:From [^\n]*\n)?(?:[!-9;-~]{1,80}:[^\n]*\n(?:[ \t][^\n]*\n)*){0,100}?"
     rb"(?:From|Date|Subject|Received|Message-ID|Return-Path|MIME-Version):",
@@ -160,7 +161,7 @@ def _kind_of_bytes(name: PurePath, data: bytes) -> Kind | None:
         return "msg"
     if data.startswith(COMPOUND):
         return kind_of_compound(data)
-    if b"%PDF-" in data[:1024]:
+    if b"%PDF-" in data[:1024] and not (KIND_OF_SUFFIX.get(_suffix(name)) in _MAILS and _LETTER.match(data[:_HEAD])):
         return "pdf"
     if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _kind_of_zip(data)

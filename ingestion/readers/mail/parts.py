@@ -182,6 +182,7 @@ class Letter:
         data = _payload(part)
         if not data.strip():
             return
+        self._texts += 1
         if name and PurePath(name).suffix.lower() in _RICH_SUFFIXES:
             yield from self._by_reader(PurePath(name), data)
             return
@@ -190,7 +191,6 @@ class Letter:
         except Unreadable as exc:
             self._warn(f"A part of type {kind[:60]} was not read: {exc}.")
             return
-        self._texts += bool(section.text.strip())
         yield headed(name, section) if name and section.text.strip() else section
 
     def _section(self, part: Message, data: bytes, kind: str) -> Section:
