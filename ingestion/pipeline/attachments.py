@@ -164,6 +164,7 @@ def attached_document(mail: NewDocument, letter: Parsed, each: ReadAttachment, *
         pages=parsed.labelled_pages,
         repeated=parsed.repeated,
         warnings=[warning.as_json() for warning in parsed.warnings],
+        parent=mail.id,
     )
 
 

@@ -28,12 +28,10 @@ class DocumentRows:
         self._generation = generation
         self._table = chunk_tables.qualified(generation.id)
 
-    async def put(
-        self, connection: Connection, document: NewDocument, chunks: Sequence[NewChunk], *, parent: str | None = None
-    ) -> None:
+    async def _put(self, connection: Connection, document: NewDocument, chunks: Sequence[NewChunk]) -> None:
         """Write a document with its chunks in place of its stored version."""
         await connection.execute(f"DELETE FROM {self._table} WHERE document_id = $1", document.id)
-        await self._upsert(connection, document, chunks=len(chunks), parent=parent)
+        await self._upsert(connection, document, chunks=len(chunks))
         await connection.copy_records_to_table(
             self._table.split(".")[1],
             schema_name=self._table.split(".")[0],
@@ -41,7 +39,7 @@ class DocumentRows:
             records=[self._record(document.id, chunk) for chunk in chunks],
         )
 
-    async def put_attachments(self, connection: Connection, parent: str, attachments: Sequence[NewAttachment]) -> None:
+    async def _put_attachments(self, connection: Connection, parent: str, attachments: Sequence[NewAttachment]) -> None:
         """Write a document's attachments, and delete those that it has no more.
 
         Raises:
@@ -66,9 +64,9 @@ class DocumentRows:
             msg = f"document {taken!r} has the id of an attachment of {parent!r}"
             raise WriteConflict(msg)
         for each in attachments:
-            await self.put(connection, each.document, each.chunks, parent=parent)
+            await self._put(connection, each.document, each.chunks)
 
-    async def _upsert(self, connection: Connection, document: NewDocument, *, chunks: int, parent: str | None) -> None:
+    async def _upsert(self, connection: Connection, document: NewDocument, *, chunks: int) -> None:
         await connection.execute(
             """INSERT INTO footnote.documents (tenant_id, generation_id, id, source, location, title, metadata,
                    content_hash, pipeline_fingerprint, bytes, chunks, revision, original, pages, repeated, warnings,
@@ -96,7 +94,7 @@ class DocumentRows:
             json.dumps(document.pages),
             json.dumps(document.repeated),
             json.dumps(list(document.warnings)),
-            parent,
+            document.parent,
         )
 
     def _record(self, document_id: str, chunk: NewChunk) -> tuple[object, ...]:

@@ -48,6 +48,7 @@ class NewDocument:
         pages: start offset and label of each page, in order; empty if it has none.
         repeated: start and end of what its text repeats, and its file does not.
         warnings: ``{"kind", "detail", "page"}`` each: what its text lacks, or may have wrong.
+        parent: id of the document that it is attached to, with which it is written and deleted.
 
     """
 
@@ -64,6 +65,7 @@ class NewDocument:
     pages: Sequence[tuple[int, str]] = ()
     repeated: Sequence[tuple[int, int]] = ()
     warnings: Sequence[Mapping[str, object]] = ()
+    parent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

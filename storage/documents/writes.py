@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
-from storage import chunk_tables
 from storage.conflicts import rerun_on_conflict
 from storage.deletions import is_marked_deleted, lock_documents, lock_flips, mark_deleted
 from storage.documents.rows import DocumentRows
@@ -28,14 +27,12 @@ WriteOutcome = Literal["written", "unchanged", "deleted"]
 _STATE = "id, source, location, content_hash, pipeline_fingerprint, parent"
 
 
-class Documents:
+class Documents(DocumentRows):
     """The documents of one generation."""
 
     def __init__(self, database: Database, *, generation: Generation) -> None:
+        super().__init__(generation)
         self._database = database
-        self._generation = generation
-        self._table = chunk_tables.qualified(generation.id)
-        self._rows = DocumentRows(generation)
 
     async def states(self, sources: Sequence[str]) -> dict[str, DocumentState]:
         """Return the documents with these sources, by source; no attachments."""
@@ -150,9 +147,9 @@ class Documents:
                 raise WriteConflict(msg)
             if holder:
                 await self._drop(connection, holder, document, answers=state == "active")
-            await self._rows.put(connection, document, chunks)
+            await self._put(connection, document, chunks)
             if attachments is not None:
-                await self._rows.put_attachments(connection, document.id, attachments)
+                await self._put_attachments(connection, document.id, attachments)
         return "written"
 
     @rerun_on_conflict
