@@ -15,6 +15,7 @@ from typing import Protocol
 
 from ingestion.identity import attachment_id, attachment_source, without_reserved_keys
 from ingestion.names import safe_name, source_name
+from ingestion.readers.sections import counted
 from ingestion.types import Attachment, Json, Parsed, ReadWarning, Skipped
 from storage.documents.sources import normalized
 from storage.documents.writes import NewDocument
@@ -90,9 +91,9 @@ class _Reading:
     def found(self) -> AttachmentsRead:
         if self._late:
             names = ", ".join(self._late[:MAX_NAMED]) + (" and more" if len(self._late) > MAX_NAMED else "")
-            detail = (
-                f"{len(self._late)} beyond the first {MAX_READ}, or {self._seconds:g} seconds, were not read: {names}."
-            )
+            bounds = f"the first {MAX_READ}, {self._seconds:g} seconds or {MAX_DEPTH} levels"
+            what = counted(len(self._late), "attachment was", "attachments were")
+            detail = f"{what} not read, beyond {bounds}: {names}."
             self._found.warnings.append(ReadWarning("attachment-not-read", detail))
         return self._found
 

@@ -12,6 +12,7 @@ from ingestion.readers.sections import counted
 from ingestion.types import Attachment, Json, ReadOptions, ReadWarning
 
 MAX_FILES = 1000  # of one file of mails
+MAX_REFUSED = 100  # that are named with the reason
 MAX_NAMED = 10
 _TYPES = mimetypes.MimeTypes(filenames=())  # Python's own table, which is the same on all machines
 _UTF8 = frozenset(("", "utf-8", "utf8"))
@@ -41,7 +42,7 @@ class AttachedFiles:
         try:
             kind_of(PurePath(name), data=data)
         except Unreadable as exc:
-            self._refuse(f"{name}: {exc}.")
+            self._refuse(name, exc)
             return name
         self._found.append(Attachment(name, media_type, data, message, self._as_utf8(data, charset)))
         return name
@@ -51,13 +52,19 @@ class AttachedFiles:
         said = list(self._refused)
         if self._beyond:
             names = ", ".join(self._beyond[:MAX_NAMED]) + (" and more" if len(self._beyond) > MAX_NAMED else "")
-            what = counted(len(self._beyond), "attachment", "attachments")
-            said.append(ReadWarning("attachment-not-read", f"{what} beyond the first {MAX_FILES} not read: {names}."))
+            what = counted(len(self._beyond), "attachment was", "attachments were")
+            said.append(
+                ReadWarning(
+                    "attachment-not-read", f"{what} not read, beyond the number that one file may have: {names}."
+                )
+            )
         return said
 
-    def _refuse(self, detail: str) -> None:
-        if len(self._refused) < MAX_FILES:
-            self._refused.append(ReadWarning("attachment-not-read", detail))
+    def _refuse(self, name: str, reason: Unreadable) -> None:
+        if len(self._refused) < MAX_REFUSED:
+            self._refused.append(ReadWarning("attachment-not-read", f"{name}: {reason}."))
+        else:
+            self._beyond.append(name)
 
     def _made_up(self, media_type: str) -> str:
         suffix = _TYPES.guess_extension(media_type) if media_type != "application/octet-stream" else None

@@ -21,6 +21,7 @@ from ingestion.types import Json
 MAX_NAME = 200  # characters
 _WORD = re.compile(r"=\?([^?\s]{1,40})\?([bBqQ])\?([^?]*)\?=")
 _ZONE = re.compile(r"\s*([+-]\d\d:?\d\d|Z)(?:\s*\([^()]*\))?\Z")  # with blanks before it, or a comment behind it
+_NAMING = ("content-disposition", "content-type")
 _BETWEEN = re.compile(r"(\?=)\s+(=\?)")
 
 
@@ -55,10 +56,21 @@ def link_to(message: Message, *, language: str = "simple") -> dict[str, Json]:
 def file_name(part: Message, *, language: str = "simple") -> str:
     """Return the name of a part's file, without folders; empty if it has none."""
     try:
-        name = part.get_filename() or ""
+        name = _decoded_parameters(part, language).get_filename() or ""
     except (LookupError, ValueError, TypeError, AttributeError, IndexError):  # broken parameters
         name = ""
     return bounded_name(_words(_text(name, language), language))
+
+
+def _decoded_parameters(part: Message, language: str) -> Message:
+    """Return the part, or, where bytes beyond ASCII stand in the headers that name its file, these alone, decoded."""
+    raw = {name.lower(): str(value) for name, value in part.raw_items() if name.lower() in _NAMING}
+    if all(value.isascii() for value in raw.values()):
+        return part
+    held = Message()
+    for name, value in raw.items():
+        held[name] = _text(value, language)
+    return held
 
 
 def bounded_name(name: str) -> str:

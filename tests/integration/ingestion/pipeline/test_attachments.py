@@ -272,7 +272,7 @@ async def test_more_files_than_are_read_are_said(inbox, monkeypatch):
     report = await inbox.ingest()
     assert report.attachments == 3
     (said,) = report.warned
-    assert said.warning.detail.startswith("17 beyond the first 3")
+    assert said.warning.detail.startswith("17 attachments were not read, beyond the first 3,")
 
 
 async def test_a_strict_run_fails_a_mail_whose_attachment_cannot_be_read(inbox, settings):

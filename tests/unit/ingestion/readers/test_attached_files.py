@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
+from collections.abc import Iterator
 from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.compound import Tree, compound
 from support.mails import mail
 
@@ -58,8 +62,8 @@ def test_by_the_other_choices_they_are_sections_or_named() -> None:
 
 @pytest.mark.parametrize(("before", "now"), [("true", "sections"), (True, "sections"), ("False", "no"), ("0", "no")])
 def test_the_switch_of_before_keeps_its_meaning(before: object, now: str) -> None:
-    settings = IngestionSettings(attachments=before)  # type: ignore[arg-type]
-    assert read_options(settings, language="simple").attachments == now
+    told = IngestionSettings(attachments=before)  # type: ignore[arg-type]
+    assert read_options(told, language="simple").attachments == now
 
 
 def test_the_body_is_no_attachment_though_it_has_a_name() -> None:
@@ -121,7 +125,7 @@ def test_files_beyond_the_bound_are_said(monkeypatch: pytest.MonkeyPatch) -> Non
     found = made("a.mbox", box)
     assert names(found) == ["0.md", "1.md"]
     (said,) = found.warnings
-    assert "3 attachments beyond the first 2 not read: 2.md, 3.md, 4.md" in said.detail
+    assert "3 attachments were not read, beyond the number that one file may have: 2.md, 3.md, 4.md" in said.detail
 
 
 def outlook(*attachments: Tree, subject: str = "Offer", body: str = "The letter.") -> bytes:
@@ -189,3 +193,49 @@ def test_other_text_named_so_is_refused(text: str) -> None:
 def test_dates_are_read_as_mailers_and_programs_write_them(written: str, date: str | None) -> None:
     found = made("a.eml", f"From: a@b\nDate: {written}\n\nText.\n".encode())
     assert found.metadata["date"] == (date or written)
+
+
+@pytest.mark.parametrize("raw", ["Fähre.pdf".encode(), "Fähre.pdf".encode("cp1252")])
+def test_names_in_bytes_beyond_ascii_are_read(raw: bytes) -> None:
+    head = (
+        b"From: a@b\nContent-Type: multipart/mixed; boundary=x\n\n--x\n\nLetter.\n--x\nContent-Type: application/pdf\n"
+    )
+    mail_ = head + b'Content-Disposition: attachment; filename="' + raw + b'"\n\n%PDF-1.4\n--x--\n'
+    assert names(made("a.eml", mail_)) == ["Fähre.pdf"]
+
+
+KINDS = ("text/plain", "text/html", "text/csv", "text/calendar", "application/octet-stream", "application/x-own")
+SUFFIXES = ("", ".txt", ".md", ".html", ".ics", ".csv", ".bin", ".msg")
+LEAVES = st.tuples(
+    st.sampled_from(KINDS), st.sampled_from(SUFFIXES), st.sampled_from(("", "inline", "attachment")), st.booleans()
+)
+TREES = st.recursive(
+    LEAVES, lambda inner: st.tuples(st.sampled_from(("mixed", "related", "signed")), st.lists(inner, max_size=4))
+)
+
+
+def tree_of(tree: tuple, count: Iterator[int], words: list[str]) -> str:
+    """Write a tree of parts, each leaf with a word of its own."""
+    if isinstance(tree[1], list):
+        number = next(count)
+        inner = "".join(f"--b{number}\n{tree_of(each, count, words)}\n" for each in tree[1])
+        return f"Content-Type: multipart/{tree[0]}; boundary=b{number}\n\n{inner}--b{number}--\n"
+    kind, suffix, disposition, named = tree
+    word = f"w{next(count)}w"
+    words.append(word)
+    name = f"; name={word}{suffix}" if named else ""
+    shown = f"Content-Disposition: {disposition}\n" if disposition else ""
+    return f"Content-Type: {kind}{name}\n{shown}\nsay {word} here\n"
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(TREES, min_size=1, max_size=5))
+def test_every_part_is_in_the_letter_or_a_file_or_said_and_none_is_twice(trees: list[tuple]) -> None:
+    words: list[str] = []
+    body = tree_of(("mixed", [("text/plain", "", "", False), *trees]), itertools.count(), words)
+    found = made("a.eml", f"From: a@b\nSubject: S\nMIME-Version: 1.0\n{body}".encode())
+    for word in words:
+        spoken = f"say {word} here"
+        inside = found.text.count(spoken) + sum(spoken.encode() in each.data for each in found.attachments)
+        said = any(word in warning.detail or "attachment-" in warning.detail for warning in found.warnings)
+        assert inside == 1 or (inside == 0 and said), word
