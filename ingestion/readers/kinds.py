@@ -57,6 +57,9 @@ KIND_OF_SUFFIX: Mapping[str, Kind] = MappingProxyType(
     {f".{suffix}": kind for kind, suffixes in _SUFFIXES.items() for suffix in suffixes.split()}
 )
 
+TEXTS: frozenset[Kind] = frozenset(
+    ("markdown", "plain", "rst", "html", "csv", "json", "jsonl", "notebook", "latex", "xml", "subtitles", "source")
+)
 _UNREADABLE_SUFFIXES = {
     "an image of a kind that is not read": "ico heic avif svg psd",
     "audio or video, which is not read": "mp3 wav flac ogg m4a aac mp4 mkv mov avi webm wmv",

@@ -7,7 +7,7 @@ from pathlib import PurePath
 
 from ingestion.errors import Unreadable
 from ingestion.readers.encodings.decoding import decode
-from ingestion.readers.kinds import kind_of
+from ingestion.readers.kinds import TEXTS, kind_of
 from ingestion.readers.sections import counted
 from ingestion.types import Attachment, Json, ReadOptions, ReadWarning
 
@@ -40,11 +40,13 @@ class AttachedFiles:
             self._beyond.append(name)
             return name
         try:
-            kind_of(PurePath(name), data=data)
+            kind = kind_of(PurePath(name), data=data)
         except Unreadable as exc:
             self._refuse(name, exc)
             return name
-        self._found.append(Attachment(name, media_type, data, message, self._as_utf8(data, charset)))
+        self._found.append(
+            Attachment(name, media_type, data, message, self._as_utf8(data, charset if kind in TEXTS else ""))
+        )
         return name
 
     def said(self) -> list[ReadWarning]:

@@ -155,7 +155,7 @@ class Letter:
             return True
         if main != "text" or refusal(PurePath(name)) is not None:
             return False
-        if _disposition(part) == "attachment":
+        if _disposition(part) == "attachment" or self._is_other_kind(name):
             return True
         return bool(name) and self._texts > 0 and not self._alternatives
 

@@ -239,3 +239,11 @@ def test_every_part_is_in_the_letter_or_a_file_or_said_and_none_is_twice(trees: 
         inside = found.text.count(spoken) + sum(spoken.encode() in each.data for each in found.attachments)
         said = any(word in warning.detail or "attachment-" in warning.detail for warning in found.warnings)
         assert inside == 1 or (inside == 0 and said), word
+
+
+@pytest.mark.parametrize("disposition", ["attachment", "inline"])
+def test_a_file_that_a_mailer_calls_text_keeps_its_bytes(disposition: str) -> None:
+    head = "Content-Type: text/plain; charset=iso-8859-1; name=a.pdf"
+    found = made("a.eml", parts(f"{head}\nContent-Disposition: {disposition}\n\n%PDF-1.4", "\nThe letter."))
+    assert [(each.name, each.utf8) for each in found.attachments] == [("a.pdf", None)]
+    assert found.text.strip() == "The letter."
