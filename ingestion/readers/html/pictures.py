@@ -59,12 +59,12 @@ def _inline(address: str) -> Found | None:
         return None
     is_base64, written = "base64" in found[1].lower(), address[found.end() :]
 
-    def data() -> bytes:
+    def data() -> bytes | None:
         plain = unquote_to_bytes(written)
         try:
-            return base64.b64decode(b"".join(plain.split()) + b"==") if is_base64 else plain
+            return (base64.b64decode(b"".join(plain.split()) + b"==") if is_base64 else plain) or None
         except (binascii.Error, ValueError):
-            return b""
+            return None
 
     return written, data
 

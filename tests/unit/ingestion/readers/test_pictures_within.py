@@ -127,5 +127,6 @@ def test_pictures_are_bounded_in_number_and_seconds_and_damaged_ones_said() -> N
     assert sorted(kinds(few)) == ["picture-not-read", "read-by-ocr"]
     late = read(Path("a.html"), data=data, options=ReadOptions(pictures=True, ocr_seconds=0))
     assert kinds(late) == ["picture-not-read"]
-    broken = read(Path("a.html"), data=page(f'<img src="{uri(SLUICE[:60] + bytes(2000))}">'), options=WANTED)
-    assert kinds(broken) == ["picture-not-read"]
+    for address in (uri(SLUICE[:60] + bytes(2000)), f"data:image/png;base64,{'!' * 3000}", uri(b"<svg>" * 500)):
+        broken = read(Path("a.html"), data=page(f'<img src="{address}">'), options=WANTED)
+        assert kinds(broken) == ["picture-not-read"]
