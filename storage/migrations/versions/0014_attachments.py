@@ -14,10 +14,12 @@ down_revision = "0013"
 ATTACHMENTS = """
 ALTER TABLE footnote.documents
     ADD COLUMN IF NOT EXISTS parent text,
-    ADD FOREIGN KEY (generation_id, parent) REFERENCES footnote.documents (generation_id, id) ON DELETE CASCADE,
+    DROP CONSTRAINT IF EXISTS documents_parent_fkey,
+    ADD CONSTRAINT documents_parent_fkey FOREIGN KEY (generation_id, parent)
+        REFERENCES footnote.documents (generation_id, id) ON DELETE CASCADE,
     DROP CONSTRAINT IF EXISTS documents_generation_id_source_key;
-CREATE UNIQUE INDEX documents_source ON footnote.documents (generation_id, source) WHERE parent IS NULL;
-CREATE INDEX documents_parent ON footnote.documents (generation_id, parent) WHERE parent IS NOT NULL;
+CREATE UNIQUE INDEX IF NOT EXISTS documents_source ON footnote.documents (generation_id, source) WHERE parent IS NULL;
+CREATE INDEX IF NOT EXISTS documents_parent ON footnote.documents (generation_id, parent) WHERE parent IS NOT NULL;
 """
 
 
