@@ -13,7 +13,7 @@ from benchmarks.synthetic_chunks import Block, SyntheticChunks
 from storage import chunk_tables
 from storage.collections.collections import Collections
 from storage.database import Connection, Database
-from storage.documents.writes import CHUNK_COLUMNS
+from storage.documents.rows import CHUNK_COLUMNS
 from storage.generation import Chunking, EmbeddingIdentity, Generation
 
 MADE_UP = EmbeddingIdentity("made-up", "1", "made-up", 384, normalized=True)

@@ -97,6 +97,16 @@ def _split(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
+_FORMER = {"true": "sections", "1": "sections", "yes": "sections", "on": "sections"} | dict.fromkeys(
+    ("false", "0", "off"), "no"
+)
+
+
+def _attachments(value: object) -> object:
+    """Take the values of before, when it was a switch, for what they meant."""
+    return _FORMER.get(str(value).strip().lower(), value)
+
+
 def _own_host(value: str) -> str:
     try:
         return value if value == "*" else str(ip_address(value.removeprefix("[").removesuffix("]")))
@@ -590,7 +600,11 @@ class IngestionSettings(_Group):
     hidden: bool = Field(
         False, description="Read hidden sheets, rows, columns, slides and text of office files; else they are left out."
     )
-    attachments: bool = Field(False, description="Read the attachments of e-mails, as sections of their message.")
+    attachments: Annotated[Literal["no", "sections", "documents"], BeforeValidator(_attachments)] = Field(
+        "documents",
+        description="Attachments of e-mails: documents of their own, sections of their message, or no: only attached "
+        "text is read, as sections.",
+    )
     strict: bool = Field(
         False,
         description="Fail documents of which something could not be read or was guessed; `--strict` of a command.",

@@ -20,13 +20,16 @@ if TYPE_CHECKING:
     from config.settings import IngestionSettings
     from storage.documents.writes import Documents
 
-READER_VERSION = 4
+READER_VERSION = 5
 """Increment it whenever readers or splitter give something else for the same bytes (text, chunks or metadata): stored
 documents are read anew then, and keep what the old reader gave otherwise."""
 
 NAMESPACE = uuid5(NAMESPACE_URL, "urn:footnote:document")
 MAX_IDS = 100  # derived from one source
-OWN_KEYS = frozenset({*RESERVED_KEYS, "title", "source", "heading", "page", "page_end", "chunk_index", "file_name"})
+OWN_KEYS = frozenset(
+    {*RESERVED_KEYS, "title", "source", "heading", "page", "page_end", "chunk_index", "file_name", "attached_to"}
+)
+MAX_LABEL_BYTES = 800
 
 
 def absolute(path: Path) -> Path:
@@ -53,6 +56,18 @@ def document_id(source: str, *, generation: Generation, attempt: int = 0) -> str
     """Return a document's id (UUIDv5 of tenant, collection and source); `attempt` counts up while ids are taken."""
     name = "\n".join([generation.tenant_id, generation.collection, source, *([str(attempt)] if attempt else [])])
     return str(uuid5(NAMESPACE, name))
+
+
+def attachment_id(mail: str, label: str, *, attempt: int = 0) -> str:
+    """Return the id of an attachment, which its mail's id and its name in it give; `attempt` counts up as before."""
+    return str(uuid5(_namespace(mail), "\n".join(["attachment", label, *([str(attempt)] if attempt else [])])))
+
+
+def attachment_source(mail: str, label: str) -> str:
+    """Return the source of an attachment: ``inbox/offer.eml#prices.pdf``; what is too long is cut at its beginning."""
+    shown = label.encode()[-MAX_LABEL_BYTES:].decode("utf-8", "ignore")
+    room = MAX_SOURCE_BYTES - len(shown.encode()) - 1
+    return f"{mail.encode()[-room:].decode('utf-8', 'ignore')}#{shown}"
 
 
 async def free_id(source: str, *, generation: Generation, stores: Sequence[Documents]) -> str:

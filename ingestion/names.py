@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+MAX_NAME_LENGTH = 200  # bytes; file systems allow 255
+
 
 def source_name(name: Path | str) -> str:
     r"""Return a path or a URL as text to show and store; control characters and non-UTF-8 bytes become ``\xNN``."""
@@ -19,3 +21,15 @@ def reason_of(error: OSError) -> str:
     if isinstance(error, PermissionError):
         return "no permission to read it"
     return f"it cannot be read: {error.strerror or 'the system gives no reason'}"
+
+
+def safe_name(name: str) -> str:
+    """Return a safe file name: no path separators, no control characters, the same suffix."""
+    cleaned = (
+        "".join(char if char.isprintable() and char not in "/\\\0" else "_" for char in name).strip(". ") or "file"
+    )
+    stem, dot, suffix = cleaned.rpartition(".")
+    if dot and len(suffix.encode()) <= 20:  # noqa: PLR2004 (longer than any suffix)
+        room = MAX_NAME_LENGTH - len(suffix.encode()) - 1
+        return f"{stem.encode()[:room].decode('utf-8', 'ignore') or 'file'}.{suffix}"
+    return cleaned.encode()[:MAX_NAME_LENGTH].decode("utf-8", "ignore")

@@ -56,6 +56,9 @@ class ReadWarning:
         return f"{self.kind}: {self.detail}" + (f" (page {self.page})" if self.page else "")
 
 
+AttachmentMode = Literal["no", "sections", "documents"]
+
+
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
     """What readers may be told; a document's text follows from its bytes, its name and these.
@@ -67,7 +70,8 @@ class ReadOptions:
         ocr_seconds: for one document; no further page is begun after them. Keep it below the limit of reading a file.
         pictures: read the pictures in documents by OCR, too.
         hidden: read hidden sheets, rows, columns, slides and text; else they are left out, and said.
-        attachments: read the attachments of e-mails as sections of the message.
+        attachments: of e-mails: ``no``: only attached text, as sections of the message; ``sections``: all, each by its
+            own reader; ``documents``: `Extracted.attachments` has them.
 
     """
 
@@ -77,7 +81,7 @@ class ReadOptions:
     ocr_seconds: float = 90
     pictures: bool = False
     hidden: bool = False
-    attachments: bool = False
+    attachments: AttachmentMode = "no"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,25 @@ class Heading:
 
 
 @dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file attached to a message, to become a document of its own.
+
+    Attributes:
+        name: of the file, without folders; not unique.
+        media_type: as the message declares it.
+        message: of the message that brings it: ``mail_subject``, ``mail_from``, ``mail_to``, ``mail_date``.
+        utf8: the same text in UTF-8, if the message declares another encoding, which the file alone does not say.
+
+    """
+
+    name: str
+    media_type: str
+    data: bytes
+    message: dict[str, Json]
+    utf8: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Extracted:
     r"""The content of a file, as a reader extracts it.
 
@@ -111,6 +134,7 @@ class Extracted:
         rows: of tables: (start offset, row as the program that made the file numbers it, from 1), by offset.
         repeated: (start, end) of what a long table repeats, of its header, in the text; the file has it once.
         warnings: what is not in the text, or not as it was.
+        attachments: documents of their own, if the options say so.
 
     """
 
@@ -123,6 +147,7 @@ class Extracted:
     rows: tuple[tuple[int, int], ...] = ()
     repeated: tuple[tuple[int, int], ...] = ()
     warnings: tuple[ReadWarning, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +192,7 @@ class Parsed:
     labels: tuple[str, ...] = ()
     repeated: tuple[tuple[int, int], ...] = ()
     warnings: tuple[ReadWarning, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
 
     @property
     def labelled_pages(self) -> list[tuple[int, str]]:

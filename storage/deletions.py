@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from storage.conflicts import rerun_on_conflict
+from storage.errors import DocumentAttached
 
 if TYPE_CHECKING:
     from storage.database import Connection, Database
@@ -33,17 +34,23 @@ async def lock_flips(connection: Connection, collection_id: int, *, shared: bool
 
 
 async def mark_deleted(connection: Connection, collection_id: int, *, document_id: str) -> list[int]:
-    """Delete a document from every generation of a collection, and leave a tombstone.
+    """Delete a document, with its attachments, from every generation of a collection, and leave a tombstone.
 
     After the commit, a writer that read the document before, for any generation, is refused; one that reads it later
     creates it again. Return the generations that had it.
+
+    Raises:
+        DocumentAttached: it is an attachment of another document.
+
     """
-    sources = await connection.fetch(_SOURCES, collection_id, document_id)
-    await lock_documents(connection, collection_id, sources={row["source"] for row in sources}, ids={document_id})
+    stored = await connection.fetch(_STORED, collection_id, document_id)
+    if stored and all(row["parent"] is not None for row in stored):
+        raise DocumentAttached(document_id, parent=stored[0]["parent"])
+    await lock_documents(connection, collection_id, sources={row["source"] for row in stored}, ids={document_id})
     await connection.execute(_SUPERSEDED, collection_id, document_id)
     rows = await connection.fetch(
         """DELETE FROM footnote.documents d USING footnote.generations g
-           WHERE g.id = d.generation_id AND g.collection_id = $1 AND d.id = $2
+           WHERE g.id = d.generation_id AND g.collection_id = $1 AND d.id = $2 AND d.parent IS NULL
            RETURNING d.generation_id, d.source, g.state""",
         collection_id,
         document_id,
@@ -97,12 +104,12 @@ async def forget_deletions(database: Database) -> int:
 # in a fixed order, to avoid deadlocks
 _LOCK = """SELECT pg_advisory_xact_lock(key) FROM (
     SELECT DISTINCT hashtextextended(name, 0) AS key FROM unnest($1::text[]) AS name ORDER BY key OFFSET 0) AS keys"""
-_SOURCES = """SELECT DISTINCT d.source FROM footnote.documents d JOIN footnote.generations g ON g.id = d.generation_id
-              WHERE g.collection_id = $1 AND d.id = $2"""
+_STORED = """SELECT DISTINCT d.source, d.parent FROM footnote.documents d
+             JOIN footnote.generations g ON g.id = d.generation_id WHERE g.collection_id = $1 AND d.id = $2"""
 
 # documents that it displaced in the active generation: a rollback must not bring them back
 _SUPERSEDED = """DELETE FROM footnote.documents d USING footnote.generations g
-                 WHERE g.id = d.generation_id AND g.collection_id = $1 AND d.id <> $2
+                 WHERE g.id = d.generation_id AND g.collection_id = $1 AND d.id <> $2 AND d.parent IS NULL
                  AND EXISTS (SELECT FROM footnote.documents own
                              JOIN footnote.generations og ON og.id = own.generation_id AND og.state = 'active'
                              WHERE og.collection_id = $1 AND own.id = $2

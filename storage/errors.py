@@ -164,6 +164,17 @@ class SourceTaken(CallerError):
         super().__init__(f"the source {source[:200]!r} is that of document {holder!r}; give another `source`")
 
 
+class DocumentAttached(CallerError):
+    """A document is an attachment, which is replaced and deleted with the document that it is attached to."""
+
+    slug = "document-attached"
+
+    def __init__(self, document_id: str, *, parent: str) -> None:
+        super().__init__(
+            f"{document_id!r} is an attachment of document {parent!r}, and follows it; replace or delete that one"
+        )
+
+
 class EmbeddingMismatch(CallerError):
     """The configured embedding model is not the one that the collection was built with."""
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from embedding.tokenizer import load_tokenizer
 from ingestion.dry_run.sampling import Sample, Stratum
+from ingestion.pipeline.attachments import read_attachments
 from ingestion.readers.process_pool import Parser
 from ingestion.types import Parsed
 from storage.errors import OriginalNotFound
@@ -153,11 +154,11 @@ class Estimator:
                     warm.add(candidate.kind)
                     await _parsed(parser, candidate)
                 parsed, seconds = await _parsed(parser, candidate)
-                texts = await asyncio.to_thread(_texts, parsed) if parsed else []
+                texts = await asyncio.to_thread(_texts, parsed)
                 tokens = await asyncio.to_thread(_count_tokens, str(files.tokenizer_file), texts)
                 self._texts.append(texts[:: max(1, len(texts) // MAX_CHUNKS)][:MAX_CHUNKS])
                 seen.append(_Seen(stratum, candidate.size, len(texts), tokens, seconds))
-                unreadable += parsed is None
+                unreadable += not parsed
         return seen, unreadable
 
     async def _embed(self) -> tuple[float, float]:
@@ -237,20 +238,24 @@ def _seconds(reading: Range, tokens: Range, *, workers: int, loading: float, pac
     )
 
 
-async def _parsed(parser: Parser, candidate: Candidate) -> tuple[Parsed | None, float]:
+async def _parsed(parser: Parser, candidate: Candidate) -> tuple[list[Parsed], float]:
+    """Return a document with its attachments, none if it cannot be read, and the seconds that reading took."""
     try:
         async with candidate.opened() as path:
             began = time.monotonic()
             parsed = await parser.parse(path)
+            if not isinstance(parsed, Parsed):
+                return [], time.monotonic() - began
+            attached = await read_attachments(parser, parsed, seconds=MAX_SECONDS)
     except OriginalNotFound:
-        return None, 0.0
-    return parsed if isinstance(parsed, Parsed) else None, time.monotonic() - began
+        return [], 0.0
+    return [parsed, *(each.parsed for each in attached.read)], time.monotonic() - began
 
 
-def _texts(parsed: Parsed) -> list[str]:
+def _texts(parsed: Sequence[Parsed]) -> list[str]:
     from ingestion.chunking.splitter import embed_text
 
-    return [embed_text(parsed.title, chunk) for chunk in parsed.chunks]
+    return [embed_text(each.title, chunk) for each in parsed for chunk in each.chunks]
 
 
 def _count_tokens(tokenizer_file: str, texts: Sequence[str]) -> int:

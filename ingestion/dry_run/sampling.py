@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, TypeAlias
 
-from ingestion.inputs.stored import safe_name
+from ingestion.names import safe_name
 from ingestion.readers.kinds import KIND_OF_SUFFIX
 
 if TYPE_CHECKING:

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING
 
 from ingestion.identity import without_reserved_keys
 from ingestion.incoming import Identified
+from ingestion.names import safe_name
 from ingestion.types import Json, Parsed
 from storage.documents.writes import Documents, NewDocument
 from storage.errors import SourceTaken
 
 if TYPE_CHECKING:
     from storage.documents.originals import Originals
-
-MAX_NAME_LENGTH = 200  # bytes; file systems allow 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +108,3 @@ class FromDatabase:
     async def refresh(self) -> None:
         """Do nothing: `identify` queries the database each time."""
         await asyncio.sleep(0)
-
-
-def safe_name(name: str) -> str:
-    """Return a safe file name: no path separators, no control characters, the same suffix."""
-    cleaned = (
-        "".join(char if char.isprintable() and char not in "/\\\0" else "_" for char in name).strip(". ") or "file"
-    )
-    stem, dot, suffix = cleaned.rpartition(".")
-    if dot and len(suffix.encode()) <= 20:  # noqa: PLR2004 (longer than any suffix)
-        room = MAX_NAME_LENGTH - len(suffix.encode()) - 1
-        return f"{stem.encode()[:room].decode('utf-8', 'ignore') or 'file'}.{suffix}"
-    return cleaned.encode()[:MAX_NAME_LENGTH].decode("utf-8", "ignore")

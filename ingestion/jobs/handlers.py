@@ -157,6 +157,7 @@ class Handlers:
             "generation": generation.name,
             "chunks": report.chunks,
             "reused": report.reused,
+            "attachments": report.attachments,
             "content_hash": content_hash,
             "warnings": [entry.warning.as_json() for entry in report.warned[:MAX_WARNINGS]],
         }

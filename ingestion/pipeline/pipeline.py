@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
@@ -19,16 +19,19 @@ from config.settings import IngestionSettings
 from config.telemetry import spans
 from embedding.errors import EmbeddingFailed
 from ingestion.errors import Unreadable
-from ingestion.identity import embedded_hash, node_id
+from ingestion.identity import MAX_IDS
 from ingestion.incoming import Identified, Incoming
 from ingestion.names import reason_of
+from ingestion.pipeline.attachments import AttachmentsRead, ReadAttachment, attached_document, read_attachments
 from ingestion.pipeline.report import IngestReport
 from ingestion.pipeline.tracing import DocumentTrace, RunTrace
 from ingestion.pipeline.weighted_queue import WeightedQueue
+from ingestion.pipeline.work import Part, Work, part_of, rows_of
 from ingestion.retrying import RETRYING
 from ingestion.types import INTENDED, Parsed, Skipped
-from storage.documents.writes import Documents, NewChunk
-from storage.errors import OriginalNotFound, SourceTaken, StoreFailed, StoreTimeout, WriteConflict
+from storage.documents.originals import Originals
+from storage.documents.writes import Documents, NewAttachment, NewDocument
+from storage.errors import DocumentAttached, OriginalNotFound, SourceTaken, StoreFailed, StoreTimeout, WriteConflict
 from storage.generation import Generation
 
 if TYPE_CHECKING:
@@ -39,7 +42,6 @@ if TYPE_CHECKING:
 
 MAX_CONFLICTS = 5
 WRITERS = 2  # one computes while the other waits for the disk
-PLACE = ("heading", "page", "page_end", "row", "row_end")  # of a chunk, in its metadata
 LOST = "it was deleted while it was read"
 
 
@@ -76,33 +78,6 @@ class Progress(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class _Work:
-    """A document on its way through the pipeline."""
-
-    incoming: Incoming
-    identified: Identified
-    parsed: Parsed
-    texts: list[str]
-    hashes: list[UUID]
-    vectors: dict[UUID, NDArray[np.float32]]
-    trace: DocumentTrace
-    reused: int = 0
-
-    def __post_init__(self) -> None:
-        self.reused = len(self.texts) - len(self.missing)
-
-    @property
-    def missing(self) -> dict[UUID, str]:
-        """The texts that have no vector yet."""
-        return {key: text for key, text in zip(self.hashes, self.texts, strict=True) if key not in self.vectors}
-
-    @property
-    def weight(self) -> int:
-        """Weight in a queue, in chunks."""
-        return len(self.texts) or 1
-
-
 class Pipeline:
     """Writes documents into one generation of a collection.
 
@@ -130,6 +105,7 @@ class Pipeline:
         self._stores = [self._documents]  # that have vectors of the same model
         if beside and beside.embedding.fingerprint == generation.embedding.fingerprint:
             self._stores.append(Documents(database, generation=beside))
+        self._originals = Originals(database, tenant=generation.tenant_id)
         self._parser = parser
         self._open_embedder = open_embedder
         self._embedder: Embeds | None = None
@@ -175,8 +151,8 @@ class Pipeline:
     async def _run(self, incoming: AsyncIterator[Incoming]) -> IngestReport:
         started = time.monotonic()
         window = self._settings.batch_chunks
-        parsed: WeightedQueue[_Work] = WeightedQueue(2 * window)
-        embedded: WeightedQueue[_Work] = WeightedQueue(2 * window)
+        parsed: WeightedQueue[Work] = WeightedQueue(2 * window)
+        embedded: WeightedQueue[Work] = WeightedQueue(2 * window)
         self._tell()
         try:
             async with asyncio.TaskGroup() as group:
@@ -196,7 +172,7 @@ class Pipeline:
         if self._progress:
             self._progress.update(self.report, total=self._total())
 
-    async def _read_all(self, incoming: AsyncIterator[Incoming], out: WeightedQueue[_Work]) -> None:
+    async def _read_all(self, incoming: AsyncIterator[Incoming], out: WeightedQueue[Work]) -> None:
         turn = asyncio.Lock()  # an async iterator allows one caller at a time
 
         async def reader() -> None:
@@ -214,11 +190,12 @@ class Pipeline:
                 group.create_task(reader())
         await out.close()
 
-    async def _prepare(self, incoming: Incoming, trace: DocumentTrace) -> _Work | None:
+    async def _prepare(self, incoming: Incoming, trace: DocumentTrace) -> Work | None:
         try:
             async with incoming.opened() as path:
                 with trace.stage("parse"):
                     parsed = await self._parser.parse(path)
+                    attached = await self._read_attachments(parsed)
         except OriginalNotFound:
             self._skip(incoming, trace, LOST)
             return None
@@ -229,15 +206,17 @@ class Pipeline:
             self._skip(incoming, trace, parsed.reason)
             return None
         self.report.bytes += parsed.size
-        self.trace.count_read(parsed.size, warnings=parsed.warnings)
-        losses = [warning.as_text() for warning in parsed.warnings if warning.kind not in INTENDED]
+        parsed = replace(parsed, warnings=(*parsed.warnings, *attached.warnings), attachments=())
+        said = (*parsed.warnings, *attached.of_attachments)
+        self.trace.count_read(parsed.size, warnings=said)
+        losses = [warning.as_text() for warning in said if warning.kind not in INTENDED]
         if losses and self._settings.strict:
             self._fail(incoming, trace, Unreadable("; ".join(losses)))
             return None
         try:
             with spans.under(trace.span):
-                return await self._work(incoming, parsed, trace)
-        except SourceTaken as exc:
+                return await self._work(incoming, parsed, attached, trace)
+        except (SourceTaken, DocumentAttached) as exc:
             self._fail(incoming, trace, exc)
             return None
 
@@ -245,27 +224,53 @@ class Pipeline:
         self.report.skip(incoming.display_name, reason)
         trace.end("skipped", reason=reason)
 
-    async def _work(self, incoming: Incoming, parsed: Parsed, trace: DocumentTrace) -> _Work:
-        identified = await RETRYING(incoming.identify, parsed)
-        from ingestion.chunking.splitter import embed_text
+    async def _read_attachments(self, parsed: Parsed | Skipped) -> AttachmentsRead:
+        if isinstance(parsed, Skipped) or not parsed.attachments:
+            return AttachmentsRead()
+        return await read_attachments(self._parser, parsed)
 
-        texts = [embed_text(parsed.title, chunk) for chunk in parsed.chunks]
-        hashes = [embedded_hash(text) for text in texts]
-        vectors = await self._stored_vectors(identified)
-        work = _Work(incoming, identified, parsed, texts, hashes, vectors, trace)
-        trace.describe(identified.document, chunks=len(texts))
+    async def _work(self, incoming: Incoming, parsed: Parsed, attached: AttachmentsRead, trace: DocumentTrace) -> Work:
+        identified = await RETRYING(incoming.identify, parsed)
+        parts = [part_of(identified.document, parsed), *await self._parts(identified.document, parsed, attached)]
+        vectors = await self._stored_vectors(identified, parts)
+        said = (*parsed.warnings, *attached.of_attachments)
+        work = Work(incoming, identified, said, parts, vectors, trace)
+        trace.describe(identified.document, chunks=work.chunks)
         if vectors:
-            trace.count_lookups(found=work.reused, missing=len(texts) - work.reused)
+            trace.count_lookups(found=work.reused, missing=work.chunks - work.reused)
         return work
 
-    async def _stored_vectors(self, identified: Identified) -> dict[UUID, NDArray[np.float32]]:
+    async def _parts(self, document: NewDocument, parsed: Parsed, attached: AttachmentsRead) -> list[Part]:
+        """Return the attachments, whose bytes are kept from here on: they are not held while they wait in queues."""
+        for each in attached.read:
+            await RETRYING(self._originals.put_data, each.attachment.data, content_hash=each.parsed.content_hash)
+        documents = await RETRYING(self._attached_documents, document, parsed, attached.read)
+        return [part_of(row, each.parsed) for row, each in zip(documents, attached.read, strict=True)]
+
+    async def _attached_documents(
+        self, document: NewDocument, parsed: Parsed, read: Sequence[ReadAttachment]
+    ) -> list[NewDocument]:
+        """Return the rows of attachments, each with an id that no other document has."""
+        rows = [attached_document(document, parsed, each) for each in read]
+        for attempt in range(1, MAX_IDS):
+            stored = await self._documents.by_ids([row.id for row in rows]) if rows else {}
+            taken = {state.id for state in stored.values() if state.parent != document.id}
+            if not taken:
+                break
+            rows = [
+                attached_document(document, parsed, each, attempt=attempt) if row.id in taken else row
+                for row, each in zip(rows, read, strict=True)
+            ]
+        return rows
+
+    async def _stored_vectors(self, identified: Identified, parts: Sequence[Part]) -> dict[UUID, NDArray[np.float32]]:
         found: dict[UUID, NDArray[np.float32]] = {}
         for store in self._stores:
             if identified.replaces or store is not self._documents:
-                found |= await RETRYING(store.vectors, identified.document.id)
+                found |= await RETRYING(store.vectors, *(part.document.id for part in parts))
         return found
 
-    async def _embed_all(self, parsed: WeightedQueue[_Work], out: WeightedQueue[_Work]) -> None:
+    async def _embed_all(self, parsed: WeightedQueue[Work], out: WeightedQueue[Work]) -> None:
         # no need to wait for a full batch: the queue fills while the model works
         width = 2  # one call in progress and one waiting
         async with asyncio.TaskGroup() as group:
@@ -280,7 +285,7 @@ class Pipeline:
             pass  # drain the queue, so that readers waiting for room can end
         await out.close()
 
-    async def _embed_batch(self, batch: list[_Work], out: WeightedQueue[_Work]) -> None:
+    async def _embed_batch(self, batch: list[Work], out: WeightedQueue[Work]) -> None:
         try:
             await self._fill(batch)
         except EmbeddingFailed:
@@ -295,7 +300,7 @@ class Pipeline:
         for work in batch:
             await out.put(work, weight=work.weight)
 
-    async def _fill(self, batch: Sequence[_Work]) -> None:
+    async def _fill(self, batch: Sequence[Work]) -> None:
         missing = {key: text for work in batch for key, text in work.missing.items()}
         if not missing:
             return
@@ -306,7 +311,7 @@ class Pipeline:
         with self.trace.embedding({work.trace: len(work.missing) for work in batch if work.missing}):
             await self._embed_texts(self._embedder, missing, batch)
 
-    async def _embed_texts(self, embedder: Embeds, missing: Mapping[UUID, str], batch: Sequence[_Work]) -> None:
+    async def _embed_texts(self, embedder: Embeds, missing: Mapping[UUID, str], batch: Sequence[Work]) -> None:
         keys = list(missing)
         for begin in range(0, len(keys), 2 * self._settings.batch_chunks):  # a huge document takes several calls
             part = keys[begin : begin + 2 * self._settings.batch_chunks]
@@ -317,13 +322,13 @@ class Pipeline:
             for work in batch:
                 work.vectors.update({key: made[key] for key in work.hashes if key in made})
 
-    async def _write_all(self, embedded: WeightedQueue[_Work]) -> None:
+    async def _write_all(self, embedded: WeightedQueue[Work]) -> None:
         while batch := await embedded.take():
             for work in batch:
                 await self._write(work)
                 self._tell()
 
-    async def _write(self, work: _Work | None) -> None:
+    async def _write(self, work: Work | None) -> None:
         for _ in range(MAX_CONFLICTS):
             if work is None:
                 return
@@ -337,7 +342,7 @@ class Pipeline:
             except OSError as exc:  # of the file, whose bytes are to be kept
                 self._skip(work.incoming, work.trace, reason_of(exc))
                 return
-            except (StoreFailed, StoreTimeout, SourceTaken) as exc:
+            except (StoreFailed, StoreTimeout, SourceTaken, DocumentAttached) as exc:
                 self._fail(work.incoming, work.trace, exc)
                 return
             else:
@@ -345,7 +350,7 @@ class Pipeline:
                 return
         self._fail(last.incoming, last.trace, conflict, reason=f"{conflict}, {MAX_CONFLICTS} times in a row")
 
-    async def _prepared_again(self, work: _Work) -> _Work | None:
+    async def _prepared_again(self, work: Work) -> Work | None:
         again = await self._prepare(work.incoming, work.trace)
         if again is not None:
             try:
@@ -355,52 +360,22 @@ class Pipeline:
                 return None
         return again
 
-    async def _write_once(self, work: _Work) -> str:
-        identified = work.identified
+    async def _write_once(self, work: Work) -> str:
+        identified, (own, *attached) = work.identified, work.parts
         if identified.document.original:
             await RETRYING(work.incoming.keep, identified.document.original)
         return await RETRYING(
             self._documents.write,
             identified.document,
-            self._chunks(work),
+            rows_of(own, work.vectors),
             replaces=identified.replaces,
             displaces=identified.displaces,
             first=self._first,
             is_carried=work.incoming.is_carried,
+            attachments=[NewAttachment(part.document, rows_of(part, work.vectors)) for part in attached],
         )
 
-    def _chunks(self, work: _Work) -> list[NewChunk]:
-        from storage.vector_store import make_node, node_json
-
-        chunks = []
-        document = work.identified.document
-        shared = {**document.metadata, "title": document.title, "source": document.source}
-        for chunk, key in zip(work.parsed.chunks, work.hashes, strict=True):
-            place = {name: getattr(chunk, name) for name in PLACE} | {"chunk_index": chunk.index}
-            node = make_node(
-                node_id(document.id, index=chunk.index, text=chunk.text),
-                document_id=document.id,
-                text=chunk.text,
-                metadata={**shared, **{name: value for name, value in place.items() if value is not None}},
-                start=chunk.start,
-                end=chunk.end,
-            )
-            chunks.append(
-                NewChunk(
-                    node_id=node.node_id,
-                    index=chunk.index,
-                    page=chunk.page,
-                    start=chunk.start,
-                    end=chunk.end,
-                    text=chunk.text,
-                    metadata_json=node_json(node),
-                    embedding=work.vectors[key],
-                    embedded_hash=key,
-                )
-            )
-        return chunks
-
-    def _count(self, work: _Work, outcome: str) -> None:
+    def _count(self, work: Work, outcome: str) -> None:
         if outcome == "deleted":
             self.report.skip(work.incoming.display_name, LOST, expected=True)
             work.trace.end("skipped", reason=LOST)
@@ -416,10 +391,11 @@ class Pipeline:
             change = work.identified.change
             self.report.count(change)
             work.trace.end(change)
-        self.report.warn(work.incoming.display_name, work.parsed.warnings)
-        self.report.chunks += len(work.texts)
+        self.report.warn(work.incoming.display_name, work.warnings)
+        self.report.attachments += len(work.parts) - 1
+        self.report.chunks += work.chunks
         self.report.reused += work.reused
-        self.trace.count_written(embedded=len(work.texts) - work.reused, reused=work.reused)
+        self.trace.count_written(embedded=work.chunks - work.reused, reused=work.reused)
 
     def _fail(
         self, incoming: Incoming, trace: DocumentTrace, error: FootnoteError | OSError, *, reason: str | None = None

@@ -61,6 +61,7 @@ class IngestReport:
 
     Attributes:
         generation: that was written to.
+        attachments: of mails, written as documents of their own; not among the counts.
         carried: documents copied from the active generation.
         deleted: documents whose files are gone, with ``--sync``.
         ignored: unsupported files found in a folder; not an error.
@@ -78,6 +79,7 @@ class IngestReport:
     added: int = 0
     changed: int = 0
     moved: int = 0
+    attachments: int = 0
     carried: int = 0
     deleted: int = 0
     unchanged: int = 0
@@ -160,6 +162,7 @@ class IngestReport:
                 "skipped": self.numbers["skipped"],
                 "failed": self.numbers["failed"],
             },
+            "attachments": self.attachments,
             "ignored": _listed(self.ignored),
             "skipped": _listed(self.skipped),
             "failed": _listed(self.failed),
@@ -186,7 +189,9 @@ class IngestReport:
             (self.numbers["failed"], "failed"),
         ]
         shown = ", ".join(f"{count} {name}" for count, name in counts if count) or "nothing found"
-        lines = [f"{self.collection}: documents: {shown}"]
+        plural = "" if self.attachments == 1 else "s"
+        attached = f", with {self.attachments} attachment{plural}" if self.attachments else ""
+        lines = [f"{self.collection}: documents: {shown}{attached}"]
         if self.chunks:
             reused = f", {self.reused} of them with vectors that were stored already" if self.reused else ""
             lines.append(f"{self.chunks} chunks written{reused}, {self.seconds:.1f} s")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -56,6 +57,9 @@ KIND_OF_SUFFIX: Mapping[str, Kind] = MappingProxyType(
     {f".{suffix}": kind for kind, suffixes in _SUFFIXES.items() for suffix in suffixes.split()}
 )
 
+TEXTS: frozenset[Kind] = frozenset(
+    ("markdown", "plain", "rst", "html", "csv", "json", "jsonl", "notebook", "latex", "xml", "subtitles", "source")
+)
 _UNREADABLE_SUFFIXES = {
     "an image of a kind that is not read": "ico heic avif svg psd",
     "audio or video, which is not read": "mp3 wav flac ogg m4a aac mp4 mkv mov avi webm wmv",
@@ -98,9 +102,16 @@ _MARKS: tuple[tuple[tuple[bytes, ...], Kind], ...] = ((_IMAGES, "image"), ((b"{\
 _OFFICE_FOLDERS: tuple[tuple[str, Kind], ...] = (("word/", "docx"), ("ppt/", "pptx"), ("xl/", "xlsx"))
 _MAIN_PARTS: Mapping[Kind, str] = {"docx": "document.xml", "pptx": "presentation.xml", "xlsx": "workbook.xml"}
 _BINARY_KINDS: Mapping[Kind, str] = {
-    "pdf": "PDF", "docx": "Word", "pptx": "PowerPoint", "xlsx": "Excel", "rtf": "RTF", "xls": "Excel",
-    "msg": "Outlook", "epub": "EPUB",
+    "pdf": "a PDF", "docx": "a Word", "pptx": "a PowerPoint", "xlsx": "an Excel", "rtf": "an RTF", "xls": "an Excel",
+    "msg": "an Outlook", "epub": "an EPUB",
 }  # fmt: skip
+_HEAD = 8192
+_MAILS = frozenset(("mail", "mailbox"))
+_LETTER = re.compile(  # a mail as text, which other programs name as Outlook does
+    rb"(?:\xef\xbb\xbf)?\s*(?:From [^\n]*\n)?(?:[!-9;-~]{1,80}:[^\n]*\n(?:[ \t][^\n]*\n)*){0,100}?"
+    rb"(?:From|Date|Subject|Received|Message-ID|Return-Path|MIME-Version):",
+    re.IGNORECASE,
+)
 _OUTLOOK_PARTS = "__properties_version1.0".encode("utf-16-le")
 
 
@@ -131,7 +142,9 @@ def kind_of(name: PurePath, *, data: bytes) -> Kind:
     if named == "image":
         return _image(data)
     if named in _BINARY_KINDS:
-        msg = f"not a {_BINARY_KINDS[named]} file, though it is named so"
+        if named == "msg" and _LETTER.match(data[:_HEAD]):
+            return "mail"
+        msg = f"not {_BINARY_KINDS[named]} file, though it is named so"
         raise Unreadable(msg)
     if named == "plain" and data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype html", b"<html")):
         return "html"
@@ -151,7 +164,7 @@ def _kind_of_bytes(name: PurePath, data: bytes) -> Kind | None:
         return "msg"
     if data.startswith(COMPOUND):
         return kind_of_compound(data)
-    if b"%PDF-" in data[:1024]:
+    if b"%PDF-" in data[:1024] and not (KIND_OF_SUFFIX.get(_suffix(name)) in _MAILS and _LETTER.match(data[:_HEAD])):
         return "pdf"
     if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _kind_of_zip(data)

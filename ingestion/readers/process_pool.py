@@ -177,6 +177,7 @@ def _parse(path: Path, job: _Job, tokenizer: Tokenizer) -> Parsed:
         labels=extracted.labels,
         repeated=extracted.repeated if extracted.pages else (),
         warnings=extracted.warnings,
+        attachments=extracted.attachments,
     )
 
 

@@ -53,7 +53,7 @@ BODY: dict[str, Any] = {
 async def list_documents(page: Annotated[DocumentsQuery, Query()], request: Request) -> PageOut[DocumentOut]:
     """List a collection's documents by id."""
     found = await runtime_of(request).document_catalog.list(
-        collection=page.collection, limit=page.limit, cursor=page.cursor
+        collection=page.collection, limit=page.limit, cursor=page.cursor, parent=page.parent
     )
     return PageOut[DocumentOut].model_validate(found)
 
@@ -106,13 +106,14 @@ async def replace_document(
         return await _submitted(request, new)
 
 
-@router.delete("/documents/{document_id}", status_code=204)
+@router.delete("/documents/{document_id}", status_code=204, responses=problem_responses(409))
 async def delete_document(
     document_id: Annotated[DocumentId, Path()], where: Annotated[DocumentQuery, Query()], request: Request
 ) -> None:
     """Delete a document from every generation, and cancel what would bring it back.
 
-    It does not answer from here on, whatever jobs and builds were doing. One that is only on its way is deleted too.
+    It does not answer from here on, whatever jobs and builds were doing. One that is only on its way is deleted too. A
+    mail's attachments go with it; an attachment alone is a 409.
     """
     await runtime_of(request).documents.delete(document_id, collection=where.collection)
 

@@ -53,6 +53,7 @@ KINDS: Mapping[str, Kind] = {
         Kind("stream-not-found", 404, "The stream does not exist"),
         Kind("job-not-found", 404, "The job does not exist"),
         Kind("already-exists", 409, "It exists already"),
+        Kind("document-attached", 409, "The document is an attachment of another one"),
         Kind("conversation-busy", 409, "The conversation is busy"),
         Kind("embedding-mismatch", 409, "The collection was built with another embedding model"),
         Kind("generation-not-ready", 409, "The generation cannot be activated"),

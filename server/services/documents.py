@@ -112,6 +112,7 @@ class DocumentService:
             CollectionNotFound: there is no such collection; ``default`` is created with the first document.
             DocumentNotFound: the document must exist, and does not.
             SourceTaken: another document has its source, or a job will give it to one.
+            DocumentAttached: it is an attachment of another document.
 
         """
         if new.key is not None:
@@ -131,6 +132,7 @@ class DocumentService:
 
         Raises:
             DocumentNotFound: it is neither stored nor queued in that collection.
+            DocumentAttached: it is an attachment of another document.
 
         """
         async with self._database.transaction() as connection:
@@ -168,6 +170,7 @@ class DocumentService:
         document_id = new.document_id or holder or new_id
         # before the revision is taken: a deletion is either older than it, or sees this job and cancels it
         await lock_jobs(connection, document_lock(DEFAULT_TENANT, collection, document_id))
+        await self._catalog.require_own(connection, document_id, collection=collection)
         revision = await next_revision(connection)
         job = await self._jobs.submit(
             connection,

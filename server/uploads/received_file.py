@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import BinaryIO
 
 from ingestion.errors import Unreadable
-from ingestion.inputs.stored import safe_name
+from ingestion.names import safe_name
 from ingestion.readers.kinds import kind_of
 from server.errors import InvalidUpload, UnsupportedUpload
 

@@ -384,10 +384,10 @@ def reader_lease(generation: Generation, *, holder: object) -> str:
     return f"generation {generation.id} {holder}"
 
 
-# documents of generation $1 that generation $2 lacks, or has in an older version
+# documents of generation $1 that generation $2 lacks, or has in an older version; attachments follow theirs
 LAGGING = """
     FROM footnote.documents a LEFT JOIN footnote.documents b ON b.generation_id = $2 AND b.id = a.id
-    WHERE a.generation_id = $1 AND (b.id IS NULL OR (a.revision > b.revision AND
+    WHERE a.generation_id = $1 AND a.parent IS NULL AND (b.id IS NULL OR (a.revision > b.revision AND
         (a.content_hash, a.source, a.title, a.metadata) IS DISTINCT FROM
         (b.content_hash, b.source, b.title, b.metadata)))"""
 _FROM = """FROM footnote.generations g

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from storage.cursors import Page, decode_cursor, encode_cursor
 from storage.deletions import mark_deleted
-from storage.errors import CollectionNotFound, DocumentNotFound
+from storage.errors import CollectionNotFound, DocumentAttached, DocumentNotFound
 from storage.generation import ACTIVE, DEFAULT_TENANT
 from storage.jobs.payloads import CatchUp
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     "d.id, d.source, d.title, d.chunks, d.bytes, d.content_hash, d.metadata, d.ingested_at, d.revision, d.warnings, "
-    "jsonb_array_length(d.pages) AS pages"
+    "jsonb_array_length(d.pages) AS pages, d.parent"
 )
 _WITH_SOURCE = """
 SELECT d.id FROM footnote.documents d JOIN footnote.generations g ON g.id = d.generation_id
     JOIN footnote.collections c ON c.id = g.collection_id
-WHERE c.tenant_id = $1 AND c.name = $2 AND d.source = $3 AND (g.state = 'active' OR (
+WHERE c.tenant_id = $1 AND c.name = $2 AND d.source = $3 AND d.parent IS NULL AND (g.state = 'active' OR (
     EXISTS (SELECT FROM footnote.jobs j WHERE j.tenant_id = $1 AND j.collection = $2 AND j.kind = $4
             AND j.status IN ('queued', 'running'))
     AND NOT EXISTS (SELECT FROM footnote.documents a JOIN footnote.generations ag ON ag.id = a.generation_id
@@ -36,7 +36,13 @@ ORDER BY (g.state = 'active') DESC, d.revision DESC LIMIT 1"""
 
 @dataclass(frozen=True, slots=True)
 class DocumentInfo:
-    """A document as clients see it; `pages` is their number, 0 if its format has none."""
+    """A document as clients see it.
+
+    Attributes:
+        pages: their number, 0 if its format has none.
+        parent: id of the document that it is attached to, with which it is replaced and deleted.
+
+    """
 
     id: str
     source: str
@@ -50,6 +56,7 @@ class DocumentInfo:
     revision: int
     pages: int = 0
     warnings: Sequence[Mapping[str, object]] = ()
+    parent: str | None = None
 
 
 class DocumentCatalog:
@@ -59,8 +66,10 @@ class DocumentCatalog:
         self._database = database
         self._tenant = tenant
 
-    async def list(self, *, collection: str, limit: int, cursor: str | None = None) -> Page[DocumentInfo]:
-        """List a collection's documents by id.
+    async def list(
+        self, *, collection: str, limit: int, cursor: str | None = None, parent: str | None = None
+    ) -> Page[DocumentInfo]:
+        """List a collection's documents by id; with `parent` the attachments of that one only.
 
         Raises:
             CollectionNotFound: there is no such collection.
@@ -76,11 +85,12 @@ class DocumentCatalog:
                 raise CollectionNotFound(collection)
             rows = await connection.fetch(
                 f"SELECT {_COLUMNS}, $2::text AS collection FROM footnote.documents d "
-                "WHERE generation_id = $1 AND id > $3 ORDER BY id LIMIT $4",
+                "WHERE generation_id = $1 AND id > $3 AND ($5::text IS NULL OR parent = $5) ORDER BY id LIMIT $4",
                 generation_id,
                 collection,
                 after,
                 limit + 1,
+                parent,
             )
         items = tuple(_info(row) for row in rows[:limit])
         return Page(items, encode_cursor(items[-1].id) if len(rows) > limit else None)
@@ -110,10 +120,26 @@ class DocumentCatalog:
         found: str | None = await connection.fetchval(_WITH_SOURCE, self._tenant, collection, source, CatchUp.kind)
         return found
 
+    async def require_own(self, connection: Connection, document_id: str, *, collection: str) -> None:
+        """Raise `DocumentAttached` if a document is an attachment."""
+        parent = await connection.fetchval(
+            f"""SELECT d.parent FROM {ACTIVE} JOIN footnote.documents d ON d.generation_id = g.id
+                WHERE c.tenant_id = $1 AND d.id = $2 AND c.name = $3""",
+            self._tenant,
+            document_id,
+            collection,
+        )
+        if parent is not None:
+            raise DocumentAttached(document_id, parent=parent)
+
     async def delete(self, connection: Connection, document_id: str, *, collection: str) -> bool:
         """Delete a document from every generation within the connection's transaction; return whether it answered.
 
         Nobody who has read it before can write it from now on, be it that it has never been written.
+
+        Raises:
+            DocumentAttached: it is an attachment of another one.
+
         """
         row = await connection.fetchrow(
             f"SELECT c.id AS collection_id, g.id AS generation_id FROM {ACTIVE} WHERE c.tenant_id = $1 AND c.name = $2",
@@ -139,4 +165,5 @@ def _info(row: asyncpg.Record) -> DocumentInfo:
         revision=row["revision"],
         pages=row["pages"],
         warnings=json.loads(row["warnings"]),
+        parent=row["parent"],
     )

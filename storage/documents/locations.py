@@ -1,4 +1,4 @@
-"""Documents with the paths of their files, for `--sync` and `--dry-run`."""
+"""Documents with the paths of their files, for `--sync` and `--dry-run`; attachments follow theirs."""
 
 from __future__ import annotations
 
@@ -44,11 +44,12 @@ class LocatedDocuments:
         self._generation = generation
 
     async def count(self) -> int:
-        """Count all documents."""
+        """Count all documents but attachments."""
         async with self._database.connection() as connection:
             return int(
                 await connection.fetchval(
-                    "SELECT count(*) FROM footnote.documents WHERE generation_id = $1", self._generation.id
+                    "SELECT count(*) FROM footnote.documents WHERE generation_id = $1 AND parent IS NULL",
+                    self._generation.id,
                 )
             )
 
@@ -86,7 +87,8 @@ class LocatedDocuments:
         async with self._database.connection() as connection:
             rows = await connection.fetch(
                 "SELECT id, source, location, content_hash, bytes AS size, chunks, original, "
-                f"metadata ->> 'file_name' AS name FROM footnote.documents WHERE generation_id = $1 AND {condition}",
+                "metadata ->> 'file_name' AS name FROM footnote.documents "
+                f"WHERE generation_id = $1 AND parent IS NULL AND {condition}",
                 self._generation.id,
                 *values,
             )

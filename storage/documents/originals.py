@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -54,6 +55,20 @@ class Originals:
             file.seek(0)
             async with self._database.transaction(local={"statement_timeout": 0}) as connection:
                 await self.put_within(connection, file, content_hash=content_hash)
+
+    @rerun_on_conflict
+    async def put_data(self, data: bytes, *, content_hash: str) -> None:
+        """Keep bytes, unless they are kept already.
+
+        Raises:
+            WriteConflict: they are not those of the hash.
+
+        """
+        if len(data) < BLOCK:
+            await self._put_small(data, content_hash)
+            return
+        async with self._database.transaction(local={"statement_timeout": 0}) as connection:
+            await self.put_within(connection, io.BytesIO(data), content_hash=content_hash)
 
     async def _put_small(self, data: bytes, content_hash: str) -> None:
         """Keep what is one block, in one statement."""

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
-from storage import chunk_tables
 from storage.conflicts import rerun_on_conflict
 from storage.deletions import is_marked_deleted, lock_documents, lock_flips, mark_deleted
-from storage.errors import GenerationRetired, MissingKey, SourceTaken, WriteConflict
+from storage.documents.rows import DocumentRows
+from storage.documents.versions import DocumentState, NewAttachment, NewChunk, NewDocument
+from storage.errors import DocumentAttached, GenerationRetired, MissingKey, SourceTaken, WriteConflict
 from storage.generation import Generation
-from storage.instants import with_utc
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,101 +20,28 @@ if TYPE_CHECKING:
 
     from storage.database import Connection, Database
 
-CHUNK_COLUMNS = (
-    "tenant_id", "generation_id", "document_id", "node_id", "chunk_index", "page", "start_char", "end_char",
-    "text", "metadata_", "embedding", "embedded_hash",
-)  # fmt: skip
-
+__all__ = ["DocumentState", "Documents", "NewAttachment", "NewChunk", "NewDocument", "WriteOutcome", "next_revision"]
 
 WRITABLE = frozenset({"building", "ready", "active"})  # states of a generation in which documents can be written
 WriteOutcome = Literal["written", "unchanged", "deleted"]
+_STATE = "id, source, location, content_hash, pipeline_fingerprint, parent"
 
 
-@dataclass(frozen=True, slots=True)
-class DocumentState:
-    """The stored fields of a document that a writer compares."""
-
-    id: str
-    source: str
-    location: str | None
-    content_hash: str
-    pipeline_fingerprint: str
-
-    def is_made_of(self, content_hash: str, pipeline_fingerprint: str) -> bool:
-        """Tell whether the document was made from these bytes, with the same pipeline."""
-        return (self.content_hash, self.pipeline_fingerprint) == (content_hash, pipeline_fingerprint)
-
-
-@dataclass(frozen=True, slots=True)
-class NewDocument:
-    """A document to be written.
-
-    Attributes:
-        source: its identity in the collection, at most 2,000 bytes.
-        location: the absolute path of its file, if it was one.
-        content_hash: SHA-256 of its bytes, in hex.
-        pipeline_fingerprint: hash of everything else that its chunks depend on.
-        size: bytes.
-        revision: from `Documents.next_revision`, taken before its source was read; a higher one is newer.
-        original: hash under which `storage.documents.originals` keeps its bytes; None if it does not.
-        pages: start offset and label of each page, in order; empty if it has none.
-        repeated: start and end of what its text repeats, and its file does not.
-        warnings: ``{"kind", "detail", "page"}`` each: what its text lacks, or may have wrong.
-
-    """
-
-    id: str
-    source: str
-    location: str | None
-    title: str
-    metadata: Mapping[str, object]
-    content_hash: str
-    pipeline_fingerprint: str
-    size: int
-    revision: int
-    original: str | None = None
-    pages: Sequence[tuple[int, str]] = ()
-    repeated: Sequence[tuple[int, int]] = ()
-    warnings: Sequence[Mapping[str, object]] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class NewChunk:
-    """A chunk to be written.
-
-    Attributes:
-        metadata_json: for the column ``metadata_``, from `storage.vector_store.node_json`.
-        embedding: shape (dimension,), float32.
-        embedded_hash: of the embedded text, for reusing the vector.
-
-    """
-
-    node_id: str
-    index: int
-    page: int | None
-    start: int
-    end: int
-    text: str
-    metadata_json: str
-    embedding: NDArray[np.float32]
-    embedded_hash: UUID | None = None
-
-
-class Documents:
+class Documents(DocumentRows):
     """The documents of one generation."""
 
     def __init__(self, database: Database, *, generation: Generation) -> None:
+        super().__init__(generation)
         self._database = database
-        self._generation = generation
-        self._table = chunk_tables.qualified(generation.id)
 
     async def states(self, sources: Sequence[str]) -> dict[str, DocumentState]:
-        """Return the documents with these sources, by source."""
-        return {state.source: state for state in await self._states("source = ANY($2)", list(sources))}
+        """Return the documents with these sources, by source; no attachments."""
+        found = await self._states("source = ANY($2) AND parent IS NULL", list(sources))
+        return {state.source: state for state in found}
 
     async def same_content(self, content_hashes: Sequence[str]) -> list[DocumentState]:
-        """Return the documents with any of these hashes, the oldest first."""
-        return await self._states("content_hash = ANY($2)", list(content_hashes))
+        """Return the documents with any of these hashes, the oldest first; no attachments."""
+        return await self._states("content_hash = ANY($2) AND parent IS NULL", list(content_hashes))
 
     async def by_ids(self, ids: Sequence[str]) -> dict[str, DocumentState]:
         """Return the documents with these ids, by id."""
@@ -127,13 +52,13 @@ class Documents:
         async with self._database.connection() as connection:
             return int(await connection.fetchval("SELECT nextval('footnote.document_revisions')"))
 
-    async def vectors(self, document_id: str) -> dict[UUID, NDArray[np.float32]]:
-        """Return the stored vectors of a document by the hash of the embedded text."""
+    async def vectors(self, document_id: str, *others: str) -> dict[UUID, NDArray[np.float32]]:
+        """Return the stored vectors of documents by the hash of the embedded text."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(
                 f"SELECT embedded_hash, embedding FROM {self._table} "
-                "WHERE document_id = $1 AND embedded_hash IS NOT NULL",
-                document_id,
+                "WHERE document_id = ANY($1) AND embedded_hash IS NOT NULL",
+                [document_id, *others],
             )
         return {row["embedded_hash"]: _float32(row["embedding"]) for row in rows}
 
@@ -147,6 +72,7 @@ class Documents:
         displaces: DocumentState | None = None,
         first: Callable[[Connection], Awaitable[None]] | None = None,
         is_carried: bool = False,
+        attachments: Sequence[NewAttachment] | None = None,
     ) -> WriteOutcome:
         """Write the document in place of `replaces`, in one transaction.
 
@@ -155,9 +81,11 @@ class Documents:
         transaction before anything else is locked, and may abort it with an error. With `is_carried` the document is
         copied from another generation, which a deletion would have removed it from. Only such a copy may take the
         place of another document with the same source, `displaces`, which the other generation has in another state:
-        in a generation that answers, one that is older than the copy.
+        in a generation that answers, one that is older than the copy. Its `attachments` are written with it and share
+        its fate in all of this, and those that it has no more are deleted; with None they stay as they are.
 
         Raises:
+            DocumentAttached: the stored document is an attachment of another one.
             WriteConflict: the stored document is not `replaces`, or another one has its source; read it again.
             SourceTaken: a newer document of the generation that answers has the source of a copy.
             GenerationRetired: the generation accepts no more documents.
@@ -165,7 +93,13 @@ class Documents:
         """
         with _lost_original(document):
             return await self._write(
-                document, chunks, replaces=replaces, displaces=displaces, first=first, is_carried=is_carried
+                document,
+                chunks,
+                replaces=replaces,
+                displaces=displaces,
+                first=first,
+                is_carried=is_carried,
+                attachments=attachments,
             )
 
     async def _write(
@@ -177,6 +111,7 @@ class Documents:
         displaces: DocumentState | None,
         first: Callable[[Connection], Awaitable[None]] | None,
         is_carried: bool,
+        attachments: Sequence[NewAttachment] | None,
     ) -> WriteOutcome:
         # inserting a large document into the HNSW index takes long, but blocks no readers
         async with self._database.transaction(local={"statement_timeout": 0}) as connection:
@@ -188,9 +123,11 @@ class Documents:
                 connection,
                 self._generation.collection_id,
                 sources={document.source, *(state.source for state in old)},
-                ids={document.id, *(state.id for state in old)},
+                ids={document.id, *(state.id for state in old), *(each.document.id for each in attachments or ())},
             )
             stored, holder = await self._stored(connection, document)
+            if stored and stored.parent is not None:
+                raise DocumentAttached(document.id, parent=stored.parent)
             if await is_marked_deleted(
                 connection,
                 self._generation.collection_id,
@@ -210,19 +147,19 @@ class Documents:
                 raise WriteConflict(msg)
             if holder:
                 await self._drop(connection, holder, document, answers=state == "active")
-            await connection.execute(f"DELETE FROM {self._table} WHERE document_id = $1", document.id)
-            await self._upsert(connection, document, chunks=len(chunks))
-            await connection.copy_records_to_table(
-                self._table.split(".")[1],
-                schema_name=self._table.split(".")[0],
-                columns=CHUNK_COLUMNS,
-                records=[self._record(document.id, chunk) for chunk in chunks],
-            )
+            await self._put(connection, document, chunks)
+            if attachments is not None:
+                await self._put_attachments(connection, document.id, attachments)
         return "written"
 
     @rerun_on_conflict
     async def delete(self, document_id: str) -> bool:
-        """Delete a document from every generation of the collection; return whether this one had it."""
+        """Delete a document from every generation of the collection; return whether this one had it.
+
+        Raises:
+            DocumentAttached: it is an attachment of another one.
+
+        """
         async with self._database.transaction() as connection:
             had = await mark_deleted(connection, self._generation.collection_id, document_id=document_id)
         return self._generation.id in had
@@ -258,8 +195,8 @@ class Documents:
     async def _states(self, condition: str, value: object) -> list[DocumentState]:
         async with self._database.connection() as connection:
             rows = await connection.fetch(
-                "SELECT id, source, location, content_hash, pipeline_fingerprint FROM footnote.documents "
-                f"WHERE generation_id = $1 AND {condition} ORDER BY created_at, id",
+                f"""SELECT {_STATE} FROM footnote.documents WHERE generation_id = $1 AND {condition}
+                    ORDER BY created_at, id""",
                 self._generation.id,
                 value,
             )
@@ -270,8 +207,8 @@ class Documents:
     ) -> tuple[DocumentState | None, DocumentState | None]:
         """Return the stored document with this id, and another one with this source."""
         rows = await connection.fetch(
-            "SELECT id, source, location, content_hash, pipeline_fingerprint FROM footnote.documents "
-            "WHERE generation_id = $1 AND (id = $2 OR source = $3) FOR UPDATE",
+            f"SELECT {_STATE} FROM footnote.documents "
+            "WHERE generation_id = $1 AND (id = $2 OR (source = $3 AND parent IS NULL)) FOR UPDATE",
             self._generation.id,
             document.id,
             document.source,
@@ -291,51 +228,6 @@ class Documents:
         )
         if not int(done.split()[-1]):
             raise SourceTaken(document.source, holder=holder.id)
-
-    async def _upsert(self, connection: Connection, document: NewDocument, *, chunks: int) -> None:
-        await connection.execute(
-            """INSERT INTO footnote.documents (tenant_id, generation_id, id, source, location, title, metadata,
-                   content_hash, pipeline_fingerprint, bytes, chunks, revision, original, pages, repeated, warnings)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
-               ON CONFLICT (generation_id, id) DO UPDATE SET source = excluded.source, location = excluded.location,
-                   title = excluded.title, metadata = excluded.metadata, content_hash = excluded.content_hash,
-                   pipeline_fingerprint = excluded.pipeline_fingerprint, bytes = excluded.bytes,
-                   chunks = excluded.chunks, revision = excluded.revision, original = excluded.original,
-                   pages = excluded.pages, repeated = excluded.repeated, warnings = excluded.warnings,
-                   ingested_at = now()""",
-            self._generation.tenant_id,
-            self._generation.id,
-            document.id,
-            document.source,
-            document.location,
-            document.title,
-            json.dumps(with_utc(document.metadata)),
-            document.content_hash,
-            document.pipeline_fingerprint,
-            document.size,
-            chunks,
-            document.revision,
-            document.original,
-            json.dumps(document.pages),
-            json.dumps(document.repeated),
-            json.dumps(list(document.warnings)),
-        )
-
-    def _record(self, document_id: str, chunk: NewChunk) -> tuple[object, ...]:
-        return (
-            self._generation.tenant_id,
-            self._generation.id,
-            document_id,
-            chunk.node_id,
-            chunk.index,
-            chunk.page,
-            chunk.start,
-            chunk.end,
-            chunk.text,
-            chunk.metadata_json,
-            chunk.embedding,
-            chunk.embedded_hash,
-        )
 
 
 @contextmanager

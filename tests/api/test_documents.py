@@ -458,3 +458,27 @@ def kept_large(stack: Stack, http: StackClient, source: str, data: bytes) -> str
 
 def test_ids_of_jobs_are_uuids(http: StackClient) -> None:
     assert UUID(upload(http).json()["job_id"])
+
+
+def test_an_attachment_is_listed_and_neither_deleted_nor_replaced_without_its_mail(
+    stack: Stack, http: StackClient
+) -> None:
+    mail = stored_id(http, "bread.md")
+    stack.rows(
+        """INSERT INTO footnote.documents (tenant_id, generation_id, id, source, title, metadata, content_hash,
+               pipeline_fingerprint, bytes, chunks, parent)
+           SELECT tenant_id, generation_id, 'attached', 'bread.md#oven.pdf', 'Oven', '{}', 'h', 'f', 1, 0, id
+           FROM footnote.documents WHERE id = %s RETURNING id""",
+        mail,
+    )
+    listed = http.get("/documents", params={"parent": mail}).json()["items"]
+    assert [(item["id"], item["parent"]) for item in listed] == [("attached", mail)]
+    assert http.get(f"/documents/{mail}").json()["parent"] is None
+    assert repr(mail) in refused(http.delete("/documents/attached"), 409, "document-attached")
+    refused(upload(http, document_id="attached"), 409, "document-attached")
+    refused(upload(http, method="PUT", path="/documents/attached"), 409, "document-attached")
+    assert http.get("/jobs", params={"document_id": "attached"}).json()["items"] == []
+    assert http.get("/documents/attached").json()["title"] == "Oven"
+    assert upload(http, document_id="another", source="bread.md#oven.pdf").status_code == 202  # the name is free
+    assert http.delete(f"/documents/{mail}").status_code == 204
+    refused(http.get("/documents/attached"), 404, "document-not-found")

@@ -169,10 +169,12 @@ class ScriptedCollectionCatalog:
 class ScriptedDocumentCatalog:
     """Three documents in one collection, paged with the real cursors."""
 
-    async def list(self, *, collection: str, limit: int, cursor: str | None = None) -> Page[DocumentInfo]:
+    async def list(
+        self, *, collection: str, limit: int, cursor: str | None = None, parent: str | None = None
+    ) -> Page[DocumentInfo]:
         await ScriptedCollectionCatalog().info(collection)
         after = decode_cursor(cursor)
-        found = [document for document in KNOWN if document.id > after]
+        found = [document for document in KNOWN if document.id > after and parent in {None, document.parent}]
         page = tuple(found[:limit])
         return Page(page, encode_cursor(page[-1].id) if len(found) > limit else None)
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from ingestion.errors import Unreadable
 from ingestion.readers.cleaning import name_as_title, one_line
+from ingestion.readers.html.pictures import Finds, Found
 from ingestion.readers.html.reader import content_of, decode_page
 from ingestion.readers.office.zipped import Container
+from ingestion.readers.pictures.within import PicturesWithin
 from ingestion.readers.sections import Section, counted, headed, joined, merged
 from ingestion.types import Extracted, Json, ReadOptions, ReadWarning
 
@@ -66,20 +69,34 @@ def _chapters(
     book: Container, pages: list[str], options: ReadOptions, warnings: list[ReadWarning]
 ) -> Iterator[Section]:
     lost = 0
+    pictures = PicturesWithin(options)
     for page in dict.fromkeys(pages):
         data = book.read(page)
         try:
             decoded = decode_page(data or b"", language=options.language) if data else None
-            text, title, headings = content_of(decoded.text) if decoded else ("", "", ())
+            find = _finder(book, page)
+            text, title, headings = content_of(decoded.text, pictures=pictures, find=find) if decoded else ("", "", ())
         except Unreadable:
             decoded, text, title, headings = None, "", "", ()
         lost += decoded is None
         warnings += decoded.warnings if decoded else ()
         section = Section(text, headings)
         yield section if headings or not title or not text.strip() else headed(title, section)
+    warnings += pictures.said()
     if lost:
         what = counted(lost, "part of the book was", "parts of the book were")
         warnings.append(ReadWarning("part-unreadable", f"{what} missing, damaged or encrypted."))
+
+
+def _finder(book: Container, page: str) -> Finds:
+    """Return what finds the pictures of a page in the book; addresses out of it, or with a scheme, find none."""
+    folder = posixpath.dirname(page)
+
+    def find(address: str) -> Found | None:
+        place = posixpath.normpath(posixpath.join(folder, unquote(address).partition("#")[0]))
+        return (place, partial(book.read, place)) if place in book.names else None
+
+    return find
 
 
 def _package_place(book: Container) -> str:

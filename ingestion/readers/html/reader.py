@@ -13,6 +13,8 @@ from pathlib import PurePath
 
 from ingestion.readers.cleaning import name_as_title, one_line
 from ingestion.readers.encodings.decoding import Decoded, decode
+from ingestion.readers.html.pictures import Finds, read_pictures
+from ingestion.readers.pictures.within import PicturesWithin
 from ingestion.types import Extracted, Heading, ReadOptions
 
 _CHARSET = re.compile(
@@ -24,10 +26,11 @@ _CHARSET = re.compile(
 def read_html(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
     """Read a page; its title is that of its ``<title>``, else its first heading."""
     decoded = decode_page(data, language=options.language)
-    text, title, headings = content_of(decoded.text)
+    pictures = PicturesWithin(options)
+    text, title, headings = content_of(decoded.text, pictures=pictures)
     outermost = min(headings, key=lambda heading: heading.level, default=None)
     title = title or (outermost.text if outermost else "") or name_as_title(name)
-    return Extracted(text, title=title, headings=headings, warnings=decoded.warnings)
+    return Extracted(text, title=title, headings=headings, warnings=(*decoded.warnings, *pictures.said()))
 
 
 def decode_page(data: bytes, *, language: str = "simple") -> Decoded:
@@ -37,8 +40,15 @@ def decode_page(data: bytes, *, language: str = "simple") -> Decoded:
     return decode(data, declared="utf-8" if label.lower().startswith("utf-16") else label, language=language)
 
 
-def content_of(page: str) -> tuple[str, str, tuple[Heading, ...]]:
+def content_of(
+    page: str, *, pictures: PicturesWithin | None = None, find: Finds | None = None
+) -> tuple[str, str, tuple[Heading, ...]]:
     """Return the page's content as cleaned Markdown, its title, which may be empty, and its headings.
+
+    Args:
+        page: decoded.
+        pictures: reads or counts those of the content.
+        find: returns the bytes of a picture that belongs to the page, by its address.
 
     Raises:
         Unreadable: the page cannot be parsed.
@@ -50,5 +60,8 @@ def content_of(page: str) -> tuple[str, str, tuple[Heading, ...]]:
 
     root = parse(page)
     title = one_line(root.findtext(".//head/title") or root.findtext("./body/title") or "")
-    text, headings = written(blocks_of(remove_surroundings(root)))
+    content = remove_surroundings(root)
+    if pictures is not None:
+        read_pictures(content, pictures, find=find)
+    text, headings = written(blocks_of(content))
     return text, title, headings

@@ -19,7 +19,7 @@ def attached(name: PurePath, data: bytes, options: ReadOptions, warnings: list[R
     from ingestion.readers import read
 
     try:
-        found = read(name, data=data, options=replace(options, attachments=False))
+        found = read(name, data=data, options=replace(options, attachments="no"))
     except Unreadable as exc:
         warnings.append(ReadWarning("attachment-not-read", f"{name}: {exc}."))
         return

@@ -18,6 +18,8 @@ from ingestion.readers.cleaning import clean, name_as_title, one_line
 from ingestion.readers.encodings.decoding import Decoded, decode
 from ingestion.readers.html.reader import content_of, decode_page
 from ingestion.readers.mail.attached import attached
+from ingestion.readers.mail.files import AttachedFiles
+from ingestion.readers.mail.headers import bounded_name
 from ingestion.readers.mail.outlook_rtf import html_of, text_of, unpacked
 from ingestion.readers.sections import Section, counted, headed, joined, merged
 from ingestion.types import Extracted, Json, ReadOptions, ReadWarning
@@ -29,8 +31,10 @@ MAX_ATTACHMENTS = 100
 MAX_DEPTH = 5  # of messages in messages
 _SUBJECT, _BODY, _HTML, _RTF = "0037", "1000", "1013", "1009"
 _FROM, _FROM_ADDRESS, _FROM_SMTP, _TO, _CC = "0C1A", "0C1F", "5D01", "0E04", "0E03"
-_LONG_NAME, _SHORT_NAME, _CONTENT, _EMBEDDED, _CONTENT_ID = "3707", "3704", "3701", "3701000D", "3712"
+_LONG_NAME, _SHORT_NAME, _CONTENT, _EMBEDDED, _MEDIA_TYPE = "3707", "3704", "3701", "3701000D", "370E"
 _SUBMITTED, _DELIVERED, _CODE_PAGE, _INTERNET_CODE_PAGE = 0x00390040, 0x0E060040, 0x3FFD0003, 0x3FDE0003
+_HIDDEN, _FLAGS, _IN_TEXT = 0x7FFE000B, 0x37140003, 4  # of attachments
+_PICTURES = frozenset((".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".emz", ".wmz"))
 _EPOCH = datetime(1601, 1, 1, tzinfo=UTC)
 _HEADS = (("from", "From"), ("to", "To"), ("cc", "Cc"), ("date", "Date"))
 
@@ -50,17 +54,21 @@ def read_msg(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
         msg = "a damaged Outlook message"
         raise Unreadable(msg) from exc
     with file:
-        message = _Message(file, (), options)
+        files = AttachedFiles(options)
+        message = _Message(file, (), options, files)
         if not message.is_one():
             msg = "an old Office file or a damaged Outlook message; save it as .eml, .docx, .pptx or .xlsx"
             raise Unreadable(msg)
         letter = message.read(0)
+    title = letter.subject or name_as_title(name)
+    body = letter.body if letter.body.text or "attachments" not in letter.metadata else Section(title)
     return Extracted(
-        letter.body.text,
-        title=letter.subject or name_as_title(name),
+        body.text,
+        title=title,
         metadata=letter.metadata,
-        headings=letter.body.headings,
-        warnings=merged(letter.warnings),
+        headings=body.headings,
+        warnings=merged([*letter.warnings, *files.said()]),
+        attachments=files.found,
     )
 
 
@@ -79,12 +87,14 @@ class _Letter:
 class _Message:
     """A storage of the file that is a message."""
 
-    def __init__(self, file: OleFileIO, place: tuple[str, ...], options: ReadOptions) -> None:
+    def __init__(self, file: OleFileIO, place: tuple[str, ...], options: ReadOptions, files: AttachedFiles) -> None:
         self._file = file
+        self._files = files
         self._place = place
         self._options = options
         self._warnings: list[ReadWarning] = []
-        self._numbers = self._fixed()
+        self._made_up: list[Json] = []  # names
+        self._numbers = self._fixed(place, head=24 if place else 32)
         page = self._numbers.get(_INTERNET_CODE_PAGE) or self._numbers.get(_CODE_PAGE) or 0
         self._charset = "utf-8" if page == 65001 else f"windows-{page}" if 1250 <= page <= 1258 else ""  # noqa: PLR2004
 
@@ -96,7 +106,7 @@ class _Message:
         """Return the message; of messages within it, those up to a depth."""
         body = joined([self._body(), *self._attachments(depth)])
         subject = one_line(self._string(_SUBJECT))
-        names: list[Json] = [name for _, name, _ in self._attached() if name]
+        names: list[Json] = [*(name for _, name, _ in self._attached() if name), *self._made_up]
         metadata = self._people() | ({"attachments": names} if names else {})
         return _Letter(subject, metadata, body, self._warnings)
 
@@ -145,23 +155,50 @@ class _Message:
 
     def _attachments(self, depth: int) -> Iterator[Section]:
         unread: list[str] = []
+        pictures = 0
         for count, (place, name, is_message) in enumerate(self._attached()):
-            if count >= MAX_ATTACHMENTS:
+            if self._files.wanted and not is_message and self._is_in_text(place, name):
+                pictures += 1
+            elif self._files.wanted and not is_message:
+                self._take(place, name)
+            elif count >= MAX_ATTACHMENTS:
                 unread.append(name or "a file without a name")
             elif is_message and depth < MAX_DEPTH:
-                inner = _Message(self._file, (*place, f"__substg1.0_{_EMBEDDED}"), self._options).read(depth + 1)
+                inner = _Message(self._file, (*place, f"__substg1.0_{_EMBEDDED}"), self._options, self._files).read(
+                    depth + 1
+                )
                 self._warnings += inner.warnings
                 yield headed(inner.subject or name or "Message", joined([inner.heads(), inner.body]))
-            elif (self._options.attachments or _is_text(name)) and name and not is_message:
+            elif (self._options.attachments == "sections" or _is_text(name)) and name and not is_message:
                 yield from attached(
                     PurePath(name), self._stream(f"{_CONTENT}0102", place) or b"", self._options, self._warnings
                 )
             else:
                 unread.append(name or "a file without a name")
+        if pictures:
+            what = counted(pictures, "picture in the letter was", "pictures in the letter were")
+            self._warnings.append(ReadWarning("picture-not-read", f"{what} not read."))
         if unread:
             names = ", ".join(unread[:10]) + (" and more" if len(unread) > 10 else "")  # noqa: PLR2004
             what = counted(len(unread), "attachment was", "attachments were")
             self._warnings.append(ReadWarning("attachment-not-read", f"{what} not read: {names}."))
+
+    def _is_in_text(self, place: tuple[str, ...], name: str) -> bool:
+        """Tell whether an attachment is a picture that Outlook shows within the text."""
+        flags = self._fixed(place, head=8)
+        shown = flags.get(_HIDDEN, 0) & 0xFF or flags.get(_FLAGS, 0) & _IN_TEXT
+        return bool(shown) and PurePath(name).suffix.lower() in _PICTURES
+
+    def _take(self, place: tuple[str, ...], name: str) -> None:
+        link: dict[str, Json] = {f"mail_{key}": value for key, value in self._people().items() if key != "cc"}
+        subject = one_line(self._string(_SUBJECT))
+        taken = self._files.take(
+            name,
+            self._stream(f"{_CONTENT}0102", place) or b"",
+            media_type=one_line(self._string(_MEDIA_TYPE, place), limit=100).lower() or "application/octet-stream",
+            message=link | ({"mail_subject": subject} if subject else {}),
+        )
+        self._made_up += [] if name else [taken]
 
     def _attached(self) -> list[tuple[tuple[str, ...], str, bool]]:
         """Return place, name, and whether it is a message, of each attachment."""
@@ -172,9 +209,9 @@ class _Message:
         found = []
         for folder in folders:
             place = (*self._place, folder)
-            name = one_line(self._string(_LONG_NAME, place) or self._string(_SHORT_NAME, place), limit=200)
+            name = bounded_name(self._string(_LONG_NAME, place) or self._string(_SHORT_NAME, place))
             is_message = any(entry[: here + 2] == [*place, f"__substg1.0_{_EMBEDDED}"] for entry in self._entries())
-            found.append((place, name.replace("\\", "/").rpartition("/")[2], is_message))
+            found.append((place, name, is_message))
         return found
 
     def _entries(self) -> list[list[str]]:
@@ -207,14 +244,13 @@ class _Message:
             self._warnings.append(ReadWarning("part-unreadable", "A part of the message is damaged."))
             return None
 
-    def _fixed(self) -> dict[int, int]:
-        """Return the properties of a fixed length: 16 bytes each, after a head of 32, or 24 in a message within."""
-        path = [*self._place, "__properties_version1.0"]
+    def _fixed(self, place: tuple[str, ...], *, head: int) -> dict[int, int]:
+        """Return the properties of a fixed length: 16 bytes each, after a head."""
+        path = [*place, "__properties_version1.0"]
         try:
             data = self._file.openstream(path).read() if self._file.exists(path) else b""
         except (OSError, ValueError, IndexError, struct.error):
             return {}
-        head = 24 if self._place else 32
         entries = (
             struct.iter_unpack("<IIQ", data[head : len(data) - (len(data) - head) % 16]) if len(data) > head else ()
         )

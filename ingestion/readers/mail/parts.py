@@ -12,8 +12,11 @@ from ingestion.errors import Unreadable
 from ingestion.readers.cleaning import clean
 from ingestion.readers.encodings.decoding import Decoded, decode
 from ingestion.readers.html.reader import content_of, decode_page
+from ingestion.readers.kinds import refusal
 from ingestion.readers.mail.attached import attached
-from ingestion.readers.mail.headers import file_name, header
+from ingestion.readers.mail.files import AttachedFiles
+from ingestion.readers.mail.headers import file_name, header, link_to
+from ingestion.readers.pictures.within import PicturesWithin
 from ingestion.readers.sections import Section, counted, headed, joined, merged
 from ingestion.types import Json, ReadOptions, ReadWarning
 
@@ -30,10 +33,14 @@ _FORWARDED = ("From", "To", "Cc", "Date", "Subject")
 
 
 class Letter:
-    """Takes a message apart; after `sections`, `said` and `metadata` tell what else there is."""
+    """Takes a message apart; after `sections`, `said`, `metadata` and `files` tell what else there is."""
 
-    def __init__(self, options: ReadOptions) -> None:
+    def __init__(self, options: ReadOptions, files: AttachedFiles, pictures: PicturesWithin) -> None:
         self._options = options
+        self._within = pictures
+        self._files = files
+        self._message: dict[str, Json] = {}  # that is being taken apart
+        self._texts = self._alternatives = 0
         self._warnings: list[ReadWarning] = []
         self._names: list[str] = []
         self._unread: list[str] = []
@@ -45,6 +52,7 @@ class Letter:
 
     def sections(self, message: Message) -> list[Section]:
         """Return the text of a message in the order of its parts."""
+        self._message = link_to(message, language=self._options.language)
         return list(self._sections(message, 0))
 
     def heads(self, message: Message) -> Section:
@@ -94,16 +102,20 @@ class Letter:
     def _forwarded(self, part: Message, depth: int) -> Iterator[Section]:
         for inner in _inner(part) if not _is_encoded(part) else [_decoded_message(part)]:
             subject = header(inner, "subject", language=self._options.language, limit=200) or "Forwarded message"
+            outer, self._message = self._message, link_to(inner, language=self._options.language)
             yield headed(subject, joined([self.heads(inner), *self._sections(inner, depth + 1)]))
+            self._message = outer
 
     def _best(self, parts: list[Message], depth: int) -> Iterator[Section]:
         """Yield one form of the text: the plainest, unless it is a stub."""
         before = list(self._warnings)
+        self._alternatives += 1
         forms: list[tuple[Section, list[ReadWarning]]] = []
         for part in parts:
             self._warnings = []
             forms.append((joined(list(self._sections(part, depth + 1))), self._warnings))
         self._warnings = before
+        self._alternatives -= 1
         best = _fullest([section.text for section, _ in forms])
         if best is not None:
             section, said = forms[best]
@@ -117,15 +129,39 @@ class Letter:
             self._signed = True
         elif kind in _ENCRYPTED or name.lower() == "smime.p7m":
             self._encrypted("A part is encrypted, or signed so that its text is inside the signature.")
-        elif main == "image" and part.get_content_disposition() != "attachment":
-            self._pictures += 1
+        elif main == "image" and _disposition(part) != "attachment":
             self._names += [name] if name else []
+            yield from self._picture(part)
+        elif self._files.wanted and self._is_file(part, main, name):
+            self._names.append(self._take(part, kind, name))
         elif _is_text_by_name(kind, name) or (
             main in {"text", "message", "multipart"} and not (attached and self._is_other_kind(name))
         ):
             yield from self._text(part, kind, name if attached else "")
         else:
             yield from self._attachment(part, name or f"a part of type {kind[:60]}", named=bool(name))
+
+    def _picture(self, part: Message) -> Iterator[Section]:
+        """Yield the text of a picture in the letter, if that is to be read."""
+        if self._within.wanted:
+            data = _payload(part)
+            yield Section(self._within.text_of(data, lambda: data))
+        else:
+            self._pictures += 1
+
+    def _is_file(self, part: Message, main: str, name: str) -> bool:
+        """Tell whether a part is a document of its own: neither the letter's text, nor text of an unknown suffix."""
+        if main not in {"text", "message", "multipart"}:
+            return True
+        if main != "text" or refusal(PurePath(name)) is not None:
+            return False
+        if _disposition(part) == "attachment" or self._is_other_kind(name):
+            return True
+        return bool(name) and self._texts > 0 and not self._alternatives
+
+    def _take(self, part: Message, kind: str, name: str) -> str:
+        charset = _charset(part) if kind.startswith("text/") else ""
+        return self._files.take(name, _payload(part), media_type=kind, message=self._message, charset=charset)
 
     def _is_other_kind(self, name: str) -> bool:
         """Tell whether a text part is named as something that is no text, ``report.pdf`` say."""
@@ -146,6 +182,7 @@ class Letter:
         data = _payload(part)
         if not data.strip():
             return
+        self._texts += 1
         if name and PurePath(name).suffix.lower() in _RICH_SUFFIXES:
             yield from self._by_reader(PurePath(name), data)
             return
@@ -162,7 +199,7 @@ class Letter:
             page = (
                 decode(data, declared=declared, language=language) if declared else decode_page(data, language=language)
             )
-            text, _, headings = content_of(self._kept(page))
+            text, _, headings = content_of(self._kept(page), pictures=self._within)
             return Section(text, headings)
         text = clean(self._kept(decode(data, declared=declared, language=language)))
         flowed = str(part.get_param("format", "")).lower() == "flowed"
@@ -175,7 +212,7 @@ class Letter:
     def _attachment(self, part: Message, name: str, *, named: bool) -> Iterator[Section]:
         if named:
             self._names.append(name)
-        if not self._options.attachments or not named or self._read >= MAX_ATTACHMENTS:
+        if self._options.attachments != "sections" or not named or self._read >= MAX_ATTACHMENTS:
             self._unread.append(name)
             return
         yield from self._by_reader(PurePath(name), _payload(part))
@@ -270,6 +307,13 @@ def _is_text_by_name(kind: str, name: str) -> bool:
 
 def _is_attached(part: Message) -> bool:
     try:
-        return (part.get_content_disposition() or "") == "attachment" or bool(part.get_filename())
+        return _disposition(part) == "attachment" or bool(part.get_filename())
     except (LookupError, ValueError, TypeError, AttributeError, IndexError):
         return False
+
+
+def _disposition(part: Message) -> str:
+    try:
+        return part.get_content_disposition() or ""
+    except (LookupError, ValueError, TypeError, AttributeError, IndexError):
+        return ""

@@ -1,4 +1,4 @@
-"""E-mail (RFC 5322 and MIME): the letter, what was forwarded with it, and on request its attachments."""
+"""E-mail (RFC 5322 and MIME): the letter, what was forwarded with it, and by setting its attachments."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from pathlib import PurePath
 
 from ingestion.errors import Unreadable
 from ingestion.readers.cleaning import name_as_title
+from ingestion.readers.mail.files import AttachedFiles
 from ingestion.readers.mail.headers import header, sent_at
 from ingestion.readers.mail.parts import Letter
+from ingestion.readers.pictures.within import PicturesWithin
 from ingestion.readers.sections import Section, headed, joined, merged
 from ingestion.types import Extracted, Json, ReadOptions, ReadWarning
 
@@ -31,7 +33,9 @@ def read_mail(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
     if not message.keys():
         msg = "not an e-mail, though it is named so"
         raise Unreadable(msg)
-    letter = Letter(options)
+    files = AttachedFiles(options)
+    pictures = PicturesWithin(options)
+    letter = Letter(options, files, pictures)
     body = joined(letter.sections(message))
     if not body.text and letter.is_encrypted:
         msg = "an encrypted e-mail; save it decrypted"
@@ -40,7 +44,14 @@ def read_mail(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
     metadata = _metadata(message, options.language) | letter.metadata()
     if not body.text and "attachments" in metadata:  # as scanners send: what it is called is all there is
         body = Section(title)
-    return Extracted(body.text, title=title, metadata=metadata, headings=body.headings, warnings=letter.said())
+    return Extracted(
+        body.text,
+        title=title,
+        metadata=metadata,
+        headings=body.headings,
+        warnings=merged([*letter.said(), *files.said(), *pictures.said()]),
+        attachments=files.found,
+    )
 
 
 def read_mailbox(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
@@ -51,8 +62,9 @@ def read_mailbox(name: PurePath, data: bytes, options: ReadOptions) -> Extracted
     ends = [border.start() for border in _BORDER.finditer(data)][1:]
     sections: list[Section] = []
     warnings: list[ReadWarning] = []
+    files, pictures = AttachedFiles(options), PicturesWithin(options)
     for start, end in list(zip(starts, [*ends, len(data)], strict=True))[:MAX_MESSAGES]:
-        letter = Letter(options)
+        letter = Letter(options, files, pictures)
         message = _parsed(re.sub(rb"(?m)^>(>*From )", rb"\1", data[start:end]))
         subject = header(message, "subject", language=options.language, limit=200) or "Message"
         sections.append(headed(subject, joined([letter.heads(message), *letter.sections(message)])))
@@ -60,7 +72,13 @@ def read_mailbox(name: PurePath, data: bytes, options: ReadOptions) -> Extracted
     if len(starts) > MAX_MESSAGES:
         warnings.append(ReadWarning("truncated", f"Of {len(starts)} messages the first {MAX_MESSAGES} were read."))
     whole = joined(sections)
-    return Extracted(whole.text, title=name_as_title(name), headings=whole.headings, warnings=merged(warnings))
+    return Extracted(
+        whole.text,
+        title=name_as_title(name),
+        headings=whole.headings,
+        warnings=merged([*warnings, *files.said(), *pictures.said()]),
+        attachments=files.found,
+    )
 
 
 def _parsed(data: bytes) -> Message:

@@ -37,7 +37,7 @@ class Container:
             msg = f"a damaged {what}"
             raise Unreadable(msg) from exc
         if unpacks_too_far(self._archive.infolist(), len(data)):
-            msg = f"a {what} that unpacks to many times its size, a zip bomb perhaps"
+            msg = f"an {what} that unpacks to many times its size, a zip bomb perhaps"
             raise Unreadable(msg)
         self.names = frozenset(self._archive.namelist())
 

@@ -22,7 +22,7 @@ def chunk_of(part: str, data: bytes, options: ReadOptions) -> Extracted | None:
     if suffix is None:
         return None
     try:
-        return read(PurePath(f"chunk{suffix}"), data=data, options=replace(options, attachments=False))
+        return read(PurePath(f"chunk{suffix}"), data=data, options=replace(options, attachments="no"))
     except Unreadable:
         return None
 

@@ -15,7 +15,7 @@ from pydantic_core import from_json
 from ingestion.errors import FetchRefused
 from ingestion.identity import OWN_KEYS
 from ingestion.web.urls import read_url
-from server.api.schemas.fields import NO_NUL, CollectionName, Text
+from server.api.schemas.fields import NO_NUL, CollectionName, DocumentId, Text
 from server.api.schemas.pages import PageQuery
 from storage.documents.sources import MAX_SOURCE_BYTES, normalized
 from storage.generation import DEFAULT_COLLECTION
@@ -27,6 +27,7 @@ class DocumentsQuery(PageQuery):
     """Which documents."""
 
     collection: CollectionName = DEFAULT_COLLECTION
+    parent: DocumentId | None = Field(None, description="Only the attachments of this document, by its id.")
 
 
 class DocumentQuery(BaseModel):
@@ -96,6 +97,9 @@ class DocumentOut(BaseModel):
     revision: int = Field(description="Rises with each version.")
     pages: int = Field(description="How many it has; 0 if its format has none.")
     warnings: list[WarningOut] = Field(description="What its text lacks, or may have wrong.")
+    parent: str | None = Field(
+        description="The mail that it is an attachment of, by its id; it is replaced and deleted with that one."
+    )
 
 
 MAX_ID_LENGTH = 512  # bytes

@@ -31,6 +31,7 @@ PAGES = """
 ALTER TABLE footnote.documents ADD COLUMN pages jsonb NOT NULL DEFAULT '[]',
     ADD COLUMN repeated jsonb NOT NULL DEFAULT '[]', ADD COLUMN warnings jsonb NOT NULL DEFAULT '[]'
 """
+ATTACHMENTS = "; ALTER TABLE footnote.documents ADD COLUMN IF NOT EXISTS parent text;"
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ async def before(empty_dsn, settings, monkeypatch):
         await schema_version.upgrade(empty_dsn)
     database = await Database.open(empty_dsn, settings=settings.database)
     async with database.connection() as connection:
-        await connection.execute(PAGES)  # the code that writes the texts is today's
+        await connection.execute(PAGES + ATTACHMENTS)  # the code that writes the texts is today's
     generation = await make_collection(database, language="simple")
     await fill(database, generation, {name: (text, {}) for name, text in TEXTS.items()})
     yield database, generation

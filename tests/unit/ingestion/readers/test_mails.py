@@ -13,7 +13,7 @@ from ingestion.types import ReadOptions
 
 
 @pytest.mark.parametrize(
-    ("mail", "there", "not_there", "name", "attachments"),
+    ("mail", "there", "not_there", "name", "sections"),
     [
         (
             b"From: Ulla <u@example.org>\nSubject: S\nMIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8; format=flowed\n\nThis is a \nflowed line.\n> quoted \n> text\n\n-- \nsig",
@@ -230,9 +230,9 @@ from ingestion.types import ReadOptions
     ],
 )
 def test_all_text_of_a_mail_is_read(
-    mail: bytes, there: list[str], not_there: list[str], name: str, attachments: bool
+    mail: bytes, there: list[str], not_there: list[str], name: str, sections: bool
 ) -> None:
-    found = read(Path(name), data=mail, options=ReadOptions(attachments=attachments))
+    found = read(Path(name), data=mail, options=ReadOptions(attachments="sections" if sections else "no"))
     whole = f"{found.title}\n{found.text}\n{found.metadata}\n{found.warnings}"
     assert [part for part in there if part not in whole] == []
     assert [part for part in not_there if part in whole] == []

@@ -1,0 +1,114 @@
+"""The rows of a document, of its attachments and of their chunks, within a writer's transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from storage import chunk_tables
+from storage.errors import WriteConflict
+from storage.instants import with_utc
+
+if TYPE_CHECKING:
+    from storage.database import Connection
+    from storage.documents.versions import NewAttachment, NewChunk, NewDocument
+    from storage.generation import Generation
+
+CHUNK_COLUMNS = (
+    "tenant_id", "generation_id", "document_id", "node_id", "chunk_index", "page", "start_char", "end_char",
+    "text", "metadata_", "embedding", "embedded_hash",
+)  # fmt: skip
+
+
+class DocumentRows:
+    """Writes rows of one generation; its caller holds the locks of the documents."""
+
+    def __init__(self, generation: Generation) -> None:
+        self._generation = generation
+        self._table = chunk_tables.qualified(generation.id)
+
+    async def _put(self, connection: Connection, document: NewDocument, chunks: Sequence[NewChunk]) -> None:
+        """Write a document with its chunks in place of its stored version."""
+        await connection.execute(f"DELETE FROM {self._table} WHERE document_id = $1", document.id)
+        await self._upsert(connection, document, chunks=len(chunks))
+        await connection.copy_records_to_table(
+            self._table.split(".")[1],
+            schema_name=self._table.split(".")[0],
+            columns=CHUNK_COLUMNS,
+            records=[self._record(document.id, chunk) for chunk in chunks],
+        )
+
+    async def _put_attachments(self, connection: Connection, parent: str, attachments: Sequence[NewAttachment]) -> None:
+        """Write a document's attachments, and delete those that it has no more.
+
+        Raises:
+            WriteConflict: another document has the id of one of them.
+
+        """
+        ids = [each.document.id for each in attachments]
+        await connection.execute(
+            "DELETE FROM footnote.documents WHERE generation_id = $1 AND parent = $2 AND id <> ALL($3)",
+            self._generation.id,
+            parent,
+            ids,
+        )
+        taken = await connection.fetchval(
+            """SELECT id FROM footnote.documents
+               WHERE generation_id = $1 AND id = ANY($2) AND parent IS DISTINCT FROM $3 LIMIT 1""",
+            self._generation.id,
+            ids,
+            parent,
+        )
+        if taken is not None:
+            msg = f"document {taken!r} has the id of an attachment of {parent!r}"
+            raise WriteConflict(msg)
+        for each in attachments:
+            await self._put(connection, each.document, each.chunks)
+
+    async def _upsert(self, connection: Connection, document: NewDocument, *, chunks: int) -> None:
+        await connection.execute(
+            """INSERT INTO footnote.documents (tenant_id, generation_id, id, source, location, title, metadata,
+                   content_hash, pipeline_fingerprint, bytes, chunks, revision, original, pages, repeated, warnings,
+                   parent)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+               ON CONFLICT (generation_id, id) DO UPDATE SET source = excluded.source, location = excluded.location,
+                   title = excluded.title, metadata = excluded.metadata, content_hash = excluded.content_hash,
+                   pipeline_fingerprint = excluded.pipeline_fingerprint, bytes = excluded.bytes,
+                   chunks = excluded.chunks, revision = excluded.revision, original = excluded.original,
+                   pages = excluded.pages, repeated = excluded.repeated, warnings = excluded.warnings,
+                   ingested_at = now()""",
+            self._generation.tenant_id,
+            self._generation.id,
+            document.id,
+            document.source,
+            document.location,
+            document.title,
+            json.dumps(with_utc(document.metadata)),
+            document.content_hash,
+            document.pipeline_fingerprint,
+            document.size,
+            chunks,
+            document.revision,
+            document.original,
+            json.dumps(document.pages),
+            json.dumps(document.repeated),
+            json.dumps(list(document.warnings)),
+            document.parent,
+        )
+
+    def _record(self, document_id: str, chunk: NewChunk) -> tuple[object, ...]:
+        return (
+            self._generation.tenant_id,
+            self._generation.id,
+            document_id,
+            chunk.node_id,
+            chunk.index,
+            chunk.page,
+            chunk.start,
+            chunk.end,
+            chunk.text,
+            chunk.metadata_json,
+            chunk.embedding,
+            chunk.embedded_hash,
+        )
