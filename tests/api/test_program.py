@@ -28,7 +28,7 @@ class Unusable(FootnoteError):
     pass
 
 @asynccontextmanager
-async def open_runtime(settings, *, telemetry):
+async def open_runtime(settings, *, telemetry, member):
     {opening}
     try:
         yield scripted.ScriptedRuntime(settings, scripted.ScriptedAnswers({script}))
@@ -47,7 +47,7 @@ def start(
 ) -> subprocess.Popen[str]:
     program = PROGRAM.format(tests=str(ROOT / "tests"), opening=opening, script=script)
     clean = {name: value for name, value in os.environ.items() if not name.startswith("FOOTNOTE_")}
-    environment = clean | {"PYTHONPATH": str(ROOT), "FOOTNOTE_SERVER__PORT": "0"} | env
+    environment = clean | {"PYTHONPATH": str(ROOT), "FOOTNOTE_SERVER__PORT": "0", "FOOTNOTE_SERVER__WORKERS": "1"} | env
     return Program(["-c", program], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 

@@ -353,6 +353,7 @@ class ScriptedRuntime:
     conversations: Any = None
     feedback: Any = field(default_factory=FeedbackInMemory)
     telemetry: Telemetry = NO_TELEMETRY
+    member: Any = None
     idempotency: Any = None
     documents: ScriptedDocuments = field(default_factory=ScriptedDocuments)
     jobs: Any = field(default_factory=ScriptedJobs)

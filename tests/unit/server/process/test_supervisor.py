@@ -9,6 +9,7 @@ import sys
 from contextlib import asynccontextmanager
 
 import pytest
+from structlog.testing import CapturingLogger
 
 from server.peers.member import read_state
 from server.process import supervisor as module
@@ -180,7 +181,9 @@ async def test_reloads_that_come_while_one_runs_are_one_more(supervised, tmp_pat
     assert len(started(tmp_path)) == 2 + 2 * 2
 
 
-async def test_a_reload_that_fails_leaves_those_that_serve(supervised, tmp_path, capfd):
+async def test_a_reload_that_fails_leaves_those_that_serve(supervised, tmp_path, monkeypatch):
+    log = CapturingLogger()
+    monkeypatch.setattr(module, "_log", log)
     program = f"""
 if os.path.exists(folder + "/broken"):
     say(b"0FOOTNOTE_X is wrong")
@@ -196,8 +199,7 @@ if os.path.exists(folder + "/broken"):
         assert pids(supervisor) == before
     assert started(tmp_path).count("1") == 2
     assert started(tmp_path).count("2") == 1
-    out = capfd.readouterr()
-    assert "FOOTNOTE_X is wrong" in out.out + out.err
+    assert "FOOTNOTE_X is wrong" in str(log.calls)
 
 
 async def test_one_that_died_while_a_reload_replaced_it_is_not_started_twice(supervised, tmp_path, monkeypatch):

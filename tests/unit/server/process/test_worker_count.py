@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from structlog.testing import CapturingLogger
 
 from config.settings import Settings, load_settings
 from server.process import worker_count as module
@@ -54,11 +55,12 @@ def test_models_that_each_worker_loads_count_for_each(machine, tmp_path):
     assert worker_count(both) == 1
 
 
-def test_fewer_workers_than_cores_are_told_of(machine, capfd):
+def test_fewer_workers_than_cores_are_told_of(machine, monkeypatch):
+    log = CapturingLogger()
+    monkeypatch.setattr(module, "_log", log)
     machine(cores=4, free=2 * BYTES)
     worker_count(Settings())
-    told = capfd.readouterr()
-    assert "memory is short" in told.out + told.err
+    assert "memory is short" in str(log.calls)
 
 
 def test_a_model_of_the_hub_is_looked_for_where_the_hub_keeps_it(tmp_path, monkeypatch):

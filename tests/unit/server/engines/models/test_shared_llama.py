@@ -7,6 +7,7 @@ import stat
 from types import SimpleNamespace
 
 import pytest
+from structlog.testing import CapturingLogger
 
 from server.engines.models.errors import ModelUnavailable
 from server.engines.models.shared_llama import UNREADABLE, SharedLlama, publish
@@ -43,8 +44,9 @@ async def test_a_file_that_says_nothing_is_told_of(tmp_path, content):
         await SharedLlama(file).ready(timeout=0)
 
 
-async def test_a_folder_that_is_gone_stops_nobody(owner, tmp_path, capfd):
+async def test_a_folder_that_is_gone_stops_nobody(owner, tmp_path, monkeypatch):
+    log = CapturingLogger()
+    monkeypatch.setattr("server.engines.models.shared_llama._log", log)
     publish(owner, tmp_path / "nowhere" / "llama.json")
     owner.on_change()
-    told = capfd.readouterr()
-    assert "do not learn" in told.out + told.err
+    assert "do not learn" in str(log.calls)
