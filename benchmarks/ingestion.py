@@ -30,14 +30,15 @@ def run(options: argparse.Namespace) -> str:
     pages = "\n".join(str(page.resolve()) for page in manual_pages(options.manual, every=options.every))
     measured: dict[str, list[Measured]] = defaultdict(list)
     with open_laboratory(options.folder) as laboratory:
-        _one(laboratory, OURS, "\n".join(pages.splitlines()[:3]))  # the model is exported, once
+        one(laboratory, OURS, "\n".join(pages.splitlines()[:3]))  # the model is exported, once
         for turn in range(options.rounds):
             for kind in reversed(KINDS) if turn % 2 else KINDS:
-                measured[kind].append(_one(laboratory, kind, pages))
+                measured[kind].append(one(laboratory, kind, pages))
     return table(HEAD, [_row(name, measured[kind], ours=measured[OURS]) for kind, name in NAMES.items()])
 
 
-def _one(laboratory: Laboratory, kind: str, pages: str) -> Measured:
+def one(laboratory: Laboratory, kind: str, pages: str) -> Measured:
+    """Let a contestant ingest pages, one path a line, in a process of its own."""
     printed = laboratory.run("benchmarks.contestants", kind, laboratory.database("stock"), stdin=pages)
     return Measured(**last_json(printed))
 

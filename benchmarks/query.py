@@ -1,13 +1,15 @@
 """``/query`` with a model that answers at once, beside the app of LlamaIndex's tutorials.
 
 Both search by vectors only, and ask the same model's server. Footnote runs as it does by default, with as many workers
-as that gives.
+as that gives, but keeps no question's vector: questions come twice here.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.corpus import manual_pages, questions, short_documents
@@ -26,15 +28,20 @@ def run(options: argparse.Namespace) -> str:
     """Measure; return the figures."""
     documents = short_documents(manual_pages(options.manual), count=DOCUMENTS)
     asked = questions(documents, count=QUESTIONS)
-    with open_laboratory(options.folder) as laboratory:
-        tutorial = fill(laboratory, documents)
-        with (
-            laboratory.serving("benchmarks.instant_model") as model,
-            laboratory.serving("server", **asking(model)) as ours,
-            laboratory.serving("benchmarks.tutorial_app", tutorial, model) as theirs,
-        ):
-            urls = {OURS: f"{ours}/query", "tutorial": f"{theirs}/query"}
-            return _report(_measure(laboratory, urls, asked, options))
+    with open_laboratory(options.folder) as laboratory, serving(laboratory, documents) as urls:
+        return _report(measured(laboratory, urls, asked, options))
+
+
+@contextmanager
+def serving(laboratory: Laboratory, documents: list[str]) -> Iterator[dict[str, str]]:
+    """Give documents to both and start them; yield the addresses to ask, by name."""
+    tutorial = fill(laboratory, documents)
+    with (
+        laboratory.serving("benchmarks.instant_model") as model,
+        laboratory.serving("server", **asking(model), CACHE__EMBEDDING_BYTES="0") as ours,
+        laboratory.serving("benchmarks.tutorial_app", tutorial, model) as theirs,
+    ):
+        yield {OURS: f"{ours}/query", "tutorial": f"{theirs}/query"}
 
 
 def asking(model_url: str) -> dict[str, str]:
@@ -64,9 +71,10 @@ def ingest(laboratory: Laboratory, documents: list[str]) -> None:
     laboratory.run("ingestion", str(folder), "--json")
 
 
-def _measure(
+def measured(
     laboratory: Laboratory, urls: dict[str, str], asked: list[str], options: argparse.Namespace
 ) -> dict[Key, list[Outcome]]:
+    """Ask each by turns, with each number of clients; return what came of it, turn by turn."""
     for url in urls.values():  # the first requests pay for what is made once
         laboratory.load(url, clients=16, seconds=3, questions=asked, **BODY)
     outcomes: dict[Key, list[Outcome]] = defaultdict(list)
