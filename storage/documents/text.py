@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from storage import chunk_tables
@@ -201,9 +202,9 @@ def _without(text: str, cuts: Sequence[tuple[int, int]], begin: int) -> str:
 
 
 def _spans(pages: Sequence[tuple[int, str]], length: int) -> tuple[PageSpan, ...]:
-    starts = [min(start, length) for start, _ in pages]
-    spans = zip(pages, starts, [*starts[1:], length], strict=True)
-    return tuple(PageSpan(number, label, start, end) for number, ((_, label), start, end) in enumerate(spans, 1))
+    starts = [*(min(start, length) for start, _ in pages), length]
+    spans = zip(pages, pairwise(starts), strict=True)
+    return tuple(PageSpan(number, label, start, end) for number, ((_, label), (start, end)) in enumerate(spans, 1))
 
 
 async def text_of(connection: Connection, generation: int, document_id: str) -> str:

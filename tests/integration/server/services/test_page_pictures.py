@@ -116,6 +116,9 @@ def test_there_is_no_page_beyond_the_last_and_none_of_a_text(http, document):
     note = uploaded(http, "note.md", b"# Note\n\nNo pages here.")
     none = http.get(f"/documents/{note}/pages/1.png")
     assert (none.status_code, none.json()["type"]) == (404, "/problems/page-not-found")
+    text = http.get(f"/documents/{note}/text")  # to which the problem points
+    assert (text.status_code, text.json()["pages"]) == (200, [])
+    assert "No pages here." in text.json()["text"]
     assert http.get(f"/documents/{document}/text", params={"revision": 999}).status_code == 404
 
 
