@@ -74,7 +74,8 @@ _TERMS = """corpus AS MATERIALIZED (
                 THEN '(' || one || ' & (' || concat_ws(' | ', other, third) || '))'
             ELSE '(' || one || ' & ' || other || ' & (' || third || '))' END)::tsquery AS common
     FROM (
-        SELECT string_agg(quoted, ' | ') AS any_of, string_agg(quoted, ' & ') FILTER (WHERE weight = 1) AS all_of,
+        SELECT string_agg(quoted, ' | ') AS any_of,
+            string_agg(quoted, ' & ') FILTER (WHERE weight = 1 AND t.chunks > 0) AS all_of,
             -- two words of one dimension cannot be told from each other: the first one stands for both
             '{{' || string_agg(dimension || ':' || (weight * ln(1 + (greatest(corpus.chunks - t.chunks, 0) + 0.5)
                 / (t.chunks + 0.5)))::real, ',') FILTER (WHERE is_first) || '}}/1000000000' AS weights,
@@ -133,7 +134,7 @@ class LexicalLeg:
         return f"coalesce({lexemes} @@ (SELECT held FROM quoted), false)"
 
     def holds_all(self, lexemes: str) -> str:
-        """Return SQL: the lexemes contain every word of the question, or all quoted phrases."""
+        """Return SQL: the lexemes contain every word of the question that any chunk has, or all quoted phrases."""
         return f"(coalesce({lexemes} @@ (SELECT all_of FROM wanted), false) OR {self.holds(lexemes)})"
 
     def parts(self, *, where: str, is_filtered: bool, has_few: bool) -> list[str]:

@@ -68,6 +68,7 @@ class Finder:
             cosine=max(cosines, default=None),
             model=self._parts.store.generation.embedding.model,
             rate=rate,
+            language=self._language,
         )
 
     async def quotations(self) -> list[Unit]:

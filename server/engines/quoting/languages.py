@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from server.engines.quoting.words import Words
@@ -21,8 +22,7 @@ FUNCTION_WORDS: Mapping[str, frozenset[str]] = {
         ),
         "french": (
             "le la les un une des du de et est sont que quel quelle quels quelles qui où quand comment pourquoi",
-            "pour dans",
-            "avec sur par je on",
+            "pour dans avec sur par je on il ils elle elles nous vous",
         ),
         "spanish": (
             "el la los las un una de del y es son qué que cuál cuáles quién cómo cuándo dónde por para con en se",
@@ -41,12 +41,24 @@ _GENERIC = (
     "better worse bigger larger greater smaller faster quicker slower stronger weaker stricter looser safer newer",
     "older higher lower longer shorter cheaper easier harder fewer less more",
     "anything something everything nothing anyone someone everyone thing way any some every else need want know tell",
-    "please",
-    "using standardwert bedeutung unterschied anzahl wert valeur défaut valor",
+    "please often cost price must may might would could shall",
+    "darf dürfen muss müssen gibt doit doivent peut peuvent faut",
+    "using standardwert bedeutung unterschied anzahl wert valeur défaut montant prix valor",
 )
 _STEM = Words("english").stem
 GENERIC = frozenset(" ".join(_GENERIC).split()) | frozenset(map(_STEM, " ".join(_GENERIC).split()))
 """Words, and stems of words, of a question that say what kind of answer is wanted rather than what about."""
+
+MEASURE = re.compile(r"\b(?:how|wie) (\w+)", re.IGNORECASE)
+"""How large: the word says what kind of answer is wanted."""
+_INVERSION = re.compile(
+    r"(?<=\w)-(?:t-)?(?=(?:il|elle|ils|elles|on|je|tu|nous|vous|ce)\b)", re.IGNORECASE
+)  # ``est-elle``, ``y a-t-il``: two words, no identifier
+
+
+def without_inversion(question: str) -> str:
+    """Return a French question with a blank between verb and pronoun."""
+    return _INVERSION.sub(" ", question)
 
 
 def is_generic(word: str, stem: str) -> bool:

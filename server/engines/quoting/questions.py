@@ -9,13 +9,14 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from server.engines.quoting.kinds import ASKED, Kind
-from server.engines.quoting.languages import FUNCTION_WORDS, is_generic
+from server.engines.quoting.languages import FUNCTION_WORDS, MEASURE, is_generic, without_inversion
 from server.engines.quoting.words import PART, TOKEN, Words
 
 if TYPE_CHECKING:
     from storage.search.word_weights import WordWeight
 
 GENERIC_WEIGHT = 0.25
+LEAST_WEIGHT = 1.0  # of a word that nearly all chunks have: in a small collection that is all about it, it still tells
 FUNCTION_WORD_TYPO = 0.85  # similarity, as difflib has it: ``wich`` and ``which``
 MAX_PARTS = 6  # of an identifier
 _INNER_CAPITAL = re.compile(r"[a-z][A-Z]|[A-Z]{2}")
@@ -78,7 +79,7 @@ def looked_up(text: str, words: Words) -> list[str]:
 def words_of(text: str) -> list[str]:
     """Return the words of a question: identifiers, their parts, and plain words, each once, in order."""
     found: dict[str, None] = {}
-    for match in TOKEN.finditer(text):
+    for match in TOKEN.finditer(without_inversion(text)):
         token = match[0]
         if not token.isalnum():
             found[token] = None
@@ -113,6 +114,7 @@ def understand(text: str, weights: Sequence[WordWeight], *, words: Words, langua
         is_foreign = bool(said) and len(said & known) < len(said) / 2
     wholes = [each.word for each in weights if each.is_known and not each.word.isalnum()]
     parts = {piece for whole in wholes for piece in _pieces(whole)}
+    measures = MEASURE.findall(text)
     terms: dict[str, Term] = {}
     for each in weights:
         lower = each.word.lower()
@@ -126,6 +128,7 @@ def understand(text: str, weights: Sequence[WordWeight], *, words: Words, langua
         is_known = each.is_known or plain.is_known
         if not is_known and get_close_matches(lower, function_words, 1, FUNCTION_WORD_TYPO):
             continue
-        weight = min(each.weight, plain.weight) * (GENERIC_WEIGHT if is_generic(each.word, stem) else 1.0)
+        is_asked_for = is_generic(each.word, stem) or each.word in measures
+        weight = max(LEAST_WEIGHT, min(each.weight, plain.weight)) * (GENERIC_WEIGHT if is_asked_for else 1.0)
         terms[stem] = Term(each.word, stem, weight, is_known, bool(exact))
     return Asked(text, kinds_of(text), tuple(terms.values()), is_foreign)

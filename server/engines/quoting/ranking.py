@@ -125,7 +125,7 @@ def features(asked: Asked, unit: Unit, *, words: Words) -> dict[str, float]:
         "default": float(wants_value and bool(_SAYS_DEFAULT.search(unit.text))),
         "pronoun": float(bool(PRONOUN.match(unit.text))),
         "aside": float(unit.text.startswith("(")),
-        "leads_in": float(unit.text.endswith(":")),
+        "leads_in": float(unit.text.endswith((":", "?"))),
         "synopsis": float(_is_synopsis(unit)),
         "whole": float("list" in asked.kinds and unit.kind == "list"),
         "row": float(wants_value and unit.kind == "row"),

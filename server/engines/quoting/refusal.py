@@ -85,25 +85,29 @@ def best_coverage(asked: Asked, units: Sequence[Unit], *, words: Words) -> float
     )
 
 
-def refuses(asked: Asked, *, covered: float, cosine: float | None, model: str, rate: float) -> bool:
+def refuses(
+    asked: Asked, *, covered: float, cosine: float | None, model: str, rate: float, language: str = "english"
+) -> bool:
     """Tell whether to refuse, at a rate of wrong refusals; 0 never refuses.
 
     Args:
         asked: the question.
+        language: of the collection; what words tell was measured in English alone.
         covered: see `best_coverage`.
         cosine: the question's largest to a passage; None if the passages were not found by vectors.
         model: name of the embedding model.
         rate: share of answerable questions that may be refused, 0 to 0.3.
 
     """
-    if rate <= 0 or (not asked.terms and not asked.is_foreign):
+    by_vector = asked.is_foreign or language != "english"  # its words stand nowhere, or in other forms
+    if rate <= 0 or (not asked.terms and not by_vector):
         return False
-    if asked.is_foreign:  # its words stand nowhere, whatever the passages say
+    if by_vector:
         sureness, rate = BY_VECTOR.get(model), rate * FOREIGN_SHARE
     else:
         sureness = BY_BOTH.get(model, BY_WORDS)
     if cosine is None:
-        sureness = None if asked.is_foreign else BY_WORDS
+        sureness = None if by_vector else BY_WORDS
     if sureness is None:
         return False
     return sureness.score(coverage=covered, cosine=cosine or 0.0) < sureness.bar(rate)

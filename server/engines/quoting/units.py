@@ -16,7 +16,7 @@ from ingestion.chunking.sentences import sentences
 from server.engines.quoting.blocks import Block, blocks
 from server.engines.quoting.headings import Headings
 
-Kind = Literal["sentence", "item", "list", "row", "term", "code"]
+Kind = Literal["sentence", "item", "list", "row", "code"]
 
 SHORTEST, LONGEST = 3, 1500  # characters of a unit
 MAX_ITEM = 90  # characters of an item as the list shows it; a longer one is cut
@@ -156,16 +156,15 @@ class _Reader:
         elif block.kind == "table":
             yield from self._table(block)
         elif _is_term(block, following):
-            yield from self._named(block)
+            self._enter_term(block)
         else:
             yield from self._prose(block)
 
-    def _named(self, block: Block) -> Iterator[Unit]:
-        """Read a term; what follows explains it."""
+    def _enter_term(self, block: Block) -> None:
+        """Go on below a term; what follows explains it, and is shown with it."""
         if block.kind == "item":
             self._add_item(block)
         self._term, self._term_depth, self._last, self._paragraph = block.text, block.depth, "", ""
-        yield replace(self._unit("term", block.text), term="")
 
     def _prose(self, block: Block) -> Iterator[Unit]:
         if block.depth < self._term_depth:

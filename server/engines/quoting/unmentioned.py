@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from server.engines.quoting.languages import is_generic
+from server.engines.quoting.languages import MEASURE, is_generic
 from server.engines.quoting.words import PART
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ ALIKE = 0.75  # similarity, as difflib has it, of words that may be the same
 SHORTEST_PART = 4  # letters that a word may share with a longer one: file, filesystem
 MOST = 3
 _PHRASE = re.compile('["“„«]([^"“”„«»\n]{3,100})["”“»]')  # as people quote, in several languages
-_MEASURE = re.compile(r"\b(?:how|wie) (\w+)", re.IGNORECASE)  # how large: it says what kind of answer is wanted
 _NAME = re.compile(r"(?<=[^\W_] )[A-Z]\w+")  # it does not begin the question
 _JOINED = re.compile(
     r"(\w+) (?:and|or|vs\.?|versus|und|oder|et|ou|y|o) (?:(?:the|an?|de[nmr]|die|das) )?(?=(\w+))", re.IGNORECASE
@@ -85,7 +84,7 @@ class Mentions:
         total = sum(term.weight for term in asked.terms)
         rarest = max((term.weight for term in asked.terms if term.stem in self._known), default=0.0)
         joined = (word for pair in _JOINED.findall(asked.text) for word in pair)
-        measures = _MEASURE.findall(asked.text)
+        measures = MEASURE.findall(asked.text)
         things = {*_NAME.findall(asked.text), *joined}
         for term in asked.terms:
             if is_generic(term.word, term.stem) or term.word in measures:

@@ -24,12 +24,20 @@ _MARKUP = re.compile(r"^\s*(?:[-*+]|\d{1,3}[.)]|>)\s+|[*`]{1,3}|!?\[([^\]\n]*)\]
 
 
 def cited(unit: Unit) -> str:
-    """Return a unit as a quotation with its citation: ``“…” [2]``; rows and code, which marks would spoil, without."""
-    text = without_markers(quoted(unit))
+    """Return a unit as a quotation with its citation: ``“…” [2]``; rows and code, which marks would spoil, without.
+
+    What it explains stands before the marks, ``--quiet: “…” [2]``: in the document it stands elsewhere.
+    """
     if unit.kind == "code":
         before, code = (f"{unit.before}\n", unit.text) if unit.before else ("", unit.text)
         return f"{without_markers(before)}```\n{code}\n```\n[{unit.number}]"
-    return f"{text} [{unit.number}]" if unit.kind in {"row", "list"} else f"“{text}” [{unit.number}]"
+    text = without_markers(quoted(unit))
+    if unit.kind in {"row", "list"}:
+        return f"{text} [{unit.number}]"
+    term = f"{without_markers(unit.term)}: "
+    if unit.term and text.startswith(term):
+        return f"{term}“{text.removeprefix(term)}” [{unit.number}]"
+    return f"“{text}” [{unit.number}]"
 
 
 def bounded(text: str, *, stop: Sequence[str], max_tokens: int | None, embedder: Embedder) -> tuple[str, bool]:

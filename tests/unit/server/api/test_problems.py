@@ -35,7 +35,7 @@ CONTRACT = {
 ADDED = {
     "feedback-not-found", "model-not-found", "stream-not-found", "stream-abandoned", "stream-lost",
     "generation-not-ready", "job-not-retryable", "fetch-failed", "host-refused",
-    "page-not-found",
+    "page-not-found", "document-attached",
 }  # fmt: skip
 
 

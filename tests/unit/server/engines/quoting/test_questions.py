@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.engines.quoting.questions import kinds_of, language_of, looked_up, understand, words_of
+from server.engines.quoting.questions import LEAST_WEIGHT, kinds_of, language_of, looked_up, understand, words_of
 from server.engines.quoting.words import Words
 from storage.search.word_weights import WordWeight
 
@@ -87,6 +87,20 @@ def test_a_plainer_word_is_looked_up_too_and_tells_how_much_a_word_is_worth():
     ).terms
     assert (term.word, term.stem, term.weight, term.is_known) == ("biggest", "maximum", 3.0, True)
     assert looked_up("biggest vault", Words("german")) == ["biggest", "vault"]
+
+
+def test_a_french_inversion_is_two_words():
+    assert words_of("Quand la porte est-elle fermée ?") == ["Quand", "la", "porte", "est", "elle", "fermée"]
+
+
+def test_the_word_after_how_says_what_is_wanted():
+    tall, vault = understood("how tall is the vault", weight("tall", known=False, weight=9.0), weight("vault")).terms
+    assert tall.weight < vault.weight
+
+
+def test_a_word_that_all_chunks_have_still_tells():
+    (vault,) = understood("vault", weight("vault", weight=0.1)).terms
+    assert vault.weight == LEAST_WEIGHT
 
 
 def test_words_that_say_what_is_wanted_weigh_less_than_what_it_is_about():

@@ -154,3 +154,11 @@ def test_a_higher_rate_refuses_more():
 def test_small_talk_is_told(text):
     assert is_small_talk(text)
     assert not is_small_talk(f"{text} How many doors?")
+
+
+def test_words_of_other_languages_do_not_tell_that_nothing_answers():
+    question = asked("doors squirrels")
+    rare = {"covered": 0.0, "model": "all-MiniLM-L6-v2", "rate": 0.05}
+    assert refuses(question, cosine=0.5, language="english", **rare)
+    assert not refuses(question, cosine=0.5, language="german", **rare)
+    assert refuses(question, cosine=0.1, language="german", **rare)

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.engines.quoting.units import LONGEST, Source, units
+from server.engines.writing.extraction import cited
 
 
 def shown(text, **fields):
@@ -169,3 +170,13 @@ def test_a_place_is_below_the_headings_of_its_path_and_of_the_text_since():
 def test_a_heading_after_the_middle_of_a_section_ends_it():
     found = units([Source(1, "Five cups fit.\n\n## Premium\n\nNine cups fit.", heading="Tariffs > Basic")])
     assert [(unit.name.strip(), unit.heading) for unit in found] == [("Tariffs", "Basic"), ("Tariffs", "Premium")]
+
+
+def test_a_term_is_shown_with_what_explains_it_and_never_alone():
+    shown = [unit.shown for unit in units([Source(1, "Power\n\n900 W, when hot.\n\nVolume\n\nTwo litres.")])]
+    assert shown == ["Power: 900 W, when hot.", "Volume: Two litres."]
+
+
+def test_what_a_sentence_explains_stands_before_its_quotation_marks():
+    (unit,) = units([Source(2, "Power\n\n900 W, when hot.")])
+    assert cited(unit) == "Power: “900 W, when hot.” [2]"
