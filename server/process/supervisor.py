@@ -73,7 +73,7 @@ class Supervisor:
     """Keeps workers on the sockets.
 
     Args:
-        sockets: bound, inherited by the workers.
+        sockets: bound, inherited by the workers; closed by `stop`.
         count: how many workers.
         environment: of the workers.
         folder: for their own sockets, see `server.peers`.
@@ -141,10 +141,16 @@ class Supervisor:
             _log.info("reloaded", workers=self._count)
 
     async def stop(self) -> None:
-        """End every worker; each has its time to finish what it answers."""
+        """End every worker; each has its time to finish what it answers.
+
+        From now on the sockets are the workers' alone: when the last of them ends, the system refuses connections, which
+        would otherwise wait for as long as this process has something else to end.
+        """
         self._is_stopping = True
         for process in self._processes:
             self._end(process, signal.SIGTERM)
+        for sock in self._sockets:
+            sock.close()
         for task in self._tasks:
             if not task.get_name().startswith("watch"):
                 task.cancel()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 from contextlib import asynccontextmanager
 
@@ -221,3 +222,16 @@ async def test_what_ignores_its_end_is_killed(tmp_path):
     children = [process.child for process in supervisor.processes]
     await supervisor.stop()
     assert {child.returncode for child in children} == {-signal.SIGKILL}
+
+
+async def test_connections_are_refused_as_soon_as_the_last_worker_has_ended(tmp_path):
+    command = (sys.executable, "-I", "-S", "-c", PRELUDE + SERVES)
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        address = sock.getsockname()
+        made = Supervisor([sock], count=2, environment=os.environ, folder=tmp_path, patience=10, command=command)
+        await made.start()
+        with socket.create_connection(address):
+            pass
+        await made.stop()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address)
