@@ -382,8 +382,8 @@ class Generations:
 async def _may_build(connection: Session, generation: Generation) -> bool:
     """Wait for whoever builds the vector index; tell whether it is still to be built, by this session alone.
 
-    It asks again and again, and is in no transaction meanwhile: ``CREATE INDEX CONCURRENTLY`` waits for the end of every
-    other statement, so that a statement which waited for the builder would never end.
+    It asks again and again, and is in no transaction meanwhile: ``CREATE INDEX CONCURRENTLY`` waits for the end of
+    every other statement, so that a statement which waited for the builder would never end.
     """
     while not await chunk_tables.has_index(connection, generation.id):
         key = f"index {generation.id}"

@@ -40,13 +40,17 @@ async def until_one(connection, statement):
 async def test_a_second_builder_waits_without_a_statement_that_the_first_one_would_wait_for(database, builds):
     generation = await make_collection(database)
     await fill(database, generation, {name: (f"text {name}", {}) for name in ("a", "b", "c", "d", "e")})
-    async with asyncio.timeout(60), asyncio.TaskGroup() as group, database.connection() as watching:
-        async with database.transaction() as writing:
-            await writing.execute(f"LOCK TABLE {chunk_tables.qualified(generation.id)} IN ROW EXCLUSIVE MODE")
-            group.create_task(Generations(database).tidy(generation, least=5))
-            await until_one(watching, BUILDS)  # the first one waits for those that write
-            group.create_task(Generations(database).tidy(generation, least=5))
-            await until_one(watching, ASKED)  # the second one waits for the first
+    async with (
+        asyncio.timeout(60),
+        asyncio.TaskGroup() as group,
+        database.connection() as watching,
+        database.transaction() as writing,
+    ):
+        await writing.execute(f"LOCK TABLE {chunk_tables.qualified(generation.id)} IN ROW EXCLUSIVE MODE")
+        group.create_task(Generations(database).tidy(generation, least=5))
+        await until_one(watching, BUILDS)  # the first one waits for those that write
+        group.create_task(Generations(database).tidy(generation, least=5))
+        await until_one(watching, ASKED)  # the second one waits for the first
     async with database.dedicated() as connection:
         assert await chunk_tables.has_index(connection, generation.id)
     assert builds["builds"] == 1
