@@ -158,7 +158,10 @@ class ServerSettings(_Group):
         1_048_576, ge=1024, le=1_073_741_824, description="Maximum size of a JSON request body, in bytes."
     )
     max_uploads: int = Field(
-        16, ge=1, le=10_000, description="Maximum number of concurrent uploads; further ones get 503 `overloaded`."
+        16,
+        ge=1,
+        le=10_000,
+        description="Maximum number of concurrent uploads of each HTTP worker; further ones get 503 `overloaded`.",
     )
     upload_timeout: float = Field(
         1800, gt=0, le=86_400, description="Maximum duration of an upload request in seconds, processing included."
@@ -168,7 +171,8 @@ class ServerSettings(_Group):
         200,
         ge=1,
         le=100_000,
-        description="Maximum number of concurrent `/jobs/{id}/events` streams; further ones get 503.",
+        description="Maximum number of concurrent `/jobs/{id}/events` streams of each HTTP worker; further ones get "
+        "503.",
     )
     request_timeout: float = Field(
         120, gt=0, le=3600, description="Maximum duration of a request in seconds; streams have their own limit."
@@ -177,8 +181,8 @@ class ServerSettings(_Group):
         512,
         ge=1,
         le=100_000,
-        description="Maximum number of concurrent requests, and of answers being streamed; further ones get 503 "
-        "`overloaded`.",
+        description="Maximum number of concurrent requests, and of answers being streamed, of each HTTP worker; "
+        "further ones get 503 `overloaded`.",
     )
     max_wait: float = Field(
         10,
@@ -221,8 +225,8 @@ class StreamSettings(_Group):
         64,
         ge=0,
         le=100_000,
-        description="Maximum number of answers that are continued after their clients disconnected; beyond it the one "
-        "that was left first is cancelled.",
+        description="Maximum number of answers of each HTTP worker that are continued after their clients "
+        "disconnected; beyond it the one that was left first is cancelled.",
     )
     keep: float = Field(300, ge=0, le=86_400, description="Seconds that a finished stream can still be resumed.")
     total_timeout: float = Field(600, gt=0, le=86_400, description="Maximum duration of a stream in seconds.")

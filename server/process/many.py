@@ -149,18 +149,17 @@ def _once_then(first: asyncio.Event, second: asyncio.Event) -> None:
 def shared_out(settings: Settings, *, count: int) -> Mapping[str, str]:
     """Return the settings of each of `count` workers that differ from the server's, as environment variables.
 
+    What is kept for long is divided: memory, connections, threads. What limits a burst is not: the kernel spreads
+    connections unevenly, and a worker that got most of them would refuse some while the server has room.
+
     Not the database's address: a worker counts among those who use the embedded PostgreSQL, so that it lives as long
     as the last of them, even if the supervisor is killed.
     """
-    server, cache = settings.server, settings.cache
+    cache = settings.cache
     shares: dict[str, int] = {
         "DATABASE__POOL_MAX": max(LEAST_CONNECTIONS, _share(settings.database.pool_max, count)),
         "DATABASE__POOL_MIN": min(settings.database.pool_min, LEAST_CONNECTIONS),
         "SERVER__WORKERS": 1,
-        "SERVER__MAX_CONCURRENCY": _share(server.max_concurrency, count),
-        "SERVER__MAX_UPLOADS": _share(server.max_uploads, count),
-        "SERVER__MAX_WATCHERS": _share(server.max_watchers, count),
-        "STREAMS__MAX_UNREAD": _share(settings.streams.max_unread, count),
         "STREAMS__KEPT_BYTES": max(LEAST_BYTES, _share(settings.streams.kept_bytes, count)),
         "CACHE__EMBEDDING_BYTES": _share(cache.embedding_bytes, count),
         "CACHE__ANSWER_BYTES": max(LEAST_BYTES, _share(cache.answer_bytes, count)),

@@ -22,11 +22,12 @@ from typing import Any
 import structlog
 
 from server.engines.models import die_with_parent
-from server.peers.member import WorkersState, new_name, write_state
+from server.peers.member import WorkersState, address_of, new_name, write_state
 from server.process.first_word import heard
 
 CANNOT_START = 2
 SHORTEST_WAIT, MAX_WAIT = 0.25, 30.0
+FIRST_WORD_SECONDS = 5.0
 STEADY = 60.0
 """Seconds after which a start counts as gone well, and the next restart need not wait long."""
 
@@ -47,9 +48,10 @@ class State(Enum):
 
 @dataclass(eq=False, slots=True)
 class Process:
-    """A worker's process; `number` is its place among the workers, from 1."""
+    """A worker's process; `number` is its place among the workers, from 1, and `name` that of its own socket."""
 
     number: int
+    name: str
     child: asyncio.subprocess.Process
     started: float = field(default_factory=time.monotonic)
     state: State = State.STARTING
@@ -73,7 +75,7 @@ class Supervisor:
     """Keeps workers on the sockets.
 
     Args:
-        sockets: bound, inherited by the workers.
+        sockets: bound, inherited by the workers; closed by `stop`.
         count: how many workers.
         environment: of the workers.
         folder: for their own sockets, see `server.peers`.
@@ -130,21 +132,24 @@ class Supervisor:
         async with self._reloading:
             self._reload_waits = False
             for number in range(1, self._count + 1):
-                old = [each for each in self._processes if each.number == number and each.state is State.SERVING]
                 try:
                     await self._wait_until_ready(await self._begun(number))
                 except CannotStart as exc:
                     _log.error("the reload ends: the new worker does not start", number=number, error=str(exc))
                     return
-                for each in old:
-                    self._end(each, signal.SIGUSR1)
             _log.info("reloaded", workers=self._count)
 
     async def stop(self) -> None:
-        """End every worker; each has its time to finish what it answers."""
+        """End every worker; each has its time to finish what it answers.
+
+        From now on the sockets are the workers' alone: when the last of them ends, the system refuses connections,
+        which would otherwise wait for as long as this process has something else to end.
+        """
         self._is_stopping = True
         for process in self._processes:
             self._end(process, signal.SIGTERM)
+        for sock in self._sockets:
+            sock.close()
         for task in self._tasks:
             if not task.get_name().startswith("watch"):
                 task.cancel()
@@ -179,9 +184,10 @@ class Supervisor:
             told, tells = os.pipe()
         except OSError as exc:
             raise CannotStart(_no_room(number, exc)) from exc
+        name = new_name()
         shared = [sock.fileno() for sock in self._sockets]
         arguments = [
-            *("--fds", ",".join(map(str, shared)), "--pipe", str(tells), "--name", new_name()),
+            *("--fds", ",".join(map(str, shared)), "--pipe", str(tells), "--name", name),
             *("--number", str(number), "--of", str(self._count), "--folder", str(self._folder)),
         ]
         parent_first = die_with_parent.command(signal.SIGTERM) if sys.platform == "linux" else ()
@@ -200,7 +206,7 @@ class Supervisor:
             raise CannotStart(_no_room(number, exc)) from exc
         finally:
             os.close(tells)
-        process = Process(number, child)
+        process = Process(number, name, child)
         self._processes.add(process)
         asyncio.get_running_loop().add_reader(told, self._heard, told, process)
         self._run(self._watch(process), name=f"watch worker {number}")
@@ -212,8 +218,24 @@ class Supervisor:
         os.close(told)
         if is_ready and process.state is State.STARTING:
             process.state = State.SERVING
+            self._retire_surplus(process.number)
         process.settled.set()
         self._tell_state()
+
+    def _retire_surplus(self, number: int) -> None:
+        """Leave one worker of a number, whoever started it: the newest that serves, and those that are newer still.
+
+        A reload and the restart of one that died may overlap, and each start a worker.
+        """
+        stay = max(self._of(number, State.SERVING), key=lambda process: process.started, default=None)
+        if stay is None:
+            return
+        for process in self._of(number, State.SERVING, State.STARTING):
+            if process.started < stay.started:
+                self._end(process, signal.SIGUSR1 if process.state is State.SERVING else signal.SIGTERM)
+
+    def _of(self, number: int, *states: State) -> list[Process]:
+        return [process for process in self.processes if process.number == number and process.state in states]
 
     async def _wait_until_ready(self, process: Process) -> None:
         try:
@@ -230,7 +252,10 @@ class Supervisor:
     async def _watch(self, process: Process) -> None:
         """Wait for the end of a process; start another one if it came by itself."""
         status = await process.child.wait()
+        with contextlib.suppress(TimeoutError):  # its first word may be on its way still
+            await asyncio.wait_for(process.settled.wait(), FIRST_WORD_SECONDS)
         self._processes.discard(process)
+        address_of(self._folder, process.name).unlink(missing_ok=True)  # left where it was killed
         self._tell_state()
         if process.state is State.SERVING:
             _log.warning("a worker died", number=process.number, status=status)
@@ -243,18 +268,16 @@ class Supervisor:
         while True:
             self._waits[number] = wait
             await asyncio.sleep(wait)
-            if self._is_stopping or self._serves(number):  # a reload was faster
+            if self._is_stopping or self._of(number, State.SERVING):  # a reload was faster
                 return
+            starting = self._of(number, State.STARTING)  # by a reload
             try:
-                await self._wait_until_ready(await self._begun(number))
+                await self._wait_until_ready(starting[-1] if starting else await self._begun(number))
             except CannotStart as exc:
                 wait = min(2 * wait, MAX_WAIT)
                 _log.error("no worker in place of the one that died", error=str(exc), next_try_in_s=wait)
-            else:
+            if self._of(number, State.SERVING):
                 return
-
-    def _serves(self, number: int) -> bool:
-        return any(each.number == number and each.state is State.SERVING for each in self._processes)
 
     def _run(self, work: Coroutine[Any, Any, None], *, name: str) -> None:
         task = asyncio.create_task(work, name=name)

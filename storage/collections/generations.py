@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -40,12 +41,13 @@ from storage.search.lexicon import Lexicon
 if TYPE_CHECKING:
     import asyncpg
 
-    from storage.database import Connection, Database
+    from storage.database import Connection, Database, Session
 
 DEFAULT_INDEX = IndexOptions()
 MAX_NUMBER = 2**31 - 1
 FLIP_WAIT = 60.0  # seconds for documents that are being written
 PRUNE_WAIT = "1s"  # for those that write documents of a generation that does not answer; another time will do
+INDEX_POLL = 0.5  # seconds between two looks at a vector index that another process builds
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,9 +284,7 @@ class Generations:
         if dimension > chunk_tables.HNSW_MAX_DIMENSION:
             return
         async with self._database.dedicated() as connection:
-            # one process builds; the others then find the index
-            await connection.execute("SELECT pg_advisory_lock(hashtextextended($1, 0))", f"index {generation.id}")
-            if await chunk_tables.has_index(connection, generation.id):
+            if not await _may_build(connection, generation):
                 return
             if least and await chunk_tables.has_fewer(connection, generation.id, than=least):
                 return
@@ -377,6 +377,20 @@ class Generations:
         if found is None:
             raise CollectionNotFound(name)
         return int(found)
+
+
+async def _may_build(connection: Session, generation: Generation) -> bool:
+    """Wait for whoever builds the vector index; tell whether it is still to be built, by this session alone.
+
+    It asks again and again, and is in no transaction meanwhile: ``CREATE INDEX CONCURRENTLY`` waits for the end of
+    every other statement, so that a statement which waited for the builder would never end.
+    """
+    while not await chunk_tables.has_index(connection, generation.id):
+        key = f"index {generation.id}"
+        if await connection.fetchval("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", key):
+            return not await chunk_tables.has_index(connection, generation.id)
+        await asyncio.sleep(INDEX_POLL)
+    return False
 
 
 def reader_lease(generation: Generation, *, holder: object) -> str:

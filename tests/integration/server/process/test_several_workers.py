@@ -292,6 +292,37 @@ def test_kills_under_load_fail_only_what_the_killed_one_had(stack, server):
     assert cut <= 3 * len(threads)
 
 
+def test_a_burst_that_one_worker_gets_is_answered_up_to_the_whole_limit(stack):
+    """The other worker stands still, so that every connection is this one's."""
+    settings = {"SERVER__WORKERS": "2", "SERVER__MAX_CONCURRENCY": "64"}
+    stack.fresh(default=Reply(text="The lamp is lit at dusk [1].", delay=0.05))
+    with stack.process(program=("-m", "server"), forked=False, **settings) as process:
+
+        def ask(_: int) -> int:
+            with fresh(process) as http:
+                return http.post("/query", json=BODY).status_code
+
+        other = workers(process)[0]
+        other.suspend()
+        try:
+            with ThreadPoolExecutor(60) as pool:
+                assert Counter(pool.map(ask, range(60))) == {200: 60}
+        finally:
+            other.resume()
+
+
+def test_256_clients_at_once_are_all_answered(stack, server):
+    until(lambda: len(workers(server)) == 2)
+    stack.fresh(default=Reply(text="The lamp is lit at dusk [1]."))
+
+    def ask(_: int) -> int:
+        with fresh(server) as http:
+            return http.post("/query", json=BODY).status_code
+
+    with ThreadPoolExecutor(256) as pool:
+        assert Counter(pool.map(ask, range(256))) == {200: 256}
+
+
 def test_a_conversation_goes_on_whoever_is_asked(stack, server):
     until(lambda: len(workers(server)) == 2)
     stack.fresh(default=Reply(text="The lamp is lit at dusk [1].", delay=0.02))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 from contextlib import asynccontextmanager
 
@@ -13,7 +14,7 @@ from structlog.testing import CapturingLogger
 
 from server.peers.member import read_state
 from server.process import supervisor as module
-from server.process.supervisor import CannotStart, Supervisor
+from server.process.supervisor import CannotStart, State, Supervisor
 
 PRELUDE = """
 import os, signal, sys, time
@@ -213,6 +214,79 @@ async def test_one_that_died_while_a_reload_replaced_it_is_not_started_twice(sup
         assert sorted(process.number for process in supervisor.processes) == [1, 2]
 
 
+SLOW = f"time.sleep(0.4)\n{SERVES}"
+
+
+async def settled(supervisor):
+    """Wait until every worker serves, and for longer than one takes to start; return the numbers of all."""
+    for _ in range(2):
+        await until(lambda: all(process.state is State.SERVING for process in supervisor.processes))
+        await until(lambda: len({process.number for process in supervisor.processes}) == 2)
+        await asyncio.sleep(1)
+    return [process.number for process in supervisor.processes]
+
+
+async def test_one_that_is_killed_while_a_reload_replaces_it_is_replaced_once(supervised):
+    async with supervised(SLOW) as supervisor:
+        await supervisor.start()
+        old = pids(supervisor)[1]
+        reloading = asyncio.create_task(supervisor.reload())
+        await until(lambda: len(supervisor.processes) == 3)
+        os.kill(old, signal.SIGKILL)
+        await reloading
+        assert await settled(supervisor) == [1, 2]
+
+
+async def test_a_reload_while_one_that_died_is_started_again_leaves_one_of_a_number(supervised):
+    async with supervised(SLOW) as supervisor:
+        await supervisor.start()
+        dead = pids(supervisor)[1]
+        os.kill(dead, signal.SIGKILL)
+        await until(lambda: len(supervisor.processes) == 2 and pids(supervisor)[1] != dead)
+        await supervisor.reload()
+        assert await settled(supervisor) == [1, 2]
+
+
+async def test_a_reload_during_the_start_leaves_one_of_a_number(supervised):
+    async with supervised(SLOW) as supervisor:
+        starting = asyncio.create_task(supervisor.start())
+        await until(lambda: len(supervisor.processes) == 2)
+        await supervisor.reload()
+        await starting
+        assert await settled(supervisor) == [1, 2]
+
+
+async def test_one_that_serves_after_a_newer_one_leaves(supervised, tmp_path):
+    program = f"""
+if number == 1:
+    mine = sum(line == "1\\n" for line in open(folder + "/started"))
+    time.sleep(1 if mine == 2 else 0)
+{SERVES}
+"""
+    async with supervised(program) as supervisor:
+        await supervisor.start()
+        dead = pids(supervisor)[1]
+        os.kill(dead, signal.SIGKILL)
+        await until(lambda: len(started(tmp_path)) == 3)
+        slow = pids(supervisor)[1]
+        await supervisor.reload()
+        assert await settled(supervisor) == [1, 2]
+        assert slow not in pids(supervisor).values()
+
+
+async def test_what_is_killed_leaves_no_socket_of_its_own(supervised, tmp_path):
+    async with supervised('open(f"{folder}/{options[\'--name\']}.sock", "w").close()\n' + SERVES) as supervisor:
+        await supervisor.start()
+        before = set(tmp_path.glob("*.sock"))
+        victim = supervisor.processes[0]
+        os.kill(victim.child.pid, signal.SIGKILL)
+        await until(lambda: read_state(tmp_path).answering == 1)
+        await until(lambda: read_state(tmp_path).answering == 2)
+        left = set(tmp_path.glob("*.sock"))
+    assert len(left) == len(before) == 2
+    assert tmp_path / f"{victim.name}.sock" in before - left
+
+
 async def test_what_ignores_its_end_is_killed(tmp_path):
     program = PRELUDE + "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + SERVES
     command = (sys.executable, "-I", "-S", "-c", program)
@@ -221,3 +295,16 @@ async def test_what_ignores_its_end_is_killed(tmp_path):
     children = [process.child for process in supervisor.processes]
     await supervisor.stop()
     assert {child.returncode for child in children} == {-signal.SIGKILL}
+
+
+async def test_connections_are_refused_as_soon_as_the_last_worker_has_ended(tmp_path):
+    command = (sys.executable, "-I", "-S", "-c", PRELUDE + SERVES)
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        address = sock.getsockname()
+        made = Supervisor([sock], count=2, environment=os.environ, folder=tmp_path, patience=10, command=command)
+        await made.start()
+        with socket.create_connection(address):
+            pass
+        await made.stop()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address)

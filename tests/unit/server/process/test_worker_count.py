@@ -73,11 +73,27 @@ def test_a_model_of_the_hub_is_looked_for_where_the_hub_keeps_it(tmp_path, monke
     assert bytes_of_each(settings) == int(WORKSPACE * 1000)
 
 
+def test_each_worker_takes_a_burst_as_large_as_the_settings_say(monkeypatch):
+    whole = Settings(
+        server={"max_concurrency": 101, "max_uploads": 3, "max_watchers": 5, "workers": 4}, streams={"max_unread": 7}
+    )
+    for name, value in (
+        ("FOOTNOTE_SERVER__MAX_CONCURRENCY", "101"),
+        ("FOOTNOTE_SERVER__MAX_UPLOADS", "3"),
+        ("FOOTNOTE_SERVER__MAX_WATCHERS", "5"),
+        ("FOOTNOTE_STREAMS__MAX_UNREAD", "7"),
+        *shared_out(whole, count=4).items(),
+    ):
+        monkeypatch.setenv(name, value)
+    worker = load_settings()
+    assert worker.server.workers == 1
+    assert (worker.server.max_concurrency, worker.server.max_uploads, worker.server.max_watchers) == (101, 3, 5)
+    assert worker.streams.max_unread == 7
+
+
 def test_what_is_shared_out_adds_up_to_the_settings():
-    settings = Settings(server={"max_concurrency": 101, "max_uploads": 3}, embedding={"threads": 8})
+    settings = Settings(embedding={"threads": 8})
     shared = shared_out(settings, count=4)
-    assert int(shared["FOOTNOTE_SERVER__MAX_CONCURRENCY"]) == 26
-    assert int(shared["FOOTNOTE_SERVER__MAX_UPLOADS"]) == 1
     assert int(shared["FOOTNOTE_EMBEDDING__THREADS"]) == 2
     assert shared["FOOTNOTE_JOBS__WORKER"] == "never"
     assert shared["FOOTNOTE_SERVER__WORKERS"] == "1"
@@ -86,13 +102,12 @@ def test_what_is_shared_out_adds_up_to_the_settings():
 
 def test_what_is_shared_out_is_as_the_settings_allow(monkeypatch):
     least = {
-        "server": {"max_concurrency": 1, "max_uploads": 1, "max_watchers": 1},
         "cache": {"embedding_bytes": 0, "answer_bytes": 65_536},
-        "streams": {"max_unread": 0, "kept_bytes": 65_536},
+        "streams": {"kept_bytes": 65_536},
         "database": {"pool_min": 0, "pool_max": 1},
     }
     for name, value in shared_out(Settings(**least), count=64).items():
         monkeypatch.setenv(name, value)
     shared = load_settings()
-    assert shared.cache.embedding_bytes == shared.streams.max_unread == 0
+    assert shared.cache.embedding_bytes == 0
     assert shared.server.workers == 1
