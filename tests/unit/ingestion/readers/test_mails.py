@@ -246,7 +246,7 @@ def test_all_text_of_a_mail_is_read(
          "", "| Buoy | 19 |"),
         ("The deposit is 55.", "<p>The <b>deposit</b> is 55.</p><p>Sent by Quay</p>", "", "The deposit is 55."),
         ("The deposit is 55 and the letter has much of its own.", "<p>The deposit, and some words of other kinds</p>", "",
-         "much of its own"),
+         "much of its own."),
         ("The keel is looked at on Monday.", "<p>The keel is looked at on Monday.</p>",
          "DTSTART:1 DESCRIPTION:The keel is looked at on Monday. LOCATION:Dock", "looked at on Monday."),
     ],
