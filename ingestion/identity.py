@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from config.settings import IngestionSettings
     from storage.documents.writes import Documents
 
-READER_VERSION = 5
+READER_VERSION = 6
 """Increment it whenever readers or splitter give something else for the same bytes (text, chunks or metadata): stored
 documents are read anew then, and keep what the old reader gave otherwise."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
@@ -17,6 +17,7 @@ _PAGE_NUMBER = re.compile(
     r"(?:page|seite|página|pagina|pag\.|p\.|s\.)?[\s\d/|\u2013-]*(?:of|von|de|di|sur|van)?[\s\d/|\u2013-]*",
     re.IGNORECASE,
 )
+_AGAIN = re.compile(r" \(\d+\)$")  # a name that another column has, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +116,15 @@ def is_page_number(text: str) -> bool:
 
 
 def add_rows(assembly: Assembly, blocks: Iterable[Block], *, level: int) -> None:
-    """Add the tables of a sheet: captions as headings, each row a paragraph of ``column: value`` lines."""
+    """Add the tables of a sheet: captions as headings, each row a paragraph of ``column: value`` lines.
+
+    Below the rows stand the names of columns that have no value, which may be notes beside the table.
+    """
+    valueless: dict[int, str] = {}
     for block in blocks:
+        if not block.continues:
+            _add_valueless(assembly, valueless)
+            valueless = {at: name for at, name in enumerate(block.columns) if name}
         if block.caption:
             _add_caption(assembly, block.caption, level)
         written = False
@@ -124,14 +132,24 @@ def add_rows(assembly: Assembly, blocks: Iterable[Block], *, level: int) -> None
             start = assembly.paragraph(row_text(block.columns, row))
             assembly.rows.append((start, row.number))
             written = True
+            if valueless and not _is_title(block.columns, row.cells):
+                valueless = {at: name for at, name in valueless.items() if at >= len(row.cells) or not row.cells[at]}
         if block.columns and not written:
             assembly.paragraph("\n".join(filter(None, block.columns)))
+            valueless = {}
+    _add_valueless(assembly, valueless)
+
+
+def _add_valueless(assembly: Assembly, columns: Mapping[int, str]) -> None:
+    names = [name for name in columns.values() if not _AGAIN.search(name)]  # one that is merged is named by its first
+    if names:
+        assembly.paragraph(f"Without values: {'; '.join(names)}")
 
 
 def row_text(columns: Sequence[str], row: Row) -> str:
     """Return ``column: value`` lines; the text alone of a row that has one, be it merged over columns."""
     cells = row.cells
-    if cells[0] and (len(cells) == 1 or not cells[1] or cells[0] == cells[1]) and _is_one_text(columns, cells):
+    if _is_title(columns, cells):
         return title_of(cells)
     known = len(columns)
     return "\n".join(
@@ -141,6 +159,11 @@ def row_text(columns: Sequence[str], row: Row) -> str:
             if value
         ]
     )
+
+
+def _is_title(columns: Sequence[str], cells: Sequence[str]) -> bool:
+    first = cells[0]
+    return bool(first) and (len(cells) == 1 or not cells[1] or first == cells[1]) and _is_one_text(columns, cells)
 
 
 def _is_one_text(columns: Sequence[str], cells: Sequence[str]) -> bool:

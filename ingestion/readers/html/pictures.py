@@ -37,7 +37,7 @@ def read_pictures(root: HtmlElement, pictures: PicturesWithin, *, find: Finds | 
             if text := pictures.text_of(*found):
                 _put_behind(element, text)
         elif address and element.get("alt") != "":  # which says that it is decoration
-            pictures.missed()
+            pictures.missed(address)
 
 
 def _address(element: HtmlElement) -> str:

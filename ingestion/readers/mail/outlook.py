@@ -36,7 +36,7 @@ _SUBMITTED, _DELIVERED, _CODE_PAGE, _INTERNET_CODE_PAGE = 0x00390040, 0x0E060040
 _HIDDEN, _FLAGS, _IN_TEXT = 0x7FFE000B, 0x37140003, 4  # of attachments
 _PICTURES = frozenset((".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".emz", ".wmz"))
 _EPOCH = datetime(1601, 1, 1, tzinfo=UTC)
-_HEADS = (("from", "From"), ("to", "To"), ("cc", "Cc"), ("date", "Date"))
+_HEADS = (("from", "From"), ("to", "To"), ("cc", "Cc"), ("date", "Date"), ("subject", "Subject"))
 
 
 def read_msg(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
@@ -61,7 +61,9 @@ def read_msg(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
             raise Unreadable(msg)
         letter = message.read(0)
     title = letter.subject or name_as_title(name)
-    body = letter.body if letter.body.text or "attachments" not in letter.metadata else Section(title)
+    body = letter.body
+    if body.text or "attachments" in letter.metadata:
+        body = joined([letter.heads(), body]) if letter.heads().text else Section(body.text or title)
     return Extracted(
         body.text,
         title=title,
@@ -80,8 +82,9 @@ class _Letter:
     warnings: list[ReadWarning]
 
     def heads(self) -> Section:
-        """Return who wrote it to whom, one a line."""
-        return Section("\n".join(f"{shown}: {self.metadata[key]}" for key, shown in _HEADS if key in self.metadata))
+        """Return who wrote it to whom, when, and of what, one a line."""
+        values = {**self.metadata, "subject": self.subject}
+        return Section("\n".join(f"{shown}: {values[key]}" for key, shown in _HEADS if values.get(key)))
 
 
 class _Message:

@@ -24,6 +24,10 @@ MAX_DEPTH = 20  # of parts within parts
 MAX_PARTS = 2000
 MAX_ATTACHMENTS = 100  # that are read
 _STUB = 0.5  # of the words of a richer form that a plainer one must have not to be a stub
+_ALIKE = 0.8  # of the words of a plainer form that a page has which is that form and more
+_MORE = 0.2  # of the words of such a page, which the plainer form lacks: a table, say
+_FEW_WORDS = 3  # of a page's footer, say
+_PAGES = frozenset(("text/html", "multipart/related", "multipart/mixed"))
 _WORDS = re.compile(r"\w+")
 _SIGNATURES = frozenset(("application/pgp-signature", "application/pkcs7-signature", "application/x-pkcs7-signature"))
 _ENCRYPTED = frozenset(("application/pkcs7-mime", "application/x-pkcs7-mime", "application/pgp-encrypted"))
@@ -116,7 +120,8 @@ class Letter:
             forms.append((joined(list(self._sections(part, depth + 1))), self._warnings))
         self._warnings = before
         self._alternatives -= 1
-        best = _fullest([section.text for section, _ in forms])
+        pages = [part.get_content_type() in _PAGES for part in parts]
+        best = _fullest([section.text for section, _ in forms], pages)
         if best is not None:
             section, said = forms[best]
             self._warnings += said
@@ -124,6 +129,7 @@ class Letter:
 
     def _leaf(self, part: Message, kind: str) -> Iterator[Section]:
         name = file_name(part, language=self._options.language)
+        self._within.has_part(header(part, "content-id"))
         main, attached = kind.partition("/")[0], _is_attached(part)
         if kind in _SIGNATURES:
             self._signed = True
@@ -245,16 +251,26 @@ def unfolded(text: str, *, delete: bool) -> str:
     return "\n".join(out)
 
 
-def _fullest(texts: list[str]) -> int | None:
-    """Return which text to take, of forms from the plainest to the richest (RFC 2046): the first that is no stub."""
+def _fullest(texts: list[str], pages: list[bool]) -> int | None:
+    """Return which text to take, of forms from the plainest to the richest (RFC 2046): the first that is no stub.
+
+    Nor is it one that a page (`pages` tells which these are) repeats with much more.
+    """
     words = [_WORDS.findall(text.lower()) for text in texts]
     filled = [at for at, found in enumerate(words) if found]
     for at in filled:
         own = set(words[at])
         richer = [set(words[other]) for other in filled if other > at]
+        fuller = [set(words[other]) for other in filled if other > at and pages[other]]
+        if any(_has_much_more(own, other) for other in fuller):
+            continue
         if all(len(own & other) >= _STUB * len(other) or len(words[at]) > 2 * len(other) for other in richer):
             return at
     return None
+
+
+def _has_much_more(own: set[str], other: set[str]) -> bool:
+    return len(own & other) >= _ALIKE * len(own) and len(other - own) > max(_FEW_WORDS, _MORE * len(other))
 
 
 def _inner(part: Message) -> list[Message]:

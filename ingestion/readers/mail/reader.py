@@ -23,7 +23,9 @@ MAX_MESSAGES = 20_000  # of one mailbox
 
 
 def read_mail(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
-    """Read a message: all its inline text, forwarded messages as sections; sender, recipients, date as metadata.
+    """Read a message: its main headers and all its inline text, forwarded messages as sections.
+
+    Sender, recipients and date are metadata, too.
 
     Raises:
         Unreadable: it has no headers, or is encrypted as a whole.
@@ -42,7 +44,9 @@ def read_mail(name: PurePath, data: bytes, options: ReadOptions) -> Extracted:
         raise Unreadable(msg)
     title = header(message, "subject", language=options.language, limit=300) or name_as_title(name)
     metadata = _metadata(message, options.language) | letter.metadata()
-    if not body.text and "attachments" in metadata:  # as scanners send: what it is called is all there is
+    if body.text or "attachments" in metadata:  # scanners send these alone
+        body = joined([letter.heads(message), body])
+    if not body.text and "attachments" in metadata:
         body = Section(title)
     return Extracted(
         body.text,

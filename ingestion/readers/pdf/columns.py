@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import groupby, pairwise
 
 from ingestion.readers.pdf.segments import GAP, Row, Segment, rows_of, same_line
+from ingestion.readers.pdf.short_columns import is_short_column
 
 _MIN_ROWS = 3  # that a gutter separates
 _MIN_SHARE = 0.12  # of all rows
@@ -130,8 +131,7 @@ def _beside(segment: Segment, row: Row) -> bool:
 
 
 def _band(segments: list[Segment], gutter: float, depth: int) -> list[list[Row]]:
-    left = [segment for segment in segments if segment.box.right <= gutter]
-    right = [segment for segment in segments if segment.box.left >= gutter]
+    left, right = _sides(segments, gutter)
     if left and right and _is_tabular(left, right):
         return [rows_of(segments)]
     return [*blocks_of(left, depth + 1), *blocks_of(right, depth + 1)]
@@ -141,18 +141,39 @@ def _gutter(rows: Sequence[Row]) -> float | None:
     """Return the place of the vertical gap that separates the most rows into columns of prose, if there is one."""
     gaps = [(one.box.right, other.box.left) for row in rows for one, other in _neighbours(row)]
     wide = [(left, right) for left, right in gaps if right - left > 0]
-    if len(wide) < _MIN_ROWS:
+    if not wide:
         return None
     votes = Counter({place: sum(left < place < right for left, right in wide) for place in _places(wide)})
     for place, count in votes.most_common(4):
         if count < max(_MIN_ROWS, _MIN_SHARE * len(rows)):
-            return None
-        segments = [segment for row in rows for segment in row]
-        left = [segment for segment in segments if segment.box.right <= place]
-        right = [segment for segment in segments if segment.box.left >= place]
-        if not _is_tabular(left, right):
+            return _before_short_column(rows, place)
+        if not _is_tabular(*_sides([segment for row in rows for segment in row], place)):
             return place
     return None
+
+
+def _before_short_column(rows: Sequence[Row], place: float) -> float | None:
+    """Return where a last column of a few lines is parted from a long one; None if it is none.
+
+    Running heads are looked past. Lines further down may reach over the middle of the gap, not to the column.
+    """
+    while len(rows) > 1 and (edge := _running_head(rows)):
+        rows = rows[1:] if edge > 0 else rows[:-1]
+    segments = [segment for row in rows for segment in row]
+    begin = min((segment.box.left for segment in segments if segment.box.left >= place), default=place) - _ALIGNED
+    for at in (place, begin):
+        left, right = _sides(segments, at)
+        crossing = len(segments) - len(left) - len(right)
+        if crossing <= _MIN_SHARE * len(rows) and is_short_column(left, right):
+            return at
+    return None
+
+
+def _sides(segments: Sequence[Segment], place: float) -> tuple[list[Segment], list[Segment]]:
+    return (
+        [segment for segment in segments if segment.box.right <= place],
+        [segment for segment in segments if segment.box.left >= place],
+    )
 
 
 def _neighbours(row: Row) -> list[tuple[Segment, Segment]]:
@@ -169,7 +190,7 @@ def _places(gaps: Sequence[tuple[float, float]]) -> list[float]:
 def _is_tabular(left: list[Segment], right: list[Segment]) -> bool:
     """Tell whether two sides of a gap are read row by row, as the cells of a table or labels and values."""
     if min(len(left), len(right)) < _MIN_ROWS:
-        return True
+        return not is_short_column(left, right)
     words = min(_words_each(left), _words_each(right))
     aligned = _aligned(left, right)
     one_by_one = _is_one_by_one(left, right)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
+from urllib.parse import unquote
 
 from ingestion.errors import Unreadable
 from ingestion.readers.sections import counted
@@ -23,6 +24,8 @@ class PicturesWithin:
         self._seconds = options.ocr_seconds
         self._seen: set[bytes] = set()
         self._unread = self._elsewhere = 0
+        self._missed: list[str] = []  # identifiers of parts
+        self._parts: set[str] = set()
         self._by_ocr = False
 
     def text_of(self, name: str | bytes, data: Callable[[], bytes | None]) -> str:
@@ -38,9 +41,16 @@ class PicturesWithin:
         self._unread += text is None
         return text or ""
 
-    def missed(self) -> None:
-        """Count a picture that is not in the file."""
-        self._elsewhere += 1
+    def missed(self, address: str) -> None:
+        """Count a picture that is not in the file; one that an address calls a part of it may still come."""
+        if address.lower().startswith("cid:"):
+            self._missed.append(unquote(address[4:]).strip())
+        else:
+            self._elsewhere += 1
+
+    def has_part(self, identifier: str) -> None:
+        """Note the identifier of a part (RFC 2392), which whoever has the part reads or says that it is not read."""
+        self._parts.add(identifier.strip().strip("<>").strip())
 
     def said(self) -> list[ReadWarning]:
         """Return how many were not read, and that OCR makes mistakes. Those elsewhere count if pictures are wanted."""
@@ -48,8 +58,9 @@ class PicturesWithin:
         if self._unread:
             what = counted(self._unread, "picture is", "pictures are")
             said.append(ReadWarning("picture-not-read", f"{what} not read; alternative texts are kept."))
-        if self._elsewhere and self.wanted:
-            what = counted(self._elsewhere, "picture is", "pictures are")
+        elsewhere = self._elsewhere + sum(each not in self._parts for each in self._missed)
+        if elsewhere and self.wanted:
+            what = counted(elsewhere, "picture is", "pictures are")
             detail = f"{what} not in the file, which only refers to them, and not read; alternative texts are kept."
             said.append(ReadWarning("picture-not-read", detail))
         if self._by_ocr:

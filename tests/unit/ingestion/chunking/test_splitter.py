@@ -240,6 +240,19 @@ def test_a_limit_too_small_for_any_passage_is_refused() -> None:
         ("Points:\n- one\n- two\n1. three", ["Points:", "- one", "- two", "1. three"]),
         ("| a | b |\n| c | d |", ["| a | b |", "| c | d |"]),
         ("你好。再见\uff01", ["你好。", "再见\uff01"]),
+        (
+            "Nicht genommener Urlaub verfällt am 31. März des Folgejahres. Danach nicht.",
+            ["Nicht genommener Urlaub verfällt am 31. März des Folgejahres.", "Danach nicht."],
+        ),
+        ("Am 3. Oktober ruht alles. Der 1. Advent kam.", ["Am 3. Oktober ruht alles.", "Der 1. Advent kam."]),
+        ("Nur vom 1. bis 31. August. Dann nie.", ["Nur vom 1. bis 31. August.", "Dann nie."]),
+        ("Am 31. 12. 2024 schloss er. Der 2. Senat kam.", ["Am 31. 12. 2024 schloss er.", "Der 2. Senat kam."]),
+        ("Es galt § 5 Abs. 2 Satz 1. Es kam Nr. 5.", ["Es galt § 5 Abs. 2 Satz 1.", "Es kam Nr. 5."]),
+        ("Tiere, z. B. Hunde, d. h. Haustiere. Vgl. Bd. 2.", ["Tiere, z. B. Hunde, d. h. Haustiere.", "Vgl. Bd. 2."]),
+        ("Voir art. 5 et p. 12. M. Dupont le dit.", ["Voir art. 5 et p. 12.", "M. Dupont le dit."]),
+        ("She turned 31. August was hot. He won 12. Then", ["She turned 31.", "August was hot.", "He won 12.", "Then"]),
+        ("It cost 12. 10.50 was due.", ["It cost 12.", "10.50 was due."]),
+        ("Er starb 1931. Mai kam. Sie war 31. Dann", ["Er starb 1931.", "Mai kam.", "Sie war 31.", "Dann"]),
     ],
 )
 def test_sentences(text: str, expected: list[str]) -> None:

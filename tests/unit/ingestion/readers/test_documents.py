@@ -179,12 +179,13 @@ def test_a_table_with_a_cell_of_a_megabyte_is_read() -> None:
     assert len(made("a.csv", "name,text\nada," + "x" * 1_000_000 + "\n").text) > 1_000_000
 
 
-def test_a_mail_is_its_letter_with_senders_and_dates_as_metadata() -> None:
+def test_a_mail_is_its_letter_below_senders_and_dates_which_are_metadata_too() -> None:
     letter = made(
         "a.eml", files.mail(subject="Grüße", plain="Dear Bob,\nall well.", html="<p>no</p>", attachment="plan.pdf")
     )
     assert letter.title == "Grüße"
-    assert letter.text.strip() == "Dear Bob,\nall well."
+    heads = "From: Ada <ada@example.org>\nTo: bob@example.org\nDate: Tue, 03 Mar 2026 10:00:00 +0100\nSubject: Grüße"
+    assert letter.text.strip() == f"{heads}\n\nDear Bob,\nall well."
     assert letter.metadata == {
         "from": "Ada <ada@example.org>",
         "to": "bob@example.org",
@@ -194,12 +195,14 @@ def test_a_mail_is_its_letter_with_senders_and_dates_as_metadata() -> None:
 
 
 def test_a_mail_in_html_only_is_read_too() -> None:
-    assert made("a.eml", files.mail(subject="Hi", html="<p>Dear <b>Bob</b></p>")).text == "Dear Bob"
+    assert made("a.eml", files.mail(subject="Hi", html="<p>Dear <b>Bob</b></p>")).text.endswith(
+        "Subject: Hi\n\nDear Bob"
+    )
 
 
 def test_a_mail_with_broken_headers_is_read_as_far_as_it_goes() -> None:
     letter = made(
         "a.eml", b'Subject: =?utf-8?q?=ff?=\nTo: "x\nDate: never\nContent-Type: text/plain; charset=klingon\n\nbody'
     )
-    assert letter.text == "body"
+    assert letter.text == 'To: "x\nDate: never\nSubject: я\n\nbody'
     assert letter.metadata["date"] == "never"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
@@ -236,6 +237,32 @@ def test_all_text_of_a_mail_is_read(
     whole = f"{found.title}\n{found.text}\n{found.metadata}\n{found.warnings}"
     assert [part for part in there if part not in whole] == []
     assert [part for part in not_there if part in whole] == []
+
+
+@pytest.mark.parametrize(
+    ("plain", "page", "calendar", "taken"),
+    [
+        ("The deposit is 55.", "<p>The deposit is 55.</p><table><tr><th>Item</th><th>Fee</th><tr><td>Buoy<td>19</table>",
+         "", "| Buoy | 19 |"),
+        ("The deposit is 55.", "<p>The <b>deposit</b> is 55.</p><p>Sent by Quay</p>", "", "The deposit is 55."),
+        ("The deposit is 55 and the letter has much of its own.", "<p>The deposit, and some words of other kinds</p>", "",
+         "much of its own."),
+        ("The keel is looked at on Monday.", "<p>The keel is looked at on Monday.</p>",
+         "DTSTART:1 DESCRIPTION:The keel is looked at on Monday. LOCATION:Dock", "looked at on Monday."),
+    ],
+)  # fmt: skip
+def test_the_page_is_taken_where_it_has_what_the_plain_text_lacks(
+    plain: str, page: str, calendar: str, taken: str
+) -> None:
+    message = EmailMessage()
+    message["From"], message["Subject"] = "a@b.c", "S"
+    message.set_content(plain)
+    message.add_alternative(page, subtype="html")
+    if calendar:
+        message.add_alternative(calendar, subtype="calendar")
+    text = read(Path("a.eml"), data=message.as_bytes()).text.strip()
+    assert text.endswith(taken)
+    assert text.count(taken) == 1
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,19 @@ def test_pictures_in_a_letter_are_read_too() -> None:
     message.add_related(SLUICE, maintype="image", subtype="png", cid="<one>", filename="one.png", disposition="inline")
     found = read(Path("a.eml"), data=message.as_bytes(), options=WANTED)
     assert "Sluice gate number nine" in found.text
+    assert kinds(found) == ["read-by-ocr"]
+
+
+def test_a_picture_in_a_letter_is_missed_only_if_no_part_has_it() -> None:
+    message = EmailMessage()
+    message["From"], message["Subject"] = "a@b.c", "S"
+    message.set_content("<p>See <img src='cid:o%6Ee'> and <img src='CID:two'></p>", subtype="html")
+    small = {"maintype": "image", "subtype": "png", "disposition": "inline"}
+    message.add_related(b"tiny", cid="<one>", **small)
+    found = read(Path("a.eml"), data=message.as_bytes(), options=WANTED)
+    assert [warning.detail[:29] for warning in found.warnings] == ["1 picture is not in the file,"]
+    message.add_related(b"tiny too", cid="<two>", **small)
+    assert read(Path("a.eml"), data=message.as_bytes(), options=WANTED).warnings == ()
 
 
 @needs_ocr

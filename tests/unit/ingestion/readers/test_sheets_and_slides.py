@@ -93,6 +93,38 @@ def test_defined_tables_have_their_name_and_bold_or_filtered_rows_are_headers() 
     assert found.text.count("Ulla: Kelm\nViggo: Ost") == 3
 
 
+def test_the_name_of_a_column_without_values_is_kept_once_below_the_rows() -> None:
+    rows = [
+        ["Site", "Visits", "", "Note: figures are provisional", "Remarks"],
+        ["Bergen", 5, "", "", ""],
+        ["Oslo", 7],
+        [],
+        ["Total", 12],
+        [],
+        ["Boat", "Berth"],
+        ["Terne", 3],
+        ["Havfrue", 4],
+    ]
+
+    def fill(book: xlsxwriter.Workbook) -> None:
+        sheet = book.add_worksheet("S")
+        for number, row in enumerate(rows):
+            sheet.write_row(number, 0, row)
+
+    note = "Without values: Note: figures are provisional; Remarks"
+    text = read(Path("a.xlsx"), data=workbook(fill)).text
+    assert text.index("Site: Total\nVisits: 12") < text.index(note) < text.index("Boat: Terne\nBerth: 3")
+    assert text.count("Without values") == 1
+    separated = "\n".join(",".join(map(str, row)) for row in rows[:3])
+    assert read(Path("a.csv"), data=separated.encode()).text.endswith(f"Site: Oslo\nVisits: 7\n\n{note}")
+
+
+def test_a_column_with_a_value_far_down_or_with_the_name_of_another_is_not_said_to_have_none() -> None:
+    rows = [["Site", "Visits", "Visits", "Remarks"], *([f"Site {n}", n] for n in range(500)), ["Vik", 3, "", "closed"]]
+    text = read(Path("a.csv"), data="\n".join(",".join(map(str, row)) for row in rows).encode()).text
+    assert text.endswith("Site: Vik\nVisits: 3\nRemarks: closed")
+
+
 def test_hidden_rows_and_columns_are_said_or_read() -> None:
     def fill(book: xlsxwriter.Workbook) -> None:
         sheet = book.add_worksheet()

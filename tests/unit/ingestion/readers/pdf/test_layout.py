@@ -42,6 +42,40 @@ def test_columns_are_read_one_after_the_other_however_they_were_drawn(by_rows: b
     assert in_order(made(pdfs.drawn(page)).text, "A heading", *LEFT, *RIGHT)
 
 
+@pytest.mark.parametrize("head", [False, True])
+@pytest.mark.parametrize("few", [1, 2, 3, 4])
+def test_a_last_column_of_a_few_lines_is_read_after_the_long_one(few: int, head: bool) -> None:
+    left, right = [*LEFT, *(f"more {line}" for line in LEFT)], RIGHT[:few]
+
+    def page(canvas: Any) -> None:
+        if head:
+            pdfs.lines(canvas, ["Journal of Harbours 14"], y=815)
+            pdfs.lines(canvas, ["Holm and Lind on ships"], x=420, y=815)
+        pdfs.lines(canvas, left)
+        pdfs.lines(canvas, right, x=320)
+
+    text = made(pdfs.drawn(page)).text
+    assert "\n".join(left) in text
+    assert in_order(text, *left, *right)
+    assert "\n".join(right) in text
+
+
+def test_what_stands_beside_a_few_rows_of_a_table_is_no_column() -> None:
+    """Neither remarks of several words at the first rows of a list, nor those further down, nor those of long rows."""
+
+    def remarks(texts: list[str], at: int) -> Any:
+        def page(canvas: Any) -> None:
+            pdfs.lines(canvas, texts)
+            pdfs.lines(canvas, ["was seen in the old yard", "has a mast of new oak"], x=320, y=780 - 13 * at)
+
+        return page
+
+    short = [f"boat {n}" for n in range(20)]
+    text = made(pdfs.drawn(remarks(short, 0), remarks(LEFT, 9))).text
+    assert "boat 0 was seen in the old yard\nboat 1 has a mast of new oak" in text.replace(" |", "").replace("| ", "")
+    assert f"{LEFT[9]} was seen in the old yard\n{LEFT[10]} has a mast" in text
+
+
 def test_three_columns_with_a_heading_between_two_bands() -> None:
     def page(canvas: Any) -> None:
         for band, top in (("upper", 780), ("lower", 480)):
