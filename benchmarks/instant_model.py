@@ -1,14 +1,13 @@
 """A model server that answers at once, in OpenAI's protocol: ``python -m benchmarks.instant_model``; prints its URL.
 
-Whole answers come as one JSON object, streams as forty events. It knows no more of HTTP than the benchmark needs: it
-must not be what is measured.
+Whole answers come as one JSON object, streams as forty events.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
-from typing import cast
+
+from benchmarks.tiny_server import Requests, run
 
 ANSWER = "The manual says so in its first passage [1], and the second one agrees with it in other words [2]."
 WORDS = [word + " " for word in f"{ANSWER} {ANSWER}".split(" ")]
@@ -41,42 +40,16 @@ WHOLE, STREAMED = _whole(), _streamed()
 OTHER = _response("application/json", {"object": "list", "data": [{"id": "instant", "object": "model"}]})
 
 
-class Connection(asyncio.Protocol):
-    """A client's connection, which asks for one answer at a time."""
+class Connection(Requests):
+    """Answers at once."""
 
-    def __init__(self) -> None:
-        self._received = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
-
-    def data_received(self, data: bytes) -> None:
-        """Answer a request when it is whole."""
-        self._received += data
-        head, blank, body = self._received.partition(b"\r\n\r\n")
-        length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0] or 0)
-        if not blank or len(body) < length:
-            return
-        self._received = b""
-        if b"/chat/completions " not in head[:60]:
+    def asked(self, line: bytes, body: bytes) -> None:
+        """Answer as it was asked for, whole or as a stream."""
+        if b"/chat/completions " not in line:
             self._transport.write(OTHER)
         else:
             self._transport.write(STREAMED if json.loads(body).get("stream") else WHOLE)
 
 
-async def main() -> None:
-    """Serve until the process is ended."""
-    server = await asyncio.get_running_loop().create_server(Connection, "127.0.0.1", 0, backlog=2048)
-    print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", flush=True)
-    await server.serve_forever()
-
-
 if __name__ == "__main__":
-    import signal
-
-    import uvloop
-
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main())
+    run(Connection)

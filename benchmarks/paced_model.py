@@ -2,8 +2,7 @@
 
 Each token is the moment it was sent, ``" 12345.678901"`` in seconds of the machine's monotonic clock, so that whoever
 reads it knows how long it was on its way. ``POST /pace`` with `Pace` as JSON sets how the next answers come, and lets
-go of those that are held; any other address tells how many are. It knows no more of HTTP than the benchmark needs: it
-must not be what is measured.
+go of those that are held; any other address tells how many are.
 """
 
 from __future__ import annotations
@@ -13,7 +12,8 @@ import json
 import random
 import time
 from dataclasses import dataclass
-from typing import cast
+
+from benchmarks.tiny_server import Requests, run
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 EVENT = (
@@ -55,17 +55,13 @@ class PacedModel:
             connection.end()
 
 
-class Connection(asyncio.Protocol):
-    """A client's connection, which asks for one answer at a time."""
+class Connection(Requests):
+    """Answers at the model's pace."""
 
     def __init__(self, model: PacedModel) -> None:
+        super().__init__()
         self._model = model
-        self._received = b""
         self._timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
 
     def connection_lost(self, _: Exception | None) -> None:
         """Stop writing."""
@@ -73,18 +69,12 @@ class Connection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
 
-    def data_received(self, data: bytes) -> None:
-        """Take a request up when it is whole."""
-        self._received += data
-        head, blank, body = self._received.partition(b"\r\n\r\n")
-        length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0] or 0)
-        if not blank or len(body) < length:
-            return
-        self._received = b""
-        if b"/chat/completions " in head[:60]:
+    def asked(self, line: bytes, body: bytes) -> None:
+        """Begin an answer, or set the pace."""
+        if b"/chat/completions " in line:
             self._answer(self._model.pace)
             return
-        if b"/pace " in head[:60]:
+        if b"/pace " in line:
             self._model.set(Pace(**json.loads(body)))
         self._tell({"data": [], "held": len(self._model.held)})
 
@@ -121,19 +111,6 @@ class Connection(asyncio.Protocol):
         self._transport.write(b"%x\r\n%b\r\n" % (len(data), data))
 
 
-async def main() -> None:
-    """Serve until the process is ended."""
-    model = PacedModel()
-    server = await asyncio.get_running_loop().create_server(lambda: Connection(model), "127.0.0.1", 0, backlog=2048)
-    print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", flush=True)
-    await server.serve_forever()
-
-
 if __name__ == "__main__":
-    import signal
-
-    import uvloop
-
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main())
+    paced = PacedModel()
+    run(lambda: Connection(paced))

@@ -95,9 +95,9 @@ def _report(outcomes: dict[Key, list[Outcome]]) -> str:
         rows.append([
             clients,
             name,
-            median(_p50(run) for run in runs),
+            median(p50(run) for run in runs),
             median(percentile(run.latencies, 0.95) for run in runs),
-            median(_rate(run) for run in runs),
+            median(rate(run) for run in runs),
             sum(len(run.failures) for run in runs),
         ])  # fmt: skip
     ratios: list[list[object]] = []
@@ -107,8 +107,8 @@ def _report(outcomes: dict[Key, list[Outcome]]) -> str:
             ratios.append([
                 clients,
                 name,
-                median(_p50(theirs) / _p50(ours) for ours, theirs in pairs),
-                median(_rate(ours) / _rate(theirs) for ours, theirs in pairs),
+                median(p50(theirs) / p50(ours) for ours, theirs in pairs),
+                median(rate(ours) / rate(theirs) for ours, theirs in pairs),
             ])  # fmt: skip
     return "\n\n".join([
         table(["clients", "app", "p50 ms", "p95 ms", "requests/s", "failures"], rows),
@@ -117,9 +117,11 @@ def _report(outcomes: dict[Key, list[Outcome]]) -> str:
     ])  # fmt: skip
 
 
-def _p50(outcome: Outcome) -> float:
+def p50(outcome: Outcome) -> float:
+    """Return the median of the latencies in milliseconds; NaN if nothing was answered."""
     return percentile(outcome.latencies, 0.5) or float("nan")
 
 
-def _rate(outcome: Outcome) -> float:
+def rate(outcome: Outcome) -> float:
+    """Return answers a second; NaN if nothing was answered."""
     return len(outcome.latencies) / outcome.seconds or float("nan")

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from benchmarks.corpus import questions, short_documents
-from benchmarks.figures import BelowFloor, median, percentile, table
+from benchmarks.figures import BelowFloor, median, table
 from benchmarks.ingestion import one
 from benchmarks.laboratory import ROOT, open_laboratory
 from benchmarks.load import Outcome
-from benchmarks.query import OURS, QUESTIONS, measured, serving
+from benchmarks.query import OURS, QUESTIONS, measured, p50, rate, serving
 
 DOCUMENTS = 200
 PAGES = 12
@@ -49,8 +49,8 @@ def run(options: argparse.Namespace) -> str:
     failures = [failure for runs in outcomes.values() for outcome in runs for failure in outcome.failures]
     ours, theirs = ({clients: outcomes[clients, name] for clients in (1, 16)} for name in (OURS, "tutorial"))
     guarded = [
-        Guarded("tutorial's p50 / ours, one client", _ratio(theirs[1], ours[1], _p50), 1.2),
-        Guarded("our requests/s / the tutorial's, 16 clients", _ratio(ours[16], theirs[16], _rate), 2.0),
+        Guarded("tutorial's p50 / ours, one client", _ratio(theirs[1], ours[1], p50), 1.2),
+        Guarded("our requests/s / the tutorial's, 16 clients", _ratio(ours[16], theirs[16], rate), 2.0),
         Guarded(
             "our chunks/s / those of LlamaIndex's pipeline",
             (ingested["pipeline"].chunks / ingested["pipeline"].seconds)
@@ -67,11 +67,3 @@ def run(options: argparse.Namespace) -> str:
 
 def _ratio(above: list[Outcome], below: list[Outcome], figure: Callable[[Outcome], float]) -> float:
     return median(figure(one) / figure(other) for one, other in zip(above, below, strict=True))
-
-
-def _p50(outcome: Outcome) -> float:
-    return percentile(outcome.latencies, 0.5) or float("nan")
-
-
-def _rate(outcome: Outcome) -> float:
-    return len(outcome.latencies) / outcome.seconds

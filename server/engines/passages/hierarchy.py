@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
 
+from ingestion.chunking.context import SEPARATOR
 from storage.search.neighbours import StoredChunk
 
-SEPARATOR = " > "  # between the headings of a path, as `ingestion.chunking.context` writes them
 Key = Callable[[StoredChunk], Hashable]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-SEPARATOR = " > "
+from ingestion.chunking.context import SEPARATOR
+
 _ANCHORS = " ¶"
 
 

@@ -110,7 +110,7 @@ def understand(text: str, weights: Sequence[WordWeight], *, words: Words, langua
     if language in FUNCTION_WORDS:
         is_foreign = asked_in is not None and asked_in != language
     else:  # the collection's language is not said, but its lexicon has the function words
-        said = {word for word in words_of(text) if word.lower() in function_words}
+        said = {word for word in own if word.lower() in function_words}
         is_foreign = bool(said) and len(said & known) < len(said) / 2
     wholes = [each.word for each in weights if each.is_known and not each.word.isalnum()]
     parts = {piece for whole in wholes for piece in _pieces(whole)}

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from ingestion.chunking.context import SEPARATOR
 from server.engines.quoting.kinds import NUMBER, Kind
 from server.engines.quoting.languages import is_generic, telling
 from server.engines.quoting.ranking import WEIGHTS, Ranked, coverage, evidence
@@ -79,8 +80,8 @@ def _is_elsewhere(unit: Unit, other: Unit, places: Mapping[int, Source]) -> bool
     one, two = places[unit.number], places[other.number]
     if one.document != two.document:
         return True
-    above, _, own = one.heading.rpartition(" > ")
-    other_above, _, other_own = two.heading.rpartition(" > ")
+    above, _, own = one.heading.rpartition(SEPARATOR)
+    other_above, _, other_own = two.heading.rpartition(SEPARATOR)
     return own == other_own and above != other_above
 
 
