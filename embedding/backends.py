@@ -11,14 +11,15 @@ import structlog
 from config.settings import Settings
 from embedding.encoders import Encoder, OnnxEncoder, export_kind
 from embedding.errors import EmbeddingModelNotFound, ExportersMissing
-from embedding.exports import missing_exporters
+from embedding.exports import missing_exporters, own_folder
+from embedding.files import quantization_of
 from embedding.onnx_model import OnnxModel
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from embedding.encoders import EmbeddingRecipe
-    from embedding.exports import Export
+    from embedding.exports import Export, ExportKind
     from embedding.files import ModelFiles
 
 _log = structlog.get_logger(__name__)
@@ -33,13 +34,13 @@ def load_encoder(files: ModelFiles, *, settings: Settings) -> tuple[Encoder, str
     """
     wanted = settings.embedding
     backend = wanted.backend
-    if backend in {"auto", "onnx"}:
+    if backend in {"auto", "onnx"} or quantization_of(wanted) == "int8":  # an older generation's may be int8
         try:
             return _load_export(files, settings=settings), "onnx"
         except ExportersMissing:
             raise
         except Exception as exc:  # exporters raise anything; the message goes to the operator
-            if backend == "onnx" or wanted.quantization != "none":
+            if backend == "onnx" or quantization_of(wanted) != "none":
                 msg = f"{files.name} cannot be run with ONNX: {exc}; set FOOTNOTE_EMBEDDING__BACKEND=torch"
                 raise EmbeddingModelNotFound(msg) from exc
             _log.warning("no ONNX export, torch runs the model", model=files.name, error=type(exc).__name__)
@@ -60,22 +61,49 @@ def load_encoder(files: ModelFiles, *, settings: Settings) -> tuple[Encoder, str
 
 
 def export_into(folder: Path, files: ModelFiles, *, settings: Settings) -> Export[EmbeddingRecipe]:
-    """Export the model into a folder of exports, unless one that fits is there; raises whatever exporters raise."""
-    int8 = settings.embedding.quantization == "int8"
-    return export_kind(files.name, files.revision, int8=int8).made(folder, partial(_export, files, int8=int8))
+    """Export the model into a folder of exports, unless one that fits is there; raises whatever exporters raise.
+
+    Where it is to be quantized, what it is made of stays beside it: older collections may have been built with that.
+    """
+    full = _full(files).made(folder, partial(_export, files))
+    if quantization_of(settings.embedding) == "none":
+        return full
+    return _int8(files).made(folder, partial(_quantize, full))
 
 
-def _export(files: ModelFiles, target: Path, *, int8: bool) -> EmbeddingRecipe | None:
+def _full(files: ModelFiles) -> ExportKind[EmbeddingRecipe]:
+    return export_kind(files.name, files.revision, int8=False)
+
+
+def _int8(files: ModelFiles) -> ExportKind[EmbeddingRecipe]:
+    return export_kind(files.name, files.revision, int8=True)
+
+
+def _export(files: ModelFiles, target: Path) -> EmbeddingRecipe | None:
     from embedding.library import export_model
 
-    return export_model(files, target, int8=int8)
+    return export_model(files, target)
+
+
+def _quantize(full: Export[EmbeddingRecipe], target: Path) -> EmbeddingRecipe | None:
+    from embedding.quantizing import quantize
+
+    return quantize(full, target)
+
+
+def _found_or_made(kind: ExportKind[EmbeddingRecipe], files: ModelFiles, settings: Settings) -> Export[EmbeddingRecipe]:
+    if kind != _int8(files):
+        return kind.found_or_made(settings, partial(_export, files))
+    if (found := kind.find(settings)) is not None:
+        return found
+    full = _full(files).found_or_made(settings, partial(_export, files))
+    return kind.made(own_folder(settings), partial(_quantize, full))
 
 
 def _load_export(files: ModelFiles, *, settings: Settings) -> Encoder:
     wanted = settings.embedding
-    int8 = wanted.quantization == "int8"
-    kind = export_kind(files.name, files.revision, int8=int8)
-    export = kind.found_or_made(settings, partial(_export, files, int8=int8))
+    kind = _full(files) if quantization_of(wanted) == "none" else _int8(files)
+    export = _found_or_made(kind, files, settings)
     if export.recipe is None:
         from embedding.library import open_library_encoder
 

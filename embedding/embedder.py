@@ -12,7 +12,7 @@ import structlog
 
 from config.settings import EmbeddingSettings
 from embedding.errors import EmbeddingFailed
-from embedding.files import ModelFiles
+from embedding.files import ModelFiles, accepted
 from embedding.model_threads import ModelThreads
 from embedding.observation import observed_call
 
@@ -41,6 +41,7 @@ class Embedder:
     def __init__(self, encoder: Encoder, *, files: ModelFiles, settings: EmbeddingSettings) -> None:
         self.files = files
         self.identity = files.identity(settings)
+        self.accepted = accepted(files, settings)
         self._encoder = encoder
         self._window = settings.batch_size
         self._threads = ModelThreads(encoder.threads, name="embedding", settle=encoder.settle)

@@ -11,12 +11,12 @@ from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from config.settings import EmbeddingSettings
-from embedding.encoders import export_kind
+from embedding.encoders import INT8, export_kind
 from embedding.errors import EmbeddingModelNotFound, NotOnTheHub
-from embedding.exports import ready_made
+from embedding.exports import missing_exporters, ready_made
 from storage.generation import EmbeddingIdentity
 
 BUNDLED = "all-MiniLM-L6-v2"
@@ -50,9 +50,10 @@ class ModelFiles:
 
     def identity(self, settings: EmbeddingSettings) -> EmbeddingIdentity:
         """Return what a collection remembers; everything that changes vectors is in the fingerprint."""
+        quantization = quantization_of(settings)
         parts = [
             self.revision,
-            settings.quantization,
+            INT8 if quantization == "int8" else quantization,
             settings.normalize,
             settings.query_instruction,
             settings.text_instruction,
@@ -64,11 +65,34 @@ class ModelFiles:
             dimension=self.dimension,
             normalized=settings.normalize,
             options={
-                "quantization": settings.quantization,
+                "quantization": quantization,
                 "query_instruction": settings.query_instruction,
                 "text_instruction": settings.text_instruction,
             },
         )
+
+
+def quantization_of(settings: EmbeddingSettings) -> Literal["none", "int8"]:
+    """Return what the settings say; for ``auto`` what a new generation gets.
+
+    That is int8 for the bundled model, whose accuracy was measured, where an int8 export is at hand or can be made.
+    """
+    if settings.quantization != "auto":
+        return settings.quantization
+    runs_exports = settings.model == BUNDLED and settings.backend in {"auto", "onnx"}
+    if not runs_exports or (missing_exporters() and _export_at(settings, int8=True) is None):
+        return "none"
+    return "int8"
+
+
+def accepted(files: ModelFiles, settings: EmbeddingSettings) -> frozenset[str]:
+    """Return the fingerprints of the generations that may be written to.
+
+    With ``auto`` an older generation keeps the quantization that it was built with.
+    """
+    choices = ("none", "int8") if settings.quantization == "auto" else (settings.quantization,)
+    each = (settings.model_copy(update={"quantization": choice}) for choice in choices)
+    return frozenset(files.identity(one).fingerprint for one in each)
 
 
 def find_model(settings: EmbeddingSettings) -> ModelFiles:
@@ -115,7 +139,11 @@ def find_model(settings: EmbeddingSettings) -> ModelFiles:
 def _ready_made(settings: EmbeddingSettings) -> tuple[Path, str] | None:
     if settings.backend not in {"auto", "onnx"}:
         return None
-    kind = partial(export_kind, settings.model, int8=settings.quantization == "int8")
+    return _export_at(settings, int8=quantization_of(settings) == "int8")
+
+
+def _export_at(settings: EmbeddingSettings, *, int8: bool) -> tuple[Path, str] | None:
+    kind = partial(export_kind, settings.model, int8=int8)
     revision = None if settings.model == BUNDLED else settings.revision
     return ready_made(settings.exports, model=settings.model, revision=revision, kind=kind)
 

@@ -16,10 +16,10 @@ from llama_index.embeddings.huggingface.utils import (
     get_text_instruct_for_model_name,
 )
 from numpy.typing import NDArray
-from sentence_transformers import SentenceTransformer, export_dynamic_quantized_onnx_model
+from sentence_transformers import SentenceTransformer
 
 from embedding.encoders import EmbeddingRecipe, OnnxEncoder
-from embedding.exports import INT8_FILE, ONNX_FILE
+from embedding.exports import ONNX_FILE
 from embedding.onnx_model import INPUTS, Batch, OnnxModel, session_options
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def open_model(
     return model
 
 
-def export_model(files: ModelFiles, target: Path, *, int8: bool) -> EmbeddingRecipe | None:
+def export_model(files: ModelFiles, target: Path) -> EmbeddingRecipe | None:
     """Export the model into an empty directory; return the recipe, None where only sentence-transformers can run it.
 
     That is for models with modules other than transformer, pooling and normalisation, and for any whose vectors turn
@@ -155,10 +155,6 @@ def export_model(files: ModelFiles, target: Path, *, int8: bool) -> EmbeddingRec
     recipe = recipe_of(model)
     if recipe and not agrees(_encoder(target, recipe), open_model(files.directory, prompts=prompts)):
         recipe = None
-    if int8:
-        export_dynamic_quantized_onnx_model(model, _int8_flavour(), str(target))
-        next(path for path in (target / "onnx").glob("*int8*.onnx")).rename(target / INT8_FILE)
-        (target / ONNX_FILE).unlink()
     return recipe
 
 
@@ -208,12 +204,3 @@ def _encoder(directory: Path, recipe: EmbeddingRecipe) -> OnnxEncoder:
 def _are_alike(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
     lengths = float(np.linalg.norm(one)), float(np.linalg.norm(other))
     return float(one @ other) >= AGREEMENT * max(lengths) ** 2
-
-
-def _int8_flavour() -> str:
-    """Return the instruction set that ONNX quantizes for; int8 results differ a little between them."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text("utf-8")
-    except OSError:
-        return "arm64"
-    return "avx512_vnni" if "avx512_vnni" in flags else "avx2" if "avx2" in flags else "arm64"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -69,9 +69,9 @@ class Generation:
         """The generation as clients see it."""
         return str(self.number)
 
-    def require_embedding(self, fingerprint: str, *, model: str) -> None:
-        """Raise `EmbeddingMismatch`, which says what to do, unless the collection was built with this model."""
-        if fingerprint == self.embedding.fingerprint:
+    def require_embedding(self, fingerprints: Container[str], *, model: str) -> None:
+        """Raise `EmbeddingMismatch`, which says what to do, unless the collection was built with one of these."""
+        if self.embedding.fingerprint in fingerprints:
             return
         built = self.embedding
         msg = (

@@ -235,7 +235,7 @@ async def open_plan(indexing: Indexing, inputs: Inputs, *, reindex: bool, sync: 
     except CollectionNotFound:
         return Planner(indexing, inputs, active=None, made=made, reindex=False, sync=sync)
     if not reindex:
-        active.require_embedding(made[0].fingerprint, model=made[0].model)
+        active.require_embedding(await indexing.accepted(), model=made[0].model)
         made = (active.embedding, active.chunking)
     return Planner(indexing, inputs, active=active, made=made, reindex=reindex, sync=sync)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embedding.cache import Embedders
-from embedding.files import find_model
+from embedding.files import accepted, find_model
 from ingestion.chunking.choice import choose_chunking
 from ingestion.pipeline.pipeline import Pipeline
 from ingestion.readers.process_pool import Parser
@@ -58,6 +58,16 @@ class Indexing:
         chunking = choose_chunking(self.settings.ingestion, max_tokens=files.max_tokens)
         return files.identity(self.settings.embedding), chunking
 
+    async def accepted(self) -> frozenset[str]:
+        """Return the fingerprints of the models that an active generation may have been built with.
+
+        Raises:
+            EmbeddingModelNotFound: there is no such model.
+
+        """
+        files = await asyncio.to_thread(find_model, self.settings.embedding)
+        return accepted(files, self.settings.embedding)
+
     async def ensure(self, collection: str) -> Generation:
         """Return a collection's active generation; create the collection from the settings if there is none.
 
@@ -67,7 +77,9 @@ class Indexing:
 
         """
         embedding, chunking = await self.configured()
-        return await self.collections.ensure(collection, embedding=embedding, chunking=chunking)
+        return await self.collections.ensure(
+            collection, embedding=embedding, chunking=chunking, accepted=await self.accepted()
+        )
 
     async def pipeline(
         self,

@@ -59,12 +59,11 @@ class QuestionVectors:
         key = key_of(question, identity)
         vector = self._here(key)
         if vector is None:
-            shared = self._shared if is_alike_everywhere(identity) else None
-            vector = await shared.find(key, identity) if shared else None
+            vector = await self._shared.find(key, identity) if self._shared else None
             if vector is None:
                 vector = await embedder.query(question)
-                if shared:
-                    shared.keep(key, vector)
+                if self._shared:
+                    self._shared.keep(key, vector)
             vector = self._keep(key, vector)
         return vector
 
@@ -89,11 +88,6 @@ def key_of(question: str, identity: EmbeddingIdentity) -> str:
     model = f"{identity.model}\0{identity.fingerprint}\0{identity.dimension}\0"
     text = (model + question).encode(errors="surrogatepass")
     return f"{identity.fingerprint}:{hashlib.sha256(text).hexdigest()}"
-
-
-def is_alike_everywhere(identity: EmbeddingIdentity) -> bool:
-    """Tell whether other machines produce the same vectors; those of int8 models depend on the CPU."""
-    return (identity.options or {}).get("quantization") == "none"
 
 
 def _size(vector: NDArray[np.float32]) -> int:

@@ -95,7 +95,10 @@ class CollectionService:
     async def ensure(self, name: str, /) -> Generation:
         """Return a collection's active generation; create the collection by the settings if it does not exist."""
         return await self._collections.ensure(
-            name, embedding=self._embedder.identity, chunking=self._chunking(NewCollection(name))
+            name,
+            embedding=self._embedder.identity,
+            chunking=self._chunking(NewCollection(name)),
+            accepted=self._embedder.accepted,
         )
 
     async def delete(self, name: str, /) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -67,8 +67,12 @@ class Collections:
         async with self._database.connection() as connection:
             return await self._active(connection, name)
 
-    async def ensure(self, name: str, *, embedding: EmbeddingIdentity, chunking: Chunking) -> Generation:
+    async def ensure(
+        self, name: str, *, embedding: EmbeddingIdentity, chunking: Chunking, accepted: Container[str] = ()
+    ) -> Generation:
         """Return the active generation; create the collection with a first one if it does not exist.
+
+        `accepted` are the fingerprints that an active generation may have; empty: the new one's.
 
         Raises:
             InvalidCollection: the name or the language is invalid.
@@ -77,7 +81,7 @@ class Collections:
         """
         generation, is_new = await self._ensure(name, embedding, chunking)
         if not is_new:
-            generation.require_embedding(embedding.fingerprint, model=embedding.model)
+            generation.require_embedding(accepted or (embedding.fingerprint,), model=embedding.model)
         return generation
 
     async def create(self, name: str, *, embedding: EmbeddingIdentity, chunking: Chunking) -> Generation:

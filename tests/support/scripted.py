@@ -29,7 +29,7 @@ from support.scripted_documents import ScriptedCollections, ScriptedDocuments, S
 
 from config.settings import EmbeddingSettings, IngestionSettings, ServerSettings, Settings, StreamSettings
 from config.telemetry.setup import NO_TELEMETRY, Telemetry
-from embedding.files import ModelFiles, find_model
+from embedding.files import ModelFiles, accepted, find_model
 from server.answers import Answer, Citation, Done, Question, Retrieved, Sources, Token, Turn, Usage, collect
 from server.api.listener import Listener
 from server.api.sockets import bind
@@ -222,6 +222,10 @@ class ScriptedEmbedder:
     @property
     def identity(self) -> EmbeddingIdentity:
         return self.files.identity(EmbeddingSettings())
+
+    @property
+    def accepted(self) -> frozenset[str]:
+        return accepted(self.files, EmbeddingSettings())
 
     async def texts(self, texts: Sequence[str]) -> Any:
         return await self._embed("text", texts)

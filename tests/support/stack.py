@@ -48,6 +48,7 @@ class OneVector:
     def __init__(self):
         self.files = find_model(EmbeddingSettings())
         self.identity = self.files.identity(EmbeddingSettings())
+        self.accepted = {self.identity.fingerprint}
 
     async def query(self, text):
         return (await self.queries([text]))[0]

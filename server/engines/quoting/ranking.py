@@ -50,7 +50,7 @@ WEIGHTS = {
     "whole": 1.3,
     "row": 1.3,
 }
-EMBEDDED = 12
+EMBEDDED = 8
 """Units whose vectors are compared: words choose them, and more change nothing."""
 
 

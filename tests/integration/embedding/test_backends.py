@@ -11,9 +11,10 @@ import pytest
 
 from config.settings import EmbeddingSettings, Settings
 from embedding.backends import load_encoder
+from embedding.cache import Embedders
 from embedding.encoders import EmbeddingRecipe, OnnxEncoder, export_kind
 from embedding.exports import INT8_FILE, ONNX_FILE
-from embedding.files import find_model
+from embedding.files import find_model, quantization_of
 from embedding.opening import open_embedder
 
 ROOT = Path(__file__).parents[3]
@@ -29,6 +30,12 @@ def library():
     return library
 
 
+def onnx_library():
+    import onnx
+
+    return onnx
+
+
 async def vectors(data_dir, **embedding):
     opened = open_embedder(Settings(data_dir=data_dir, embedding=embedding))
     try:
@@ -37,22 +44,41 @@ async def vectors(data_dir, **embedding):
         opened.close()
 
 
-async def test_onnx_and_torch_agree(tmp_path, embedder):
-    onnx = await embedder.texts(TEXTS)
+async def test_onnx_and_torch_agree(tmp_path, shared_dir):
+    onnx, _ = await vectors(shared_dir, quantization="none")
     assert np.linalg.norm(onnx, axis=1) == pytest.approx(1, abs=1e-5)
     torch, _ = await vectors(tmp_path, backend="torch")
     assert (onnx * torch).sum(1).min() > 0.9999
     assert not [path for path in tmp_path.glob("models/*") if path.is_dir()]  # torch needs no export
 
 
-@pytest.mark.soak
-async def test_int8_agrees_and_its_export_is_kept(tmp_path, embedder):
-    onnx = await embedder.texts(TEXTS)
-    int8, _ = await vectors(tmp_path, backend="onnx", quantization="int8")
-    assert (onnx * int8).sum(1).min() > 0.94  # the least is that of one word four hundred times
-    ((exported, file),) = [(path, path / INT8_FILE) for path in (tmp_path / "models").iterdir() if path.is_dir()]
-    assert file.exists()
-    assert not (exported / ONNX_FILE).exists()  # what is not run need not be kept
+async def test_int8_is_made_of_the_export_that_is_there_and_agrees_with_it(embedder, shared_dir, exported):
+    full, opened = await vectors(shared_dir, quantization="none")
+    int8 = await embedder.texts(TEXTS)
+    assert (full * int8).sum(1).min() > 0.9  # the least is that of one word four hundred times
+    assert not np.allclose(full, int8, atol=1e-4)
+    assert embedder.identity.fingerprint != opened.identity.fingerprint
+    made = export_kind(FILES.name, FILES.revision, int8=True).find(Settings(data_dir=shared_dir))
+    assert (made.directory / INT8_FILE).stat().st_size < (exported.directory / ONNX_FILE).stat().st_size / 3
+    assert not (made.directory / ONNX_FILE).exists()  # what is not run need not be kept twice
+
+
+@pytest.mark.usefixtures("exported")
+def test_weights_have_seven_bits_so_that_no_cpu_saturates(shared_dir):
+    made = export_kind(FILES.name, FILES.revision, int8=True).find(Settings(data_dir=shared_dir))
+    stored = onnx_library().load(made.directory / INT8_FILE).graph.initializer
+    weights = [onnx_library().numpy_helper.to_array(each) for each in stored if each.data_type == 3]  # INT8
+    assert len(weights) > 30
+    assert max(int(np.abs(each.astype(int)).max()) for each in weights if each.ndim == 2) <= 64
+
+
+async def test_a_generation_of_int8_is_read_where_torch_runs_the_rest(shared_dir, embedder):
+    settings = Settings(data_dir=shared_dir, embedding={"backend": "torch"})
+    assert quantization_of(settings.embedding) == "none"
+    embedders = Embedders(settings)
+    opened = await embedders.of(embedder.identity)
+    assert np.allclose(await opened.texts(TEXTS), await embedder.texts(TEXTS), atol=1e-6)
+    embedders.close()
 
 
 async def test_vectors_are_as_long_as_they_come_where_normalisation_is_off(embedder, shared_dir):
@@ -122,7 +148,12 @@ def test_what_we_do_ourselves_gives_the_vectors_of_the_library(shared_dir, loade
         "ärger, 東京, \u0000 and \U0001f40d",
         *(f"{'a longer passage ' * n}and its end" for n in range(0, 90, 7)),
     ]
-    instructed = {"query_instruction": "query: ", "text_instruction": "about ", "threads": 2}
+    instructed = {
+        "quantization": "none",
+        "query_instruction": "query: ",
+        "text_instruction": "about ",
+        "threads": 2,
+    }
     ours, _ = load_encoder(FILES, settings=Settings(data_dir=shared_dir, embedding=instructed))
     assert isinstance(ours, OnnxEncoder)
     theirs = library().LibraryEncoder(loaded, normalize=True, batch_size=1, on_cpu=True)

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
+import embedding.files
 from config.settings import EmbeddingSettings
 from embedding.embedder import Embedder
 from embedding.errors import EmbeddingFailed, EmbeddingModelNotFound
-from embedding.files import BUNDLED, ModelFiles, find_model
+from embedding.files import BUNDLED, ModelFiles, accepted, find_model, quantization_of
 from embedding.onnx_model import Batch
 
 FILES = ModelFiles("made-up", Path("nowhere"), "1", 3, 256)
@@ -155,7 +157,7 @@ def test_the_wheel_s_model_is_known_without_loading_anything():
     "change",
     [
         {"normalize": False},
-        {"quantization": "int8"},
+        {"quantization": "none"},
         {"query_instruction": "query: "},
         {"text_instruction": "passage: "},
     ],
@@ -167,8 +169,44 @@ def test_whatever_changes_vectors_changes_the_fingerprint(change):
     assert files.identity(settings).fingerprint != files.identity(other).fingerprint
 
 
-def test_speed_settings_do_not_change_the_fingerprint():
+def test_int8_is_the_default_of_the_model_whose_accuracy_was_measured():
+    assert quantization_of(EmbeddingSettings()) == "int8"
+    assert quantization_of(EmbeddingSettings(model="intfloat/e5-small")) == "none"
+    assert quantization_of(EmbeddingSettings(backend="torch")) == "none"
+    assert quantization_of(EmbeddingSettings(quantization="none")) == "none"
+
+
+def test_without_exporters_the_export_that_is_there_decides(tmp_path, monkeypatch):
+    monkeypatch.setattr(embedding.files, "missing_exporters", lambda: ("torch",))
+    assert quantization_of(EmbeddingSettings()) == "none"  # it cannot be made
+    assert quantization_of(EmbeddingSettings(exports=tmp_path)) == "none"
+    monkeypatch.setattr(
+        embedding.files, "ready_made", lambda *_, kind, **__: (tmp_path, "r") if _is_int8(kind) else None
+    )
+    assert quantization_of(EmbeddingSettings(exports=tmp_path)) == "int8"
+
+
+def _is_int8(kind):
+    return "int8" in kind("r").name
+
+
+def test_a_generation_keeps_the_quantization_that_it_was_built_with():
     settings = EmbeddingSettings()
+    files = find_model(settings)
+    built = {name: files.identity(EmbeddingSettings(quantization=name)).fingerprint for name in ("none", "int8")}
+    assert accepted(files, settings) == set(built.values())
+    for name, fingerprint in built.items():
+        assert accepted(files, EmbeddingSettings(quantization=name)) == {fingerprint}
+    assert built["none"] not in accepted(files, EmbeddingSettings(normalize=False))
+
+
+def test_int8_without_onnx_is_refused():
+    with pytest.raises(ValidationError, match="ONNX"):
+        EmbeddingSettings(quantization="int8", backend="torch")
+
+
+def test_speed_settings_do_not_change_the_fingerprint():
+    settings = EmbeddingSettings(quantization="none")
     files = find_model(settings)
     other = settings.model_copy(update={"batch_size": 7, "threads": 1, "backend": "torch"})
     assert files.identity(settings).fingerprint == files.identity(other).fingerprint

@@ -152,14 +152,6 @@ async def test_replicas_share_vectors_through_redis_and_no_text_is_in_it(redis, 
     await other.close()
 
 
-async def test_vectors_that_other_machines_make_otherwise_are_not_shared(redis, client):
-    link = linked(redis)
-    model = Counting(replace(IDENTITY, options={"quantization": "int8"}))
-    await QuestionVectors(max_bytes=10_000, shared=RedisVectors(link)).of("a", embedder=model)
-    await link.close()
-    assert await client.keys("*") == []
-
-
 RIGHT = np.eye(1, 8, dtype=np.float32)[0]
 
 
