@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 
+from config.machine import cores
 from config.settings import Settings
 from embedding.encoders import Encoder, OnnxEncoder, export_kind
 from embedding.errors import EmbeddingModelNotFound, ExportersMissing
@@ -127,4 +127,4 @@ def _load_export(files: ModelFiles, *, settings: Settings) -> Encoder:
 
 
 def _threads(settings: Settings) -> int:
-    return settings.embedding.threads or len(os.sched_getaffinity(0))
+    return settings.embedding.threads or cores()

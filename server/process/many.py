@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 from config.environment import PREFIX
 from server.api.sockets import listen
 from server.process.local_model import shared_local_model
-from server.process.machine import cores
 from server.process.supervisor import CANNOT_START, CannotStart, Supervisor
 from server.process.worker import open_worker
 from storage import schema_version
@@ -149,8 +148,9 @@ def _once_then(first: asyncio.Event, second: asyncio.Event) -> None:
 def shared_out(settings: Settings, *, count: int) -> Mapping[str, str]:
     """Return the settings of each of `count` workers that differ from the server's, as environment variables.
 
-    What is kept for long is divided: memory, connections, threads. What limits a burst is not: the kernel spreads
-    connections unevenly, and a worker that got most of them would refuse some while the server has room.
+    What is kept for long is divided: memory and connections. What limits a burst is not: the kernel spreads connections
+    unevenly, and a worker that got most of them would refuse some while the server has room. Nor are the models'
+    threads: one question alone is answered by all cores, and where all are busy it costs nothing.
 
     Not the database's address: a worker counts among those who use the embedded PostgreSQL, so that it lives as long
     as the last of them, even if the supervisor is killed.
@@ -163,8 +163,6 @@ def shared_out(settings: Settings, *, count: int) -> Mapping[str, str]:
         "STREAMS__KEPT_BYTES": max(LEAST_BYTES, _share(settings.streams.kept_bytes, count)),
         "CACHE__EMBEDDING_BYTES": _share(cache.embedding_bytes, count),
         "CACHE__ANSWER_BYTES": max(LEAST_BYTES, _share(cache.answer_bytes, count)),
-        "EMBEDDING__THREADS": max(1, (settings.embedding.threads or cores()) // count),
-        "RERANK__THREADS": max(1, (settings.rerank.threads or cores()) // count),
     }
     values = {name: str(value) for name, value in shares.items()}
     values["JOBS__WORKER"] = "never"  # the supervisor's

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import structlog
 
+from config.machine import cores, free_memory
 from config.settings import Settings
-from server.process.machine import cores, free_memory
 from server.process.model_memory import bytes_of_each, bytes_of_local_model
 
 MOST = 4

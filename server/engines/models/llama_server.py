@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import structlog
 
+from config.machine import cores
 from server.engines.models import die_with_parent
 from server.engines.models.errors import ModelUnavailable
 
@@ -168,7 +169,7 @@ class LlamaServer:
             *("--port", str(port)),
             *("--ctx-size", str(self._context_window * SLOTS)),  # it is divided among the slots
             *("--parallel", str(SLOTS)),
-            *("--threads", str(_cores())),
+            *("--threads", str(cores())),
             *("--device", "none"),  # no GPU is looked for: starts twice as fast
             *("--cache-ram", "0"),  # its default keeps up to 8 GiB of old prompts; a slot keeps its last one anyway
             "--offline",
@@ -194,8 +195,3 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _cores() -> int:
-    """Return the number of cores that this process may use; in containers it is less than the machine has."""
-    return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import structlog
 
+from config.machine import cores
 from config.settings import Settings, SettingsError
 from embedding.errors import ExportersMissing, NotOnTheHub
 from embedding.exports import ONNX_FILE, ExportKind, missing_exporters, ready_made
@@ -100,7 +100,7 @@ def export_kind(model: str, revision: str) -> ExportKind[CrossEncoderRecipe]:
 
 
 def _load_export(files: CrossEncoderFiles, *, settings: Settings) -> Scorer:
-    threads = settings.rerank.threads or len(os.sched_getaffinity(0))
+    threads = settings.rerank.threads or cores()
     export = export_kind(files.name, files.revision).found_or_made(settings, partial(_export, files))
     if export.recipe is None:
         from server.engines.reranking.library import open_library_scorer

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from server.process import machine
+from config import machine
 
 
 @pytest.fixture
