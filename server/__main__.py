@@ -138,8 +138,9 @@ async def _run(
                 listener = Listener(app, settings=settings.server, on_ready=on_ready)
                 _settle_memory()
                 _obey(listener, member)
-                if member is None:
-                    listen(sockets)
+                listen(
+                    sockets
+                )  # not before: a balancer goes elsewhere where a connection is refused, and waits where none is
                 await listener.listen(sockets)
     except asyncio.CancelledError:  # a signal before the server was up
         return INTERRUPTED

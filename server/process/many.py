@@ -14,7 +14,6 @@ from socket import socket
 from typing import TYPE_CHECKING
 
 from config.environment import PREFIX
-from server.api.sockets import listen
 from server.process.local_model import shared_local_model
 from server.process.supervisor import CANNOT_START, CannotStart, Supervisor
 from server.process.worker import open_worker
@@ -59,7 +58,6 @@ async def serve_with_workers(
         await stack.enter_async_context(open_worker(settings))
         folder = stack.enter_context(_private_folder())
         await stack.enter_async_context(shared_local_model(settings, folder))
-        listen(sockets)
         supervisor = Supervisor(
             sockets,
             count=count,

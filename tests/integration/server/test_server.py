@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -258,6 +259,22 @@ def test_commands_that_cannot_start_say_so_in_one_line(shared_dir, tmp_path):
     fresh = run(["-m", "server"], env=environment(tmp_path))
     assert fresh.returncode == 2
     assert "python -m storage upgrade" in fresh.stderr
+
+
+def test_connections_are_refused_until_a_worker_can_answer(tmp_path):
+    run(["-m", "storage", "upgrade"], env=environment(tmp_path), check=True)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    settings = {"server__workers": 2, "server__port": port, "embedding__model": "/nowhere"}  # no worker ever can
+    process = subprocess.Popen([sys.executable, "-m", "server"], env=environment(tmp_path, **settings), cwd=ROOT)
+    tries = 0
+    while process.poll() is None:
+        tries += 1
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port)).close()
+        time.sleep(0.02)
+    assert process.returncode == 2
+    assert tries > 10
 
 
 def test_a_supervisor_that_is_killed_leaves_no_process_behind(tmp_path, shared_dir):
