@@ -85,7 +85,7 @@ async def _bare(pages: list[Path], url: str, settings: Settings) -> Measured:
 def encode(pages: list[Path], url: str, *, batch_size: int) -> Measured:
     """The model alone on the same chunks, through sentence-transformers, on the same ONNX file."""
     from embedding.backends import export_into
-    from embedding.exports import own_folder
+    from embedding.exports import INT8_FILE, ONNX_FILE, own_folder
     from embedding.files import find_model
     from embedding.library import open_library_encoder
 
@@ -94,7 +94,10 @@ def encode(pages: list[Path], url: str, *, batch_size: int) -> Measured:
     files = find_model(settings.embedding)
     export = export_into(own_folder(settings), files, settings=settings).directory
     threads = len(os.sched_getaffinity(0))
-    opened = open_library_encoder(files, settings=settings.embedding, backend="onnx", threads=threads, export=export)
+    file = INT8_FILE if (export / INT8_FILE).exists() else ONNX_FILE
+    opened = open_library_encoder(
+        files, settings=settings.embedding, backend="onnx", threads=threads, export=export, onnx_file=file
+    )
     model = opened._model  # noqa: SLF001 (it is compared with our use of it)
     model.encode(texts[:32], batch_size=batch_size)
     meter = Meter(url)
