@@ -202,6 +202,12 @@ class ServerSettings(_Group):
     shutdown_timeout: float = Field(
         20, ge=0, le=3600, description="Seconds that running requests have to finish after SIGTERM."
     )
+    hang_timeout: float = Field(
+        60,
+        ge=0,
+        le=86_400,
+        description="Seconds after which an HTTP worker whose event loop stands still is replaced; 0: never.",
+    )
     idempotency_hours: float = Field(
         24, gt=0, le=8760, description="Hours during which a repeated `Idempotency-Key` gets the stored answer."
     )

@@ -47,7 +47,7 @@ def main() -> int:
             return _serve_mcp(settings)
         return _serve_as_worker(settings, options) if options.command == WORKER else _serve(settings)
     except (SettingsError, FootnoteError, ListenError) as exc:
-        if options.command != WORKER or not options.first_word.fails(str(exc)):
+        if options.command != WORKER or not options.to_supervisor.fails(str(exc)):
             _say(str(exc))
         return CANNOT_START
     except KeyboardInterrupt:
@@ -113,7 +113,7 @@ def _serve_as_worker(settings: Settings, options: argparse.Namespace) -> int:
     sockets, supervisor = listening(options.fds), os.getppid()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_run(settings, sockets, on_ready=lambda _: options.first_word.serves(), member=member))
+            return runner.run(_run(settings, sockets, on_ready=lambda _: options.to_supervisor.serves(), member=member))
     finally:
         if os.getppid() != supervisor and not member.others():  # it was killed, and this is the last worker
             shutil.rmtree(member.directory, ignore_errors=True)
@@ -138,9 +138,7 @@ async def _run(
                 listener = Listener(app, settings=settings.server, on_ready=on_ready)
                 _settle_memory()
                 _obey(listener, member)
-                listen(
-                    sockets
-                )  # not before: a balancer goes elsewhere where a connection is refused, and waits where none is
+                listen(sockets)  # not earlier: a connection that is refused is tried elsewhere, one that hangs is not
                 await listener.listen(sockets)
     except asyncio.CancelledError:  # a signal before the server was up
         return INTERRUPTED

@@ -64,6 +64,7 @@ async def serve_with_workers(
             environment={**os.environ, **shared_out(settings, count=count)},
             folder=folder,
             patience=settings.server.drain_delay + settings.server.shutdown_timeout + LAST_WORDS,
+            hang_timeout=settings.server.hang_timeout,
         )
         stack.push_async_callback(_ended, supervisor, hurry)
         stack.enter_context(_reloading(supervisor, stop))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import signal
 import sys
 import time
@@ -23,7 +24,7 @@ import structlog
 
 from server.engines.models import die_with_parent
 from server.peers.member import WorkersState, address_of, new_name, write_state
-from server.process.first_word import heard
+from server.process.to_supervisor import BEAT_SECONDS, first_word
 
 CANNOT_START = 2
 SHORTEST_WAIT, MAX_WAIT = 0.25, 30.0
@@ -61,6 +62,9 @@ class Process:
     reason: str = ""
     """Why it does not serve, as far as it said so."""
 
+    silent: int | None = None
+    """Beats that the worker has missed; None: it does not beat."""
+
     def tell(self, number: int) -> None:
         """Send a signal, if it still runs."""
         with contextlib.suppress(ProcessLookupError):
@@ -80,6 +84,7 @@ class Supervisor:
         environment: of the workers.
         folder: for their own sockets, see `server.peers`.
         patience: seconds for a worker that was told to stop, before it is killed.
+        hang_timeout: seconds for which the event loop of a worker may stand still before it is killed; 0: for ever.
 
     """
 
@@ -91,6 +96,7 @@ class Supervisor:
         environment: Mapping[str, str],
         folder: Path,
         patience: float,
+        hang_timeout: float = 0,
         command: Sequence[str] = (sys.executable, "-m", "server", "worker"),
     ) -> None:
         self._sockets = sockets
@@ -98,6 +104,7 @@ class Supervisor:
         self._environment = dict(environment)
         self._folder = folder
         self._patience = patience
+        self._hang_timeout = hang_timeout
         self._command = tuple(command)
         self._processes: set[Process] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -118,6 +125,8 @@ class Supervisor:
             CannotStart: one of them does not.
 
         """
+        if self._hang_timeout:
+            self._run(self._watch_beats(), name="watch beats")
         for process in [await self._begun(number) for number in range(1, self._count + 1)]:
             await self._wait_until_ready(process)
 
@@ -151,7 +160,7 @@ class Supervisor:
         for sock in self._sockets:
             sock.close()
         for task in self._tasks:
-            if not task.get_name().startswith("watch"):
+            if not task.get_name().startswith("watch worker"):
                 task.cancel()
         waiting = [asyncio.create_task(process.child.wait()) for process in self._processes]
         if waiting and (await asyncio.wait(waiting, timeout=self._patience))[1]:
@@ -213,9 +222,16 @@ class Supervisor:
         return process
 
     def _heard(self, told: int, process: Process) -> None:
-        asyncio.get_running_loop().remove_reader(told)
-        is_ready, process.reason = heard(told)
-        os.close(told)
+        said = os.read(told, select.PIPE_BUF)
+        if not said:  # it ended, or says no more
+            asyncio.get_running_loop().remove_reader(told)
+            os.close(told)
+        process.silent = 0 if said else None
+        if not process.settled.is_set():
+            self._settle(process, said)
+
+    def _settle(self, process: Process, said: bytes) -> None:
+        is_ready, process.reason = first_word(said)
         if is_ready and process.state is State.STARTING:
             process.state = State.SERVING
             self._retire_surplus(process.number)
@@ -278,6 +294,19 @@ class Supervisor:
                 _log.error("no worker in place of the one that died", error=str(exc), next_try_in_s=wait)
             if self._of(number, State.SERVING):
                 return
+
+    async def _watch_beats(self) -> None:
+        """Kill workers whose event loop stands still; beats are counted, so that a machine's sleep is no worker's."""
+        while True:
+            await asyncio.sleep(BEAT_SECONDS)
+            for process in self._processes:
+                if process.silent is None:
+                    continue
+                process.silent += 1
+                if process.silent * BEAT_SECONDS > self._hang_timeout:
+                    _log.error("a worker stands still, and is killed", number=process.number, silent_s=process.silent)
+                    process.silent = None
+                    process.tell(signal.SIGKILL)
 
     def _run(self, work: Coroutine[Any, Any, None], *, name: str) -> None:
         task = asyncio.create_task(work, name=name)

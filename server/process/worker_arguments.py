@@ -6,14 +6,14 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from server.process.first_word import FirstWord
+from server.process.to_supervisor import ToSupervisor
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the arguments of ``python -m server worker``, which only the supervisor starts."""
     parser = argparse.ArgumentParser(prog="python -m server worker", description="For the supervisor's own use.")
     parser.add_argument("--fds", type=_numbers, required=True, help="descriptors of the listening sockets")
-    parser.add_argument("--pipe", dest="first_word", type=_first_word, required=True, help="for its first word")
+    parser.add_argument("--pipe", dest="to_supervisor", type=_to_supervisor, required=True, help="to say how it is")
     parser.add_argument("--name", required=True)
     parser.add_argument("--number", type=int, required=True)
     parser.add_argument("--of", type=int, required=True)
@@ -23,8 +23,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-def _first_word(descriptor: str) -> FirstWord:
-    return FirstWord(int(descriptor))
+def _to_supervisor(descriptor: str) -> ToSupervisor:
+    return ToSupervisor(int(descriptor))
 
 
 def _numbers(text: str) -> list[int]:

@@ -425,3 +425,18 @@ def test_a_worker_that_cannot_start_stops_the_server_and_says_why_once(stack):
         pass
     assert str(told.value).count("footnote: FOOTNOTE_LLM__PROMPT") == 1
     assert "Traceback" not in str(told.value)
+
+
+def test_a_worker_that_stands_still_is_replaced(stack):
+    with stack.process(
+        program=("-m", "server"), forked=False, SERVER__WORKERS="2", SERVER__HANG_TIMEOUT="3"
+    ) as process:
+        stopped, *_ = workers(process)
+        stopped.suspend()
+        until(lambda: not stopped.is_running())
+        until(lambda: len(workers(process)) == 2 and _serving(process) == "2 of 2")
+
+
+def _serving(process: Process) -> str:
+    with fresh(process) as http:
+        return str(http.get("/ready").json()["dependencies"]["workers"]["detail"])

@@ -41,9 +41,17 @@ def supervised(tmp_path):
     """Return a function that runs a supervisor of two programs until its block ends."""
 
     @asynccontextmanager
-    async def run(program):
+    async def run(program, *, hang_timeout=0):
         command = (sys.executable, "-I", "-S", "-c", PRELUDE + program)
-        made = Supervisor([], count=2, environment=os.environ, folder=tmp_path, patience=10, command=command)
+        made = Supervisor(
+            [],
+            count=2,
+            environment=os.environ,
+            folder=tmp_path,
+            patience=10,
+            hang_timeout=hang_timeout,
+            command=command,
+        )
         try:
             yield made
         finally:
@@ -75,6 +83,39 @@ async def test_those_that_serve_are_told_of(supervised, tmp_path):
         assert (state.answering, state.wanted) == (2, 2)
         children = [process.child for process in supervisor.processes]
     assert {child.returncode for child in children} == {0}
+
+
+HANGS_ONCE = """
+os.write(pipe, b"1")
+first = open(f"{folder}/started").read().split().count(str(number)) == 1
+while not (first and number == 1):
+    time.sleep(0.01)
+    os.write(pipe, b".")
+time.sleep(60)
+"""
+
+
+async def test_one_whose_loop_stands_still_is_killed_and_replaced(supervised, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "BEAT_SECONDS", 0.05)
+    log = CapturingLogger()
+    monkeypatch.setattr(module, "_log", log)
+    async with supervised(HANGS_ONCE, hang_timeout=2) as supervisor:
+        await supervisor.start()
+        before = pids(supervisor)
+        await until(lambda: pids(supervisor).get(1) not in (None, before[1]))
+        await until(lambda: read_state(tmp_path).answering == 2)
+        assert pids(supervisor)[2] == before[2]
+    assert started(tmp_path).count("1") == 2
+    assert any("stands still" in str(call.args) for call in log.calls)
+
+
+async def test_one_that_never_beats_is_left_alone(supervised, monkeypatch):
+    monkeypatch.setattr(module, "BEAT_SECONDS", 0.005)
+    async with supervised(SERVES, hang_timeout=0.01) as supervisor:
+        await supervisor.start()
+        before = pids(supervisor)
+        await asyncio.sleep(0.3)
+        assert pids(supervisor) == before
 
 
 async def test_one_that_dies_is_replaced_and_told_of_as_missing_meanwhile(supervised, tmp_path, monkeypatch):
