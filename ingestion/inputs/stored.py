@@ -99,8 +99,9 @@ class FromDatabase:
         """Tell whether exactly this version is stored."""
         known = self.document
         stored = (await self.documents.by_ids([known.id])).get(known.id)
-        wanted = (known.source, known.content_hash, known.pipeline_fingerprint)
-        return stored is not None and (stored.source, stored.content_hash, stored.pipeline_fingerprint) == wanted
+        if stored is None or stored.source != known.source:
+            return False
+        return stored.is_made_of(known.content_hash, known.pipeline_fingerprint)
 
     async def keep(self, content_hash: str) -> None:
         """Do nothing: the bytes are stored already."""
