@@ -22,7 +22,8 @@ class DocumentState:
 
     Attributes:
         parent: id of the document that it is attached to; None for one that stands alone.
-        is_complete: whether it has as many chunks as were written; other programs may have deleted some.
+        is_complete: whether it and its attachments have as many chunks as were written; other programs may have
+            deleted some.
 
     """
 

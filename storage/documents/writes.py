@@ -32,8 +32,11 @@ class Documents(DocumentRows):
     def __init__(self, database: Database, *, generation: Generation) -> None:
         super().__init__(generation)
         self._database = database
+        counted = f"({{0}}.chunks = (SELECT count(*) FROM {self._table} c WHERE c.document_id = {{0}}.id))"
         self._state = f"""id, source, location, content_hash, pipeline_fingerprint, parent,
-            chunks = (SELECT count(*) FROM {self._table} c WHERE c.document_id = documents.id) AS is_complete"""
+            {counted.format("documents")} AND NOT EXISTS (SELECT FROM footnote.documents a WHERE
+                a.generation_id = documents.generation_id AND a.parent = documents.id AND NOT {counted.format("a")})
+            AS is_complete"""
 
     async def states(self, sources: Sequence[str]) -> dict[str, DocumentState]:
         """Return the documents with these sources, by source; no attachments."""
