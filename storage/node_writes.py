@@ -85,10 +85,11 @@ class NodeWrites:
         kept = {chunk.node_id: chunk for chunk in await self._stored_chunks(document_id)}
         chunks = [replace(chunk, index=index) for index, chunk in enumerate({**kept, **new}.values())]
         row = await self._row(stored, document_id, metadata, source=source)
+        digest = _digest(chunks)
         document = replace(
             row,
-            content_hash=_digest(chunks),
-            pipeline_fingerprint=CHANGED_BY_NODES,
+            content_hash=row.content_hash if row.original else digest,  # by which its bytes are kept
+            pipeline_fingerprint=f"{digest}:{CHANGED_BY_NODES}",
             size=sum(len(chunk.text.encode()) for chunk in chunks),
             revision=revision,
         )

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 
 CHANGED_BY_NODES = "added through LlamaIndex"
-"""Fingerprint of a document whose chunks are not those that its bytes give: nodes were added to it, or deleted."""
+"""How the fingerprint ends of a document whose chunks are not those that its bytes give: nodes were added to it, or
+deleted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,9 @@
 """Documents of which another program deleted chunks are never unchanged, and are found and repaired."""
 
 import asyncio
+import hashlib
 import json
+from contextlib import AsyncExitStack
 
 import pytest
 from llama_index.core import VectorStoreIndex
@@ -11,18 +13,23 @@ from llama_index.vector_stores.postgres import PGVectorStore
 from support.files import pdf
 from support.indexings import DIMENSION, open_made_up
 from support.mails import mail
+from support.workers import ended, submit, working
 
 from config.settings import RetrievalSettings
 from ingestion.cli.arguments import parse_arguments
 from ingestion.cli.command import run_command
 from ingestion.dry_run.commands import plan
 from ingestion.inputs.inputs import Inputs
+from ingestion.jobs.handlers import Handlers
 from ingestion.runs.checking import CHANGED, LOST, check
 from ingestion.runs.run import ingest
 from storage.collections.collections import Collections
 from storage.documents.catalog import DocumentCatalog
 from storage.documents.incomplete import IncompleteDocuments
+from storage.documents.originals import Originals
+from storage.documents.writes import Documents
 from storage.errors import CollectionNotFound
+from storage.jobs.payloads import IndexDocument
 from storage.search.search import SearchRequest
 from storage.vector_store import ChunkStore
 
@@ -93,6 +100,30 @@ async def test_a_document_whose_chunks_another_program_deleted_comes_back_with_i
     assert (report.changed, report.unchanged) == (1, 1)
     assert await shelf.found("high water") == ["tides.md"]
     assert (await shelf.ingest()).unchanged == 2
+
+
+async def test_the_same_upload_is_indexed_again_once_chunks_are_missing(shelf, settings, tmp_path_factory):
+    database = shelf.indexing.database
+    upload = tmp_path_factory.mktemp("upload") / "ferry.md"
+    upload.write_text("# Ferry\n\nThe ferry leaves at noon.")
+    digest = hashlib.sha256(upload.read_bytes()).hexdigest()
+    await Originals(database).put(upload, content_hash=digest)
+    documents = Documents(database, generation=await shelf.indexing.collections.active("docs"))
+
+    async def uploaded():
+        revision = await documents.next_revision()
+        payload = IndexDocument(source="ferry.md", revision=revision, content_hash=digest, name="ferry.md")
+        sent = {"kind": payload.kind, "arguments": payload.arguments(), "collection": "docs", "document_id": "ferry"}
+        return (await ended(database, (await submit(database, **sent)).id)).result["outcome"]
+
+    async with (
+        AsyncExitStack() as stack,
+        working(settings, database, Handlers(shelf.indexing, settings=settings, stack=stack).mapping),
+    ):
+        assert [await uploaded(), await uploaded()] == ["added", "unchanged"]
+        await shelf.delete_by_stock_class("ferry")
+        assert await uploaded() == "changed"
+        assert await shelf.found("ferry") == ["ferry.md"]
 
 
 async def test_a_check_finds_it_and_repairs_it_from_the_bytes_that_are_kept(shelf):
