@@ -30,20 +30,26 @@ MOST_NUMBERS = 64  # in one attribute; more are a vector, which tells its text
 _TEXTS = re.compile(
     r"error\.type|exception\.(?:type|escaped)"
     r"|http\.(?:method|scheme|flavor|route|request\.method)|url\.(?:scheme|template)"
-    r"|server\.(?:address|port)|net(?:work)?\.(?:transport|type|protocol\.(?:name|version))"
+    r"|net(?:work)?\.(?:transport|type|protocol\.(?:name|version))"
     r"|rpc\.(?:system|service|method)(?:\.name)?|messaging\.(?:system|operation(?:\.(?:name|type))?)"
     r"|db\.(?:system|operation|namespace|name|sql\.table|collection\.name|query\.summary|response\.status_code)"
-    r"(?:\.name)?"
+    r"(?:\.name)?|db\.client\.connection\.(?:state|pool\.name)"
     r"|gen_ai\.(?:system|provider\.name|operation\.name|output\.type|token\.type|conversation\.id|data_source\.id)"
     r"|gen_ai\.(?:request\.(?:model|encoding_formats)|response\.(?:id|model|finish_reasons)|prompt\.name)"
     r"|gen_ai\.(?:agent\.(?:id|name|version)|tool\.(?:name|type|call\.id)|workflow\.name)"
     r"|gen_ai\.openai\.(?:request|response)\.(?:service_tier|system_fingerprint)"
     r"|mcp\.(?:method\.name|protocol\.version)|jsonrpc\.(?:protocol\.version|request\.id)"
-    r"|openinference\.span\.kind|(?:input|output)\.mime_type|session\.id|tool\.name"
+    r"|openinference\.span\.kind|(?:input|output)\.mime_type|tool\.name"
     r"|llm\.(?:provider|system|finish_reason|(?:request\.|response\.)?model_name)"
     r"|(?:embedding|reranker)\.model_name"
     r"|llm\.(?:input|output)_messages\.\d+\.message\.role"
     r"|code\.(?:function|namespace)(?:\.name)?|thread\.name|telemetry\.sdk\.(?:name|language|version)|service\.(?:name|version)"
+)
+# what a client chooses of a request: in no mode but `full`, as with the spans of requests
+_ADDRESSES = re.compile(
+    r"url\.(?:full|original|path|query|fragment)|http\.(?:url|target|host|user_agent|client_ip)"
+    r"|http\.(?:request|response)\.header\..*|(?:server|client|source|destination)\.address"
+    r"|net(?:work)?\.(?:peer|host|sock|local)\..*|user_agent\.original|(?:user|enduser)\..*"
 )
 # a number may be a value of metadata, whose names are content too
 _NUMBERS = re.compile(r"[a-z][a-z0-9_]*(?:\.[a-z0-9_]+)*")
@@ -108,7 +114,8 @@ class Withholding(SpanExporter):
     ) -> dict[str, AttributeValue]:
         given = (attributes or {}).items()
         if self._content.is_let_in:
-            return {self._content.shown(name): self._masked(name, value) for name, value in given}
+            told = [(name, value) for name, value in given if not _ADDRESSES.fullmatch(name)]
+            return {self._content.shown(name): self._masked(name, value) for name, value in told}
         return {name: value for name, value in given if _is_let_out(name, value, is_own=is_own)}
 
     def _masked(self, name: str, value: Any) -> Any:  # noqa: ANN401 (one of OpenTelemetry's types)

@@ -1,5 +1,8 @@
 """Texts in spans that others make, on their way out."""
 
+import re
+from pathlib import Path
+
 import pytest
 from openinference.semconv.trace import (
     DocumentAttributes,
@@ -21,6 +24,7 @@ from config.telemetry.setup import make_tracer_provider
 from config.telemetry.spans import Content
 from config.telemetry.withholding import Withholding
 
+DOCUMENTED = Path(__file__).parents[4] / "docs" / "operations" / "telemetry.md"
 SECRET = "who is wombat@example.org"
 OF_OTHERS = {
     **dict.fromkeys(
@@ -67,6 +71,8 @@ OF_OTHERS = {
             "db.statement",
             "db.query.text",
             "db.query.parameter.0",
+            "server.address",
+            "session.id",
             "url.full",
             "url.query",
             "http.target",
@@ -105,7 +111,7 @@ OPEN = {
     "http.request.method": "GET",
     "http.response.status_code": 200,
     "db.system.name": "postgresql",
-    "server.address": "db.example",
+    "db.client.connection.pool.name": "footnote",
     "error.type": "ValueError",
     "reranker.top_k": 3,
     "some.flag": True,
@@ -166,6 +172,20 @@ def test_what_another_writes_into_our_span_is_kept_back_and_ours_is_not():
     assert dict(span.attributes) == {**own, "footnote.question": SECRET}  # only Footnote writes it, and as it may
 
 
+def test_every_attribute_that_is_documented_leaves_a_span_of_ours():
+    whole, _, _ = DOCUMENTED.read_text().partition("TELEMETRY__CONTENT=redacted` or `full`")
+    table = whole.partition("| Attribute |")[2]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    names = [name for row in rows for name in re.findall(r"`([a-z_]+\.[a-z0-9_.]+)`", row)]
+    assert len(names) > 40
+    texts = {"gen_ai.usage": 1, "gen_ai.embeddings": 1, "gen_ai.request.m": 1, "gen_ai.request.temp": 0.5}
+    given = {name: next((value for start, value in texts.items() if name.startswith(start)), "x") for name in names}
+    given |= {"gen_ai.request.model": "m", "gen_ai.request.stream": True, "gen_ai.response.time_to_first_chunk": 0.5}
+    given |= {"http.response.status_code": 200} if "http.response.status_code" in given else {}
+    span, _ = exported("none", lambda tracer: tracer.start_span("s", attributes=given).end(), scope="footnote")
+    assert dict(span.attributes) == given
+
+
 def test_redacted_masks_and_cuts_the_texts_of_others():
     def make(tracer):
         span = tracer.start_span("s", attributes={**OF_OTHERS, "long": "x" * 1000, **OPEN})
@@ -179,6 +199,7 @@ def test_redacted_masks_and_cuts_the_texts_of_others():
     assert list(span.attributes["messages"]) == ["who is [redacted]"] * 2
     assert len(span.attributes["long"]) == 64
     assert OPEN.items() <= span.attributes.items()
+    assert not {"url.full", "url.query", "server.address", "http.request.header.authorization"} & set(span.attributes)
 
 
 def test_full_hands_all_on():
