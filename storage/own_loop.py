@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from storage.errors import LoopBusy
 
-PATIENCE = 30.0
+PATIENCE = 10.0
 """Seconds in which the database's loop begins with a call; one that is blocked by its caller never would."""
 
 BLOCKED = "the database's event loop does not take calls: it is closed, or a sync call on it waits for this one"

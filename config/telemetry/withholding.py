@@ -26,9 +26,10 @@ OWN = "footnote"  # the scope of our spans, and the first part of their attribut
 LONGEST_NAME = 120
 MOST_NUMBERS = 64  # in one attribute; more are a vector, which tells its text
 
-# names of models, tools and operations, ids, kinds and states: OpenTelemetry's conventions and OpenInference's
+# names of models, tools and operations, ids, kinds and states, by OpenTelemetry's conventions and OpenInference's;
+# and the problem that Footnote tells on FastAPI's span of a request
 _TEXTS = re.compile(
-    r"error\.type|exception\.(?:type|escaped)"
+    r"footnote\.problem|error\.type|exception\.(?:type|escaped)"
     r"|http\.(?:method|scheme|flavor|route|request\.method)|url\.(?:scheme|template)"
     r"|net(?:work)?\.(?:transport|type|protocol\.(?:name|version))"
     r"|rpc\.(?:system|service|method)(?:\.name)?|messaging\.(?:system|operation(?:\.(?:name|type))?)"
@@ -156,4 +157,4 @@ def _is_number_of(name: str) -> bool:
 
 def _is_own(span: ReadableSpan) -> bool:
     scope = span.instrumentation_scope
-    return scope is not None and (scope.name == OWN or scope.name.startswith(f"{OWN}."))
+    return scope is not None and scope.name == OWN
