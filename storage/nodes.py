@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 SHOWN_TO_MODELS = ("title", "heading")  # the rest of the metadata is for filters and citations
 MAX_ID_BYTES = 1000
 MAX_INTEGER = 2**31 - 1  # PostgreSQL's
+MAX_TEXT_BYTES = 300_000
+"""Of a node's text, title and heading together: PostgreSQL indexes no more of one row."""
+
 UNIT = 1e-3  # how far from 1 the length of a vector of a normalized model may be and stay as it is
 
 
@@ -96,6 +99,7 @@ def new_chunk(node: BaseNode, *, model: EmbeddingIdentity) -> NewChunk:
     _check_id(node.node_id)
     _check_id(document_id)
     text = node.get_content(metadata_mode=MetadataMode.NONE)
+    _check_length(node, text)
     if node.ref_doc_id is None:
         own = {NodeRelationship.SOURCE: RelatedNodeInfo(node_id=document_id)}
         node = node.model_copy(update={"relationships": {**node.relationships, **own}})
@@ -174,15 +178,22 @@ def _offsets(node: BaseNode, text: str) -> tuple[int, int]:
 
 
 def _check_id(name: str) -> None:
-    if not _is_text(name) or len(name.encode()) > MAX_ID_BYTES:
+    if not is_text(name) or len(name.encode()) > MAX_ID_BYTES:
         msg = f"the id {_shown(name)} is longer than {MAX_ID_BYTES:,} bytes or not Unicode"
+        raise InvalidNode(msg)
+
+
+def _check_length(node: BaseNode, text: str) -> None:
+    searched = (text, *(str(node.metadata.get(key) or "") for key in SHOWN_TO_MODELS))
+    if sum(len(each.encode(errors="replace")) for each in searched) > MAX_TEXT_BYTES:
+        msg = f"node {_shown(node.node_id)} has more than {MAX_TEXT_BYTES:,} bytes of text; split it first"
         raise InvalidNode(msg)
 
 
 def _checked_json(node: BaseNode, text: str) -> str:
     try:
         made = node_json(node)
-        are_texts = all(map(_is_text, (text, made, *_texts(json.loads(made)))))
+        are_texts = all(map(is_text, (text, made, *_texts(json.loads(made)))))
     except (ValueError, TypeError, RecursionError) as exc:
         msg = f"the metadata of node {_shown(node.node_id)} cannot be stored as JSON ({type(exc).__name__})"
         raise InvalidNode(msg) from exc
@@ -205,7 +216,8 @@ def _texts(value: object) -> Iterator[str]:
             yield from _texts(inner)
 
 
-def _is_text(value: str) -> bool:
+def is_text(value: str) -> bool:
+    """Tell whether PostgreSQL can hold a text: without NUL characters and halves of surrogate pairs."""
     try:
         value.encode()
     except UnicodeEncodeError:

@@ -53,11 +53,13 @@ async def awaited(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any
         return await coroutine
     future, begun = _submitted(loop, coroutine)
     waiting = asyncio.wrap_future(future)
-    await asyncio.wait({waiting}, timeout=PATIENCE)
-    if not waiting.done() and not begun.is_set():
-        waiting.cancel()
-        raise LoopBusy(BLOCKED)
-    return await waiting
+    try:
+        await asyncio.wait({waiting}, timeout=PATIENCE)
+        if not waiting.done() and not begun.is_set():
+            raise LoopBusy(BLOCKED)
+        return await waiting
+    finally:
+        waiting.cancel()  # of what goes on there when nobody waits for it any more
 
 
 def _submitted(

@@ -25,7 +25,7 @@ from storage.documents.writes import Documents
 from storage.errors import UnsupportedFilter
 from storage.generation import Generation
 from storage.node_writes import NodeWrites
-from storage.nodes import hit_node, make_node, node_json, node_of, placed, unit_vector
+from storage.nodes import hit_node, is_text, make_node, node_json, node_of, placed, unit_vector
 from storage.search.filters import FilterGroup, Parameters, compile_filters
 from storage.search.lexicon import Lexicon
 from storage.search.search import ChunkSearch, Hit, SearchRequest
@@ -170,7 +170,7 @@ class ChunkStore(BasePydanticVectorStore):
     def _where(self, parameters: Parameters, node_ids: list[str] | None, filters: MetadataFilters | None) -> str:
         parts = ["true"]
         if node_ids is not None:
-            parts.append(f"node_id = ANY({parameters.bind(node_ids, 'text[]')})")
+            parts.append(f"node_id = ANY({parameters.bind(list(filter(is_text, node_ids)), 'text[]')})")
         if (group := filter_group(filters)) is not None:
             parts.append(compile_filters(group, parameters))
         return " AND ".join(parts)
@@ -181,10 +181,10 @@ class ChunkStore(BasePydanticVectorStore):
                 mode=MODES[query.mode],
                 limit=_limit(query),
                 embedding=self._vector(query),
-                text=query.query_str,
+                text=(query.query_str or "").replace("\0", " ").encode(errors="replace").decode(),
                 filters=filter_group(query.filters),
-                document_ids=query.doc_ids or None,
-                node_ids=query.node_ids or None,
+                document_ids=list(filter(is_text, query.doc_ids)) if query.doc_ids else None,
+                node_ids=list(filter(is_text, query.node_ids)) if query.node_ids else None,
             )
         )
         kept = {node.node_id: node for node in await self._nodes([hit.node_id for hit in hits], None)}
@@ -218,6 +218,8 @@ class ChunkStore(BasePydanticVectorStore):
         return added
 
     async def _deleted(self, document_id: str) -> None:
+        if not is_text(document_id):
+            return  # no document has such an id
         await Documents(self._database, generation=self._generation).delete(document_id)
         await Lexicon(self._database, generation=self._generation).keep_up()
 
@@ -250,7 +252,7 @@ class ChunkStore(BasePydanticVectorStore):
 def _limit(query: VectorStoreQuery) -> int:
     """Return how many nodes a query wants: LlamaIndex has a number for each kind of mode."""
     own = {"hybrid": query.hybrid_top_k, "keyword": query.sparse_top_k, "vector": None}[MODES[query.mode]]
-    return own or query.similarity_top_k
+    return max(0, own or query.similarity_top_k)
 
 
 def filter_group(filters: MetadataFilters | None) -> FilterGroup | None:

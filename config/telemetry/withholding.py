@@ -88,12 +88,16 @@ class Withholding(SpanExporter):
         is_own = _is_own(span)
         if is_own and self._content.is_let_in:
             return span  # it was masked when it was made
+        attributes = self._attributes(span.attributes, is_own=is_own)
+        is_bare = not (span.events or span.links or span.status.description or len(span.name) > LONGEST_NAME)
+        if is_bare and attributes == dict(span.attributes or {}):
+            return span  # as nearly all of ours
         return ReadableSpan(
             name=span.name[:LONGEST_NAME],
             context=span.get_span_context(),
             parent=span.parent,
             resource=span.resource,
-            attributes=self._attributes(span.attributes, is_own=is_own),
+            attributes=attributes,
             events=[self._event(event, is_own=is_own) for event in span.events],
             links=[Link(link.context, self._attributes(link.attributes, is_own=is_own)) for link in span.links],
             kind=span.kind,

@@ -55,7 +55,9 @@ class CarriedDocuments:
                     yield FromDatabase(kept, self._documents, self._originals, is_carried=True)
 
     async def _kept(self, stored: MissingDocument, missing: MissingDocuments) -> KeptDocument | None:
-        if stored.original is None or stored.pipeline_fingerprint.endswith(CHANGED_BY_NODES):
+        # of a mail only its bytes tell the attachments
+        is_changed = stored.pipeline_fingerprint.endswith(CHANGED_BY_NODES) and not stored.metadata.get("attachments")
+        if stored.original is None or is_changed:
             return await self._from_chunks(stored, missing)
         return KeptDocument(
             id=stored.id,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from llama_index.core.schema import Document, NodeRelationship, RelatedNodeInfo, TextNode
-from llama_index.core.vector_stores.types import VectorStoreQuery
+from llama_index.core.vector_stores.types import VectorStoreQuery, VectorStoreQueryMode
 from support.corpus import DIMENSION, chunks, document, fill, make_collection, vector
 
 from config.settings import RetrievalSettings
@@ -146,12 +146,52 @@ async def test_a_vector_gets_the_length_that_the_models_have(store, database, le
         {"metadata": {"x": object()}},
         {"of": "d" * 1001},
         {"of": "d\0"},
+        {"text": "word " * 60_001},
+        {"metadata": {"title": "t" * 300_001}},
     ],
 )
 async def test_what_cannot_be_stored_is_refused_by_name_and_nothing_is_written(store, bad):
     with pytest.raises(InvalidNode, match=r"node 'bad'|the id 'd"):
         await store.async_add([node("good"), node("bad", **bad)])
     assert await store.aget_nodes() == []
+
+
+async def test_the_longest_text_of_only_different_words_is_stored(store):
+    words = " ".join(f"{number:05x}" for number in range(49_999))
+    await store.async_add([node("n", text=words)])
+    (hit,) = await store.search(SearchRequest(mode="keyword", limit=9, text="00002"))
+    assert hit.text == words
+
+
+@pytest.mark.parametrize("top", [0, -3])
+async def test_a_query_for_no_nodes_finds_none(store, top):
+    await store.async_add([node("n")])
+    for mode in ("default", "sparse", "hybrid"):
+        query = VectorStoreQuery(
+            query_embedding=vector("n").tolist(),
+            query_str="text",
+            similarity_top_k=top,
+            mode=VectorStoreQueryMode(mode),
+        )
+        assert (await store.aquery(query)).nodes == []
+
+
+async def test_a_query_without_words_finds_nothing_by_words(store):
+    await store.async_add([node("n")])
+    for text in (None, "", "\0", "\ud800"):
+        found = await store.aquery(VectorStoreQuery(query_str=text, mode=VectorStoreQueryMode.SPARSE))
+        assert found.nodes == []
+
+
+@pytest.mark.parametrize("name", ["n\0", "\ud800", "x" * 10_000])
+async def test_an_id_that_cannot_be_is_that_of_nothing(store, name):
+    await store.async_add([node("n", of="d")])
+    for ids in ({"node_ids": [name]}, {"doc_ids": [name]}):
+        assert (await store.aquery(VectorStoreQuery(query_embedding=vector("n").tolist(), **ids))).nodes == []
+    assert await store.aget_nodes([name]) == []
+    await store.adelete_nodes([name])
+    await store.adelete(name)
+    assert len(await store.aget_nodes()) == 1
 
 
 async def test_a_node_is_found_and_cited_by_its_documents_source(store):
