@@ -22,7 +22,7 @@ from ingestion.dry_run.commands import plan
 from ingestion.inputs.inputs import Inputs
 from ingestion.jobs.handlers import Handlers
 from ingestion.runs.checking import CHANGED, LOST, check
-from ingestion.runs.run import ingest
+from ingestion.runs.run import ingest, reindex
 from storage.collections.collections import Collections
 from storage.documents.catalog import DocumentCatalog
 from storage.documents.incomplete import IncompleteDocuments
@@ -157,6 +157,24 @@ async def test_an_attachment_makes_its_mail_incomplete_and_is_repaired_with_it(s
     await shelf.delete_by_stock_class(prices.id)
     assert (await shelf.ingest()).changed == 1
     assert await shelf.found("rope") == ["offer.eml#prices.pdf"]
+
+
+async def test_a_mail_that_nodes_were_added_to_keeps_its_attachments_with_a_reindex(shelf):
+    message = mail("Please find our prices.", ("prices.pdf", pdf("Rope costs 3 euros.", title="Prices")))
+    (shelf.folder / "offer.eml").write_bytes(message.as_bytes())
+    await shelf.ingest()
+    letter = (await shelf.documents())["offer.eml"]
+    source = {NodeRelationship.SOURCE: RelatedNodeInfo(node_id=letter.id)}
+    node = TextNode(id_="n", text="a remark", embedding=[1.0] * DIMENSION, relationships=source)
+    await (await shelf.store()).async_add([node])
+    assert await shelf.found("rope") == ["offer.eml#prices.pdf"]
+    result = await reindex(
+        shelf.indexing, Inputs("docs", [], base=shelf.folder), resume=False, activate="always", golden=None,
+        force=False, watch=lambda _: None,
+    )  # fmt: skip
+    assert result.activated
+    assert await shelf.found("rope") == ["offer.eml#prices.pdf"]
+    assert await shelf.found("prices") != []
 
 
 async def test_what_has_no_bytes_or_nodes_of_its_own_is_named_and_left(shelf):
