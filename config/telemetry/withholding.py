@@ -119,7 +119,7 @@ class Withholding(SpanExporter):
     ) -> dict[str, AttributeValue]:
         given = (attributes or {}).items()
         if self._content.is_let_in:
-            told = [(name, value) for name, value in given if not _ADDRESSES.fullmatch(name)]
+            told = [(name, value) for name, value in given if _is_maskable(name, value)]
             return {self._content.shown(name): self._masked(name, value) for name, value in told}
         return {name: value for name, value in given if _is_let_out(name, value, is_own=is_own)}
 
@@ -131,8 +131,8 @@ class Withholding(SpanExporter):
         return value
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) or (_is_list(value) and any(isinstance(each, str) for each in value))
+def _is_maskable(name: str, value: object) -> bool:
+    return not _ADDRESSES.fullmatch(name) and (_is_text(value) or _is_number(value))
 
 
 def _is_let_out(name: str, value: object, *, is_own: bool) -> bool:
@@ -140,9 +140,18 @@ def _is_let_out(name: str, value: object, *, is_own: bool) -> bool:
         return True
     if _is_text(value):
         return _is_known(name)
-    if not isinstance(value, bool | int | float) and not _is_list(value):
-        return False  # bytes, or a type of a later version
-    return (not _is_list(value) or len(value) <= MOST_NUMBERS) and _is_number_of(name)
+    is_short = not _is_list(value) or len(value) <= MOST_NUMBERS
+    return _is_number(value) and is_short and _is_number_of(name)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) or (_is_list(value) and any(isinstance(each, str) for each in value))
+
+
+def _is_number(value: object) -> bool:
+    """Tell whether a value is a number or several; not bytes, nor what a later version may allow."""
+    values = value if _is_list(value) else (value,)
+    return all(each is None or isinstance(each, bool | int | float) for each in values)
 
 
 def _is_list(value: object) -> TypeGuard[Sequence[object]]:
