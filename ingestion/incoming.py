@@ -22,11 +22,17 @@ def change_of(replaces: DocumentState | None, *, source: str) -> Change:
 
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """A document to write, the stored one with its id, and, for a copy, another stored one with its source."""
+    """A document to write, the stored one with its id, and, for a copy, another stored one with its source.
+
+    Attributes:
+        parsed: what was read, corrected by what is known of it; None: as it was read.
+
+    """
 
     document: NewDocument
     replaces: DocumentState | None = None
     displaces: DocumentState | None = None
+    parsed: Parsed | None = None
 
     @property
     def change(self) -> Change:

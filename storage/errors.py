@@ -198,6 +198,33 @@ class UnsupportedFilter(CallerError):
     field = "filters"
 
 
+class InvalidNode(CallerError):
+    """A node of LlamaIndex's cannot be stored; the message says which and why."""
+
+    slug = "invalid-request"
+
+
+class InvalidVector(InvalidNode):
+    """A vector is none that the collection's embedding model can have made."""
+
+
+class NodeTaken(InvalidNode):
+    """A node's id is that of another document's chunk."""
+
+    slug = "already-exists"
+
+    def __init__(self, node_id: str, *, holder: str) -> None:
+        super().__init__(
+            f"node {node_id[:80]!r} is a chunk of document {holder[:80]!r}; delete it there first, or give another id"
+        )
+
+
+class LoopBusy(FootnoteError):
+    """The database's event loop does not run, or is blocked by the call that waits for it."""
+
+    slug = "internal"
+
+
 class WriteConflict(FootnoteError):
     """Another writer has changed the document since it was read."""
 

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-import json
-from collections import defaultdict
-from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, Literal, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 from llama_index.core.bridge.pydantic import PrivateAttr
-from llama_index.core.schema import BaseNode, MetadataMode, NodeRelationship, RelatedNodeInfo, TextNode
+from llama_index.core.schema import BaseNode
 from llama_index.core.vector_stores.types import (
     BasePydanticVectorStore,
     MetadataFilters,
@@ -20,24 +14,30 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQueryMode,
     VectorStoreQueryResult,
 )
-from llama_index.core.vector_stores.utils import metadata_dict_to_node, node_to_metadata_dict
 from pydantic import ValidationError
 
 from config.settings import RetrievalSettings
-from storage import chunk_tables
+from storage import chunk_tables, own_loop
 from storage.conflicts import rerun_on_conflict
 from storage.database import Database
-from storage.documents.sources import MAX_SOURCE_BYTES, normalized
-from storage.documents.writes import Documents, NewChunk, NewDocument
-from storage.errors import UnsupportedFilter, WriteConflict
+from storage.documents.versions import CHANGED_BY_NODES
+from storage.documents.writes import Documents
+from storage.errors import UnsupportedFilter
 from storage.generation import Generation
-from storage.instants import with_utc
+from storage.node_writes import NodeWrites
+from storage.nodes import hit_node, is_text, make_node, node_json, node_of, placed, unit_vector
 from storage.search.filters import FilterGroup, Parameters, compile_filters
 from storage.search.lexicon import Lexicon
 from storage.search.search import ChunkSearch, Hit, SearchRequest
 from storage.search.word_weights import WordWeight, word_weights
 
-SHOWN_TO_MODELS = ("title", "heading")  # the rest of the metadata is for filters and citations
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["ChunkStore", "filter_group", "hit_node", "make_node", "node_json"]
 MODES: Mapping[VectorStoreQueryMode, Literal["hybrid", "vector", "keyword"]] = {
     VectorStoreQueryMode.DEFAULT: "vector",
     VectorStoreQueryMode.HYBRID: "hybrid",
@@ -45,37 +45,13 @@ MODES: Mapping[VectorStoreQueryMode, Literal["hybrid", "vector", "keyword"]] = {
     VectorStoreQueryMode.TEXT_SEARCH: "keyword",
     VectorStoreQueryMode.SPARSE: "keyword",
 }
-MAX_CONFLICTS = 5
-Result = TypeVar("Result")
-
-
-def make_node(
-    node_id: str, *, document_id: str, text: str, metadata: dict[str, Any], start: int | None, end: int | None
-) -> TextNode:
-    """Return a chunk as a LlamaIndex node; models are given its text, title and heading."""
-    hidden = sorted(key for key in metadata if key not in SHOWN_TO_MODELS)
-    return TextNode(
-        id_=node_id,
-        text=text,
-        metadata=metadata,
-        start_char_idx=start,
-        end_char_idx=end,
-        excluded_embed_metadata_keys=hidden,
-        excluded_llm_metadata_keys=hidden,
-        relationships={NodeRelationship.SOURCE: RelatedNodeInfo(node_id=document_id)},
-    )
-
-
-def node_json(node: BaseNode) -> str:
-    """Return what ``PGVectorStore`` keeps of a node in ``metadata_``, as JSON, timestamps in UTC."""
-    kept = node_to_metadata_dict(node, remove_text=True, flat_metadata=False)
-    return json.dumps(with_utc(kept), ensure_ascii=False)
 
 
 class ChunkStore(BasePydanticVectorStore):
     """LlamaIndex's vector store over one generation: exact filters, rank fusion, async.
 
-    The sync methods run on the database's event loop and are for other threads; on the loop use the async ones.
+    Every method runs on the database's event loop, whoever calls it: the async ones may be awaited on any loop, the
+    sync ones are for other threads than the database's.
     """
 
     stores_text: bool = True
@@ -115,38 +91,118 @@ class ChunkStore(BasePydanticVectorStore):
         return await self._search.search(request)
 
     async def aquery(self, query: VectorStoreQuery, **_: Any) -> VectorStoreQueryResult:
-        """Run a LlamaIndex query.
+        """Run a LlamaIndex query; the nodes are those that were added, with their relationships.
+
+        Their metadata say in ``chunk_index`` and ``page`` where they are in their document.
+
+        Empty `doc_ids` and `node_ids` restrict nothing: LlamaIndex's retrievers pass them so. `alpha` has no effect,
+        since the weights of the fusion are settings.
 
         Raises:
             ValueError: the query's mode is not supported.
+            InvalidVector: the query's vector is none of the collection's model.
             UnsupportedFilter: a filter cannot be honoured.
 
         """
         if query.mode not in MODES:
             msg = f"ChunkStore knows the modes {', '.join(sorted(MODES))}, not {query.mode.value}"
             raise ValueError(msg)
-        hits = await self._search.search(
-            SearchRequest(
-                mode=MODES[query.mode],
-                limit=(query.hybrid_top_k if query.mode in {"hybrid", "semantic_hybrid"} else None)
-                or query.similarity_top_k,
-                embedding=query.query_embedding,
-                text=query.query_str,
-                filters=filter_group(query.filters),
-                document_ids=query.doc_ids,
-                node_ids=query.node_ids,
-            )
-        )
-        return VectorStoreQueryResult(
-            nodes=[hit_node(hit) for hit in hits],
-            similarities=[hit.score for hit in hits],
-            ids=[hit.node_id for hit in hits],
-        )
+        return await own_loop.awaited(self._database.loop, self._queried(query))
 
     async def aget_nodes(
         self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None
     ) -> list[BaseNode]:
-        """Return chunks by id, by filter, or both."""
+        """Return chunks by id, by filter, or both, as the nodes that were added."""
+        return await own_loop.awaited(self._database.loop, self._nodes(node_ids, filters))
+
+    async def async_add(self, nodes: Sequence[BaseNode], **_: Any) -> list[str]:
+        """Add nodes with their embeddings; existing nodes are replaced, missing documents are created.
+
+        A node without a source document is a document of its own. No document takes the place of another: where
+        several would have the same source, each further one has its id before it.
+
+        Raises:
+            InvalidNode: a node, or its vector, cannot be stored; then none is.
+            NodeTaken: a node is another document's chunk.
+            DocumentAttached: a node's document is an attachment of another one.
+
+        """
+        return await own_loop.awaited(self._database.loop, self._added(nodes))
+
+    async def adelete(self, ref_doc_id: str, **_: Any) -> None:
+        """Delete a document with its chunks."""
+        await own_loop.awaited(self._database.loop, self._deleted(ref_doc_id))
+
+    async def adelete_nodes(
+        self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **_: Any
+    ) -> None:
+        """Delete chunks by id, by filter, or both; without either, delete nothing.
+
+        Their documents are read anew the next time that they are ingested.
+        """
+        if node_ids is not None or filters is not None:
+            await own_loop.awaited(self._database.loop, self._deleted_nodes(node_ids, filters))
+
+    def add(self, nodes: Sequence[BaseNode], **_: Any) -> list[str]:
+        """See `async_add`."""
+        return own_loop.run(self._database.loop, self.async_add(nodes))
+
+    def delete(self, ref_doc_id: str, **_: Any) -> None:
+        """See `adelete`."""
+        own_loop.run(self._database.loop, self.adelete(ref_doc_id))
+
+    def delete_nodes(self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **_: Any) -> None:
+        """See `adelete_nodes`."""
+        own_loop.run(self._database.loop, self.adelete_nodes(node_ids, filters))
+
+    def get_nodes(self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None) -> list[BaseNode]:
+        """See `aget_nodes`."""
+        return own_loop.run(self._database.loop, self.aget_nodes(node_ids, filters))
+
+    def query(self, query: VectorStoreQuery, **_: Any) -> VectorStoreQueryResult:
+        """See `aquery`."""
+        return own_loop.run(self._database.loop, self.aquery(query))
+
+    @property
+    def _table(self) -> str:
+        return chunk_tables.qualified(self._generation.id)
+
+    def _where(self, parameters: Parameters, node_ids: list[str] | None, filters: MetadataFilters | None) -> str:
+        parts = ["true"]
+        if node_ids is not None:
+            parts.append(f"node_id = ANY({parameters.bind(list(filter(is_text, node_ids)), 'text[]')})")
+        if (group := filter_group(filters)) is not None:
+            parts.append(compile_filters(group, parameters))
+        return " AND ".join(parts)
+
+    async def _queried(self, query: VectorStoreQuery) -> VectorStoreQueryResult:
+        hits = await self._search.search(
+            SearchRequest(
+                mode=MODES[query.mode],
+                limit=_limit(query),
+                embedding=self._vector(query),
+                text=(query.query_str or "").replace("\0", " ").encode(errors="replace").decode(),
+                filters=filter_group(query.filters),
+                document_ids=list(filter(is_text, query.doc_ids)) if query.doc_ids else None,
+                node_ids=list(filter(is_text, query.node_ids)) if query.node_ids else None,
+            )
+        )
+        kept = {node.node_id: node for node in await self._nodes([hit.node_id for hit in hits], None)}
+        return VectorStoreQueryResult(
+            nodes=[
+                placed(kept[hit.node_id], hit) if hit.node_id in kept else hit_node(hit)  # deleted meanwhile
+                for hit in hits
+            ],
+            similarities=[hit.score for hit in hits],
+            ids=[hit.node_id for hit in hits],
+        )
+
+    def _vector(self, query: VectorStoreQuery) -> NDArray[np.float32] | None:
+        if MODES[query.mode] == "keyword":
+            return None
+        return unit_vector(query.query_embedding, model=self._generation.embedding, of="the query")
+
+    async def _nodes(self, node_ids: list[str] | None, filters: MetadataFilters | None) -> list[BaseNode]:
         parameters = Parameters()
         where = self._where(parameters, node_ids, filters)
         async with self._database.connection() as connection:
@@ -154,30 +210,25 @@ class ChunkStore(BasePydanticVectorStore):
                 f"SELECT text, metadata_ FROM {self._table} WHERE {where} ORDER BY document_id, chunk_index",
                 *parameters.values,
             )
-        return [metadata_dict_to_node(json.loads(row["metadata_"]), text=row["text"]) for row in rows]
+        return [node_of(row["metadata_"], row["text"]) for row in rows]
 
-    async def async_add(self, nodes: Sequence[BaseNode], **_: Any) -> list[str]:
-        """Add nodes with their embeddings; existing nodes are replaced, missing documents are created."""
-        by_document: dict[str, list[BaseNode]] = defaultdict(list)
-        for node in nodes:
-            by_document[node.ref_doc_id or node.node_id].append(node)
-        for document_id, group in by_document.items():
-            await self._added(document_id, group)
+    async def _added(self, nodes: Sequence[BaseNode]) -> list[str]:
+        added = await NodeWrites(self._database, generation=self._generation).add(nodes)
         await Lexicon(self._database, generation=self._generation).keep_up()
-        return [node.node_id for node in nodes]
+        return added
 
-    async def adelete(self, ref_doc_id: str, **_: Any) -> None:
-        """Delete a document with its chunks."""
-        await Documents(self._database, generation=self._generation).delete(ref_doc_id)
+    async def _deleted(self, document_id: str) -> None:
+        if not is_text(document_id):
+            return  # no document has such an id
+        await Documents(self._database, generation=self._generation).delete(document_id)
+        await Lexicon(self._database, generation=self._generation).keep_up()
+
+    async def _deleted_nodes(self, node_ids: list[str] | None, filters: MetadataFilters | None) -> None:
+        await self._delete_nodes(node_ids, filters)
         await Lexicon(self._database, generation=self._generation).keep_up()
 
     @rerun_on_conflict
-    async def adelete_nodes(
-        self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **_: Any
-    ) -> None:
-        """Delete chunks by id, by filter, or both; without either, delete nothing."""
-        if node_ids is None and filters is None:
-            return
+    async def _delete_nodes(self, node_ids: list[str] | None, filters: MetadataFilters | None) -> None:
         parameters = Parameters()
         where = self._where(parameters, node_ids, filters)
         async with self._database.transaction() as connection:
@@ -187,135 +238,21 @@ class ChunkStore(BasePydanticVectorStore):
                     (SELECT document_id FROM {self._table} WHERE {where}) ORDER BY d.id FOR UPDATE""",
                 *parameters.values,
             )
-            # update their documents too, so that cached answers become invalid
+            # update their documents too, so that cached answers become invalid and no version counts as unchanged
             await connection.execute(
                 f"""WITH gone AS (DELETE FROM {self._table} WHERE {where} RETURNING document_id)
                     UPDATE footnote.documents d
-                    SET chunks = d.chunks - g.chunks, pipeline_fingerprint = d.pipeline_fingerprint
+                    SET chunks = d.chunks - g.chunks, pipeline_fingerprint = '{CHANGED_BY_NODES}'
                     FROM (SELECT document_id, count(*) AS chunks FROM gone GROUP BY document_id) g
                     WHERE d.generation_id = {int(self._generation.id)} AND d.id = g.document_id""",
                 *parameters.values,
             )
-        await Lexicon(self._database, generation=self._generation).keep_up()
-
-    def add(self, nodes: Sequence[BaseNode], **_: Any) -> list[str]:
-        """See `async_add`."""
-        return self._run(self.async_add(nodes))
-
-    def delete(self, ref_doc_id: str, **_: Any) -> None:
-        """See `adelete`."""
-        self._run(self.adelete(ref_doc_id))
-
-    def delete_nodes(self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **_: Any) -> None:
-        """See `adelete_nodes`."""
-        self._run(self.adelete_nodes(node_ids, filters))
-
-    def get_nodes(self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None) -> list[BaseNode]:
-        """See `aget_nodes`."""
-        return self._run(self.aget_nodes(node_ids, filters))
-
-    def query(self, query: VectorStoreQuery, **_: Any) -> VectorStoreQueryResult:
-        """See `aquery`."""
-        return self._run(self.aquery(query))
-
-    @property
-    def _table(self) -> str:
-        return chunk_tables.qualified(self._generation.id)
-
-    def _where(self, parameters: Parameters, node_ids: list[str] | None, filters: MetadataFilters | None) -> str:
-        parts = ["true"]
-        if node_ids is not None:
-            parts.append(f"node_id = ANY({parameters.bind(node_ids, 'text[]')})")
-        if (group := filter_group(filters)) is not None:
-            parts.append(compile_filters(group, parameters))
-        return " AND ".join(parts)
-
-    async def _added(self, document_id: str, nodes: list[BaseNode]) -> None:
-        for _ in range(MAX_CONFLICTS - 1):
-            try:
-                return await self._add_document(document_id, nodes)
-            except WriteConflict:  # written by another writer meanwhile, or copied from another generation
-                continue
-        return await self._add_document(document_id, nodes)
-
-    async def _add_document(self, document_id: str, nodes: list[BaseNode]) -> None:
-        documents = Documents(self._database, generation=self._generation)
-        revision = await documents.next_revision()
-        stored = (await documents.by_ids([document_id])).get(document_id)
-        kept = [
-            row for row in await self._stored_chunks(document_id) if row.node_id not in {node.node_id for node in nodes}
-        ]
-        chunks = [*kept, *(_new_chunk(node, document_id=document_id) for node in nodes)]
-        chunks = [_renumbered(chunk, index) for index, chunk in enumerate(chunks)]
-        first = nodes[0].metadata
-        source = stored.source if stored else await self._free_source(documents, document_id, first)
-        digest = hashlib.sha256("\0".join(chunk.node_id + chunk.text for chunk in chunks).encode())
-        document = NewDocument(
-            id=document_id,
-            source=source,
-            location=stored.location if stored else None,
-            title=str(first.get("title") or first.get("file_name") or document_id),
-            metadata={},
-            content_hash=digest.hexdigest(),
-            pipeline_fingerprint="added through LlamaIndex",
-            size=sum(len(chunk.text.encode()) for chunk in chunks),
-            revision=revision,
-        )
-        await documents.write(document, chunks, replaces=stored)
-
-    async def _free_source(self, documents: Documents, document_id: str, metadata: Mapping[str, Any]) -> str:
-        """Return what names a new document; LlamaIndex gives all pages of a PDF one name."""
-        source = normalized(str(metadata.get("source") or metadata.get("file_path") or document_id))
-        if (await documents.states([source])).get(source) is None:
-            return source
-        longer = f"{document_id}/{source}"
-        return longer if len(longer.encode()) <= MAX_SOURCE_BYTES else document_id
-
-    async def _stored_chunks(self, document_id: str) -> list[NewChunk]:
-        async with self._database.connection() as connection:
-            rows = await connection.fetch(
-                f"""SELECT node_id, chunk_index, page, start_char, end_char, text, metadata_, embedding, embedded_hash
-                    FROM {self._table} WHERE document_id = $1 ORDER BY chunk_index""",
-                document_id,
-            )
-        return [
-            NewChunk(
-                node_id=row["node_id"],
-                index=row["chunk_index"],
-                page=row["page"],
-                start=row["start_char"],
-                end=row["end_char"],
-                text=row["text"],
-                metadata_json=row["metadata_"],
-                embedding=row["embedding"].to_numpy(),
-                embedded_hash=row["embedded_hash"],
-            )
-            for row in rows
-        ]
-
-    def _run(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
-        try:
-            here = asyncio.get_running_loop()
-        except RuntimeError:
-            here = None
-        if here is self._database.loop:
-            coroutine.close()
-            msg = "a sync method of ChunkStore was called on the event loop; await its async twin"
-            raise RuntimeError(msg)
-        return asyncio.run_coroutine_threadsafe(coroutine, self._database.loop).result()
 
 
-def hit_node(hit: Hit) -> TextNode:
-    """Return a hit as a LlamaIndex node; its offsets are the table's, whatever its metadata say."""
-    place: dict[str, Any] = {"chunk_index": hit.chunk_index} | ({} if hit.page is None else {"page": hit.page})
-    return make_node(
-        hit.node_id,
-        document_id=hit.document_id,
-        text=hit.text,
-        metadata=hit.metadata | place,
-        start=hit.start,
-        end=hit.end,
-    )
+def _limit(query: VectorStoreQuery) -> int:
+    """Return how many nodes a query wants: LlamaIndex has a number for each kind of mode."""
+    own = {"hybrid": query.hybrid_top_k, "keyword": query.sparse_top_k, "vector": None}[MODES[query.mode]]
+    return max(0, own or query.similarity_top_k)
 
 
 def filter_group(filters: MetadataFilters | None) -> FilterGroup | None:
@@ -344,27 +281,3 @@ def _plain(filters: MetadataFilters) -> dict[str, Any]:
             for inner in filters.filters
         ],
     }
-
-
-def _new_chunk(node: BaseNode, *, document_id: str) -> NewChunk:
-    text = node.get_content(metadata_mode=MetadataMode.NONE)
-    start = getattr(node, "start_char_idx", None) or 0
-    page = node.metadata.get("page")
-    if node.ref_doc_id is None:
-        node = node.model_copy(
-            update={"relationships": {NodeRelationship.SOURCE: RelatedNodeInfo(node_id=document_id)}}
-        )
-    return NewChunk(
-        node_id=node.node_id,
-        index=0,
-        page=page if isinstance(page, int) else None,
-        start=start,
-        end=getattr(node, "end_char_idx", None) or start + len(text),
-        text=text,
-        metadata_json=node_json(node),
-        embedding=np.asarray(node.get_embedding(), dtype=np.float32),
-    )
-
-
-def _renumbered(chunk: NewChunk, index: int) -> NewChunk:
-    return replace(chunk, index=index)

@@ -73,7 +73,7 @@ def open_telemetry(settings: TelemetrySettings, *, version: str) -> Iterator[Tel
 
     from config.telemetry.exposition import ScrapedReader
 
-    spans.let_in(spans.Content(settings.content, max_bytes=CONTENT_BYTES))
+    spans.let_in(content_of(settings))
     os.environ.setdefault("OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", "true")  # makes the SDK count what it drops
     scraped = ScrapedReader()
     resource = _resource(settings, version=version)
@@ -87,6 +87,11 @@ def open_telemetry(settings: TelemetrySettings, *, version: str) -> Iterator[Tel
         yield Telemetry(scraped)
     finally:
         _close(tracers, meters)
+
+
+def content_of(settings: TelemetrySettings) -> spans.Content:
+    """Return how texts are recorded."""
+    return spans.Content(settings.content, max_bytes=CONTENT_BYTES)
 
 
 def keep_to_own_propagation() -> None:
@@ -146,9 +151,10 @@ def _span_exporter(settings: TelemetrySettings, meters: MeterProvider) -> Iterat
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     from config.telemetry.exporters import open_exporter
+    from config.telemetry.withholding import Withholding
 
     yield BatchSpanProcessor(
-        open_exporter(settings, "traces", timeout=EXPORT_SECONDS),
+        Withholding(open_exporter(settings, "traces", timeout=EXPORT_SECONDS), content=content_of(settings)),
         max_queue_size=QUEUE_SPANS,
         schedule_delay_millis=BATCH_SECONDS * 1000,
         max_export_batch_size=BATCH_SPANS,

@@ -217,6 +217,11 @@ class Content:
         """Whether texts are recorded at all; if not, callers need not collect them."""
         return self._mode != "none"
 
+    @property
+    def masks(self) -> bool:
+        """Whether anything is kept back of texts."""
+        return self._mode != "full"
+
     def put(self, span: Span, name: str, text: str) -> None:
         """Set a text as an attribute, cut and masked as the settings say; do nothing in the mode `none`."""
         if self.is_let_in and span.is_recording():

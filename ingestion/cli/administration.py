@@ -1,4 +1,4 @@
-"""Commands on generations: list, activate, roll back, prune."""
+"""Commands on generations: list, activate, roll back, prune, check."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ingestion.runs.checking import Checked, check
 from ingestion.runs.pruning import prune
 from ingestion.runs.reindexing import catch_up
 from storage.deletions import forget_deletions
@@ -41,7 +42,7 @@ class CommandResult:
 
 async def administer(
     options: argparse.Namespace, indexing: Indexing, *, watch: Callable[[Pipeline], None], progress: Progress
-) -> CommandResult:
+) -> CommandResult | Checked:
     """Run the command.
 
     Raises:
@@ -53,6 +54,8 @@ async def administer(
         return _listed((await indexing.generations.list(collection, limit=MAX_SHOWN)).items)
     if options.command == "prune":
         return await _pruned(indexing, collection)
+    if options.command == "check":
+        return await check(indexing, collection, repair=options.repair, watch=watch, progress=progress)
     name = options.generation if options.command == "activate" else await indexing.generations.previous(collection)
     flip = await indexing.generations.activate(collection, name)
     if options.no_catch_up or flip.before == flip.after:

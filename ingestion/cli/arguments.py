@@ -131,6 +131,12 @@ def _prune() -> argparse.ArgumentParser:
     return _of_collection("prune", "Drop generations and bytes that nothing needs any more.")
 
 
+def _check() -> argparse.ArgumentParser:
+    parser = _of_collection("check", "Find documents that lack chunks, which another program deleted.")
+    parser.add_argument("--repair", action="store_true", help="read them anew from the bytes that the database keeps")
+    return parser
+
+
 def _run() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ingestion run", description="Run the sources that are due.")
     parser.add_argument("file", help="a YAML file that lists them; see docs/sources.md")
@@ -170,6 +176,7 @@ def _worker() -> argparse.ArgumentParser:
 
 COMMANDS = {
     "activate": _activate,
+    "check": _check,
     "generations": _generations,
     "prune": _prune,
     "rollback": _rollback,

@@ -231,6 +231,7 @@ class Pipeline:
 
     async def _work(self, incoming: Incoming, parsed: Parsed, attached: AttachmentsRead, trace: DocumentTrace) -> Work:
         identified = await RETRYING(incoming.identify, parsed)
+        parsed = identified.parsed or parsed
         parts = [part_of(identified.document, parsed), *await self._parts(identified.document, parsed, attached)]
         vectors = await self._stored_vectors(identified, parts)
         said = (*parsed.warnings, *attached.of_attachments)

@@ -11,8 +11,7 @@ from llama_index.core.query_engine import RetrieverQueryEngine
 
 from server.engines.models.provider import LOCAL
 from server.engines.parts import EngineParts
-from server.engines.passages.selection import SelectPassages, selection_of
-from server.engines.reranking import wants_reranking
+from server.engines.retrieval import OwnRetriever, selecting
 from server.engines.room import FitContextWindow, TokenCounter, estimated_tokens
 from server.engines.writing.synthesis import synthesizer_for
 from server.engines.writing.templates import template
@@ -24,25 +23,17 @@ LOCAL_WINDOW = 2048  # tokens: some four passages
 def retriever_engine(
     parts: EngineParts, *, retriever: BaseRetriever, widened: Sequence[BaseNodePostprocessor] = ()
 ) -> RetrieverQueryEngine:
-    """Return a LlamaIndex query engine over one of our retrievers, with the postprocessors that select passages.
+    """Return a LlamaIndex query engine over a retriever, with the postprocessors that select passages.
 
+    Of a retriever of ours all hits are reranked and selected, not the passages that it would return by itself.
     `widened` are postprocessors that lengthen the selected passages before they are fitted into the prompt.
     """
     return RetrieverQueryEngine(
-        retriever,
+        retriever.unselected() if isinstance(retriever, OwnRetriever) else retriever,
         response_synthesizer=synthesizer_for(parts),
-        node_postprocessors=[*_postprocessors(parts), *widened, *fitting(parts)],
+        node_postprocessors=[*selecting(parts), *widened, *fitting(parts)],
         callback_manager=CallbackManager([]),
     )
-
-
-def _postprocessors(parts: EngineParts) -> list[BaseNodePostprocessor]:
-    """Return the postprocessors that select passages, in order."""
-    return [*_reranking(parts), SelectPassages(selection_of(parts), record=parts.record)]
-
-
-def _reranking(parts: EngineParts) -> list[BaseNodePostprocessor]:
-    return [parts.reranker.postprocessor(parts)] if parts.reranker and wants_reranking(parts) else []
 
 
 def fitting(parts: EngineParts) -> list[FitContextWindow]:

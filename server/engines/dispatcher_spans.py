@@ -37,7 +37,7 @@ class DispatcherSpans(OTelCompatibleSpanHandler):
     """
 
     def __init__(self) -> None:
-        super().__init__(tracer=trace.get_tracer("llama_index"))
+        super().__init__(tracer=trace.get_tracer("footnote"))
 
     @classmethod
     def class_name(cls) -> str:

@@ -1,14 +1,18 @@
-"""A LlamaIndex retriever over our store."""
+"""LlamaIndex retrievers over our store."""
 
 from __future__ import annotations
 
-from typing import Literal
+import copy
+from abc import abstractmethod
+from typing import Literal, Self
 
+from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
 from server.engines.llama_index import AsyncRetriever
 from server.engines.parts import EngineParts
-from server.engines.passages.selection import deeper, depth_of
+from server.engines.passages.selection import SelectPassages, deeper, depth_of, selection_of
+from server.engines.reranking import wants_reranking
 from storage.search.search import SearchRequest, Vector
 from storage.vector_store import hit_node
 
@@ -30,15 +34,49 @@ def search_request(
     )
 
 
-class StoreRetriever(AsyncRetriever):
+class OwnRetriever(AsyncRetriever):
+    """A retriever for one question: it returns the question's `k` passages, reranked if that is wanted.
+
+    Any of LlamaIndex's engines may be built over it. Ours rerank and select among more hits themselves, with
+    `unselected`.
+    """
+
+    def __init__(self, parts: EngineParts) -> None:
+        super().__init__()
+        self._parts = parts
+        self._selects = True
+
+    def unselected(self) -> Self:
+        """Return the same retriever, which returns all hits among which passages are selected."""
+        other = copy.copy(self)
+        other._selects = False  # noqa: SLF001 (its own class)
+        return other
+
+    async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        found = await self._hits(query_bundle)
+        for postprocessor in selecting(self._parts) if self._selects else ():
+            found = await postprocessor.apostprocess_nodes(found, query_bundle)
+        return found
+
+    @abstractmethod
+    async def _hits(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        """Return enough hits for `k` passages, best first."""
+
+
+def selecting(parts: EngineParts) -> list[BaseNodePostprocessor]:
+    """Return the postprocessors that select passages among hits, in order."""
+    reranking = [parts.reranker.postprocessor(parts)] if parts.reranker and wants_reranking(parts) else []
+    return [*reranking, SelectPassages(selection_of(parts), record=parts.record)]
+
+
+class StoreRetriever(OwnRetriever):
     """Retrieves by vector, by keyword, or by both."""
 
     def __init__(self, parts: EngineParts, *, mode: Literal["hybrid", "vector", "keyword"]) -> None:
-        super().__init__()
-        self._parts = parts
+        super().__init__(parts)
         self._mode = mode
 
-    async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+    async def _hits(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         turns, record = self._parts.turns, self._parts.record
         if turns is None:
             return await self._searched(query_bundle)

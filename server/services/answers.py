@@ -46,6 +46,7 @@ from server.engines.writing.citations import CitationFilter
 from server.engines.writing.prompts import summary_messages
 from server.engines.writing.stopping import before_stop
 from server.errors import RerankUnavailable
+from server.services.cited import citations_of
 from server.services.observation import Observation
 from server.waiting.turns import Turns
 from storage.errors import TableGone
@@ -153,7 +154,7 @@ class AnswerService:
             parts, nodes = await self._engaged(question, stack, found, retrieves_only=True)
             generation = parts.record.searched or parts.store.generation
             return Retrieved(
-                results=_citations(nodes, parts.record),
+                results=citations_of(nodes, parts.record),
                 collection=generation.collection,
                 generation=generation.name,
                 timings_ms=_timings(parts.record, started),
@@ -192,7 +193,7 @@ class AnswerService:
         started = time.perf_counter()
         async with AsyncExitStack() as stack:
             parts, (response, refuses) = await self._engaged(question, stack, asked)
-            citations = _citations(response.source_nodes, parts.record)
+            citations = citations_of(response.source_nodes, parts.record)
             events = self._events(parts, citations, pieces_of(response), started=started, refuses=refuses)
             del response  # with its nodes, which take more than all the rest of a stream
             await stack.enter_async_context(aclosing(events))
@@ -209,7 +210,7 @@ class AnswerService:
         started = time.perf_counter()
         async with AsyncExitStack() as stack:
             parts, (response, refuses) = await self._engaged(turn.question, stack, asked)
-            citations = _citations(response.source_nodes, parts.record)
+            citations = citations_of(response.source_nodes, parts.record)
             events = self._events(parts, citations, response.async_response_gen(), started=started, refuses=refuses)
             del response  # see `_stream`
             await stack.enter_async_context(aclosing(events))
@@ -418,37 +419,6 @@ def _finish_reason(record: Record) -> FinishReason:
     if record.extracted:
         return "length" if record.cut else "extractive"
     return record.finish.finish_reason if record.finish else "stop"
-
-
-def _citations(nodes: Sequence[NodeWithScore], record: Record) -> tuple[Citation, ...]:
-    return tuple(_citation(number, node, record) for number, node in enumerate(nodes, start=1))
-
-
-def _citation(number: int, found: NodeWithScore, record: Record) -> Citation:
-    node = found.node
-    metadata = dict(node.metadata)
-    start = getattr(node, "start_char_idx", None) or 0
-    text = node.get_content()
-    chunk_index = int(metadata.pop("chunk_index", 0))
-    page, page_end = metadata.pop("page", None), metadata.pop("page_end", None)
-    return Citation(
-        id=number,
-        node_id=node.node_id,
-        document_id=node.ref_doc_id or "",
-        source=str(metadata.pop("source", "")),
-        title=str(metadata.pop("title", "")),
-        heading=metadata.pop("heading", None),
-        page=page,
-        page_end=page if page_end is None else page_end,
-        chunk_index=chunk_index,
-        text=text,
-        score=float(found.score or 0.0),
-        scores=record.scores.get(node.node_id, {}),
-        start=start,
-        end=getattr(node, "end_char_idx", None) or start + len(text),
-        metadata=metadata,
-        chunks=record.chunks.get(node.node_id, (chunk_index,)),
-    )
 
 
 def _sources(citations: Sequence[Citation]) -> tuple[str, ...]:

@@ -7,18 +7,35 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from storage import chunk_tables
+from storage.documents.versions import NewDocument
 from storage.errors import WriteConflict
 from storage.instants import with_utc
 
 if TYPE_CHECKING:
     from storage.database import Connection
-    from storage.documents.versions import NewAttachment, NewChunk, NewDocument
+    from storage.documents.versions import NewAttachment, NewChunk
     from storage.generation import Generation
 
 CHUNK_COLUMNS = (
     "tenant_id", "generation_id", "document_id", "node_id", "chunk_index", "page", "start_char", "end_char",
     "text", "metadata_", "embedding", "embedded_hash",
 )  # fmt: skip
+
+
+async def stored_row(connection: Connection, generation_id: int, document_id: str) -> NewDocument | None:
+    """Return a document's row as it was written; None if there is none."""
+    row = await connection.fetchrow(
+        """SELECT id, source, location, title, metadata::text AS metadata, content_hash, pipeline_fingerprint,
+               bytes AS size, revision, original, pages::text AS pages, repeated::text AS repeated,
+               warnings::text AS warnings, parent
+           FROM footnote.documents WHERE generation_id = $1 AND id = $2""",
+        generation_id,
+        document_id,
+    )
+    if row is None:
+        return None
+    parsed = {name: json.loads(row[name]) for name in ("metadata", "pages", "repeated", "warnings")}
+    return NewDocument(**{**dict(row), **parsed})
 
 
 class DocumentRows:

@@ -12,12 +12,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+CHANGED_BY_NODES = "added through LlamaIndex"
+"""How the fingerprint ends of a document whose chunks are not those that its bytes give: nodes were added to it, or
+deleted."""
+
+
 @dataclass(frozen=True, slots=True)
 class DocumentState:
     """The stored fields of a document that a writer compares.
 
     Attributes:
         parent: id of the document that it is attached to; None for one that stands alone.
+        is_complete: whether it and its attachments have as many chunks as were written; other programs may have
+            deleted some.
 
     """
 
@@ -27,10 +34,12 @@ class DocumentState:
     content_hash: str
     pipeline_fingerprint: str
     parent: str | None = None
+    is_complete: bool = True
 
     def is_made_of(self, content_hash: str, pipeline_fingerprint: str) -> bool:
-        """Tell whether the document was made from these bytes, with the same pipeline."""
-        return (self.content_hash, self.pipeline_fingerprint) == (content_hash, pipeline_fingerprint)
+        """Tell whether the document was made from these bytes, with the same pipeline, and is all there."""
+        is_same = (self.content_hash, self.pipeline_fingerprint) == (content_hash, pipeline_fingerprint)
+        return is_same and self.is_complete
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,6 @@ __all__ = ["DocumentState", "Documents", "NewAttachment", "NewChunk", "NewDocume
 
 WRITABLE = frozenset({"building", "ready", "active"})  # states of a generation in which documents can be written
 WriteOutcome = Literal["written", "unchanged", "deleted"]
-_STATE = "id, source, location, content_hash, pipeline_fingerprint, parent"
 
 
 class Documents(DocumentRows):
@@ -33,6 +32,11 @@ class Documents(DocumentRows):
     def __init__(self, database: Database, *, generation: Generation) -> None:
         super().__init__(generation)
         self._database = database
+        counted = f"({{0}}.chunks = (SELECT count(*) FROM {self._table} c WHERE c.document_id = {{0}}.id))"
+        self._state = f"""id, source, location, content_hash, pipeline_fingerprint, parent,
+            {counted.format("documents")} AND NOT EXISTS (SELECT FROM footnote.documents a WHERE
+                a.generation_id = documents.generation_id AND a.parent = documents.id AND NOT {counted.format("a")})
+            AS is_complete"""
 
     async def states(self, sources: Sequence[str]) -> dict[str, DocumentState]:
         """Return the documents with these sources, by source; no attachments."""
@@ -195,7 +199,7 @@ class Documents(DocumentRows):
     async def _states(self, condition: str, value: object) -> list[DocumentState]:
         async with self._database.connection() as connection:
             rows = await connection.fetch(
-                f"""SELECT {_STATE} FROM footnote.documents WHERE generation_id = $1 AND {condition}
+                f"""SELECT {self._state} FROM footnote.documents WHERE generation_id = $1 AND {condition}
                     ORDER BY created_at, id""",
                 self._generation.id,
                 value,
@@ -207,7 +211,7 @@ class Documents(DocumentRows):
     ) -> tuple[DocumentState | None, DocumentState | None]:
         """Return the stored document with this id, and another one with this source."""
         rows = await connection.fetch(
-            f"SELECT {_STATE} FROM footnote.documents "
+            f"SELECT {self._state} FROM footnote.documents "
             "WHERE generation_id = $1 AND (id = $2 OR (source = $3 AND parent IS NULL)) FOR UPDATE",
             self._generation.id,
             document.id,
@@ -241,12 +245,8 @@ def _lost_original(document: NewDocument) -> Iterator[None]:
 
 
 def _same_version(stored: DocumentState, document: NewDocument) -> bool:
-    return (stored.id, stored.source, stored.content_hash, stored.pipeline_fingerprint) == (
-        document.id,
-        document.source,
-        document.content_hash,
-        document.pipeline_fingerprint,
-    )
+    is_same = (stored.id, stored.source) == (document.id, document.source)
+    return is_same and stored.is_made_of(document.content_hash, document.pipeline_fingerprint)
 
 
 def _is_other_file(stored: DocumentState, document: NewDocument, *, replaces: DocumentState | None) -> bool:

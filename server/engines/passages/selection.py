@@ -12,11 +12,13 @@ from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 
+from server.engines.node_fields import chunk_index_of
 from server.engines.parts import EngineParts
 from server.engines.passages.excerpt import Excerpt, joined
 from server.engines.passages.near_duplicates import Wording
 from server.engines.record import Record
 from server.engines.reranking import wants_reranking
+from storage.nodes import integer
 
 MAX_HITS = 1000
 SPARE_HITS = 8
@@ -113,15 +115,10 @@ def excerpt_of(found: NodeWithScore, record: Record) -> Excerpt:
     text = node.get_content(metadata_mode=MetadataMode.NONE)
     start = getattr(node, "start_char_idx", None) or 0
     end = getattr(node, "end_char_idx", None)
-    chunks = record.chunks.get(node.node_id) or (int(node.metadata.get("chunk_index", 0)),)
-    page, page_end = (whole(node.metadata.get(key)) for key in ("page", "page_end"))
+    chunks = record.chunks.get(node.node_id) or (chunk_index_of(node),)
+    page, page_end = (integer(node.metadata.get(key)) for key in ("page", "page_end"))
     end = start + len(text) if end is None else end
     return Excerpt(node.ref_doc_id or "", start, end, text, chunks, page, page_end)
-
-
-def whole(value: object) -> int | None:
-    """Return a number of metadata, which other programs may have written; None for anything else."""
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 async def in_thread_if_large(choose: Callable[..., Result], /, *given: Any, hits: int, **further: Any) -> Result:

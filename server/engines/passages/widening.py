@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from llama_index.core.schema import BaseNode, NodeWithScore
+from llama_index.core.schema import NodeWithScore
 
+from server.engines.node_fields import chunk_index_of
 from server.engines.parts import EngineParts
 from server.engines.passages.hierarchy import common_path
 from server.engines.room import FRAME_CHARACTERS, FitContextWindow
@@ -57,11 +58,6 @@ def length_of(chunks: Sequence[StoredChunk]) -> int:
     return chunks[-1].end - chunks[0].start
 
 
-def index_of(node: BaseNode) -> int:
-    """Return the index of a node's chunk in its document."""
-    return int(node.metadata.get("chunk_index", 0))
-
-
 async def chunks_around(
     parts: EngineParts, nodes: Iterable[NodeWithScore], *, chunks: int, characters: int
 ) -> list[StoredChunk]:
@@ -69,8 +65,8 @@ async def chunks_around(
     spans = [
         Span(
             node.node.ref_doc_id or "",
-            first=index_of(node.node) - chunks,
-            last=index_of(node.node) + chunks,
+            first=chunk_index_of(node.node) - chunks,
+            last=chunk_index_of(node.node) + chunks,
             start=(getattr(node.node, "start_char_idx", None) or 0) - characters,
             end=(getattr(node.node, "end_char_idx", None) or 0) + characters + 1,
         )

@@ -13,11 +13,10 @@ from llama_index.core.schema import NodeWithScore, QueryBundle
 from config.errors import FootnoteError
 from server.engines.abilities import conversational
 from server.engines.assembly import retriever_engine
-from server.engines.llama_index import AsyncRetriever
 from server.engines.models.errors import ModelError
 from server.engines.parts import EngineParts
 from server.engines.passages.selection import deeper, depth_of
-from server.engines.retrieval import search_request
+from server.engines.retrieval import OwnRetriever, search_request
 from server.engines.writing.consulting import all_of, consult, listed
 from server.engines.writing.prompts import EXPANSION_SYSTEM, quoted_question
 from storage.errors import TableGone
@@ -29,7 +28,7 @@ WORDING_TOKENS = 60  # of one paraphrase, JSON syntax included
 _log = structlog.get_logger(__name__)
 
 
-class FusionRetriever(AsyncRetriever):
+class FusionRetriever(OwnRetriever):
     """Reciprocal rank fusion over searches for the question and its paraphrases.
 
     The original question is always searched for, and has the highest weight. LlamaIndex's `QueryFusionRetriever` fails
@@ -37,11 +36,7 @@ class FusionRetriever(AsyncRetriever):
     retrievers instead of queries.
     """
 
-    def __init__(self, parts: EngineParts) -> None:
-        super().__init__()
-        self._parts = parts
-
-    async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+    async def _hits(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         record, own = self._parts.record, query_bundle.query_str
         with record.stage("expand"):
             others = await self._wordings(own)

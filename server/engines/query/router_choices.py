@@ -112,7 +112,7 @@ async def _look(parts: EngineParts, collection: str, question: str) -> _Look:
     async with parts.elsewhere.visit(parts, collection) as there:
         # a record of its own: these hits are not shown
         glance = replace(there, question=replace(there.question, k=LOOKED_AT), record=Record())
-        found = (await StoreRetriever(glance, mode="hybrid").aretrieve(QueryBundle(question)))[:LOOKED_AT]
+        found = (await StoreRetriever(glance, mode="hybrid").unselected().aretrieve(QueryBundle(question)))[:LOOKED_AT]
         texts = [hit.node.get_content() for hit in found]
         if found and there.embedder.identity.fingerprint != parts.embedder.identity.fingerprint:
             return _Look(

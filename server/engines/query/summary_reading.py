@@ -88,7 +88,7 @@ class WholeDocuments(AsyncRetriever):
         named = self._parts.question.document_ids
         if named is not None:
             return list(dict.fromkeys(named))
-        hits = await StoreRetriever(self._parts, mode="hybrid").aretrieve(query)
+        hits = await StoreRetriever(self._parts, mode="hybrid").unselected().aretrieve(query)
         return best_documents(hits, most=self._parts.settings.engines.summary_documents)
 
     def _nodes(self, groups: Sequence[Sequence[StoredChunk]]) -> list[NodeWithScore]:
