@@ -25,6 +25,7 @@ from config.telemetry.setup import Telemetry, open_telemetry
 from server.api.contracts import Runtime
 from server.mcp.calls import Calls
 from server.mcp.protocol import make_server
+from server.principal import EVERYBODY, being
 from server.waiting.interrupts import OpenRequests
 
 _log = structlog.get_logger(__name__)
@@ -38,7 +39,7 @@ async def serve_stdio(settings: Settings, *, version: str) -> NoReturn:
     """
     stopping = _on_signals()
     async with stdio_server() as streams:
-        with open_telemetry(settings.telemetry, version=version) as telemetry:
+        with being(EVERYBODY), open_telemetry(settings.telemetry, version=version) as telemetry:
             async with BackgroundRuntime(lambda: _opening(settings, telemetry)) as runtime:
                 calls = Calls(runtime.get, seconds=settings.server.request_timeout, open_requests=OpenRequests())
                 await _serve(make_server(calls, version=version), streams, until=stopping)
