@@ -111,7 +111,7 @@ def refusal(key: ApiKey, text: KeyText) -> str | None:
 
 def principal_of_key(key: NewApiKey) -> Principal:
     """Return whom a key stands for."""
-    scopes = frozenset(key.scopes) & SCOPES.keys()
+    scopes = frozenset(SCOPES.keys() & key.scopes)
     return Principal(
         Caller(key.tenant, key.subject, key.groups, sees_all=ADMIN in scopes),
         scopes,

@@ -12,6 +12,10 @@ from server.principal import ADMIN, SCOPES, Principal
 from storage.caller import Caller
 from storage.generation import DEFAULT_TENANT, NAME_PATTERN
 
+_NOT_IN_NAMES = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
+NAME = rf"[^\s{_NOT_IN_NAMES}](?:[^{_NOT_IN_NAMES}]*[^\s{_NOT_IN_NAMES}])?"
+"""One line of text, with no space around it."""
+
 MAX_SUBJECT = 255
 MAX_GROUPS = 1000
 MAX_GROUP = 255
@@ -46,7 +50,9 @@ def claim(claims: Mapping[str, Any], path: str) -> object:
 
 def is_name(value: object, longest: int) -> bool:
     """Tell whether a value is a text that can name a subject or a group."""
-    return isinstance(value, str) and 0 < len(value) <= longest and value.isprintable() and value == value.strip()
+    if not isinstance(value, str) or len(value) > longest or re.fullmatch(NAME, value) is None:
+        return False
+    return not any("\ud800" <= char <= "\udfff" for char in value)  # JSON may hold halves of pairs
 
 
 def _tenant(claims: Mapping[str, Any], path: str | None) -> str:

@@ -16,6 +16,7 @@ from server.auth.authenticator import Authenticator
 from server.auth.failures import FailedLogins
 from server.auth.known_keys import KnownKeys
 from server.auth.last_use import LastUse
+from server.principal import SCOPES
 from storage.access.keys import ApiKeys
 
 if TYPE_CHECKING:
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
 MAX_KEY_FILE = 1024
 
 
-class AuthFileInvalid(FootnoteError):
-    """A file that the settings of authentication name cannot be used."""
+class AuthUnusable(FootnoteError):
+    """A setting of authentication, or a file that one names, cannot be used."""
+
+    slug = "internal"
 
 
 @asynccontextmanager
@@ -36,7 +39,7 @@ async def open_authenticator(settings: Settings, database: Database) -> AsyncIte
     """Follow API keys, and the issuer's keys, until the block ends.
 
     Raises:
-        AuthFileInvalid: the file with the bootstrap key or the issuer's keys cannot be used; the message says why.
+        AuthUnusable: the file with the bootstrap key or the issuer's keys cannot be used, or a scope is none.
 
     """
     async with AsyncExitStack() as stack:
@@ -64,11 +67,14 @@ def _bootstrap(auth: AuthSettings) -> str | None:
             f"FOOTNOTE_AUTH__BOOTSTRAP_KEY_FILE: {auth.bootstrap_key_file} cannot be read, or holds no key: 32 to 512 "
             "printable ASCII characters without spaces"
         )
-        raise AuthFileInvalid(msg) from None
+        raise AuthUnusable(msg) from None
     return key
 
 
 async def _tokens(settings: Settings, stack: AsyncExitStack) -> Tokens:
+    if unknown := [scope for scope in settings.auth.jwt_default_scopes if scope not in SCOPES]:
+        msg = f"FOOTNOTE_AUTH__JWT_DEFAULT_SCOPES: {unknown[0]!r} is no scope; there are {', '.join(SCOPES)}"
+        raise AuthUnusable(msg)
     from server.auth.tokens import Tokens  # PyJWT and cryptography are imported only where tokens are used
 
     return Tokens(settings.auth, await _keys(settings, stack))
@@ -87,7 +93,7 @@ async def _keys(settings: Settings, stack: AsyncExitStack) -> Keys:
             KeySet.parse(_read(path, MAX_BYTES + 1))
         except (OSError, InvalidKeySet) as exc:
             msg = f"FOOTNOTE_AUTH__JWT_JWKS_FILE: {path} cannot be used: {exc}"
-            raise AuthFileInvalid(msg) from None
+            raise AuthUnusable(msg) from None
 
         load: Callable[[], Awaitable[bytes]] = partial(asyncio.to_thread, _read, path, MAX_BYTES + 1)
     else:

@@ -37,9 +37,14 @@ async def serve_stdio(settings: Settings, *, version: str) -> NoReturn:
 
     Meanwhile file descriptor 1 is standard error, so that no library can write between the protocol's lines.
     """
+    with being(EVERYBODY):  # outermost, as the SDK handles a message in the context of what reads it
+        await _serve_as_everybody(settings, version=version)
+
+
+async def _serve_as_everybody(settings: Settings, *, version: str) -> NoReturn:
     stopping = _on_signals()
     async with stdio_server() as streams:
-        with being(EVERYBODY), open_telemetry(settings.telemetry, version=version) as telemetry:
+        with open_telemetry(settings.telemetry, version=version) as telemetry:
             async with BackgroundRuntime(lambda: _opening(settings, telemetry)) as runtime:
                 calls = Calls(runtime.get, seconds=settings.server.request_timeout, open_requests=OpenRequests())
                 await _serve(make_server(calls, version=version), streams, until=stopping)

@@ -64,7 +64,7 @@ def test_a_key_is_made_used_rotated_and_revoked(served: Client) -> None:
     ("body", "field"),
     [
         ({"scopes": []}, "scopes"),
-        ({"scopes": ["qeury"]}, "scopes"),
+        ({"scopes": ["qeury"]}, "scopes.0"),
         ({"scopes": ["query"] * 101}, "scopes"),
         ({"scopes": "query"}, "scopes"),
         ({"name": ""}, "name"),

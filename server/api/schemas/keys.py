@@ -9,8 +9,8 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from server.api.schemas.fields import CollectionName, Text, Whole
 from server.api.schemas.pages import PageQuery
-from server.auth.claims import is_name
-from server.principal import Principal
+from server.auth.claims import NAME, is_name
+from server.principal import SCOPES, Principal
 from server.services.keys import MadeKey, WantedKey
 from storage.generation import NAME_PATTERN
 
@@ -21,14 +21,25 @@ MAX_OVERLAP = 30 * 24 * 3600
 
 def _named(value: str) -> str:
     if not is_name(value, len(value)):
-        msg = "must be printable, and neither begin nor end with a space"
+        msg = "must be one line, and neither begin nor end with a space"
         raise ValueError(msg)
     return value
 
 
-Name = Annotated[Text, Field(min_length=1, max_length=255), AfterValidator(_named)]
+def _known(value: str) -> str:
+    if value not in SCOPES:
+        msg = f"is no scope; there are {', '.join(SCOPES)}"
+        raise ValueError(msg)
+    return value
+
+
+Name = Annotated[
+    Text, Field(min_length=1, max_length=255, json_schema_extra={"pattern": f"^{NAME}$"}), AfterValidator(_named)
+]
 Tenant = Annotated[str, Field(pattern=f"^{NAME_PATTERN}$", max_length=63, examples=["public"])]
-Scope = Annotated[str, Field(min_length=1, max_length=80, examples=["query"])]
+Scope = Annotated[
+    str, Field(max_length=80, examples=["query"], json_schema_extra={"enum": [*SCOPES]}), AfterValidator(_known)
+]
 
 
 class KeyBody(BaseModel):
