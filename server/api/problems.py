@@ -41,8 +41,8 @@ KINDS: Mapping[str, Kind] = {
     for kind in (
         INTERNAL,
         INVALID,
-        Kind("unauthenticated", 401, "Nobody knows who asks"),
-        Kind("forbidden", 403, "This is not allowed"),
+        Kind("unauthenticated", 401, "Authentication is required"),
+        Kind("forbidden", 403, "A permission is missing"),
         Kind("origin-refused", 403, "The page may not call this server"),
         Kind("not-found", 404, "There is nothing here"),
         Kind("method-not-allowed", 405, "The method is not allowed here"),
