@@ -65,6 +65,9 @@ class Principal:
 EVERYBODY = Principal(LOCAL, frozenset(SCOPES))
 """Whoever asks where authentication is off, and the program on this machine that speaks MCP over stdio."""
 
+NOBODY = Caller("", "")
+"""Whoever is unknown: no tenant has its name, so no row exists for it."""
+
 _current: ContextVar[Principal | None] = ContextVar("footnote_principal", default=None)
 
 
@@ -79,6 +82,17 @@ def being(identity: Principal) -> Iterator[None]:
     token = _current.set(identity)
     try:
         with acting_as(identity.caller), reaching(identity.collections):
+            yield
+    finally:
+        _current.reset(token)
+
+
+@contextmanager
+def being_nobody() -> Iterator[None]:
+    """Let the block be a request of nobody known, whatever it was before."""
+    token = _current.set(None)
+    try:
+        with acting_as(NOBODY), reaching(frozenset()):
             yield
     finally:
         _current.reset(token)

@@ -76,5 +76,5 @@ def _base(auth: AuthSettings, scope: Scope) -> str:
     if auth.public_url is not None:
         return auth.public_url.removesuffix("/")
     host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "localhost")
-    clean = host if all(char.isalnum() or char in ".-:[]_" for char in host) else "localhost"
+    clean = host if host.isascii() and all(char.isalnum() or char in ".-:[]_" for char in host) else "localhost"
     return f"{scope['scheme']}://{clean}"

@@ -27,7 +27,7 @@ from storage.errors import StoreUnavailable
 if TYPE_CHECKING:
     from storage.database import Database
 
-MOST_KEYS = 10_000
+MOST_KEYS, MOST_ABSENT = 10_000, 1000
 RECHECK_SECONDS = 30.0
 UNHEARD_SECONDS = 1.0
 """How long a key is trusted where nobody would tell of its end."""
@@ -58,6 +58,7 @@ class KnownKeys:
         self._grace = grace
         self._clock = clock
         self._kept: LRUCache[str, _Entry] = LRUCache(MOST_KEYS)
+        self._absent: LRUCache[str, _Entry] = LRUCache(MOST_ABSENT)  # apart, so that ids made up push no key out
         self._looking: dict[str, asyncio.Task[ApiKey | None]] = {}
         self._places = asyncio.Semaphore(LOOKUPS)
         self._heard_since: float | None = None
@@ -76,7 +77,7 @@ class KnownKeys:
             FootnoteError: the database is away, and the key was not looked up within the grace time.
 
         """
-        entry = self._kept.get(key_id)
+        entry = self._kept.get(key_id) or self._absent.get(key_id)
         if entry is not None and self._is_fresh(entry):
             return entry.key
         if entry is not None and self._is_away and self._is_good(entry):
@@ -91,6 +92,7 @@ class KnownKeys:
     def changed(self, key_id: str) -> None:
         """Forget a key, and what is being found out about it."""
         self._kept.pop(key_id, None)
+        self._absent.pop(key_id, None)
         self._looking.pop(key_id, None)
 
     def is_listening(self, listening: bool) -> None:  # noqa: FBT001 (a callback)
@@ -130,12 +132,17 @@ class KnownKeys:
                 at = self._clock()
                 key = await self._keys.find(key_id)
             if self._looking.get(key_id) is task:  # it has not changed meanwhile
-                self._kept[key_id] = _Entry(key, at)
+                self._keep(key_id, _Entry(key, at))
             self._is_away = False
             return key
         finally:
             if self._looking.get(key_id) is task:
                 del self._looking[key_id]
+
+    def _keep(self, key_id: str, entry: _Entry) -> None:
+        kept, other = (self._absent, self._kept) if entry.key is None else (self._kept, self._absent)
+        kept[key_id] = entry
+        other.pop(key_id, None)
 
     def _without_database(self, key_id: str, error: Exception) -> ApiKey | None:
         if not self._is_away:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -292,3 +294,35 @@ def test_the_log_names_the_key_and_never_its_secret(running: tuple[Scripted, htt
     lines = [line for line in logged() if line.get("key") == key.split("_")[1]]
     assert {line["status"] for line in lines} >= {200}
     assert key not in str(logged())
+
+
+def test_a_request_that_was_sent_behind_another_s_is_not_that_one_s(running: tuple[Scripted, httpx.Client]) -> None:
+    """Both come over one connection, the second before the first is answered, as proxies may send them."""
+    made, http = running
+    key = made.runtime.api_keys.make("admin")
+    first = f"GET /me HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\n\r\n"
+    second = "GET /ready HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    third = "GET /me HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    with socket.create_connection((http.base_url.host, http.base_url.port or 80), timeout=20) as connection:
+        connection.sendall((first + second + third).encode())
+        answers = b""
+        while piece := connection.recv(65_536):
+            answers += piece
+    _, me, ready, refused = answers.decode().split("HTTP/1.1 ")
+    assert '"subject":"ada"' in me
+    assert '"dependencies":{}' in ready
+    assert refused.startswith("401")
+
+
+async def test_callers_at_once_are_not_mixed_up(running: tuple[Scripted, httpx.Client]) -> None:
+    made, http = running
+    subjects = [f"subject {number}" for number in range(30)]
+    keys = {subject: made.runtime.api_keys.make("query", subject=subject) for subject in subjects}
+    async with httpx.AsyncClient(base_url=str(http.base_url), timeout=60) as client:
+
+        async def ask(subject: str, key: str) -> bool:
+            answer = await client.get("/me", headers=bearer(key))
+            return bool(answer.json()["subject"] == subject)
+
+        told = await asyncio.gather(*(ask(subject, key) for subject, key in [*keys.items()] * 10))
+    assert all(told)

@@ -7,13 +7,14 @@ is what is served.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+from cachetools import LRUCache
 from fastapi.routing import RouteContext, iter_route_contexts
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
-from structlog.contextvars import bind_contextvars
+from structlog.contextvars import bind_contextvars, unbind_contextvars
 
 from config.errors import FootnoteError
 from server.api.context import request_id_of
@@ -24,7 +25,10 @@ from server.api.problems import problem_of, problem_response
 from server.api.resource import challenge
 from server.api.scopes import KNOWN, Access, access_of
 from server.errors import Forbidden, TooManyFailures, Unauthenticated
-from server.principal import EVERYBODY, Principal, being
+from server.principal import EVERYBODY, Principal, being, being_nobody
+
+MOST_KEPT, LONGEST_KEPT = 1024, 200
+"""Paths whose routes are remembered, and their characters."""
 
 NOBODY = ""
 EXPECTED = (Unauthenticated, Forbidden, TooManyFailures)
@@ -45,6 +49,7 @@ class Authentication:
         self._app = app
         self._required = required
         self._routes: Sequence[RouteContext] | None = None
+        self._kept: LRUCache[tuple[str, str, str], Access | None] = LRUCache(MOST_KEPT)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request."""
@@ -59,6 +64,7 @@ class Authentication:
             await self._admitted(scope, receive, send)
 
     async def _admitted(self, scope: Scope, receive: Receive, send: Send) -> None:
+        unbind_contextvars("tenant", "key")
         try:
             identity = await self._identity(scope)
         except FootnoteError as exc:
@@ -72,13 +78,21 @@ class Authentication:
         access = self._access(scope)
         who = await _principal(scope, optional=access is not None and access.is_open)
         if who is None:
-            return nullcontext()
+            return being_nobody()
         _require(access, who)
         bind_contextvars(tenant=who.caller.tenant, key=who.key_id)
         return being(who)
 
     def _access(self, scope: Scope) -> Access | None:
-        """Return who may call the route that the router will choose."""
+        """Return who may call the route that the router will choose; what was asked for lately is remembered."""
+        asked = scope["method"], scope.get("root_path", ""), scope["path"]
+        if len(scope["path"]) > LONGEST_KEPT:
+            return self._looked_up(scope)
+        if asked not in self._kept:
+            self._kept[asked] = self._looked_up(scope)
+        return self._kept[asked]
+
+    def _looked_up(self, scope: Scope) -> Access | None:
         if self._routes is None:
             self._routes = tuple(iter_route_contexts(scope["app"].router.routes))
         partial = False

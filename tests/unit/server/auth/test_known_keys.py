@@ -8,7 +8,7 @@ import pytest
 from support.api_keys import ApiKeysInMemory
 
 from server.auth.key_text import KeyText
-from server.auth.known_keys import LOOKUPS, KnownKeys
+from server.auth.known_keys import LOOKUPS, MOST_ABSENT, KnownKeys
 from storage.errors import StoreUnavailable
 
 DOWN = StoreUnavailable("the database is not available")
@@ -176,6 +176,15 @@ async def test_looks_take_few_connections(stored: ApiKeysInMemory, known: KnownK
     go.set()
     assert await asyncio.gather(*asking) == [None] * 100
     assert most == LOOKUPS
+
+
+async def test_ids_that_are_made_up_push_no_key_out(stored: ApiKeysInMemory, known: KnownKeys) -> None:
+    key_id = made(stored)
+    await known.get(key_id)
+    for _ in range(MOST_ABSENT + 10):
+        assert await known.get(KeyText.new().id) is None
+    assert known.at_hand(key_id)
+    assert len(known._absent) == MOST_ABSENT
 
 
 async def test_an_unknown_id_is_remembered_until_a_key_has_it(stored: ApiKeysInMemory, known: KnownKeys) -> None:
