@@ -326,3 +326,26 @@ async def test_callers_at_once_are_not_mixed_up(running: tuple[Scripted, httpx.C
 
         told = await asyncio.gather(*(ask(subject, key) for subject, key in [*keys.items()] * 10))
     assert all(told)
+
+
+async def test_calls_of_mcp_at_once_are_each_their_caller_s(running: tuple[Scripted, httpx.Client]) -> None:
+    made, http = running
+    keys = made.runtime.api_keys
+    callers = {keys.make("query", *further): bool(further) for further in [(), ("documents:read",)] * 10}
+    message = {
+        "jsonrpc": "2.0",
+        "id": 7,
+        "method": "tools/call",
+        "params": {"name": "get_document", "arguments": {"document_id": "doc-1", "max_characters": 100}},
+    }
+    accept = {"accept": "application/json, text/event-stream"}
+    async with httpx.AsyncClient(base_url=str(http.base_url), timeout=60) as client:
+
+        async def reads(key: str) -> bool:
+            answer = await client.post("/mcp", json=message, headers={**bearer(key), **accept})
+            assert answer.status_code == 200
+            assert ("The text of" in answer.text) != ("needs the scope 'documents:read'" in answer.text)
+            return "The text of" in answer.text
+
+        told = await asyncio.gather(*(reads(key) for key in [*callers] * 10))
+    assert told == [*callers.values()] * 10

@@ -223,6 +223,7 @@ async def test_what_a_header_calls_critical_must_be_understood(issuer: Issuer) -
     await refused(issuer, issuer.token(headers={"b64": False}))
 
 
+@pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")  # it is what is tested
 async def test_a_weak_key_of_the_issuer_is_not_used(issuer: Issuer) -> None:
     weak = Issuer(keys={**issuer.keys, "rsa": rsa.generate_private_key(public_exponent=65_537, key_size=1024)})  # noqa: S505
     assert "key" in await refused(weak, weak.token())
