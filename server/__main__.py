@@ -17,6 +17,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from socket import socket
 from typing import TYPE_CHECKING
 
@@ -98,7 +99,9 @@ def _serve_mcp(settings: Settings) -> int:
 def _serve(settings: Settings) -> int:
     import uvloop
 
-    is_required(settings)  # a server whose users nobody has chosen opens no port
+    announce = partial(
+        _announce, with_key=is_required(settings)
+    )  # where nobody has chosen its users, no port is opened
     _allow_many_sockets()
     sockets = bind(
         settings.server.host, settings.server.port
@@ -106,12 +109,12 @@ def _serve(settings: Settings) -> int:
     count = worker_count(settings)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         if count == 1:
-            return runner.run(_run(settings, sockets, on_ready=_announce))
+            return runner.run(_run(settings, sockets, on_ready=announce))
         from server.process.many import serve_with_workers
 
         return runner.run(
             serve_with_workers(
-                settings, sockets, count=count, on_ready=lambda: _announce(url_of(sockets[0])), on_failure=_say
+                settings, sockets, count=count, on_ready=lambda: announce(url_of(sockets[0])), on_failure=_say
             )
         )
 
@@ -199,9 +202,10 @@ def _settle_memory() -> None:
     gc.freeze()
 
 
-def _announce(url: str) -> None:
+def _announce(url: str, *, with_key: bool) -> None:
+    key = '-H "Authorization: Bearer $KEY" ' if with_key else ""
     print(  # noqa: T201 (for the person or the program that started us)
-        f"Footnote is ready at {url} — try: curl -s {url}/query -H 'content-type: application/json' "
+        f"Footnote is ready at {url} — try: curl -s {url}/query {key}-H 'content-type: application/json' "
         """-d '{"question": "How do I change the port?"}'""",
         flush=True,
     )
