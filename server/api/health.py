@@ -11,7 +11,7 @@ from starlette.responses import PlainTextResponse
 from server.api.context import request_id_of, runtime_of
 from server.api.documentation import problem_responses
 from server.api.problems import KINDS, Problem, problem_of, problem_response
-from server.api.scopes import KNOWN, OPEN, marked, needs
+from server.api.scopes import KNOWN, OPEN, OPEN_TELLS_MORE, marked, needs
 from server.errors import ShuttingDown
 from server.peers.metrics import exposition
 from server.principal import principal
@@ -65,7 +65,7 @@ async def health() -> HealthOut:
 
 
 @router.get("/ready", response_model=ReadyOut, responses=problem_responses(503))
-@marked(OPEN)
+@marked(OPEN_TELLS_MORE)
 async def ready(request: Request) -> ReadyOut | Response:
     """Look at each dependency: 200 if questions can be answered, else 503; `dependencies` is in both.
 

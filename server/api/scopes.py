@@ -14,13 +14,20 @@ MARK = "footnote_access"
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who may call a route: whoever has one of `scopes`; without any whoever is known; if `is_open`, anybody."""
+    """Who may call a route: whoever has one of `scopes`; without any whoever is known; if `is_open`, anybody.
+
+    Attributes:
+        tells_more: an open route tells whoever is known more; on others nobody's key is looked at.
+
+    """
 
     scopes: tuple[str, ...] = ()
     is_open: bool = False
+    tells_more: bool = False
 
 
 OPEN = Access(is_open=True)
+OPEN_TELLS_MORE = Access(is_open=True, tells_more=True)
 KNOWN = Access()
 
 

@@ -81,28 +81,29 @@ async def _tokens(settings: Settings, stack: AsyncExitStack) -> Tokens:
 
 
 async def _keys(settings: Settings, stack: AsyncExitStack) -> Keys:
+    from server.auth.fetched_keys import fetched_keys
     from server.auth.issuer_keys import IssuerKeys
-    from server.auth.key_sets import MAX_BYTES, InvalidKeySet, KeySet
     from server.auth.tokens import SharedSecret
 
     auth = settings.auth
     if auth.jwt_secret is not None:
         return SharedSecret(auth.jwt_secret.get_secret_value())
-    if (path := auth.jwt_jwks_file) is not None:
-        try:
-            KeySet.parse(_read(path, MAX_BYTES + 1))
-        except (OSError, InvalidKeySet) as exc:
-            msg = f"FOOTNOTE_AUTH__JWT_JWKS_FILE: {path} cannot be used: {exc}"
-            raise AuthUnusable(msg) from None
-
-        load: Callable[[], Awaitable[bytes]] = partial(asyncio.to_thread, _read, path, MAX_BYTES + 1)
-    else:
-        from server.auth.fetched_keys import fetched_keys
-
-        load = await fetched_keys(settings, stack)
+    load = _from_file(auth.jwt_jwks_file) if auth.jwt_jwks_file else await fetched_keys(settings, stack)
     keys = IssuerKeys(load, refresh=auth.jwt_refresh, cooldown=auth.jwt_cooldown)
     stack.push_async_callback(keys.close)
     return keys
+
+
+def _from_file(path: Path) -> Callable[[], Awaitable[bytes]]:
+    """Return what reads the keys of a file, which can be used now."""
+    from server.auth.key_sets import MAX_BYTES, InvalidKeySet, KeySet
+
+    try:
+        KeySet.parse(_read(path, MAX_BYTES + 1))
+    except (OSError, InvalidKeySet) as exc:
+        msg = f"FOOTNOTE_AUTH__JWT_JWKS_FILE: {path} cannot be used: {exc}"
+        raise AuthUnusable(msg) from None
+    return partial(asyncio.to_thread, _read, path, MAX_BYTES + 1)
 
 
 def _read(path: Path, most: int) -> bytes:

@@ -221,6 +221,13 @@ def test_ready_tells_its_detail_only_to_whoever_has_a_key(running: tuple[Scripte
         made.runtime.states["database"] = state
 
 
+def test_health_looks_at_no_key(running: tuple[Scripted, httpx.Client]) -> None:
+    made, http = running
+    looks = made.runtime.api_keys.looks
+    assert http.get("/health", headers=bearer(str(KeyText.new()))).status_code == 200
+    assert made.runtime.api_keys.looks == looks
+
+
 def test_where_authentication_is_off_everybody_may_do_everything(scripted: Make, serve: Serve) -> None:
     with serve(scripted().app) as server, httpx.Client(base_url=server.url) as http:
         me = http.get("/me").json()

@@ -1,4 +1,4 @@
-"""The gate: nothing is served but to whom the route's scope allows it.
+"""Authentication and scopes: nothing is served but to whom a route lets in.
 
 It stands before everything that answers, and asks the router itself which route a request means, so that what it checks
 is what is served.
@@ -23,7 +23,7 @@ from server.api.error_handlers import log_failure
 from server.api.middleware.body_limit import CLOSE, lingering
 from server.api.problems import problem_of, problem_response
 from server.api.resource import challenge
-from server.api.scopes import KNOWN, Access, access_of
+from server.api.scopes import KNOWN, OPEN, Access, access_of
 from server.errors import Forbidden, TooManyFailures, Unauthenticated
 from server.principal import EVERYBODY, Principal, being, being_nobody
 
@@ -76,7 +76,8 @@ class Authentication:
     async def _identity(self, scope: Scope) -> AbstractContextManager[None]:
         """Return the identity that the request runs as; raise where it may not."""
         access = self._access(scope)
-        who = await _principal(scope, optional=access is not None and access.is_open)
+        is_open = access is not None and access.is_open
+        who = None if access == OPEN else await _principal(scope, optional=is_open)
         if who is None:
             return being_nobody()
         _require(access, who)
