@@ -84,14 +84,18 @@ def read_object(document: bytes) -> Mapping[str, Any]:
 
 
 def _is_public(key: object) -> bool:
-    return isinstance(key, dict) and key.get("kty") in {"RSA", "EC", "OKP"} and key.get("use") in {None, "sig"}
+    return isinstance(key, dict) and _is_in(key, "kty", ("RSA", "EC", "OKP")) and _is_in(key, "use", (None, "sig"))
+
+
+def _is_in(key: Mapping[str, Any], name: str, values: Sequence[str | None]) -> bool:
+    return any(key.get(name) == value for value in values)  # a member may be anything, a list too
 
 
 def _fits(key: Mapping[str, Any], algorithm: str) -> bool:
-    if key.get("alg") not in {None, algorithm}:
+    if not _is_in(key, "alg", (None, algorithm)):
         return False
     operations = key.get("key_ops")
-    if isinstance(operations, list) and "verify" not in operations:
+    if operations is not None and not (isinstance(operations, list) and "verify" in operations):
         return False
     if algorithm.startswith(("RS", "PS")):
         return bool(key["kty"] == "RSA")

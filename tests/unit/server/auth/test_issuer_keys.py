@@ -45,7 +45,8 @@ class Source:
         return document
 
 
-ONE, OTHER = Issuer(), Issuer()
+ONE = Issuer()
+STRANGE = [{name: strange} for name in ("kty", "use", "alg", "key_ops") for strange in ([name], {name: 1}, 7, "?")]
 
 
 def keys_of(source: Source, clock: Clock) -> IssuerKeys:
@@ -125,7 +126,7 @@ def test_what_is_no_set_of_public_keys_is_refused(document: bytes) -> None:
 
 @pytest.mark.parametrize(
     "broken",
-    [{"n": "AQAB"}, {"n": 7}, {"e": None}, {"n": "é"}, {"e": "AA"}, {"kid": {"a": 1}}, {"kid": ["rsa"]}],
+    [{"n": "AQAB"}, {"n": 7}, {"e": None}, {"n": "é"}, {"e": "AA"}, {"kid": {"a": 1}}, {"kid": ["rsa"]}, *STRANGE],
 )
 def test_a_broken_key_harms_no_other(broken: dict[str, Any]) -> None:
     keys = KeySet.parse(json.dumps({"keys": [ONE.jwk("rsa", **broken), ONE.jwk("ec")]}).encode())
