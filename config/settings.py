@@ -268,8 +268,8 @@ class AuthSettings(_Group):
         30,
         ge=1,
         le=1_000_000,
-        description="Failed logins a minute from one address, beyond which it gets 429 `rate-limited`; keys and tokens "
-        "that are known go on working.",
+        description="Wrong keys and tokens a minute from one address, beyond which further ones get 429 "
+        "`rate-limited`; right ones are let through.",
     )
     public_url: Annotated[str, AfterValidator(_web_address)] | None = Field(
         None,

@@ -8,14 +8,16 @@ class Unauthenticated(CallerError):
 
     Attributes:
         was_given: whether it had one.
+        is_guess: whether anybody could have made up what it had; False for one that was good at another time, say.
 
     """
 
     slug = "unauthenticated"
 
-    def __init__(self, reason: str, *, was_given: bool = True) -> None:
+    def __init__(self, reason: str, *, was_given: bool = True, is_guess: bool = True) -> None:
         super().__init__(reason)
         self.was_given = was_given
+        self.is_guess = is_guess
 
 
 class Forbidden(CallerError):
@@ -34,7 +36,7 @@ class TooManyFailures(CallerError):
     slug = "rate-limited"
 
     def __init__(self, retry_after: float) -> None:
-        super().__init__("too many wrong keys or tokens came from this address; wait, and check what is sent")
+        super().__init__("too many wrong keys or tokens came from this address; check what is sent, and wait")
         self.retry_after = retry_after
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 from datetime import UTC, datetime
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from storage.access.keys import ApiKey, NewApiKey
 
 MAX_LENGTH = 16_384
+MOST_WAITING = 32
+"""Requests that wait for a check, of all addresses that have sent too many wrong keys or tokens."""
+
 WRONG = "the key or token is not valid"
 BOOTSTRAP = Principal(Caller(DEFAULT_TENANT, "bootstrap", sees_all=True), frozenset(SCOPES), key_id="bootstrap")
 
@@ -28,8 +32,8 @@ BOOTSTRAP = Principal(Caller(DEFAULT_TENANT, "bootstrap", sees_all=True), frozen
 class Authenticator:
     """Checks keys and tokens.
 
-    An address that has sent too many wrong ones is told to wait before anything is looked up or computed for it; what
-    is at hand is accepted all the same, as others may share the address with whoever guesses.
+    An address that has sent too many wrong ones is told to wait, whatever it guesses next. Others may share it, as that
+    of a proxy, so what is right is accepted all the same; but of such addresses one credential is checked at a time.
 
     Args:
         bootstrap: an administrator's key from the settings, if they have one.
@@ -51,6 +55,8 @@ class Authenticator:
         self._failures = failures
         self._bootstrap = _digest(bootstrap) if bootstrap else None
         self._tokens = tokens
+        self._one_by_one = asyncio.Semaphore(1)
+        self._waiting = 0
 
     async def principal_of(self, credential: str, *, address: str) -> Principal:
         """Return whom a key or a token stands for; `address` is where it came from.
@@ -66,12 +72,26 @@ class Authenticator:
         if (principal := self._at_hand(credential)) is not None:
             return principal
         if wait := self._failures.wait(address):
-            raise TooManyFailures(wait)
+            return await self._checked_in_turn(credential, wait)
         try:
             return await self._checked(credential)
-        except Unauthenticated:
-            self._failures.add(address)
+        except Unauthenticated as exc:
+            if exc.is_guess:
+                self._failures.add(address)
             raise
+
+    async def _checked_in_turn(self, credential: str, wait: float) -> Principal:
+        """Check what comes from an address that is to `wait`."""
+        if self._waiting >= MOST_WAITING:
+            raise TooManyFailures(wait)
+        self._waiting += 1
+        try:
+            async with self._one_by_one:
+                return await self._checked(credential)
+        except Unauthenticated:
+            raise TooManyFailures(wait) from None
+        finally:
+            self._waiting -= 1
 
     def _at_hand(self, credential: str) -> Principal | None:
         text = KeyText.parse(credential)
@@ -125,7 +145,7 @@ def _accepted(key: ApiKey | None, text: KeyText) -> ApiKey:
     if key is None:
         raise Unauthenticated(WRONG)
     if reason := refusal(key, text):
-        raise Unauthenticated(reason)
+        raise Unauthenticated(reason, is_guess=reason == WRONG)
     return key
 
 

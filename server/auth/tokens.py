@@ -111,7 +111,8 @@ class Tokens:
             )
             float(claims["exp"])
         except _DEFECTS as exc:
-            raise Unauthenticated(_REASONS.get(type(exc), "the token is not valid")) from None
+            known = _REASONS.get(type(exc))  # of a token whose signature was good
+            raise Unauthenticated(known or "the token is not valid", is_guess=known is None) from None
         return claims
 
 
