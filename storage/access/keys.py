@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from storage.conflicts import rerun_on_conflict
 from storage.cursors import Page, decode_cursor, encode_cursor
 from storage.errors import KeyNotFound
 
@@ -72,6 +73,7 @@ class ApiKeys:
             row = await connection.fetchrow(f"SELECT {_COLUMNS} FROM footnote.find_api_key($1)", key_id)
         return _key(row) if row else None
 
+    @rerun_on_conflict
     async def create(self, new: NewApiKey) -> ApiKey:
         """Store a key."""
         async with self._database.transaction() as connection:
@@ -114,6 +116,7 @@ class ApiKeys:
         items = tuple(_key(row) for row in rows[:limit])
         return Page(items, encode_cursor(items[-1].id) if len(rows) > limit else None)
 
+    @rerun_on_conflict
     async def rotate(self, key_id: str, *, secret_hash: bytes, overlap: timedelta) -> ApiKey:
         """Give a key another secret; the one of now is good for `overlap` more, one before it no longer.
 
@@ -136,6 +139,7 @@ class ApiKeys:
             raise KeyNotFound(key_id)
         return _key(row)
 
+    @rerun_on_conflict
     async def revoke(self, key_id: str) -> None:
         """Refuse a key from now on; once revoked it stays so, and listed.
 
