@@ -3,7 +3,10 @@
 #   docker build -t footnote .                          everything that the README shows
 #   docker build -t footnote:slim --target slim .       less than half of it: no torch, no language model
 #   docker run --init --read-only --tmpfs /tmp -v footnote-data:/data -p 127.0.0.1:8000:8000 \
-#       -e FOOTNOTE_SERVER__ALLOWED_HOSTS=localhost footnote
+#       -e FOOTNOTE_SERVER__ALLOWED_HOSTS=localhost -e FOOTNOTE_AUTH__MODE=off footnote
+#
+# In a container the server listens on every interface, so it does not start until FOOTNOTE_AUTH__MODE says whether keys are
+# needed: off where the port is published on 127.0.0.1 alone, else required (docs/authentication.md).
 #
 # `full` is what one gets who names no target: it answers without a key, by a small language model, and opens any embedding
 # model or reranker of a hub. `slim` embeds with the bundled model, which is exported to ONNX below, and writes by a language

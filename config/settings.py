@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -38,6 +38,8 @@ from config.environment import ENV_FILE, PREFIX, FallbackNames, OldNames, enviro
 
 _HOST_NAME = re.compile(r"(?=[^/]*[a-z])[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
+_BOOTSTRAP_KEY = re.compile(r"[\x21-\x7e]{32,512}")
+_LEAST_SECRET_BYTES = 32
 _OTLP_HEADER = re.compile(r"[A-Za-z0-9_.-]+\s*=\s*[\x20-\x7e]*")
 
 
@@ -122,6 +124,33 @@ def _origin(value: str) -> str:
     scheme, _, host = value.partition("://")
     if value != "*" and (not _SCHEME.fullmatch(scheme) or not host or "/" in host):
         msg = "an origin is * or a scheme and a host, without a path: https://app.example"
+        raise ValueError(msg)
+    return value
+
+
+def _bootstrap_key(value: SecretStr) -> SecretStr:
+    if not _BOOTSTRAP_KEY.fullmatch(value.get_secret_value()):
+        msg = "must be 32 to 512 printable ASCII characters without spaces; openssl rand -hex 32 makes one"
+        raise ValueError(msg)
+    return value
+
+
+def _jwt_secret(value: SecretStr) -> SecretStr:
+    if len(value.get_secret_value().encode()) < _LEAST_SECRET_BYTES:
+        msg = f"must be at least {_LEAST_SECRET_BYTES} bytes long"
+        raise ValueError(msg)
+    return value
+
+
+def _web_address(value: str) -> str:
+    """Return an http or https URL without query, fragment and password."""
+    try:
+        parts = urlsplit(value)
+        is_plain = bool(parts.hostname) and parts.port != 0 and not parts.query and not parts.fragment
+    except ValueError:
+        is_plain = False
+    if not is_plain or parts.scheme not in {"http", "https"} or parts.username or not value.isascii() or " " in value:
+        msg = "must be https://host or https://host:port, with a path if it has one"
         raise ValueError(msg)
     return value
 
@@ -217,6 +246,119 @@ class ServerSettings(_Group):
         le=300,
         description="Seconds without an event after which a stream sends a comment, so that proxies keep it open.",
     )
+
+
+SignedAlgorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+SharedAlgorithm = Literal["HS256", "HS384", "HS512"]
+
+
+class AuthSettings(_Group):
+    """Who may use the server: API keys, and tokens of an identity provider (JWT)."""
+
+    mode: Literal["off", "required"] | None = Field(
+        None,
+        description="off: everybody who reaches the server may do everything; required: a key or a token is needed. "
+        "Unset: off on a loopback address; on any other the server does not start.",
+    )
+    bootstrap_key: Annotated[SecretStr, AfterValidator(_bootstrap_key)] | None = Field(
+        None, description="A key that may do everything, to make the first ones with: 32 characters or more."
+    )
+    bootstrap_key_file: FilePath | None = Field(None, description="A file that holds such a key instead.")
+    key_grace: float = Field(
+        300,
+        ge=0,
+        le=86_400,
+        description="Seconds that API keys which were used before go on working while the database is away.",
+    )
+    failed_logins: int = Field(
+        30,
+        ge=1,
+        le=1_000_000,
+        description="Wrong keys and tokens a minute from one address, beyond which further ones get 429 "
+        "`rate-limited`; right ones are let through.",
+    )
+    public_url: Annotated[str, AfterValidator(_web_address)] | None = Field(
+        None,
+        description="URL by which clients reach the server, https://footnote.example, for MCP clients that look for "
+        "the identity provider; unset: as the request names it.",
+    )
+    jwt_issuer: Annotated[str, AfterValidator(_web_address)] | None = Field(
+        None, description="Issuer (`iss`) whose tokens are accepted, https://login.example/realm; unset: no tokens."
+    )
+    jwt_audience: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
+        (), description="Audiences (`aud`), one of which a token must be for, comma-separated; needed with an issuer."
+    )
+    jwt_jwks_url: Annotated[str, AfterValidator(_web_address)] | None = Field(
+        None, description="URL of the issuer's keys; unset: the one that its OpenID configuration names."
+    )
+    jwt_jwks_file: FilePath | None = Field(
+        None, description="A file with the issuer's keys (JWKS); nothing is fetched."
+    )
+    jwt_secret: Annotated[SecretStr, AfterValidator(_jwt_secret)] | None = Field(
+        None,
+        description="Secret of an issuer that signs with HS256, HS384 or HS512, instead of keys: 32 bytes or more.",
+    )
+    jwt_algorithms: Annotated[tuple[SignedAlgorithm | SharedAlgorithm, ...], NoDecode, BeforeValidator(_split)] = Field(
+        (),
+        description="Algorithms that a token may be signed with, comma-separated; unset: RS, PS and ES with 256 to "
+        "512, and EdDSA; with a secret HS256 to HS512.",
+    )
+    jwt_leeway: float = Field(30, ge=0, le=300, description="Seconds that clocks may differ.")
+    jwt_subject_claim: str = Field(
+        "sub", min_length=1, description="Claim with the subject; a dotted path names one inside another."
+    )
+    jwt_tenant_claim: str | None = Field(
+        None,
+        min_length=1,
+        description="Claim with the tenant, which a token must then have; unset: all are of `public`.",
+    )
+    jwt_groups_claim: str = Field("groups", min_length=1, description="Claim with the groups, a list.")
+    jwt_scopes_claim: str = Field(
+        "scope",
+        min_length=1,
+        description="Claim with the scopes, a list or a text with spaces between; others' are ignored.",
+    )
+    jwt_default_scopes: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
+        (), description="Scopes that every token has besides its own, comma-separated: query,documents:read."
+    )
+    jwt_allow_private: Annotated[
+        tuple[Annotated[str, AfterValidator(_private_place)], ...], NoDecode, BeforeValidator(_split)
+    ] = Field(
+        (), description="Networks and host names that keys may be fetched from though not public, comma-separated."
+    )
+    jwt_fetch_timeout: float = Field(5, gt=0, le=60, description="Maximum duration of fetching keys in seconds.")
+    jwt_refresh: float = Field(3600, ge=10, le=604_800, description="Seconds after which keys are fetched again.")
+    jwt_cooldown: float = Field(
+        30, ge=1, le=3600, description="Seconds after fetching keys during which an unknown key id fetches none."
+    )
+
+    @property
+    def algorithms(self) -> frozenset[str]:
+        """The algorithms that tokens may be signed with."""
+        return frozenset(self.jwt_algorithms or get_args(SharedAlgorithm if self.jwt_secret else SignedAlgorithm))
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if reason := self._misfit():
+            raise ValueError(reason)
+        return self
+
+    def _misfit(self) -> str | None:
+        if self.bootstrap_key and self.bootstrap_key_file:
+            return "set BOOTSTRAP_KEY or BOOTSTRAP_KEY_FILE, not both"
+        keys = [self.jwt_jwks_url, self.jwt_jwks_file, self.jwt_secret]
+        if self.jwt_issuer is None:
+            named = any(keys) or self.jwt_audience or self.jwt_algorithms
+            return "tokens need JWT_ISSUER, the issuer that they must be from" if named else None
+        if not self.jwt_audience:
+            return "tokens need JWT_AUDIENCE, the audience that they must be for: otherwise those made for others pass"
+        if sum(key is not None for key in keys) > 1:
+            return "set one of JWT_JWKS_URL, JWT_JWKS_FILE and JWT_SECRET"
+        fitting = get_args(SharedAlgorithm if self.jwt_secret else SignedAlgorithm)
+        if not self.algorithms.issubset(fitting):
+            needed = "the RS, PS, ES and EdDSA ones need keys" if self.jwt_secret else "the HS ones need JWT_SECRET"
+            return f"JWT_ALGORITHMS and what they are checked with do not go together: {needed}"
+        return None
 
 
 class StreamSettings(_Group):
@@ -833,6 +975,7 @@ class Settings(BaseSettings):
         Path(".footnote"), description="Directory of the embedded PostgreSQL, exported models and uploads in progress."
     )
     server: ServerSettings = ServerSettings()
+    auth: AuthSettings = AuthSettings()
     streams: StreamSettings = StreamSettings()
     redis: RedisSettings = RedisSettings()
     chat: ChatSettings = ChatSettings()

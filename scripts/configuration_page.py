@@ -35,8 +35,8 @@ The first of these that has a value wins; an empty value counts as none.
 
     FOOTNOTE_SERVER__PORT=8080 FOOTNOTE_DATA_DIR=/srv/footnote make run
 
-To keep it so, write the same lines into `.env`. Footnote has no authentication yet: before it listens on an address
-that others can reach, put a proxy in front of it that authenticates.
+To keep it so, write the same lines into `.env`. On an address that others can reach, the server starts once
+`FOOTNOTE_AUTH__MODE` says whether they need keys ([authentication](authentication.md)).
 
 ## When a setting is wrong
 

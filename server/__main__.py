@@ -1,5 +1,7 @@
 """``python -m server``: serve HTTP until a signal comes; ``python -m server mcp``: serve one MCP client over stdio.
 
+``python -m server keys``: make, list, rotate and revoke API keys.
+
 Exits with 0 after SIGTERM or Ctrl-C, with 2 when it cannot start (one line on stderr says why).
 """
 
@@ -15,6 +17,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from socket import socket
 from typing import TYPE_CHECKING
 
@@ -24,13 +27,14 @@ from config.settings import Settings, SettingsError, load_settings
 from config.telemetry.setup import keep_to_own_propagation, open_telemetry
 from config.version import VERSION
 from server.api.sockets import ListenError, bind, listen, listening, url_of
+from server.auth.mode import is_required
 from server.peers.member import Member
 from server.process.worker_count import worker_count
 
 if TYPE_CHECKING:
     from server.api.listener import Listener
 
-WORKER = "worker"
+WORKER, KEYS = "worker", "keys"
 CANNOT_START = 2
 INTERRUPTED = 130
 MAX_FILES = 65_536
@@ -45,6 +49,10 @@ def main() -> int:
         logging.configure(settings.log)
         if options.command == "mcp":
             return _serve_mcp(settings)
+        if options.command == KEYS:
+            from server.keys_command import run
+
+            return run(settings, options.arguments)
         return _serve_as_worker(settings, options) if options.command == WORKER else _serve(settings)
     except (SettingsError, FootnoteError, ListenError) as exc:
         if options.command != WORKER or not options.to_supervisor.fails(str(exc)):
@@ -63,15 +71,18 @@ def _arguments() -> argparse.Namespace:
         from server.process.worker_arguments import parse
 
         return parse(sys.argv[2:])
+    if sys.argv[1:2] == [KEYS]:
+        return argparse.Namespace(command=KEYS, arguments=sys.argv[2:])
     parser = argparse.ArgumentParser(
         prog="python -m server", description="Footnote's server; config/example.env lists its settings."
     )
     parser.add_argument(
         "command",
         nargs="?",
-        choices=("http", "mcp"),
+        choices=("http", "mcp", KEYS),
         default="http",
-        help="http (the default): serve HTTP, /mcp too; mcp: serve the program that started this one, over stdio",
+        help="http (the default): serve HTTP, /mcp too; mcp: serve the program that started this one, over stdio; "
+        "keys: make, list, rotate and revoke API keys",
     )
     return parser.parse_args()
 
@@ -88,6 +99,9 @@ def _serve_mcp(settings: Settings) -> int:
 def _serve(settings: Settings) -> int:
     import uvloop
 
+    announce = partial(
+        _announce, with_key=is_required(settings)
+    )  # where nobody has chosen its users, no port is opened
     _allow_many_sockets()
     sockets = bind(
         settings.server.host, settings.server.port
@@ -95,12 +109,12 @@ def _serve(settings: Settings) -> int:
     count = worker_count(settings)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         if count == 1:
-            return runner.run(_run(settings, sockets, on_ready=_announce))
+            return runner.run(_run(settings, sockets, on_ready=announce))
         from server.process.many import serve_with_workers
 
         return runner.run(
             serve_with_workers(
-                settings, sockets, count=count, on_ready=lambda: _announce(url_of(sockets[0])), on_failure=_say
+                settings, sockets, count=count, on_ready=lambda: announce(url_of(sockets[0])), on_failure=_say
             )
         )
 
@@ -187,9 +201,10 @@ def _settle_memory() -> None:
     gc.freeze()
 
 
-def _announce(url: str) -> None:
+def _announce(url: str, *, with_key: bool) -> None:
+    key = '-H "Authorization: Bearer $KEY" ' if with_key else ""
     print(  # noqa: T201 (for the person or the program that started us)
-        f"Footnote is ready at {url} — try: curl -s {url}/query -H 'content-type: application/json' "
+        f"Footnote is ready at {url} — try: curl -s {url}/query {key}-H 'content-type: application/json' "
         """-d '{"question": "How do I change the port?"}'""",
         flush=True,
     )

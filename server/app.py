@@ -11,12 +11,13 @@ from starlette.middleware.cors import CORSMiddleware
 
 from config.settings import Settings
 from config.version import VERSION
-from server.api import chats, collections, documents, feedback, health, jobs, queries, streams
+from server.api import chats, collections, documents, feedback, health, jobs, keys, queries, resource, streams
 from server.api.contracts import OpenRuntime
 from server.api.documentation import DESCRIPTION, TAGS, DocumentedAPI, problem_responses
 from server.api.drain import Drain, RefuseWhileDraining
 from server.api.error_handlers import install_error_handlers
 from server.api.middleware.access_log import AccessLog
+from server.api.middleware.authentication import Authentication
 from server.api.middleware.body_limit import BodyLimit
 from server.api.middleware.concurrency import ConcurrencyLimit
 from server.api.middleware.deadline import Deadline
@@ -26,7 +27,9 @@ from server.api.middleware.request_ids import RequestIds
 from server.api.middleware.uploads import UploadBounds
 from server.api.openai import router as openai_router
 from server.api.openai.errors import OpenAIErrors
+from server.api.scopes import KNOWN, marked
 from server.api.tracing import http_telemetry
+from server.auth.mode import is_required
 from server.mcp.http import McpEndpoint, McpRoute
 from server.waiting.interrupts import OpenRequests
 
@@ -39,6 +42,8 @@ ROUTERS = (
     documents.router,
     jobs.router,
     openai_router,
+    keys.router,
+    resource.router,
     health.router,
 )
 
@@ -63,7 +68,7 @@ def create_app(settings: Settings, *, open_runtime: OpenRuntime) -> FastAPI:
         description=DESCRIPTION,
         openapi_tags=TAGS,
         lifespan=lifespan,
-        responses=problem_responses(403, 421),  # the gate's
+        responses=problem_responses(401, 403, 421, 429),  # the gates'
         middleware=_middleware(settings, open_requests, drain, hosts),
         generate_unique_id_function=lambda route: route.name,  # generated clients name their functions after it
         redirect_slashes=False,  # a redirect would expose the host name that a proxy uses
@@ -72,8 +77,11 @@ def create_app(settings: Settings, *, open_runtime: OpenRuntime) -> FastAPI:
     app.state.open_requests = open_requests
     app.state.drain = drain
     app.state.hosts = hosts
+    app.state.auth = settings.auth
     app.state.write_timeout = settings.streams.write_timeout
     install_error_handlers(app)
+    for route in app.router.routes:  # FastAPI's own: /docs, /openapi.json
+        marked(KNOWN)(route.endpoint)  # type: ignore[attr-defined] # they are Starlette's routes
     for router in ROUTERS:
         app.include_router(router)
     app.router.routes.append(McpRoute(mcp))
@@ -88,7 +96,14 @@ def _middleware(settings: Settings, open_requests: OpenRequests, drain: Drain, h
         allow_origins=server.cors_origins,
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
         allow_headers=["*"],  # OpenAI's and MCP's clients send headers of their own
-        expose_headers=["Location", "Idempotent-Replayed", "Retry-After", "X-Request-ID", "X-Stream-ID"],
+        expose_headers=[
+            "Location",
+            "Idempotent-Replayed",
+            "Retry-After",
+            "WWW-Authenticate",
+            "X-Request-ID",
+            "X-Stream-ID",
+        ],
     )
     return [
         Middleware(RequestIds),
@@ -97,6 +112,7 @@ def _middleware(settings: Settings, open_requests: OpenRequests, drain: Drain, h
         Middleware(Gate, hosts=hosts, origins=server.cors_origins),
         *([cors] if server.cors_origins else []),
         Middleware(Failsafe),
+        Middleware(Authentication, required=is_required(settings)),
         Middleware(RefuseWhileDraining, drain=drain, exempt=health.HEALTH_PATHS),
         Middleware(ConcurrencyLimit, most=server.max_concurrency, exempt=health.HEALTH_PATHS),
         Middleware(

@@ -3,6 +3,53 @@
 from config.errors import CallerError, FootnoteError
 
 
+class Unauthenticated(CallerError):
+    """A request has no key or token, or none that is accepted.
+
+    Attributes:
+        was_given: whether it had one.
+        is_guess: whether anybody could have made up what it had; False for one that was good at another time, say.
+
+    """
+
+    slug = "unauthenticated"
+
+    def __init__(self, reason: str, *, was_given: bool = True, is_guess: bool = True) -> None:
+        super().__init__(reason)
+        self.was_given = was_given
+        self.is_guess = is_guess
+
+
+class Forbidden(CallerError):
+    """Whoever asks lacks a scope, which `scope` names; empty where none would help."""
+
+    slug = "forbidden"
+
+    def __init__(self, scope: str, reason: str | None = None) -> None:
+        super().__init__(reason or f"this needs the scope {scope!r}, which the key or token does not have")
+        self.scope = scope
+
+
+class TooManyFailures(CallerError):
+    """Too many keys or tokens from one address were wrong."""
+
+    slug = "rate-limited"
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__("too many wrong keys or tokens came from this address; check what is sent, and wait")
+        self.retry_after = retry_after
+
+
+class InvalidKey(CallerError):
+    """An API key cannot be made as it was asked for."""
+
+    slug = "invalid-request"
+
+    def __init__(self, reason: str, *, field: str) -> None:
+        super().__init__(reason)
+        self.field = field
+
+
 class UnknownEngine(CallerError):
     """The request's ``mode`` names no engine."""
 

@@ -17,6 +17,8 @@ from config.telemetry.setup import NO_TELEMETRY, Telemetry
 from embedding.embedder import Embedder
 from embedding.opening import open_embedder
 from ingestion.readers.drawing.painter import PagePainter
+from server.auth.authenticator import Authenticator
+from server.auth.opening import open_authenticator
 from server.caches.answers import AnswerCache
 from server.caches.vectors import QuestionVectors
 from server.engines.fingerprint import answers_fingerprint
@@ -40,12 +42,14 @@ from server.services.documents import DocumentService
 from server.services.embeddings import EmbeddingService
 from server.services.idempotency import Idempotency
 from server.services.jobs import JobWatchers
+from server.services.keys import KeyService
 from server.services.page_pictures import CACHE_BYTES, PagePictures
 from server.services.pinned_generations import PinnedGenerations, followed_generations
 from server.streams.peer_relay import FORGET, READ, PeerRelay
 from server.streams.streams import Streams
 from server.uploads.multipart import Uploads
 from storage import schema_version
+from storage.access.keys import ApiKeys
 from storage.chat.conversations import ConversationCatalog
 from storage.chat.feedback import FeedbackStore
 from storage.chat.idempotency import KeyStore
@@ -106,6 +110,8 @@ class Runtime:
     jobs: JobStore
     watchers: JobWatchers
     uploads: Uploads
+    keys: KeyService
+    authenticator: Authenticator
     telemetry: Telemetry
     member: Member | None = None
 
@@ -289,6 +295,8 @@ async def assemble(
         documents=DocumentService(database, collections=collections),
         jobs=JobStore(database),
         watchers=JobWatchers(most=settings.server.max_watchers),
+        keys=KeyService(ApiKeys(database)),
+        authenticator=await stack.enter_async_context(open_authenticator(settings, database)),
         uploads=Uploads(settings.data_dir / "uploads", max_bytes=settings.ingestion.max_file_bytes),
         telemetry=telemetry,
         member=member,

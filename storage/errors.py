@@ -294,6 +294,15 @@ class JobNotFound(CallerError):
         super().__init__(f"there is no job {job_id!r}")
 
 
+class KeyNotFound(CallerError):
+    """No such API key, or none that whoever asks may see."""
+
+    slug = "key-not-found"
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"there is no key {key_id[:40]!r}")
+
+
 class JobNotRetryable(CallerError):
     """The job cannot be retried: it has not failed, or a newer job has reached its document."""
 

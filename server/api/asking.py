@@ -16,6 +16,7 @@ from server.api.context import request_id_of, runtime_of
 from server.api.disconnects import ended_by_disconnect
 from server.api.schemas.answers import AnswerOut
 from server.api.sse import EventEncoder, open_run
+from server.principal import EVERYBODY, owner_of_caller, principal, view_of_caller
 from server.services.idempotency import Key
 from server.streams.run import Run
 
@@ -42,8 +43,10 @@ class Asked:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the request without `stream`, so that one key serves both forms."""
+        """SHA-256 of the request without `stream`, so that one key serves both forms; another's view differs."""
         asked = json.dumps(self.body.model_dump(mode="json", exclude={"stream"}), sort_keys=True)
+        if principal() not in {None, EVERYBODY}:
+            asked += json.dumps([owner_of_caller(), view_of_caller()])
         return hashlib.sha256(f"{self.kind} {asked}".encode()).hexdigest()
 
 

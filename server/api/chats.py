@@ -15,6 +15,7 @@ from server.api.schemas.conversations import ConversationMessagesOut, Conversati
 from server.api.schemas.fields import ConversationId, IdempotencyKey
 from server.api.schemas.pages import PageOut, PageQuery
 from server.api.schemas.questions import ChatBody
+from server.api.scopes import needs
 from server.api.sse import EventStream
 from server.services.conversations import ChatMessage
 
@@ -26,6 +27,7 @@ Id = Annotated[ConversationId, Path()]
 
 
 @router.post("/chat", response_model=ChatAnswerOut, responses={**CHATTING, **CHAT_STREAM})
+@needs("query")
 async def chat(body: ChatBody, request: Request, idempotency_key: IdempotencyKey = None) -> Response:
     """Answer a message, in a new conversation or an earlier one.
 
@@ -39,6 +41,7 @@ async def chat(body: ChatBody, request: Request, idempotency_key: IdempotencyKey
 
 
 @router.post("/chat/stream", status_code=200, response_class=EventStream, responses={**CHATTING, **CHAT_STREAM})
+@needs("query")
 async def chat_stream(body: ChatBody, request: Request, idempotency_key: IdempotencyKey = None) -> Response:
     """Answer a message as server-sent events: those of `/query/stream`, with the conversation's id in the first."""
     return await answer_stream(request, _asked(body, request), key=idempotency_key)
@@ -65,6 +68,7 @@ def _asked(body: ChatBody, request: Request) -> Asked:
 
 
 @router.get("/conversations", responses=problem_responses(422, 500, 503, 504))
+@needs("query")
 async def list_conversations(page: Annotated[PageQuery, Query()], request: Request) -> PageOut[ConversationOut]:
     """List conversations, the latest first."""
     found = await runtime_of(request).conversations.list(limit=page.limit, cursor=page.cursor)
@@ -72,6 +76,7 @@ async def list_conversations(page: Annotated[PageQuery, Query()], request: Reque
 
 
 @router.get("/conversations/{conversation_id}", responses=READING)
+@needs("query")
 async def get_conversation(
     conversation_id: Id, page: Annotated[PageQuery, Query()], request: Request
 ) -> ConversationMessagesOut:
@@ -84,6 +89,7 @@ async def get_conversation(
 
 
 @router.patch("/conversations/{conversation_id}", responses={**READING, **problem_responses(400, 413, 415)})
+@needs("query")
 async def rename_conversation(conversation_id: Id, body: TitleBody, request: Request) -> ConversationOut:
     """Give a conversation another title."""
     info = await runtime_of(request).conversations.rename(conversation_id, title=body.title)
@@ -91,6 +97,7 @@ async def rename_conversation(conversation_id: Id, body: TitleBody, request: Req
 
 
 @router.delete("/conversations/{conversation_id}", status_code=204, responses=READING)
+@needs("query")
 async def delete_conversation(conversation_id: Id, request: Request) -> None:
     """Delete a conversation and all that was said in it; an answer that is being written ends with an error."""
     await runtime_of(request).conversations.delete(conversation_id)

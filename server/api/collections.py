@@ -12,6 +12,7 @@ from server.api.json_body import JsonRoute
 from server.api.schemas.collections import ActivationBody, ActivationOut, CollectionBody, CollectionOut, GenerationOut
 from server.api.schemas.fields import CollectionName
 from server.api.schemas.pages import PageOut, PageQuery
+from server.api.scopes import needs
 
 router = APIRouter(tags=["collections"], route_class=JsonRoute, responses=problem_responses(422, 500, 503, 504))
 Name = Annotated[CollectionName, Path()]
@@ -19,6 +20,7 @@ BODY = problem_responses(400, 409, 413, 415)
 
 
 @router.get("/collections")
+@needs("query", "documents:read")
 async def list_collections(page: Annotated[PageQuery, Query()], request: Request) -> PageOut[CollectionOut]:
     """List collections by name."""
     found = await runtime_of(request).collection_catalog.list(limit=page.limit, cursor=page.cursor)
@@ -26,6 +28,7 @@ async def list_collections(page: Annotated[PageQuery, Query()], request: Request
 
 
 @router.post("/collections", status_code=201, responses=BODY)
+@needs("collections:write")
 async def create_collection(body: CollectionBody, request: Request, response: Response) -> CollectionOut:
     """Make a collection, which is empty."""
     made = await runtime_of(request).collections.create(body.to_collection())
@@ -34,18 +37,21 @@ async def create_collection(body: CollectionBody, request: Request, response: Re
 
 
 @router.get("/collections/{name}", responses=problem_responses(404))
+@needs("query", "documents:read")
 async def get_collection(name: Name, request: Request) -> CollectionOut:
     """Describe a collection."""
     return CollectionOut.model_validate(await runtime_of(request).collection_catalog.info(name))
 
 
 @router.delete("/collections/{name}", status_code=204, responses=problem_responses(404))
+@needs("collections:write")
 async def delete_collection(name: Name, request: Request) -> None:
     """Delete a collection with all its generations and documents, and cancel its jobs. It cannot be undone."""
     await runtime_of(request).collections.delete(name)
 
 
 @router.get("/collections/{name}/generations", responses=problem_responses(404))
+@needs("query", "documents:read")
 async def list_generations(name: Name, page: Annotated[PageQuery, Query()], request: Request) -> PageOut[GenerationOut]:
     """List a collection's generations, the newest first."""
     found = await runtime_of(request).collections.generations(name, limit=page.limit, cursor=page.cursor)
@@ -53,6 +59,7 @@ async def list_generations(name: Name, page: Annotated[PageQuery, Query()], requ
 
 
 @router.post("/collections/{name}/activate", responses=problem_responses(404) | BODY)
+@needs("collections:write")
 async def activate_generation(name: Name, body: ActivationBody, request: Request) -> ActivationOut:
     """Let a generation answer from now on; going back to an earlier one is the same.
 

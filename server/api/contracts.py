@@ -9,6 +9,7 @@ from typing import Protocol
 from config.settings import Settings
 from config.telemetry.setup import Telemetry
 from server.answers import Answer, Event, Question, Retrieved, Turn
+from server.auth.authenticator import Authenticator
 from server.peers.member import Member
 from server.services.collections import Activated, NewCollection
 from server.services.conversations import Conversations
@@ -16,6 +17,7 @@ from server.services.documents import Content, NewVersion, Submitted
 from server.services.embeddings import Embedded
 from server.services.idempotency import Idempotency
 from server.services.jobs import JobWatchers
+from server.services.keys import KeyService
 from server.services.page_pictures import PagePictures
 from server.streams.streams import Streams
 from server.uploads.multipart import Uploads
@@ -203,6 +205,16 @@ class Runtime(Protocol):
     @property
     def uploads(self) -> Uploads:
         """Receives files."""
+        ...
+
+    @property
+    def keys(self) -> KeyService:
+        """Makes and revokes API keys."""
+        ...
+
+    @property
+    def authenticator(self) -> Authenticator:
+        """Checks the keys and tokens of requests."""
         ...
 
     @property

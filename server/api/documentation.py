@@ -23,6 +23,7 @@ TAGS = [
     {"name": "documents", "description": "What is searched: upload, replace, list, read and delete documents."},
     {"name": "jobs", "description": "The indexing of uploaded documents: state, progress, retries."},
     {"name": "openai", "description": "The same through OpenAI's protocol; errors have its shape under `/v1`."},
+    {"name": "access", "description": "API keys, and who asks."},
     {"name": "operating", "description": "For load balancers and people."},
 ]
 EXAMPLE_STREAM = """\
@@ -75,6 +76,12 @@ JOB_EVENT_SCHEMA = {
 JOB_STREAM = {"text/event-stream": {"schema": JOB_EVENT_SCHEMA, "example": EXAMPLE_JOB_STREAM}}
 
 
+SECURITY = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, or a token of the identity provider."},
+    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "An API key."},
+}
+
+
 class DocumentedAPI(FastAPI):
     """Adds the schema `Problem`, which `problem_responses` refers to, to the OpenAPI document."""
 
@@ -85,6 +92,8 @@ class DocumentedAPI(FastAPI):
         problem = ProblemOut.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas.update(problem.pop("$defs"))
         schemas["Problem"] = problem
+        document["components"]["securitySchemes"] = SECURITY
+        document["security"] = [{"bearer": []}, {"key": []}, {}]  # where authentication is off, none is needed
         return document
 
 

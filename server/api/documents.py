@@ -25,6 +25,7 @@ from server.api.schemas.documents import (
 )
 from server.api.schemas.fields import DocumentId, IdempotencyKey
 from server.api.schemas.pages import PageOut
+from server.api.scopes import needs
 from server.services.documents import NewVersion
 from server.services.page_pictures import Marked
 from server.uploads.received_file import file_name
@@ -50,6 +51,7 @@ BODY: dict[str, Any] = {
 
 
 @router.get("/documents")
+@needs("documents:read")
 async def list_documents(page: Annotated[DocumentsQuery, Query()], request: Request) -> PageOut[DocumentOut]:
     """List a collection's documents by id."""
     found = await runtime_of(request).document_catalog.list(
@@ -65,6 +67,7 @@ async def list_documents(page: Annotated[DocumentsQuery, Query()], request: Requ
     openapi_extra=BODY,
     response_model=SubmittedOut,
 )
+@needs("documents:write")
 async def add_document(request: Request, idempotency_key: IdempotencyKey = None) -> Response:
     """Bring a document: a file in a form, or the URL of a page as JSON.
 
@@ -76,6 +79,7 @@ async def add_document(request: Request, idempotency_key: IdempotencyKey = None)
 
 
 @router.get("/documents/{document_id}")
+@needs("documents:read")
 async def get_document(
     document_id: Annotated[DocumentId, Path()], where: Annotated[DocumentQuery, Query()], request: Request
 ) -> DocumentOut:
@@ -91,6 +95,7 @@ async def get_document(
     openapi_extra=BODY,
     response_model=SubmittedOut,
 )
+@needs("documents:write")
 async def replace_document(
     document_id: Annotated[DocumentId, Path()],
     where: Annotated[DocumentQuery, Query()],
@@ -107,6 +112,7 @@ async def replace_document(
 
 
 @router.delete("/documents/{document_id}", status_code=204, responses=problem_responses(409))
+@needs("documents:write")
 async def delete_document(
     document_id: Annotated[DocumentId, Path()], where: Annotated[DocumentQuery, Query()], request: Request
 ) -> None:
@@ -123,6 +129,7 @@ async def delete_document(
     response_class=Response,
     responses={200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}},
 )
+@needs("documents:download")
 async def get_document_content(
     document_id: Annotated[DocumentId, Path()], where: Annotated[DocumentQuery, Query()], request: Request
 ) -> Response:
@@ -139,6 +146,7 @@ async def get_document_content(
 
 
 @router.get("/documents/{document_id}/text")
+@needs("documents:read")
 async def get_document_text(
     document_id: Annotated[DocumentId, Path()], where: Annotated[RevisionQuery, Query()], request: Request
 ) -> DocumentTextOut:
@@ -157,6 +165,7 @@ async def get_document_text(
     response_class=Response,
     responses={200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}},
 )
+@needs("documents:read")
 async def get_document_page(
     document_id: Annotated[DocumentId, Path()],
     page: Annotated[int, Path(ge=1, le=MAX_INT)],

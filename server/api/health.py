@@ -11,10 +11,13 @@ from starlette.responses import PlainTextResponse
 from server.api.context import request_id_of, runtime_of
 from server.api.documentation import problem_responses
 from server.api.problems import KINDS, Problem, problem_of, problem_response
+from server.api.scopes import KNOWN, OPEN, OPEN_TELLS_MORE, marked, needs
 from server.errors import ShuttingDown
 from server.peers.metrics import exposition
+from server.principal import principal
 
 router = APIRouter(tags=["operating"], responses=problem_responses(500))
+NOT_READY = "the server is not ready; whoever has a key is told why"
 HEALTH_PATHS = frozenset({"/health", "/ready", "/metrics"})
 
 
@@ -55,25 +58,31 @@ class WelcomeOut(BaseModel):
 
 
 @router.get("/health")
+@marked(OPEN)
 async def health() -> HealthOut:
     """Tell that the process is alive, and nothing else."""
     return HealthOut()
 
 
 @router.get("/ready", response_model=ReadyOut, responses=problem_responses(503))
+@marked(OPEN_TELLS_MORE)
 async def ready(request: Request) -> ReadyOut | Response:
     """Look at each dependency: 200 if questions can be answered, else 503; `dependencies` is in both.
 
-    A server that is stopping is not ready either.
+    A server that is stopping is not ready either. Where authentication is on, whoever is unknown learns no more than
+    whether it is ready.
     """
     if request.app.state.drain.begun:
         request_id = request_id_of(request.scope)
         return problem_response(problem_of(ShuttingDown(), request_id=request_id), request_id=request_id)
     states = {name: DependencyOut.model_validate(state) for name, state in (await runtime_of(request).health()).items()}
     missing = [name for name, state in states.items() if state.required and not state.ok]
+    is_known = principal() is not None
     if not missing:
-        return ReadyOut(dependencies=states)
+        return ReadyOut(dependencies=states if is_known else {})
     slug = "model-unavailable" if set(missing) <= {"model", "embedding"} else "store-unavailable"
+    if not is_known:
+        return problem_response(Problem(KINDS[slug], NOT_READY), request_id=request_id_of(request.scope))
     problem = Problem(KINDS[slug], "; ".join(f"{name}: {states[name].detail}" for name in missing))
     extensions = {"dependencies": {name: state.model_dump() for name, state in states.items()}}
     return problem_response(problem, request_id=request_id_of(request.scope), extensions=extensions)
@@ -81,6 +90,7 @@ async def ready(request: Request) -> ReadyOut | Response:
 
 @router.head("/metrics", include_in_schema=False)
 @router.get("/metrics", response_class=PlainTextResponse)
+@needs("metrics")
 async def metrics(request: Request) -> Response:
     """Return every metric, for Prometheus; as OpenMetrics with exemplars where that is accepted."""
     runtime = runtime_of(request)
@@ -89,6 +99,7 @@ async def metrics(request: Request) -> Response:
 
 
 @router.get("/")
+@marked(KNOWN)
 async def welcome(request: Request) -> WelcomeOut:
     """Tell a newcomer where to look."""
     return WelcomeOut(version=request.app.version)

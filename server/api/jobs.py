@@ -12,6 +12,7 @@ from server.api.documentation import JOB_STREAM, problem_responses
 from server.api.job_events import LAST_ID, JobEvents
 from server.api.schemas.jobs import JobOut, JobsQuery
 from server.api.schemas.pages import PageOut
+from server.api.scopes import needs
 
 router = APIRouter(tags=["jobs"], responses=problem_responses(422, 500, 503, 504))
 JobId = Annotated[UUID, Path(description="`job_id` of the answer to the request that submitted it.")]
@@ -22,6 +23,7 @@ LastEventId = Annotated[
 
 
 @router.get("/jobs")
+@needs("documents:read", "documents:write")
 async def list_jobs(page: Annotated[JobsQuery, Query()], request: Request) -> PageOut[JobOut]:
     """List jobs, the newest first."""
     found = await runtime_of(request).jobs.list(
@@ -35,6 +37,7 @@ async def list_jobs(page: Annotated[JobsQuery, Query()], request: Request) -> Pa
 
 
 @router.get("/jobs/{job_id}", responses=problem_responses(404))
+@needs("documents:read", "documents:write")
 async def get_job(job_id: JobId, request: Request) -> JobOut:
     """Tell how a job is doing."""
     return JobOut.of(await runtime_of(request).jobs.get(job_id))
@@ -50,6 +53,7 @@ async def get_job(job_id: JobId, request: Request) -> JobOut:
         **problem_responses(404),
     },
 )
+@needs("documents:read", "documents:write")
 async def watch_job(job_id: JobId, request: Request, last_event_id: LastEventId = None) -> Response:
     """Follow a job as server-sent events.
 
@@ -71,12 +75,14 @@ async def watch_job(job_id: JobId, request: Request, last_event_id: LastEventId 
 
 
 @router.post("/jobs/{job_id}/retry", status_code=202, responses=problem_responses(404, 409))
+@needs("documents:write")
 async def retry_job(job_id: JobId, request: Request) -> JobOut:
     """Repeat a job that has failed, with all its attempts before it."""
     return JobOut.of(await runtime_of(request).jobs.retry(job_id))
 
 
 @router.post("/jobs/{job_id}/cancel", responses=problem_responses(404))
+@needs("documents:write")
 async def cancel_job(job_id: JobId, request: Request) -> JobOut:
     """Cancel a job that waits or runs; one that has ended stays as it is. Nothing is written under it from here on."""
     return JobOut.of(await runtime_of(request).jobs.cancel(job_id))

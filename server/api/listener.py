@@ -158,6 +158,7 @@ class Listener(uvicorn.Server):
                 proxy_headers=False,
                 forwarded_allow_ips="",
                 workers=1,
+                reset_contextvars=True,  # else a request that was sent behind another one begins in that one's context
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=None,  # `shutdown` below has its own
             )

@@ -41,6 +41,8 @@ KINDS: Mapping[str, Kind] = {
     for kind in (
         INTERNAL,
         INVALID,
+        Kind("unauthenticated", 401, "Authentication is required"),
+        Kind("forbidden", 403, "A permission is missing"),
         Kind("origin-refused", 403, "The page may not call this server"),
         Kind("not-found", 404, "There is nothing here"),
         Kind("method-not-allowed", 405, "The method is not allowed here"),
@@ -52,6 +54,7 @@ KINDS: Mapping[str, Kind] = {
         Kind("feedback-not-found", 404, "The feedback does not exist"),
         Kind("stream-not-found", 404, "The stream does not exist"),
         Kind("job-not-found", 404, "The job does not exist"),
+        Kind("key-not-found", 404, "The key does not exist"),
         Kind("already-exists", 409, "It exists already"),
         Kind("document-attached", 409, "The document is an attachment of another one"),
         Kind("conversation-busy", 409, "The conversation is busy"),
@@ -68,6 +71,7 @@ KINDS: Mapping[str, Kind] = {
         Kind("model-rejected", 502, "The language model refused the request"),
         Kind("model-unavailable", 503, "A model is not available"),
         Kind("overloaded", 503, "The server is busy"),
+        Kind("identity-unavailable", 503, "The identity provider cannot be reached"),
         Kind("store-unavailable", 503, "The database is not available"),
         Kind("stream-lost", 503, "The answer was lost"),
         Kind("deadline-exceeded", 504, "The request took too long"),
@@ -75,7 +79,15 @@ KINDS: Mapping[str, Kind] = {
 }
 MALFORMED_ERRORS = (UnsupportedFilter, MalformedUpload)
 RETRYABLE = frozenset(
-    {"store-unavailable", "model-unavailable", "model-failed", "overloaded", "deadline-exceeded", "rate-limited"}
+    {
+        "store-unavailable",
+        "identity-unavailable",
+        "model-unavailable",
+        "model-failed",
+        "overloaded",
+        "deadline-exceeded",
+        "rate-limited",
+    }
 )
 
 
@@ -129,14 +141,22 @@ def problem_of(error: BaseException, *, request_id: str) -> Problem:
     kind = kind_of(error)
     if kind is INTERNAL:
         return Problem(INTERNAL, f"the request {request_id} failed for a reason that only the server's log tells")
-    field, wait = getattr(error, "field", None), getattr(error, "retry_after", None)
+    wait = getattr(error, "retry_after", None)
     return Problem(
         kind,
         str(error),
-        errors=(FieldError(str(field), str(error)),) if field and kind.slug == "invalid-request" else (),
+        errors=_errors(error, kind),
         retry_after=max(1, math.ceil(wait)) if wait is not None else None,
         retryable=bool(getattr(error, "retryable", kind.slug in RETRYABLE)),
     )
+
+
+def _errors(error: BaseException, kind: Kind) -> tuple[FieldError, ...]:
+    """Return the field that is wrong, or the scope that is missing."""
+    field, scope = getattr(error, "field", None), getattr(error, "scope", None)
+    if kind.slug == "forbidden" and scope:
+        return (FieldError("scope", str(scope)),)
+    return (FieldError(str(field), str(error)),) if field and kind.slug == "invalid-request" else ()
 
 
 def problem_response(

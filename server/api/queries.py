@@ -14,6 +14,7 @@ from server.api.json_body import JsonRoute
 from server.api.schemas.answers import AnswerOut, RetrievedOut
 from server.api.schemas.fields import IdempotencyKey
 from server.api.schemas.questions import QuestionBody
+from server.api.scopes import needs
 from server.api.sse import EventStream
 
 ASKING = problem_responses(400, 404, 409, 413, 415, 422, 429, 500, 502, 503, 504)
@@ -21,6 +22,7 @@ router = APIRouter(tags=["asking"], route_class=JsonRoute, responses=ASKING)
 
 
 @router.post("/query", response_model=AnswerOut, responses={200: {"content": STREAM}})
+@needs("query")
 async def query(body: QuestionBody, request: Request, idempotency_key: IdempotencyKey = None) -> Response:
     """Answer a question with passages of a collection, and cite them.
 
@@ -35,6 +37,7 @@ async def query(body: QuestionBody, request: Request, idempotency_key: Idempoten
 
 
 @router.post("/query/stream", status_code=200, response_class=EventStream, responses={200: {"content": STREAM}})
+@needs("query")
 async def query_stream(body: QuestionBody, request: Request, idempotency_key: IdempotencyKey = None) -> Response:
     """Answer a question as server-sent events.
 
@@ -50,6 +53,7 @@ def _asked(body: QuestionBody, request: Request, *, whole: bool = False) -> Aske
 
 
 @router.post("/retrieve")
+@needs("query")
 async def retrieve(body: QuestionBody, request: Request) -> RetrievedOut:
     """Find the passages that `/query` would give to the model, without asking it."""
     async with ended_by_disconnect(request):

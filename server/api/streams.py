@@ -7,10 +7,11 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Path, Request, Response
 
 from server.api.documentation import STREAM, problem_responses
+from server.api.scopes import needs
 from server.api.sse import EventStream, resumed_stream
 
 router = APIRouter(tags=["asking"], responses=problem_responses(404, 422, 500, 503))
-StreamId = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="`X-Stream-ID` of the answer.")]
+StreamId = Annotated[str, Path(pattern="^[0-9a-f]{48}$", description="`X-Stream-ID` of the answer.")]
 LastEventId = Annotated[
     str | None,
     Header(
@@ -25,6 +26,7 @@ LastEventId = Annotated[
     response_class=EventStream,
     responses={200: {"content": STREAM}, 204: {"description": "That was the stream's last event."}},
 )
+@needs("query")
 async def resume_stream(stream_id: StreamId, request: Request, last_event_id: LastEventId = None) -> Response:
     """Take a dropped stream up again, behind the event that arrived last.
 

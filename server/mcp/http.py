@@ -21,6 +21,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from config.settings import ServerSettings
 from server.api.contracts import Runtime
+from server.api.scopes import Access, marked
 from server.waiting.interrupts import Interrupt, OpenRequests
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ class McpRoute(Route):
     """The route to the endpoint, for any method; it tells the access log its name as FastAPI's routes do."""
 
     def __init__(self, endpoint: McpEndpoint) -> None:
-        super().__init__(PATH, endpoint, include_in_schema=False)
+        super().__init__(PATH, marked(Access(("query",)))(endpoint), include_in_schema=False)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Match as usual."""

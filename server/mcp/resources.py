@@ -19,6 +19,7 @@ from mcp_types import (
 from server.api.contracts import Runtime
 from server.mcp.addresses import TEMPLATE, DocumentAddress, parse_address
 from server.mcp.arguments import MAX_CHARACTERS
+from server.principal import require_scope
 from storage.documents.catalog import DocumentInfo
 from storage.errors import InvalidCursor
 
@@ -43,8 +44,10 @@ async def list_resources(runtime: Runtime, cursor: str | None) -> ListResourcesR
 
     Raises:
         InvalidCursor: the cursor is not one that Footnote issued.
+        Forbidden: whoever asks may not read documents.
 
     """
+    require_scope("documents:read")
     place, within = _read_cursor(cursor)
     collections = await runtime.collection_catalog.list(limit=1, cursor=place)
     if not collections.items:
@@ -65,8 +68,10 @@ async def read_resource(runtime: Runtime, uri: str) -> ReadResourceResult:
     Raises:
         NoSuchAddress: the URI is not a document's address.
         DocumentNotFound: there is no such document.
+        Forbidden: whoever asks may not read documents.
 
     """
+    require_scope("documents:read")
     address = parse_address(uri)
     part = await runtime.document_texts.part(
         address.document_id, collection=address.collection, offset=address.offset, limit=MAX_CHARACTERS

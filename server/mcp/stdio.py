@@ -25,6 +25,7 @@ from config.telemetry.setup import Telemetry, open_telemetry
 from server.api.contracts import Runtime
 from server.mcp.calls import Calls
 from server.mcp.protocol import make_server
+from server.principal import EVERYBODY, being
 from server.waiting.interrupts import OpenRequests
 
 _log = structlog.get_logger(__name__)
@@ -36,6 +37,11 @@ async def serve_stdio(settings: Settings, *, version: str) -> NoReturn:
 
     Meanwhile file descriptor 1 is standard error, so that no library can write between the protocol's lines.
     """
+    with being(EVERYBODY):  # outermost, as the SDK handles a message in the context of what reads it
+        await _serve_as_everybody(settings, version=version)
+
+
+async def _serve_as_everybody(settings: Settings, *, version: str) -> NoReturn:
     stopping = _on_signals()
     async with stdio_server() as streams:
         with open_telemetry(settings.telemetry, version=version) as telemetry:

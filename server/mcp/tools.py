@@ -27,6 +27,7 @@ from server.mcp.arguments import (
 )
 from server.mcp.calls import request_id
 from server.mcp.results import AskOut, CollectionsOut, DocumentOut, SearchOut, ToolOut
+from server.principal import require_scope
 
 PROGRESS_SECONDS = 0.5
 Report = Callable[[str], Awaitable[None]]
@@ -70,7 +71,8 @@ async def list_collections(runtime: Runtime, arguments: Arguments, report: Repor
 
 
 async def get_document(runtime: Runtime, arguments: Arguments, report: Report) -> DocumentOut:  # noqa: ARG001
-    """Return a document's metadata and a part of its text."""
+    """Return a document's metadata and a part of its text; whoever may only ask may not read everything."""
+    require_scope("documents:read")
     wanted = read(DocumentArguments, arguments)
     document = await runtime.document_catalog.get(wanted.document_id, collection=wanted.collection)
     part = await runtime.document_texts.part(

@@ -22,6 +22,7 @@ from storage.cursors import Page
 from storage.errors import GenerationNotReady
 from storage.jobs.jobs import JobStore, NewJob
 from storage.jobs.payloads import CatchUp
+from storage.reach import require_reachable
 
 if TYPE_CHECKING:
     from config.settings import IngestionSettings
@@ -122,6 +123,7 @@ class CollectionService:
 
     async def generations(self, name: str, /, *, limit: int, cursor: str | None) -> Page[GenerationInfo]:
         """List a collection's generations, the newest first."""
+        require_reachable(name)
         return await self._generations.list(name, limit=limit, cursor=cursor)
 
     async def activate(self, name: str, /, *, generation: str) -> Activated:
@@ -133,6 +135,7 @@ class CollectionService:
             GenerationNotReady: it is not completely built.
 
         """
+        require_reachable(name)
         flip = await self._generations.activate(name, generation)
         await self._follow()
         return Activated(name, flip.after, flip.before, await self._catch_up(name, flip))

@@ -26,7 +26,8 @@ from storage.chat.conversations import ConversationCatalog, ConversationInfo, St
 from storage.chat.turns import Memory, NewTurn, OpenTurn, PastTurn, TurnAnswer, TurnStore
 from storage.cursors import Page
 from storage.database import storable
-from storage.errors import StoreUnavailable
+from storage.errors import ConversationNotFound, StoreUnavailable
+from storage.reach import is_reachable
 
 if TYPE_CHECKING:
     from server.services.answers import AnswerService
@@ -114,12 +115,21 @@ class Conversations:
             raise
 
     async def list(self, *, limit: int, cursor: str | None) -> Page[ConversationInfo]:
-        """List conversations, the latest first."""
-        return await self._catalog.list(limit=limit, cursor=cursor)
+        """List conversations, the latest first; a page has fewer than `limit` where some are out of reach."""
+        found = await self._catalog.list(limit=limit, cursor=cursor)
+        return replace(found, items=tuple(each for each in found.items if is_reachable(each.collection)))
 
     async def get(self, conversation_id: str, /) -> ConversationInfo:
-        """Describe a conversation."""
-        return await self._catalog.get(conversation_id)
+        """Describe a conversation.
+
+        Raises:
+            ConversationNotFound: there is none, or it is about a collection out of reach.
+
+        """
+        found = await self._catalog.get(conversation_id)
+        if not is_reachable(found.collection):
+            raise ConversationNotFound(conversation_id)
+        return found
 
     async def messages(self, conversation_id: str, /, *, limit: int, cursor: str | None) -> Page[StoredMessage]:
         """List a conversation's messages, oldest first; a question and its answer are on the same page."""
@@ -127,11 +137,13 @@ class Conversations:
 
     async def rename(self, conversation_id: str, /, *, title: str) -> ConversationInfo:
         """Give a conversation another title."""
+        await self.get(conversation_id)
         await self._catalog.rename(conversation_id, title=title)
         return await self._catalog.get(conversation_id)
 
     async def delete(self, conversation_id: str, /) -> None:
         """Delete a conversation, with its resumable streams and the answers stored for idempotency keys."""
+        await self.get(conversation_id)
         await self._streams.forget(await self._catalog.delete(conversation_id))
 
     async def close(self) -> None:
@@ -159,6 +171,9 @@ class Conversations:
             await self._answers.require_collection(message.question.collection)
             return await self._turns.begin(asked, collection=message.question.collection)
         turn = await self._turns.proceed(message.conversation_id, asked)
+        if not is_reachable(turn.collection):
+            await self._turns.withdraw(turn)
+            raise ConversationNotFound(message.conversation_id)
         if message.collection not in {None, turn.collection}:
             await self._turns.withdraw(turn)
             raise CollectionIsFixed(turn.collection)

@@ -22,6 +22,7 @@ from storage.generation import DEFAULT_COLLECTION, DEFAULT_TENANT
 from storage.jobs.jobs import JobStore, NewJob
 from storage.jobs.payloads import DocumentVersion, IndexDocument, IndexUrl
 from storage.jobs.rows import document_lock, lock_jobs, source_lock
+from storage.reach import require_reachable
 
 if TYPE_CHECKING:
     from server.services.collections import CollectionService
@@ -115,6 +116,7 @@ class DocumentService:
             DocumentAttached: it is an attachment of another document.
 
         """
+        require_reachable(new.collection)
         if new.key is not None:
             require_valid_key(new.key)
         known = await self._known_source(new) if new.must_exist else None
@@ -135,6 +137,7 @@ class DocumentService:
             DocumentAttached: it is an attachment of another document.
 
         """
+        require_reachable(collection)
         async with self._database.transaction() as connection:
             cancelled = await self._jobs.cancel_of_document(connection, collection, document_id)
             had = await self._catalog.delete(connection, document_id, collection=collection)

@@ -22,6 +22,7 @@ from storage.collections.collections import FLIPS, Collections
 from storage.collections.generations import reader_lease
 from storage.errors import StoreUnavailable
 from storage.generation import Generation
+from storage.reach import require_reachable
 
 if TYPE_CHECKING:
     from config.settings import Settings
@@ -76,6 +77,7 @@ class PinnedGenerations:
             CollectionNotFound: there is no such collection.
 
         """
+        require_reachable(collection)
         entry = self._entries.get(collection) or await self._load(collection)
         with self._used(entry):
             yield entry.pinned

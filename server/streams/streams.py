@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager
@@ -13,11 +14,14 @@ from config.settings import StreamSettings
 from server.answers import Event
 from server.errors import InvalidEventId, Overloaded, ShuttingDown, StreamNotFound
 from server.peers.member import Member
+from server.principal import owner_of_caller
 from server.streams.log import LogReader, StreamLog
 from server.streams.relay import Relay
 from server.streams.run import Encoder, Run
 
 ENDING_SECONDS = 5.0
+OWNER_LENGTH = 16
+"""Digits at the end of a stream's id, which prove whose it is."""
 
 
 class Readable(Protocol):
@@ -43,7 +47,7 @@ class Streams:
     """
 
     def __init__(self, settings: StreamSettings, *, most: int, member: Member | None = None) -> None:
-        self.new_id = member.new_stream_id if member else new_stream_id
+        self._new_id = member.new_stream_id if member else new_stream_id
         self._settings = settings
         self._most = most
         self._relay: Relay | None = None
@@ -56,6 +60,10 @@ class Streams:
         """Find streams of other processes through a relay from now on."""
         self._relay = relay
         relay.watch(self._forget_here)
+
+    def new_id(self) -> str:
+        """Return the id of a stream that belongs to the current caller, in whatever process it is looked for."""
+        return owned(self._new_id())
 
     def __len__(self) -> int:
         """Return the number of running streams."""
@@ -102,9 +110,11 @@ class Streams:
         """Return a stream of any process; `lost` makes its last frame if its writer dies.
 
         Raises:
-            StreamNotFound: it does not exist, or not any more.
+            StreamNotFound: it does not exist, or not any more, or is another caller's.
 
         """
+        if not is_own(stream_id):
+            raise StreamNotFound(stream_id)
         if run := self.here(stream_id):
             if self._relay is not None and await self._relay.is_forgotten(stream_id):
                 self._forget_here(stream_id)
@@ -184,6 +194,21 @@ class _Mirrored:
 def new_stream_id() -> str:
     """Return an id that cannot be guessed: 122 random bits, in hex."""
     return uuid4().hex
+
+
+def owned(stream_id: str) -> str:
+    """Return an id that says, to whoever knows the current caller, that it is a stream of that one's."""
+    return stream_id + _mark(stream_id)
+
+
+def is_own(stream_id: str) -> bool:
+    """Tell whether an id is one of a stream of the current caller's."""
+    made, mark = stream_id[:-OWNER_LENGTH], stream_id[-OWNER_LENGTH:]
+    return mark == _mark(made)
+
+
+def _mark(made: str) -> str:
+    return hashlib.sha256(f"{owner_of_caller()}\0{made}".encode(errors="surrogatepass")).hexdigest()[:OWNER_LENGTH]
 
 
 def event_number(given: str | None) -> int:

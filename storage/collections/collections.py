@@ -24,6 +24,7 @@ from storage.generation import (
     GenerationState,
     generation_of,
 )
+from storage.reach import reachable_collections, require_reachable
 
 if TYPE_CHECKING:
     import asyncpg
@@ -64,6 +65,7 @@ class Collections:
             CollectionNotFound: there is no such collection.
 
         """
+        require_reachable(name)
         async with self._database.connection() as connection:
             return await self._active(connection, name)
 
@@ -114,6 +116,7 @@ class Collections:
             CollectionNotFound: there is no such collection.
 
         """
+        require_reachable(name)
         collection_id = await connection.fetchval(
             """UPDATE footnote.collections SET deleted_at = clock_timestamp()
                WHERE tenant_id = $1 AND name = $2 AND deleted_at IS NULL RETURNING id""",
@@ -134,6 +137,7 @@ class Collections:
     @rerun_on_conflict
     async def _ensure(self, name: str, embedding: EmbeddingIdentity, chunking: Chunking) -> tuple[Generation, bool]:
         require_name(name)
+        require_reachable(name)
         async with self._database.transaction() as connection:
             await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"collection {name}")
             try:
@@ -148,6 +152,7 @@ class Collections:
             CollectionNotFound: there is no such collection.
 
         """
+        require_reachable(name)
         async with self._database.connection() as connection:
             row = await connection.fetchrow(_INFO + " AND c.name = $2", self._tenant, name)
         if row is None:
@@ -164,7 +169,11 @@ class Collections:
         after = decode_cursor(cursor)
         async with self._database.connection() as connection:
             rows = await connection.fetch(
-                _INFO + " AND c.name > $2 ORDER BY c.name LIMIT $3", self._tenant, after, limit + 1
+                _INFO + " AND c.name > $2 AND ($4::text[] IS NULL OR c.name = ANY($4)) ORDER BY c.name LIMIT $3",
+                self._tenant,
+                after,
+                limit + 1,
+                reachable_collections(),
             )
         items = tuple(_info(row) for row in rows[:limit])
         return Page(items, encode_cursor(items[-1].name) if len(rows) > limit else None)

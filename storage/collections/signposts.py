@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from storage.generation import ACTIVE
+from storage.reach import reachable_collections
 
 if TYPE_CHECKING:
     from storage.database import Database
@@ -30,11 +31,13 @@ async def signposts(database: Database, *, tenant: str, first: str, limit: int, 
                     WHERE generation_id = g.id ORDER BY id LIMIT $4
                 ) AS titles
                 FROM {ACTIVE}
-                WHERE c.tenant_id = $1 AND EXISTS (SELECT FROM footnote.documents WHERE generation_id = g.id)
+                WHERE c.tenant_id = $1 AND ($5::text[] IS NULL OR c.name = ANY($5))
+                    AND EXISTS (SELECT FROM footnote.documents WHERE generation_id = g.id)
                 ORDER BY c.name <> $2, c.name LIMIT $3""",
             tenant,
             first,
             limit,
             titles,
+            reachable_collections(),
         )
     return [Signpost(row["name"], tuple(row["titles"])) for row in rows]

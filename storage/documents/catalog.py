@@ -13,6 +13,7 @@ from storage.deletions import mark_deleted
 from storage.errors import CollectionNotFound, DocumentAttached, DocumentNotFound
 from storage.generation import ACTIVE, DEFAULT_TENANT
 from storage.jobs.payloads import CatchUp
+from storage.reach import require_reachable
 
 if TYPE_CHECKING:
     import asyncpg
@@ -76,6 +77,7 @@ class DocumentCatalog:
             InvalidCursor: the cursor is none of ours.
 
         """
+        require_reachable(collection)
         after = decode_cursor(cursor)
         async with self._database.connection() as connection:
             generation_id = await connection.fetchval(
@@ -99,9 +101,11 @@ class DocumentCatalog:
         """Describe a document.
 
         Raises:
+            CollectionNotFound: the collection is out of reach.
             DocumentNotFound: there is no such document in that collection.
 
         """
+        require_reachable(collection)
         async with self._database.connection() as connection:
             row = await connection.fetchrow(
                 f"""SELECT {_COLUMNS}, c.name AS collection

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from storage import chunk_tables
 from storage.errors import DocumentNotFound, PageNotFound, RevisionNotFound
 from storage.generation import ACTIVE, DEFAULT_TENANT
+from storage.reach import reachable_collections, require_reachable
 
 if TYPE_CHECKING:
     import asyncpg
@@ -165,12 +166,16 @@ class DocumentTexts:
         return PageText(_without(whole, repeated, start), start, end, repeated)
 
     async def _generation(self, connection: Connection, document_id: str, collection: str | None) -> int:
+        if collection is not None:
+            require_reachable(collection)
         generation = await connection.fetchval(
             f"""SELECT g.id FROM {ACTIVE} JOIN footnote.documents d ON d.generation_id = g.id
-                WHERE c.tenant_id = $1 AND d.id = $2 AND ($3::text IS NULL OR c.name = $3) LIMIT 1""",
+                WHERE c.tenant_id = $1 AND d.id = $2 AND ($3::text IS NULL OR c.name = $3)
+                    AND ($4::text[] IS NULL OR c.name = ANY($4)) LIMIT 1""",
             self._tenant,
             document_id,
             collection,
+            reachable_collections(),
         )
         if generation is None:
             raise DocumentNotFound(document_id)

@@ -28,6 +28,7 @@ from storage.jobs.rows import (
     lock_of,
     source_lock,
 )
+from storage.reach import is_reachable, reachable_collections
 
 if TYPE_CHECKING:
     from storage.database import Connection, Database
@@ -147,7 +148,7 @@ class JobStore:
             row = await connection.fetchrow(
                 "SELECT * FROM footnote.jobs WHERE tenant_id = $1 AND id = $2", self._tenant, job_id
             )
-        if row is None:
+        if row is None or not is_reachable(row["collection"]):
             raise JobNotFound(str(job_id))
         return job_of(row)
 
@@ -171,7 +172,7 @@ class JobStore:
             rows = await connection.fetch(_LIST, self._tenant, collection, status, document_id, moment, last, limit + 1)
         items = tuple(job_of(row) for row in rows[:limit])
         following = encode_moment(items[-1].created_at, items[-1].id) if len(rows) > limit else None
-        return Page(items, following)
+        return Page(tuple(job for job in items if is_reachable(job.collection)), following)
 
     async def watch(self, job_id: UUID) -> AsyncIterator[Job]:
         """Yield a job as it is, then whenever it has changed, until it has ended.
@@ -199,6 +200,8 @@ class JobStore:
             JobNotFound: there is none.
 
         """
+        if reachable_collections() is not None:
+            await self.get(job_id)
         async with self._database.transaction() as connection:
             await _cancel(
                 connection, "tenant_id = $1 AND id = $2 AND status IN ('queued', 'running')", self._tenant, job_id
@@ -254,7 +257,7 @@ class JobStore:
             row = await connection.fetchrow(
                 "SELECT * FROM footnote.jobs WHERE tenant_id = $1 AND id = $2", self._tenant, job_id
             )
-            if row is None:
+            if row is None or not is_reachable(row["collection"]):
                 raise JobNotFound(str(job_id))
             source = json.loads(row["arguments"]).get("source")
             if source is not None:

@@ -32,7 +32,7 @@ def raw(port: int, request: str, *, at: str = "127.0.0.1") -> str:
 def routes(app: Any) -> list[tuple[str, str]]:
     """Return a method and a path of every route."""
     found = {
-        (method, route.path.replace("{stream_id}", "0" * 32))
+        (method, route.path.replace("{stream_id}", "0" * 48))
         for route in iter_route_contexts(app.router.routes)
         for method in route.methods or {"POST", "GET", "DELETE"}
     }

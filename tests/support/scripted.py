@@ -25,19 +25,24 @@ import httpx
 import numpy as np
 import uvloop
 from fastapi import FastAPI
+from support.api_keys import ApiKeysInMemory
 from support.scripted_documents import ScriptedCollections, ScriptedDocuments, ScriptedJobs
 
-from config.settings import EmbeddingSettings, IngestionSettings, ServerSettings, Settings, StreamSettings
+from config.settings import AuthSettings, EmbeddingSettings, IngestionSettings, ServerSettings, Settings, StreamSettings
 from config.telemetry.setup import NO_TELEMETRY, Telemetry
 from embedding.files import ModelFiles, accepted, find_model
 from server.answers import Answer, Citation, Done, Question, Retrieved, Sources, Token, Turn, Usage, collect
 from server.api.listener import Listener
 from server.api.sockets import bind
 from server.app import create_app
+from server.auth.authenticator import Authenticator
+from server.auth.failures import FailedLogins
+from server.auth.last_use import LastUse
 from server.services.conversations import ChatMessage
 from server.services.embeddings import EmbeddingService
 from server.services.idempotency import Idempotency
 from server.services.jobs import JobWatchers
+from server.services.keys import KeyService
 from server.services.page_pictures import Marked, Picture
 from server.streams.streams import Streams
 from server.uploads.multipart import Uploads
@@ -364,10 +369,21 @@ class ScriptedRuntime:
     watchers: JobWatchers = field(default_factory=lambda: JobWatchers(most=2))
     collections: ScriptedCollections = field(default_factory=ScriptedCollections)
     uploads: Any = None
+    api_keys: ApiKeysInMemory = field(default_factory=ApiKeysInMemory)
+    keys: Any = None
+    authenticator: Any = None
 
     def __post_init__(self) -> None:
         self.streams = Streams(self.settings.streams, most=self.settings.server.max_concurrency)
         self.uploads = Uploads(Path(tempfile.gettempdir()), max_bytes=self.settings.ingestion.max_file_bytes)
+        self.keys = KeyService(self.api_keys)  # type: ignore[arg-type]
+        bootstrap = self.settings.auth.bootstrap_key
+        self.authenticator = Authenticator(
+            self.api_keys.known(),
+            used=LastUse(self.api_keys),  # type: ignore[arg-type]
+            failures=FailedLogins(a_minute=self.settings.auth.failed_logins),
+            bootstrap=bootstrap.get_secret_value() if bootstrap else None,
+        )
         self.conversations = ScriptedConversations(self.answers)
         self.idempotency = Idempotency(KeysInMemory(), streams=self.streams)  # type: ignore[arg-type]
 
@@ -412,6 +428,7 @@ def scripted_app(
     *,
     streams: Mapping[str, Any] | None = None,
     max_file_bytes: int = 52_428_800,
+    auth: AuthSettings | None = None,
     **server: Any,
 ) -> Scripted:
     """Make an application over a script: ``scripted_app(script, max_concurrency=1)``.
@@ -422,6 +439,7 @@ def scripted_app(
     settings = Settings(
         server=ServerSettings(**server),
         streams=stream_settings,
+        auth=auth or AuthSettings(),
         ingestion=IngestionSettings(max_file_bytes=max_file_bytes),
         _env_file=None,
     )

@@ -16,12 +16,14 @@ from server.api.openai.documentation import CHUNKS
 from server.api.openai.encoding import ChunkEncoder
 from server.api.openai.errors import PREFIX, error_responses
 from server.api.openai.schemas import CompletionBody
+from server.api.scopes import needs
 from server.api.sse import open_stream
 
 router = APIRouter(prefix=PREFIX, tags=["openai"], route_class=JsonRoute, responses=error_responses())
 
 
 @router.post("/chat/completions", response_model=CompletionOut, responses={200: {"content": CHUNKS}})
+@needs("query")
 async def create_chat_completion(body: CompletionBody, request: Request) -> CompletionOut | Response:
     """Answer the last message with passages of the collection that `model` names, and cite them.
 

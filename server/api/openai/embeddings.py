@@ -19,6 +19,7 @@ from server.api.openai.answer_schemas import EmbeddingDetailsOut, EmbeddingsOut,
 from server.api.openai.errors import PREFIX, error_responses
 from server.api.openai.refusals import refusal
 from server.api.openai.schemas import EmbeddingOptions, EmbeddingsBody
+from server.api.scopes import needs
 from server.errors import ModelNotFound
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ router = APIRouter(prefix=PREFIX, tags=["openai"], route_class=JsonRoute, respon
 
 
 @router.post("/embeddings", response_model=EmbeddingsOut)
+@needs("query")
 async def create_embeddings(body: EmbeddingsBody, request: Request) -> Response:
     """Embed texts with the model that the collections are made with.
 

@@ -28,13 +28,14 @@ TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_
 OFFERED = f"Footnote has POST {COMPLETIONS}, POST {PREFIX}/embeddings and GET {PREFIX}/models"
 _MEANINGS: Mapping[int | str, str] = {
     400: "A part of the request is wrong, or cannot be honoured; `param` names it.",
-    403: "A web page of another origin sent it.",
+    401: "There is no key or token, or none that is accepted.",
+    403: "The key or token does not have the scope `query`; or a web page of another origin sent it.",
     404: "There is no such model.",
     409: "The collection was built with another embedding model.",
     413: "The body is too large.",
     415: "The body is no JSON.",
     421: "The server is not called so.",
-    429: "The model's provider asks for patience; `Retry-After` says for how long.",
+    429: "The model's provider asks for patience, or too many wrong keys came; `Retry-After` says for how long.",
     "4XX": "The request cannot be answered.",
     500: "Something went wrong; the server's log tells what.",
     502: "The language model failed, or refused the request.",
@@ -143,7 +144,7 @@ def _fault(slug: str, document: Mapping[str, Any]) -> tuple[str | None, str]:
     """Return the part of the request that is wrong, and the message."""
     detail = str(document["detail"])
     errors: Sequence[Mapping[str, str]] = document.get("errors", ())
-    if errors:
+    if errors and slug != "forbidden":
         param = _param(errors[0]["field"])
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         return param, f"{param or 'the request'}: {errors[0]['reason']}{more}"

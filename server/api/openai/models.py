@@ -12,6 +12,7 @@ from server.api.json_body import JsonRoute
 from server.api.openai.answer_schemas import ModelOut, ModelsOut
 from server.api.openai.errors import PREFIX, error_responses
 from server.api.openai.schemas import OWNER, ModelName, collection_of
+from server.api.scopes import needs
 from storage.collections.collections import CollectionInfo
 
 PAGE = 1000
@@ -19,6 +20,7 @@ router = APIRouter(prefix=PREFIX, tags=["openai"], route_class=JsonRoute, respon
 
 
 @router.get("/models")
+@needs("query")
 async def list_models(request: Request) -> ModelsOut:
     """List the collections, each as a model to chat with, and the embedding model behind them."""
     runtime = runtime_of(request)
@@ -32,6 +34,7 @@ async def list_models(request: Request) -> ModelsOut:
 
 
 @router.get("/models/{model:path}")
+@needs("query")
 async def retrieve_model(model: Annotated[ModelName, Path()], request: Request) -> ModelOut:
     """Describe a model: a collection with or without `footnote/` before its name, or the embedding model."""
     runtime = runtime_of(request)

@@ -82,7 +82,7 @@ def test_a_stream_is_taken_up_behind_an_event_by_whoever_is_asked(stack, server)
 
 
 def test_a_stream_of_nobody_is_not_found(server):
-    for name in ("0" * 32, "f" * 32):
+    for name in ("0" * 48, "f" * 48):
         with fresh(server) as http:
             assert http.get(f"/streams/{name}").status_code == 404
 

@@ -29,13 +29,13 @@ CONTRACT = {
     "invalid-request", "collection-not-found", "document-not-found", "embedding-mismatch", "too-large",
     "unsupported-media-type", "model-failed", "model-rejected", "store-unavailable", "model-unavailable", "overloaded",
     "deadline-exceeded", "internal", "conversation-not-found", "conversation-busy",
-    "job-not-found", "already-exists", "rate-limited", "origin-refused",
+    "job-not-found", "already-exists", "rate-limited", "origin-refused", "unauthenticated", "forbidden",
 }  # fmt: skip
 
 ADDED = {
     "feedback-not-found", "model-not-found", "stream-not-found", "stream-abandoned", "stream-lost",
     "generation-not-ready", "job-not-retryable", "fetch-failed", "host-refused",
-    "page-not-found", "document-attached",
+    "page-not-found", "document-attached", "key-not-found", "identity-unavailable",
 }  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""Who a request is from: API keys and tokens, checked."""
