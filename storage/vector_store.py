@@ -148,10 +148,10 @@ class ChunkStore(BasePydanticVectorStore):
     ) -> list[BaseNode]:
         """Return chunks by id, by filter, or both."""
         parameters = Parameters()
-        where = self._where(parameters, node_ids, filters)
+        where = self._where(parameters, node_ids, filters, column="c.metadata_")
         async with self._database.connection() as connection:
             rows = await connection.fetch(
-                f"SELECT text, metadata_ FROM {self._table} WHERE {where} ORDER BY document_id, chunk_index",
+                f"SELECT c.text, c.metadata_ FROM {self._readable} WHERE {where} ORDER BY c.document_id, c.chunk_index",
                 *parameters.values,
             )
         return [metadata_dict_to_node(json.loads(row["metadata_"]), text=row["text"]) for row in rows]
@@ -189,7 +189,10 @@ class ChunkStore(BasePydanticVectorStore):
             )
             # update their documents too, so that cached answers become invalid
             await connection.execute(
-                f"""WITH gone AS (DELETE FROM {self._table} WHERE {where} RETURNING document_id)
+                f"""WITH gone AS (
+                        DELETE FROM {self._table} WHERE {where} AND document_id IN (
+                            SELECT d.id FROM footnote.documents d WHERE d.generation_id = {int(self._generation.id)})
+                        RETURNING document_id)
                     UPDATE footnote.documents d
                     SET chunks = d.chunks - g.chunks, pipeline_fingerprint = d.pipeline_fingerprint
                     FROM (SELECT document_id, count(*) AS chunks FROM gone GROUP BY document_id) g
@@ -222,12 +225,23 @@ class ChunkStore(BasePydanticVectorStore):
     def _table(self) -> str:
         return chunk_tables.qualified(self._generation.id)
 
-    def _where(self, parameters: Parameters, node_ids: list[str] | None, filters: MetadataFilters | None) -> str:
+    @property
+    def _readable(self) -> str:
+        return chunk_tables.readable(self._generation.id)
+
+    def _where(
+        self,
+        parameters: Parameters,
+        node_ids: list[str] | None,
+        filters: MetadataFilters | None,
+        *,
+        column: str = "metadata_",
+    ) -> str:
         parts = ["true"]
         if node_ids is not None:
             parts.append(f"node_id = ANY({parameters.bind(node_ids, 'text[]')})")
         if (group := filter_group(filters)) is not None:
-            parts.append(compile_filters(group, parameters))
+            parts.append(compile_filters(group, parameters, column=column))
         return " AND ".join(parts)
 
     async def _added(self, document_id: str, nodes: list[BaseNode]) -> None:
@@ -274,8 +288,9 @@ class ChunkStore(BasePydanticVectorStore):
     async def _stored_chunks(self, document_id: str) -> list[NewChunk]:
         async with self._database.connection() as connection:
             rows = await connection.fetch(
-                f"""SELECT node_id, chunk_index, page, start_char, end_char, text, metadata_, embedding, embedded_hash
-                    FROM {self._table} WHERE document_id = $1 ORDER BY chunk_index""",
+                f"""SELECT c.node_id, c.chunk_index, c.page, c.start_char, c.end_char, c.text, c.metadata_, c.embedding,
+                        c.embedded_hash
+                    FROM {self._readable} WHERE c.document_id = $1 ORDER BY c.chunk_index""",
                 document_id,
             )
         return [

@@ -76,8 +76,8 @@ class MissingDocuments:
         async with self._database.transaction(local=ONE_VERSION, readonly=True) as connection:
             text = await text_of(connection, self._reference.id, document_id)
             rows = await connection.fetch(
-                f"""SELECT text, start_char, end_char, metadata_::text AS metadata
-                    FROM {chunk_tables.qualified(self._reference.id)} WHERE document_id = $1 ORDER BY chunk_index""",
+                f"""SELECT c.text, c.start_char, c.end_char, c.metadata_::text AS metadata
+                    FROM {chunk_tables.readable(self._reference.id)} WHERE c.document_id = $1 ORDER BY c.chunk_index""",
                 document_id,
             )
         if any(text[row["start_char"] : row["end_char"]] != row["text"] for row in rows):
