@@ -1,5 +1,6 @@
 """``python -m server``: serve HTTP until a signal comes; ``python -m server mcp``: serve one MCP client over stdio.
 
+``python -m server tenants`` administers tenants.
 Exits with 0 after SIGTERM or Ctrl-C, with 2 when it cannot start (one line on stderr says why).
 """
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from server.api.listener import Listener
 
 WORKER = "worker"
+TENANTS = "tenants"
 CANNOT_START = 2
 INTERRUPTED = 130
 MAX_FILES = 65_536
@@ -43,6 +45,8 @@ def main() -> int:
     try:
         settings = load_settings()
         logging.configure(settings.log)
+        if options.command == TENANTS:
+            return _administer(settings)
         if options.command == "mcp":
             return _serve_mcp(settings)
         return _serve_as_worker(settings, options) if options.command == WORKER else _serve(settings)
@@ -59,6 +63,8 @@ def _say(reason: str) -> None:
 
 
 def _arguments() -> argparse.Namespace:
+    if sys.argv[1:2] == [TENANTS]:
+        return argparse.Namespace(command=TENANTS)
     if sys.argv[1:2] == [WORKER]:
         from server.process.worker_arguments import parse
 
@@ -74,6 +80,12 @@ def _arguments() -> argparse.Namespace:
         help="http (the default): serve HTTP, /mcp too; mcp: serve the program that started this one, over stdio",
     )
     return parser.parse_args()
+
+
+def _administer(settings: Settings) -> int:
+    from server.tenants import run
+
+    return run(sys.argv[2:], settings)
 
 
 def _serve_mcp(settings: Settings) -> int:

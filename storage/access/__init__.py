@@ -1,0 +1,1 @@
+"""Tenants: made, suspended, deleted, exported."""
