@@ -11,7 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from config.settings import Settings
 from config.version import VERSION
-from server.api import chats, collections, documents, feedback, health, jobs, queries, streams
+from server.api import access, chats, collections, documents, feedback, health, jobs, queries, streams
 from server.api.contracts import OpenRuntime
 from server.api.documentation import DESCRIPTION, TAGS, DocumentedAPI, problem_responses
 from server.api.drain import Drain, RefuseWhileDraining
@@ -22,6 +22,7 @@ from server.api.middleware.concurrency import ConcurrencyLimit
 from server.api.middleware.deadline import Deadline
 from server.api.middleware.failsafe import Failsafe
 from server.api.middleware.gate import Gate, OwnHosts
+from server.api.middleware.local_caller import LocalCaller
 from server.api.middleware.request_ids import RequestIds
 from server.api.middleware.uploads import UploadBounds
 from server.api.openai import router as openai_router
@@ -37,6 +38,7 @@ ROUTERS = (
     streams.router,
     collections.router,
     documents.router,
+    access.router,
     jobs.router,
     openai_router,
     health.router,
@@ -96,6 +98,7 @@ def _middleware(settings: Settings, open_requests: OpenRequests, drain: Drain, h
         Middleware(OpenAIErrors),
         Middleware(Gate, hosts=hosts, origins=server.cors_origins),
         *([cors] if server.cors_origins else []),
+        Middleware(LocalCaller),
         Middleware(Failsafe),
         Middleware(RefuseWhileDraining, drain=drain, exempt=health.HEALTH_PATHS),
         Middleware(ConcurrencyLimit, most=server.max_concurrency, exempt=health.HEALTH_PATHS),

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ingestion.identity import without_reserved_keys
 from ingestion.incoming import Identified
+from ingestion.inputs.given import own_metadata, readers_of
 from ingestion.names import safe_name
 from ingestion.types import Json, Parsed
 from storage.documents.writes import Documents, NewDocument
@@ -27,7 +27,7 @@ class KeptDocument:
 
     Attributes:
         name: file name; its suffix selects the reader where the bytes do not.
-        metadata: as given by the user; takes precedence over the document's own.
+        metadata: as given by the user, ``readers`` among it; takes precedence over the document's own.
         title: overrides the document's own; None to keep that.
     """
 
@@ -78,12 +78,13 @@ class FromDatabase:
             holder = None
         if holder is not None and not self.is_carried:
             raise SourceTaken(known.source, holder=holder.id)
+        given = {**parsed.metadata, **known.metadata}
         new = NewDocument(
             id=known.id,
             source=known.source,
             location=known.location,
             title=known.title or parsed.title,
-            metadata={**without_reserved_keys(parsed.metadata), **known.metadata, "file_name": known.name},
+            metadata=own_metadata(given) | {"file_name": known.name},
             content_hash=known.content_hash,
             pipeline_fingerprint=known.pipeline_fingerprint,
             size=parsed.size,
@@ -92,6 +93,7 @@ class FromDatabase:
             pages=parsed.labelled_pages,
             repeated=parsed.repeated,
             warnings=[warning.as_json() for warning in parsed.warnings],
+            readers=None if self.is_carried else readers_of(given),
         )
         return Identified(new, replaces, displaces=holder)
 

@@ -1,9 +1,9 @@
 """The answer cache: repeated questions get the same answer while nothing that it depends on has changed.
 
-A key covers everything that determines an answer: the collection's generation and change number, the question with all
-its options, and the fingerprint of models, settings and prompts. The change number is read from the database before
-each lookup, so a document is never quoted after its deletion was committed, by whichever process. Answers are kept in
-this process's memory only.
+A key covers everything that determines an answer: what the caller may see, the collection's generation and change
+number, the question with all its options, and the fingerprint of models, settings and prompts. The change number is
+read from the database before each lookup, so a document is never quoted after its deletion, or a change of its readers,
+was committed, by whichever process. Answers are kept in this process's memory only.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from opentelemetry import trace
 
 from config.telemetry.metrics import CACHE_LOOKUPS
 from server.answers import Answer, Citation, EngineReport, Event, Question, Transcript, Usage, events_of
+from storage.caller import caller
 
 if TYPE_CHECKING:
     from config.settings import CacheSettings
@@ -94,7 +95,9 @@ class AnswerCache:
         version = await self._versions.of(generation)
         if version is None:
             return None
-        state = [generation.tenant_id, generation.collection_id, generation.id, version, self._fingerprint]
+        who = caller()
+        seen = None if who is None or who.sees_all else who.access
+        state = [seen, generation.tenant_id, generation.collection_id, generation.id, version, self._fingerprint]
         decided = json.dumps([state, asdict(replace(question, whole=False))], sort_keys=True, default=_plain)
         return hashlib.sha256(decided.encode(errors="surrogatepass")).hexdigest()
 

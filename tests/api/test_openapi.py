@@ -75,6 +75,7 @@ def test_every_operation_keeps_its_own_description(case: schemathesis.Case[Any])
         "document_id",
         "source",
         "title",
+        "readers",
         "generation",
     }
     # what a reader takes is told by bytes, and a form's parts by more than their types
