@@ -322,15 +322,15 @@ def _identity(who: Caller | None) -> dict[str, str]:
     if who is None:
         return {}
     settings = {
-        "footnote.tenant": _quoted(who.tenant),
-        "footnote.subject": _quoted(who.subject),
-        "footnote.access": _quoted(_array(who.access)),
+        "tenant": _quoted(who.tenant),
+        "subject": _quoted(who.subject),
+        "access": _quoted(_array(who.access)),
     }
     if who.sees_all:
-        settings["footnote.sees_all"] = "'on'"
+        settings["sees_all"] = "'on'"
     if who is SYSTEM:
-        settings["footnote.system"] = "'on'"
-    return settings
+        settings["system"] = "'on'"
+    return {f"{SCHEMA}.{name}": value for name, value in settings.items()}
 
 
 def _array(items: Iterable[str]) -> str:
