@@ -20,6 +20,7 @@ from uuid import uuid4
 from benchmarks.corpus import page_text
 from benchmarks.effort import Effort, Meter
 from config.settings import Settings, load_settings
+from storage.caller import LOCAL, acting_as
 
 if TYPE_CHECKING:
     from llama_index.core.node_parser import SentenceSplitter
@@ -44,7 +45,8 @@ def _measured(documents: int, chunks: int, effort: Effort) -> Measured:
 
 def pipeline(pages: list[Path], url: str) -> Measured:
     """Footnote's whole pipeline: reading, splitting, embedding, writing, building the index."""
-    return asyncio.run(_pipeline(pages, url, load_settings()))
+    with acting_as(LOCAL):
+        return asyncio.run(_pipeline(pages, url, load_settings()))
 
 
 async def _pipeline(pages: list[Path], url: str, settings: Settings) -> Measured:
@@ -66,7 +68,8 @@ async def _pipeline(pages: list[Path], url: str, settings: Settings) -> Measured
 
 def bare(pages: list[Path], url: str) -> Measured:
     """The model alone on the same chunks, in one call, the fastest way we know."""
-    return asyncio.run(_bare(pages, url, load_settings()))
+    with acting_as(LOCAL):
+        return asyncio.run(_bare(pages, url, load_settings()))
 
 
 async def _bare(pages: list[Path], url: str, settings: Settings) -> Measured:

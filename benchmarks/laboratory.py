@@ -20,6 +20,7 @@ from benchmarks.load import Outcome
 from config.environment import FALLBACKS, PREFIX
 from config.settings import Settings
 from storage import schema_version
+from storage.caller import LOCAL, acting_as
 from storage.server import database_server
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -115,7 +116,8 @@ def open_laboratory(folder: Path | None = None) -> Iterator[Laboratory]:
             place.chmod(0o755)  # PostgreSQL runs as another user where this runs as root
         with database_server(Settings(data_dir=place)) as server:
             asyncio.run(schema_version.upgrade(server.dsn))
-            yield Laboratory(place, server.dsn)
+            with acting_as(LOCAL):
+                yield Laboratory(place, server.dsn)
 
 
 def last_json(printed: str) -> Any:  # noqa: ANN401 (whatever a program reports)

@@ -47,7 +47,10 @@ def _done(options: argparse.Namespace) -> int:
     settings = chosen_settings(getattr(options, "set", ()))
     logs.configure(settings.log.model_copy(update={"level": "warning"}))  # the table is the output
     perform = command.run if options.command == arguments.RUN else command.make
-    return asyncio.run(perform(options, settings))
+    from storage.caller import LOCAL, acting_as
+
+    with acting_as(LOCAL):
+        return asyncio.run(perform(options, settings))
 
 
 if __name__ == "__main__":

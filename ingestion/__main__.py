@@ -56,7 +56,10 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
     try:
         if options.command == WORKER:
             return _work(options, settings)
-        outcome = asyncio.run(_command(options, settings))
+        from storage.caller import LOCAL, acting_as
+
+        with acting_as(LOCAL):
+            outcome = asyncio.run(_command(options, settings))
     except FootnoteError as exc:
         return _say(exc)
     except (KeyboardInterrupt, asyncio.CancelledError):  # before the work began, or asked for twice

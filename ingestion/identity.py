@@ -26,9 +26,9 @@ documents are read anew then, and keep what the old reader gave otherwise."""
 
 NAMESPACE = uuid5(NAMESPACE_URL, "urn:footnote:document")
 MAX_IDS = 100  # derived from one source
-OWN_KEYS = frozenset(
-    {*RESERVED_KEYS, "title", "source", "heading", "page", "page_end", "chunk_index", "file_name", "attached_to"}
-)
+OWN_KEYS = frozenset(RESERVED_KEYS) | {
+    *("title", "source", "heading", "page", "page_end", "chunk_index", "file_name", "attached_to", "readers")
+}
 MAX_LABEL_BYTES = 800
 
 

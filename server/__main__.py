@@ -1,6 +1,6 @@
 """``python -m server``: serve HTTP until a signal comes; ``python -m server mcp``: serve one MCP client over stdio.
 
-``python -m server keys``: make, list, rotate and revoke API keys.
+``python -m server keys``: make, list, rotate and revoke API keys. ``python -m server tenants`` administers tenants.
 
 Exits with 0 after SIGTERM or Ctrl-C, with 2 when it cannot start (one line on stderr says why).
 """
@@ -34,7 +34,7 @@ from server.process.worker_count import worker_count
 if TYPE_CHECKING:
     from server.api.listener import Listener
 
-WORKER, KEYS = "worker", "keys"
+WORKER, KEYS, TENANTS = "worker", "keys", "tenants"
 CANNOT_START = 2
 INTERRUPTED = 130
 MAX_FILES = 65_536
@@ -47,6 +47,8 @@ def main() -> int:
     try:
         settings = load_settings()
         logging.configure(settings.log)
+        if options.command == TENANTS:
+            return _administer(settings)
         if options.command == "mcp":
             return _serve_mcp(settings)
         if options.command == KEYS:
@@ -67,6 +69,8 @@ def _say(reason: str) -> None:
 
 
 def _arguments() -> argparse.Namespace:
+    if sys.argv[1:2] == [TENANTS]:
+        return argparse.Namespace(command=TENANTS)
     if sys.argv[1:2] == [WORKER]:
         from server.process.worker_arguments import parse
 
@@ -85,6 +89,12 @@ def _arguments() -> argparse.Namespace:
         "keys: make, list, rotate and revoke API keys",
     )
     return parser.parse_args()
+
+
+def _administer(settings: Settings) -> int:
+    from server.tenants import run
+
+    return run(sys.argv[2:], settings)
 
 
 def _serve_mcp(settings: Settings) -> int:

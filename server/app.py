@@ -11,7 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from config.settings import Settings
 from config.version import VERSION
-from server.api import chats, collections, documents, feedback, health, jobs, keys, queries, resource, streams
+from server.api import access, chats, collections, documents, feedback, health, jobs, keys, queries, resource, streams
 from server.api.contracts import OpenRuntime
 from server.api.documentation import DESCRIPTION, TAGS, DocumentedAPI, problem_responses
 from server.api.drain import Drain, RefuseWhileDraining
@@ -40,6 +40,7 @@ ROUTERS = (
     streams.router,
     collections.router,
     documents.router,
+    access.router,
     jobs.router,
     openai_router,
     keys.router,

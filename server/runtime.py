@@ -58,6 +58,7 @@ from storage.collections.collections import Collections
 from storage.collections.index_versions import IndexVersions
 from storage.database import Database
 from storage.documents.catalog import DocumentCatalog
+from storage.documents.readers import DocumentReaders
 from storage.documents.text import DocumentTexts
 from storage.jobs.jobs import JobStore
 from storage.leases import Leases
@@ -104,6 +105,7 @@ class Runtime:
     collection_catalog: Collections
     document_catalog: DocumentCatalog
     document_texts: DocumentTexts
+    document_readers: DocumentReaders
     page_pictures: PagePictures
     collections: CollectionService
     documents: DocumentService
@@ -284,6 +286,7 @@ async def assemble(
         collection_catalog=collection_catalog,
         document_catalog=DocumentCatalog(database),
         document_texts=DocumentTexts(database),
+        document_readers=DocumentReaders(database),
         page_pictures=PagePictures(
             database,
             painter=painter,

@@ -10,6 +10,7 @@ import sys
 from config import logging as logs
 from config.errors import FootnoteError
 from config.settings import Settings, SettingsError, load_settings
+from storage.caller import LOCAL, acting_as
 from storage.chat.feedback import Rating
 from storage.server import database_server
 
@@ -20,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = load_settings()
         logs.configure(settings.log)
-        with database_server(settings) as server:
+        with database_server(settings) as server, acting_as(LOCAL):
             if chosen.command == "url":
                 print(server.dsn)  # noqa: T201 (the command's output)
             elif chosen.command == "upgrade":

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit, urlunsplit
 
@@ -15,6 +15,7 @@ from pgvector.asyncpg import register_vector
 
 from config.errors import FootnoteError
 from config.settings import DatabaseSettings
+from storage.caller import SYSTEM, Caller, caller
 from storage.errors import (
     MissingKey,
     StoreFailed,
@@ -40,6 +41,8 @@ def storable(text: str) -> str:
 
 
 SCHEMA = "footnote"
+APP_ROLE = "footnote_app"
+"""The role that statements run as: it owns no table and bypasses no policy (migration 0016)."""
 CHUNKS = "data_generation_"  # chunk tables: the only ones that are dropped at run time
 PING_AFTER_IDLE = 5.0
 PING_TIMEOUT = 2.0
@@ -73,9 +76,24 @@ REFUSED = (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificati
 
 
 class _Connection(TracedConnection):
-    """A connection that records since when it is idle."""
+    """A connection whose transactions act for the caller, and that records since when it is idle."""
 
     idle_since = 0.0
+    is_restricted = False
+    _local: Mapping[str, str | int | float] = {}
+
+    def mark_restricted(self) -> None:
+        self.is_restricted = True
+
+    def set_at_begin(self, local: Mapping[str, str | int | float]) -> None:
+        """Let the next transaction begin with settings that end with it."""
+        self._local = local
+
+    async def execute(self, query: str, *args: Any, timeout: float | None = None) -> Any:  # noqa: ANN401, ASYNC109 (asyncpg's)
+        if query.startswith("BEGIN"):  # asyncpg's own: one message sets what the policies compare rows with
+            local, self._local = {**_identity(caller()), **self._local}, {}
+            query = "; ".join([query.rstrip(";"), *(f"SET LOCAL {name} = {value}" for name, value in local.items())])
+        return await super().execute(query, *args, timeout=timeout)
 
     def mark_idle(self) -> None:
         self.idle_since = time.monotonic()
@@ -129,7 +147,13 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """Borrow a working connection."""
+        """Borrow a connection in a transaction, as `transaction` does."""
+        async with self.transaction() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _borrowed(self) -> AsyncIterator[Connection]:
+        """Borrow a working connection; outside of a transaction it sees no row that belongs to a tenant."""
         async with _translated(self._pool):
             connection = await self._acquire()
         try:
@@ -144,26 +168,29 @@ class Database:
     async def transaction(
         self, *, local: Mapping[str, str | int | float] | None = None, readonly: bool = False
     ) -> AsyncIterator[Connection]:
-        """Borrow a connection in a transaction; `local` settings end with it (``SET LOCAL``)."""
-        async with self.connection() as connection, connection.transaction(readonly=readonly):
-            if local:
-                # names and values come from code and bounded settings, never from a request
-                await connection.execute("; ".join(f"SET LOCAL {name} = {value}" for name, value in local.items()))
-            yield connection
+        """Borrow a connection in a transaction that acts for the caller; `local` settings end with it.
+
+        Where nobody asks, no row exists: see `storage.caller`.
+        """
+        async with self._borrowed() as connection:
+            # names and values come from code and bounded settings, never from a request
+            connection.set_at_begin(local or {})  # type: ignore[attr-defined] # the proxy passes it on
+            async with connection.transaction(readonly=readonly):
+                yield connection
 
     @asynccontextmanager
     async def tuned(self, wanted: Mapping[str, str | int]) -> AsyncIterator[Connection]:
-        """Borrow a connection for reading with certain settings; opens a transaction only if the session's differ."""
+        """Borrow a connection for reading with certain settings, which are set only if the session's differ."""
         local = {name: value for name, value in wanted.items() if self._session.get(name) != value}
-        lent = self.transaction(local=local, readonly=True) if local else self.connection()
-        async with lent as connection:
+        async with self.transaction(local=local, readonly=True) as connection:
             yield connection
 
     @asynccontextmanager
-    async def dedicated(self) -> AsyncIterator[Session]:
+    async def dedicated(self, *, as_owner: bool = False) -> AsyncIterator[Session]:
         """Open a connection outside the pool, for session locks, ``LISTEN`` and building an index.
 
-        Its statements have no timeout. Its locks end with it, and it ends with this process.
+        Its statements have no timeout. Its locks end with it, and it ends with this process. Only the tables' owner can
+        build an index.
         """
         async with _translated():
             connection = await asyncpg.connect(
@@ -174,13 +201,19 @@ class Database:
             )
         try:
             async with _translated(errors=DRIVER):
+                if not as_owner:
+                    await _restrict(connection)
                 yield connection
         finally:
             await _closed(connection)
 
+    async def renew(self) -> None:
+        """Replace every connection before it is used again: the role that they switch to may be there by now."""
+        await self._pool.expire_connections()
+
     async def ping(self) -> None:
         """Raise `StoreUnavailable` unless the database answers soon; does not wait for the pool."""
-        async with _translated(self._pool), asyncio.timeout(PING_TIMEOUT), self.connection() as connection:
+        async with _translated(self._pool), asyncio.timeout(PING_TIMEOUT), self._borrowed() as connection:
             await connection.fetchval("SELECT 1")
 
     def connections(self) -> Mapping[str, int]:
@@ -272,6 +305,7 @@ def _server_settings(settings: DatabaseSettings, session: Mapping[str, str | int
         "search_path": f"{SCHEMA}, public",
         "statement_timeout": str(int(settings.statement_timeout * 1000)),
         "jit": "off",
+        "standard_conforming_strings": "on",  # see `_identity`
         **{name: str(value) for name, value in session.items()},
     }
 
@@ -283,12 +317,69 @@ async def _closed(connection: asyncpg.Connection[asyncpg.Record]) -> None:
         connection.terminate()
 
 
+def _identity(who: Caller | None) -> dict[str, str]:
+    """Return the settings that the policies compare rows with; nobody's match no row."""
+    if who is None:
+        return {}
+    settings = {
+        "tenant": _quoted(who.tenant),
+        "subject": _quoted(who.subject),
+        "access": _quoted(_array(who.access)),
+    }
+    if who.sees_all:
+        settings["sees_all"] = "'on'"
+    if who is SYSTEM:
+        settings["system"] = "'on'"
+    return {f"{SCHEMA}.{name}": value for name, value in settings.items()}
+
+
+def _array(items: Iterable[str]) -> str:
+    escaped = (item.replace("\\", "\\\\").replace('"', '\\"') for item in items)
+    return "{" + ",".join(f'"{item}"' for item in escaped) + "}"
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def reading(connection: Session) -> AbstractAsyncContextManager[None]:
+    """Open a transaction of a dedicated connection, which acts for the caller."""
+    return connection.transaction(readonly=True)
+
+
+@asynccontextmanager
+async def owning(connection: Connection) -> AsyncIterator[str]:
+    """Let the connection's transaction create or drop a table of chunks, as the tables' owner.
+
+    Yields SQL that lets the application's role use a new ``{table}``.
+    """
+    await connection.execute("SET LOCAL ROLE NONE")
+    is_restricted: bool = connection.is_restricted  # type: ignore[attr-defined] # the proxy passes it on
+    yield f"; GRANT SELECT, INSERT, UPDATE, DELETE ON {{table}} TO {APP_ROLE}" if is_restricted else ""
+    if is_restricted:  # an error ends the transaction, and the role with it
+        await connection.execute(f"SET LOCAL ROLE {APP_ROLE}")
+
+
+async def _restrict(connection: Any) -> None:  # noqa: ANN401 (see _prepare)
+    """Give up the rights of the tables' owner, and a superuser's; `storage.schema_version.check` sees to it."""
+    if await connection.fetchval(_CAN_RESTRICT, APP_ROLE, SCHEMA):
+        await connection.execute(f"SET ROLE {APP_ROLE}")
+        connection.mark_restricted()
+
+
+_CAN_RESTRICT = """
+    SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1 AND has_schema_privilege(oid, to_regnamespace($2), 'USAGE')
+        AND pg_has_role(session_user, oid,
+            CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END))"""
+
+
 async def _prepare(connection: Any) -> None:  # noqa: ANN401 (asyncpg hands a proxy that its stubs type otherwise)
     schema = await connection.fetchval(
         "SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector'"
     )
     if schema is not None:  # missing before the first migration
         await register_vector(connection, schema=schema)
+    await _restrict(connection)
 
 
 async def _ping_if_idle(connection: Any) -> None:  # noqa: ANN401 (see _prepare)

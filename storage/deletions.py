@@ -6,6 +6,7 @@ from collections.abc import Collection
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from storage.caller import for_all_tenants
 from storage.conflicts import rerun_on_conflict
 from storage.errors import DocumentAttached
 
@@ -89,6 +90,7 @@ async def is_marked_deleted(
 
 
 @rerun_on_conflict
+@for_all_tenants
 async def forget_deletions(database: Database) -> int:
     """Delete tombstones that are a week old and that no unfinished build may need; return how many."""
     async with database.connection() as connection:

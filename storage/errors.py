@@ -40,6 +40,64 @@ class SchemaMismatch(FootnoteError):
     slug = "store-unavailable"
 
 
+class RoleTooStrong(FootnoteError):
+    """The database's policies do not hold for the role that this process has."""
+
+    slug = "store-unavailable"
+
+    def __init__(self, role: str, *, needed: str) -> None:
+        super().__init__(
+            f"the database user {role!r} is a superuser or bypasses row-level security, and cannot switch to "
+            f"{needed!r}, so tenants would not be kept apart; run: python -m storage upgrade, or have an "
+            f'administrator run: GRANT {needed} TO "{role}" (docs/tenants.md)'
+        )
+
+
+class InvalidTenant(CallerError):
+    """A tenant cannot be made or deleted; the message says why."""
+
+    slug = "invalid-request"
+
+
+class TenantExists(CallerError):
+    """The tenant's name is taken."""
+
+    slug = "already-exists"
+
+    def __init__(self, tenant: str) -> None:
+        super().__init__(f"there is a tenant {tenant!r} already")
+
+
+class TenantNotFound(CallerError):
+    """No such tenant, or it is being deleted."""
+
+    slug = "invalid-request"
+
+    def __init__(self, tenant: str) -> None:
+        super().__init__(f"there is no tenant {tenant[:80]!r}, or it is being deleted")
+
+
+class TenantBusy(FootnoteError):
+    """A tenant's tables are in use; what is left of it is deleted by another call."""
+
+    slug = "store-unavailable"
+
+    def __init__(self, tenant: str) -> None:
+        super().__init__(f"a table of the tenant {tenant!r} is being read or written; call it again to go on")
+
+
+class ExportRefused(CallerError):
+    """An export cannot be written; the message says why."""
+
+    slug = "invalid-request"
+
+
+class InvalidReaders(CallerError):
+    """A document's readers cannot be used; the message says why."""
+
+    slug = "invalid-request"
+
+
 class CollectionNotFound(CallerError):
     """No such collection, for this tenant."""
 
@@ -160,8 +218,10 @@ class SourceTaken(CallerError):
 
     slug = "already-exists"
 
-    def __init__(self, source: str, *, holder: str) -> None:
-        super().__init__(f"the source {source[:200]!r} is that of document {holder!r}; give another `source`")
+    def __init__(self, source: str, *, holder: str | None) -> None:
+        """Name the holder, unless the caller may not read it."""
+        whose = "another document" if holder is None else f"document {holder!r}"
+        super().__init__(f"the source {source[:200]!r} is that of {whose}; give another `source`")
 
 
 class DocumentAttached(CallerError):

@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 import structlog
 
 from config.background import running_beside
+from storage.caller import for_all_tenants
 from storage.errors import LeaseLost, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -46,8 +47,7 @@ class Leases:
                 yield
         finally:
             try:
-                async with self._database.connection() as connection:
-                    await connection.execute("DELETE FROM footnote.leases WHERE holder = $1", self.holder)
+                await self._release_all()
             except StoreUnavailable:
                 _log.info("leases are left to expire")
 
@@ -96,10 +96,16 @@ class Leases:
         """Release a lease."""
         await connection.execute("DELETE FROM footnote.leases WHERE name = $1 AND holder = $2", name, self.holder)
 
+    @for_all_tenants
     async def forget_expired(self) -> None:
         """Delete leases that expired long ago, of whatever process: nobody gives back those of one that died."""
         async with self._database.connection() as connection:
             await connection.execute(_FORGET, EXPIRED_FOR)
+
+    @for_all_tenants
+    async def _release_all(self) -> None:
+        async with self._database.connection() as connection:
+            await connection.execute("DELETE FROM footnote.leases WHERE holder = $1", self.holder)
 
     async def _renew(self) -> None:
         forgot = float("-inf")
@@ -111,6 +117,7 @@ class Leases:
             if self._kept:
                 await self._tried(self._renew_kept())
 
+    @for_all_tenants
     async def _renew_kept(self) -> None:
         async with self._database.connection() as connection:
             await connection.execute(_RENEW, self.holder, self.duration, list(self._kept))

@@ -38,6 +38,7 @@ class NodeWrites:
         self._generation = generation
         self._documents = Documents(database, generation=generation)
         self._table = chunk_tables.qualified(generation.id)
+        self._readable = chunk_tables.readable(generation.id)
 
     async def add(self, nodes: Sequence[BaseNode]) -> list[str]:
         """Add nodes, of those with the same id the last; return their ids. See `ChunkStore.async_add`.
@@ -136,8 +137,9 @@ class NodeWrites:
     async def _stored_chunks(self, document_id: str) -> list[NewChunk]:
         async with self._database.connection() as connection:
             rows = await connection.fetch(
-                f"""SELECT node_id, chunk_index, page, start_char, end_char, text, metadata_, embedding, embedded_hash
-                    FROM {self._table} WHERE document_id = $1 ORDER BY chunk_index""",
+                f"""SELECT c.node_id, c.chunk_index, c.page, c.start_char, c.end_char, c.text, c.metadata_, c.embedding,
+                        c.embedded_hash
+                    FROM {self._readable} WHERE c.document_id = $1 ORDER BY c.chunk_index""",
                 document_id,
             )
         return [

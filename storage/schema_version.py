@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import asyncpg
 import structlog
 
+from storage import app_role
 from storage.database import REFUSED, SCHEMA, UNAVAILABLE, Database, plain_dsn
 from storage.errors import SchemaMismatch, StoreUnavailable
 
 if TYPE_CHECKING:  # a server that starts needs neither SQLAlchemy nor Alembic
     import sqlalchemy
 
-REVISION = "0015"
+REVISION = "0016"
 UPGRADE_LOCK = 0x466F6F74  # "Foot", key of the advisory lock of an upgrade
 _log = structlog.get_logger(__name__)
 
@@ -65,18 +66,30 @@ def _upgrade(connection: sqlalchemy.Connection) -> str | None:
     before = _revision(connection)
     _refuse_newer(before)
     config.attributes["connection"] = connection
+    # migrations are nobody's: the policies must let them see what they change
+    connection.exec_driver_sql("SET footnote.system = 'on'")
+    connection.exec_driver_sql("SET footnote.access = '{+}'")
+    connection.commit()
     command.upgrade(config, REVISION)
+    run_script(connection, app_role.ROLE)
+    run_script(connection, app_role.GRANTS)
     connection.commit()
     return before
 
 
 async def check(database: Database) -> None:
-    """Raise `SchemaMismatch`, which says what to do, unless the database is at `REVISION`."""
+    """Raise an error that says what to do, unless the database is at `REVISION` and keeps tenants apart.
+
+    Raises:
+        SchemaMismatch: it is at another revision.
+        RoleTooStrong: its policies do not hold for this process.
+
+    """
     async with database.connection() as connection:
         table = await connection.fetchval("SELECT to_regclass($1)", f"{SCHEMA}.alembic_version")
         found = await connection.fetchval(f"SELECT version_num FROM {SCHEMA}.alembic_version") if table else None
     if found == REVISION:
-        return
+        return await app_role.check(database)
     _refuse_newer(found)
     state = f"is at revision {found}" if found else "has no Footnote schema yet"
     msg = f"the database {state}, this Footnote needs {REVISION}; run: python -m storage upgrade"

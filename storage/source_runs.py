@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from storage.generation import DEFAULT_TENANT
+from storage.caller import current_tenant
 
 if TYPE_CHECKING:
     from storage.database import Database
@@ -44,9 +44,8 @@ class SourceRun:
 class SourceRuns:
     """The runs of one tenant's sources; the clock is the database's."""
 
-    def __init__(self, database: Database, *, tenant: str = DEFAULT_TENANT) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._tenant = tenant
 
     async def now(self) -> datetime:
         """Return the time."""
@@ -60,7 +59,7 @@ class SourceRuns:
             row = await connection.fetchrow(
                 """SELECT definition, started_at, finished_at, failures, next_try_at FROM footnote.source_runs
                    WHERE tenant_id = $1 AND collection = $2 AND name = $3""",
-                self._tenant,
+                current_tenant(),
                 key.collection,
                 key.name,
             )
@@ -70,7 +69,7 @@ class SourceRuns:
     async def exclusive(self, key: SourceKey) -> AsyncIterator[bool]:
         """Hold the source's exclusive lock during the block; yield False if another process holds it."""
         async with self._database.dedicated() as connection:
-            lock = f"source {self._tenant} {key.collection} {key.name}"
+            lock = f"source {current_tenant()} {key.collection} {key.name}"
             yield bool(await connection.fetchval("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", lock))
 
     async def begin(self, key: SourceKey, *, definition: str, retry_after: timedelta) -> None:
@@ -87,7 +86,7 @@ class SourceRuns:
                        failures = CASE r.definition WHEN excluded.definition THEN r.failures ELSE 0 END + 1,
                        definition = excluded.definition, started_at = excluded.started_at, finished_at = NULL,
                        next_try_at = excluded.next_try_at, error = NULL, report = NULL""",
-                self._tenant,
+                current_tenant(),
                 key.collection,
                 key.name,
                 definition,
@@ -111,7 +110,7 @@ class SourceRuns:
             await connection.execute(
                 f"""UPDATE footnote.source_runs SET finished_at = clock_timestamp(), {assignments}
                     WHERE tenant_id = $1 AND collection = $2 AND name = $3""",
-                self._tenant,
+                current_tenant(),
                 key.collection,
                 key.name,
                 *values,

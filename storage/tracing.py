@@ -30,7 +30,8 @@ _STATEMENT = re.compile(
     r"\s+(?:ONLY\s+)?(?P<table>[\w.\"]+)",
     re.IGNORECASE | re.DOTALL,
 )
-_UNTOLD = ("BEGIN", "START", "SELECT 1", "SAVEPOINT", "RELEASE")
+# every statement is in a transaction
+_UNTOLD = ("BEGIN", "COMMIT", "ROLLBACK", "START", "SELECT 1", "SAVEPOINT", "RELEASE")
 
 
 class ConnectionBroke(asyncpg.InterfaceError):
@@ -91,7 +92,8 @@ class _Statement:
 
 @contextmanager
 def _statement(sql: str) -> Iterator[None]:
-    statement = _summary(sql)
+    # the settings of a transaction differ from caller to caller
+    statement = None if sql.startswith("BEGIN") else _summary(sql)
     with _named(), nullcontext() if statement is None else _told(statement):
         yield
 

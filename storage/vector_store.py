@@ -167,12 +167,23 @@ class ChunkStore(BasePydanticVectorStore):
     def _table(self) -> str:
         return chunk_tables.qualified(self._generation.id)
 
-    def _where(self, parameters: Parameters, node_ids: list[str] | None, filters: MetadataFilters | None) -> str:
+    @property
+    def _readable(self) -> str:
+        return chunk_tables.readable(self._generation.id)
+
+    def _where(
+        self,
+        parameters: Parameters,
+        node_ids: list[str] | None,
+        filters: MetadataFilters | None,
+        *,
+        column: str = "metadata_",
+    ) -> str:
         parts = ["true"]
         if node_ids is not None:
             parts.append(f"node_id = ANY({parameters.bind(list(filter(is_text, node_ids)), 'text[]')})")
         if (group := filter_group(filters)) is not None:
-            parts.append(compile_filters(group, parameters))
+            parts.append(compile_filters(group, parameters, column=column))
         return " AND ".join(parts)
 
     async def _queried(self, query: VectorStoreQuery) -> VectorStoreQueryResult:
@@ -204,10 +215,10 @@ class ChunkStore(BasePydanticVectorStore):
 
     async def _nodes(self, node_ids: list[str] | None, filters: MetadataFilters | None) -> list[BaseNode]:
         parameters = Parameters()
-        where = self._where(parameters, node_ids, filters)
+        where = self._where(parameters, node_ids, filters, column="c.metadata_")
         async with self._database.connection() as connection:
             rows = await connection.fetch(
-                f"SELECT text, metadata_ FROM {self._table} WHERE {where} ORDER BY document_id, chunk_index",
+                f"SELECT c.text, c.metadata_ FROM {self._readable} WHERE {where} ORDER BY c.document_id, c.chunk_index",
                 *parameters.values,
             )
         return [node_of(row["metadata_"], row["text"]) for row in rows]
@@ -240,7 +251,10 @@ class ChunkStore(BasePydanticVectorStore):
             )
             # update their documents too, so that cached answers become invalid and no version counts as unchanged
             await connection.execute(
-                f"""WITH gone AS (DELETE FROM {self._table} WHERE {where} RETURNING document_id)
+                f"""WITH gone AS (
+                        DELETE FROM {self._table} WHERE {where} AND document_id IN (
+                            SELECT d.id FROM footnote.documents d WHERE d.generation_id = {int(self._generation.id)})
+                        RETURNING document_id)
                     UPDATE footnote.documents d
                     SET chunks = d.chunks - g.chunks, pipeline_fingerprint = '{CHANGED_BY_NODES}'
                     FROM (SELECT document_id, count(*) AS chunks FROM gone GROUP BY document_id) g

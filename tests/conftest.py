@@ -24,6 +24,7 @@ from support.environment import make_settings
 from config import environment
 from config.settings import Settings
 from storage import schema_version
+from storage.caller import LOCAL, acting_as
 from storage.database import Database
 from storage.local import LocalPostgres
 
@@ -34,6 +35,8 @@ hypothesis_settings.load_profile("short")
 # a client reads all of the machine's certificates, which takes 25 ms, and the tests make thousands
 httpx_transports.create_ssl_context = functools.cache(httpx_transports.create_ssl_context)
 SHARED_DIR = "TESTS_SHARED_DIR"
+EVERYBODY = acting_as(LOCAL)
+"""Whom the tests' own calls act for, as commands and servers without authentication do; a thread acts for nobody."""
 LONGEST_MODULES = (
     "integration/ingestion/pipeline/test_telemetry.py",
     "integration/config/telemetry/test_traces.py",
@@ -75,6 +78,7 @@ def _no_context_from_other_tests() -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Make a folder for all workers of this run; pytest's own is closed to PostgreSQL's user by the next run."""
+    EVERYBODY.__enter__()
     if not hasattr(config, "workerinput"):
         _keep_bytecode(config.rootpath / ".cache" / "tests" / "bytecode")
         shared = os.environ[SHARED_DIR] = tempfile.mkdtemp(prefix="footnote-tests-")
@@ -110,6 +114,7 @@ def pytest_collection_finish() -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Remove it."""
+    EVERYBODY.__exit__(None, None, None)
     if not hasattr(config, "workerinput"):
         shutil.rmtree(os.environ.pop(SHARED_DIR), ignore_errors=True)
 

@@ -15,6 +15,7 @@ from evaluation import command, small
 from evaluation.arguments import parse_arguments
 from evaluation.opening import for_evaluation
 from storage import schema_version
+from storage.caller import LOCAL, acting_as
 from storage.server import database_server
 
 
@@ -32,8 +33,9 @@ def main(further: list[str] | None = None) -> int:
         chosen = _own(settings, Path(folder))
         with database_server(chosen) as server:
             asyncio.run(schema_version.upgrade(server.dsn))
-            asyncio.run(small.ingest(chosen))
-            return asyncio.run(command.run(options, for_evaluation(chosen)))
+            with acting_as(LOCAL):
+                asyncio.run(small.ingest(chosen))
+                return asyncio.run(command.run(options, for_evaluation(chosen)))
 
 
 def _own(settings: Settings, folder: Path) -> Settings:

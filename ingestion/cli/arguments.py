@@ -53,6 +53,13 @@ def _ingest(description: str) -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="for every document; year=2024 is a number, year='\"2024\"' a string",
     )
+    parser.add_argument(
+        "--readers",
+        type=_readers,
+        metavar="LIST",
+        help="who may read every document: *, user:NAME and group:NAME, separated by commas; "
+        "default: as before, else as the collection says",
+    )
     parser.add_argument("--base", type=Path, help="name sources relative to this folder; default: absolute paths")
     parser.add_argument(
         "--exclude",
@@ -194,6 +201,16 @@ def _pattern(argument: str) -> str:
         msg = f"{argument!r} is no pattern ({exc})"
         raise argparse.ArgumentTypeError(msg) from exc
     return argument
+
+
+def _readers(argument: str) -> list[str]:
+    from storage.documents.readers import checked_readers
+    from storage.errors import InvalidReaders
+
+    try:
+        return list(checked_readers([name.strip() for name in argument.split(",") if name.strip()]))
+    except InvalidReaders as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from exc
 
 
 def _metadata(argument: str) -> tuple[str, Json]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from ingestion.cli.administration import CommandResult, administer
 from ingestion.cli.arguments import INGEST, RUN
 from ingestion.dry_run.manifest import ManifestDiffers
+from ingestion.inputs.given import READERS
 from ingestion.inputs.inputs import Inputs
 from ingestion.runs.gate import read_golden
 from ingestion.runs.run import ingest, ingest_and_sync, reindex
@@ -49,7 +50,7 @@ async def run_command(options: argparse.Namespace, indexing: Indexing, *, watch:
         options.collection,
         options.paths,
         base=options.base,
-        metadata=dict(options.metadata),
+        metadata=dict(options.metadata) | ({} if options.readers is None else {READERS: options.readers}),
         exclude=tuple(options.exclude),
     )
     try:

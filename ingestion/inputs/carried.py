@@ -38,7 +38,7 @@ class CarriedDocuments:
         self._target = target
         self._settings = settings
         self._documents = Documents(database, generation=target)
-        self._originals = Originals(database, tenant=target.tenant_id)
+        self._originals = Originals(database)
 
     async def documents(self, reference: Generation) -> AsyncIterator[FromDatabase]:
         """Yield the documents to copy, each once, in its latest version."""

@@ -30,7 +30,7 @@ class Inputs:
     Attributes:
         paths: files, folders, patterns and URLs, as a user or a shell writes them.
         base: folder that sources are named relative to.
-        metadata: for every document.
+        metadata: for every document, ``readers`` among it (`ingestion.inputs.given`).
         exclude: patterns of files to leave out, as in a ``.gitignore``.
 
     """

@@ -77,7 +77,7 @@ class LocalFiles:
         base: Path | None = None,
         metadata: Mapping[str, Json] | None = None,
     ) -> None:
-        self._originals = Originals(database, tenant=generation.tenant_id)
+        self._originals = Originals(database)
         self._matching = Matching(
             database,
             destination=Destination(generation.embedding, generation.chunking, generation, settings, beside),

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ingestion.errors import Unreadable
-from ingestion.identity import absolute, free_id, source_of, without_reserved_keys
+from ingestion.identity import absolute, free_id, source_of
 from ingestion.incoming import Change, Identified, change_of
+from ingestion.inputs.given import own_metadata, readers_of
 from ingestion.inputs.locations import FileLocations
 from ingestion.names import source_name
 from ingestion.readers.process_pool import hash_file, too_large
@@ -161,12 +162,13 @@ class Matching:
         """Return the document that a file makes, and what it takes the place of."""
         source = source_of(path, base=self._base) or str(path)
         match = (await self.match({source: parsed.content_hash}))[source]
+        given = {**parsed.metadata, **self._metadata}
         document = NewDocument(
             id=match.known.id if match.known else await self._new_id(source),
             source=source,
             location=str(path),
             title=parsed.title,
-            metadata={**without_reserved_keys(parsed.metadata), **self._metadata, "file_name": source_name(path.name)},
+            metadata=own_metadata(given) | {"file_name": source_name(path.name)},
             content_hash=parsed.content_hash,
             pipeline_fingerprint=self._fingerprint,
             size=parsed.size,
@@ -175,6 +177,7 @@ class Matching:
             pages=parsed.labelled_pages,
             repeated=parsed.repeated,
             warnings=[warning.as_json() for warning in parsed.warnings],
+            readers=readers_of(given),
         )
         return Identified(document, match.replaces)
 

@@ -13,8 +13,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ingestion.identity import without_reserved_keys
 from ingestion.incoming import Identified
+from ingestion.inputs.given import own_metadata, readers_of
 from ingestion.names import safe_name
 from ingestion.types import Chunk, Json, Parsed
 from storage.documents.writes import Documents, NewDocument
@@ -72,7 +72,7 @@ class KeptDocument:
 
     Attributes:
         name: file name; its suffix selects the reader where the bytes do not.
-        metadata: as given by the user; takes precedence over the document's own.
+        metadata: as given by the user, ``readers`` among it; takes precedence over the document's own.
         title: overrides the document's own; None to keep that.
         kept: its text, which is read instead of its bytes; None to read those.
     """
@@ -129,12 +129,13 @@ class FromDatabase:
             holder = None
         if holder is not None and not self.is_carried:
             raise SourceTaken(known.source, holder=holder.id)
+        given = {**parsed.metadata, **known.metadata}
         new = NewDocument(
             id=known.id,
             source=known.source,
             location=known.location,
             title=known.title or parsed.title,
-            metadata={**without_reserved_keys(parsed.metadata), **known.metadata, "file_name": known.name},
+            metadata=own_metadata(given) | {"file_name": known.name},
             content_hash=known.content_hash,
             pipeline_fingerprint=known.pipeline_fingerprint,
             size=parsed.size,
@@ -143,6 +144,7 @@ class FromDatabase:
             pages=parsed.labelled_pages,
             repeated=parsed.repeated,
             warnings=[warning.as_json() for warning in parsed.warnings],
+            readers=None if self.is_carried else readers_of(given),
         )
         if (kept := known.kept) is None:
             return Identified(new, replaces, displaces=holder)

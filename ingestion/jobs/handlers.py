@@ -17,6 +17,7 @@ from config.errors import FootnoteError
 from ingestion.errors import FetchRefused, Unreadable
 from ingestion.identity import pipeline_fingerprint
 from ingestion.incoming import Incoming
+from ingestion.inputs.given import READERS
 from ingestion.inputs.stored import FromDatabase, KeptDocument
 from ingestion.pipeline.factory import Indexing
 from ingestion.readers.process_pool import hash_file
@@ -91,7 +92,7 @@ class Handlers:
                 msg = "the server says that nothing changed, though nothing was there"
                 raise FetchRefused(msg)
             content_hash = await asyncio.to_thread(hash_file, fetched.path)
-            await Originals(self._indexing.database, tenant=job.tenant).put(fetched.path, content_hash=content_hash)
+            await Originals(self._indexing.database).put(fetched.path, content_hash=content_hash)
             return await self._index(job, payload, progress, content_hash=content_hash, name=fetched.path.name)
 
     async def catch_up(self, job: Job, progress: Progress) -> Result:
@@ -120,6 +121,7 @@ class Handlers:
     ) -> Result:
         progress.tell(0, total=1)
         generation = await self._indexing.collections.active(job.collection)
+        metadata = {**payload.metadata} | ({} if payload.readers is None else {READERS: list(payload.readers)})
         pipeline = await self._indexing.pipeline(generation, first=progress.confirm)
         document = KeptDocument(
             id=str(job.document_id),
@@ -127,12 +129,12 @@ class Handlers:
             location=None,
             name=name,
             title=payload.title or None,
-            metadata=payload.metadata,
+            metadata=metadata,
             content_hash=content_hash,
             pipeline_fingerprint=pipeline_fingerprint(
                 generation.embedding,
                 generation.chunking,
-                metadata={**payload.metadata, "title": payload.title},
+                metadata={**metadata, "title": payload.title},
                 settings=self._settings.ingestion,
             ),
             revision=payload.revision,
@@ -140,7 +142,7 @@ class Handlers:
         incoming = FromDatabase(
             document,
             Documents(self._indexing.database, generation=generation),
-            Originals(self._indexing.database, tenant=job.tenant),
+            Originals(self._indexing.database),
         )
         if await incoming.is_stored():
             return {"outcome": "unchanged", "generation": generation.name, "content_hash": content_hash}

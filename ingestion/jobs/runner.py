@@ -17,6 +17,7 @@ from config.telemetry import spans
 from config.telemetry.metrics import JOB_DURATION, JOB_WAIT
 from ingestion.jobs.heartbeat import RunInHand
 from ingestion.jobs.retries import error_of, may_pass, pause_before
+from storage.caller import acting_as, service_of
 from storage.errors import JobTimedOut, StoreTimeout, StoreUnavailable, UnknownJobKind
 from storage.jobs.rows import Job, bounded_json
 from storage.jobs.runs import JobRuns, Run
@@ -115,7 +116,8 @@ class JobRunner:
             spans.continued(carrier),
             spans.span(f"footnote.job {job.kind}", kind=SpanKind.CONSUMER, attributes=_attributes(run)) as span,
         ):
-            error = await self._attempt(held)
+            with acting_as(service_of(job.tenant, job.subject)):
+                error = await self._attempt(held)
             if error is not None:
                 spans.failed(span, error)
             outcome = await _to_the_end(self._record(held, error))

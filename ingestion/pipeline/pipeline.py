@@ -105,7 +105,7 @@ class Pipeline:
         self._stores = [self._documents]  # that have vectors of the same model
         if beside and beside.embedding.fingerprint == generation.embedding.fingerprint:
             self._stores.append(Documents(database, generation=beside))
-        self._originals = Originals(database, tenant=generation.tenant_id)
+        self._originals = Originals(database)
         self._parser = parser
         self._open_embedder = open_embedder
         self._embedder: Embeds | None = None

@@ -110,7 +110,7 @@ def _why_lost(row: NewDocument) -> str | None:
 
 async def _kept(indexing: Indexing, generation: Generation, rows: Sequence[NewDocument]) -> AsyncIterator[FromDatabase]:
     documents = Documents(indexing.database, generation=generation)
-    originals = Originals(indexing.database, tenant=generation.tenant_id)
+    originals = Originals(indexing.database)
     for row in rows:
         metadata = cast("dict[str, Json]", {key: value for key, value in row.metadata.items() if key != "file_name"})
         kept = KeptDocument(

@@ -27,9 +27,12 @@ from pydantic import (
 )
 
 from ingestion.identity import OWN_KEYS
+from ingestion.inputs.given import READERS
 from ingestion.inputs.inputs import MAGIC, Inputs, excluding, is_url
 from ingestion.schedule.strict_yaml import SourcesInvalid, at, compose, construct, invalid, line_of
 from ingestion.types import Json
+from storage.documents.readers import checked_readers
+from storage.errors import InvalidReaders
 from storage.generation import NAME_PATTERN
 
 MAX_SOURCES = 10_000
@@ -60,6 +63,13 @@ def _plain(value: object) -> object:
         msg = "NaN and infinity are no metadata"
         raise ValueError(msg)
     return value
+
+
+def _readers(readers: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        return checked_readers(readers)
+    except InvalidReaders as exc:
+        raise ValueError(str(exc)) from exc
 
 
 def _free(metadata: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
@@ -114,6 +124,7 @@ class Source(_Group):
     schedule: Annotated[str, Field(min_length=1, max_length=100)] | None = None
     timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
     metadata: Annotated[dict[str, JsonValue], BeforeValidator(_plain), AfterValidator(_free)] = Field({})
+    readers: Annotated[Strings, AfterValidator(_readers)] | None = None
     sync: bool = False
     chunking: SplitSettings = SplitSettings()
     language: Annotated[str, Field(pattern=r"^[a-z_]{1,63}$")] | None = None
@@ -172,14 +183,15 @@ class Source(_Group):
                 *self.urls,
             ],
             base=Path(_below(folder, self.base)) if self.base else None,
-            metadata=_json(self.metadata),
+            metadata=_json(self.metadata) | ({} if self.readers is None else {READERS: list(self.readers)}),
             exclude=self.exclude,
         )
 
     @property
     def definition(self) -> str:
         """A hash of the source's definition."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:32]
+        told = self.model_dump_json(exclude={"readers"} if self.readers is None else None)
+        return hashlib.sha256(told.encode()).hexdigest()[:32]
 
 
 class _SourceFile(_Group):

@@ -26,6 +26,7 @@ from storage.collections.collections import CollectionInfo, Collections
 from storage.collections.generations import GenerationInfo
 from storage.cursors import Page
 from storage.documents.catalog import DocumentCatalog
+from storage.documents.readers import DocumentReaders
 from storage.documents.text import DocumentTexts
 from storage.jobs.jobs import JobStore
 
@@ -195,6 +196,11 @@ class Runtime(Protocol):
     @property
     def document_texts(self) -> DocumentTexts:
         """Reads documents' texts."""
+        ...
+
+    @property
+    def document_readers(self) -> DocumentReaders:
+        """Reads and sets who may read documents."""
         ...
 
     @property

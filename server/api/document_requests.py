@@ -78,6 +78,7 @@ def _version(fields: DocumentFields, content: ReceivedFile | WebPage, asked: _As
         document_id=replaces or fields.document_id,
         source=fields.source,
         title=fields.title,
+        readers=None if fields.readers is None else tuple(fields.readers),
         must_exist=replaces is not None,
         key=asked.key,
         request_id=asked.request_id,

@@ -17,6 +17,7 @@ from storage.generation import DEFAULT_TENANT
 if TYPE_CHECKING:
     from server.auth.failures import FailedLogins
     from server.auth.known_keys import KnownKeys
+    from server.auth.known_tenants import KnownTenants
     from server.auth.last_use import LastUse
     from server.auth.tokens import Tokens
     from storage.access.keys import ApiKey, NewApiKey
@@ -38,6 +39,7 @@ class Authenticator:
     Args:
         bootstrap: an administrator's key from the settings, if they have one.
         tokens: checks tokens, if the settings name an issuer.
+        tenants: whose requests are answered; None: everybody's.
 
     """
 
@@ -49,12 +51,14 @@ class Authenticator:
         failures: FailedLogins,
         bootstrap: str | None = None,
         tokens: Tokens | None = None,
+        tenants: KnownTenants | None = None,
     ) -> None:
         self._known = known
         self._used = used
         self._failures = failures
         self._bootstrap = _digest(bootstrap) if bootstrap else None
         self._tokens = tokens
+        self._tenants = tenants
         self._one_by_one = asyncio.Semaphore(1)
         self._waiting = 0
 
@@ -64,9 +68,16 @@ class Authenticator:
         Raises:
             Unauthenticated: it is not valid.
             TooManyFailures: too many from that address were not.
+            Forbidden: its tenant is suspended, or there is none.
             FootnoteError: it cannot be checked now.
 
         """
+        principal = await self._identified(credential, address=address)
+        if self._tenants is not None:
+            await self._tenants.require(principal.caller.tenant)
+        return principal
+
+    async def _identified(self, credential: str, *, address: str) -> Principal:
         if self._bootstrap and hmac.compare_digest(_digest(credential), self._bootstrap):
             return BOOTSTRAP
         if (principal := self._at_hand(credential)) is not None:

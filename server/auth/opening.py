@@ -15,9 +15,11 @@ from config.settings import AuthSettings, Settings
 from server.auth.authenticator import Authenticator
 from server.auth.failures import FailedLogins
 from server.auth.known_keys import KnownKeys
+from server.auth.known_tenants import KnownTenants
 from server.auth.last_use import LastUse
 from server.principal import SCOPES
 from storage.access.keys import ApiKeys
+from storage.access.tenants import Tenants
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,6 +55,7 @@ async def open_authenticator(settings: Settings, database: Database) -> AsyncIte
             failures=FailedLogins(a_minute=settings.auth.failed_logins),
             bootstrap=_bootstrap(settings.auth),
             tokens=await _tokens(settings, stack) if settings.auth.jwt_issuer else None,
+            tenants=KnownTenants(Tenants(database), grace=settings.auth.key_grace),
         )
 
 

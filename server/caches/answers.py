@@ -1,9 +1,9 @@
 """The answer cache: repeated questions get the same answer while nothing that it depends on has changed.
 
-A key covers everything that determines an answer: the collection's generation and change number, what the caller may
-see, the question with all its options, and the fingerprint of models, settings and prompts. The change number is read
-from the database before each lookup, so a document is never quoted after its deletion was committed, by whichever
-process. Answers are kept in this process's memory only.
+A key covers everything that determines an answer: what the caller may see, the collection's generation and change
+number, the question with all its options, and the fingerprint of models, settings and prompts. The change number is
+read from the database before each lookup, so a document is never quoted after its deletion, or a change of its readers,
+was committed, by whichever process. Answers are kept in this process's memory only.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from server.mcp.calls import Calls
 from server.mcp.protocol import make_server
 from server.principal import EVERYBODY, being
 from server.waiting.interrupts import OpenRequests
+from storage.caller import LOCAL, acting_as
 
 _log = structlog.get_logger(__name__)
 Opening = Callable[[], Awaitable[AbstractAsyncContextManager[Runtime]]]
@@ -43,12 +44,14 @@ async def serve_stdio(settings: Settings, *, version: str) -> NoReturn:
 
 async def _serve_as_everybody(settings: Settings, *, version: str) -> NoReturn:
     stopping = _on_signals()
-    async with stdio_server() as streams:
-        with open_telemetry(settings.telemetry, version=version) as telemetry:
-            async with BackgroundRuntime(lambda: _opening(settings, telemetry)) as runtime:
-                calls = Calls(runtime.get, seconds=settings.server.request_timeout, open_requests=OpenRequests())
-                await _serve(make_server(calls, version=version), streams, until=stopping)
-        _leave()
+    # before the task that reads: a call has the context of the message that it came with
+    with acting_as(LOCAL):
+        async with stdio_server() as streams:
+            with open_telemetry(settings.telemetry, version=version) as telemetry:
+                async with BackgroundRuntime(lambda: _opening(settings, telemetry)) as runtime:
+                    calls = Calls(runtime.get, seconds=settings.server.request_timeout, open_requests=OpenRequests())
+                    await _serve(make_server(calls, version=version), streams, until=stopping)
+            _leave()
 
 
 class BackgroundRuntime:

@@ -30,6 +30,7 @@ from config.telemetry.metrics import (
     OPEN_STREAMS,
     Readings,
 )
+from storage.caller import LOCAL, acting_as
 from storage.jobs.jobs import JobStore
 from storage.tracing import POOL
 
@@ -120,7 +121,7 @@ class _Queue:
 
 
 class _Collections:
-    """The collections at the last look; the first `MAX_COLLECTIONS` by name."""
+    """The default tenant's collections at the last look; the first `MAX_COLLECTIONS` by name."""
 
     def __init__(self, collections: Collections) -> None:
         self._collections = collections
@@ -128,7 +129,8 @@ class _Collections:
 
     async def look(self) -> None:
         """Read the collections."""
-        self._seen = tuple((await self._collections.list(limit=MAX_COLLECTIONS)).items)
+        with acting_as(LOCAL):
+            self._seen = tuple((await self._collections.list(limit=MAX_COLLECTIONS)).items)
 
     def documents(self) -> Readings:
         """Return each collection's number of documents."""

@@ -14,11 +14,13 @@ import structlog
 from config.background import running_beside
 from config.errors import FootnoteError
 from ingestion.chunking.choice import choose_chunking
+from storage.caller import EVERYBODY, in_whole_tenant
 from storage.collections.collections import CollectionInfo, Collections
 from storage.collections.dropping import drop_marked
 from storage.collections.generations import Flip, GenerationInfo, Generations
 from storage.conflicts import rerun_on_conflict
 from storage.cursors import Page
+from storage.documents.readers import DocumentReaders
 from storage.errors import GenerationNotReady
 from storage.jobs.jobs import JobStore, NewJob
 from storage.jobs.payloads import CatchUp
@@ -38,12 +40,13 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class NewCollection:
-    """A collection to create; None stands for the settings' values."""
+    """A collection to create; None stands for the settings' values. `readers` may read what brings none."""
 
     name: str
     language: str | None = None
     chunk_tokens: int | None = None
     chunk_overlap: int | None = None
+    readers: tuple[str, ...] = (EVERYBODY,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,7 @@ class CollectionService:
         self._collections = Collections(database)
         self._generations = Generations(database)
         self._jobs = JobStore(database)
+        self._readers = DocumentReaders(database)
         self._marked = asyncio.Event()
 
     async def active(self, name: str, /) -> Generation:
@@ -91,6 +95,8 @@ class CollectionService:
 
         """
         await self._collections.create(new.name, embedding=self._embedder.identity, chunking=self._chunking(new))
+        if new.readers != (EVERYBODY,):
+            await self._readers.put_default(new.name, new.readers)
         return await self._collections.info(new.name)
 
     async def ensure(self, name: str, /) -> Generation:
@@ -141,6 +147,7 @@ class CollectionService:
         return Activated(name, flip.after, flip.before, await self._catch_up(name, flip))
 
     @rerun_on_conflict
+    @in_whole_tenant  # with everybody's jobs
     async def _delete(self, name: str) -> None:
         async with self._database.transaction() as connection:
             await self._jobs.cancel_of_collection(connection, name)

@@ -12,13 +12,14 @@ from uuid import UUID
 from ingestion.identity import free_id
 from server.services.idempotency import require_valid_key
 from server.uploads.received_file import ReceivedFile
+from storage.caller import Caller, caller, current_tenant, in_whole_tenant
 from storage.conflicts import rerun_on_conflict
 from storage.documents.catalog import DocumentCatalog
 from storage.documents.originals import Originals
 from storage.documents.sources import normalized
 from storage.documents.writes import Documents, next_revision
 from storage.errors import CollectionNotFound, DocumentNotFound, SourceTaken
-from storage.generation import DEFAULT_COLLECTION, DEFAULT_TENANT
+from storage.generation import DEFAULT_COLLECTION
 from storage.jobs.jobs import JobStore, NewJob
 from storage.jobs.payloads import DocumentVersion, IndexDocument, IndexUrl
 from storage.jobs.rows import document_lock, lock_jobs, source_lock
@@ -47,6 +48,7 @@ class NewVersion:
         document_id: None: the id of the document with this source, else an id derived from the source.
         source: None: the file's name, after the document's id where that is given; a page's URL.
         title: None: the document's own.
+        readers: who may read it; None: as before, else as the collection says.
         must_exist: replaces a document that is stored or queued; the source stays unless another is given.
         key: the client's idempotency key.
 
@@ -58,6 +60,7 @@ class NewVersion:
     document_id: str | None = None
     source: str | None = None
     title: str | None = None
+    readers: tuple[str, ...] | None = None
     must_exist: bool = False
     key: str | None = None
     request_id: str | None = None
@@ -69,6 +72,7 @@ class NewVersion:
         what = [content.url] if isinstance(content, WebPage) else [content.content_hash, content.name]
         collection = None if self.collection == DEFAULT_COLLECTION else self.collection
         asked = [what, collection, dict(self.metadata), self.document_id, self.source, self.title, self.must_exist]
+        asked += [] if self.readers is None else [list(self.readers)]
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
@@ -119,25 +123,28 @@ class DocumentService:
         require_reachable(new.collection)
         if new.key is not None:
             require_valid_key(new.key)
-        known = await self._known_source(new) if new.must_exist else None
+        known = await self._source_of(str(new.document_id), collection=new.collection) if new.must_exist else None
         generation = await self._generation(new.collection)
         source = normalized(new.source or known or _default_source(new))
-        # outside of the transaction, which has a connection already
-        new_id = new.document_id or await free_id(
-            source, generation=generation, stores=[Documents(self._database, generation=generation)]
-        )
-        return await self._submit(new, source=source, new_id=new_id)
+        return await self._submit(new, caller(), source=source, generation=generation)
 
-    @rerun_on_conflict
     async def delete(self, document_id: str, /, *, collection: str) -> None:
         """Delete a document from every generation, and cancel the jobs that would index it again.
 
         Raises:
-            DocumentNotFound: it is neither stored nor queued in that collection.
+            DocumentNotFound: it is neither stored nor queued in that collection, or the caller may not read it.
             DocumentAttached: it is an attachment of another document.
 
         """
         require_reachable(collection)
+        who = caller()
+        if who is not None and not who.sees_all:
+            await self._source_of(document_id, collection=collection)
+        await self._delete(document_id, collection=collection)
+
+    @rerun_on_conflict
+    @in_whole_tenant  # whoever may read a document deletes it with everybody's jobs
+    async def _delete(self, document_id: str, *, collection: str) -> None:
         async with self._database.transaction() as connection:
             cancelled = await self._jobs.cancel_of_document(connection, collection, document_id)
             had = await self._catalog.delete(connection, document_id, collection=collection)
@@ -159,21 +166,30 @@ class DocumentService:
         return Content(name, info.content_hash, _chained(first, blocks))
 
     @rerun_on_conflict
-    async def _submit(self, new: NewVersion, *, source: str, new_id: str) -> Submitted:
+    @in_whole_tenant  # ids and sources are unique among all documents, and a document's jobs are everybody's
+    async def _submit(self, new: NewVersion, who: Caller | None, *, source: str, generation: Generation) -> Submitted:
+        # outside of the transaction, which has a connection already
+        new_id = new.document_id or await free_id(
+            source, generation=generation, stores=[Documents(self._database, generation=generation)]
+        )
         async with self._database.transaction() as connection:
-            return await self._submit_within(connection, new, source=source, new_id=new_id)
+            return await self._submit_within(connection, new, who, source=source, new_id=new_id)
 
-    async def _submit_within(self, connection: Connection, new: NewVersion, *, source: str, new_id: str) -> Submitted:
+    async def _submit_within(
+        self, connection: Connection, new: NewVersion, who: Caller | None, *, source: str, new_id: str
+    ) -> Submitted:
         content, collection = new.content, new.collection
         if isinstance(content, ReceivedFile):
             content.file.seek(0)  # it was read before, if the transaction is run again
             await self._originals.put_within(connection, content.file, content_hash=content.content_hash)
-        await lock_jobs(connection, source_lock(DEFAULT_TENANT, collection, source))
+        await lock_jobs(connection, source_lock(current_tenant(), collection, source))
         holder = await self._holder(connection, new, source)
         document_id = new.document_id or holder or new_id
         # before the revision is taken: a deletion is either older than it, or sees this job and cancels it
-        await lock_jobs(connection, document_lock(DEFAULT_TENANT, collection, document_id))
+        await lock_jobs(connection, document_lock(current_tenant(), collection, document_id))
         await self._catalog.require_own(connection, document_id, collection=collection)
+        if not await self._catalog.is_readable(connection, document_id, who, collection=collection):
+            raise DocumentNotFound(document_id) if new.document_id else SourceTaken(source, holder=None)
         revision = await next_revision(connection)
         job = await self._jobs.submit(
             connection,
@@ -199,18 +215,17 @@ class DocumentService:
             connection, new.collection, source, but=new.document_id
         ) or await self._catalog.with_source(connection, new.collection, source)
 
-    async def _known_source(self, new: NewVersion) -> str:
-        """Return the source of the document to replace, which is stored or queued.
+    async def _source_of(self, document_id: str, *, collection: str) -> str:
+        """Return the source of a document that is stored or queued.
 
         Raises:
-            DocumentNotFound: it is neither.
+            DocumentNotFound: it is neither, for the caller.
 
         """
-        document_id = str(new.document_id)
         try:
-            return (await self._catalog.get(document_id, collection=new.collection)).source
+            return (await self._catalog.get(document_id, collection=collection)).source
         except DocumentNotFound:
-            jobs = await self._jobs.list(limit=MAX_JOBS, document_id=document_id, collection=new.collection)
+            jobs = await self._jobs.list(limit=MAX_JOBS, document_id=document_id, collection=collection)
             for job in jobs.items:
                 if not job.has_ended:
                     return DocumentVersion.of(job.arguments).source
@@ -228,12 +243,20 @@ class DocumentService:
 def _payload(new: NewVersion, *, source: str, revision: int) -> DocumentVersion:
     content, metadata = new.content, dict(new.metadata)
     if isinstance(content, WebPage):
-        return IndexUrl(source=source, revision=revision, title=new.title, metadata=metadata, url=content.url)
+        return IndexUrl(
+            source=source,
+            revision=revision,
+            title=new.title,
+            metadata=metadata,
+            readers=new.readers,
+            url=content.url,
+        )
     return IndexDocument(
         source=source,
         revision=revision,
         title=new.title,
         metadata=metadata,
+        readers=new.readers,
         content_hash=content.content_hash,
         name=content.name,
     )

@@ -18,10 +18,11 @@ from config.telemetry import spans
 from config.telemetry.metrics import GENERATION_FLIPS, Few
 from embedding.cache import Embedders
 from server.engines.pinned import Pinned
+from storage.caller import acting_as, current_tenant, service_of
 from storage.collections.collections import FLIPS, Collections
 from storage.collections.generations import reader_lease
 from storage.errors import StoreUnavailable
-from storage.generation import Generation
+from storage.generation import DEFAULT_TENANT, Generation
 from storage.reach import require_reachable
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 FOLLOW_SECONDS = 1.0
 """Between two looks for flips; notifications usually bring them sooner."""
+
+Place = tuple[str, str]
+"""A tenant, and the name of one of its collections."""
 
 _collection_label = Few()
 _log = structlog.get_logger(__name__)
@@ -61,7 +65,7 @@ class PinnedGenerations:
         self._collections = Collections(database)
         self._leases = leases
         self._embedders = embedders
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[Place, _Entry] = {}
         self._left: set[_Entry] = set()  # no longer current, but in use
         self._loading = asyncio.Lock()
         self._refreshing = asyncio.Lock()
@@ -78,7 +82,7 @@ class PinnedGenerations:
 
         """
         require_reachable(collection)
-        entry = self._entries.get(collection) or await self._load(collection)
+        entry = self._entries.get((current_tenant(), collection)) or await self._load(collection)
         with self._used(entry):
             yield entry.pinned
 
@@ -114,11 +118,12 @@ class PinnedGenerations:
 
     async def _load(self, collection: str) -> _Entry:
         async with self._loading:
-            if (known := self._entries.get(collection)) is not None:
+            place = (current_tenant(), collection)
+            if (known := self._entries.get(place)) is not None:
                 return known
             generation = await self._collections.active(collection)
             entry = await self._leased(generation, await self._opened(generation))
-            self._entries[collection] = entry
+            self._entries[place] = entry
             _count_flips(collection, 0)  # so that the first one is an increase
             return entry
 
@@ -132,8 +137,9 @@ class PinnedGenerations:
     async def _leased(self, generation: Generation, pinned: Pinned) -> _Entry:
         # one of its own: an earlier entry of the same generation, before it was flipped away and back, may end first
         entry = _Entry(pinned, lease_name=reader_lease(generation, holder=uuid4()))
-        async with self._database.connection() as connection:
-            await self._leases.take(connection, entry.lease_name)
+        with acting_as(service_of(generation.tenant_id)):  # those who prune look for leases among the tenant's
+            async with self._database.connection() as connection:
+                await self._leases.take(connection, entry.lease_name)
         entry.lease.enter_context(self._leases.kept(entry.lease_name))
         return entry
 
@@ -172,23 +178,24 @@ class PinnedGenerations:
 
     async def _compare(self, connection: Session) -> None:
         callers, self._callers = self._callers, {}
-        names = list(self._entries)
-        if not names:
+        places = list(self._entries)
+        if not places:
             return
-        active = await self._collections.active_of(names, connection=connection)
-        for name in names:
-            if name not in active:
-                self._retire(name)
-            elif active[name].id != self._entries[name].pinned.generation.id:
-                await self._switch(active[name], caller=callers.get(name, ""))
+        active = await self._collections.active_of(places, connection=connection)
+        for place in places:
+            if place not in active:
+                self._retire(place)
+            elif active[place].id != self._entries[place].pinned.generation.id:
+                await self._switch(active[place], caller=callers.get(place[1], ""))
             else:
-                self.behind.pop(name, None)  # it was gone back to, before this server could follow
-                await self._try_again(name)
+                self.behind.pop(_shown(place), None)  # it was gone back to, before this server could follow
+                await self._try_again(place)
         await self._release_models()
 
     async def _switch(self, generation: Generation, *, caller: str) -> None:
         """Answer from another generation once its model is open; until then the old one answers."""
-        name, old, began = generation.collection, self._entries[generation.collection].pinned, time.perf_counter()
+        place = (generation.tenant_id, generation.collection)
+        name, old, began = _shown(place), self._entries[place].pinned, time.perf_counter()
         pinned = await self._opened(generation)
         if pinned.failure is not None and old.embedder is not None and name not in self.behind:
             _log.error("the old generation goes on answering", collection=name, generation=old.generation.name)
@@ -196,25 +203,25 @@ class PinnedGenerations:
             self.behind[name] = f"generation {generation.name}: {pinned.failure}"
             return
         entry = await self._leased(generation, pinned)
-        self._retire(name)
-        self._entries[name] = entry
+        self._retire(place)
+        self._entries[place] = entry
         _log.info("another generation answers", collection=name, generation=generation.name)
-        _count_flips(name, 1)
+        _count_flips(generation.collection, 1)
         told: dict[str, spans.Value] = {"footnote.collection": name, "footnote.generation": generation.name}
         with spans.continued({"traceparent": caller}):
             spans.past("footnote.generation.switch", seconds=time.perf_counter() - began, attributes=told)
 
-    async def _try_again(self, name: str) -> None:
+    async def _try_again(self, place: Place) -> None:
         """Open the model of the generation that answers, where that could not be done before."""
-        if self._entries[name].pinned.embedder is not None:
+        if self._entries[place].pinned.embedder is not None:
             return
-        pinned = await self._opened(self._entries[name].pinned.generation)
+        pinned = await self._opened(self._entries[place].pinned.generation)
         if pinned.embedder is not None:
-            self._entries[name].pinned = pinned
+            self._entries[place].pinned = pinned
 
-    def _retire(self, name: str) -> None:
-        entry = self._entries.pop(name, None)
-        self.behind.pop(name, None)
+    def _retire(self, place: Place) -> None:
+        entry = self._entries.pop(place, None)
+        self.behind.pop(_shown(place), None)
         if entry is None:
             return
         entry.is_current = False
@@ -234,6 +241,11 @@ class PinnedGenerations:
             used = {entry.pinned.generation.embedding.fingerprint for entry in [*self._entries.values(), *self._left]}
             for embedder in self._embedders.give_up_others(used):
                 await asyncio.to_thread(embedder.close)
+
+
+def _shown(place: Place) -> str:
+    tenant, collection = place
+    return collection if tenant == DEFAULT_TENANT else f"{tenant}/{collection}"
 
 
 def _count_flips(collection: str, number: int) -> None:

@@ -1,1 +1,1 @@
-"""Who may use the server: API keys."""
+"""Who may use the server: tenants and API keys."""

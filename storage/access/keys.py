@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from storage.caller import for_all_tenants
 from storage.conflicts import rerun_on_conflict
 from storage.cursors import Page, decode_cursor, encode_cursor
 from storage.errors import KeyNotFound
@@ -67,6 +68,7 @@ class ApiKeys:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @for_all_tenants
     async def find(self, key_id: str) -> ApiKey | None:
         """Return a key, also one that was revoked or has expired; no caller need be known."""
         async with self._database.connection() as connection:
@@ -74,6 +76,7 @@ class ApiKeys:
         return _key(row) if row else None
 
     @rerun_on_conflict
+    @for_all_tenants
     async def create(self, new: NewApiKey) -> ApiKey:
         """Store a key."""
         async with self._database.transaction() as connection:
@@ -93,6 +96,7 @@ class ApiKeys:
             )
         return _key(row)
 
+    @for_all_tenants
     async def list(
         self, *, tenant: str | None, subject: str | None = None, limit: int, cursor: str | None = None
     ) -> Page[ApiKey]:
@@ -117,6 +121,7 @@ class ApiKeys:
         return Page(items, encode_cursor(items[-1].id) if len(rows) > limit else None)
 
     @rerun_on_conflict
+    @for_all_tenants
     async def rotate(self, key_id: str, *, secret_hash: bytes, overlap: timedelta) -> ApiKey:
         """Give a key another secret; the one of now is good for `overlap` more, one before it no longer.
 
@@ -140,6 +145,7 @@ class ApiKeys:
         return _key(row)
 
     @rerun_on_conflict
+    @for_all_tenants
     async def revoke(self, key_id: str) -> None:
         """Refuse a key from now on; once revoked it stays so, and listed.
 
@@ -157,6 +163,7 @@ class ApiKeys:
         if not found:
             raise KeyNotFound(key_id)
 
+    @for_all_tenants
     async def note_used(self, used: Mapping[str, datetime]) -> None:
         """Store when keys were last used; no caller need be known."""
         ids = sorted(used)

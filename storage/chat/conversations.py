@@ -9,16 +9,17 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
+from storage.caller import caller, current_tenant
 from storage.conflicts import rerun_on_conflict
 from storage.cursors import Page, decode_cursor, decode_moment, encode_cursor, encode_moment
 from storage.errors import ConversationNotFound, InvalidCursor
-from storage.generation import DEFAULT_TENANT
 
 if TYPE_CHECKING:
     import asyncpg
 
-    from storage.database import Database
+    from storage.database import Connection, Database
 
+WITHHELD = "This answer quoted documents that you may not read."
 TurnState = Literal["running", "complete", "failed", "abandoned"]
 
 
@@ -55,9 +56,8 @@ class ConversationInfo:
 class ConversationCatalog:
     """Conversations of one tenant. Every id that is none of its own is a `ConversationNotFound`."""
 
-    def __init__(self, database: Database, *, tenant: str = DEFAULT_TENANT) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._tenant = tenant
 
     async def list(self, *, limit: int, cursor: str | None) -> Page[ConversationInfo]:
         """List conversations, the latest first.
@@ -72,7 +72,7 @@ class ConversationCatalog:
                 """SELECT id, title, collection, created_at, updated_at FROM footnote.conversations
                    WHERE tenant_id = $1 AND ($2::timestamptz IS NULL OR (updated_at, id) < ($2, $3))
                    ORDER BY updated_at DESC, id DESC LIMIT $4""",
-                self._tenant,
+                current_tenant(),
                 before,
                 before_id,
                 limit + 1,
@@ -92,7 +92,7 @@ class ConversationCatalog:
             row = await connection.fetchrow(
                 """SELECT id, title, collection, created_at, updated_at FROM footnote.conversations
                    WHERE tenant_id = $1 AND id = $2""",
-                self._tenant,
+                current_tenant(),
                 conversation_uuid(conversation_id),
             )
         if row is None:
@@ -101,6 +101,8 @@ class ConversationCatalog:
 
     async def messages(self, conversation_id: str, *, turns: int, cursor: str | None) -> Page[StoredMessage]:
         """List the messages of a conversation, `turns` questions with their answers a page, the oldest first.
+
+        Citations of documents that the caller may not read, or no longer, are blank and marked as ``withheld``.
 
         Raises:
             InvalidCursor: the cursor is none of ours.
@@ -111,10 +113,11 @@ class ConversationCatalog:
             raise InvalidCursor
         async with self._database.connection() as connection:
             rows = await connection.fetch(
-                _TURNS, self._tenant, conversation_uuid(conversation_id), int(after or 0), turns + 1
+                _TURNS, current_tenant(), conversation_uuid(conversation_id), int(after or 0), turns + 1
             )
+            readable = await _readable(connection, conversation_uuid(conversation_id), rows)
         more = len(rows) > turns
-        items = tuple(message for row in rows[:turns] for message in _messages(row))
+        items = tuple(message for row in rows[:turns] for message in _messages(row, readable))
         return Page(items, encode_cursor(str(rows[turns - 1]["number"])) if more else None)
 
     async def rename(self, conversation_id: str, *, title: str) -> None:
@@ -127,7 +130,7 @@ class ConversationCatalog:
         async with self._database.connection() as connection:
             found = await connection.fetchval(
                 """UPDATE footnote.conversations SET title = $3 WHERE tenant_id = $1 AND id = $2 RETURNING true""",
-                self._tenant,
+                current_tenant(),
                 conversation_uuid(conversation_id),
                 title,
             )
@@ -147,7 +150,9 @@ class ConversationCatalog:
         own = conversation_uuid(conversation_id)
         async with self._database.transaction() as connection:
             found = await connection.fetchval(
-                "SELECT true FROM footnote.conversations WHERE tenant_id = $1 AND id = $2 FOR UPDATE", self._tenant, own
+                "SELECT true FROM footnote.conversations WHERE tenant_id = $1 AND id = $2 FOR UPDATE",
+                current_tenant(),
+                own,
             )
             if not found:
                 raise ConversationNotFound(conversation_id)
@@ -156,17 +161,17 @@ class ConversationCatalog:
                 """SELECT stream_id FROM footnote.turns
                    WHERE tenant_id = $1 AND conversation_id = $2 AND stream_id IS NOT NULL
                    ORDER BY number DESC LIMIT 100""",  # older streams are forgotten already
-                self._tenant,
+                current_tenant(),
                 own,
             )
             await connection.execute(
                 "DELETE FROM footnote.idempotency_keys WHERE tenant_id = $1 AND conversation_id = $2",
-                self._tenant,
+                current_tenant(),
                 own,
             )
-            await connection.execute(_DELETE_FEEDBACK, self._tenant, own)
+            await connection.execute(_DELETE_FEEDBACK, current_tenant(), own)
             await connection.execute(
-                "DELETE FROM footnote.conversations WHERE tenant_id = $1 AND id = $2", self._tenant, own
+                "DELETE FROM footnote.conversations WHERE tenant_id = $1 AND id = $2", current_tenant(), own
             )
         return tuple(row["stream_id"] for row in streams)
 
@@ -205,18 +210,46 @@ _DELETE_FEEDBACK = """
         ORDER BY id FOR UPDATE)"""
 
 
-def _messages(row: asyncpg.Record) -> tuple[StoredMessage, StoredMessage]:
+_READABLE = """
+    SELECT d.id FROM footnote.conversations v
+        JOIN footnote.collections c ON c.tenant_id = v.tenant_id AND c.name = v.collection AND c.deleted_at IS NULL
+        JOIN footnote.generations g ON g.collection_id = c.id AND g.state = 'active'
+        JOIN footnote.documents d ON d.generation_id = g.id
+    WHERE v.id = $1 AND d.id = ANY($2)"""
+
+
+async def _readable(connection: Connection, conversation: UUID, rows: Sequence[asyncpg.Record]) -> set[str] | None:
+    """Return the ids of cited documents that the caller may read today; None: whoever asks sees all of the tenant."""
+    who = caller()
+    if who is None or who.sees_all:
+        return None
+    cited = {str(each.get("document_id")) for row in rows for each in json.loads(row["citations"])}
+    return {row["id"] for row in await connection.fetch(_READABLE, conversation, list(cited))}
+
+
+def _shown(citation: Mapping[str, object], readable: set[str] | None) -> Mapping[str, object]:
+    """Return a citation as it may be shown now: of a document that may not be read, only that it was there."""
+    if readable is None or citation.get("document_id") in readable:
+        return citation
+    blank = {key: None if value is None else type(value)() for key, value in citation.items()}
+    return {**blank, "id": citation.get("id"), "cited": citation.get("cited"), "withheld": True}
+
+
+def _messages(row: asyncpg.Record, readable: set[str] | None) -> tuple[StoredMessage, StoredMessage]:
     state: TurnState = "abandoned" if row["state"] == "running" and not row["at_work"] else row["state"]
     asked = StoredMessage(
         id=str(row["question_id"]), role="user", content=row["question"], state=state, created_at=row["asked_at"]
     )
+    citations = [_shown(citation, readable) for citation in json.loads(row["citations"])]
+    # what is quoted, not written, is the passage itself
+    is_quoted = row["finish_reason"] == "extractive" and any(each.get("withheld") for each in citations)
     answered = StoredMessage(
         id=str(row["answer_id"]),
         role="assistant",
-        content=row["answer"],
+        content=WITHHELD if is_quoted else row["answer"],
         state=state,
         created_at=row["answered_at"] or row["asked_at"],
-        citations=json.loads(row["citations"]),
+        citations=citations,
         finish_reason=row["finish_reason"],
         problem=row["problem"],
         standalone_question=row["standalone_question"],

@@ -9,10 +9,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID, uuid4
 
+from storage.caller import current_tenant
 from storage.cursors import Page, decode_moment, encode_moment
 from storage.database import storable
 from storage.errors import FeedbackNotFound
-from storage.generation import DEFAULT_TENANT
 
 if TYPE_CHECKING:
     import asyncpg
@@ -96,9 +96,8 @@ class RatedAnswer:
 class FeedbackStore:
     """Ratings of one tenant's answers."""
 
-    def __init__(self, database: Database, *, tenant: str = DEFAULT_TENANT) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._tenant = tenant
 
     async def put(self, given: NewFeedback) -> KeptRating:
         """Keep a rating; it takes the place of the trace's earlier one, and of its comment.
@@ -109,7 +108,7 @@ class FeedbackStore:
             row = await connection.fetchrow(
                 _PUT,
                 uuid4(),
-                self._tenant,
+                current_tenant(),
                 given.trace_id,
                 given.rating,
                 _text(given.comment),
@@ -137,7 +136,7 @@ class FeedbackStore:
         """
         before, before_id = decode_moment(cursor)
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_RATED, self._tenant, before, before_id, rating, limit + 1)
+            rows = await connection.fetch(_RATED, current_tenant(), before, before_id, rating, limit + 1)
         items = tuple(_rated(row) for row in rows[:limit])
         last = rows[limit - 1] if len(rows) > limit else None
         return Page(items, encode_moment(last["created_at"], last["id"]) if last else None)
@@ -166,7 +165,7 @@ class FeedbackStore:
         async with self._database.connection() as connection:
             found = await connection.fetchval(
                 "DELETE FROM footnote.feedback WHERE tenant_id = $1 AND id = $2 RETURNING true",
-                self._tenant,
+                current_tenant(),
                 _feedback_uuid(feedback_id),
             )
         if not found:
@@ -178,12 +177,13 @@ _PUT = """
     INSERT INTO footnote.feedback AS f
         (id, tenant_id, trace_id, rating, comment, question, answer, document_ids, collection)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-    ON CONFLICT (tenant_id, trace_id) DO UPDATE SET rating = excluded.rating, comment = excluded.comment,
+    ON CONFLICT (tenant_id, trace_id, subject) DO UPDATE SET rating = excluded.rating, comment = excluded.comment,
         question = coalesce(excluded.question, f.question), answer = coalesce(excluded.answer, f.answer),
         document_ids = coalesce(excluded.document_ids, f.document_ids),
         collection = coalesce(excluded.collection, f.collection), updated_at = now()
     RETURNING id, created_at, updated_at,
-        (SELECT rating FROM footnote.feedback WHERE tenant_id = $2 AND trace_id = $3) AS rating_before"""
+        (SELECT rating FROM footnote.feedback WHERE tenant_id = $2 AND trace_id = $3
+            AND subject = current_setting('footnote.subject')) AS rating_before"""
 
 # the page is cut before its answers are looked up; a trace with several answers tells of the last
 _RATED = """

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from storage.caller import caller, current_tenant, for_all_tenants
 from storage.conflicts import rerun_on_conflict
 from storage.errors import IdempotencyKeyReused, LeaseLost
-from storage.generation import DEFAULT_TENANT
 
 if TYPE_CHECKING:
     from storage.database import Connection, Database
@@ -34,16 +35,15 @@ class KeyState:
 
 
 class KeyStore:
-    """Keys of one tenant; who answers a key holds its lease.
+    """Keys of the caller, who is one of a tenant; who answers a key holds its lease.
 
     Locks are taken in one order: lease, key.
     """
 
-    def __init__(self, database: Database, *, leases: Leases, hours: float, tenant: str = DEFAULT_TENANT) -> None:
+    def __init__(self, database: Database, *, leases: Leases, hours: float) -> None:
         self._database = database
         self._leases = leases
         self._kept_for = timedelta(hours=hours)
-        self._tenant = tenant
 
     @rerun_on_conflict
     async def take(self, key: str, *, fingerprint: str, stream_id: str) -> KeyState:
@@ -67,9 +67,9 @@ class KeyStore:
             await connection.execute(
                 """INSERT INTO footnote.idempotency_keys (tenant_id, key, fingerprint, stream_id, expires_at)
                    VALUES ($1, $2, $3, $4, now() + $5)
-                   ON CONFLICT (tenant_id, key) DO UPDATE SET fingerprint = $3, stream_id = $4, answer = NULL,
+                   ON CONFLICT (tenant_id, subject, key) DO UPDATE SET fingerprint = $3, stream_id = $4, answer = NULL,
                        conversation_id = NULL, created_at = now(), expires_at = excluded.expires_at""",
-                self._tenant,
+                current_tenant(),
                 key,
                 fingerprint,
                 stream_id,
@@ -80,8 +80,9 @@ class KeyStore:
     async def _known(self, connection: Connection, key: str, fingerprint: str) -> KeyState | None:
         row = await connection.fetchrow(
             """SELECT fingerprint, stream_id, answer FROM footnote.idempotency_keys
-               WHERE tenant_id = $1 AND key = $2 AND expires_at >= now()""",
-            self._tenant,
+               WHERE tenant_id = $1 AND key = $2 AND subject = current_setting('footnote.subject')
+                   AND expires_at >= now()""",
+            current_tenant(),
             key,
         )
         if row is None:
@@ -112,8 +113,8 @@ class KeyStore:
         await self._leases.confirm(connection, self._lease(key))
         kept = await connection.fetchval(
             """UPDATE footnote.idempotency_keys SET answer = $3, conversation_id = $4
-               WHERE tenant_id = $1 AND key = $2 RETURNING true""",
-            self._tenant,
+               WHERE tenant_id = $1 AND key = $2 AND subject = current_setting('footnote.subject') RETURNING true""",
+            current_tenant(),
             key,
             answer_json,
             conversation_id,
@@ -129,17 +130,22 @@ class KeyStore:
             if not await self._leases.is_held(connection, self._lease(key)):
                 return
             await connection.execute(
-                "DELETE FROM footnote.idempotency_keys WHERE tenant_id = $1 AND key = $2 AND answer IS NULL",
-                self._tenant,
+                """DELETE FROM footnote.idempotency_keys
+                   WHERE tenant_id = $1 AND key = $2 AND subject = current_setting('footnote.subject')
+                   AND answer IS NULL""",
+                current_tenant(),
                 key,
             )
             await self._leases.give_back(connection, self._lease(key))
 
     @rerun_on_conflict
+    @for_all_tenants
     async def forget_old(self) -> None:
         """Delete the answers whose time is over."""
         async with self._database.connection() as connection:
             await connection.execute("DELETE FROM footnote.idempotency_keys WHERE expires_at < now()")
 
     def _lease(self, key: str) -> str:
-        return f"key {self._tenant} {key}"
+        who = caller()
+        subject = hashlib.sha256(who.subject.encode()).hexdigest()[:32] if who else ""  # names of leases are bounded
+        return f"key {current_tenant()} {subject} {key}"

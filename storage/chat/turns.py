@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID, uuid4
 
+from storage.caller import current_tenant
 from storage.chat.conversations import conversation_uuid, lease_name
 from storage.conflicts import rerun_on_conflict
 from storage.errors import ConversationBusy, ConversationNotFound
-from storage.generation import DEFAULT_TENANT
 
 if TYPE_CHECKING:
     from storage.database import Connection, Database
@@ -91,10 +91,9 @@ class TurnStore:
     Locks are taken in one order, here and in `storage.chat.conversations`: conversation, lease, turns.
     """
 
-    def __init__(self, database: Database, *, leases: Leases, tenant: str = DEFAULT_TENANT) -> None:
+    def __init__(self, database: Database, *, leases: Leases) -> None:
         self._database = database
         self._leases = leases
-        self._tenant = tenant
 
     async def begin(self, asked: NewTurn, *, collection: str) -> OpenTurn:
         """Begin a conversation with its first turn."""
@@ -131,7 +130,7 @@ class TurnStore:
         async with self._database.transaction() as connection:
             row = await connection.fetchrow(
                 "SELECT collection FROM footnote.conversations WHERE tenant_id = $1 AND id = $2 FOR SHARE",
-                self._tenant,
+                current_tenant(),
                 own,
             )
             if row is None:
@@ -152,7 +151,7 @@ class TurnStore:
         """Return what the conversation knew before a turn: turns that went well, the newest up to `max_tokens`."""
         async with self._database.connection() as connection:
             summary, summary_turn = await self._summary(connection, turn)
-            rows = await connection.fetch(_PAST, self._tenant, turn.conversation_id, turn.number, max_tokens)
+            rows = await connection.fetch(_PAST, current_tenant(), turn.conversation_id, turn.number, max_tokens)
         turns = tuple(PastTurn(*row) for row in reversed(rows))
         return Memory(summary, summary_turn, turns)
 
@@ -182,7 +181,7 @@ class TurnStore:
                        standalone_question = $6, citations = $7, finish_reason = $8, model = $9, usage = $10,
                        cost_usd = $11, timings_ms = $12, generation = $13, answered_at = now()
                    WHERE tenant_id = $1 AND conversation_id = $2 AND number = $3""",
-                self._tenant,
+                current_tenant(),
                 turn.conversation_id,
                 turn.number,
                 answer.answer,
@@ -211,7 +210,7 @@ class TurnStore:
                 """UPDATE footnote.turns SET state = $4, problem = $5, answer = $6, answered_at = now()
                    WHERE tenant_id = $1 AND conversation_id = $2 AND number = $3 AND state = 'running'
                    RETURNING true""",
-                self._tenant,
+                current_tenant(),
                 turn.conversation_id,
                 turn.number,
                 state,
@@ -227,7 +226,7 @@ class TurnStore:
         async with self._database.transaction() as connection:
             await connection.execute(
                 "SELECT FROM footnote.conversations WHERE tenant_id = $1 AND id = $2 FOR UPDATE",
-                self._tenant,
+                current_tenant(),
                 turn.conversation_id,
             )
             if not await self._leases.is_held(connection, lease_name(turn.conversation_id)):
@@ -235,14 +234,14 @@ class TurnStore:
             await connection.execute(
                 """DELETE FROM footnote.turns
                    WHERE tenant_id = $1 AND conversation_id = $2 AND number = $3 AND state = 'running'""",
-                self._tenant,
+                current_tenant(),
                 turn.conversation_id,
                 turn.number,
             )
             await connection.execute(
                 """DELETE FROM footnote.conversations c WHERE tenant_id = $1 AND id = $2
                    AND NOT EXISTS (SELECT FROM footnote.turns WHERE conversation_id = c.id)""",
-                self._tenant,
+                current_tenant(),
                 turn.conversation_id,
             )
             await self._leases.give_back(connection, lease_name(turn.conversation_id))
@@ -256,7 +255,7 @@ class TurnStore:
             summary, summary_turn = await self._summary(connection, turn)
             rows = await connection.fetch(
                 _FORGOTTEN,
-                self._tenant,
+                current_tenant(),
                 turn.conversation_id,
                 turn.number + 1,
                 max_tokens,
@@ -271,7 +270,7 @@ class TurnStore:
             await connection.execute(
                 """UPDATE footnote.conversations SET summary = $3, summary_turn = $4
                    WHERE tenant_id = $1 AND id = $2 AND summary_turn < $4""",
-                self._tenant,
+                current_tenant(),
                 turn.conversation_id,
                 summary,
                 through,
@@ -280,7 +279,7 @@ class TurnStore:
     async def _summary(self, connection: Connection, turn: OpenTurn) -> tuple[str, int]:
         row = await connection.fetchrow(
             "SELECT summary, summary_turn FROM footnote.conversations WHERE tenant_id = $1 AND id = $2",
-            self._tenant,
+            current_tenant(),
             turn.conversation_id,
         )
         return (row["summary"], row["summary_turn"]) if row else ("", 0)
@@ -295,7 +294,7 @@ class TurnStore:
     def _values(self, turn: OpenTurn, asked: NewTurn) -> tuple[object, ...]:
         """Return the parameters of `_OPEN`."""
         return (
-            self._tenant,
+            current_tenant(),
             turn.conversation_id,
             turn.number,
             turn.question_id,
@@ -313,7 +312,7 @@ class TurnStore:
             """WITH locked AS (
                    UPDATE footnote.conversations SET updated_at = now() WHERE tenant_id = $1 AND id = $2 RETURNING id
                ) SELECT state FROM footnote.turns t JOIN locked ON t.conversation_id = locked.id WHERE number = $3""",
-            self._tenant,
+            current_tenant(),
             turn.conversation_id,
             turn.number,
         )

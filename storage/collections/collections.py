@@ -10,13 +10,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from storage import chunk_tables
+from storage.caller import EVERYBODY, current_tenant, for_all_tenants
 from storage.conflicts import rerun_on_conflict
 from storage.cursors import Page, decode_cursor, encode_cursor
+from storage.database import reading
 from storage.errors import CollectionExists, CollectionNotFound, InvalidCollection
 from storage.generation import (
     ACTIVE,
     COLUMNS,
-    DEFAULT_TENANT,
     NAME_PATTERN,
     Chunking,
     EmbeddingIdentity,
@@ -49,14 +50,14 @@ class CollectionInfo:
     table: str
     created_at: datetime
     updated_at: datetime | None = None
+    readers: tuple[str, ...] = (EVERYBODY,)
 
 
 class Collections:
     """Collections of one tenant."""
 
-    def __init__(self, database: Database, *, tenant: str = DEFAULT_TENANT) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._tenant = tenant
 
     async def active(self, name: str) -> Generation:
         """Return the active generation.
@@ -99,12 +100,19 @@ class Collections:
             raise CollectionExists(name)
         return generation
 
-    async def active_of(self, names: Sequence[str], *, connection: Session) -> dict[str, Generation]:
-        """Return the active generations of those collections that exist."""
-        rows = await connection.fetch(
-            f"SELECT {COLUMNS} FROM {ACTIVE} WHERE c.tenant_id = $1 AND c.name = ANY($2)", self._tenant, list(names)
-        )
-        return {row["name"]: generation_of(row) for row in rows}
+    @for_all_tenants
+    async def active_of(
+        self, places: Sequence[tuple[str, str]], *, connection: Session
+    ) -> dict[tuple[str, str], Generation]:
+        """Return the active generations of those collections, by tenant and name, that exist."""
+        async with reading(connection):
+            rows = await connection.fetch(
+                f"""SELECT {COLUMNS} FROM {ACTIVE} WHERE (c.tenant_id, c.name) IN (
+                        SELECT * FROM unnest($1::text[], $2::text[]))""",
+                [tenant for tenant, _ in places],
+                [name for _, name in places],
+            )
+        return {(row["tenant_id"], row["name"]): generation_of(row) for row in rows}
 
     async def delete(self, connection: Connection, name: str) -> None:
         """Delete a collection with all its generations within the connection's transaction.
@@ -120,7 +128,7 @@ class Collections:
         collection_id = await connection.fetchval(
             """UPDATE footnote.collections SET deleted_at = clock_timestamp()
                WHERE tenant_id = $1 AND name = $2 AND deleted_at IS NULL RETURNING id""",
-            self._tenant,
+            current_tenant(),
             name,
         )
         if collection_id is None:
@@ -154,7 +162,7 @@ class Collections:
         """
         require_reachable(name)
         async with self._database.connection() as connection:
-            row = await connection.fetchrow(_INFO + " AND c.name = $2", self._tenant, name)
+            row = await connection.fetchrow(_INFO + " AND c.name = $2", current_tenant(), name)
         if row is None:
             raise CollectionNotFound(name)
         return _info(row)
@@ -170,7 +178,7 @@ class Collections:
         async with self._database.connection() as connection:
             rows = await connection.fetch(
                 _INFO + " AND c.name > $2 AND ($4::text[] IS NULL OR c.name = ANY($4)) ORDER BY c.name LIMIT $3",
-                self._tenant,
+                current_tenant(),
                 after,
                 limit + 1,
                 reachable_collections(),
@@ -181,7 +189,7 @@ class Collections:
     async def _active(self, connection: Connection, name: str) -> Generation:
         row = await connection.fetchrow(
             f"SELECT {COLUMNS} FROM {ACTIVE} WHERE c.tenant_id = $1 AND c.name = $2",
-            self._tenant,
+            current_tenant(),
             name,
         )
         if row is None:
@@ -192,11 +200,11 @@ class Collections:
         self, connection: Connection, name: str, embedding: EmbeddingIdentity, chunking: Chunking
     ) -> Generation:
         collection_id = await connection.fetchval(
-            "INSERT INTO footnote.collections (tenant_id, name) VALUES ($1, $2) RETURNING id", self._tenant, name
+            "INSERT INTO footnote.collections (tenant_id, name) VALUES ($1, $2) RETURNING id", current_tenant(), name
         )
         await insert_generation(
             connection,
-            tenant=self._tenant,
+            tenant=current_tenant(),
             collection_id=collection_id,
             embedding=embedding,
             chunking=chunking,
@@ -250,7 +258,7 @@ async def insert_generation(
 
 
 _INFO = f"""
-    SELECT {COLUMNS}, d.documents, d.chunks, d.updated_at FROM {ACTIVE}, LATERAL (
+    SELECT {COLUMNS}, c.readers, d.documents, d.chunks, d.updated_at FROM {ACTIVE}, LATERAL (
         SELECT count(*) AS documents, coalesce(sum(chunks), 0) AS chunks, max(ingested_at) AS updated_at
         FROM footnote.documents WHERE generation_id = g.id
     ) d WHERE c.tenant_id = $1"""
@@ -283,4 +291,5 @@ def _info(row: asyncpg.Record) -> CollectionInfo:
         table=chunk_tables.table_name(row["id"]),
         created_at=row["created_at"],
         updated_at=row["updated_at"],
+        readers=tuple(row["readers"]),
     )

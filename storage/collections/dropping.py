@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from storage import chunk_tables
+from storage.caller import for_all_tenants
 from storage.conflicts import rerun_on_conflict
 from storage.errors import StoreTimeout
 
@@ -23,6 +24,7 @@ DROP_WAIT = "500ms"
 _LOCAL: Mapping[str, str | int] = {"statement_timeout": 0, "lock_timeout": f"'{DROP_WAIT}'"}
 
 
+@for_all_tenants
 async def drop_marked(database: Database) -> int:
     """Drop what is marked and not in use; return how many generations and collections are left for another attempt."""
     async with database.connection() as connection:
@@ -32,6 +34,7 @@ async def drop_marked(database: Database) -> int:
     return await _forget(database)
 
 
+@for_all_tenants
 async def drop_generation(database: Database, generation_id: int) -> bool:
     """Drop a generation that is marked; return whether it is gone."""
     try:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from config.telemetry import spans
 from storage import chunk_tables
+from storage.caller import current_tenant, in_whole_tenant
 from storage.chunk_tables import IndexOptions
 from storage.collections.collections import FLIPS, insert_generation
 from storage.collections.dropping import drop_generation, drop_marked
@@ -29,7 +30,6 @@ from storage.errors import (
 )
 from storage.generation import (
     COLUMNS,
-    DEFAULT_TENANT,
     Chunking,
     EmbeddingIdentity,
     Generation,
@@ -87,12 +87,9 @@ class Flip:
 class Generations:
     """The generations of a tenant's collections; `index` configures their vector indexes."""
 
-    def __init__(
-        self, database: Database, *, tenant: str = DEFAULT_TENANT, index: IndexOptions = DEFAULT_INDEX
-    ) -> None:
+    def __init__(self, database: Database, *, index: IndexOptions = DEFAULT_INDEX) -> None:
         self._database = database
         self._index = index
-        self._tenant = tenant
 
     async def list(self, collection: str, *, limit: int, cursor: str | None = None) -> Page[GenerationInfo]:
         """List a collection's generations, the newest first.
@@ -121,7 +118,7 @@ class Generations:
             await self._collection_id(connection, collection)
             row = await connection.fetchrow(
                 f"SELECT {COLUMNS} {_FROM} WHERE c.tenant_id = $1 AND c.name = $2 AND g.number = $3",
-                self._tenant,
+                current_tenant(),
                 collection,
                 _number(name),
             )
@@ -188,7 +185,7 @@ class Generations:
             await connection.execute("UPDATE footnote.generations SET state = 'dropped' WHERE id = ANY($1)", unfinished)
             made = await insert_generation(
                 connection,
-                tenant=self._tenant,
+                tenant=current_tenant(),
                 collection_id=active.collection_id,
                 embedding=embedding,
                 chunking=chunking,
@@ -231,6 +228,7 @@ class Generations:
             raise GenerationBusy(collection, seconds=FLIP_WAIT) from exc
 
     @rerun_on_conflict
+    @in_whole_tenant  # what it lacks counts, whoever may read it
     async def _activate(self, collection: str, name: str, *, complete: bool) -> Flip:
         milliseconds = int(FLIP_WAIT * 1000)  # the statements that wait have no other limit
         async with self._database.transaction(
@@ -283,7 +281,7 @@ class Generations:
         dimension = generation.embedding.dimension
         if dimension > chunk_tables.HNSW_MAX_DIMENSION:
             return
-        async with self._database.dedicated() as connection:
+        async with self._database.dedicated(as_owner=True) as connection:
             if not await _may_build(connection, generation):
                 return
             if least and await chunk_tables.has_fewer(connection, generation.id, than=least):
@@ -371,7 +369,7 @@ class Generations:
     async def _collection_id(self, connection: Connection, name: str) -> int:
         found = await connection.fetchval(
             "SELECT id FROM footnote.collections WHERE tenant_id = $1 AND name = $2 AND deleted_at IS NULL",
-            self._tenant,
+            current_tenant(),
             name,
         )
         if found is None:

@@ -94,8 +94,8 @@ class MissingDocuments:
             if row is None:
                 raise DocumentNotFound(document_id)
             chunks = await connection.fetch(
-                f"""SELECT text, start_char, end_char, page, metadata_::text AS metadata
-                    FROM {chunk_tables.qualified(self._reference.id)} WHERE document_id = $1 ORDER BY chunk_index""",
+                f"""SELECT c.text, c.start_char, c.end_char, c.page, c.metadata_::text AS metadata
+                    FROM {chunk_tables.readable(self._reference.id)} WHERE c.document_id = $1 ORDER BY c.chunk_index""",
                 document_id,
             )
             text = await text_of(connection, self._reference.id, document_id) if chunks else ""

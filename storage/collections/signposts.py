@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from storage.caller import current_tenant
 from storage.generation import ACTIVE
 from storage.reach import reachable_collections
 
@@ -22,7 +23,7 @@ class Signpost:
     titles: tuple[str, ...]
 
 
-async def signposts(database: Database, *, tenant: str, first: str, limit: int, titles: int) -> list[Signpost]:
+async def signposts(database: Database, *, first: str, limit: int, titles: int) -> list[Signpost]:
     """Return a tenant's non-empty collections: `first`, if it exists, then the others by name."""
     async with database.connection() as connection:
         rows = await connection.fetch(
@@ -34,7 +35,7 @@ async def signposts(database: Database, *, tenant: str, first: str, limit: int, 
                 WHERE c.tenant_id = $1 AND ($5::text[] IS NULL OR c.name = ANY($5))
                     AND EXISTS (SELECT FROM footnote.documents WHERE generation_id = g.id)
                 ORDER BY c.name <> $2, c.name LIMIT $3""",
-            tenant,
+            current_tenant(),
             first,
             limit,
             titles,

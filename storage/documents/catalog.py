@@ -8,21 +8,24 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from storage.caller import current_tenant
 from storage.cursors import Page, decode_cursor, encode_cursor
 from storage.deletions import mark_deleted
+from storage.documents.readers import STORED
 from storage.errors import CollectionNotFound, DocumentAttached, DocumentNotFound
-from storage.generation import ACTIVE, DEFAULT_TENANT
+from storage.generation import ACTIVE
 from storage.jobs.payloads import CatchUp
 from storage.reach import require_reachable
 
 if TYPE_CHECKING:
     import asyncpg
 
+    from storage.caller import Caller
     from storage.database import Connection, Database
 
 _COLUMNS = (
     "d.id, d.source, d.title, d.chunks, d.bytes, d.content_hash, d.metadata, d.ingested_at, d.revision, d.warnings, "
-    "jsonb_array_length(d.pages) AS pages, d.parent"
+    f"jsonb_array_length(d.pages) AS pages, d.parent, {STORED} AS readers"
 )
 _WITH_SOURCE = """
 SELECT d.id FROM footnote.documents d JOIN footnote.generations g ON g.id = d.generation_id
@@ -58,14 +61,14 @@ class DocumentInfo:
     pages: int = 0
     warnings: Sequence[Mapping[str, object]] = ()
     parent: str | None = None
+    readers: Sequence[str] = ()
 
 
 class DocumentCatalog:
     """The documents of a tenant's active generations."""
 
-    def __init__(self, database: Database, *, tenant: str = DEFAULT_TENANT) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._tenant = tenant
 
     async def list(
         self, *, collection: str, limit: int, cursor: str | None = None, parent: str | None = None
@@ -81,7 +84,7 @@ class DocumentCatalog:
         after = decode_cursor(cursor)
         async with self._database.connection() as connection:
             generation_id = await connection.fetchval(
-                f"SELECT g.id FROM {ACTIVE} WHERE c.tenant_id = $1 AND c.name = $2", self._tenant, collection
+                f"SELECT g.id FROM {ACTIVE} WHERE c.tenant_id = $1 AND c.name = $2", current_tenant(), collection
             )
             if generation_id is None:
                 raise CollectionNotFound(collection)
@@ -111,7 +114,7 @@ class DocumentCatalog:
                 f"""SELECT {_COLUMNS}, c.name AS collection
                     FROM {ACTIVE} JOIN footnote.documents d ON d.generation_id = g.id
                     WHERE c.tenant_id = $1 AND d.id = $2 AND c.name = $3""",
-                self._tenant,
+                current_tenant(),
                 document_id,
                 collection,
             )
@@ -121,7 +124,7 @@ class DocumentCatalog:
 
     async def with_source(self, connection: Connection, collection: str, source: str) -> str | None:
         """Return the document that has a source, or gets it back: after a rollback newer documents are carried over."""
-        found: str | None = await connection.fetchval(_WITH_SOURCE, self._tenant, collection, source, CatchUp.kind)
+        found: str | None = await connection.fetchval(_WITH_SOURCE, current_tenant(), collection, source, CatchUp.kind)
         return found
 
     async def require_own(self, connection: Connection, document_id: str, *, collection: str) -> None:
@@ -129,12 +132,26 @@ class DocumentCatalog:
         parent = await connection.fetchval(
             f"""SELECT d.parent FROM {ACTIVE} JOIN footnote.documents d ON d.generation_id = g.id
                 WHERE c.tenant_id = $1 AND d.id = $2 AND c.name = $3""",
-            self._tenant,
+            current_tenant(),
             document_id,
             collection,
         )
         if parent is not None:
             raise DocumentAttached(document_id, parent=parent)
+
+    async def is_readable(
+        self, connection: Connection, document_id: str, who: Caller | None, *, collection: str
+    ) -> bool:
+        """Tell whether a caller may read a document, if it is there; the connection sees the whole tenant."""
+        readable = await connection.fetchval(
+            f"""SELECT d.access && $4::text[] FROM {ACTIVE} JOIN footnote.documents d ON d.generation_id = g.id
+                WHERE c.tenant_id = $1 AND d.id = $2 AND c.name = $3""",
+            current_tenant(),
+            document_id,
+            collection,
+            list(who.access) if who else [],
+        )
+        return readable is not False
 
     async def delete(self, connection: Connection, document_id: str, *, collection: str) -> bool:
         """Delete a document from every generation within the connection's transaction; return whether it answered.
@@ -147,7 +164,7 @@ class DocumentCatalog:
         """
         row = await connection.fetchrow(
             f"SELECT c.id AS collection_id, g.id AS generation_id FROM {ACTIVE} WHERE c.tenant_id = $1 AND c.name = $2",
-            self._tenant,
+            current_tenant(),
             collection,
         )
         if row is None:
@@ -170,4 +187,5 @@ def _info(row: asyncpg.Record) -> DocumentInfo:
         pages=row["pages"],
         warnings=json.loads(row["warnings"]),
         parent=row["parent"],
+        readers=tuple(row["readers"]),
     )

@@ -10,9 +10,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from storage.caller import current_tenant, for_all_tenants
 from storage.conflicts import rerun_on_conflict
 from storage.errors import MissingKey, OriginalNotFound, WriteConflict
-from storage.generation import DEFAULT_TENANT
 from storage.jobs.payloads import NEEDS_ORIGINAL
 
 if TYPE_CHECKING:
@@ -26,9 +26,8 @@ SPARED = timedelta(hours=1)  # an original that nothing points at yet may belong
 class Originals:
     """The originals of one tenant, in blocks of a megabyte; equal bytes are kept once."""
 
-    def __init__(self, database: Database, *, tenant: str = DEFAULT_TENANT) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._tenant = tenant
 
     @rerun_on_conflict
     async def put(self, path: Path, *, content_hash: str) -> None:
@@ -81,7 +80,7 @@ class Originals:
                        ON CONFLICT DO NOTHING RETURNING tenant_id, content_hash)
                    INSERT INTO footnote.original_blocks (tenant_id, content_hash, number, data)
                    SELECT tenant_id, content_hash, 0, $4 FROM made WHERE $3 > 0""",
-                self._tenant,
+                current_tenant(),
                 content_hash,
                 len(data),
                 data,
@@ -102,7 +101,7 @@ class Originals:
             digest.update(block)
             await connection.execute(
                 "INSERT INTO footnote.original_blocks (tenant_id, content_hash, number, data) VALUES ($1, $2, $3, $4)",
-                self._tenant,
+                current_tenant(),
                 content_hash,
                 number,
                 block,
@@ -112,7 +111,7 @@ class Originals:
             raise WriteConflict(CHANGED)
         await connection.execute(
             "UPDATE footnote.originals SET bytes = $3 WHERE tenant_id = $1 AND content_hash = $2",
-            self._tenant,
+            current_tenant(),
             content_hash,
             size,
         )
@@ -146,21 +145,21 @@ class Originals:
                 await asyncio.to_thread(file.write, block)
 
     async def prune(self) -> int:
-        """Delete what no document has pointed at for an hour; return how many there were."""
+        """Delete what no document of any tenant has pointed at for an hour; return how many there were."""
         try:
             return await self._prune()
         except MissingKey:  # a document was written that points at one of them, just now
             return await self._prune()
 
     @rerun_on_conflict
+    @for_all_tenants
     async def _prune(self) -> int:
         async with self._database.transaction(local={"statement_timeout": 0}) as connection:
             done = await connection.execute(
-                f"""DELETE FROM footnote.originals o WHERE tenant_id = $1 AND created_at < now() - $2::interval
+                f"""DELETE FROM footnote.originals o WHERE created_at < now() - $1::interval
                     AND NOT EXISTS (SELECT FROM footnote.documents d
                                     WHERE d.tenant_id = o.tenant_id AND d.original = o.content_hash)
                     AND NOT EXISTS ({NEEDS_ORIGINAL})""",
-                self._tenant,
                 SPARED,
             )
         return int(done.split()[-1])
@@ -172,7 +171,7 @@ class Originals:
     async def _size(self, connection: Connection, content_hash: str) -> int | None:
         size: int | None = await connection.fetchval(
             "SELECT bytes FROM footnote.originals WHERE tenant_id = $1 AND content_hash = $2",
-            self._tenant,
+            current_tenant(),
             content_hash,
         )
         return size
@@ -182,7 +181,7 @@ class Originals:
         inserted = await connection.fetchval(
             """INSERT INTO footnote.originals (tenant_id, content_hash, bytes) VALUES ($1, $2, 0)
                ON CONFLICT (tenant_id, content_hash) DO UPDATE SET created_at = now() RETURNING xmax = 0""",
-            self._tenant,
+            current_tenant(),
             content_hash,
         )
         return bool(inserted)
@@ -191,7 +190,7 @@ class Originals:
         async with self._database.connection() as connection:
             block: bytes | None = await connection.fetchval(
                 "SELECT data FROM footnote.original_blocks WHERE tenant_id = $1 AND content_hash = $2 AND number = $3",
-                self._tenant,
+                current_tenant(),
                 content_hash,
                 number,
             )

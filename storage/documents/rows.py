@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from storage import chunk_tables
+from storage.documents.readers import access_of
 from storage.documents.versions import NewDocument
 from storage.errors import WriteConflict
 from storage.instants import with_utc
@@ -87,13 +88,23 @@ class DocumentRows:
         await connection.execute(
             """INSERT INTO footnote.documents (tenant_id, generation_id, id, source, location, title, metadata,
                    content_hash, pipeline_fingerprint, bytes, chunks, revision, original, pages, repeated, warnings,
-                   parent)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+                   parent, access)
+               SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17::text,
+                   coalesce($18::text[], (
+                       SELECT p.access FROM footnote.documents p WHERE p.generation_id = $2 AND p.id = $17
+                   ), (
+                       SELECT o.access FROM footnote.documents o JOIN footnote.generations og ON og.id = o.generation_id
+                       WHERE og.collection_id = g.collection_id AND o.id = $3
+                       ORDER BY og.state <> 'active', og.id DESC LIMIT 1
+                   ), ARRAY['+'] || c.readers)
+               FROM footnote.generations g JOIN footnote.collections c ON c.id = g.collection_id WHERE g.id = $2
                ON CONFLICT (generation_id, id) DO UPDATE SET source = excluded.source, location = excluded.location,
                    title = excluded.title, metadata = excluded.metadata, content_hash = excluded.content_hash,
                    pipeline_fingerprint = excluded.pipeline_fingerprint, bytes = excluded.bytes,
                    chunks = excluded.chunks, revision = excluded.revision, original = excluded.original,
                    pages = excluded.pages, repeated = excluded.repeated, warnings = excluded.warnings,
+                   access = CASE WHEN $18::text[] IS NULL AND $17::text IS NULL THEN documents.access
+                       ELSE excluded.access END,
                    ingested_at = now()""",
             self._generation.tenant_id,
             self._generation.id,
@@ -112,6 +123,7 @@ class DocumentRows:
             json.dumps(document.repeated),
             json.dumps(list(document.warnings)),
             document.parent,
+            None if document.readers is None else access_of(document.readers),
         )
 
     def _record(self, document_id: str, chunk: NewChunk) -> tuple[object, ...]:

@@ -9,8 +9,9 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from storage import chunk_tables
+from storage.caller import current_tenant
 from storage.errors import DocumentNotFound, PageNotFound, RevisionNotFound
-from storage.generation import ACTIVE, DEFAULT_TENANT
+from storage.generation import ACTIVE
 from storage.reach import reachable_collections, require_reachable
 
 if TYPE_CHECKING:
@@ -100,9 +101,8 @@ class DocumentTexts:
     white space between chunks, which is not stored, is replaced by as many blanks and line ends.
     """
 
-    def __init__(self, database: Database, *, tenant: str = DEFAULT_TENANT) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._tenant = tenant
 
     async def part(self, document_id: str, /, *, collection: str | None, offset: int, limit: int) -> TextPart:
         """Return at most `limit` characters from `offset`.
@@ -172,7 +172,7 @@ class DocumentTexts:
             f"""SELECT g.id FROM {ACTIVE} JOIN footnote.documents d ON d.generation_id = g.id
                 WHERE c.tenant_id = $1 AND d.id = $2 AND ($3::text IS NULL OR c.name = $3)
                     AND ($4::text[] IS NULL OR c.name = ANY($4)) LIMIT 1""",
-            self._tenant,
+            current_tenant(),
             document_id,
             collection,
             reachable_collections(),
@@ -232,12 +232,12 @@ async def _chunks(
 
     One statement, so that a document being replaced is read in one version.
     """
-    table = chunk_tables.qualified(generation)
+    readable = chunk_tables.readable(generation)
     return await connection.fetch(
         f"""SELECT whole.total, part.start_char, part.end_char, part.text
-            FROM (SELECT coalesce(max(end_char), 0) AS total FROM {table} WHERE document_id = $1) whole
-            LEFT JOIN {table} part
-                ON part.document_id = $1 AND part.end_char > $2::bigint AND part.start_char < $3::bigint
+            FROM (SELECT coalesce(max(c.end_char), 0) AS total FROM {readable} WHERE c.document_id = $1) whole
+            LEFT JOIN (SELECT c.* FROM {readable}
+                WHERE c.document_id = $1 AND c.end_char > $2::bigint AND c.start_char < $3::bigint) part ON true
             ORDER BY part.start_char, part.chunk_index""",
         document_id,
         offset,

@@ -58,6 +58,8 @@ class NewDocument:
         repeated: start and end of what its text repeats, and its file does not.
         warnings: ``{"kind", "detail", "page"}`` each: what its text lacks, or may have wrong.
         parent: id of the document that it is attached to, with which it is written and deleted.
+        readers: who may read it; None: whoever may read the version that is stored, else the document that it is
+            attached to, else as the collection says.
 
     """
 
@@ -75,6 +77,7 @@ class NewDocument:
     repeated: Sequence[tuple[int, int]] = ()
     warnings: Sequence[Mapping[str, object]] = ()
     parent: str | None = None
+    readers: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from storage.generation import DEFAULT_TENANT
+from storage.caller import current_tenant
 
 if TYPE_CHECKING:
     from storage.database import Database
@@ -33,9 +33,8 @@ class KnownPage:
 class WebPages:
     """The pages of one tenant, in any collection."""
 
-    def __init__(self, database: Database, *, tenant: str = DEFAULT_TENANT) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._tenant = tenant
 
     async def get(self, url: str) -> KnownPage | None:
         """Return a page's last fetch, if any."""
@@ -43,7 +42,7 @@ class WebPages:
             row = await connection.fetchrow(
                 """SELECT url, final_url, etag, last_modified, content_hash, file_name FROM footnote.web_pages
                    WHERE tenant_id = $1 AND url = $2""",
-                self._tenant,
+                current_tenant(),
                 url,
             )
         return KnownPage(**dict(row)) if row else None
@@ -58,7 +57,7 @@ class WebPages:
                    ON CONFLICT (tenant_id, url) DO UPDATE SET final_url = excluded.final_url, etag = excluded.etag,
                        last_modified = excluded.last_modified, content_hash = excluded.content_hash,
                        file_name = excluded.file_name, fetched_at = now()""",
-                self._tenant,
+                current_tenant(),
                 page.url,
                 page.final_url,
                 page.etag,
@@ -71,5 +70,5 @@ class WebPages:
         """Delete a page."""
         async with self._database.connection() as connection:
             await connection.execute(
-                "DELETE FROM footnote.web_pages WHERE tenant_id = $1 AND url = $2", self._tenant, url
+                "DELETE FROM footnote.web_pages WHERE tenant_id = $1 AND url = $2", current_tenant(), url
             )

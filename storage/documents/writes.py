@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
+from storage import chunk_tables
 from storage.conflicts import rerun_on_conflict
 from storage.deletions import is_marked_deleted, lock_documents, lock_flips, mark_deleted
 from storage.documents.rows import DocumentRows
@@ -60,8 +61,8 @@ class Documents(DocumentRows):
         """Return the stored vectors of documents by the hash of the embedded text."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(
-                f"SELECT embedded_hash, embedding FROM {self._table} "
-                "WHERE document_id = ANY($1) AND embedded_hash IS NOT NULL",
+                f"SELECT c.embedded_hash, c.embedding FROM {chunk_tables.readable(self._generation.id)} "
+                "WHERE c.document_id = ANY($1) AND c.embedded_hash IS NOT NULL",
                 [document_id, *others],
             )
         return {row["embedded_hash"]: _float32(row["embedding"]) for row in rows}

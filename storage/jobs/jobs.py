@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 from config.telemetry import spans
+from storage.caller import current_tenant, for_all_tenants, in_whole_tenant
 from storage.conflicts import rerun_on_conflict
 from storage.cursors import Page, decode_moment, encode_moment
 from storage.errors import IdempotencyKeyReused, JobNotFound, JobNotRetryable
-from storage.generation import DEFAULT_TENANT
 from storage.jobs import queue
 from storage.jobs.rows import (
     Job,
@@ -41,7 +41,7 @@ _INSERT = """
 INSERT INTO footnote.jobs (id, tenant_id, collection, kind, document_id, lock, arguments, priority, traceparent,
     request_id, idempotency_key, idempotency_fingerprint)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
-ON CONFLICT (tenant_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING RETURNING *"""
+ON CONFLICT (tenant_id, subject, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING RETURNING *"""
 
 _LIST = """
 SELECT * FROM footnote.jobs
@@ -97,9 +97,8 @@ class JobStore:
     To avoid deadlocks, lock a document's jobs (`submit`, `cancel_of_document`) before the document.
     """
 
-    def __init__(self, database: Database, *, tenant: str = DEFAULT_TENANT) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._tenant = tenant
 
     async def submit(self, connection: Connection, new: NewJob) -> Job:
         """Submit a job within the connection's transaction, whose commit wakes the workers.
@@ -111,13 +110,13 @@ class JobStore:
             JobTooLarge: the arguments are larger than `MAX_BYTES`.
 
         """
-        lock = lock_of(self._tenant, new)
+        lock = lock_of(current_tenant(), new)
         if lock is not None:
             await lock_jobs(connection, lock)
         row = await connection.fetchrow(
             _INSERT,
             uuid4(),
-            self._tenant,
+            current_tenant(),
             new.collection,
             new.payload.kind,
             new.document_id,
@@ -146,7 +145,7 @@ class JobStore:
         """
         async with self._database.connection() as connection:
             row = await connection.fetchrow(
-                "SELECT * FROM footnote.jobs WHERE tenant_id = $1 AND id = $2", self._tenant, job_id
+                "SELECT * FROM footnote.jobs WHERE tenant_id = $1 AND id = $2", current_tenant(), job_id
             )
         if row is None or not is_reachable(row["collection"]):
             raise JobNotFound(str(job_id))
@@ -169,7 +168,9 @@ class JobStore:
         """
         moment, last = decode_moment(cursor)
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_LIST, self._tenant, collection, status, document_id, moment, last, limit + 1)
+            rows = await connection.fetch(
+                _LIST, current_tenant(), collection, status, document_id, moment, last, limit + 1
+            )
         items = tuple(job_of(row) for row in rows[:limit])
         following = encode_moment(items[-1].created_at, items[-1].id) if len(rows) > limit else None
         return Page(tuple(job for job in items if is_reachable(job.collection)), following)
@@ -204,7 +205,7 @@ class JobStore:
             await self.get(job_id)
         async with self._database.transaction() as connection:
             await _cancel(
-                connection, "tenant_id = $1 AND id = $2 AND status IN ('queued', 'running')", self._tenant, job_id
+                connection, "tenant_id = $1 AND id = $2 AND status IN ('queued', 'running')", current_tenant(), job_id
             )
         return await self.get(job_id)
 
@@ -213,12 +214,12 @@ class JobStore:
 
         Failed jobs too, so that they cannot be retried.
         """
-        await lock_jobs(connection, document_lock(self._tenant, collection, document_id))
+        await lock_jobs(connection, document_lock(current_tenant(), collection, document_id))
         return await _cancel(
             connection,
             """tenant_id = $1 AND collection = $2 AND document_id = $3
                AND status IN ('queued', 'running', 'failed')""",
-            self._tenant,
+            current_tenant(),
             collection,
             document_id,
         )
@@ -227,7 +228,7 @@ class JobStore:
         self, connection: Connection, collection: str, source: str, *, but: str | None
     ) -> str | None:
         """Return the document, other than `but`, that a job which has not ended will give a source."""
-        found: str | None = await connection.fetchval(_WITH_SOURCE, self._tenant, collection, source, but)
+        found: str | None = await connection.fetchval(_WITH_SOURCE, current_tenant(), collection, source, but)
         return found
 
     async def cancel_of_collection(self, connection: Connection, collection: str) -> int:
@@ -239,12 +240,11 @@ class JobStore:
         return await _cancel(
             connection,
             "tenant_id = $1 AND collection = $2 AND status IN ('queued', 'running', 'failed')",
-            self._tenant,
+            current_tenant(),
             collection,
             wait=False,
         )
 
-    @rerun_on_conflict
     async def retry(self, job_id: UUID) -> Job:
         """Put a failed job back into the queue, with all its attempts.
 
@@ -253,15 +253,22 @@ class JobStore:
             JobNotRetryable: it has not failed, its document has a newer job, or a job will give its source to another.
 
         """
+        await self.get(job_id)
+        await self._retry(job_id)
+        return await self.get(job_id)
+
+    @rerun_on_conflict
+    @in_whole_tenant  # a newer job may be another subject's
+    async def _retry(self, job_id: UUID) -> None:
         async with self._database.transaction() as connection:
             row = await connection.fetchrow(
-                "SELECT * FROM footnote.jobs WHERE tenant_id = $1 AND id = $2", self._tenant, job_id
+                "SELECT * FROM footnote.jobs WHERE tenant_id = $1 AND id = $2", current_tenant(), job_id
             )
             if row is None or not is_reachable(row["collection"]):
                 raise JobNotFound(str(job_id))
             source = json.loads(row["arguments"]).get("source")
             if source is not None:
-                await lock_jobs(connection, source_lock(self._tenant, row["collection"], source))
+                await lock_jobs(connection, source_lock(current_tenant(), row["collection"], source))
             if row["lock"] is not None:
                 await lock_jobs(connection, row["lock"])
             if not await connection.fetchval(_REVIVE, job_id):
@@ -276,8 +283,8 @@ class JobStore:
                 msg = "another document is about to get its source"
                 raise JobNotRetryable(msg)
             await queue.notify_submitted(connection)
-        return await self.get(job_id)
 
+    @for_all_tenants
     async def counts(self) -> JobCounts:
         """Count the jobs of all tenants."""
         async with self._database.connection() as connection:
@@ -288,8 +295,9 @@ class JobStore:
 
     async def _known(self, connection: Connection, new: NewJob) -> Job:
         row = await connection.fetchrow(
-            "SELECT * FROM footnote.jobs WHERE tenant_id = $1 AND idempotency_key = $2",
-            self._tenant,
+            "SELECT * FROM footnote.jobs WHERE tenant_id = $1 AND idempotency_key = $2 "
+            "AND subject = current_setting('footnote.subject')",
+            current_tenant(),
             new.idempotency_key,
         )
         if row is None or row["idempotency_fingerprint"] != new.idempotency_fingerprint:
@@ -300,7 +308,7 @@ class JobStore:
         await _cancel(
             connection,
             "tenant_id = $1 AND collection = $2 AND document_id = $3 AND status = 'queued' AND id <> $4",
-            self._tenant,
+            current_tenant(),
             job.collection,
             job.document_id,
             job.id,

@@ -6,7 +6,7 @@ field that is added later needs a default.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, Self
 
@@ -39,6 +39,7 @@ class DocumentVersion(Payload):
 
     Attributes:
         revision: taken when the request came; an older one never replaces a newer one.
+        readers: who may read it; None: see `storage.documents.versions.NewDocument`.
 
     """
 
@@ -46,6 +47,7 @@ class DocumentVersion(Payload):
     revision: int
     title: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    readers: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -108,6 +108,7 @@ class Job:
     """A job.
 
     Attributes:
+        subject: who submitted it, in the tenant.
         arguments: its payload, as stored.
         done, total: progress, in units of the job's own; `total` is None while it is unknown.
         attempts: how often it was begun, without the attempts that a stopping worker gave back.
@@ -120,6 +121,7 @@ class Job:
 
     id: UUID
     tenant: str
+    subject: str
     collection: str
     kind: str
     document_id: str | None
@@ -186,6 +188,7 @@ def job_of(row: asyncpg.Record) -> Job:
     return Job(
         id=row["id"],
         tenant=row["tenant_id"],
+        subject=row["subject"],
         collection=row["collection"],
         kind=row["kind"],
         document_id=row["document_id"],

@@ -14,6 +14,7 @@ from uuid import UUID
 
 import asyncpg
 
+from storage.caller import for_all_tenants
 from storage.conflicts import rerun_on_conflict
 from storage.errors import JobLost
 from storage.jobs import queue
@@ -101,20 +102,24 @@ class JobRuns:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @rerun_on_conflict
+    @for_all_tenants
     async def claim(self, *, run_id: UUID) -> Run | None:
         """Begin the next job that is due: by priority, then by age; None where there is none.
 
         Calling it again with the same `run_id` returns the job that it began, should the first answer be lost.
         """
-        async with self._database.connection() as connection:
-            while True:
+        while True:
+            async with self._database.connection() as connection:
                 try:
-                    row = await connection.fetchrow(_CLAIM, run_id)
+                    async with connection.transaction():
+                        row = await connection.fetchrow(_CLAIM, run_id)
                 except asyncpg.UniqueViolationError:  # at this moment another worker began a job with the same lock
                     continue
-                return None if row is None else Run(run_id, job_of(row), row["lock"])
+            return None if row is None else Run(run_id, job_of(row), row["lock"])
 
     @rerun_on_conflict
+    @for_all_tenants
     async def beat(self, pulses: Collection[Pulse]) -> set[UUID]:
         """Record heartbeats and progress; return the ids of the runs that are still this process's."""
         async with self._database.connection() as connection:
@@ -160,6 +165,7 @@ class JobRuns:
         """Put a job back as if it had not been begun; tell whether the run was still this process's."""
         return await self._put_back(run, pause=0, error=None, refund=True)
 
+    @for_all_tenants
     async def rescue(self, *, stalled_after: float, attempts: int, error: JobError) -> int:
         """Put back the jobs of workers that died; those that were begun `attempts` times end with `error`.
 
@@ -171,6 +177,7 @@ class JobRuns:
         return sum([await self._rescue(row, silence, attempts, error) for row in stalled])
 
     @rerun_on_conflict
+    @for_all_tenants
     async def forget_old(self, *, days: float, failed_days: float) -> None:
         """Delete jobs that ended long ago, a bounded number at a time."""
         async with self._database.connection() as connection:
@@ -193,6 +200,7 @@ class JobRuns:
                 await _requeue(connection, row["id"], pause=0, error=None, refund=False)
         return True
 
+    @for_all_tenants
     async def _end(self, last: Pulse, status: Status, result_json: str | None, problem_json: str | None) -> bool:
         run = last.run
         async with self._database.connection() as connection:
@@ -202,6 +210,7 @@ class JobRuns:
         return bool(ended)
 
     @rerun_on_conflict
+    @for_all_tenants
     async def _put_back(self, run: Run, *, pause: float, error: JobError | None, refund: bool) -> bool:
         async with self._database.transaction() as connection:
             if run.lock is not None:

@@ -13,12 +13,10 @@ from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     from storage.database import Database
-    from storage.generation import Generation
-    from storage.search.statement import SearchRequest
 
 MOST = 1000  # filters of a database; those used last stay
 SECONDS = 300.0
-Key = tuple[int, str | None, tuple[str, ...] | None, tuple[str, ...] | None]
+Key = tuple[int, str | None, tuple[str, ...] | None, tuple[str, ...] | None, tuple[str, ...] | None]
 
 
 class BroadFilters:
@@ -41,17 +39,6 @@ class BroadFilters:
             return False
         self._since.move_to_end(key)
         return time.monotonic() - since < SECONDS
-
-
-def filter_key(request: SearchRequest, generation: Generation) -> Key:
-    """Return what tells the request's filter from others."""
-    filters, documents, nodes = request.filters, request.document_ids, request.node_ids
-    return (
-        generation.id,
-        None if filters is None else repr(filters),  # JSON cannot hold all that a filter may
-        None if documents is None else tuple(documents),
-        None if nodes is None else tuple(nodes),
-    )
 
 
 def broad_filters(database: Database) -> BroadFilters:

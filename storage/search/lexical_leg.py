@@ -57,9 +57,10 @@ _TERMS = """corpus AS MATERIALIZED (
               AND u.chunks IS NULL AND u.weight = 1
           ORDER BY word LIMIT {max_typos}) w
     CROSS JOIN LATERAL (
-        SELECT lexeme, chunks FROM footnote.lexicon
-        WHERE generation_id = {generation} AND lexeme = ANY (footnote.mistyped({language}, word))
-        ORDER BY chunks DESC, lexeme LIMIT 1) m
+        -- no function beside the column: the policy would have to see every lexeme before it
+        SELECT x.lexeme, x.chunks FROM unnest(footnote.mistyped({language}, word)) AS f(form)
+        JOIN footnote.lexicon x ON x.generation_id = {generation} AND x.lexeme = f.form
+        ORDER BY x.chunks DESC, x.lexeme LIMIT 1) m
 ), terms AS MATERIALIZED (
     SELECT *, '''' || replace(replace(lexeme, '\\', '\\\\'), '''', '''''') || '''' AS quoted,
         sum(chunks) OVER (ORDER BY chunks, lexeme) AS up_to

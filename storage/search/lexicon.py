@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from storage import chunk_tables
+from storage.caller import acting_as, for_all_tenants, service_of
 from storage.conflicts import rerun_on_conflict
 from storage.generation import COLUMNS, generation_of
 
@@ -29,12 +30,16 @@ class Lexicon:
         self._database = database
         self._generation = generation
 
-    @rerun_on_conflict
     async def keep_up(self, *, stale_share: float = STALE_SHARE) -> bool:
         """Recount if more than a share of the chunks is newer, or was deleted since; return whether it was done.
 
         Does nothing if another process is counting.
         """
+        with acting_as(service_of(self._generation.tenant_id)):  # whoever has written, for all tenants say
+            return await self._keep_up(stale_share)
+
+    @rerun_on_conflict
+    async def _keep_up(self, stale_share: float) -> bool:
         async with self._database.transaction(local={"statement_timeout": 0}) as connection:
             key = f"lexicon {self._generation.id}"
             if not await connection.fetchval("SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))", key):
@@ -61,6 +66,7 @@ class Lexicon:
         return chunk_tables.qualified(self._generation.id)
 
 
+@for_all_tenants
 async def recount_deletions(database: Database, *, older_than: float = DELETED_SECONDS) -> int:
     """Recount generations whose count is `older_than` so many seconds and has words of deleted chunks; return how many.
 

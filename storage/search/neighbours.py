@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 MAX_ROWS = 5000
 WIDEST_GAP = 2000  # maximum white space between consecutive chunks, in characters
 _RESERVED = ", ".join(f"'{key}'" for key in chunk_tables.RESERVED_KEYS)
-_COLUMNS = f"""node_id, document_id, chunk_index, page, start_char, end_char, text,
-    (metadata_ - ARRAY[{_RESERVED}])::text AS metadata"""
+_COLUMNS = f"""c.node_id, c.document_id, c.chunk_index, c.page, c.start_char, c.end_char, c.text,
+    (c.metadata_ - ARRAY[{_RESERVED}])::text AS metadata"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,8 @@ class Surroundings:
         self._database = database
         self._generation = generation.id
         self._table = chunk_tables.qualified(generation.id)
+        self._readable = chunk_tables.readable(generation.id)
+        self._gate = chunk_tables.GATE.format(generation=int(generation.id))
 
     async def around(self, spans: Sequence[Span], *, filters: FilterGroup | None = None) -> list[StoredChunk]:
         """Return the chunks of all spans that match the filters, each once, by document and index.
@@ -86,13 +88,13 @@ class Surroundings:
             return []
         values = Parameters(*map(list, zip(*map(_bounds, spans), strict=True)))
         sql = f"""
-            SELECT DISTINCT ON (document_id, chunk_index) {_COLUMNS}
+            SELECT DISTINCT ON (c.document_id, c.chunk_index) {_COLUMNS}
             FROM unnest($1::text[], $2::int[], $3::int[], $4::int[], $5::int[]) AS s(id_, first_, last_, start_, end_)
             CROSS JOIN LATERAL (
                 SELECT * FROM {self._table} WHERE document_id = s.id_ AND chunk_index BETWEEN s.first_ AND s.last_
                 AND end_char > s.start_ AND start_char < s.end_ AND {_where(filters, values)}
                 ORDER BY chunk_index LIMIT {MAX_ROWS}
-            ) c ORDER BY document_id, chunk_index LIMIT {MAX_ROWS}"""
+            ) c JOIN footnote.documents d ON {self._gate} ORDER BY c.document_id, c.chunk_index LIMIT {MAX_ROWS}"""
         return await self._chunks(sql, values)
 
     async def extents(self, document_ids: Sequence[str]) -> dict[str, Extent]:
@@ -117,8 +119,8 @@ class Surroundings:
 
         """
         values = Parameters(document_id, characters)
-        sql = f"""SELECT {_COLUMNS} FROM {self._table} WHERE document_id = $1::text AND start_char < $2::bigint
-            AND {_where(filters, values)} ORDER BY chunk_index LIMIT {MAX_ROWS}"""
+        sql = f"""SELECT {_COLUMNS} FROM {self._readable} WHERE c.document_id = $1::text AND c.start_char < $2::bigint
+            AND {_where(filters, values, column="c.metadata_")} ORDER BY c.chunk_index LIMIT {MAX_ROWS}"""
         return await self._chunks(sql, values)
 
     async def _chunks(self, sql: str, values: Parameters) -> list[StoredChunk]:
@@ -166,8 +168,8 @@ def _bounds(span: Span) -> tuple[str, int, int, int, int]:
     return span.document_id, max(0, span.first), span.last, max(0, span.start), span.end
 
 
-def _where(filters: FilterGroup | None, values: Parameters) -> str:
-    return compile_filters(filters, values) if filters is not None and filters.filters else "true"
+def _where(filters: FilterGroup | None, values: Parameters, *, column: str = "metadata_") -> str:
+    return compile_filters(filters, values, column=column) if filters is not None and filters.filters else "true"
 
 
 def _chunk(row: asyncpg.Record) -> StoredChunk:

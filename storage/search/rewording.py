@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from storage import chunk_tables
+from storage.caller import for_all_tenants
 from storage.conflicts import rerun_on_conflict
 from storage.generation import COLUMNS, Generation, generation_of
 from storage.search.lexicon import Lexicon
@@ -44,6 +45,7 @@ class Rewording:
         self._database = database
         self._batch = batch
 
+    @for_all_tenants
     async def run(self, *, rest: float = REST) -> int:
         """Write all generations' chunks anew, and count their lexemes; return how many chunks were written.
 
@@ -71,6 +73,7 @@ class Rewording:
         return written
 
     @rerun_on_conflict
+    @for_all_tenants
     async def step(self, generation: Generation) -> Step:
         """Write the next chunks anew.
 

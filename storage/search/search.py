@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from config.settings import RetrievalSettings
+from storage.caller import caller
 from storage.generation import Generation
-from storage.search.breadth import broad_filters, filter_key
-from storage.search.statement import CANDIDATES, SearchRequest, SearchStatement, Vector
+from storage.search.breadth import broad_filters
+from storage.search.readability import readable_documents
+from storage.search.statement import CANDIDATES, SearchRequest, SearchStatement, Vector, filter_key
 
 if TYPE_CHECKING:
     import asyncpg
@@ -100,15 +102,18 @@ class ChunkSearch:
             UnsupportedFilter: a filter cannot be honoured.
 
         """
-        key, known = filter_key(request, self._generation), broad_filters(self._database)
-        statement = SearchStatement(
-            request,
-            generation=self._generation,
-            settings=self._settings,
-            candidates=self._candidates,
-            is_broad=key in known,
-        )
-        async with self._database.tuned(self._scan(request, is_filtered=statement.is_filtered)) as connection:
+        who, known = caller(), broad_filters(self._database)
+        key = filter_key(request, self._generation, who)
+        is_filtered = request.is_filtered or not (who is None or who.sees_all)
+        async with self._database.tuned(self._scan(request, is_filtered=is_filtered)) as connection:
+            statement = SearchStatement(
+                request,
+                generation=self._generation,
+                settings=self._settings,
+                candidates=self._candidates,
+                is_broad=key in known,
+                readable=await readable_documents(connection, self._generation, who, known=known),
+            )
             rows = await connection.fetch(statement.sql, *statement.parameters)
         if rows and rows[0]["is_broad"]:
             known.add(key)

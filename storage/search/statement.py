@@ -17,15 +17,19 @@ from typing import TYPE_CHECKING, Literal, Union
 
 from config.settings import RetrievalSettings
 from storage import chunk_tables
+from storage.search.breadth import Key
 from storage.search.filters import FilterGroup, Parameters, compile_filters
 from storage.search.index_filters import compile_index_filter, is_exact
 from storage.search.lexical_leg import LexicalLeg
+from storage.search.readability import many_documents
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from storage.caller import Caller
     from storage.generation import Generation
+    from storage.search.readability import Readable
 
 Vector = Union[Sequence[float], "NDArray[np.float32]"]
 EXACT_ROWS = 3000  # 0.3 % of a million chunks: above that, scanning HNSW is faster
@@ -59,6 +63,12 @@ class SearchRequest:
     min_score: float = 0.0
     full_match_skips_min_score: bool = False
 
+    @property
+    def is_filtered(self) -> bool:
+        """Whether there is a filter."""
+        has_filters = self.filters is not None and bool(self.filters.filters)
+        return has_filters or self.document_ids is not None or self.node_ids is not None
+
 
 class SearchStatement:
     """The statement for one request; `parameters` are bound to it.
@@ -70,6 +80,7 @@ class SearchStatement:
         candidates: chunks that each leg hands to the fusion, at least.
         is_broad: the filter is known to leave more than `EXACT_ROWS` chunks, and they are not counted. Each row tells
             in ``is_broad`` whether it is.
+        readable: the documents that the caller may read, see `storage.search.readability`.
 
     Raises:
         UnsupportedFilter: a filter cannot be honoured.
@@ -84,6 +95,7 @@ class SearchStatement:
         settings: RetrievalSettings,
         candidates: int = CANDIDATES,
         is_broad: bool = False,
+        readable: Readable = "all",
     ) -> None:
         self._request = request
         self._candidates = candidates
@@ -91,8 +103,12 @@ class SearchStatement:
         self._settings = settings
         self._table = chunk_tables.qualified(generation.id)
         self._values = Parameters()
+        self._readable = readable
+        self._many = many_documents(generation)
+        self._named = self._hashed = ""  # that a chunk's document is among those that may be read
         self._where, self._narrow = self._conditions()
         self._counts = self._narrow is not None and not is_broad
+        self._is_filtered = self._where != "true"
         self._depth = self._wanted_of_a_leg()
         self._vector = "" if request.mode == "keyword" else self._values.bind(request.embedding, "vector")
         self._words: LexicalLeg | None = None
@@ -103,11 +119,6 @@ class SearchStatement:
         self.sql = self._sql()
         self.parameters = self._values.values
 
-    @property
-    def is_filtered(self) -> bool:
-        """Whether there is a filter."""
-        return self._where != "true"
-
     def _wanted_of_a_leg(self) -> int:
         """Return the number of chunks for each leg; a single leg needs no more than the limit, as its order is final.
 
@@ -116,7 +127,7 @@ class SearchStatement:
         request, candidates = self._request, self._candidates
         if request.mode == "hybrid":
             return max(candidates, request.limit)
-        return max(request.limit, min(candidates, int(SPARE * request.limit))) if self.is_filtered else request.limit
+        return max(request.limit, min(candidates, int(SPARE * request.limit))) if self._is_filtered else request.limit
 
     def _conditions(self) -> tuple[str, str | None]:
         """Return the exact condition, and a necessary one if an index other than HNSW supports it."""
@@ -125,6 +136,12 @@ class SearchStatement:
             if ids is not None:
                 exact.append(f"{column} = ANY({self._values.bind(list(ids), 'text[]')})")
         served += exact
+        if not isinstance(self._readable, str):
+            ids = self._values.bind(list(self._readable), "text[]")
+            self._named = f"document_id = ANY({ids})"
+            self._hashed = f"coalesce(document_id IN (SELECT unnest({ids})), false)"
+            exact.append(self._hashed)
+            served.append(self._named)
         if request.filters is not None and request.filters.filters:
             compiled = compile_filters(request.filters, self._values)
             narrow: str | None = compiled
@@ -135,6 +152,9 @@ class SearchStatement:
             served += [narrow] if narrow else []
             # a chunk's metadata are looked into once, if that tells all
             served += exact[-1:] if served and narrow != compiled else []
+        if self._readable == "many":
+            exact.append(self._many.exact)
+            served += exact[-1:] if served else []
         return " AND ".join(exact) or "true", " AND ".join(served) or None
 
     def _sql(self) -> str:
@@ -142,9 +162,7 @@ class SearchStatement:
         parts = self._matching() if self._counts else []
         parts += [] if mode == "keyword" else self._dense()
         if self._words:
-            parts += self._words.parts(
-                where=self._narrow or self._where, is_filtered=self.is_filtered, has_few=self._counts
-            )
+            parts += self._words.parts(where=self._of_candidates(), is_filtered=self._is_filtered, has_few=self._counts)
         if self._words and self._vector:
             parts += self._fused(self._words)
         is_broad = "NOT (SELECT are_all FROM few)" if self._counts else "false"
@@ -153,6 +171,7 @@ class SearchStatement:
             SELECT {COLUMNS}, (c.metadata_ - ARRAY[{RESERVED}])::text AS metadata,
                 1 - b.distance AS dense, b.lexical, b.fused, {is_broad} AS is_broad
             FROM best b JOIN {self._table} c USING (id)
+                JOIN footnote.documents d ON {chunk_tables.GATE.format(generation=int(self._generation.id))}
             WHERE (SELECT footnote.require_generation({int(self._generation.id)})) ORDER BY b.place"""
 
     def _matching(self) -> list[str]:
@@ -174,7 +193,7 @@ class SearchStatement:
             WHERE {self._where} AND {not_few} ORDER BY {distance} LIMIT {self._depth})"""
         ]
         found = ["SELECT id, distance FROM scanned"]
-        if self.is_filtered:
+        if self._is_filtered:
             # without an index for the filter this reads the whole table: only if the scan found too few
             least = self._depth if self._narrow else self._request.limit
             legs.append(f"""short AS MATERIALIZED (
@@ -183,7 +202,7 @@ class SearchStatement:
             found = [
                 "SELECT id, distance FROM scanned WHERE NOT (SELECT is_short FROM short)",
                 f"""(SELECT id, {distance} AS distance FROM {self._table}
-                    WHERE (SELECT is_short FROM short) AND {self._narrow or self._where}
+                    WHERE (SELECT is_short FROM short) AND {self._unserved()}
                     ORDER BY ({distance}) + 0 LIMIT {self._depth})""",
             ]
         if self._counts:
@@ -194,6 +213,16 @@ class SearchStatement:
             SELECT id, distance, row_number() OVER (ORDER BY distance, id) AS rank
             FROM ({" UNION ALL ".join(found)}) d)""")
         return legs
+
+    def _of_candidates(self) -> str:
+        """Return the condition on rows that another index finds: many names are hashed, not compared one by one."""
+        if self._narrow and self._named:
+            return self._narrow.replace(self._named, self._hashed)
+        return self._narrow or self._where
+
+    def _unserved(self) -> str:
+        """Return the condition for reading all rows that fulfil it."""
+        return self._narrow or self._where.replace(self._many.exact, self._many.joined)
 
     def _fused(self, words: LexicalLeg) -> list[str]:
         """Score the chunks of each leg by both, and fuse the ranks.
@@ -245,3 +274,15 @@ class SearchStatement:
         return f"""SELECT id, distance, lexical, fused,
                 row_number() OVER (ORDER BY holds DESC, fused DESC, by_both) AS place
             FROM fused WHERE {bar} OR is_spared ORDER BY place"""
+
+
+def filter_key(request: SearchRequest, generation: Generation, who: Caller | None) -> Key:
+    """Return what tells the request's filter from others; what may be read is a part of it."""
+    filters, documents, nodes = request.filters, request.document_ids, request.node_ids
+    return (
+        generation.id,
+        None if filters is None else repr(filters),  # JSON cannot hold all that a filter may
+        None if documents is None else tuple(documents),
+        None if nodes is None else tuple(nodes),
+        None if who is None or who.sees_all else who.access,
+    )

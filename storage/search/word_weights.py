@@ -59,9 +59,10 @@ _WEIGHTS = f"""
         FROM (SELECT * FROM asked WHERE chunks IS NULL AND word ~ '^[[:alpha:]]+$'
               AND length(word) BETWEEN {SHORTEST_TYPO} AND {MAX_TYPO_LENGTH} ORDER BY place LIMIT {MAX_TYPOS}) a
         CROSS JOIN LATERAL (
-            SELECT lexeme, chunks FROM footnote.lexicon
-            WHERE generation_id = $1 AND lexeme = ANY (footnote.mistyped($3::text::regconfig, lower(word)))
-            ORDER BY chunks DESC, lexeme LIMIT 1) m
+            -- no function beside the column: the policy would have to see every lexeme before it
+            SELECT x.lexeme, x.chunks FROM unnest(footnote.mistyped($3::text::regconfig, lower(word))) AS f(form)
+            JOIN footnote.lexicon x ON x.generation_id = $1 AND x.lexeme = f.form
+            ORDER BY x.chunks DESC, x.lexeme LIMIT 1) m
     )
     SELECT a.word, coalesce(m.lexeme, a.lexeme) AS lexeme,
         ln(1 + (greatest(c.chunks - coalesce(m.chunks, a.chunks, 0), 0) + 0.5)

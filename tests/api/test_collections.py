@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any
 
 import httpx
@@ -50,7 +51,7 @@ def in_database(stack: Stack, work: Any) -> Any:
             await database.close()
 
     with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, run()).result()
+        return pool.submit(copy_context().run, asyncio.run, run()).result()
 
 
 def build(stack: Stack, collection: str, *, finished: bool = True) -> str:

@@ -108,6 +108,7 @@ def test_an_upload_is_a_job_with_its_bytes_kept_and_nothing_answers_yet(stack: S
     digest = hashlib.sha256(GUIDE).hexdigest()
     assert given == {
         "content_hash": digest, "name": "guide.md", "source": "guide.md", "title": "The guide", "metadata": metadata,
+        "readers": None,
     }  # fmt: skip
     assert revision > 0
     ((kept,),) = stack.rows("SELECT data FROM footnote.original_blocks WHERE content_hash = %s", digest)

@@ -75,6 +75,7 @@ def test_every_operation_keeps_its_own_description(case: schemathesis.Case[Any])
         "document_id",
         "source",
         "title",
+        "readers",
         "generation",
         "expires_at",
     }

@@ -74,7 +74,7 @@ async def stored(indexing, collection):
         generation = await indexing.collections.active(collection)
     except CollectionNotFound:
         return {}
-    async with indexing.database.connection() as connection:
+    async with indexing.database.dedicated(as_owner=True) as connection:
         rows = await connection.fetch(
             "SELECT id, source, content_hash FROM footnote.documents WHERE generation_id = $1", generation.id
         )

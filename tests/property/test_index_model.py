@@ -328,7 +328,7 @@ class World:
         for name in dropped:
             assert self.gens.pop(name).state in {"ready", "retired"}
         await Originals(self.rig.database).prune()
-        async with self.rig.database.connection() as connection:
+        async with self.rig.database.dedicated(as_owner=True) as connection:
             left = await connection.fetchval(
                 """SELECT count(*) FROM footnote.originals o
                    WHERE NOT EXISTS (SELECT FROM footnote.documents d WHERE d.original = o.content_hash)"""

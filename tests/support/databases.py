@@ -7,6 +7,7 @@ import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TypeVar
 from urllib.parse import quote
 from uuid import uuid4
@@ -15,6 +16,7 @@ import psycopg2
 from support.sql import execute
 
 from config.settings import DatabaseSettings
+from storage.caller import LOCAL, acting_as
 from storage.database import Database
 
 Made = TypeVar("Made")
@@ -91,9 +93,10 @@ def in_database(dsn: str, work: Callable[[Database], Awaitable[Made]]) -> Made:
     async def run() -> Made:
         database = await Database.open(dsn, settings=DatabaseSettings())
         try:
-            return await work(database)
+            with acting_as(LOCAL):
+                return await work(database)
         finally:
             await database.close()
 
     with ThreadPoolExecutor(1) as pool:  # this thread's event loop is pytest's
-        return pool.submit(asyncio.run, run()).result()
+        return pool.submit(copy_context().run, asyncio.run, run()).result()

@@ -19,6 +19,7 @@ from support.pipelines import MadeUpModel, ingest_files
 
 from config.settings import IngestionSettings
 from ingestion.readers.process_pool import Parser
+from storage.caller import LOCAL, acting_as
 from storage.database import Database
 
 
@@ -53,4 +54,5 @@ async def main(dsn: str, data_dir: Path, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])))
+    with acting_as(LOCAL):
+        asyncio.run(main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])))

@@ -52,6 +52,7 @@ from storage.chat.idempotency import KeyState
 from storage.collections.collections import CollectionInfo
 from storage.cursors import Page, decode_cursor, decode_moment, encode_cursor
 from storage.documents.catalog import DocumentInfo
+from storage.documents.readers import Explanation
 from storage.documents.text import DocumentText, TextPart, require_revision
 from storage.errors import (
     CollectionNotFound,
@@ -202,6 +203,18 @@ class ScriptedDocumentTexts:
         document = await ScriptedDocumentCatalog().get(document_id, collection=collection)
         require_revision(document_id, revision, current=document.revision)
         return DocumentText(document_id, document.revision, document.title, ())
+
+
+class ScriptedDocumentReaders:
+    """Whoever is named reads the scripted documents."""
+
+    async def put(self, document_id: str, readers: Sequence[str], *, collection: str) -> tuple[str, ...]:
+        await ScriptedDocumentCatalog().get(document_id, collection=collection)
+        return tuple(readers)
+
+    async def explain(self, document_id: str, *, collection: str, subject: str, groups: Sequence[str]) -> Explanation:
+        await ScriptedDocumentCatalog().get(document_id, collection=collection)
+        return Explanation(document_id, collection, subject, tuple(groups), ("*",), ("*",))
 
 
 class ScriptedPagePictures:
@@ -357,6 +370,7 @@ class ScriptedRuntime:
     collection_catalog: Any = field(default_factory=ScriptedCollectionCatalog)
     document_catalog: Any = field(default_factory=ScriptedDocumentCatalog)
     document_texts: Any = field(default_factory=ScriptedDocumentTexts)
+    document_readers: Any = field(default_factory=ScriptedDocumentReaders)
     page_pictures: Any = field(default_factory=ScriptedPagePictures)
     streams: Any = None
     conversations: Any = None

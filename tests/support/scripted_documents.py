@@ -28,6 +28,7 @@ DOCUMENTS = ("doc-1", "doc-2", "doc-3")
 DONE_JOB = Job(
     id=UUID("0b1f6f0e-0000-4000-8000-000000000001"),
     tenant="public",
+    subject="local",
     collection="default",
     kind="index-document",
     document_id="doc-1",

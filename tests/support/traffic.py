@@ -9,6 +9,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +181,7 @@ def database_gone(stack: Stack) -> Iterator[None]:
 def add_empty_collection(stack: Stack) -> None:
     """Make the collection that has nothing in it."""
     with ThreadPoolExecutor(1) as pool:  # this thread's event loop is pytest's
-        pool.submit(asyncio.run, _make_empty(stack)).result()
+        pool.submit(copy_context().run, asyncio.run, _make_empty(stack)).result()
 
 
 async def _make_empty(stack: Stack) -> None:

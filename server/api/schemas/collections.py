@@ -8,6 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from server.api.schemas.access import Readers
 from server.api.schemas.fields import (
     NO_NUL,
     CollectionName,
@@ -31,6 +32,7 @@ class CollectionOut(BaseModel):
     chunk_tokens: int
     table: str = Field(description="What LlamaIndex's `PGVectorStore` opens, in the schema `footnote`.")
     created_at: datetime
+    readers: list[str] = Field(description="Who may read documents that bring no readers of their own.")
 
 
 class CollectionBody(BaseModel):
@@ -53,10 +55,11 @@ class CollectionBody(BaseModel):
     chunk_overlap: Annotated[int, Field(ge=0, le=10_000), Whole] | None = Field(
         None, description="Tokens that a chunk repeats of the one before; unset: as the settings have it."
     )
+    readers: Readers = Field(["*"], description="Who may read documents that bring no readers of their own.")
 
     def to_collection(self) -> NewCollection:
         """Return the request as the service takes it."""
-        return NewCollection(self.name, self.language, self.chunk_tokens, self.chunk_overlap)
+        return NewCollection(self.name, self.language, self.chunk_tokens, self.chunk_overlap, tuple(self.readers))
 
 
 class GenerationOut(BaseModel):

@@ -15,6 +15,7 @@ from pydantic_core import from_json
 from ingestion.errors import FetchRefused
 from ingestion.identity import OWN_KEYS
 from ingestion.web.urls import read_url
+from server.api.schemas.access import Readers
 from server.api.schemas.fields import NO_NUL, CollectionName, DocumentId, Text
 from server.api.schemas.pages import PageQuery
 from storage.documents.sources import MAX_SOURCE_BYTES, normalized
@@ -100,6 +101,7 @@ class DocumentOut(BaseModel):
     parent: str | None = Field(
         description="The mail that it is an attachment of, by its id; it is replaced and deleted with that one."
     )
+    readers: list[str] = Field(description="Who may read it: `*`, `user:NAME`, `group:NAME`.")
 
 
 MAX_ID_LENGTH = 512  # bytes
@@ -227,12 +229,16 @@ class DocumentFields(BaseModel):
         None, description="What citations name, unique in a collection. Unset: the file's name, of a page its URL."
     )
     title: Title | None = Field(None, description="Unset: the document's own.")
+    readers: Readers | None = Field(
+        None,
+        description="Who may read it: `*`, `user:NAME`, `group:NAME`. Unset: as before, else as the collection says.",
+    )
 
 
 class UploadFields(DocumentFields):
     """Fields of a form, beside its file."""
 
-    @field_validator("metadata", mode="before")
+    @field_validator("metadata", "readers", mode="before")
     @classmethod
     def _read(cls, value: object) -> object:
         return _parsed(value)

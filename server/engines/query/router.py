@@ -102,7 +102,6 @@ class RoutingQueryEngine(RetrieverQueryEngine):
             return here, None
         signs = await signposts(
             self._parts.store.client,
-            tenant=generation.tenant_id,
             first=here,
             limit=settings.router_collections,
             titles=TITLES,

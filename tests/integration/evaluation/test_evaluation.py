@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
 
 import pytest
@@ -246,7 +247,7 @@ def test_a_page_still_holds_the_answer_that_the_small_set_expects_of_it(question
 
 def _on_a_thread(work):
     with ThreadPoolExecutor(1) as pool:  # this thread's event loop is pytest's
-        pool.submit(asyncio.run, work).result()
+        pool.submit(copy_context().run, asyncio.run, work).result()
 
 
 async def _index_long(stack):

@@ -2,6 +2,7 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 
 import httpx
 import pytest
@@ -23,5 +24,5 @@ def test_chats_that_come_at_once_are_all_answered(stack, chats):
     impatient = {"pool_min": 1, "pool_max": 2, "acquire_timeout": 10}
     patient = {"max_wait": 120}  # a slow machine turns nobody away here
     with stack.serve(database=impatient, server=patient) as http, ThreadPoolExecutor(1) as pool:
-        answers = pool.submit(asyncio.run, asked(http.base_url)).result()
+        answers = pool.submit(copy_context().run, asyncio.run, asked(http.base_url)).result()
     assert [answer.text for answer in answers if answer.status_code != 200] == []

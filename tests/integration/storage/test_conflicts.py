@@ -42,7 +42,7 @@ PATIENCE = 60
 
 
 async def two_rows(database):
-    async with database.transaction() as connection:
+    async with database.dedicated(as_owner=True) as connection:
         await connection.execute("CREATE TABLE footnote.pairs (id integer PRIMARY KEY, n integer NOT NULL)")
         await connection.execute("INSERT INTO footnote.pairs VALUES (1, 0), (2, 0)")
 
@@ -54,7 +54,7 @@ async def test_transactions_that_deadlock_are_all_done_in_the_end(database):
     @rerun_on_conflict
     async def add(first, second):
         runs[first] += 1
-        async with database.transaction(local={"deadlock_timeout": "'50ms'"}) as connection:
+        async with database.transaction() as connection:
             await connection.execute("UPDATE footnote.pairs SET n = n + 1 WHERE id = $1", first)
             if runs[first] == 1:
                 await asyncio.wait_for(both.wait(), PATIENCE)

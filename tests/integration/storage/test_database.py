@@ -98,7 +98,7 @@ async def test_a_cancelled_borrower_gives_its_connection_back(settings):
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    async with database.connection() as connection:
+    async with database._borrowed() as connection:
         assert not connection.is_in_transaction()
         assert await connection.fetchval("SELECT 1") == 1
     await database.close()
@@ -144,7 +144,7 @@ async def test_a_connection_comes_back_whenever_a_cancel_scope_ends_its_borrower
             await borrow()
             done += 1
         await cancelling
-        async with asyncio.timeout(5), database.connection() as connection:
+        async with asyncio.timeout(5), database._borrowed() as connection:
             assert not connection.is_in_transaction()
             assert await connection.fetchval("SHOW work_mem") != "77MB"
     assert 0 < done < 60

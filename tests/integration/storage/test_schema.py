@@ -113,7 +113,7 @@ async def test_an_index_of_the_first_revision_is_upgraded_with_all_that_is_in_it
     database = await Database.open(empty_dsn, settings=settings.database)
     with pytest.raises(SchemaMismatch, match=r"is at revision 0001.*python -m storage upgrade"):
         await schema_version.check(database)
-    async with database.transaction() as connection:
+    async with database.dedicated(as_owner=True) as connection:
         await connection.execute(FIRST_REVISION)
         await connection.execute(FIRST_CHUNK)
     assert await schema_version.upgrade(empty_dsn) == ("0001", schema_version.REVISION)
@@ -126,7 +126,7 @@ async def test_an_index_of_the_first_revision_is_upgraded_with_all_that_is_in_it
     for mode in ("vector", "keyword", "hybrid"):
         found = await search.search(SearchRequest(mode, limit=5, embedding=[1, 0, 0], text="raining"))
         assert [hit.text for hit in found] == ["rain in spring"]
-    async with database.connection() as connection:
+    async with database.dedicated(as_owner=True) as connection:
         assert await chunk_tables.has_index(connection, 1)
         assert await connection.fetchval("SELECT chunks FROM footnote.lexicon WHERE lexeme = 'rain'") == 1
     await database.close()
@@ -145,14 +145,14 @@ async def test_tables_of_chunks_are_upgraded_beside_writers_one_after_the_other(
     async with database.transaction() as writer:
         await writer.execute("UPDATE footnote.documents SET title = title")
         upgrading = asyncio.create_task(asyncio.to_thread(asyncio.run, schema_version.upgrade(empty_dsn)))
-        async with database.connection() as connection:
+        async with database.dedicated(as_owner=True) as connection:
             while not await connection.fetchval("SELECT true FROM pg_locks WHERE NOT granted LIMIT 1"):
                 assert not upgrading.done()
             # others get through between two attempts
             assert await connection.fetchval("SELECT count(*) FROM footnote.documents") == 1
             assert await connection.fetchval("SELECT version_num FROM footnote.alembic_version") == "0009"
     assert (await upgrading)[1] == schema_version.REVISION
-    async with database.connection() as connection:
+    async with database.dedicated(as_owner=True) as connection:
         with pytest.raises(asyncpg.CheckViolationError):
             await connection.execute("UPDATE footnote.data_generation_1 SET tenant_id = 'other'")
         await connection.execute("DELETE FROM footnote.documents")

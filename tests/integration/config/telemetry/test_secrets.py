@@ -7,6 +7,7 @@ import signal
 import struct
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 
 import httpx
 import pytest
@@ -35,7 +36,7 @@ def _secret_collection(stack):
         await database.close()
 
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(asyncio.run, make()).result()
+        pool.submit(copy_context().run, asyncio.run, make()).result()
 
 
 @contextmanager

@@ -44,7 +44,7 @@ async def test_a_job_whose_source_another_document_got_fails_and_takes_nothing(s
 
 async def test_a_chore_that_fails_keeps_no_other_from_its_work(settings, database, monkeypatch):
     monkeypatch.setattr(handlers, "TIDY_SECONDS", 0.05)
-    async with database.connection() as connection:
+    async with database.dedicated(as_owner=True) as connection:
         collection = await connection.fetchval(
             "INSERT INTO footnote.collections (tenant_id, name) VALUES ('public', 'docs') RETURNING id"
         )

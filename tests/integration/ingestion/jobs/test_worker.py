@@ -330,7 +330,7 @@ async def submit_whatever_happens(database):
 
 async def test_what_a_handler_confirms_is_written_by_one_run_only(database, settings):
     """A worker that was cut off goes on for a moment beside the one that took over: only the latter writes."""
-    async with database.connection() as connection:
+    async with database.dedicated(as_owner=True) as connection:
         await connection.execute("CREATE TABLE written (job uuid, run integer)")
     runs, refused = [], []
     taken_over, first_may_write = asyncio.Event(), asyncio.Event()
@@ -360,6 +360,6 @@ async def test_what_a_handler_confirms_is_written_by_one_run_only(database, sett
             await connection.execute("UPDATE footnote.jobs SET status = 'queued', run = NULL WHERE id = $1", job.id)
         assert (await ended(database, job.id)).status == "succeeded"
         await until(lambda: refused)
-    async with database.connection() as connection:
+    async with database.dedicated(as_owner=True) as connection:
         assert [row["run"] for row in await connection.fetch("SELECT run FROM written")] == [2]
     assert refused == [1]

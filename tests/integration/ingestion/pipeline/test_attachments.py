@@ -336,7 +336,7 @@ async def test_a_deleted_mail_is_gone_from_all_generations_with_its_attachments(
     generation = await inbox.indexing.collections.active("docs")
     letter = (await inbox.documents())["a.eml"]
     await Documents(inbox.indexing.database, generation=generation).delete(letter.id)
-    async with inbox.indexing.database.connection() as connection:
+    async with inbox.indexing.database.dedicated(as_owner=True) as connection:
         assert await connection.fetchval("SELECT count(*) FROM footnote.documents") == 0
         for name in ("data_generation_1", f"data_generation_{generation.id}"):
             assert await connection.fetchval(f"SELECT count(*) FROM footnote.{name}") == 0

@@ -48,7 +48,7 @@ async def ingest(database, parser, tmp_path):
 
 async def stored(database, generation):
     """Return source to (id, texts) as a reader sees it."""
-    async with database.connection() as connection:
+    async with database.dedicated(as_owner=True) as connection:
         rows = await connection.fetch(
             f"""SELECT d.source, d.id, d.chunks, array_agg(c.text ORDER BY c.chunk_index) AS texts,
                     array_agg(c.chunk_index ORDER BY c.chunk_index) AS indexes
@@ -105,7 +105,7 @@ async def test_a_moved_file_keeps_its_id_and_its_vectors_and_is_not_doubled(data
     after = await stored(database, ingest.generation)
     assert list(after) == ["sub/new.md"]
     assert after["sub/new.md"][0] == identity
-    async with database.connection() as connection:
+    async with database.dedicated(as_owner=True) as connection:
         metadata = await connection.fetchval(
             f"SELECT metadata_ ->> 'source' FROM footnote.data_generation_{ingest.generation.id}"
         )
@@ -139,7 +139,7 @@ async def test_only_new_passages_of_a_changed_file_are_embedded(ingest, tmp_path
 async def test_metadata_of_the_command_and_of_front_matter_keep_their_types(database, ingest, tmp_path):
     write(tmp_path, a="---\nyear: 2024\ndraft: false\ntags: [x, y]\nref: '10'\n---\n# A\n\nText.")
     await ingest(metadata={"team": 7, "ratio": 0.5})
-    async with database.connection() as connection:
+    async with database.dedicated(as_owner=True) as connection:
         row = await connection.fetchrow(
             f"""SELECT metadata_ @> '{{"year": 2024, "draft": false, "tags": ["x", "y"], "ref": "10", "team": 7,
                 "ratio": 0.5}}' AS typed, metadata_ FROM footnote.data_generation_{ingest.generation.id}"""
@@ -162,7 +162,7 @@ async def test_a_moment_is_stored_in_utc_whichever_way_it_comes(database, ingest
         toml="+++\ndate = 2026-01-02T08:00:00+09:00\n+++\nText.",
     )
     await ingest(metadata={"seen": "2026-01-01T23:00:00Z"})
-    async with database.connection() as connection:
+    async with database.dedicated(as_owner=True) as connection:
         of_chunks = await connection.fetch(
             "SELECT metadata_ ->> 'date' AS date, metadata_ ->> 'seen' AS seen "
             f"FROM footnote.data_generation_{ingest.generation.id}"
@@ -178,7 +178,7 @@ async def test_numbers_and_lists_of_a_json_record_s_metadata_keep_their_types(da
     metadata = '{"year": 2024, "ratio": 0.50, "big": 1e400, "id": 12345678901234567890123, "tags": ["a", 1, 2.5]}'
     (tmp_path / "a.json").write_text(f'{{"text": "Text.", "price": 0.50, "metadata": {metadata}}}')
     await ingest()
-    async with database.connection() as connection:
+    async with database.dedicated(as_owner=True) as connection:
         row = await connection.fetchrow(f"SELECT * FROM footnote.data_generation_{ingest.generation.id}")
     found = json.loads(row["metadata_"])
     assert {key: found[key] for key in ("year", "ratio", "big", "id", "tags")} == {
@@ -370,7 +370,7 @@ async def test_front_matter_under_footnote_s_own_keys_changes_no_citation(databa
     front = "---\nsource: evil\npage: 7\nheading: h\nchunk_index: -5\ndocument_id: z\n_node_content: x\nkept: 1\n---\n"
     write(tmp_path, a=front + "Text.")
     assert (await ingest()).added == 1
-    async with database.connection() as connection:
+    async with database.dedicated(as_owner=True) as connection:
         metadata = await connection.fetchval(
             f"SELECT metadata_ - '_node_content' FROM footnote.data_generation_{ingest.generation.id}"
         )

@@ -89,7 +89,7 @@ class Rig:
         return {doc.source: doc.words for doc in gens[name or (await self.active()).name].docs.values()}
 
     async def waiters(self):
-        async with self.database.connection() as connection:
+        async with self.database.dedicated(as_owner=True) as connection:
             return await connection.fetchval(
                 """SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database OR l.database IS NULL
                    JOIN pg_stat_activity a ON a.pid = l.pid AND a.datname = current_database()
@@ -136,7 +136,7 @@ async def test_what_is_unknown_unbuilt_or_failed_is_not_activated(rig):
         await rig.active(), embedding=IDENTITIES["one"], chunking=chunking_of(2), fingerprint="f", resume=False
     )
     for state in ("building", "failed"):
-        async with rig.database.connection() as connection:
+        async with rig.database.dedicated(as_owner=True) as connection:
             await connection.execute("UPDATE footnote.generations SET state = $2 WHERE id = $1", generation.id, state)
         with pytest.raises(GenerationNotReady, match="--reindex --resume"):
             await rig.generations.activate(NAME, generation.name)

@@ -15,6 +15,7 @@ from support.indexed import real_app
 from support.scripted import ScriptedEmbedder, running
 from support.sql import execute
 
+from storage.caller import Caller, acting_as
 from storage.chat.conversations import ConversationCatalog
 from storage.chat.feedback import EXPORT_PAGE, FeedbackStore, NewFeedback
 from storage.chat.turns import NewTurn, TurnAnswer, TurnStore
@@ -149,16 +150,17 @@ async def test_what_is_not_there_cannot_be_deleted(store, feedback_id):
     assert len(await listed(store)) == 1
 
 
-async def test_tenants_neither_see_nor_replace_nor_delete_each_others_ratings(store, database, dsn, converse):
+async def test_tenants_neither_see_nor_replace_nor_delete_each_others_ratings(store, dsn, converse):
     execute(dsn, "INSERT INTO footnote.tenants (id) VALUES ('other')")
-    other = FeedbackStore(database, tenant="other")
     await converse(TRACE)
-    ours, theirs = await store.put(NewFeedback(TRACE, "up", "ours")), await other.put(NewFeedback(TRACE, "down"))
-    assert ours.id != theirs.id
-    (seen,) = await listed(other)
-    assert (seen.id, seen.rating, seen.answer, seen.conversation_id) == (theirs.id, "down", None, None)
-    with pytest.raises(FeedbackNotFound):
-        await other.delete(ours.id)
+    ours = await store.put(NewFeedback(TRACE, "up", "ours"))
+    with acting_as(Caller("other", "somebody", sees_all=True)):
+        theirs = await store.put(NewFeedback(TRACE, "down"))
+        assert ours.id != theirs.id
+        (seen,) = await listed(store)
+        assert (seen.id, seen.rating, seen.answer, seen.conversation_id) == (theirs.id, "down", None, None)
+        with pytest.raises(FeedbackNotFound):
+            await store.delete(ours.id)
     assert [item.comment for item in await listed(store)] == ["ours"]
 
 
@@ -210,8 +212,8 @@ async def test_every_rating_is_exported_page_by_page(store, dsn):
     many = EXPORT_PAGE * 2 + 1
     execute(
         dsn,
-        """INSERT INTO footnote.feedback (id, tenant_id, trace_id, rating)
-           SELECT gen_random_uuid(), 'public', lpad(to_hex(n), 32, '0'), 'up' FROM generate_series(1, %s) n""",
+        """INSERT INTO footnote.feedback (id, tenant_id, subject, trace_id, rating)
+           SELECT gen_random_uuid(), 'public', 'local', lpad(to_hex(n), 32, '0'), 'up' FROM generate_series(1, %s) n""",
         many,
     )
     assert len({item.trace_id async for item in store.every()}) == many
@@ -289,8 +291,8 @@ async def test_the_export_is_json_lines_of_ratings_with_their_answers(store, con
 def test_an_export_that_nobody_reads_to_its_end_ends_quietly(dsn, many):
     execute(
         dsn,
-        """INSERT INTO footnote.feedback (id, tenant_id, trace_id, rating, comment)
-           SELECT gen_random_uuid(), 'public', lpad(to_hex(n), 32, '0'), 'up', repeat('x', 4000)
+        """INSERT INTO footnote.feedback (id, tenant_id, subject, trace_id, rating, comment)
+           SELECT gen_random_uuid(), 'public', 'local', lpad(to_hex(n), 32, '0'), 'up', repeat('x', 4000)
            FROM generate_series(1, %s) n""",
         many,
     )

@@ -310,8 +310,9 @@ def test_the_key_of_a_server_that_died_is_taken_over_when_its_lease_has_expired(
         # as a server leaves it that is gone in the middle of its answer
         stack.rows("UPDATE footnote.idempotency_keys SET answer = NULL WHERE key = %s", key["Idempotency-Key"])
         stack.rows(
-            """INSERT INTO footnote.leases SELECT 'key ' || tenant_id || ' ' || key, gen_random_uuid(),
-                   clock_timestamp() + interval '1 second'
+            """INSERT INTO footnote.leases
+               SELECT concat_ws(' ', 'key', tenant_id, left(encode(sha256(subject::bytea), 'hex'), 32), key),
+                   gen_random_uuid(), clock_timestamp() + interval '1 second', tenant_id
                FROM footnote.idempotency_keys WHERE key = %s""",
             key["Idempotency-Key"],
         )
@@ -325,7 +326,7 @@ def test_the_key_of_a_server_that_died_is_taken_over_when_its_lease_has_expired(
 
 async def waiting(database, count):
     """Wait until so many statements wait for a lock."""
-    async with asyncio.timeout(PATIENCE), database.connection() as connection:
+    async with asyncio.timeout(PATIENCE), database.dedicated(as_owner=True) as connection:
         while await connection.fetchval(WAITING) < count:  # noqa: ASYNC110 (the locks are the database's)
             await asyncio.sleep(0.01)
 
@@ -353,7 +354,7 @@ async def test_a_lease_that_expired_while_its_holder_is_at_work_is_not_taken_by_
     database,
 ):
     leases = Leases(database, seconds=2)
-    async with database.connection() as connection:
+    async with database.transaction() as connection:
         assert await leases.take(connection, "a")
         with leases.kept("a"):
             await connection.execute("UPDATE footnote.leases SET expires_at = now() - interval '1 minute'")
@@ -365,7 +366,7 @@ async def test_a_key_that_was_taken_over_is_left_to_its_new_holder(database):
     cut_off, other = (KeyStore(database, leases=Leases(database, seconds=30), hours=1) for _ in range(2))
     assert (await cut_off.take("k", fingerprint="f", stream_id="s")).mine
     assert not (await other.take("k", fingerprint="f", stream_id="t")).mine
-    async with database.connection() as connection:
+    async with database.dedicated(as_owner=True) as connection:
         await connection.execute("UPDATE footnote.leases SET expires_at = now() - interval '1 minute'")
     assert (await other.take("k", fingerprint="f", stream_id="t")).mine
     with pytest.raises(LeaseLost):

@@ -34,7 +34,7 @@ def expire(database):
     """Return a function that lets every lease expire."""
 
     async def let():
-        async with database.connection() as connection:
+        async with database.dedicated(as_owner=True) as connection:
             await connection.execute("UPDATE footnote.leases SET expires_at = now() - interval '1 second'")
 
     return let
@@ -117,7 +117,7 @@ async def test_a_key_whose_time_is_over_is_deleted_and_may_be_used_anew(process,
     for key in ("old", "older"):
         await keys.take(key, fingerprint="f", stream_id="s")
         await keys.keep(key, answer_json="{}")
-    async with database.connection() as connection:
+    async with database.dedicated(as_owner=True) as connection:
         await connection.execute("UPDATE footnote.idempotency_keys SET expires_at = now() - interval '1 second'")
         assert (await keys.take("old", fingerprint="other", stream_id="s")).mine
         await keys.forget_old()
@@ -145,9 +145,10 @@ async def test_renewing_leases_waits_for_nobody_who_is_about_to_give_one_back(da
 async def test_leases_of_processes_that_died_are_forgotten_and_no_others(database, monkeypatch):
     monkeypatch.setattr("storage.leases.FORGET_SECONDS", 0.0)
     dead, leases = Leases(database, seconds=60), Leases(database, seconds=0.3)
-    async with database.connection() as connection:
+    async with database.transaction() as connection:
         for name in ("long expired", "expired", "valid"):
             await dead.take(connection, name)
+    async with database.dedicated(as_owner=True) as connection:
         await connection.execute(
             """UPDATE footnote.leases SET expires_at = now() - CASE name WHEN 'expired' THEN interval '59 minutes'
                ELSE interval '61 minutes' END WHERE name <> 'valid'"""

@@ -132,7 +132,7 @@ async def delete(database, name):
 
 
 async def exists(database, generation):
-    async with database.connection() as connection:
+    async with database.dedicated(as_owner=True) as connection:
         return await connection.fetchval("SELECT to_regclass($1)", chunk_tables.qualified(generation.id)) is not None
 
 
@@ -143,7 +143,7 @@ async def test_a_table_that_is_being_read_is_dropped_later_and_keeps_no_new_read
         await connection.fetch(f"SELECT FROM {chunk_tables.qualified(generation.id)}")
         await delete(database, "default")
         assert await drop_marked(database) == 2  # the collection, and its generation
-        async with database.connection() as other:
+        async with database.dedicated(as_owner=True) as other:
             assert await other.fetchval(f"SELECT count(*) FROM {chunk_tables.qualified(generation.id)}") == 1
         again = await make_collection(database)
         assert again.collection_id != generation.collection_id
@@ -160,7 +160,7 @@ async def test_what_a_killed_process_left_half_dropped_is_dropped(database):
         await chunk_tables.drop(connection, generation.id)
     await asyncio.gather(*(drop_marked(database) for _ in range(4)))
     assert await drop_marked(database) == 0
-    async with database.connection() as connection:
+    async with database.dedicated(as_owner=True) as connection:
         for table in ("collections", "generations", "documents", "index_versions"):
             assert await connection.fetchval(f"SELECT count(*) FROM footnote.{table}") == 0
 

@@ -43,7 +43,7 @@ async def test_a_second_builder_waits_without_a_statement_that_the_first_one_wou
     async with (
         asyncio.timeout(60),
         asyncio.TaskGroup() as group,
-        database.connection() as watching,
+        database.dedicated(as_owner=True) as watching,
         database.transaction() as writing,
     ):
         await writing.execute(f"LOCK TABLE {chunk_tables.qualified(generation.id)} IN ROW EXCLUSIVE MODE")
@@ -59,7 +59,7 @@ async def test_a_second_builder_waits_without_a_statement_that_the_first_one_wou
 async def test_who_waits_builds_where_the_first_one_did_not(database, builds):
     generation = await make_collection(database)
     await fill(database, generation, {"a": ("one", {})})
-    async with asyncio.timeout(60), database.connection() as watching:
+    async with asyncio.timeout(60), database.dedicated(as_owner=True) as watching:
         async with database.dedicated() as first:
             key = f"index {generation.id}"
             await first.execute("SELECT pg_advisory_lock(hashtextextended($1, 0))", key)

@@ -10,7 +10,7 @@ from storage.errors import SourceTaken, WriteConflict
 
 
 async def rows(database, generation):
-    async with database.connection() as connection:
+    async with database.dedicated(as_owner=True) as connection:
         return await connection.fetch(
             f"SELECT document_id, chunk_index, text FROM footnote.data_generation_{generation.id} ORDER BY 1, 2"
         )
@@ -132,7 +132,7 @@ async def test_a_chunk_of_another_tenant_or_generation_is_refused(database):
     await documents.write(made, chunks(made, "one"), replaces=None)
     for column, value in (("generation_id", "0"), ("tenant_id", "'other'")):
         with pytest.raises(Exception, match="SQLSTATE 23514"):
-            async with database.connection() as connection:
+            async with database.dedicated(as_owner=True) as connection:
                 await connection.execute(f"UPDATE footnote.data_generation_{generation.id} SET {column} = {value}")
 
 

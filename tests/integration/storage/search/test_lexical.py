@@ -127,7 +127,7 @@ async def test_a_rare_word_is_found_beside_one_that_is_everywhere(reading, monke
 
 
 async def test_words_that_fall_on_one_dimension_do_not_fail_a_search(database):
-    async with database.connection() as connection:
+    async with database.dedicated(as_owner=True) as connection:
         assert await connection.fetchval("SELECT footnote.dimension('q115932') = footnote.dimension('q13995')")
     search = await searched(database, ["q115932 apple", "q13995 pear", "neither"], language="simple")
     assert len(await by_words(search, "q115932 q13995")) == 2
@@ -332,7 +332,7 @@ async def test_both_forms_are_found_and_that_of_the_question_is_not_behind(datab
 
 
 async def test_a_form_without_accents_makes_no_text_longer_and_counts_as_often_as_it_stands(database):
-    async with database.connection() as connection:
+    async with database.dedicated(as_owner=True) as connection:
         accented, plain = [
             await connection.fetchval("SELECT footnote.term_weights(footnote.lexemes('simple', $1), 64)::text", text)
             for text in ("café café élan x", "cafe cafe elan x")
@@ -343,7 +343,7 @@ async def test_a_form_without_accents_makes_no_text_longer_and_counts_as_often_a
 
 
 async def test_a_letter_that_is_no_accented_one_is_left_as_it_is(database):
-    async with database.connection() as connection:
+    async with database.dedicated(as_owner=True) as connection:
         folded = await connection.fetchval("SELECT footnote.folded('Йод мой ёж 한국 が Zażółć gęślą jaźń ß ơ Đ')")
     assert folded == "Йод мой еж 한국 が Zazolc gesla jazn ss o D"
 
@@ -441,7 +441,7 @@ async def test_a_count_is_made_anew_once_enough_came_and_forgets_what_went(datab
     await fill(database, generation, {f"e{number}": ("apple fig", {}) for number in range(3)})
     assert await lexicon.keep_up()
     assert await counted(database, generation) == {"appl": 24, "cherri": 2, "fig": 3}
-    async with database.connection() as connection:
+    async with database.dedicated(as_owner=True) as connection:
         chunks = await connection.fetchval("SELECT chunks FROM footnote.lexicons")
     assert chunks == 24
 
@@ -450,7 +450,7 @@ async def told_of_deletions(database):
     """Let every connection tell now what the database's statistics would know some seconds later."""
     async with AsyncExitStack() as stack:
         for _ in range(12):
-            connection = await stack.enter_async_context(database.connection())
+            connection = await stack.enter_async_context(database._borrowed())
             await connection.execute("SELECT pg_stat_force_next_flush()")
 
 
@@ -483,7 +483,7 @@ async def test_the_last_document_s_words_go_too_and_a_crash_of_the_database_hide
         await documents.delete(document(name).id)
     await told_of_deletions(database)
     assert await lexicon.keep_up()
-    async with database.connection() as connection:  # as its statistics begin anew after a crash
+    async with database.dedicated(as_owner=True) as connection:  # as its statistics begin anew after a crash
         await connection.execute(
             "SELECT pg_stat_reset_single_table_counters($1::regclass)", chunk_tables.qualified(generation.id)
         )
@@ -494,7 +494,7 @@ async def test_the_last_document_s_words_go_too_and_a_crash_of_the_database_hide
 
 
 async def counted(database, generation):
-    async with database.connection() as connection:
+    async with database.dedicated(as_owner=True) as connection:
         rows = await connection.fetch(
             "SELECT lexeme, chunks FROM footnote.lexicon WHERE generation_id = $1 AND lexeme !~ '[0-9]'", generation.id
         )

@@ -14,15 +14,17 @@ from support.soak import examples
 
 from config.settings import DatabaseSettings, RetrievalSettings
 from storage import chunk_tables
+from storage.caller import LOCAL
 from storage.collections.collections import Collections
 from storage.database import Database
 from storage.errors import UnsupportedFilter
 from storage.generation import EmbeddingIdentity
 from storage.search import breadth, lexical_leg, statement
-from storage.search.breadth import broad_filters, filter_key
+from storage.search.breadth import broad_filters
 from storage.search.filters import Filter, FilterGroup, Parameters, compile_filters
 from storage.search.lexicon import Lexicon
 from storage.search.search import ChunkSearch, SearchRequest, default_scan
+from storage.search.statement import filter_key
 from storage.vector_store import filter_group
 
 ROWS = {
@@ -190,7 +192,7 @@ async def test_a_moment_is_stored_as_an_instant_however_it_is_written(database, 
 async def test_a_moment_that_was_stored_with_its_offset_is_found_as_it_is_written(database):
     generation = await make_collection(database)
     await fill(database, generation, {"old": ("old", {"at": MOMENTS["tokyo"]})})
-    async with database.connection() as connection:
+    async with database.dedicated(as_owner=True) as connection:
         await connection.execute(
             f"UPDATE {chunk_tables.qualified(generation.id)} SET metadata_ = jsonb_set(metadata_, '{{at}}', $1::jsonb)",
             f'"{MOMENTS["tokyo"]}"',
@@ -335,7 +337,7 @@ async def test_any_question_can_be_searched_for_by_keyword(search, text):
 @pytest.fixture
 async def through_the_index(database):
     """Open the database anew, with plans that read the HNSW index in order, as for a big table."""
-    async with database.connection() as connection:
+    async with database.dedicated(as_owner=True) as connection:
         name = await connection.fetchval("SELECT current_database()")
         for plan in ("seqscan", "bitmapscan", "sort"):
             await connection.execute(f"ALTER DATABASE {name} SET enable_{plan} = off")
@@ -348,7 +350,7 @@ async def through_the_index(database):
 async def indexed(database, texts):
     generation = await make_collection(database)
     await fill(database, generation, texts)
-    async with database.connection() as connection:
+    async with database.dedicated(as_owner=True) as connection:
         await chunk_tables.build_index(
             connection, generation.id, dimension=DIMENSION, options=chunk_tables.IndexOptions()
         )
@@ -367,7 +369,7 @@ async def test_more_results_than_ef_search_are_given(database, through_the_index
     settings = RetrievalSettings(ef_search=10)
     search = ChunkSearch(through_the_index, generation=generation, settings=settings, candidates=10)
     assert len(await search.search(SearchRequest("vector", limit=100, embedding=vector("q")))) == 100
-    async with through_the_index.connection() as connection:
+    async with through_the_index._borrowed() as connection:
         assert await scans(connection, generation) >= 1
 
 
@@ -421,7 +423,7 @@ async def test_few_chunks_that_meet_a_filter_are_compared_without_the_hnsw_index
     generation = await indexed(database, texts)
     search = ChunkSearch(through_the_index, generation=generation, settings=RetrievalSettings())
     group = FilterGroup(filters=[one("==", value=True, key="rare")])
-    async with through_the_index.connection() as connection:
+    async with through_the_index._borrowed() as connection:
         before = await scans(connection, generation)
         hits = await search.search(SearchRequest("vector", limit=10, embedding=vector("q"), filters=group))
         assert [hit.metadata["source"] for hit in hits] == nearest(texts, limit=10, keep=lambda m: m["rare"])
@@ -437,10 +439,10 @@ async def test_the_chunks_of_a_broad_filter_are_not_counted_again(database, thro
     )
     hits = await made_search(through_the_index, generation).search(asked)
     known = broad_filters(through_the_index)
-    assert filter_key(asked, generation) in known
+    assert filter_key(asked, generation, LOCAL) in known
     again = await made_search(through_the_index, generation).search(asked)  # stores are made for each request
     assert [hit.node_id for hit in again] == [hit.node_id for hit in hits]
-    async with through_the_index.connection() as connection:
+    async with through_the_index._borrowed() as connection:
         await connection.execute(
             f"""DELETE FROM {chunk_tables.qualified(generation.id)}
                 WHERE metadata_ @> '{{"kind": "wide"}}' AND id % 25 > 0"""
@@ -449,14 +451,14 @@ async def test_the_chunks_of_a_broad_filter_are_not_counted_again(database, thro
     left = await made_search(through_the_index, generation).search(asked)
     assert all(hit.metadata["kind"] == "wide" for hit in left)
     monkeypatch.setattr(breadth, "SECONDS", 0)
-    assert filter_key(asked, generation) not in known
+    assert filter_key(asked, generation, LOCAL) not in known
     counted = await made_search(through_the_index, generation).search(asked)
     assert [hit.node_id for hit in left] == [hit.node_id for hit in counted]
 
 
 def test_broad_filters_forget_the_one_that_was_asked_for_longest_ago(monkeypatch):
     monkeypatch.setattr(breadth, "MOST", 2)
-    known, keys = breadth.BroadFilters(), [(number, None, None, None) for number in range(3)]
+    known, keys = breadth.BroadFilters(), [(number, None, None, None, None) for number in range(3)]
     known.add(keys[0])
     known.add(keys[1])
     assert keys[0] in known
@@ -469,7 +471,7 @@ async def test_the_hnsw_index_is_taken_as_soon_as_there_is_one(database):
     embedding = EmbeddingIdentity("made-up", "1", "fingerprint", 384, normalized=True)
     generation = await Collections(database).ensure("large", embedding=embedding, chunking=CHUNKING)
     table = chunk_tables.qualified(generation.id)
-    async with database.connection() as connection:
+    async with database.dedicated(as_owner=True) as connection:
         await connection.execute(f"""
             INSERT INTO {table} (tenant_id, generation_id, document_id, node_id, chunk_index, start_char, end_char,
                 text, metadata_, embedding)
@@ -569,7 +571,7 @@ async def test_what_the_metadata_index_is_asked_for_leaves_nothing_out(search, c
     group = FilterGroup(filters=[condition])
     parameters = Parameters()
     exact = compile_filters(group, parameters)
-    async with search._database.connection() as connection:
+    async with search._database.dedicated(as_owner=True) as connection:
         table = chunk_tables.qualified(search._generation.id)
         sql = f"SELECT metadata_ ->> 'source' AS source FROM {table} WHERE {exact}"
         expected = {row["source"] for row in await connection.fetch(sql, *parameters.values)}

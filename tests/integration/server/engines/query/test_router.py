@@ -163,7 +163,7 @@ async def test_a_collection_of_another_model_is_compared_by_one_model(opened, da
         "UPDATE footnote.generations SET embedding_fingerprint = 'other' WHERE collection_id = "
         "(SELECT id FROM footnote.collections WHERE name = 'third')"
     )
-    async with database.connection() as connection:
+    async with database.dedicated(as_owner=True) as connection:
         await connection.execute(execute_)
     async with opened(with_model=False) as made:
         found = await made.retrieve(Question(RISE, mode="router"))
