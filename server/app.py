@@ -11,7 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from config.settings import Settings
 from config.version import VERSION
-from server.api import chats, collections, documents, feedback, health, jobs, queries, streams
+from server.api import chats, collections, documents, feedback, health, jobs, queries, streams, usage
 from server.api.contracts import OpenRuntime
 from server.api.documentation import DESCRIPTION, TAGS, DocumentedAPI, problem_responses
 from server.api.drain import Drain, RefuseWhileDraining
@@ -22,6 +22,7 @@ from server.api.middleware.concurrency import ConcurrencyLimit
 from server.api.middleware.deadline import Deadline
 from server.api.middleware.failsafe import Failsafe
 from server.api.middleware.gate import Gate, OwnHosts
+from server.api.middleware.rate_limits import RateLimits
 from server.api.middleware.request_ids import RequestIds
 from server.api.middleware.uploads import UploadBounds
 from server.api.openai import router as openai_router
@@ -39,6 +40,7 @@ ROUTERS = (
     documents.router,
     jobs.router,
     openai_router,
+    usage.router,
     health.router,
 )
 
@@ -63,7 +65,7 @@ def create_app(settings: Settings, *, open_runtime: OpenRuntime) -> FastAPI:
         description=DESCRIPTION,
         openapi_tags=TAGS,
         lifespan=lifespan,
-        responses=problem_responses(403, 421),  # the gate's
+        responses=problem_responses(403, 421, 429),  # the gate's, and the limits'
         middleware=_middleware(settings, open_requests, drain, hosts),
         generate_unique_id_function=lambda route: route.name,  # generated clients name their functions after it
         redirect_slashes=False,  # a redirect would expose the host name that a proxy uses
@@ -88,7 +90,15 @@ def _middleware(settings: Settings, open_requests: OpenRequests, drain: Drain, h
         allow_origins=server.cors_origins,
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
         allow_headers=["*"],  # OpenAI's and MCP's clients send headers of their own
-        expose_headers=["Location", "Idempotent-Replayed", "Retry-After", "X-Request-ID", "X-Stream-ID"],
+        expose_headers=[
+            "Location",
+            "Idempotent-Replayed",
+            "RateLimit",
+            "RateLimit-Policy",
+            "Retry-After",
+            "X-Request-ID",
+            "X-Stream-ID",
+        ],
     )
     return [
         Middleware(RequestIds),
@@ -98,7 +108,8 @@ def _middleware(settings: Settings, open_requests: OpenRequests, drain: Drain, h
         *([cors] if server.cors_origins else []),
         Middleware(Failsafe),
         Middleware(RefuseWhileDraining, drain=drain, exempt=health.HEALTH_PATHS),
-        Middleware(ConcurrencyLimit, most=server.max_concurrency, exempt=health.HEALTH_PATHS),
+        Middleware(RateLimits, exempt=health.HEALTH_PATHS),
+        Middleware(ConcurrencyLimit, most=server.max_concurrency, max_wait=server.max_wait, exempt=health.HEALTH_PATHS),
         Middleware(
             Deadline,
             seconds=server.request_timeout,

@@ -74,7 +74,9 @@ async def answer_stream(request: Request, asked: Asked, *, key: str | None) -> R
         joined, headers = await _joined(request, asked, key)
     if isinstance(joined, Answer):
         # not resumable: the key gives the answer again, and deleting the conversation must leave no copy
-        joined = streams.start(events_of(joined), encoder=encoder, stream_id=stream_id, resumable=False)
+        joined = streams.start(
+            events_of(joined), encoder=encoder, stream_id=stream_id, resumable=False, is_counted=False
+        )
     return await open_run(request, joined, headers=headers)
 
 

@@ -23,6 +23,7 @@ TAGS = [
     {"name": "documents", "description": "What is searched: upload, replace, list, read and delete documents."},
     {"name": "jobs", "description": "The indexing of uploaded documents: state, progress, retries."},
     {"name": "openai", "description": "The same through OpenAI's protocol; errors have its shape under `/v1`."},
+    {"name": "usage", "description": "What language models have used, for whom."},
     {"name": "operating", "description": "For load balancers and people."},
 ]
 EXAMPLE_STREAM = """\

@@ -85,7 +85,8 @@ async def open_run(request: Request, run: Run, *, headers: Mapping[str, str] | N
             if not run.log.keeps(1):  # another reader is so far ahead that the beginning was dropped
                 answer = await run.answer()
                 encoder = EventEncoder(request_id_of(request.scope))
-                run = runtime_of(request).streams.start(events_of(answer), encoder=encoder, resumable=False)
+                streams = runtime_of(request).streams
+                run = streams.start(events_of(answer), encoder=encoder, resumable=False, is_counted=False)
         return _stream(request, run, stream_id=run.id, after=0, headers=headers)
 
 

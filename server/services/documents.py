@@ -24,6 +24,8 @@ from storage.jobs.payloads import DocumentVersion, IndexDocument, IndexUrl
 from storage.jobs.rows import document_lock, lock_jobs, source_lock
 
 if TYPE_CHECKING:
+    from config.settings import LimitSettings
+    from server.limits.quotas import Quotas
     from server.services.collections import CollectionService
     from storage.database import Connection, Database
     from storage.generation import Generation
@@ -92,8 +94,9 @@ class Content:
 class DocumentService:
     """Accepts and deletes documents. Every method raises `FootnoteError`s only, apart from defects."""
 
-    def __init__(self, database: Database, *, collections: CollectionService) -> None:
+    def __init__(self, database: Database, *, collections: CollectionService, quotas: Quotas | None = None) -> None:
         self._database = database
+        self._quotas = quotas
         self._collections = collections
         self._catalog = DocumentCatalog(database)
         self._originals = Originals(database)
@@ -113,6 +116,7 @@ class DocumentService:
             DocumentNotFound: the document must exist, and does not.
             SourceTaken: another document has its source, or a job will give it to one.
             DocumentAttached: it is an attachment of another document.
+            RateLimited: the tenant has brought, or keeps, as much as it may.
 
         """
         if new.key is not None:
@@ -124,7 +128,8 @@ class DocumentService:
         new_id = new.document_id or await free_id(
             source, generation=generation, stores=[Documents(self._database, generation=generation)]
         )
-        return await self._submit(new, source=source, new_id=new_id)
+        limits = await self._quotas.limits() if self._quotas else None
+        return await self._submit(new, source=source, new_id=new_id, limits=limits)
 
     @rerun_on_conflict
     async def delete(self, document_id: str, /, *, collection: str) -> None:
@@ -156,9 +161,13 @@ class DocumentService:
         return Content(name, info.content_hash, _chained(first, blocks))
 
     @rerun_on_conflict
-    async def _submit(self, new: NewVersion, *, source: str, new_id: str) -> Submitted:
+    async def _submit(self, new: NewVersion, *, source: str, new_id: str, limits: LimitSettings | None) -> Submitted:
         async with self._database.transaction() as connection:
-            return await self._submit_within(connection, new, source=source, new_id=new_id)
+            submitted = await self._submit_within(connection, new, source=source, new_id=new_id)
+            if limits is not None and self._quotas is not None and not submitted.is_replay:
+                size = new.content.size if isinstance(new.content, ReceivedFile) else 0
+                await self._quotas.charge(connection, limits, size=size)
+            return submitted
 
     async def _submit_within(self, connection: Connection, new: NewVersion, *, source: str, new_id: str) -> Submitted:
         content, collection = new.content, new.collection

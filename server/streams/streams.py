@@ -12,6 +12,7 @@ from uuid import uuid4
 from config.settings import StreamSettings
 from server.answers import Event
 from server.errors import InvalidEventId, Overloaded, ShuttingDown, StreamNotFound
+from server.limits.streams import StreamSlots
 from server.peers.member import Member
 from server.streams.log import LogReader, StreamLog
 from server.streams.relay import Relay
@@ -42,7 +43,15 @@ class Streams:
     runs together take at most ``kept_bytes``.
     """
 
-    def __init__(self, settings: StreamSettings, *, most: int, member: Member | None = None) -> None:
+    def __init__(
+        self,
+        settings: StreamSettings,
+        *,
+        most: int,
+        member: Member | None = None,
+        slots: StreamSlots | None = None,
+    ) -> None:
+        self._slots = slots
         self.new_id = member.new_stream_id if member else new_stream_id
         self._settings = settings
         self._most = most
@@ -69,8 +78,11 @@ class Streams:
         stream_id: str | None = None,
         resumable: bool = True,
         keyed: bool = False,
+        is_counted: bool = True,
     ) -> Run:
         """Start a run; see `Run`. The caller must read it, or keep it alive.
+
+        It counts against the caller's limit of streams, unless it only gives again what was written before.
 
         Raises:
             Overloaded: as many run as may, and each has a reader.
@@ -81,7 +93,7 @@ class Streams:
                 raise Overloaded
             self._give_up_oldest()
         run = Run(
-            events,
+            events if self._slots is None or not is_counted else self._slots.held(events),
             encoder=encoder,
             settings=self._settings,
             stream_id=stream_id or self.new_id(),

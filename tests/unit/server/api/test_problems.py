@@ -29,7 +29,7 @@ CONTRACT = {
     "invalid-request", "collection-not-found", "document-not-found", "embedding-mismatch", "too-large",
     "unsupported-media-type", "model-failed", "model-rejected", "store-unavailable", "model-unavailable", "overloaded",
     "deadline-exceeded", "internal", "conversation-not-found", "conversation-busy",
-    "job-not-found", "already-exists", "rate-limited", "origin-refused",
+    "job-not-found", "already-exists", "rate-limited", "origin-refused", "budget-exhausted",
 }  # fmt: skip
 
 ADDED = {
