@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 UNBOUNDED = 2**62
 _CHARGE = """
-    INSERT INTO footnote.uploads AS u (tenant_id, day, uploads, bytes) SELECT $1, $2, 1, $3 WHERE $4 >= 1 AND $3 <= $5
+    INSERT INTO footnote.uploads AS u (tenant_id, day, uploads, bytes)
+    SELECT $1, $2, 1, $3::bigint WHERE $4::bigint >= 1 AND $3 <= $5::bigint
     ON CONFLICT (tenant_id, day) DO UPDATE SET uploads = u.uploads + 1, bytes = u.bytes + excluded.bytes
         WHERE u.uploads < $4 AND u.bytes + excluded.bytes <= $5
     RETURNING true"""

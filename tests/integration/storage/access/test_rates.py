@@ -50,7 +50,7 @@ STEPS = st.lists(st.tuples(RATES, st.sampled_from((0.0, 0.5, 1.0, 12.0, 30.0, 61
 
 
 @given(steps=STEPS)
-def test_it_admits_what_the_model_admits_and_tells_what_is_left(postgres, databases, steps):
+def test_it_admits_what_the_model_admits_and_tells_what_is_left(databases, steps):
     async def run() -> None:
         with databases.lend() as url:
             opened = await open_database(url)
