@@ -900,7 +900,8 @@ def overridden(limits: LimitSettings, own: Mapping[str, object]) -> LimitSetting
         return LimitSettings.model_validate({**limits.model_dump(), **own}, strict=True)
     except ValidationError as exc:
         first = exc.errors(include_input=False, include_url=False)[0]
-        msg = f"{str(first['loc'][0])[:80] if first['loc'] else 'limits'}: {first['msg']}"
+        name = str(first["loc"][0])[:80] if first["loc"] else "limits"
+        msg = f"{name}: {'there is no such limit' if first['type'] == 'extra_forbidden' else first['msg']}"
         raise ValueError(msg) from None
 
 

@@ -1,5 +1,7 @@
 """``python -m server``: serve HTTP until a signal comes; ``python -m server mcp``: serve one MCP client over stdio.
 
+``python -m server limits``: show a tenant's limits, and give it some of its own.
+
 Exits with 0 after SIGTERM or Ctrl-C, with 2 when it cannot start (one line on stderr says why).
 """
 
@@ -30,7 +32,7 @@ from server.process.worker_count import worker_count
 if TYPE_CHECKING:
     from server.api.listener import Listener
 
-WORKER = "worker"
+WORKER, LIMITS = "worker", "limits"
 CANNOT_START = 2
 INTERRUPTED = 130
 MAX_FILES = 65_536
@@ -45,6 +47,10 @@ def main() -> int:
         logging.configure(settings.log)
         if options.command == "mcp":
             return _serve_mcp(settings)
+        if options.command == LIMITS:
+            from server.limits_command import run
+
+            return run(settings, options.arguments)
         return _serve_as_worker(settings, options) if options.command == WORKER else _serve(settings)
     except (SettingsError, FootnoteError, ListenError) as exc:
         if options.command != WORKER or not options.first_word.fails(str(exc)):
@@ -63,6 +69,8 @@ def _arguments() -> argparse.Namespace:
         from server.process.worker_arguments import parse
 
         return parse(sys.argv[2:])
+    if sys.argv[1:2] == [LIMITS]:
+        return argparse.Namespace(command=LIMITS, arguments=sys.argv[2:])
     parser = argparse.ArgumentParser(
         prog="python -m server", description="Footnote's server; config/example.env lists its settings."
     )
@@ -71,7 +79,8 @@ def _arguments() -> argparse.Namespace:
         nargs="?",
         choices=("http", "mcp"),
         default="http",
-        help="http (the default): serve HTTP, /mcp too; mcp: serve the program that started this one, over stdio",
+        help="http (the default): serve HTTP, /mcp too; mcp: serve the program that started this one, over stdio; "
+        "`python -m server limits --help`: limits of a tenant",
     )
     return parser.parse_args()
 
