@@ -70,6 +70,10 @@ class Streams:
         """Return the number of running streams."""
         return len(self._running)
 
+    def counted(self, events: AsyncIterator[Event]) -> AsyncIterator[Event]:
+        """Return the events of a stream that counts against its caller's limit; see `StreamSlots.held`."""
+        return events if self._slots is None else self._slots.held(events)
+
     def start(
         self,
         events: AsyncIterator[Event],
@@ -78,11 +82,8 @@ class Streams:
         stream_id: str | None = None,
         resumable: bool = True,
         keyed: bool = False,
-        is_counted: bool = True,
     ) -> Run:
         """Start a run; see `Run`. The caller must read it, or keep it alive.
-
-        It counts against the caller's limit of streams, unless it only gives again what was written before.
 
         Raises:
             Overloaded: as many run as may, and each has a reader.
@@ -93,7 +94,7 @@ class Streams:
                 raise Overloaded
             self._give_up_oldest()
         run = Run(
-            events if self._slots is None or not is_counted else self._slots.held(events),
+            events,
             encoder=encoder,
             settings=self._settings,
             stream_id=stream_id or self.new_id(),

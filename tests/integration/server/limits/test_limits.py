@@ -147,7 +147,15 @@ def test_a_stream_of_a_server_that_was_killed_counts_until_it_expires(stack):
     )
     with stack.serve(limits={"subject_streams": 1}) as http:
         assert http.post("/query/stream", json=ASKED).status_code == 429
+        key = {"Idempotency-Key": "of-a-refused-stream"}
+        for path, body in (("/query/stream", ASKED), ("/chat/stream", {"message": ASKED["question"]})):
+            assert http.post(path, json=body, headers={"Idempotency-Key": path}).status_code == 429
+        assert http.post("/query", json=ASKED, headers=key).status_code == 200  # which is no stream
+        openai = {"model": "footnote/default", "messages": [{"role": "user", "content": "Who?"}], "stream": True}
+        assert http.post("/v1/chat/completions", json=openai).json()["error"]["code"] == "rate_limit_exceeded"
         stack.rows("UPDATE footnote.open_streams SET expires_at = clock_timestamp() - interval '1 second'")
+        # the refusal has not used up the key
+        assert http.post("/query/stream", json=ASKED, headers={"Idempotency-Key": "/query/stream"}).status_code == 200
         assert ending(parse(http.post("/query/stream", json=ASKED).text)).name == "done"
 
 
