@@ -958,6 +958,101 @@ class LogSettings(_Group):
     format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal, else JSON.")
 
 
+class LimitSettings(_Group):
+    """Limits of tenants, subjects and API keys; none unless it is set. A tenant or a key may have its own instead."""
+
+    key_requests: int | None = Field(None, ge=1, le=600_000, description="Requests a minute of an API key.")
+    subject_requests: int | None = Field(None, ge=1, le=600_000, description="Requests a minute of a subject.")
+    tenant_requests: int | None = Field(None, ge=1, le=600_000, description="Requests a minute of a tenant.")
+    subject_streams: int | None = Field(None, ge=1, le=100_000, description="Concurrent streams of a subject.")
+    tenant_uploads: int | None = Field(None, ge=1, le=1_000_000_000, description="Uploads of a tenant a day (UTC).")
+    tenant_upload_bytes: int | None = Field(
+        None, ge=1, le=1_000_000_000_000_000, description="Bytes uploaded by a tenant a day (UTC)."
+    )
+    tenant_documents: int | None = Field(
+        None, ge=1, le=1_000_000_000, description="Documents that a tenant stores, those on their way included."
+    )
+    tenant_chunks: int | None = Field(
+        None, ge=1, le=1_000_000_000_000, description="Chunks that a tenant stores, after which it adds no document."
+    )
+    tenant_tokens_day: int | None = Field(
+        None, ge=0, le=1_000_000_000_000_000, description="Tokens of language models for a tenant a day (UTC)."
+    )
+    tenant_tokens_month: int | None = Field(
+        None, ge=0, le=1_000_000_000_000_000, description="Tokens of language models for a tenant a month (UTC)."
+    )
+    tenant_usd_day: float | None = Field(
+        None,
+        ge=0,
+        le=1_000_000_000,
+        allow_inf_nan=False,
+        description="US dollars of language models for a tenant a day (UTC), by llm.prices.",
+    )
+    tenant_usd_month: float | None = Field(
+        None,
+        ge=0,
+        le=1_000_000_000,
+        allow_inf_nan=False,
+        description="US dollars of language models for a tenant a month (UTC), by llm.prices.",
+    )
+    subject_tokens_day: int | None = Field(
+        None, ge=0, le=1_000_000_000_000_000, description="Tokens of language models for a subject a day (UTC)."
+    )
+    subject_tokens_month: int | None = Field(
+        None, ge=0, le=1_000_000_000_000_000, description="Tokens of language models for a subject a month (UTC)."
+    )
+    subject_usd_day: float | None = Field(
+        None,
+        ge=0,
+        le=1_000_000_000,
+        allow_inf_nan=False,
+        description="US dollars of language models for a subject a day (UTC), by llm.prices.",
+    )
+    subject_usd_month: float | None = Field(
+        None,
+        ge=0,
+        le=1_000_000_000,
+        allow_inf_nan=False,
+        description="US dollars of language models for a subject a month (UTC), by llm.prices.",
+    )
+    key_tokens_day: int | None = Field(
+        None, ge=0, le=1_000_000_000_000_000, description="Tokens of language models for an API key a day (UTC)."
+    )
+    key_tokens_month: int | None = Field(
+        None, ge=0, le=1_000_000_000_000_000, description="Tokens of language models for an API key a month (UTC)."
+    )
+    key_usd_day: float | None = Field(
+        None,
+        ge=0,
+        le=1_000_000_000,
+        allow_inf_nan=False,
+        description="US dollars of language models for an API key a day (UTC), by llm.prices.",
+    )
+    key_usd_month: float | None = Field(
+        None,
+        ge=0,
+        le=1_000_000_000,
+        allow_inf_nan=False,
+        description="US dollars of language models for an API key a month (UTC), by llm.prices.",
+    )
+
+
+def overridden(limits: LimitSettings, own: Mapping[str, object]) -> LimitSettings:
+    """Return limits of which some are replaced; null stands for none.
+
+    Raises:
+        ValueError: there is no such limit, or a value is out of bounds; the message names it.
+
+    """
+    try:
+        return LimitSettings.model_validate({**limits.model_dump(), **own}, strict=True)
+    except ValidationError as exc:
+        first = exc.errors(include_input=False, include_url=False)[0]
+        name = str(first["loc"][0])[:80] if first["loc"] else "limits"
+        msg = f"{name}: {'there is no such limit' if first['type'] == 'extra_forbidden' else first['msg']}"
+        raise ValueError(msg) from None
+
+
 class Settings(BaseSettings):
     """Footnote's settings: frozen, bounded, secrets hidden. `load_settings` reads them from the environment."""
 
@@ -992,6 +1087,7 @@ class Settings(BaseSettings):
     web: WebSettings = WebSettings()
     sources: SourceSettings = SourceSettings()
     jobs: JobSettings = JobSettings()
+    limits: LimitSettings = LimitSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     log: LogSettings = LogSettings()
 

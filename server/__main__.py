@@ -1,6 +1,7 @@
 """``python -m server``: serve HTTP until a signal comes; ``python -m server mcp``: serve one MCP client over stdio.
 
 ``python -m server keys``: make, list, rotate and revoke API keys. ``python -m server tenants`` administers tenants.
+``python -m server limits``: show a tenant's limits, and give it some of its own.
 
 Exits with 0 after SIGTERM or Ctrl-C, with 2 when it cannot start (one line on stderr says why).
 """
@@ -18,6 +19,7 @@ import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
+from importlib import import_module
 from socket import socket
 from typing import TYPE_CHECKING
 
@@ -34,7 +36,8 @@ from server.process.worker_count import worker_count
 if TYPE_CHECKING:
     from server.api.listener import Listener
 
-WORKER, KEYS, TENANTS = "worker", "keys", "tenants"
+WORKER = "worker"
+COMMANDS = {"keys": "server.keys_command", "limits": "server.limits_command", "tenants": "server.tenants_command"}
 CANNOT_START = 2
 INTERRUPTED = 130
 MAX_FILES = 65_536
@@ -47,14 +50,11 @@ def main() -> int:
     try:
         settings = load_settings()
         logging.configure(settings.log)
-        if options.command == TENANTS:
-            return _administer(settings)
         if options.command == "mcp":
             return _serve_mcp(settings)
-        if options.command == KEYS:
-            from server.keys_command import run
-
-            return run(settings, options.arguments)
+        if options.command in COMMANDS:
+            status: int = import_module(COMMANDS[options.command]).run(settings, options.arguments)
+            return status
         return _serve_as_worker(settings, options) if options.command == WORKER else _serve(settings)
     except (SettingsError, FootnoteError, ListenError) as exc:
         if options.command != WORKER or not options.to_supervisor.fails(str(exc)):
@@ -69,32 +69,24 @@ def _say(reason: str) -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    if sys.argv[1:2] == [TENANTS]:
-        return argparse.Namespace(command=TENANTS)
     if sys.argv[1:2] == [WORKER]:
         from server.process.worker_arguments import parse
 
         return parse(sys.argv[2:])
-    if sys.argv[1:2] == [KEYS]:
-        return argparse.Namespace(command=KEYS, arguments=sys.argv[2:])
+    if len(sys.argv) > 1 and sys.argv[1] in COMMANDS:
+        return argparse.Namespace(command=sys.argv[1], arguments=sys.argv[2:])
     parser = argparse.ArgumentParser(
         prog="python -m server", description="Footnote's server; config/example.env lists its settings."
     )
     parser.add_argument(
         "command",
         nargs="?",
-        choices=("http", "mcp", KEYS),
+        choices=("http", "mcp", *COMMANDS),
         default="http",
         help="http (the default): serve HTTP, /mcp too; mcp: serve the program that started this one, over stdio; "
-        "keys: make, list, rotate and revoke API keys",
+        "keys, limits, tenants: administer them, each with --help",
     )
     return parser.parse_args()
-
-
-def _administer(settings: Settings) -> int:
-    from server.tenants import run
-
-    return run(sys.argv[2:], settings)
 
 
 def _serve_mcp(settings: Settings) -> int:

@@ -11,7 +11,20 @@ from starlette.middleware.cors import CORSMiddleware
 
 from config.settings import Settings
 from config.version import VERSION
-from server.api import access, chats, collections, documents, feedback, health, jobs, keys, queries, resource, streams
+from server.api import (
+    access,
+    chats,
+    collections,
+    documents,
+    feedback,
+    health,
+    jobs,
+    keys,
+    queries,
+    resource,
+    streams,
+    usage,
+)
 from server.api.contracts import OpenRuntime
 from server.api.documentation import DESCRIPTION, TAGS, DocumentedAPI, problem_responses
 from server.api.drain import Drain, RefuseWhileDraining
@@ -23,6 +36,7 @@ from server.api.middleware.concurrency import ConcurrencyLimit
 from server.api.middleware.deadline import Deadline
 from server.api.middleware.failsafe import Failsafe
 from server.api.middleware.gate import Gate, OwnHosts
+from server.api.middleware.rate_limits import RateLimits
 from server.api.middleware.request_ids import RequestIds
 from server.api.middleware.uploads import UploadBounds
 from server.api.openai import router as openai_router
@@ -45,6 +59,7 @@ ROUTERS = (
     openai_router,
     keys.router,
     resource.router,
+    usage.router,
     health.router,
 )
 
@@ -69,7 +84,7 @@ def create_app(settings: Settings, *, open_runtime: OpenRuntime) -> FastAPI:
         description=DESCRIPTION,
         openapi_tags=TAGS,
         lifespan=lifespan,
-        responses=problem_responses(401, 403, 421, 429),  # the gates'
+        responses=problem_responses(401, 403, 421, 429),  # the gates', and the limits'
         middleware=_middleware(settings, open_requests, drain, hosts),
         generate_unique_id_function=lambda route: route.name,  # generated clients name their functions after it
         redirect_slashes=False,  # a redirect would expose the host name that a proxy uses
@@ -100,6 +115,8 @@ def _middleware(settings: Settings, open_requests: OpenRequests, drain: Drain, h
         expose_headers=[
             "Location",
             "Idempotent-Replayed",
+            "RateLimit",
+            "RateLimit-Policy",
             "Retry-After",
             "WWW-Authenticate",
             "X-Request-ID",
@@ -115,7 +132,8 @@ def _middleware(settings: Settings, open_requests: OpenRequests, drain: Drain, h
         Middleware(Failsafe),
         Middleware(Authentication, required=is_required(settings)),
         Middleware(RefuseWhileDraining, drain=drain, exempt=health.HEALTH_PATHS),
-        Middleware(ConcurrencyLimit, most=server.max_concurrency, exempt=health.HEALTH_PATHS),
+        Middleware(RateLimits, exempt=health.HEALTH_PATHS),
+        Middleware(ConcurrencyLimit, most=server.max_concurrency, max_wait=server.max_wait, exempt=health.HEALTH_PATHS),
         Middleware(
             Deadline,
             seconds=server.request_timeout,

@@ -99,6 +99,28 @@ class Overloaded(FootnoteError):
         self.retry_after = retry_after
 
 
+class RateLimited(CallerError):
+    """Whoever asks has reached a limit; `retry_after` in seconds, None where waiting does not help."""
+
+    slug = "rate-limited"
+
+    def __init__(self, detail: str, *, retry_after: float | None) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+        self.retryable = retry_after is not None
+
+
+class BudgetExhausted(CallerError):
+    """A budget for language models is spent, or others have reserved what is left of it."""
+
+    slug = "budget-exhausted"
+
+    def __init__(self, detail: str, *, retry_after: float, retryable: bool) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+        self.retryable = retryable
+
+
 class DeadlineExceeded(FootnoteError):
     """A request took longer than the settings allow."""
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from server.errors import Forbidden
+from storage.access.limited import UsedKey, using_key
 from storage.caller import LOCAL, Caller, acting_as, caller
 from storage.reach import reachable_collections, reaching
 
@@ -81,7 +82,8 @@ def being(identity: Principal) -> Iterator[None]:
     """Let the block, and the tasks that it starts, be a request of `identity`."""
     token = _current.set(identity)
     try:
-        with acting_as(identity.caller), reaching(identity.collections):
+        key = UsedKey(identity.key_id) if identity.key_id else None
+        with acting_as(identity.caller), reaching(identity.collections), using_key(key):
             yield
     finally:
         _current.reset(token)
@@ -92,7 +94,7 @@ def being_nobody() -> Iterator[None]:
     """Let the block be a request of nobody known, whatever it was before."""
     token = _current.set(None)
     try:
-        with acting_as(NOBODY), reaching(frozenset()):
+        with acting_as(NOBODY), reaching(frozenset()), using_key(None):
             yield
     finally:
         _current.reset(token)

@@ -26,8 +26,9 @@ from server.engines.models.choose import Sharing, describe_extractive, open_mode
 from server.engines.models.model import LanguageModel
 from server.engines.reranking.choose import open_reranker
 from server.engines.reranking.reranker import Reranker
-from server.engines.room import check_tokenizer
+from server.engines.room import check_tokenizer, estimated_tokens
 from server.engines.writing.templates import template
+from server.limits.opening import OpenLimits, open_limits
 from server.peers.door import opened_door, whole
 from server.peers.member import Member
 from server.peers.messages import Frame
@@ -114,6 +115,7 @@ class Runtime:
     uploads: Uploads
     keys: KeyService
     authenticator: Authenticator
+    limits: OpenLimits
     telemetry: Telemetry
     member: Member | None = None
 
@@ -233,6 +235,12 @@ async def assemble(
     generations = await stack.enter_async_context(
         followed_generations(database, leases=leases, embedder=embedder, settings=settings)
     )
+    limits = await stack.enter_async_context(
+        open_limits(settings, database, longest_call=settings.llm.total_timeout, count=estimated_tokens)
+    )
+    if model is not None:
+        model.purse = limits.budgets
+        limits.warn_of_unpriced(model.name, is_priced=model.is_priced)
     redis, shared_vectors, relay = await _open_redis(settings, stack)
     answers = AnswerService(
         database,
@@ -244,7 +252,7 @@ async def assemble(
         vectors=QuestionVectors(max_bytes=settings.cache.embedding_bytes, shared=shared_vectors),
         kept=_answer_cache(settings, database, model, reranker) if settings.cache.answers else None,
     )
-    streams = Streams(settings.streams, most=settings.server.max_concurrency, member=member)
+    streams = Streams(settings.streams, most=settings.server.max_concurrency, member=member, slots=limits.streams)
     if relay is not None:
         streams.reach_others(relay)
     if member is not None:
@@ -295,12 +303,13 @@ async def assemble(
             cache_bytes=CACHE_BYTES // (member.of if member else 1),
         ),
         collections=collections,
-        documents=DocumentService(database, collections=collections),
+        documents=DocumentService(database, collections=collections, quotas=limits.quotas),
         jobs=JobStore(database),
         watchers=JobWatchers(most=settings.server.max_watchers),
         keys=KeyService(ApiKeys(database)),
         authenticator=await stack.enter_async_context(open_authenticator(settings, database)),
         uploads=Uploads(settings.data_dir / "uploads", max_bytes=settings.ingestion.max_file_bytes),
+        limits=limits,
         telemetry=telemetry,
         member=member,
     )

@@ -15,7 +15,7 @@ from storage.errors import SchemaMismatch, StoreUnavailable
 if TYPE_CHECKING:  # a server that starts needs neither SQLAlchemy nor Alembic
     import sqlalchemy
 
-REVISION = "0016"
+REVISION = "0017"
 UPGRADE_LOCK = 0x466F6F74  # "Foot", key of the advisory lock of an upgrade
 _log = structlog.get_logger(__name__)
 

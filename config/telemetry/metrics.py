@@ -129,6 +129,13 @@ FEEDBACK = _meter.create_counter(
     "footnote.feedback", unit="{rating}", description="What people thought of answers, by rating."
 )
 
+# limits
+LIMIT_REFUSALS = _meter.create_counter(
+    "footnote.limits.refusals",
+    unit="{refusal}",
+    description="What limits refused, by limit (requests, streams, uploads, stored, budget) and whose it was.",
+)
+
 # models
 MODEL_DURATION = _seconds(
     "gen_ai.client.operation.duration", "A call of a model, to its last token.", buckets=MODEL_SECONDS

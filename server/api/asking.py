@@ -71,17 +71,19 @@ async def answer_stream(request: Request, asked: Asked, *, key: str | None) -> R
     stream_id = streams.new_id()
     encoder = EventEncoder(request_id_of(request.scope))
     if key is None:
-        events = asked.events(stream_id, None)
+        events = streams.counted(asked.events(stream_id, None))
         return await open_run(request, streams.start(events, encoder=encoder, stream_id=stream_id))
     async with ended_by_disconnect(request):
-        joined, headers = await _joined(request, asked, key)
+        joined, headers = await _joined(request, asked, key, is_stream=True)
     if isinstance(joined, Answer):
         # not resumable: the key gives the answer again, and deleting the conversation must leave no copy
         joined = streams.start(events_of(joined), encoder=encoder, stream_id=stream_id, resumable=False)
     return await open_run(request, joined, headers=headers)
 
 
-async def _joined(request: Request, asked: Asked, given: str) -> tuple[Run | Answer, dict[str, str] | None]:
+async def _joined(
+    request: Request, asked: Asked, given: str, *, is_stream: bool = False
+) -> tuple[Run | Answer, dict[str, str] | None]:
     """Return the run or the answer of a key, with the header of a replay where an earlier request started it."""
     runtime = runtime_of(request)
     headers: dict[str, str] | None = REPLAYED
@@ -89,7 +91,10 @@ async def _joined(request: Request, asked: Asked, given: str) -> tuple[Run | Ans
     def start(key: Key, stream_id: str) -> Run:
         nonlocal headers
         headers = None
-        events = key.guard(asked.events(stream_id, key), keep=not asked.keeps_keys)
+        events = asked.events(stream_id, key)
+        if is_stream:
+            events = runtime.streams.counted(events)
+        events = key.guard(events, keep=not asked.keeps_keys)
         encoder = EventEncoder(request_id_of(request.scope))
         return runtime.streams.start(events, encoder=encoder, stream_id=stream_id, keyed=True)
 

@@ -10,6 +10,7 @@ from config.settings import Settings
 from config.telemetry.setup import Telemetry
 from server.answers import Answer, Event, Question, Retrieved, Turn
 from server.auth.authenticator import Authenticator
+from server.limits.opening import OpenLimits
 from server.peers.member import Member
 from server.services.collections import Activated, NewCollection
 from server.services.conversations import Conversations
@@ -241,6 +242,11 @@ class Runtime(Protocol):
     @property
     def collections(self) -> CollectionWrites:
         """Creates and deletes collections, and activates generations."""
+        ...
+
+    @property
+    def limits(self) -> OpenLimits:
+        """What limits requests, and the record of usage behind ``/usage``."""
         ...
 
     async def health(self) -> Mapping[str, Dependency]:

@@ -24,6 +24,7 @@ TAGS = [
     {"name": "jobs", "description": "The indexing of uploaded documents: state, progress, retries."},
     {"name": "openai", "description": "The same through OpenAI's protocol; errors have its shape under `/v1`."},
     {"name": "access", "description": "API keys, and who asks."},
+    {"name": "usage", "description": "What language models have used, for whom."},
     {"name": "operating", "description": "For load balancers and people."},
 ]
 EXAMPLE_STREAM = """\

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -24,9 +25,10 @@ SECRET = {"Cache-Control": "no-store"}
 
 @router.get("/me")
 @marked(KNOWN)
-async def show_me() -> MeOut:
-    """Tell who asks, and what that one may do."""
-    return MeOut.of(_who())
+async def show_me(request: Request) -> MeOut:
+    """Tell who asks, what that one may do, and how much."""
+    limits = await runtime_of(request).limits.of_caller.overview()
+    return MeOut.of(_who(), limits=asdict(limits))
 
 
 @router.get("/keys")

@@ -66,6 +66,7 @@ KINDS: Mapping[str, Kind] = {
         Kind("unsupported-media-type", 415, "The content type is not supported"),
         Kind("host-refused", 421, "The server is not called so"),
         Kind("rate-limited", 429, "The rate limit is reached"),
+        Kind("budget-exhausted", 429, "The budget is exhausted"),
         Kind("fetch-failed", 502, "The URL could not be fetched"),
         Kind("model-failed", 502, "The language model failed"),
         Kind("model-rejected", 502, "The language model refused the request"),

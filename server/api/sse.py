@@ -73,7 +73,8 @@ def _frame(number: int, name: str, data: str) -> bytes:
 
 async def open_stream(request: Request, events: AsyncIterator[Event], *, encoder: Encoder) -> EventStream:
     """Answer with events in another protocol, whose streams cannot be resumed."""
-    run = runtime_of(request).streams.start(events, encoder=encoder, resumable=False)
+    streams = runtime_of(request).streams
+    run = streams.start(streams.counted(events), encoder=encoder, resumable=False)
     return await open_run(request, run)
 
 
@@ -85,7 +86,8 @@ async def open_run(request: Request, run: Run, *, headers: Mapping[str, str] | N
             if not run.log.keeps(1):  # another reader is so far ahead that the beginning was dropped
                 answer = await run.answer()
                 encoder = EventEncoder(request_id_of(request.scope))
-                run = runtime_of(request).streams.start(events_of(answer), encoder=encoder, resumable=False)
+                streams = runtime_of(request).streams
+                run = streams.start(events_of(answer), encoder=encoder, resumable=False)
         return _stream(request, run, stream_id=run.id, after=0, headers=headers)
 
 

@@ -46,6 +46,7 @@ from server.engines.writing.citations import CitationFilter
 from server.engines.writing.prompts import summary_messages
 from server.engines.writing.stopping import before_stop
 from server.errors import RerankUnavailable
+from server.limits.budgets import asking_about
 from server.services.cited import citations_of
 from server.services.observation import Observation
 from server.waiting.turns import Turns
@@ -231,6 +232,7 @@ class AnswerService:
         """
         if question.rerank and self._settings.rerank.provider == "none":
             raise RerankUnavailable
+        asking_about(question.collection)
         for may_retry in (True, False):
             pinned = await stack.enter_async_context(self._generations.pinned(question.collection))
             parts = replace(self._parts(question, pinned, stack), retrieves_only=retrieves_only)

@@ -26,6 +26,8 @@ from storage.jobs.rows import document_lock, lock_jobs, source_lock
 from storage.reach import require_reachable
 
 if TYPE_CHECKING:
+    from config.settings import LimitSettings
+    from server.limits.quotas import Quotas
     from server.services.collections import CollectionService
     from storage.database import Connection, Database
     from storage.generation import Generation
@@ -97,8 +99,9 @@ class Content:
 class DocumentService:
     """Accepts and deletes documents. Every method raises `FootnoteError`s only, apart from defects."""
 
-    def __init__(self, database: Database, *, collections: CollectionService) -> None:
+    def __init__(self, database: Database, *, collections: CollectionService, quotas: Quotas | None = None) -> None:
         self._database = database
+        self._quotas = quotas
         self._collections = collections
         self._catalog = DocumentCatalog(database)
         self._originals = Originals(database)
@@ -118,6 +121,7 @@ class DocumentService:
             DocumentNotFound: the document must exist, and does not.
             SourceTaken: another document has its source, or a job will give it to one.
             DocumentAttached: it is an attachment of another document.
+            RateLimited: the tenant has brought, or keeps, as much as it may.
 
         """
         require_reachable(new.collection)
@@ -126,7 +130,8 @@ class DocumentService:
         known = await self._source_of(str(new.document_id), collection=new.collection) if new.must_exist else None
         generation = await self._generation(new.collection)
         source = normalized(new.source or known or _default_source(new))
-        return await self._submit(new, caller(), source=source, generation=generation)
+        limits = await self._quotas.limits() if self._quotas else None
+        return await self._submit(new, caller(), source=source, generation=generation, limits=limits)
 
     async def delete(self, document_id: str, /, *, collection: str) -> None:
         """Delete a document from every generation, and cancel the jobs that would index it again.
@@ -167,13 +172,25 @@ class DocumentService:
 
     @rerun_on_conflict
     @in_whole_tenant  # ids and sources are unique among all documents, and a document's jobs are everybody's
-    async def _submit(self, new: NewVersion, who: Caller | None, *, source: str, generation: Generation) -> Submitted:
+    async def _submit(
+        self,
+        new: NewVersion,
+        who: Caller | None,
+        *,
+        source: str,
+        generation: Generation,
+        limits: LimitSettings | None,
+    ) -> Submitted:
         # outside of the transaction, which has a connection already
         new_id = new.document_id or await free_id(
             source, generation=generation, stores=[Documents(self._database, generation=generation)]
         )
         async with self._database.transaction() as connection:
-            return await self._submit_within(connection, new, who, source=source, new_id=new_id)
+            submitted = await self._submit_within(connection, new, who, source=source, new_id=new_id)
+            if limits is not None and self._quotas is not None and not submitted.is_replay:
+                size = new.content.size if isinstance(new.content, ReceivedFile) else 0
+                await self._quotas.charge(connection, limits, size=size)
+            return submitted
 
     async def _submit_within(
         self, connection: Connection, new: NewVersion, who: Caller | None, *, source: str, new_id: str

@@ -13,6 +13,7 @@ from uuid import uuid4
 from config.settings import StreamSettings
 from server.answers import Event
 from server.errors import InvalidEventId, Overloaded, ShuttingDown, StreamNotFound
+from server.limits.streams import StreamSlots
 from server.peers.member import Member
 from server.principal import owner_of_caller
 from server.streams.log import LogReader, StreamLog
@@ -46,7 +47,15 @@ class Streams:
     runs together take at most ``kept_bytes``.
     """
 
-    def __init__(self, settings: StreamSettings, *, most: int, member: Member | None = None) -> None:
+    def __init__(
+        self,
+        settings: StreamSettings,
+        *,
+        most: int,
+        member: Member | None = None,
+        slots: StreamSlots | None = None,
+    ) -> None:
+        self._slots = slots
         self._new_id = member.new_stream_id if member else new_stream_id
         self._settings = settings
         self._most = most
@@ -68,6 +77,10 @@ class Streams:
     def __len__(self) -> int:
         """Return the number of running streams."""
         return len(self._running)
+
+    def counted(self, events: AsyncIterator[Event]) -> AsyncIterator[Event]:
+        """Return the events of a stream that counts against its caller's limit; see `StreamSlots.held`."""
+        return events if self._slots is None else self._slots.held(events)
 
     def start(
         self,

@@ -1,5 +1,7 @@
 """Turns at work that keeps a core busy: a few at a time, in order, and none that would be waited for too long.
 
+Tenants take turns: each one's work is in order, and one's burst does not keep another's single request waiting.
+
 More at a time would finish none of them sooner, and all of them later. How long a wait will be is told from the pace at
 which turns ended lately (the mean of a queue's wait is its length times its service time; J. Little, "A proof for the
 queuing formula L = λW", 1961), so that whoever comes too late learns it at once.
@@ -7,13 +9,14 @@ queuing formula L = λW", 1961), so that whoever comes too late learns it at onc
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from server.errors import Overloaded
+from server.waiting.fair import FairPlaces
+from storage.caller import caller
 
 SMOOTHING = 0.1
 """Weight of the latest interval between two ends in the pace, once there have been as many as make it small."""
@@ -33,7 +36,7 @@ class Turns:
     """
 
     def __init__(self, *, at_once: int, max_wait: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._places = asyncio.Semaphore(at_once)
+        self._places = FairPlaces(at_once)
         self._max_wait = max_wait
         self._clock = clock
         self._waiting = 0
@@ -43,10 +46,11 @@ class Turns:
 
     @property
     def expected_wait(self) -> float:
-        """Seconds that whoever comes now will wait; 0 while too little is known."""
+        """Seconds that the caller would wait if it came now; 0 while too little is known."""
         if not self._waiting or self._intervals < BELIEVED:
             return 0.0
-        return self._waiting * self._pace + max(0.0, self._clock() - self._ended - self._pace)
+        ahead = self._places.ahead(current_tenant())
+        return ahead * self._pace + max(0.0, self._clock() - self._ended - self._pace)
 
     @asynccontextmanager
     async def turn(self, *, may_refuse: bool = True) -> AsyncIterator[None]:
@@ -59,23 +63,29 @@ class Turns:
         expected = self.expected_wait
         if may_refuse and expected > self._max_wait:
             raise Overloaded(retry_after=math.ceil(expected - self._max_wait) or 1)
-        begins_queue = not self._waiting
+        begins_queue, tenant = not self._waiting, current_tenant()
         self._waiting += 1
         try:
-            if begins_queue and self._places.locked():
+            if begins_queue and self._places.is_full:
                 self._ended = self._clock()
-            await self._places.acquire()
+            await self._places.acquire(tenant)
         finally:
             self._waiting -= 1
         try:
             yield
         finally:
-            self._end()
+            self._end(tenant)
 
-    def _end(self) -> None:
+    def _end(self, tenant: str) -> None:
         now = self._clock()
         if self._waiting:
             self._intervals += 1
             self._pace += max(SMOOTHING, 1 / self._intervals) * (now - self._ended - self._pace)
         self._ended = now
-        self._places.release()
+        self._places.release(tenant)
+
+
+def current_tenant() -> str:
+    """Return the tenant that the current task works for; all that is nobody's is as one."""
+    who = caller()
+    return who.tenant if who else ""

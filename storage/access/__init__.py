@@ -1,1 +1,1 @@
-"""Who may use the server: tenants and API keys."""
+"""Who may use the server, and how much: tenants, API keys, rates, budgets, quotas, and the record of what was used."""

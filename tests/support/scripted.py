@@ -38,6 +38,7 @@ from server.app import create_app
 from server.auth.authenticator import Authenticator
 from server.auth.failures import FailedLogins
 from server.auth.last_use import LastUse
+from server.limits.rates import FREE, Admission
 from server.services.conversations import ChatMessage
 from server.services.embeddings import EmbeddingService
 from server.services.idempotency import Idempotency
@@ -46,6 +47,7 @@ from server.services.keys import KeyService
 from server.services.page_pictures import Marked, Picture
 from server.streams.streams import Streams
 from server.uploads.multipart import Uploads
+from storage.access.usage import Usage as DayOfUsage
 from storage.chat.conversations import ConversationInfo, StoredMessage
 from storage.chat.feedback import KeptRating, NewFeedback, RatedAnswer, Rating
 from storage.chat.idempotency import KeyState
@@ -92,6 +94,7 @@ DONE = Done(
     citations=(replace(CITATION, cited=True),),
     sources=("docs/configuration.md",),
 )
+USED = DayOfUsage("2026-01-02", 3, 30, 15, 0.0, 3, 0)
 CONVERSATION = ConversationInfo("5f0c9c0e-7d0b-4e57-9f0e-1f6a2f4d3c11", "The port", "default", NOW, NOW)
 ANSWERED = StoredMessage("8d5f2b0e-0000-4000-8000-000000000002", "assistant", "Set the port [1].", "complete", NOW)
 HAPPY: tuple[object, ...] = (SOURCES, Token("Set the "), Token("port [1]."), DONE)
@@ -363,6 +366,19 @@ class FeedbackInMemory:
         return RatedAnswer(id=given.trace_id, created_at=NOW, updated_at=NOW, **asdict(given), **unknown)
 
 
+class Unlimited:
+    """No limits; one day of usage, whoever asks."""
+
+    def __init__(self) -> None:
+        self.requests = self.usage = self
+
+    async def take(self) -> Admission:
+        return FREE
+
+    async def list(self, _tenant: str, *, cursor: str | None, **_: Any) -> Page[DayOfUsage]:
+        return Page(() if decode_cursor(cursor) else (USED,), None)
+
+
 @dataclass
 class ScriptedRuntime:
     settings: Settings
@@ -377,6 +393,7 @@ class ScriptedRuntime:
     feedback: Any = field(default_factory=FeedbackInMemory)
     telemetry: Telemetry = NO_TELEMETRY
     member: Any = None
+    limits: Any = field(default_factory=Unlimited)
     idempotency: Any = None
     documents: ScriptedDocuments = field(default_factory=ScriptedDocuments)
     jobs: Any = field(default_factory=ScriptedJobs)

@@ -144,16 +144,18 @@ class Stack:
         self.model.script(*replies)
 
     @contextlib.contextmanager
-    def serve(self, **groups: dict[str, Any]) -> Iterator[StackClient]:
+    def serve(self, *, around: type | None = None, **groups: dict[str, Any]) -> Iterator[StackClient]:
         """Serve the application on a socket of its own, with groups of settings: ``serve(chat={"lease_seconds": 2})``.
 
         Each fault of the model reaches the client as it is: nothing is tried again, the circuit breaker stays closed.
-        Yields a client of it.
+        `around` is a middleware outside of all others. Yields a client of it.
         """
         llm = {"provider": "openai_like", "base_url": self.model.openai_url, "api_key": "k", "model": "m"}
         llm |= {"max_retries": 0, "breaker_failures": 0, **groups.pop("llm", {})}
         chosen = make_settings(self.dsn, self.data_dir, llm=llm, **groups)
         app = real_app(chosen, embedder=self.embedder)
+        if around is not None:
+            app.add_middleware(around)
         limits = httpx.Limits(max_connections=200)
         with (
             running(app, settings=chosen.server) as server,

@@ -22,6 +22,7 @@ CODES = {
     "collection-not-found": "model_not_found",
     "model-not-found": "model_not_found",
     "rate-limited": "rate_limit_exceeded",
+    "budget-exhausted": "insufficient_quota",
     "unauthenticated": "invalid_api_key",
 }
 TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
@@ -35,7 +36,7 @@ _MEANINGS: Mapping[int | str, str] = {
     413: "The body is too large.",
     415: "The body is no JSON.",
     421: "The server is not called so.",
-    429: "The model's provider asks for patience, or too many wrong keys came; `Retry-After` says for how long.",
+    429: "A limit or budget is reached, too many wrong keys came, or the provider asks for patience: `Retry-After`.",
     "4XX": "The request cannot be answered.",
     500: "Something went wrong; the server's log tells what.",
     502: "The language model failed, or refused the request.",

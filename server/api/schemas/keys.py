@@ -138,10 +138,10 @@ class MeOut(BaseModel):
     scopes: list[str]
     collections: list[str] | None = Field(description="Those that exist for whoever asks; null: all.")
     key_id: str | None = Field(description="Of the API key; null: it is none.")
-    limits: dict[str, object] = Field(description="Limits of whoever asks; none so far.")
+    limits: dict[str, object] = Field(description="Limits of whoever asks: requests a minute, quotas, budgets.")
 
     @classmethod
-    def of(cls, who: Principal) -> Self:
+    def of(cls, who: Principal, *, limits: dict[str, object]) -> Self:
         """Return what clients get."""
         return cls(
             tenant=who.caller.tenant,
@@ -150,5 +150,5 @@ class MeOut(BaseModel):
             scopes=sorted(who.scopes),
             collections=None if who.collections is None else sorted(who.collections),
             key_id=who.key_id,
-            limits={},
+            limits=limits,
         )

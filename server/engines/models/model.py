@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import stamina
 import structlog
@@ -29,6 +29,7 @@ from server.engines.models.errors import (
 )
 from server.engines.models.events import Delta, Finish, ModelEvent, Reasoning, Retraction
 from server.engines.models.limits import Limits
+from server.engines.models.metering import Metered, Purse, Tariff
 from server.engines.models.observation import ModelCall, retried
 from server.engines.models.prices import cost_of
 from server.engines.models.provider import Chunk, Provider, Request
@@ -70,8 +71,11 @@ class LanguageModel:
         context_window: tokens read and written in all.
         description: one line for the log: which model, why, how to change it.
         breaker: refuses calls while the provider is down.
+        purse: what calls are paid from; None: nobody counts them.
 
     """
+
+    purse: Purse[Any] | None = None
 
     def __init__(self, source: Provider, *, limits: Limits, context_window: int, description: str) -> None:
         self._source = source
@@ -100,6 +104,16 @@ class LanguageModel:
         return self._source.is_chat
 
     @property
+    def total_timeout(self) -> float:
+        """Maximum duration of an answer in seconds."""
+        return self._limits.total_timeout
+
+    @property
+    def is_priced(self) -> bool:
+        """Whether the price table has the model."""
+        return Tariff(self.name, self._limits.prices).cost(Usage(0, 0, 0)) is not None
+
+    @property
     def max_tokens(self) -> int:
         """Maximum length of an answer in tokens, if the request sets none."""
         return self._limits.max_tokens
@@ -124,6 +138,7 @@ class LanguageModel:
 
         Raises:
             ModelUnavailable, ModelRateLimited, ModelFailed, ModelRejected, ModelTimeout: before or after pieces.
+            BudgetExhausted: whoever asks has spent the budget; the model is not called.
 
         """
         limits = self._limits
@@ -137,7 +152,7 @@ class LanguageModel:
         )
         call = ModelCall(request, provider=self.provider, model=self.name, is_chat=self.is_chat)
         try:
-            async with contextlib.aclosing(call.observed(self._events(request))) as events:
+            async with contextlib.aclosing(call.observed(self._paid(request))) as events:
                 async for event in events:
                     if self._limits.shows_reasoning or not isinstance(event, Reasoning):
                         yield event
@@ -187,6 +202,13 @@ class LanguageModel:
     async def close(self) -> None:
         """Close connections and end processes; call it once, when no request runs."""
         await self._source.close()
+
+    def _paid(self, request: Request) -> AsyncGenerator[ModelEvent, None]:
+        events = self._events(request)
+        if self.purse is None:
+            return events
+        tariff = Tariff(self.name, self._limits.prices)
+        return Metered(self.purse, request, tariff=tariff).events(events)
 
     async def _events(self, request: Request) -> AsyncGenerator[ModelEvent, None]:
         deadline, patience = _now() + self._limits.total_timeout, Patience()

@@ -26,6 +26,7 @@ from config.telemetry.metrics import (
 )
 from server.engines.models.errors import ModelRefused
 from server.engines.models.events import Delta, Reasoning, Retraction
+from server.errors import BudgetExhausted
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -88,7 +89,7 @@ class ModelCall:
         except BaseException as exc:
             if not self._ended:
                 spans.failed(self._span, exc)
-                self._is_refused = isinstance(exc, ModelRefused)
+                self._is_refused = isinstance(exc, ModelRefused | BudgetExhausted)
                 if isinstance(exc, Exception):
                     self._labels["error.type"] = slug_of(exc)
             raise

@@ -340,7 +340,8 @@ def test_a_database_that_answers_nothing_any_more_ends_the_stream_at_its_deadlin
     monkeypatch.setattr(server.services.conversations, "RECORDING_SECONDS", 0.5)
     frozen = threading.Event()
     stack.fresh(Reply("one two three four five six", gate=frozen))
-    short = {"streams": {"total_timeout": 3}, "chat": {"lease_seconds": 2}, "database": {"acquire_timeout": 1}}
+    all_there = {"acquire_timeout": 1, "pool_min": 6, "pool_max": 6}  # a connection that is opened later is not frozen
+    short = {"streams": {"total_timeout": 3}, "chat": {"lease_seconds": 2}, "database": all_there}
     with stack.serve(**short) as http:
         with opened(http, "chat") as (_, seen, rest), database_frozen(stack):
             frozen.set()

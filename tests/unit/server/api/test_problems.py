@@ -30,6 +30,7 @@ CONTRACT = {
     "unsupported-media-type", "model-failed", "model-rejected", "store-unavailable", "model-unavailable", "overloaded",
     "deadline-exceeded", "internal", "conversation-not-found", "conversation-busy",
     "job-not-found", "already-exists", "rate-limited", "origin-refused", "unauthenticated", "forbidden",
+    "budget-exhausted",
 }  # fmt: skip
 
 ADDED = {

@@ -18,7 +18,7 @@ from storage.database import Database
 from storage.server import database_server
 
 
-def run(arguments: Sequence[str], settings: Settings) -> int:
+def run(settings: Settings, arguments: Sequence[str]) -> int:
     """Run the command; return the exit code.
 
     Raises:

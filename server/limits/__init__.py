@@ -1,0 +1,1 @@
+"""How much whoever asks may ask, spend, bring and keep."""

@@ -1,0 +1,76 @@
+"""Concurrent streams of a subject, on all servers together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import TypeVar, cast
+from uuid import UUID
+
+import structlog
+
+from config.errors import FootnoteError
+from config.telemetry.metrics import LIMIT_REFUSALS
+from server.errors import RateLimited
+from server.limits.effective import EffectiveLimits, asking
+from server.waiting.background import Background
+from storage.access.open_streams import OpenStreams
+
+MARGIN = 30.0
+"""Seconds beyond the longest stream after which one that nobody has ended counts no more."""
+TRY_AGAIN = 5
+CLOSING_SECONDS = 2.0
+Event = TypeVar("Event")
+
+_log = structlog.get_logger(__name__)
+
+
+class StreamSlots:
+    """Lets a subject have so many streams at a time."""
+
+    def __init__(self, streams: OpenStreams, *, limits: EffectiveLimits, longest: float) -> None:
+        """Take the seconds that a stream lasts at the most."""
+        self._streams = streams
+        self._limits = limits
+        self._seconds = longest + MARGIN
+        self._ending = Background("a stream that ended counts until it expires")
+
+    async def held(self, events: AsyncIterator[Event]) -> AsyncGenerator[Event, None]:
+        """Yield a stream's events while one of the caller's slots is taken for it.
+
+        Raises:
+            RateLimited: before the first event: the subject has as many streams as it may.
+
+        """
+        async with aclosing(cast("AsyncGenerator[Event, None]", events)) as given:
+            who = asking()
+            most = (await self._limits.of(who)).subject_streams
+            slot = None if most is None else await self._begun(who.tenant, who.subject, most)
+            try:
+                async for event in given:
+                    yield event
+            finally:
+                if slot is not None:
+                    # a stream that is cut is cancelled, and nothing can be awaited here
+                    self._ending.start(self._streams.end(who.tenant, slot))
+
+    async def close(self) -> None:
+        """Wait until what has ended counts no more."""
+        await self._ending.close(seconds=CLOSING_SECONDS)
+
+    async def _begun(self, tenant: str, subject: str, most: int) -> UUID | None:
+        async def undo(slot: UUID | None) -> None:
+            if slot is not None:
+                await self._streams.end(tenant, slot)
+
+        beginning = self._streams.begin(tenant, subject, most=most, seconds=self._seconds)
+        try:
+            slot = await self._ending.undone_if_cancelled(beginning, undo=undo)
+        except FootnoteError as error:
+            _log.warning("a stream was not counted", error=type(error).__name__)
+            return None
+        if slot is None:
+            LIMIT_REFUSALS.add(1, {"footnote.limit": "streams", "footnote.scope": "subject"})
+            detail = f"the subject has at most {most} streams at a time; wait for one to end"
+            raise RateLimited(detail, retry_after=TRY_AGAIN)
+        return slot
