@@ -22,7 +22,8 @@ INNER = {
     "storage/search/rewording.py": {"<module>", "step"},
     # writes, within a writer's transaction
     "storage/documents/rows.py": {"_put"},
-    "storage/vector_store.py": {"adelete_nodes"},
+    "storage/vector_store.py": {"_delete_nodes"},
+    "storage/node_writes.py": {"_require_own"},  # ids alone, to refuse one that another document has
 }
 """Functions whose statements were read, and let no passage out of the database."""
 

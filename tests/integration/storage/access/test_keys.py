@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
+from support.sql import execute
 
 from server.auth.key_text import KeyText
 from storage.access.key_changes import listen
@@ -115,7 +116,9 @@ async def test_keys_are_listed_by_tenant_and_subject_page_by_page(keys: ApiKeys)
         await keys.list(tenant=None, limit=2, cursor="???")
 
 
-async def test_every_change_is_told_whoever_makes_it_but_not_the_last_use(keys: ApiKeys, database: Database) -> None:
+async def test_every_change_is_told_whoever_makes_it_but_not_the_last_use(
+    keys: ApiKeys, database: Database, dsn: str
+) -> None:
     told: asyncio.Queue[str | bool] = asyncio.Queue()
     listening = asyncio.create_task(listen(database, changed=told.put_nowait, is_listening=told.put_nowait))
 
@@ -131,16 +134,16 @@ async def test_every_change_is_told_whoever_makes_it_but_not_the_last_use(keys: 
         assert await heard() == made.id
         await keys.revoke(made.id)
         assert await heard() == made.id
-        async with database.connection() as connection:
-            await connection.execute("UPDATE footnote.api_keys SET scopes = '{}' WHERE id = $1", made.id)
-            assert await heard() == made.id
-            # a connection that is lost is told of, and another one hears what comes after it
-            await connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
-            assert [await heard(), await heard()] == [False, True]
-            await connection.execute("DELETE FROM footnote.api_keys WHERE id = $1", made.id)
+        execute(dsn, "UPDATE footnote.api_keys SET scopes = '{}' WHERE id = %s", made.id)
+        assert await heard() == made.id
+        # a connection that is lost is told of, and another one hears what comes after it
+        execute(
+            dsn,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        )
+        assert [await heard(), await heard()] == [False, True]
+        execute(dsn, "DELETE FROM footnote.api_keys WHERE id = %s", made.id)
         assert await heard() == made.id
         assert told.empty()
     finally:
