@@ -78,7 +78,10 @@ class Indexing:
         """
         embedding, chunking = await self.configured()
         return await self.collections.ensure(
-            collection, embedding=embedding, chunking=chunking, accepted=await self.accepted()
+            collection,
+            embedding=embedding,
+            chunking=chunking,
+            accepted={embedding.fingerprint, *await self.accepted()},
         )
 
     async def pipeline(

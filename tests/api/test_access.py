@@ -182,7 +182,7 @@ def test_either_header_carries_a_key(running: tuple[Scripted, httpx.Client], hea
         "scopes": ["query"],
         "collections": None,
         "key_id": key.split("_")[1],
-        "limits": {},
+        "limits": {"requests_a_minute": {}, "quotas": {}, "budgets": []},
     }
 
 

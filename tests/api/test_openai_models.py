@@ -162,7 +162,7 @@ def test_a_client_that_leaves_ends_its_list(scripted: Make, serve: Serve) -> Non
     made.runtime.embedder.step = Hang()
     with serve(made.app) as server:
         with pytest.raises(openai.APITimeoutError):
-            connect(server.url, timeout=0.3).embeddings.create(model=EMBEDDING_MODEL, input=["x"] * 200)
+            connect(server.url, timeout=2).embeddings.create(model=EMBEDDING_MODEL, input=["x"] * 200)
         made.runtime.embedder.step = None
         connect(server.url).embeddings.create(model=EMBEDDING_MODEL, input="y")  # its turn was given back
     assert [len(texts) for _, texts in made.runtime.embedder.calls] == [64, 1]

@@ -1,4 +1,4 @@
-"""Requests of whoever their headers name, as a gate in front of the server would let them in."""
+"""Requests of whoever their headers name, in place of the gate that looks at keys."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import json
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from server.principal import SCOPES, Principal, being
 from storage.access.limited import UsedKey, using_key
-from storage.caller import LOCAL, Caller, acting_as
+from storage.caller import LOCAL, Caller
 
 
 class AsNamed:
@@ -26,5 +27,5 @@ class AsNamed:
         who = Caller(given.get("x-tenant", LOCAL.tenant), subject or LOCAL.subject, sees_all=subject is None)
         key = given.get("x-key")
         used = UsedKey(key, json.loads(given.get("x-key-limits", "{}"))) if key else None
-        with acting_as(who), using_key(used):
+        with being(Principal(who, frozenset(SCOPES))), using_key(used):
             await self._app(scope, receive, send)

@@ -38,6 +38,7 @@ from server.app import create_app
 from server.auth.authenticator import Authenticator
 from server.auth.failures import FailedLogins
 from server.auth.last_use import LastUse
+from server.limits.overview import LimitsOverview
 from server.limits.rates import FREE, Admission
 from server.services.conversations import ChatMessage
 from server.services.embeddings import EmbeddingService
@@ -370,10 +371,13 @@ class Unlimited:
     """No limits; one day of usage, whoever asks."""
 
     def __init__(self) -> None:
-        self.requests = self.usage = self
+        self.requests = self.usage = self.of_caller = self
 
     async def take(self) -> Admission:
         return FREE
+
+    async def overview(self) -> LimitsOverview:
+        return LimitsOverview({}, {}, [])
 
     async def list(self, _tenant: str, *, cursor: str | None, **_: Any) -> Page[DayOfUsage]:
         return Page(() if decode_cursor(cursor) else (USED,), None)

@@ -20,6 +20,7 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 import httpx
+from starlette.middleware import Middleware
 from support.databases import Databases, in_database
 from support.environment import make_settings
 from support.events import Event, parse
@@ -31,6 +32,7 @@ from support.sql import execute
 
 from config.settings import RetrievalSettings
 from embedding.embedder import Embedder
+from server.api.middleware.authentication import Authentication
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0
@@ -148,14 +150,15 @@ class Stack:
         """Serve the application on a socket of its own, with groups of settings: ``serve(chat={"lease_seconds": 2})``.
 
         Each fault of the model reaches the client as it is: nothing is tried again, the circuit breaker stays closed.
-        `around` is a middleware outside of all others. Yields a client of it.
+        `around` is a middleware in place of the one that authenticates. Yields a client of it.
         """
         llm = {"provider": "openai_like", "base_url": self.model.openai_url, "api_key": "k", "model": "m"}
         llm |= {"max_retries": 0, "breaker_failures": 0, **groups.pop("llm", {})}
         chosen = make_settings(self.dsn, self.data_dir, llm=llm, **groups)
         app = real_app(chosen, embedder=self.embedder)
         if around is not None:
-            app.add_middleware(around)
+            gates = (Middleware(around) if each.cls is Authentication else each for each in app.user_middleware)
+            app.user_middleware = list(gates)
         limits = httpx.Limits(max_connections=200)
         with (
             running(app, settings=chosen.server) as server,
