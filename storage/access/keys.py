@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from storage.caller import for_all_tenants
 from storage.conflicts import rerun_on_conflict
 from storage.cursors import Page, decode_cursor, encode_cursor
-from storage.errors import KeyNotFound
+from storage.errors import KeyNotFound, TenantNotFound
 
 if TYPE_CHECKING:
     import asyncpg
@@ -78,12 +78,18 @@ class ApiKeys:
     @rerun_on_conflict
     @for_all_tenants
     async def create(self, new: NewApiKey) -> ApiKey:
-        """Store a key."""
+        """Store a key.
+
+        Raises:
+            TenantNotFound: there is no such tenant.
+
+        """
         async with self._database.transaction() as connection:
             row = await connection.fetchrow(
                 f"""INSERT INTO footnote.api_keys
                         (id, tenant_id, subject, name, groups, scopes, collections, secret_hash, expires_at)
-                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING {_COLUMNS}""",
+                    SELECT $1, t.id, $3, $4, $5, $6, $7, $8, $9 FROM footnote.tenants t
+                    WHERE t.id = $2 AND t.status <> 'deleting' RETURNING {_COLUMNS}""",
                 new.id,
                 new.tenant,
                 new.subject,
@@ -94,6 +100,8 @@ class ApiKeys:
                 new.secret_hash,
                 new.expires_at,
             )
+        if row is None:
+            raise TenantNotFound(new.tenant)
         return _key(row)
 
     @for_all_tenants

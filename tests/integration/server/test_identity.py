@@ -188,6 +188,7 @@ def test_the_time_of_a_key_s_last_use_is_kept(stack: Stack) -> None:
 @pytest.mark.parametrize("way", SERVERS)
 def test_a_stream_is_resumed_by_whom_it_belongs_to_alone(stack: Stack, way: str) -> None:
     stack.fresh(default=Reply("Milada Novak built it [1]."))
+    stack.rows("INSERT INTO footnote.tenants (id) VALUES ('acme') ON CONFLICT DO NOTHING RETURNING 1")
     with serving(stack, way) as http:
         ada, again = make(http, "query", subject="ada"), make(http, "query", subject="ada")
         eve, admin = make(http, "query", subject="eve"), make(http, "admin", subject="root")

@@ -79,7 +79,12 @@ PAID = ["      INSERT footnote.usage", "      INSERT footnote.spending"]
 
 def in_order(tree):
     """Return a tree without what runs beside the model or now and then, whose place among the others is chance."""
-    chance = {"SELECT footnote.lexicons", "SELECT footnote.tenants", "wait for a connection"}
+    chance = {
+        "SELECT footnote.lexicons",
+        "SELECT footnote.tenants",
+        "DELETE footnote.spending",
+        "wait for a connection",
+    }
     return [line for line in tree if line.strip() not in chance]
 
 

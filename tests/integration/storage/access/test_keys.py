@@ -13,7 +13,7 @@ from server.auth.key_text import KeyText
 from storage.access.key_changes import listen
 from storage.access.keys import ApiKey, ApiKeys, NewApiKey
 from storage.database import Database
-from storage.errors import InvalidCursor, KeyNotFound, StoreFailed
+from storage.errors import InvalidCursor, KeyNotFound, StoreFailed, TenantNotFound
 
 HOUR = timedelta(hours=1)
 
@@ -94,7 +94,13 @@ async def test_an_expired_key_is_not_rotated(keys: ApiKeys) -> None:
         await keys.rotate(made.id, secret_hash=KeyText.new().secret_hash, overlap=HOUR)
 
 
-async def test_keys_are_listed_by_tenant_and_subject_page_by_page(keys: ApiKeys) -> None:
+async def test_a_key_of_a_tenant_that_does_not_exist_is_not_made(keys: ApiKeys) -> None:
+    with pytest.raises(TenantNotFound, match="nowhere"):
+        await keys.create(new(tenant="nowhere"))
+
+
+async def test_keys_are_listed_by_tenant_and_subject_page_by_page(keys: ApiKeys, dsn: str) -> None:
+    execute(dsn, "INSERT INTO footnote.tenants (id) VALUES ('acme')")
     for tenant, subject in [("public", "ada"), ("public", "eve"), ("acme", "ada")] * 3:
         await keys.create(new(tenant=tenant, subject=subject))
 

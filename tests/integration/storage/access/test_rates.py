@@ -11,6 +11,7 @@ from support.sql import execute
 
 from storage.access.names import key_name
 from storage.access.rates import Rate, Rates
+from storage.caller import acting_as, service_of
 from storage.database import Database
 from storage.errors import MissingKey
 
@@ -111,14 +112,15 @@ async def test_holders_of_two_tenants_are_two(database, dsn):
     execute(dsn, "INSERT INTO footnote.tenants (id) VALUES ('other')")
     rates, rate = Rates(database), [Rate("subject", "ada", 1)]
     for tenant in ("public", "other"):
-        (taken,) = await rates.take(tenant, rate, at=BEGIN)
+        with acting_as(service_of(tenant)):
+            (taken,) = await rates.take(tenant, rate, at=BEGIN)
         assert taken.wait == 0
     execute(dsn, "DELETE FROM footnote.tenants WHERE id = 'other'")
     assert execute(dsn, "SELECT count(*) FROM footnote.rates")[0][0] == 1
 
 
 async def test_a_tenant_that_does_not_exist_has_no_rates(database):
-    with pytest.raises(MissingKey):
+    with pytest.raises(MissingKey), acting_as(service_of("nobody")):
         await Rates(database).take("nobody", [Rate("tenant", "", 1)])
 
 
