@@ -102,7 +102,8 @@ def _found_or_made(kind: ExportKind[EmbeddingRecipe], files: ModelFiles, setting
 
 def _load_export(files: ModelFiles, *, settings: Settings) -> Encoder:
     wanted = settings.embedding
-    kind = _full(files) if quantization_of(wanted) == "none" else _int8(files)
+    is_int8 = quantization_of(wanted) == "int8"
+    kind = _int8(files) if is_int8 else _full(files)
     export = _found_or_made(kind, files, settings)
     if export.recipe is None:
         from embedding.library import open_library_encoder
@@ -122,7 +123,8 @@ def _load_export(files: ModelFiles, *, settings: Settings) -> Encoder:
         prompts={name: prompt for name, prompt in prompts.items() if prompt},
         normalize=wanted.normalize,
         threads=_threads(settings),
-        batch_size=wanted.batch_size,
+        # activations are quantized by the range of a whole call: one text a call, or vectors depend on their company
+        batch_size=1 if is_int8 else wanted.batch_size,
     )
 
 

@@ -28,7 +28,7 @@ MAX_CHARACTERS = 24_000
 class Finder:
     """Looks at one question's passages.
 
-    `look` takes some ten milliseconds of one core and a statement; `quotations` embeds a dozen short texts besides.
+    `look` takes some ten milliseconds of one core and a statement; `quotations` embeds some short texts besides.
     """
 
     def __init__(self, question: str, nodes: Sequence[NodeWithScore], *, parts: EngineParts) -> None:
@@ -83,9 +83,9 @@ class Finder:
         chosen = await asyncio.to_thread(by_words, asked, self._units, words=self._words)
         if not chosen:
             return []
-        texts = [embedded_text(each.unit) for each in chosen]
-        vectors = await self._parts.embedder.queries([self._question, *texts])
-        ranked: list[Ranked] = by_vectors(chosen, question=vectors[0], vectors=vectors[1:])
+        question = await self._parts.vectors.of(self._question, embedder=self._parts.embedder)
+        vectors = await self._parts.embedder.queries([embedded_text(each.unit) for each in chosen])
+        ranked: list[Ranked] = by_vectors(chosen, question=question, vectors=vectors)
         self._readings = readings(asked, ranked, self._sources, words=self._words)
         return composed(ranked, readings=self._readings)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from server.engines.quoting.words import Words
 
 COVERED = 0.85  # of the weight of what the question is about, which each place must have
-MARGIN = 1.1  # points of score by which equally good units may differ
+MARGIN = 1.3  # points of score by which equally good units may differ
 SAME = 0.6  # of two units' own words: with more in common they say the same thing
 MOST = 3
 _VALUES: frozenset[Kind] = frozenset({"number", "default"})
