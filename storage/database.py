@@ -102,6 +102,15 @@ class _Connection(TracedConnection):
         return time.monotonic() - self.idle_since
 
 
+def _begin_with(connection: Connection, local: Mapping[str, str | int | float]) -> None:
+    """Let the next transaction begin with settings; names and values come from code, never from a request."""
+    try:
+        connection.set_at_begin(local)  # type: ignore[attr-defined] # the proxy passes it on
+    except AttributeError:  # it was lost between being lent and this: the proxy has nothing to pass it on to
+        msg = "the connection was lost"
+        raise asyncpg.InterfaceError(msg) from None
+
+
 class Database:
     """A pool of asyncpg connections; one that was idle for long is checked before use.
 
@@ -173,8 +182,7 @@ class Database:
         Where nobody asks, no row exists: see `storage.caller`.
         """
         async with self._borrowed() as connection:
-            # names and values come from code and bounded settings, never from a request
-            connection.set_at_begin(local or {})  # type: ignore[attr-defined] # the proxy passes it on
+            _begin_with(connection, local or {})
             async with connection.transaction(readonly=readonly):
                 yield connection
 

@@ -203,3 +203,20 @@ async def test_a_statement_that_is_not_answered_in_time_is_the_database_s(databa
     with pytest.raises(StoreUnavailable):
         async with getattr(database, lend)() as connection:
             await connection.fetchval("SELECT pg_sleep(60)", timeout=0.05)
+
+
+async def test_a_connection_that_is_lost_between_being_lent_and_its_transaction_is_unavailable(database, monkeypatch):
+    acquire = database._acquire
+
+    async def lost():
+        connection = await acquire()
+        await database._pool.release(connection)  # as asyncpg does where the server ends it: the proxy is empty
+        return connection
+
+    monkeypatch.setattr(database, "_acquire", lost)
+    with pytest.raises(StoreUnavailable):
+        async with database.transaction():
+            pass
+    monkeypatch.undo()
+    async with database.connection() as connection:
+        assert await connection.fetchval("SELECT 1") == 1
