@@ -1,0 +1,63 @@
+"""Whose requests are answered: known for a second, and for the time of grace where the database is away."""
+
+from __future__ import annotations
+
+import pytest
+
+from server.auth import known_tenants as module
+from server.auth.known_tenants import KnownTenants
+from server.errors import Forbidden
+from storage.errors import StoreUnavailable
+
+
+class Statuses:
+    """The database's tenants; `away` lets it fail."""
+
+    def __init__(self, **known):
+        self.known = known
+        self.asked = []
+        self.away = False
+
+    async def status(self, tenant):
+        self.asked.append(tenant)
+        if self.away:
+            raise StoreUnavailable
+        return self.known.get(tenant)
+
+
+async def test_active_tenants_pass_and_others_are_told_why():
+    tenants = KnownTenants(Statuses(acme="active", old="suspended", gone="deleting"), grace=60)
+    await tenants.require("acme")
+    with pytest.raises(Forbidden, match="suspended"):
+        await tenants.require("old")
+    with pytest.raises(Forbidden, match="suspended"):
+        await tenants.require("gone")
+    with pytest.raises(Forbidden, match="no such tenant"):
+        await tenants.require("nobody")
+
+
+async def test_a_suspension_is_heard_of_after_a_second_and_asked_for_once_in_it(monkeypatch):
+    statuses = Statuses(acme="active")
+    tenants = KnownTenants(statuses, grace=60)
+    for _ in range(5):
+        await tenants.require("acme")
+    assert statuses.asked == ["acme"]
+    statuses.known["acme"] = "suspended"
+    monkeypatch.setattr(module, "FRESH_SECONDS", 0)
+    with pytest.raises(Forbidden):
+        await tenants.require("acme")
+
+
+async def test_with_the_database_away_what_was_known_last_holds(monkeypatch):
+    statuses = Statuses(acme="active", old="suspended")
+    tenants = KnownTenants(statuses, grace=60)
+    await tenants.require("acme")
+    with pytest.raises(Forbidden):
+        await tenants.require("old")
+    statuses.away = True
+    monkeypatch.setattr(module, "FRESH_SECONDS", 0)
+    await tenants.require("acme")
+    with pytest.raises(Forbidden):
+        await tenants.require("old")
+    with pytest.raises(StoreUnavailable):
+        await tenants.require("never seen")
