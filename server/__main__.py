@@ -101,9 +101,8 @@ def _serve_mcp(settings: Settings) -> int:
 def _serve(settings: Settings) -> int:
     import uvloop
 
-    announce = partial(
-        _announce, with_key=is_required(settings)
-    )  # where nobody has chosen its users, no port is opened
+    # first of all: where nobody has chosen its users, no port is opened
+    announce = partial(_announce, with_key=is_required(settings))
     _allow_many_sockets()
     sockets = bind(
         settings.server.host, settings.server.port

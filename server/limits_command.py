@@ -28,7 +28,7 @@ def run(settings: Settings, arguments: Sequence[str]) -> int:
     """Show limits, after changing them where it is asked for; return the exit code.
 
     Raises:
-        InvalidLimit, UnknownTenant: nothing was changed.
+        InvalidLimit, TenantNotFound: nothing was changed.
 
     """
     options = _parser().parse_args(arguments)

@@ -72,6 +72,7 @@ class TenantNotFound(CallerError):
     """No such tenant, or it is being deleted."""
 
     slug = "invalid-request"
+    field = "tenant"
 
     def __init__(self, tenant: str) -> None:
         super().__init__(f"there is no tenant {tenant[:80]!r}, or it is being deleted")
@@ -408,13 +409,3 @@ class UnknownJobKind(FootnoteError):
 
     def __init__(self, kind: str) -> None:
         super().__init__(f"this worker knows no jobs of the kind {kind!r}")
-
-
-class UnknownTenant(CallerError):
-    """There is no such tenant."""
-
-    slug = "invalid-request"
-    field = "tenant"
-
-    def __init__(self, tenant: str) -> None:
-        super().__init__(f"there is no tenant {tenant[:80]!r}")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from storage.errors import UnknownTenant
+from storage.errors import TenantNotFound
 
 if TYPE_CHECKING:
     from storage.database import Database
@@ -28,7 +28,7 @@ class TenantLimits:
         """Replace a tenant's own limits, which the caller has checked.
 
         Raises:
-            UnknownTenant: there is no such tenant.
+            TenantNotFound: there is no such tenant.
 
         """
         async with self._database.connection() as connection:
@@ -36,4 +36,4 @@ class TenantLimits:
                 "UPDATE footnote.tenants SET limits = $2 WHERE id = $1 RETURNING true", tenant, json.dumps(limits)
             )
         if not done:
-            raise UnknownTenant(tenant)
+            raise TenantNotFound(tenant)

@@ -17,7 +17,7 @@ from storage.access.spending import Spending, Used
 from storage.access.tenant_limits import TenantLimits
 from storage.access.usage import UsageRecord
 from storage.caller import Caller, acting_as
-from storage.errors import UnknownTenant
+from storage.errors import TenantNotFound
 
 ADA = Caller("public", "ada")
 LIMITS = LimitSettings(subject_requests=9, subject_tokens_month=100, tenant_usd_day=1.5, key_tokens_day=7)
@@ -76,7 +76,7 @@ def test_the_command_sets_shows_and_unsets_a_tenant_s_limits(settings, dsn, caps
     for wrong in ("tenant_requests=0", "requests=1", "tenant_requests=x", "tenant_usd_day=NaN", "tenant_usd_day=1e999"):
         with pytest.raises(InvalidLimit):
             run(settings, ["--set", wrong])
-    with pytest.raises(UnknownTenant):
+    with pytest.raises(TenantNotFound):
         run(settings, ["--tenant", "nobody", "--set", "tenant_requests=1"])
     assert execute(dsn, "SELECT limits FROM footnote.tenants") == [({"tenant_usd_day": None, "tenant_requests": 600},)]
     assert run(settings, ["--unset", "tenant_requests", "--unset", "tenant_usd_day"]) == 0
