@@ -1,4 +1,4 @@
-"""``python -m storage``: upgrade the database's schema, reword chunks, print where it is, export feedback."""
+"""``python -m storage``: upgrade the schema, print SQL for roles, reword chunks, print the address, export feedback."""
 
 from __future__ import annotations
 
@@ -12,20 +12,27 @@ from config.errors import FootnoteError
 from config.settings import Settings, SettingsError, load_settings
 from storage.caller import LOCAL, acting_as
 from storage.chat.feedback import Rating
+from storage.roles import READER, names_in, statements
 from storage.server import database_server
+
+_UNREAD = {"database": {"password_file": None}}
+"""Overrides for what connects to nothing: there may be no password yet."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return the exit code."""
-    chosen = _parser().parse_args(arguments)
+    chosen = storage_parser().parse_args(arguments)
     try:
-        settings = load_settings()
+        settings = load_settings(**_UNREAD if chosen.command == "roles" else {})
         logs.configure(settings.log)
+        if chosen.command == "roles":
+            _print_roles(settings, reader=chosen.reader)
+            return 0
         with database_server(settings) as server, acting_as(LOCAL):
             if chosen.command == "url":
                 print(server.dsn)  # noqa: T201 (the command's output)
             elif chosen.command == "upgrade":
-                asyncio.run(_upgrade(server.dsn))
+                asyncio.run(_upgrade(server.dsn, settings=settings))
             elif chosen.command == "reword":
                 asyncio.run(_reword(server.dsn, settings=settings))
             else:
@@ -38,10 +45,13 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def storage_parser() -> argparse.ArgumentParser:
+    """Return the command line's parser."""
     parser = argparse.ArgumentParser(prog="python -m storage", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("upgrade", help="bring the schema up to this version")
+    roles = commands.add_parser("roles", help="print SQL that makes the roles in a PostgreSQL of your own")
+    roles.add_argument("--reader", default=READER, help="user of programs that read passages by themselves")
     commands.add_parser("url", help="print the database's address")
     commands.add_parser("reword", help="bring chunks of before an upgrade to what they are found by now, without rests")
     export = commands.add_parser("export-feedback", help="print ratings and their answers as JSON Lines")
@@ -49,10 +59,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-async def _upgrade(dsn: str) -> None:
+def _print_roles(settings: Settings, *, reader: str) -> None:
+    url = settings.database.direct_url or settings.database.url
+    owner, database = names_in(url.get_secret_value() if url else "")
+    print(statements(owner=owner, database=database, reader=reader), end="")  # noqa: T201
+
+
+async def _upgrade(dsn: str, *, settings: Settings) -> None:
     from storage.schema_version import upgrade
 
-    before, after = await upgrade(dsn)
+    before, after = await upgrade(dsn, settings.database)
     print(f"The schema is at revision {after}" + ("" if before == after else f" (was: {before or 'empty'})"))  # noqa: T201
 
 

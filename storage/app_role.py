@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from storage.database import APP_ROLE
+from storage.database import APP_ROLE, SCHEMA
 from storage.errors import RoleTooStrong
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ BEGIN
     END IF;
 EXCEPTION
     WHEN insufficient_privilege OR undefined_object THEN
-        RAISE NOTICE '{APP_ROLE}: an administrator has to create the role, see docs/tenants.md';
+        RAISE NOTICE '{APP_ROLE}: an administrator has to create the role: python -m storage roles';
 END
 $$;
 """
@@ -52,6 +52,35 @@ BEGIN
 END
 $$;
 """
+
+KEEPS = f"""
+DO $$
+DECLARE
+    part regclass;
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{APP_ROLE}') THEN
+        RETURN;
+    END IF;
+    IF to_regprocedure('footnote.find_api_key(text)') IS NOT NULL THEN
+        GRANT EXECUTE ON FUNCTION footnote.find_api_key(text), footnote.note_api_keys_used(text[], timestamptz[])
+            TO {APP_ROLE};
+    END IF;
+    IF to_regclass('footnote.audit') IS NOT NULL THEN -- the owner's triggers and functions add to it
+        REVOKE ALL ON footnote.audit, footnote.audit_chain, footnote.audit_pending FROM {APP_ROLE};
+        GRANT SELECT ON footnote.audit, footnote.audit_chain, footnote.audit_pending TO {APP_ROLE};
+        GRANT EXECUTE ON FUNCTION footnote.audit_refusals(jsonb) TO {APP_ROLE};
+        FOR part IN SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = 'footnote.audit'::regclass LOOP
+            EXECUTE format('REVOKE ALL ON %s FROM {APP_ROLE}', part);
+        END LOOP;
+    END IF;
+END
+$$;
+"""
+"""What the role may do less, or besides: after `GRANTS`, which gives rights to all tables, and in its transaction."""
+
+CAN_SWITCH = f"""SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = '{APP_ROLE}' AND pg_has_role(oid,
+    CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END))"""
+CAN_USE = f"SELECT CASE WHEN ({CAN_SWITCH}) THEN has_schema_privilege('{APP_ROLE}', '{SCHEMA}', 'USAGE') ELSE false END"
 
 _IS_TOO_STRONG = """
 SELECT current_user::text FROM pg_roles WHERE rolname = current_user AND (rolsuper OR rolbypassrls)"""

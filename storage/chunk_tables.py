@@ -20,7 +20,8 @@ from storage.database import CHUNKS, SCHEMA, Connection, Session, owning
 if TYPE_CHECKING:
     from storage.generation import Chunking
 
-HNSW_MAX_DIMENSION = 2000  # pgvector's limit of the type vector
+HNSW_MAX_DIMENSION = 2000  # pgvector's limit for indexes of the type vector
+HNSW_MAX_HALVED = 4000  # and of halfvec, with half the bits a number
 GATE = "d.generation_id = {generation} AND d.id = c.document_id"
 RESERVED_KEYS = ("_node_content", "_node_type", "document_id", "doc_id", "ref_doc_id")
 
@@ -101,6 +102,28 @@ async def create(
         await connection.execute(script + grant.format(table=f"{SCHEMA}.{name}"))
 
 
+def can_index(dimension: int) -> bool:
+    """Tell whether pgvector can index so many dimensions."""
+    return dimension <= HNSW_MAX_HALVED
+
+
+def near(dimension: int, vector: str) -> str:
+    """Return SQL of the distance by which the index finds rows; `vector` is SQL of the one that is asked for.
+
+    Above `HNSW_MAX_DIMENSION` the index has numbers of 16 bits: who needs exact distances computes them of what is
+    found.
+    """
+    if not HNSW_MAX_DIMENSION < dimension <= HNSW_MAX_HALVED:
+        return f"embedding <=> {vector}"
+    return f"embedding::halfvec({int(dimension)}) <=> {vector}::halfvec({int(dimension)})"
+
+
+def _indexed(dimension: int) -> str:
+    if dimension <= HNSW_MAX_DIMENSION:
+        return "embedding vector_cosine_ops"
+    return f"(embedding::halfvec({int(dimension)})) halfvec_cosine_ops"
+
+
 async def has_index(connection: Session, generation_id: int) -> bool:
     """Tell whether there is a valid vector index."""
     return bool(
@@ -137,15 +160,15 @@ async def build_index(connection: Session, generation_id: int, *, dimension: int
 
     Without an index a search is exact, and reads every row. Does nothing if pgvector cannot index so many dimensions.
     """
-    if dimension > HNSW_MAX_DIMENSION:
+    if not can_index(dimension):
         return
     await connection.execute(f"SET maintenance_work_mem = '{int(options.memory_mb)}MB'")
     try:
-        await _create_index(connection, generation_id, options)
+        await _create_index(connection, generation_id, dimension, options)
     except (asyncpg.DiskFullError, asyncpg.OutOfMemoryError):
         # parallel workers need shared memory, of which containers have little (/dev/shm); build in one process
         await connection.execute("SET max_parallel_maintenance_workers = 0")
-        await _create_index(connection, generation_id, options)
+        await _create_index(connection, generation_id, dimension, options)
 
 
 async def analyze(connection: Session, generation_id: int) -> None:
@@ -153,11 +176,11 @@ async def analyze(connection: Session, generation_id: int) -> None:
     await connection.execute(f"VACUUM (ANALYZE) {qualified(generation_id)}")
 
 
-async def _create_index(connection: Session, generation_id: int, options: IndexOptions) -> None:
+async def _create_index(connection: Session, generation_id: int, dimension: int, options: IndexOptions) -> None:
     name = index_name(generation_id)
     await connection.execute(f"DROP INDEX IF EXISTS {SCHEMA}.{name}")  # an invalid index left by a killed build
     await connection.execute(
-        f"CREATE INDEX CONCURRENTLY {name} ON {qualified(generation_id)} USING hnsw (embedding vector_cosine_ops) "
+        f"CREATE INDEX CONCURRENTLY {name} ON {qualified(generation_id)} USING hnsw ({_indexed(dimension)}) "
         f"WITH (m = {int(options.m)}, ef_construction = {int(options.ef_construction)})"
     )
 

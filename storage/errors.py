@@ -10,6 +10,14 @@ class StoreUnavailable(FootnoteError):
     retry_after = 2
 
 
+class StoreSilent(StoreUnavailable):
+    """The database does not answer: it is frozen, or the network swallows what is sent."""
+
+
+class StoreReadOnly(StoreUnavailable):
+    """The database can be read and not written to: a standby, a writer that was demoted, a full disk at some hosts."""
+
+
 class StoreRefused(StoreUnavailable):
     """The database rejects the user or the password; a retry cannot succeed."""
 
@@ -344,6 +352,71 @@ class IdempotencyKeyReused(CallerError):
 
     def __init__(self) -> None:
         super().__init__("this key came with another request before; use a new key for a new request")
+
+
+class AnswerNotFound(CallerError):
+    """No answer has such a trace that whoever asks may reach."""
+
+    slug = "feedback-not-found"
+
+    def __init__(self, trace_id: str) -> None:
+        super().__init__(f"there is no answer with the trace {trace_id!r}")
+
+
+class GoldenQuestionNotFound(CallerError):
+    """No such golden question, for this caller."""
+
+    slug = "golden-question-not-found"
+
+    def __init__(self, golden_id: str) -> None:
+        super().__init__(f"there is no golden question {golden_id!r}")
+
+
+class GoldenQuestionExists(CallerError):
+    """The caller has a golden question that asks the same of the collection."""
+
+    slug = "already-exists"
+
+    def __init__(self) -> None:
+        super().__init__("there is a golden question with the same words and filters already")
+
+
+class TooManyGoldenQuestions(CallerError):
+    """A collection has as many golden questions as it may have, or an evaluation would ask too many."""
+
+    slug = "invalid-request"
+    field = "golden"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"{most} golden questions are the most")
+
+
+class EvaluationNotFound(CallerError):
+    """No such evaluation, for this caller, or it has no result yet."""
+
+    slug = "evaluation-not-found"
+
+    def __init__(self, evaluation_id: str, *, what: str = "evaluation") -> None:
+        super().__init__(f"there is no {what} {evaluation_id!r}")
+
+
+class ReportGone(CallerError):
+    """The address of a report is good for a short time only."""
+
+    slug = "evaluation-not-found"
+
+    def __init__(self) -> None:
+        super().__init__("there is no report at this address, or not any more; open it again from the page")
+
+
+class NothingToEvaluate(CallerError):
+    """The collection has no golden question that the caller may see."""
+
+    slug = "invalid-request"
+    field = "collection"
+
+    def __init__(self, collection: str) -> None:
+        super().__init__(f"the collection {collection!r} has no golden questions; add some first")
 
 
 class JobNotFound(CallerError):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import shutil
 import subprocess
 import warnings
 from contextlib import suppress
@@ -27,6 +29,8 @@ CREATE_DATABASE = f"""\
 SELECT 'CREATE DATABASE {DATABASE}' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = '{DATABASE}') \\gexec
 """
 HANDLES = ".handle_pids.json"
+LOG_BYTES = 10 * 1024**2
+"""Above which the log becomes the old one, ``log.1``, in whose place it comes."""
 
 
 class LocalPostgres:
@@ -61,6 +65,7 @@ class LocalPostgres:
         """Start the server unless it runs; return the database's URL."""
         try:
             self._forget_the_dead()
+            self._rotate_log()
             self._server.start()
             self._ensure_database()
             return self._url(DATABASE)
@@ -69,8 +74,9 @@ class LocalPostgres:
             raise EmbeddedServerFailed(msg) from exc
 
     def ensure_running(self) -> None:
-        """Start the server again if it died."""
+        """Start the server again if it died; keep its log short."""
         self._forget_the_dead()
+        self._rotate_log()
         server = self._server
         with server._lock:  # noqa: SLF001 (pgserver has no public way to look after a server)
             server.ensure_postgres_running()
@@ -93,6 +99,17 @@ class LocalPostgres:
             subprocess.run(  # noqa: S603 (nothing in it is from outside)
                 [*psql, self._url("postgres")], input=CREATE_DATABASE, capture_output=True, text=True, check=True
             )
+
+    def _rotate_log(self) -> None:
+        """Copy a long log to the old one, and empty it: PostgreSQL has it open, and appends.
+
+        Its own logging collector bounds the size of a file, not that of all.
+        """
+        log = self.directory / "log"
+        with self._server._lock, suppress(OSError):  # noqa: SLF001 (see ensure_running)
+            if log.stat().st_size > LOG_BYTES:
+                shutil.copyfile(log, self.directory / "log.1")
+                os.truncate(log, 0)
 
     def _forget_the_dead(self) -> None:
         """Remove handles of killed processes, and the lock file of a killed server."""

@@ -35,35 +35,53 @@ _UNTOLD = ("BEGIN", "COMMIT", "ROLLBACK", "START", "SELECT 1", "SAVEPOINT", "REL
 
 
 class ConnectionBroke(asyncpg.InterfaceError):
-    """The connection failed, or did not answer in time, during a statement."""
+    """The connection failed during a statement."""
+
+
+class ConnectionSilent(ConnectionBroke):
+    """The connection did not answer a statement in time, and was ended."""
 
 
 class TracedConnection(asyncpg.Connection):
-    """A connection whose statements are traced."""
+    """A connection whose statements are traced; one that does not answer in time is ended.
+
+    The driver would first ask the server to cancel, and wait for it to say that it has, which one that is frozen, or
+    behind a network that swallows packets, never does.
+    """
 
     async def execute(self, query: str, *args: Any, timeout: float | None = None) -> Any:
-        with _statement(query):
+        with self._mortal(), _statement(query):
             return await super().execute(query, *args, timeout=timeout)
 
     async def executemany(self, command: str, args: Any, *, timeout: float | None = None) -> Any:
-        with _statement(command):
+        with self._mortal(), _statement(command):
             return await super().executemany(command, args, timeout=timeout)
 
     async def fetch(self, query: str, *args: Any, **options: Any) -> Any:
-        with _statement(query):
+        with self._mortal(), _statement(query):
             return await super().fetch(query, *args, **options)
 
     async def fetchrow(self, query: str, *args: Any, **options: Any) -> Any:
-        with _statement(query):
+        with self._mortal(), _statement(query):
             return await super().fetchrow(query, *args, **options)
 
     async def fetchval(self, query: str, *args: Any, **options: Any) -> Any:
-        with _statement(query):
+        with self._mortal(), _statement(query):
             return await super().fetchval(query, *args, **options)
 
     async def copy_records_to_table(self, table_name: str, **options: Any) -> Any:
-        with _named(), _told(_described("COPY", table_name)):
+        with self._mortal(), _told(_described("COPY", table_name)):
             return await super().copy_records_to_table(table_name, **options)
+
+    @contextmanager
+    def _mortal(self) -> Iterator[None]:
+        try:
+            yield
+        except TimeoutError as exc:
+            self.terminate()
+            raise ConnectionSilent(type(exc).__name__) from exc
+        except (OSError, EOFError) as exc:
+            raise ConnectionBroke(type(exc).__name__) from exc
 
 
 @contextmanager
@@ -94,16 +112,8 @@ class _Statement:
 def _statement(sql: str) -> Iterator[None]:
     # the settings of a transaction differ from caller to caller
     statement = None if sql.startswith("BEGIN") else _summary(sql)
-    with _named(), nullcontext() if statement is None else _told(statement):
+    with nullcontext() if statement is None else _told(statement):
         yield
-
-
-@contextmanager
-def _named() -> Iterator[None]:
-    try:
-        yield
-    except (OSError, TimeoutError, EOFError) as exc:
-        raise ConnectionBroke(type(exc).__name__) from exc
 
 
 @contextmanager

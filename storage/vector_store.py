@@ -29,7 +29,7 @@ from storage.nodes import hit_node, is_text, make_node, node_json, node_of, plac
 from storage.search.filters import FilterGroup, Parameters, compile_filters
 from storage.search.lexicon import Lexicon
 from storage.search.search import ChunkSearch, Hit, SearchRequest
-from storage.search.word_weights import WordWeight, word_weights
+from storage.search.word_weights import WordWeight, WordWeights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,12 +60,22 @@ class ChunkStore(BasePydanticVectorStore):
     _database: Database = PrivateAttr()
     _generation: Generation = PrivateAttr()
     _search: ChunkSearch = PrivateAttr()
+    _weights: WordWeights = PrivateAttr()
 
-    def __init__(self, database: Database, *, generation: Generation, settings: RetrievalSettings) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        generation: Generation,
+        settings: RetrievalSettings,
+        weights: WordWeights | None = None,
+    ) -> None:
+        """Open a generation; stores of one database may share `weights`, which remember words."""
         super().__init__(stores_text=True)
         self._database = database
         self._generation = generation
         self._search = ChunkSearch(database, generation=generation, settings=settings)
+        self._weights = weights or WordWeights(database)
 
     @classmethod
     def class_name(cls) -> str:
@@ -83,8 +93,8 @@ class ChunkStore(BasePydanticVectorStore):
         return self._generation
 
     async def word_weights(self, words: Sequence[str]) -> list[WordWeight]:
-        """See `storage.search.word_weights.word_weights`."""
-        return await word_weights(self._database, self.generation, words=words)
+        """See `storage.search.word_weights.WordWeights.of`."""
+        return await self._weights.of(self.generation, words=words)
 
     async def search(self, request: SearchRequest) -> list[Hit]:
         """Search; see `ChunkSearch.search`."""
@@ -114,6 +124,14 @@ class ChunkStore(BasePydanticVectorStore):
     ) -> list[BaseNode]:
         """Return chunks by id, by filter, or both, as the nodes that were added."""
         return await own_loop.awaited(self._database.loop, self._nodes(node_ids, filters))
+
+    async def readable_nodes(self, node_ids: Sequence[str], *, filters: FilterGroup | None) -> list[BaseNode]:
+        """Return those of the nodes that the caller may read and the filters let through, as they are stored."""
+        parameters = Parameters()
+        where = f"node_id = ANY({parameters.bind(list(filter(is_text, node_ids)), 'text[]')})"
+        if filters is not None:
+            where += f" AND {compile_filters(filters, parameters, column='c.metadata_')}"
+        return await self._nodes_where(where, parameters)
 
     async def async_add(self, nodes: Sequence[BaseNode], **_: Any) -> list[str]:
         """Add nodes with their embeddings; existing nodes are replaced, missing documents are created.
@@ -215,7 +233,9 @@ class ChunkStore(BasePydanticVectorStore):
 
     async def _nodes(self, node_ids: list[str] | None, filters: MetadataFilters | None) -> list[BaseNode]:
         parameters = Parameters()
-        where = self._where(parameters, node_ids, filters, column="c.metadata_")
+        return await self._nodes_where(self._where(parameters, node_ids, filters, column="c.metadata_"), parameters)
+
+    async def _nodes_where(self, where: str, parameters: Parameters) -> list[BaseNode]:
         async with self._database.connection() as connection:
             rows = await connection.fetch(
                 f"SELECT c.text, c.metadata_ FROM {self._readable} WHERE {where} ORDER BY c.document_id, c.chunk_index",

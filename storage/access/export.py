@@ -1,13 +1,14 @@
-"""A tenant's documents as files: one line of JSON each, and the bytes that they were made of."""
+"""A tenant's documents as files: one line of JSON each, the bytes that they were made of, and who was shown them."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from storage.access.evidence import EvidenceStore
 from storage.access.tenants import Tenants
 from storage.caller import acting_as, service_of
 from storage.collections.collections import Collections
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from storage.database import Database
 
 PAGE = 100
-DOCUMENTS, ORIGINALS = "documents.jsonl", "originals"
+DOCUMENTS, ORIGINALS, ANSWERS = "documents.jsonl", "originals", "answers.jsonl"
 
 
 class TenantExport:
@@ -32,7 +33,7 @@ class TenantExport:
         self._folder = folder
 
     async def write(self) -> Mapping[str, int]:
-        """Write ``documents.jsonl`` and ``originals/<SHA-256>``; return the numbers of both.
+        """Write ``documents.jsonl``, ``originals/<SHA-256>`` and ``answers.jsonl``; return how many there are.
 
         A document that changes meanwhile is written in one of its versions; one that is deleted is left out.
 
@@ -46,9 +47,11 @@ class TenantExport:
         with acting_as(service_of(self._tenant)):
             try:
                 await asyncio.to_thread(self._prepare)
-                with await asyncio.to_thread((self._folder / DOCUMENTS).open, "w", encoding="utf-8") as lines:
-                    documents = await self._documents(lines)
-                return {"documents": documents, "originals": len(list((self._folder / ORIGINALS).iterdir()))}
+                return {
+                    "documents": await self._listed(DOCUMENTS, self._documents),
+                    "originals": len(list((self._folder / ORIGINALS).iterdir())),
+                    "answers": await self._listed(ANSWERS, self._answers),
+                }
             except OSError as exc:
                 msg = f"{self._folder} cannot be written: {exc.strerror}"
                 raise ExportRefused(msg) from exc
@@ -59,6 +62,10 @@ class TenantExport:
             raise ExportRefused(msg)
         (self._folder / ORIGINALS).mkdir(parents=True, exist_ok=True)
 
+    async def _listed(self, name: str, write: Callable[[TextIO], Awaitable[int]]) -> int:
+        with await asyncio.to_thread((self._folder / name).open, "w", encoding="utf-8") as lines:
+            return await write(lines)
+
     async def _documents(self, lines: TextIO) -> int:
         written, cursor, catalog = 0, None, Collections(self._database)
         while True:
@@ -67,6 +74,13 @@ class TenantExport:
                 written += await self._of_collection(info.name, lines)
             if (cursor := page.next_cursor) is None:
                 return written
+
+    async def _answers(self, lines: TextIO) -> int:
+        written = 0
+        async for answer in EvidenceStore(self._database).every():
+            await asyncio.to_thread(lines.write, answer.json_line() + "\n")
+            written += 1
+        return written
 
     async def _of_collection(self, collection: str, lines: TextIO) -> int:
         written, cursor, catalog = 0, None, DocumentCatalog(self._database)

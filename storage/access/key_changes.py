@@ -31,10 +31,11 @@ async def listen(database: Database, *, changed: Callable[[str], None], is_liste
     """
     while True:
         try:
+            renewals = database.renewals
             async with database.dedicated() as connection:
                 await connection.add_listener(CHANNEL, lambda *notice: changed(str(notice[-1])))
                 is_listening(True)
-                while True:
+                while database.renewals == renewals:
                     await asyncio.sleep(CHECK_SECONDS)
                     await connection.fetchval("SELECT 1", timeout=CHECK_TIMEOUT)
         except (FootnoteError, TimeoutError) as exc:

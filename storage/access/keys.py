@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from storage.database import Database
 
 _COLUMNS = """id, tenant_id, subject, name, groups, scopes, collections, secret_hash, previous_hash, previous_until,
-    created_at, rotated_at, expires_at, revoked_at, last_used_at"""
+    created_at, rotated_at, expires_at, revoked_at, last_used_at, limits"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class NewApiKey:
         secret_hash: SHA-256 of the secret, which is stored nowhere.
         collections: names of those that it reaches; None: all.
         expires_at: from when on it is refused; None: never.
+        limits: those of its own, by `LimitSettings`' names, which the caller has checked.
 
     """
 
@@ -42,6 +44,7 @@ class NewApiKey:
     groups: tuple[str, ...] = ()
     collections: tuple[str, ...] | None = None
     expires_at: datetime | None = None
+    limits: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +54,7 @@ class ApiKey(NewApiKey):
     Attributes:
         previous_hash: of the secret before the last rotation, which is good until `previous_until`.
         last_used_at: within a minute or so.
+        tenant_since: when its tenant was made; only `ApiKeys.find` says so.
 
     """
 
@@ -60,6 +64,7 @@ class ApiKey(NewApiKey):
     rotated_at: datetime | None = None
     revoked_at: datetime | None = None
     last_used_at: datetime | None = None
+    tenant_since: datetime | None = None
 
 
 class ApiKeys:
@@ -72,7 +77,12 @@ class ApiKeys:
     async def find(self, key_id: str) -> ApiKey | None:
         """Return a key, also one that was revoked or has expired; no caller need be known."""
         async with self._database.connection() as connection:
-            row = await connection.fetchrow(f"SELECT {_COLUMNS} FROM footnote.find_api_key($1)", key_id)
+            row = await connection.fetchrow(
+                f"""SELECT {_COLUMNS},
+                        (SELECT t.created_at FROM footnote.tenants t WHERE t.id = tenant_id) AS tenant_since
+                    FROM footnote.find_api_key($1)""",
+                key_id,
+            )
         return _key(row) if row else None
 
     @rerun_on_conflict
@@ -87,8 +97,8 @@ class ApiKeys:
         async with self._database.transaction() as connection:
             row = await connection.fetchrow(
                 f"""INSERT INTO footnote.api_keys
-                        (id, tenant_id, subject, name, groups, scopes, collections, secret_hash, expires_at)
-                    SELECT $1, t.id, $3, $4, $5, $6, $7, $8, $9 FROM footnote.tenants t
+                        (id, tenant_id, subject, name, groups, scopes, collections, secret_hash, expires_at, limits)
+                    SELECT $1, t.id, $3, $4, $5, $6, $7, $8, $9, $10 FROM footnote.tenants t
                     WHERE t.id = $2 AND t.status <> 'deleting' RETURNING {_COLUMNS}""",
                 new.id,
                 new.tenant,
@@ -99,6 +109,7 @@ class ApiKeys:
                 None if new.collections is None else list(new.collections),
                 new.secret_hash,
                 new.expires_at,
+                json.dumps(dict(new.limits)),
             )
         if row is None:
             raise TenantNotFound(new.tenant)
@@ -154,6 +165,26 @@ class ApiKeys:
 
     @rerun_on_conflict
     @for_all_tenants
+    async def limit(self, key_id: str, limits: Mapping[str, object]) -> ApiKey:
+        """Replace a key's own limits, which the caller has checked.
+
+        Raises:
+            KeyNotFound: there is no such key, or it was revoked.
+
+        """
+        async with self._database.transaction() as connection:
+            row = await connection.fetchrow(
+                f"""UPDATE footnote.api_keys SET limits = $2 WHERE id = $1 AND revoked_at IS NULL
+                    RETURNING {_COLUMNS}""",
+                key_id,
+                json.dumps(dict(limits)),
+            )
+        if row is None:
+            raise KeyNotFound(key_id)
+        return _key(row)
+
+    @rerun_on_conflict
+    @for_all_tenants
     async def revoke(self, key_id: str) -> None:
         """Refuse a key from now on; once revoked it stays so, and listed.
 
@@ -185,6 +216,7 @@ def _key(row: asyncpg.Record | None) -> ApiKey:
     if row is None:  # pragma: no cover (an INSERT returns one)
         raise AssertionError
     members = {name: value for name, value in row.items() if name != "tenant_id"}
+    members["limits"] = dict(sorted(json.loads(row["limits"]).items()))  # jsonb orders names by their lengths
     lists = {name: _tuple(members[name]) for name in ("groups", "scopes", "collections")}
     return ApiKey(tenant=row["tenant_id"], **(members | lists))
 

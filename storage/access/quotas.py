@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
@@ -29,6 +30,10 @@ _COUNT = """
             WHERE NOT EXISTS (SELECT FROM answering a WHERE a.id = j.document_id AND a.name = j.collection)
         ) AS coming"""
 
+_COUNT_OF = """
+    SELECT count(*) AS documents, coalesce(sum(chunks), 0)::bigint AS chunks FROM footnote.documents
+    WHERE generation_id = $1 AND (id = ANY($2) OR parent = ANY($2))"""
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:
@@ -55,5 +60,16 @@ async def forget_uploads_before(connection: Connection, tenant: str, day: date) 
 async def count_stored(connection: Connection, tenant: str) -> Stored:
     """Count within a transaction, while nobody else adds to the tenant what is counted so."""
     await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"stored {tenant}")
+    return await count_stored_now(connection, tenant)
+
+
+async def count_stored_now(connection: Connection, tenant: str) -> Stored:
+    """Count what there is at this moment."""
     (row,) = await connection.fetch(_COUNT, tenant)
     return Stored(**row)
+
+
+async def count_of_documents(connection: Connection, generation_id: int, ids: Sequence[str]) -> Stored:
+    """Count documents of a generation with their attachments."""
+    (row,) = await connection.fetch(_COUNT_OF, generation_id, list(ids))
+    return Stored(row["documents"], row["chunks"], 0)

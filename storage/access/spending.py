@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 from uuid import UUID, uuid4
 
 import structlog
@@ -80,6 +80,59 @@ class Used:
 
 
 @dataclass(frozen=True, slots=True)
+class Tally:
+    """What calls of one model about one collection have used together.
+
+    Attributes:
+        usd: of the calls whose price was known.
+        unpriced_calls: those whose price was not.
+        estimated_calls: those whose tokens the provider did not tell.
+
+    """
+
+    model: str
+    collection: str
+    calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    usd: Decimal
+    unpriced_calls: int
+    estimated_calls: int
+
+    @classmethod
+    def of(cls, used: Used, *, collection: str) -> Self:
+        """Return one call's."""
+        return cls(
+            used.model,
+            collection,
+            1,
+            min(max(0, used.prompt_tokens), MOST),
+            min(max(0, used.completion_tokens), MOST),
+            _decimal(used.usd or 0.0),
+            int(used.usd is None),
+            int(used.is_estimate),
+        )
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of prompts and of answers."""
+        return self.prompt_tokens + self.completion_tokens
+
+    def plus(self, other: Tally) -> Tally:
+        """Return the sum with more calls of the same model about the same collection."""
+        return Tally(
+            self.model,
+            self.collection,
+            self.calls + other.calls,
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.usd + other.usd,
+            self.unpriced_calls + other.unpriced_calls,
+            self.estimated_calls + other.estimated_calls,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
     """How a budget stands: what is spent of it, and what is reserved."""
 
@@ -124,17 +177,25 @@ class Spending:
         return _exhausted(rows) or reservation
 
     @rerun_on_conflict
-    async def settle(self, payer: Payer, used: Used, *, collection: str, reservation: UUID | None) -> None:
-        """Count what a call has used about a collection, and give back what was reserved for it.
+    async def settle(self, payer: Payer, tally: Tally, *, reservation: UUID) -> None:
+        """Count what a call has used, and give back what was reserved for it.
 
         The answer waits for it, so it does not wait for the disk: a PostgreSQL that loses its power forgets a second.
         """
-        async with self._database.transaction(local={"synchronous_commit": "off"}) as connection:
-            held = await connection.fetchrow(_TAKE_BACK, payer.tenant, reservation) if reservation else None
-            tokens, usd = _amount(used.prompt_tokens + used.completion_tokens, used.usd or 0.0)
-            await connection.execute(_RECORD, *_recorded(payer, used, collection))
+        async with self._database.transaction(local=_HASTY) as connection:
+            held = await connection.fetchrow(_TAKE_BACK, payer.tenant, reservation)
             reserved = (held["tokens"], held["usd"]) if held else (0, Decimal(0))
-            await connection.execute(_SPEND, payer.tenant, *_columns(payer), tokens, usd, *reserved)
+            await connection.execute(_RECORD, *_recorded(payer, tally))
+            await connection.execute(_SPEND, payer.tenant, *_columns(payer), tally.tokens, tally.usd, *reserved)
+
+    @rerun_on_conflict
+    async def record(self, payer: Payer, tallies: Sequence[Tally]) -> None:
+        """Count what calls have used for which nothing was reserved."""
+        tokens, usd = sum(each.tokens for each in tallies), sum((each.usd for each in tallies), Decimal(0))
+        rows = sorted((_recorded(payer, each) for each in tallies), key=lambda row: row[:6])
+        async with self._database.transaction(local=_HASTY) as connection:
+            await connection.executemany(_RECORD, rows)
+            await connection.execute(_SPEND, payer.tenant, *_columns(payer), tokens, usd, 0, Decimal(0))
 
     @rerun_on_conflict
     async def release(self, payer: Payer, reservation: UUID) -> None:
@@ -194,6 +255,7 @@ async def _release_expired(connection: Connection, tenant: str) -> None:
         await connection.executemany(_RELEASE, sorted(changes))
 
 
+_HASTY = {"synchronous_commit": "off"}
 _WANTED = "unnest($2::text[], $3::text[], $4::text[], $5::date[]) AS w (scope, holder, period, starts_on)"
 _ENSURE = f"""
     INSERT INTO footnote.spending (tenant_id, scope, holder, period, starts_on)
@@ -239,9 +301,9 @@ _SPEND = f"""
 _RECORD = """
     INSERT INTO footnote.usage AS u (tenant_id, day, subject, key_id, model, collection, calls, prompt_tokens,
         completion_tokens, usd, unpriced_calls, estimated_calls)
-    VALUES ($1, $2, $3, $4, $5, $6, 1, $7, $8, $9, $10, $11)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
     ON CONFLICT (tenant_id, day, subject, key_id, model, collection) DO UPDATE
-    SET calls = u.calls + 1, prompt_tokens = u.prompt_tokens + excluded.prompt_tokens,
+    SET calls = u.calls + excluded.calls, prompt_tokens = u.prompt_tokens + excluded.prompt_tokens,
         completion_tokens = u.completion_tokens + excluded.completion_tokens, usd = u.usd + excluded.usd,
         unpriced_calls = u.unpriced_calls + excluded.unpriced_calls,
         estimated_calls = u.estimated_calls + excluded.estimated_calls"""
@@ -269,19 +331,20 @@ def _decimal(usd: float) -> Decimal:
     return Decimal(str(round(min(max(0.0, usd), float(MOST)), 10)))
 
 
-def _recorded(payer: Payer, used: Used, collection: str) -> tuple[object, ...]:
+def _recorded(payer: Payer, tally: Tally) -> tuple[Any, ...]:
     return (
         payer.tenant,
         payer.day,
         key_name(payer.subject),
         key_name(payer.key),
-        key_name(used.model[:MODEL_NAME]),
-        key_name(collection),
-        min(max(0, used.prompt_tokens), MOST),
-        min(max(0, used.completion_tokens), MOST),
-        _decimal(used.usd or 0.0),
-        int(used.usd is None),
-        int(used.is_estimate),
+        key_name(tally.model[:MODEL_NAME]),
+        key_name(tally.collection),
+        tally.calls,
+        tally.prompt_tokens,
+        tally.completion_tokens,
+        tally.usd,
+        tally.unpriced_calls,
+        tally.estimated_calls,
     )
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from storage.caller import for_all_tenants
 from storage.errors import TenantNotFound
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ class TenantLimits:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @for_all_tenants
     async def read(self, tenant: str) -> Mapping[str, object]:
         """Return a tenant's own limits; none of a tenant that does not exist."""
         async with self._database.connection() as connection:

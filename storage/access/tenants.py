@@ -11,25 +11,28 @@ from typing import TYPE_CHECKING, Literal
 from storage.caller import acting_as, for_all_tenants, service_of
 from storage.collections.dropping import drop_generation
 from storage.conflicts import rerun_on_conflict
+from storage.cursors import Page, decode_cursor, encode_cursor
 from storage.errors import InvalidTenant, TenantBusy, TenantExists, TenantNotFound
 from storage.generation import DEFAULT_TENANT, NAME_PATTERN
+from storage.jobs import queue
 
 if TYPE_CHECKING:
-    from storage.database import Database
+    from storage.database import Connection, Database
 
 TenantStatus = Literal["active", "suspended", "deleting"]
 
 # what is deleted, in the order in which rows point at each other; the rest goes with them
 _OWNED = (
-    "api_keys", "jobs", "idempotency_keys", "feedback", "conversations", "source_runs", "web_pages", "leases",
-    "collections", "originals",
+    "api_keys", "jobs", "idempotency_keys", "evidence", "feedback", "conversations", "source_runs", "web_pages",
+    "leases", "evaluations", "golden_questions", "collections", "originals",
 )  # fmt: skip
 _LIST = """
     SELECT id, status, created_at, (SELECT count(*) FROM footnote.collections c
         WHERE c.tenant_id = t.id AND c.deleted_at IS NULL) AS collections, (SELECT count(*) FROM footnote.documents d
         JOIN footnote.generations g ON g.id = d.generation_id AND g.state = 'active'
-        WHERE d.tenant_id = t.id) AS documents
-    FROM footnote.tenants t ORDER BY id"""
+        WHERE d.tenant_id = t.id) AS documents,
+        (SELECT count(*) FROM footnote.jobs j WHERE j.tenant_id = t.id AND j.status IN ('queued', 'running')) AS jobs
+    FROM footnote.tenants t"""
 _COUNT = """
     SELECT (SELECT count(*) FROM footnote.documents WHERE tenant_id = $1) AS documents,
         (SELECT count(*) FROM footnote.generations WHERE tenant_id = $1) AS generations,
@@ -40,13 +43,22 @@ _COUNT = """
 
 @dataclass(frozen=True, slots=True)
 class TenantInfo:
-    """A tenant; `documents` are those of active generations."""
+    """A tenant; `documents` are those of active generations, `jobs` those that have not ended."""
 
     id: str
     status: TenantStatus
     created_at: datetime
     collections: int
     documents: int
+    jobs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Whether a tenant's requests are answered; `since` tells it from another that had its name before."""
+
+    status: TenantStatus
+    since: datetime
 
 
 class Tenants:
@@ -78,19 +90,47 @@ class Tenants:
     async def list(self) -> Sequence[TenantInfo]:
         """List all tenants by name."""
         async with self._database.connection() as connection:
-            return [TenantInfo(**dict(row)) for row in await connection.fetch(_LIST)]
+            return [TenantInfo(**dict(row)) for row in await connection.fetch(f"{_LIST} ORDER BY id")]
 
     @for_all_tenants
+    async def page(self, *, limit: int, cursor: str | None = None) -> Page[TenantInfo]:
+        """List all tenants by name, a page at a time.
+
+        Raises:
+            InvalidCursor: Footnote did not issue the cursor.
+
+        """
+        after = decode_cursor(cursor)
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(
+                f'{_LIST} WHERE id COLLATE "C" > $1 ORDER BY id COLLATE "C" LIMIT $2', after, limit + 1
+            )
+        items = tuple(TenantInfo(**dict(row)) for row in rows[:limit])
+        return Page(items, encode_cursor(items[-1].id) if len(rows) > limit else None)
+
+    @for_all_tenants
+    async def find(self, tenant: str) -> TenantInfo | None:
+        """Describe a tenant; None: there is none."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(f"{_LIST} WHERE id = $1", tenant)
+        return None if row is None else TenantInfo(**dict(row))
+
     async def status(self, tenant: str) -> TenantStatus | None:
         """Return whether a tenant's requests are answered; None: there is no such tenant."""
+        found = await self.standing(tenant)
+        return None if found is None else found.status
+
+    @for_all_tenants
+    async def standing(self, tenant: str) -> Standing | None:
+        """Return whether a tenant's requests are answered, and since when it is there; None: there is none."""
         async with self._database.connection() as connection:
-            found: TenantStatus | None = await connection.fetchval(
-                "SELECT status FROM footnote.tenants WHERE id = $1", tenant
-            )
-        return found
+            row = await connection.fetchrow("SELECT status, created_at FROM footnote.tenants WHERE id = $1", tenant)
+        return None if row is None else Standing(row["status"], row["created_at"])
 
     async def suspend(self, tenant: str) -> None:
-        """Let no request of a tenant be answered until it is resumed; its rows stay.
+        """Let no request of a tenant be answered, and none of its jobs run, until it is resumed; its rows stay.
+
+        Jobs that run are stopped, and begin anew then.
 
         Raises:
             TenantNotFound: there is none, or it is being deleted.
@@ -99,7 +139,7 @@ class Tenants:
         await self._mark(tenant, "suspended")
 
     async def resume(self, tenant: str) -> None:
-        """Let a tenant's requests be answered again.
+        """Let a tenant's requests be answered, and its jobs run, again.
 
         Raises:
             TenantNotFound: there is none, or it is being deleted.
@@ -134,13 +174,14 @@ class Tenants:
     @rerun_on_conflict
     @for_all_tenants
     async def _mark(self, tenant: str, status: TenantStatus) -> None:
-        async with self._database.connection() as connection:
+        async with self._database.transaction() as connection:
             found = await connection.fetchval(
                 """UPDATE footnote.tenants SET status = $2 WHERE id = $1 AND (status <> 'deleting' OR $2 = 'deleting')
                    RETURNING true""",
                 tenant,
                 status,
             )
+            await _tell_workers(connection, tenant, may_work=status == "active")
         if not found:
             raise TenantNotFound(tenant)
 
@@ -182,3 +223,12 @@ class Tenants:
     async def _forget(self, tenant: str) -> None:
         async with self._database.connection() as connection:
             await connection.execute("DELETE FROM footnote.tenants WHERE id = $1 AND status = 'deleting'", tenant)
+
+
+async def _tell_workers(connection: Connection, tenant: str, *, may_work: bool) -> None:
+    """Let workers take up the jobs of a tenant, or stop those that run, once the transaction is committed."""
+    if may_work:
+        await queue.notify_submitted(connection)
+        return
+    rows = await connection.fetch("SELECT id FROM footnote.jobs WHERE tenant_id = $1 AND status = 'running'", tenant)
+    await queue.notify_cancelled(connection, [row["id"] for row in rows])

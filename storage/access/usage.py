@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from storage.access.names import key_name
 from storage.cursors import Page, decode_cursor, encode_cursor
+from storage.reach import reachable_collections
 
 if TYPE_CHECKING:
     from storage.database import Database
@@ -56,11 +57,13 @@ class UsageRecord:
     ) -> Page[Usage]:
         """List what a subject, or the whole tenant, used from one day to another, both included, in order of names.
 
+        Whoever reaches some collections alone is told of what was used for these.
+
         Raises:
             InvalidCursor: Footnote did not issue the cursor.
 
         """
-        column = _COLUMN[by]
+        column, reach = _COLUMN[by], reachable_collections()
         async with self._database.connection() as connection:
             rows = await connection.fetch(
                 f"""SELECT {column} AS name, sum(calls)::bigint AS calls, sum(prompt_tokens)::bigint AS prompt_tokens,
@@ -69,6 +72,7 @@ class UsageRecord:
                     FROM footnote.usage
                     WHERE tenant_id = $1 AND ($2::text IS NULL OR subject = $2) AND day BETWEEN $3 AND $4
                         AND ($5::text IS NULL OR {column} COLLATE "C" > $5)
+                        AND ($7::text[] IS NULL OR collection = ANY($7))
                     GROUP BY {column} ORDER BY {column} COLLATE "C" LIMIT $6""",
                 tenant,
                 None if subject is None else key_name(subject),
@@ -76,6 +80,7 @@ class UsageRecord:
                 last,
                 None if cursor is None else decode_cursor(cursor),
                 limit + 1,
+                None if reach is None else [key_name(name) for name in reach],
             )
         items = tuple(Usage(**row) for row in rows[:limit])
         return Page(items, encode_cursor(items[-1].name) if len(rows) > limit else None)

@@ -6,21 +6,37 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 from uuid import UUID
 
 from storage.caller import caller, current_tenant
 from storage.conflicts import rerun_on_conflict
-from storage.cursors import Page, decode_cursor, decode_moment, encode_cursor, encode_moment
+from storage.cursors import Page, decode_cursor, encode_cursor
 from storage.errors import ConversationNotFound, InvalidCursor
+from storage.order import MOMENT, OWN_UUID, TEXT, Ordering, containing
 
 if TYPE_CHECKING:
     import asyncpg
 
     from storage.database import Connection, Database
 
+EXTRACTIVE = "extractive"
+"""How an answer ends that is quoted, not written: it is the passage itself."""
+
 WITHHELD = "This answer quoted documents that you may not read."
 TurnState = Literal["running", "complete", "failed", "abandoned"]
+Sort = Literal["updated_at", "-updated_at", "created_at", "-created_at", "title", "-title"]
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationOrder(Ordering):
+    """The order of a list of conversations."""
+
+    types: ClassVar[Mapping[str, str]] = {"id": OWN_UUID, "title": TEXT, "created_at": MOMENT, "updated_at": MOMENT}
+    sort: Sort = "-updated_at"
+
+
+LATEST = ConversationOrder()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,27 +75,34 @@ class ConversationCatalog:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def list(self, *, limit: int, cursor: str | None) -> Page[ConversationInfo]:
-        """List conversations, the latest first.
+    async def list(
+        self, *, limit: int, cursor: str | None, contains: str | None = None, order: ConversationOrder = LATEST
+    ) -> Page[ConversationInfo]:
+        """List conversations in an order.
+
+        `contains` leaves those that have it in their title or in one of their questions, in whatever case. Answers are
+        not looked into: they may quote documents that the caller may no longer read.
 
         Raises:
-            InvalidCursor: the cursor is none of ours.
+            InvalidCursor: the cursor is none of ours, or of another order.
 
         """
-        before, before_id = decode_moment(cursor)
+        value, own_id = order.place(cursor)
+        who = caller()
         async with self._database.connection() as connection:
             rows = await connection.fetch(
-                """SELECT id, title, collection, created_at, updated_at FROM footnote.conversations
-                   WHERE tenant_id = $1 AND ($2::timestamptz IS NULL OR (updated_at, id) < ($2, $3))
-                   ORDER BY updated_at DESC, id DESC LIMIT $4""",
+                f"""SELECT id, title, collection, created_at, updated_at FROM footnote.conversations v
+                    WHERE tenant_id = $1 AND {_ALL if who is None or who.sees_all else _OWN} AND {_CONTAINS}
+                        AND {order.after("v", 4, 5)} {order.clause("v")} LIMIT $6""",
                 current_tenant(),
-                before,
-                before_id,
+                None if who is None or who.sees_all else who.subject,
+                None if contains is None else containing(contains),
+                value,
+                own_id,
                 limit + 1,
             )
         items = tuple(_info(row) for row in rows[:limit])
-        last = rows[limit - 1] if len(rows) > limit else None
-        return Page(items, encode_moment(last["updated_at"], last["id"]) if last else None)
+        return Page(items, order.cursor_of(items[-1]) if len(rows) > limit else None)
 
     async def get(self, conversation_id: str) -> ConversationInfo:
         """Describe a conversation.
@@ -194,6 +217,12 @@ def lease_name(conversation_id: UUID) -> str:
     return f"conversation {conversation_id}"
 
 
+# the policy says so, too, but not in a way that an index helps with
+_OWN, _ALL = "subject = $2::text", "$2::text IS NULL"
+_CONTAINS = """($3::text IS NULL OR title ILIKE $3 ESCAPE '!' OR EXISTS (
+    SELECT FROM footnote.turns t
+    WHERE t.tenant_id = $1 AND t.conversation_id = v.id AND t.question ILIKE $3 ESCAPE '!'))"""
+
 _TURNS = """
     SELECT number, state, question_id, answer_id, question, standalone_question, answer, citations, finish_reason,
         problem, model, usage, generation, trace_id, asked_at, answered_at,
@@ -207,6 +236,7 @@ _DELETE_FEEDBACK = """
     DELETE FROM footnote.feedback WHERE id IN (
         SELECT id FROM footnote.feedback WHERE tenant_id = $1 AND trace_id IN (
             SELECT trace_id FROM footnote.turns WHERE tenant_id = $1 AND conversation_id = $2)
+            AND subject = (SELECT subject FROM footnote.conversations WHERE tenant_id = $1 AND id = $2)
         ORDER BY id FOR UPDATE)"""
 
 
@@ -241,8 +271,7 @@ def _messages(row: asyncpg.Record, readable: set[str] | None) -> tuple[StoredMes
         id=str(row["question_id"]), role="user", content=row["question"], state=state, created_at=row["asked_at"]
     )
     citations = [_shown(citation, readable) for citation in json.loads(row["citations"])]
-    # what is quoted, not written, is the passage itself
-    is_quoted = row["finish_reason"] == "extractive" and any(each.get("withheld") for each in citations)
+    is_quoted = row["finish_reason"] == EXTRACTIVE and any(each.get("withheld") for each in citations)
     answered = StoredMessage(
         id=str(row["answer_id"]),
         role="assistant",

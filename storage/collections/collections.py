@@ -37,7 +37,13 @@ FLIPS = "footnote_flips"  # notification channel; the payload is the name of a c
 
 @dataclass(frozen=True, slots=True)
 class CollectionInfo:
-    """A collection as clients see it; `table` is what the stock ``PGVectorStore`` opens, in the schema ``footnote``."""
+    """A collection as clients see it.
+
+    Attributes:
+        table: what the stock ``PGVectorStore`` opens, in the schema ``footnote``.
+        building: name of the newest generation that is not completely built; None: there is none.
+
+    """
 
     name: str
     generation: str
@@ -51,6 +57,22 @@ class CollectionInfo:
     created_at: datetime
     updated_at: datetime | None = None
     readers: tuple[str, ...] = (EVERYBODY,)
+    building: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NameSize:
+    """All collections of a name, those of all tenants together; those that are not shown are called ``other``.
+
+    Attributes:
+        written_at: when one of them was written to last, or made.
+
+    """
+
+    name: str
+    documents: int
+    chunks: int
+    written_at: datetime
 
 
 class Collections:
@@ -186,6 +208,12 @@ class Collections:
         items = tuple(_info(row) for row in rows[:limit])
         return Page(items, encode_cursor(items[-1].name) if len(rows) > limit else None)
 
+    @for_all_tenants
+    async def sizes(self, *, most: int) -> Sequence[NameSize]:
+        """Add up the collections of all tenants by name: the `most` with the most chunks, and the rest as one."""
+        async with self._database.connection() as connection:
+            return [NameSize(**row) for row in await connection.fetch(_SIZES, most)]
+
     async def _active(self, connection: Connection, name: str) -> Generation:
         row = await connection.fetchrow(
             f"SELECT {COLUMNS} FROM {ACTIVE} WHERE c.tenant_id = $1 AND c.name = $2",
@@ -258,10 +286,26 @@ async def insert_generation(
 
 
 _INFO = f"""
-    SELECT {COLUMNS}, c.readers, d.documents, d.chunks, d.updated_at FROM {ACTIVE}, LATERAL (
+    SELECT {COLUMNS}, c.readers, d.documents, d.chunks, d.updated_at, (
+        SELECT max(b.number)::text FROM footnote.generations b WHERE b.collection_id = c.id AND b.state = 'building'
+    ) AS building FROM {ACTIVE}, LATERAL (
         SELECT count(*) AS documents, coalesce(sum(chunks), 0) AS chunks, max(ingested_at) AS updated_at
         FROM footnote.documents WHERE generation_id = g.id
     ) d WHERE c.tenant_id = $1"""
+
+
+_SIZES = f"""
+    WITH sized AS (
+        SELECT c.name, sum(d.documents)::bigint AS documents, sum(d.chunks)::bigint AS chunks,
+            max(coalesce(d.updated_at, c.created_at)) AS written_at
+        FROM {ACTIVE}, LATERAL (
+            SELECT count(*) AS documents, coalesce(sum(chunks), 0) AS chunks, max(ingested_at) AS updated_at
+            FROM footnote.documents WHERE generation_id = g.id
+        ) d GROUP BY c.name
+    ), ranked AS (SELECT *, row_number() OVER (ORDER BY chunks DESC, name) <= $1 AS is_shown FROM sized)
+    SELECT CASE WHEN is_shown THEN name ELSE 'other' END AS name, sum(documents)::bigint AS documents,
+        sum(chunks)::bigint AS chunks, max(written_at) AS written_at
+    FROM ranked GROUP BY 1 ORDER BY 3 DESC, 1"""
 
 
 def require_name(name: str) -> None:
@@ -292,4 +336,5 @@ def _info(row: asyncpg.Record) -> CollectionInfo:
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         readers=tuple(row["readers"]),
+        building=row["building"],
     )

@@ -18,6 +18,7 @@ from storage.collections.collections import FLIPS, insert_generation
 from storage.collections.dropping import drop_generation, drop_marked
 from storage.conflicts import rerun_on_conflict
 from storage.cursors import Page, decode_cursor, encode_cursor
+from storage.database import CHUNKS, SCHEMA
 from storage.deletions import lock_flips
 from storage.errors import (
     BuildRunning,
@@ -57,6 +58,7 @@ class GenerationInfo:
     Attributes:
         report: of the build and the gate.
         table: for the stock ``PGVectorStore``, in the schema ``footnote``.
+        bytes: what that table and its indexes take on the disk.
 
     """
 
@@ -74,6 +76,7 @@ class GenerationInfo:
     created_at: datetime
     activated_at: datetime | None
     retired_at: datetime | None
+    bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +282,7 @@ class Generations:
 
     async def _build_index(self, generation: Generation, *, least: int) -> None:
         dimension = generation.embedding.dimension
-        if dimension > chunk_tables.HNSW_MAX_DIMENSION:
+        if not chunk_tables.can_index(dimension):
             return
         async with self._database.dedicated(as_owner=True) as connection:
             if not await _may_build(connection, generation):
@@ -404,8 +407,10 @@ LAGGING = """
         (b.content_hash, b.source, b.title, b.metadata)))"""
 _FROM = """FROM footnote.generations g
     JOIN footnote.collections c ON c.id = g.collection_id AND c.deleted_at IS NULL AND g.state <> 'dropped'"""
-_INFO = """
-    SELECT g.*, g.report::text AS report_json, d.documents, d.chunks FROM footnote.generations g, LATERAL (
+_INFO = f"""
+    SELECT g.*, g.report::text AS report_json, d.documents, d.chunks,
+        coalesce(pg_total_relation_size(to_regclass('{SCHEMA}.{CHUNKS}' || g.id)), 0) AS bytes
+    FROM footnote.generations g, LATERAL (
         SELECT count(*) AS documents, coalesce(sum(chunks), 0) AS chunks
         FROM footnote.documents WHERE generation_id = g.id
     ) d WHERE g.collection_id = $1 AND g.state <> 'dropped' AND g.number < $2 ORDER BY g.number DESC LIMIT $3"""
@@ -437,4 +442,5 @@ def _info(row: asyncpg.Record) -> GenerationInfo:
         created_at=row["created_at"],
         activated_at=row["activated_at"],
         retired_at=row["retired_at"],
+        bytes=row["bytes"],
     )

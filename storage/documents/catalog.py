@@ -9,12 +9,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from storage.caller import current_tenant
-from storage.cursors import Page, decode_cursor, encode_cursor
+from storage.cursors import Page
 from storage.deletions import mark_deleted
+from storage.documents.order import Order
 from storage.documents.readers import STORED
 from storage.errors import CollectionNotFound, DocumentAttached, DocumentNotFound
 from storage.generation import ACTIVE
 from storage.jobs.payloads import CatchUp
+from storage.order import containing
 from storage.reach import require_reachable
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ _COLUMNS = (
     "d.id, d.source, d.title, d.chunks, d.bytes, d.content_hash, d.metadata, d.ingested_at, d.revision, d.warnings, "
     f"jsonb_array_length(d.pages) AS pages, d.parent, {STORED} AS readers"
 )
+BY_ID = Order()
 _WITH_SOURCE = """
 SELECT d.id FROM footnote.documents d JOIN footnote.generations g ON g.id = d.generation_id
     JOIN footnote.collections c ON c.id = g.collection_id
@@ -71,17 +74,27 @@ class DocumentCatalog:
         self._database = database
 
     async def list(
-        self, *, collection: str, limit: int, cursor: str | None = None, parent: str | None = None
+        self,
+        *,
+        collection: str,
+        limit: int,
+        cursor: str | None = None,
+        parent: str | None = None,
+        contains: str | None = None,
+        order: Order = BY_ID,
     ) -> Page[DocumentInfo]:
-        """List a collection's documents by id; with `parent` the attachments of that one only.
+        """List a collection's documents in an order; with `parent` the attachments of that one only.
+
+        `contains` leaves those that have it in their source or title, in whatever case.
 
         Raises:
             CollectionNotFound: there is no such collection.
-            InvalidCursor: the cursor is none of ours.
+            InvalidCursor: the cursor is none of ours, or of another order.
 
         """
         require_reachable(collection)
-        after = decode_cursor(cursor)
+        value, own_id = order.place(cursor)
+        pattern = None if contains is None else containing(contains)
         async with self._database.connection() as connection:
             generation_id = await connection.fetchval(
                 f"SELECT g.id FROM {ACTIVE} WHERE c.tenant_id = $1 AND c.name = $2", current_tenant(), collection
@@ -90,15 +103,19 @@ class DocumentCatalog:
                 raise CollectionNotFound(collection)
             rows = await connection.fetch(
                 f"SELECT {_COLUMNS}, $2::text AS collection FROM footnote.documents d "
-                "WHERE generation_id = $1 AND id > $3 AND ($5::text IS NULL OR parent = $5) ORDER BY id LIMIT $4",
+                "WHERE generation_id = $1 AND ($4::text IS NULL OR parent = $4) "
+                "AND ($5::text IS NULL OR source ILIKE $5 ESCAPE '!' OR title ILIKE $5 ESCAPE '!') "
+                f"AND {order.after('d', 6, 7)} {order.clause('d')} LIMIT $3",
                 generation_id,
                 collection,
-                after,
                 limit + 1,
                 parent,
+                pattern,
+                value,
+                own_id,
             )
         items = tuple(_info(row) for row in rows[:limit])
-        return Page(items, encode_cursor(items[-1].id) if len(rows) > limit else None)
+        return Page(items, order.cursor_of(items[-1]) if len(rows) > limit else None)
 
     async def get(self, document_id: str, *, collection: str) -> DocumentInfo:
         """Describe a document.
@@ -143,7 +160,29 @@ class DocumentCatalog:
         self, connection: Connection, document_id: str, who: Caller | None, *, collection: str
     ) -> bool:
         """Tell whether a caller may read a document, if it is there; the connection sees the whole tenant."""
-        readable = await connection.fetchval(
+        return await self._access(connection, document_id, who, collection=collection) is not False
+
+    async def is_seen(self, connection: Connection, document_id: str, who: Caller | None, *, collection: str) -> bool:
+        """Tell whether a document is there that a caller may read, or he sees all; see `is_readable`."""
+        sees_all = who is not None and who.sees_all
+        return sees_all or bool(await self._access(connection, document_id, who, collection=collection))
+
+    async def hides_any(self, connection: Connection, who: Caller | None, *, collection: str) -> bool:
+        """Tell whether a collection has documents that a caller may not read; see `is_readable`."""
+        found: bool = await connection.fetchval(
+            """SELECT EXISTS (SELECT FROM footnote.collections c JOIN footnote.generations g ON g.collection_id = c.id
+                JOIN footnote.documents d ON d.generation_id = g.id
+                WHERE c.tenant_id = $1 AND c.name = $2 AND NOT d.access && $3::text[])""",
+            current_tenant(),
+            collection,
+            list(who.access) if who else [],
+        )
+        return found
+
+    async def _access(
+        self, connection: Connection, document_id: str, who: Caller | None, *, collection: str
+    ) -> bool | None:
+        readable: bool | None = await connection.fetchval(
             f"""SELECT d.access && $4::text[] FROM {ACTIVE} JOIN footnote.documents d ON d.generation_id = g.id
                 WHERE c.tenant_id = $1 AND d.id = $2 AND c.name = $3""",
             current_tenant(),
@@ -151,7 +190,7 @@ class DocumentCatalog:
             collection,
             list(who.access) if who else [],
         )
-        return readable is not False
+        return readable
 
     async def delete(self, connection: Connection, document_id: str, *, collection: str) -> bool:
         """Delete a document from every generation within the connection's transaction; return whether it answered.

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from storage import chunk_tables
 from storage.caller import current_tenant
-from storage.errors import DocumentNotFound, PageNotFound, RevisionNotFound
+from storage.cursors import Page, decode_cursor, encode_cursor
+from storage.errors import DocumentNotFound, InvalidCursor, PageNotFound, RevisionNotFound
 from storage.generation import ACTIVE
 from storage.reach import reachable_collections, require_reachable
 
@@ -94,6 +95,18 @@ class DocumentText:
     pages: tuple[PageSpan, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class ChunkInfo:
+    """A chunk of a document's text, which `start` and `end` are offsets in; chunks next to each other overlap."""
+
+    node_id: str
+    chunk_index: int
+    start: int
+    end: int
+    heading: str | None
+    text: str
+
+
 class DocumentTexts:
     """Reads over the texts of the documents in a tenant's active generations.
 
@@ -137,6 +150,33 @@ class DocumentTexts:
             text = await text_of(connection, generation, document_id)
         require_revision(document_id, revision, current=row["revision"])
         return DocumentText(document_id, row["revision"], text, _spans(json.loads(row["pages"]), len(text)))
+
+    async def chunks(
+        self, document_id: str, /, *, collection: str, limit: int, cursor: str | None = None
+    ) -> Page[ChunkInfo]:
+        """List a document's chunks in the order of the text.
+
+        Raises:
+            DocumentNotFound: there is no such document in that collection.
+            InvalidCursor: the cursor is none of ours.
+
+        """
+        after = decode_cursor(cursor) or "-1"
+        if not after.removeprefix("-").isdecimal() or not -1 <= int(after) <= LONGEST:
+            raise InvalidCursor
+        async with self._database.connection() as connection:
+            generation = await self._generation(connection, document_id, collection)
+            rows = await connection.fetch(
+                f"""SELECT c.node_id, c.chunk_index, c.start_char AS start, c.end_char AS "end", c.text,
+                        c.metadata_::jsonb ->> 'heading' AS heading
+                    FROM {chunk_tables.readable(generation)}
+                    WHERE c.document_id = $1 AND c.chunk_index > $2 ORDER BY c.chunk_index LIMIT $3""",
+                document_id,
+                int(after),
+                limit + 1,
+            )
+        items = tuple(ChunkInfo(**row) for row in rows[:limit])
+        return Page(items, encode_cursor(str(items[-1].chunk_index)) if len(rows) > limit else None)
 
     async def page(self, document_id: str, number: int, /, *, collection: str) -> PageText:
         """Return the text of a page, from 1.

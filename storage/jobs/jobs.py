@@ -15,8 +15,10 @@ from storage.caller import current_tenant, for_all_tenants, in_whole_tenant
 from storage.conflicts import rerun_on_conflict
 from storage.cursors import Page, decode_moment, encode_moment
 from storage.errors import IdempotencyKeyReused, JobNotFound, JobNotRetryable
+from storage.generation import ACTIVE
 from storage.jobs import queue
 from storage.jobs.rows import (
+    IS_HELD,
     Job,
     JobError,
     NewJob,
@@ -31,6 +33,7 @@ from storage.jobs.rows import (
 from storage.reach import is_reachable, reachable_collections
 
 if TYPE_CHECKING:
+    from storage.caller import Caller
     from storage.database import Connection, Database
 
 __all__ = ["Job", "JobCounts", "JobError", "JobStore", "NewJob", "Status"]
@@ -43,8 +46,9 @@ INSERT INTO footnote.jobs (id, tenant_id, collection, kind, document_id, lock, a
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 ON CONFLICT (tenant_id, subject, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING RETURNING *"""
 
-_LIST = """
-SELECT * FROM footnote.jobs
+_ROW = f"SELECT j.*, {IS_HELD} AS is_held FROM footnote.jobs j"
+_LIST = f"""
+{_ROW}
 WHERE tenant_id = $1 AND ($2::text IS NULL OR collection = $2) AND ($3::text IS NULL OR status = $3)
     AND ($4::text IS NULL OR document_id = $4) AND ($5::timestamptz IS NULL OR (created_at, id) < ($5, $6::uuid))
 ORDER BY created_at DESC, id DESC LIMIT $7"""
@@ -62,15 +66,26 @@ SELECT document_id FROM footnote.jobs
 WHERE tenant_id = $1 AND collection = $2 AND arguments ->> 'source' = $3 AND status IN ('queued', 'running')
     AND document_id IS DISTINCT FROM $4 ORDER BY created_at LIMIT 1"""
 
-_COUNTS = """
+_HIDES = f"""
+SELECT EXISTS (SELECT FROM footnote.jobs j WHERE j.tenant_id = $1 AND j.collection = $2
+    AND ($3::text IS NULL OR j.document_id = $3) AND j.document_id IS NOT NULL AND j.status IN ('queued', 'running')
+    AND j.subject <> $4
+    AND NOT CASE WHEN jsonb_typeof(j.arguments -> 'readers') = 'array'
+        THEN ARRAY(SELECT jsonb_array_elements_text(j.arguments -> 'readers')) && $5::text[]
+        ELSE (SELECT coalesce(d.access, c.readers) && $5::text[]
+              FROM {ACTIVE} LEFT JOIN footnote.documents d ON d.generation_id = g.id AND d.id = j.document_id
+              WHERE c.tenant_id = $1 AND c.name = $2) END)"""
+
+_COUNTS = f"""
 SELECT count(*) FILTER (WHERE status = 'queued') AS queued, count(*) FILTER (WHERE status = 'running') AS running,
     count(*) FILTER (WHERE status = 'failed') AS dead,
     clock_timestamp() - least(
         min(coalesce(next_try_at, created_at))
-            FILTER (WHERE status = 'queued' AND (next_try_at IS NULL OR next_try_at <= clock_timestamp())),
+            FILTER (WHERE status = 'queued' AND (next_try_at IS NULL OR next_try_at <= clock_timestamp())
+                AND NOT {IS_HELD}),
         min(heartbeat_at) FILTER (WHERE status = 'running' AND heartbeat_at < clock_timestamp() - interval '2 minutes')
     ) AS waiting
-FROM footnote.jobs WHERE status IN ('queued', 'running', 'failed')"""
+FROM footnote.jobs j WHERE status IN ('queued', 'running', 'failed')"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +96,7 @@ class JobCounts:
         queued: jobs that wait for a worker or for their retry.
         dead: failed jobs that are still kept.
         oldest_seconds: how long the job that has been due longest has waited for a worker; a running job without a
-            heartbeat for two minutes counts as waiting.
+            heartbeat for two minutes counts as waiting, one whose tenant is suspended does not.
 
     """
 
@@ -144,9 +159,7 @@ class JobStore:
 
         """
         async with self._database.connection() as connection:
-            row = await connection.fetchrow(
-                "SELECT * FROM footnote.jobs WHERE tenant_id = $1 AND id = $2", current_tenant(), job_id
-            )
+            row = await connection.fetchrow(f"{_ROW} WHERE tenant_id = $1 AND id = $2", current_tenant(), job_id)
         if row is None or not is_reachable(row["collection"]):
             raise JobNotFound(str(job_id))
         return job_of(row)
@@ -223,6 +236,21 @@ class JobStore:
             collection,
             document_id,
         )
+
+    async def hides_any(
+        self, connection: Connection, who: Caller | None, *, collection: str, document_id: str | None = None
+    ) -> bool:
+        """Tell whether documents are on their way, brought by others, that a caller will not be able to read.
+
+        The connection sees the whole tenant. What brings no readers has those of the version before it, else the
+        collection's: what a file says of itself is not known before it is read.
+        """
+        if who is None or who.sees_all:
+            return False
+        found: bool = await connection.fetchval(
+            _HIDES, current_tenant(), collection, document_id, who.subject, list(who.access)
+        )
+        return found
 
     async def document_with_source(
         self, connection: Connection, collection: str, source: str, *, but: str | None

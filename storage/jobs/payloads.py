@@ -85,6 +85,24 @@ class CatchUp(Payload):
     generation: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluate(Payload):
+    """Run ``python -m evaluation`` with golden questions, as whoever submitted it.
+
+    Attributes:
+        evaluation: id of the row that has its options and gets its results.
+        groups, sees_all: of the caller: what he may read is what it finds.
+        collections: that he reaches; None: all.
+
+    """
+
+    kind: ClassVar[str] = "evaluate"
+    evaluation: str
+    groups: Sequence[str] = ()
+    sees_all: bool = False
+    collections: Sequence[str] | None = None
+
+
 NEEDS_ORIGINAL = """
 SELECT FROM footnote.jobs j WHERE j.tenant_id = o.tenant_id AND j.status IN ('queued', 'running', 'failed')
     AND j.arguments ->> 'content_hash' = o.content_hash"""

@@ -50,10 +50,12 @@ async def listen(database: Database, *, submitted: Callable[[], None], cancelled
 
     while True:
         try:
+            renewals = database.renewals
             async with database.dedicated() as connection:
                 await connection.add_listener(CHANNEL, hear)
                 submitted()
-                while True:  # a connection that broke without a word is noticed only when it is used
+                # a connection that broke without a word is noticed only when it is used
+                while database.renewals == renewals:
                     await asyncio.sleep(CHECK_SECONDS)
                     await connection.fetchval("SELECT 1", timeout=CHECK_TIMEOUT)
         except FootnoteError as exc:

@@ -23,6 +23,9 @@ Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 MAX_BYTES = 32_768
 """Of a job's arguments, and of its result, as JSON."""
 
+IS_HELD = "EXISTS (SELECT FROM footnote.tenants t WHERE t.id = j.tenant_id AND t.status <> 'active')"
+"""Whether a job, ``j``, waits until its tenant is no longer suspended."""
+
 _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 
 # rows written before errors had slugs hold the names of these classes
@@ -116,6 +119,7 @@ class Job:
         superseded_by: the newer job of the same document because of which it was cancelled.
         traceparent: W3C trace context of whoever submitted it.
         next_try_at: when it is due, where it waits to be retried.
+        is_held: its tenant is suspended: until that ends it is not begun, nor gone on with.
 
     """
 
@@ -140,6 +144,7 @@ class Job:
     heartbeat_at: datetime | None
     next_try_at: datetime | None
     finished_at: datetime | None
+    is_held: bool = False
 
     @property
     def has_ended(self) -> bool:
@@ -169,6 +174,11 @@ async def lock_jobs(connection: Connection, lock: str) -> None:
     await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"jobs {lock}")
 
 
+def storable_json(value: object) -> str:
+    """Return a value as JSON that PostgreSQL takes: without NUL, which no text of it can hold."""
+    return _NUL.sub(r"\1", storable(json.dumps(value, ensure_ascii=False, allow_nan=False)))
+
+
 def bounded_json(value: Mapping[str, object]) -> str:
     """Return a mapping as JSON that PostgreSQL takes.
 
@@ -176,7 +186,7 @@ def bounded_json(value: Mapping[str, object]) -> str:
         JobTooLarge: it is larger than `MAX_BYTES`.
 
     """
-    text = _NUL.sub(r"\1", storable(json.dumps(value, ensure_ascii=False, allow_nan=False)))
+    text = storable_json(value)
     if len(text.encode()) > MAX_BYTES:
         msg = f"a job's arguments and its result are {MAX_BYTES} bytes of JSON at most"
         raise JobTooLarge(msg)
@@ -207,6 +217,7 @@ def job_of(row: asyncpg.Record) -> Job:
         heartbeat_at=row["heartbeat_at"],
         next_try_at=row["next_try_at"],
         finished_at=row["finished_at"],
+        is_held=row.get("is_held", False),
     )
 
 
@@ -217,4 +228,4 @@ def _error_of(stored: Mapping[str, str | None]) -> JobError:
 
 def error_json(error: JobError | None) -> str | None:
     """Return an error as stored."""
-    return None if error is None else _NUL.sub(r"\1", storable(json.dumps(asdict(error), ensure_ascii=False)))
+    return None if error is None else storable_json(asdict(error))

@@ -18,19 +18,19 @@ from storage.caller import for_all_tenants
 from storage.conflicts import rerun_on_conflict
 from storage.errors import JobLost
 from storage.jobs import queue
-from storage.jobs.rows import Job, JobError, Status, error_json, job_of, lock_jobs
+from storage.jobs.rows import IS_HELD, Job, JobError, Status, error_json, job_of, lock_jobs
 
 if TYPE_CHECKING:
     from storage.database import Connection, Database
 
 # `running` is there for a claim that is repeated because its answer was lost
-_CLAIM = """
+_CLAIM = f"""
 WITH running AS (SELECT id FROM footnote.jobs WHERE status = 'running' AND run = $1),
 due AS (
     SELECT id FROM footnote.jobs j
     WHERE status = 'queued' AND coalesce(next_try_at, created_at) <= clock_timestamp()
         AND NOT EXISTS (SELECT FROM footnote.jobs other WHERE other.status = 'running' AND other.lock = j.lock)
-        AND NOT EXISTS (SELECT FROM running)
+        AND NOT EXISTS (SELECT FROM running) AND NOT {IS_HELD}
     ORDER BY priority DESC, coalesce(next_try_at, created_at), id LIMIT 1 FOR UPDATE SKIP LOCKED
 )
 UPDATE footnote.jobs j SET status = 'running', run = $1, started_at = clock_timestamp(),
@@ -121,7 +121,7 @@ class JobRuns:
     @rerun_on_conflict
     @for_all_tenants
     async def beat(self, pulses: Collection[Pulse]) -> set[UUID]:
-        """Record heartbeats and progress; return the ids of the runs that are still this process's."""
+        """Record heartbeats and progress; return the ids of the runs that are still this process's, and may go on."""
         async with self._database.connection() as connection:
             await connection.execute(
                 _BEAT,
@@ -131,7 +131,7 @@ class JobRuns:
                 [pulse.total for pulse in pulses],
             )
             rows = await connection.fetch(
-                "SELECT run FROM footnote.jobs WHERE id = ANY($1) AND run = ANY($2)",
+                f"SELECT run FROM footnote.jobs j WHERE id = ANY($1) AND run = ANY($2) AND NOT {IS_HELD}",
                 [pulse.run.job.id for pulse in pulses],
                 [pulse.run.id for pulse in pulses],
             )

@@ -28,12 +28,22 @@ RANKED_ROWS = 2000  # candidates with one of the rarer words; the same limit for
 MAX_ROWS = 10_000  # maximum number of chunks scored
 MAX_LEXEMES = 64  # of a question, the rarest; more would only add cost
 MAX_PHRASES = 8
+TOLD_FROM = 200
+"""Chunks with a word from which on whoever may read any chunk is told that there is such a word, see `told_words`."""
 TYPO_WEIGHT = 0.5  # corrections of a misspelt word
 OTHER_FORM_WEIGHT = 0.5  # words of the question without their accents
 SHORTEST_TYPO, MAX_TYPO_LENGTH = 5, 30  # characters; shorter words have too many similar ones
 MAX_TYPOS = 8  # in a question
+TYPOS_OF_LIMITED = 2
+"""The same where not all may be read: words of hidden documents alone are looked for, too, 2 ms each."""
+PAIRS = (
+    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"
+    r"\U00020000-\U0003134f]"
+)
+"""Characters of the scripts whose texts are found by pairs of them; PostgreSQL reads the escapes."""
 _QUOTED = re.compile(r'"([^"]{2,200})"|“([^”]{2,200})”|„([^“”]{2,200})[“”]|«([^»]{2,200})»|「([^」]{2,200})」')
 
+_QUOTED_WORD = """'''' || replace(replace({word}, '\\', '\\\\'), '''', '''''') || ''''"""
 _TERMS = """corpus AS MATERIALIZED (
     SELECT coalesce(max(chunks), 0)::float8 AS chunks, coalesce(nullif(max(average_length), 0), {typical}) AS length
     FROM footnote.lexicons WHERE generation_id = {generation}
@@ -45,11 +55,11 @@ _TERMS = """corpus AS MATERIALIZED (
             tsvector_to_array(footnote.lexemes({language}, {text}))), 'C'))
             -- as chunks of before are found, see `storage.search.rewording`
             WHERE EXISTS (SELECT FROM footnote.rewordings WHERE generation_id = {generation})) l
-    LEFT JOIN footnote.lexicon x ON x.generation_id = {generation} AND x.lexeme = l.lexeme
+    LEFT JOIN footnote.lexicon x ON x.generation_id = {generation} AND x.lexeme = l.lexeme AND {is_told}
     ORDER BY x.chunks NULLS LAST, l.positions[1] LIMIT {most}
 ), meant AS MATERIALIZED (
-    SELECT m.lexeme, m.chunks, {typo_weight} AS weight
-    FROM (SELECT word FROM (SELECT DISTINCT lower(word) AS word
+    SELECT m.lexeme, m.chunks, {typo_weight} AS weight, w.lexeme AS mistyped
+    FROM (SELECT word, u.lexeme FROM (SELECT DISTINCT lower(word) AS word
               FROM regexp_split_to_table(footnote.words({text}), '[^[:alpha:]]+') AS word
               WHERE length(word) BETWEEN {shortest} AND {longest} AND (SELECT chunks > 0 FROM corpus)
               AND EXISTS (SELECT FROM asked WHERE chunks IS NULL)) d
@@ -59,15 +69,16 @@ _TERMS = """corpus AS MATERIALIZED (
     CROSS JOIN LATERAL (
         -- no function beside the column: the policy would have to see every lexeme before it
         SELECT x.lexeme, x.chunks FROM unnest(footnote.mistyped({language}, word)) AS f(form)
-        JOIN footnote.lexicon x ON x.generation_id = {generation} AND x.lexeme = f.form
+        JOIN footnote.lexicon x ON x.generation_id = {generation} AND x.lexeme = f.form AND {is_told}
         ORDER BY x.chunks DESC, x.lexeme LIMIT 1) m
 ), terms AS MATERIALIZED (
-    SELECT *, '''' || replace(replace(lexeme, '\\', '\\\\'), '''', '''''') || '''' AS quoted,
+    SELECT *, {quoted} AS quoted,
         sum(chunks) OVER (ORDER BY chunks, lexeme) AS up_to
     FROM (SELECT lexeme, max(weight) AS weight, max(coalesce(chunks, 0)) AS chunks
-          FROM (SELECT * FROM asked UNION ALL SELECT * FROM meant) b GROUP BY lexeme) t
+          FROM (SELECT * FROM asked UNION ALL SELECT lexeme, chunks, weight FROM meant) b GROUP BY lexeme) t
 ), wanted AS MATERIALIZED (
     SELECT any_of::tsquery AS any_of, all_of::tsquery AS all_of, rare::tsquery AS rare, weights::sparsevec AS weights,
+        whole,
         one IS NULL OR (other IS NULL AND rare_ones < {enough}) AS seeks_all,
         (CASE WHEN one IS NULL OR (other IS NULL AND rare_ones >= {enough}) THEN NULL
             WHEN other IS NULL THEN one
@@ -78,8 +89,11 @@ _TERMS = """corpus AS MATERIALIZED (
         SELECT string_agg(quoted, ' | ') AS any_of,
             string_agg(quoted, ' & ') FILTER (WHERE weight = 1 AND t.chunks > 0) AS all_of,
             -- two words of one dimension cannot be told from each other: the first one stands for both
-            '{{' || string_agg(dimension || ':' || (weight * ln(1 + (greatest(corpus.chunks - t.chunks, 0) + 0.5)
-                / (t.chunks + 0.5)))::real, ',') FILTER (WHERE is_first) || '}}/1000000000' AS weights,
+            '{{' || string_agg(dimension || ':' || worth::real, ',') FILTER (WHERE is_first) || '}}/1000000000'
+                AS weights,
+            sum(worth) FILTER (WHERE is_first AND (weight = 1 OR lexeme NOT IN (SELECT lexeme FROM meant))
+                AND lexeme NOT IN (SELECT mistyped FROM meant)
+                AND NOT (t.chunks = 0 AND lexeme ~ '{pairs}')) AS whole,
             string_agg(quoted, ' | ') FILTER (WHERE place IS NULL) AS rare,
             coalesce(sum(t.chunks) FILTER (WHERE place IS NULL), 0) AS rare_ones,
             max(quoted) FILTER (WHERE place = 1) AS one,
@@ -88,11 +102,13 @@ _TERMS = """corpus AS MATERIALIZED (
             max(t.chunks) FILTER (WHERE place = 1) * sum(t.chunks) FILTER (WHERE place > 1)
                 / max(nullif(corpus.chunks, 0)) AS pairs
         FROM (
-            SELECT *, footnote.dimension(lexeme) AS dimension,
-                row_number() OVER (PARTITION BY footnote.dimension(lexeme) ORDER BY chunks, lexeme) = 1 AS is_first,
+            SELECT terms.*, footnote.dimension(lexeme) AS dimension,
+                weight * ln(1 + (greatest(corpus.chunks - terms.chunks, 0) + 0.5) / (terms.chunks + 0.5)) AS worth,
+                row_number() OVER (PARTITION BY footnote.dimension(lexeme) ORDER BY terms.chunks, lexeme) = 1
+                    AS is_first,
                 CASE WHEN up_to > {ranked}
-                    THEN row_number() OVER (PARTITION BY up_to > {ranked} ORDER BY chunks, lexeme) END AS place
-            FROM terms
+                    THEN row_number() OVER (PARTITION BY up_to > {ranked} ORDER BY terms.chunks, lexeme) END AS place
+            FROM terms CROSS JOIN corpus
         ) t CROSS JOIN corpus
     ) s
 )"""
@@ -107,13 +123,40 @@ def quoted_phrases(text: str) -> list[str]:
     return list(dict.fromkeys(phrase for phrase in found if phrase))[:MAX_PHRASES]
 
 
+def most_typos(*, readable: str | None) -> int:
+    """Return for how many words of a question it is looked up which ones they may have been."""
+    return MAX_TYPOS if readable is None else TYPOS_OF_LIMITED
+
+
+def told_words(generation: Generation, *, readable: str | None) -> str:
+    """Return SQL that a word of the lexicon ``x`` may be told of: that a chunk which may be read has it.
+
+    The lexicon counts all chunks. Without this, one could learn whether hidden documents have a word, though none of
+    one's own has it: a word that is known is not taken for a misspelt one, and is among those that a full match needs.
+    Words in many chunks are told of in any case, as to look for one that may be read may take long.
+    """
+    if readable is None:
+        return "true"
+    # the limit bounds the look where the lexicon is behind; without it the planner may read the whole of a large table,
+    # as it expects to meet the word soon
+    return f"""(x.chunks > {TOLD_FROM} OR EXISTS (SELECT FROM (
+        SELECT document_id FROM {chunk_tables.qualified(generation.id)}
+        WHERE text_search_tsv @@ ({_QUOTED_WORD.format(word="x.lexeme")})::tsquery LIMIT {2 * TOLD_FROM}) h
+        WHERE {readable}))"""
+
+
 class LexicalLeg:
     """The part of a search statement that finds chunks by words.
 
-    Chunks with all quoted phrases come first.
+    Chunks with all quoted phrases come first. `readable` is SQL that a chunk may be read, None where all may.
     """
 
-    def __init__(self, text: str, *, generation: Generation, values: Parameters, depth: int, limit: int) -> None:
+    def __init__(
+        self, text: str, *, generation: Generation, values: Parameters, depth: int, limit: int,
+        readable: str | None = None,
+    ) -> None:  # fmt: skip
+        self._is_told = told_words(generation, readable=readable)
+        self._most_typos = most_typos(readable=readable)
         self._table = chunk_tables.qualified(generation.id)
         self._typical = chunk_tables.typical_length(generation.chunking.tokens)
         self._language = f"'{generation.chunking.language}'::regconfig"
@@ -122,6 +165,15 @@ class LexicalLeg:
         self._phrases = [values.bind(phrase, "text") for phrase in quoted_phrases(text)]
         self._depth = depth
         self._limit = limit
+
+    @property
+    def whole(self) -> str:
+        """SQL of the score of a chunk of average length that has each word of the question once.
+
+        Words that no chunk has count, too, but neither those that were taken for others nor pairs of characters, most
+        of which are no words; NULL if there are no other words.
+        """
+        return "(SELECT whole FROM wanted)"
 
     @property
     def score(self) -> str:
@@ -191,12 +243,15 @@ class LexicalLeg:
             language=self._language,
             text=self._text,
             typical=self._typical,
+            is_told=self._is_told,
+            quoted=_QUOTED_WORD.format(word="lexeme"),
             most=MAX_LEXEMES,
+            pairs=PAIRS,
             typo_weight=TYPO_WEIGHT,
             other_form_weight=OTHER_FORM_WEIGHT,
             shortest=SHORTEST_TYPO,
             longest=MAX_TYPO_LENGTH,
-            max_typos=MAX_TYPOS,
+            max_typos=self._most_typos,
             ranked=RANKED_ROWS,
             enough=RANKED_ROWS if is_filtered else 10 * self._depth,
         )

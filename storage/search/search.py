@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from config.settings import RetrievalSettings
 from storage.caller import caller
 from storage.generation import Generation
 from storage.search.breadth import broad_filters
-from storage.search.readability import readable_documents
+from storage.search.readability import count_documents, readable_documents
 from storage.search.statement import CANDIDATES, SearchRequest, SearchStatement, Vector, filter_key
 
 if TYPE_CHECKING:
@@ -38,7 +38,13 @@ takes a tenth of the time.
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A chunk found; `scores` may have ``dense`` (cosine), ``lexical`` (BM25) and ``fused``."""
+    """A chunk found; `scores` may have ``dense`` (cosine), ``lexical`` (BM25) and ``fused``.
+
+    Attributes:
+        ranks: by the same names, from 1, among what either leg found; only where the request asked for an explanation.
+        is_below: it is below the bar, and returned for the explanation alone.
+
+    """
 
     node_id: str
     document_id: str
@@ -50,6 +56,8 @@ class Hit:
     metadata: dict[str, object]
     score: float
     scores: Mapping[str, float]
+    ranks: Mapping[str, int] = field(default_factory=dict)
+    is_below: bool = False
 
 
 def default_scan(
@@ -96,7 +104,7 @@ class ChunkSearch:
         self._settings = settings
 
     async def search(self, request: SearchRequest) -> list[Hit]:
-        """Return the best chunks, in order.
+        """Return the best chunks, in order; with `explains`, those below the bar after them.
 
         Raises:
             UnsupportedFilter: a filter cannot be honoured.
@@ -104,6 +112,7 @@ class ChunkSearch:
         """
         who, known = caller(), broad_filters(self._database)
         key = filter_key(request, self._generation, who)
+        documents = await count_documents(self._database, self._generation, who, known=known)
         is_filtered = request.is_filtered or not (who is None or who.sees_all)
         async with self._database.tuned(self._scan(request, is_filtered=is_filtered)) as connection:
             statement = SearchStatement(
@@ -112,13 +121,13 @@ class ChunkSearch:
                 settings=self._settings,
                 candidates=self._candidates,
                 is_broad=key in known,
-                readable=await readable_documents(connection, self._generation, who, known=known),
+                readable=await readable_documents(connection, self._generation, who, known=known, documents=documents),
             )
             rows = await connection.fetch(statement.sql, *statement.parameters)
         if rows and rows[0]["is_broad"]:
             known.add(key)
         leg = {"hybrid": "fused", "vector": "dense", "keyword": "lexical"}[request.mode]
-        return [_hit(row, leg=leg) for row in rows]
+        return [_hit(row, leg=leg, explains=request.explains) for row in rows]
 
     def _scan(self, request: SearchRequest, *, is_filtered: bool) -> dict[str, str | int]:
         if request.mode == "keyword":
@@ -130,7 +139,7 @@ class ChunkSearch:
         return wanted
 
 
-def _hit(row: asyncpg.Record, *, leg: str) -> Hit:
+def _hit(row: asyncpg.Record, *, leg: str, explains: bool) -> Hit:
     names = ("dense", "lexical", "fused") if leg == "fused" else (leg,)
     scores = {name: float(row[name]) for name in names if row[name] is not None}
     return Hit(
@@ -144,4 +153,11 @@ def _hit(row: asyncpg.Record, *, leg: str) -> Hit:
         metadata=json.loads(row["metadata"]),
         score=scores[leg],
         scores=scores,
+        ranks=_ranks(row, scores) if explains else {},
+        is_below=explains and row["is_below"],
     )
+
+
+def _ranks(row: asyncpg.Record, scores: Mapping[str, float]) -> dict[str, int]:
+    places = {"dense": row["by_meaning"], "lexical": row["by_words"], "fused": row["place"]}
+    return {name: int(places[name]) for name in scores}

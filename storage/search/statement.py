@@ -21,7 +21,7 @@ from storage.search.breadth import Key
 from storage.search.filters import FilterGroup, Parameters, compile_filters
 from storage.search.index_filters import compile_index_filter, is_exact
 from storage.search.lexical_leg import LexicalLeg
-from storage.search.readability import many_documents
+from storage.search.readability import many_documents, readable_condition
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +35,14 @@ Vector = Union[Sequence[float], "NDArray[np.float32]"]
 EXACT_ROWS = 3000  # 0.3 % of a million chunks: above that, scanning HNSW is faster
 CANDIDATES = 64  # chunks that each leg hands to the fusion, at least
 SPARE = 1.25  # factor of chunks that a filtered scan finds beyond the limit
+SPARE_OF_MANY = 4
+"""The same where a caller may read many documents but not all.
+
+Where these are whole topics, the nearest chunks of a question may all be hidden: what a scan then finds first lies at
+the far end of its candidate list, where the index knows few, and nearer ones come with the next list.
+"""
+FLOOR_DEVIATIONS = 1.5
+"""How far the floor of the cosines lies below the candidates' mean, see `SearchStatement._fused`."""
 COLUMNS = "c.node_id, c.document_id, c.chunk_index, c.page, c.start_char, c.end_char, c.text"
 RESERVED = ", ".join(f"'{key}'" for key in chunk_tables.RESERVED_KEYS)
 
@@ -50,6 +58,8 @@ class SearchRequest:
         min_score: minimum cosine similarity, 0 for none; the mode ``keyword`` ignores it.
         full_match_skips_min_score: in the mode ``hybrid``, whether chunks with every word of the question are returned
             whatever their similarity.
+        explains: whether chunks below `min_score` are returned, too, behind the others and marked so, and each one's
+            rank in each leg.
 
     """
 
@@ -62,6 +72,7 @@ class SearchRequest:
     node_ids: Sequence[str] | None = None
     min_score: float = 0.0
     full_match_skips_min_score: bool = False
+    explains: bool = False
 
     @property
     def is_filtered(self) -> bool:
@@ -114,7 +125,12 @@ class SearchStatement:
         self._words: LexicalLeg | None = None
         if request.mode != "vector":
             self._words = LexicalLeg(
-                request.text or "", generation=generation, values=self._values, depth=self._depth, limit=request.limit
+                request.text or "",
+                generation=generation,
+                values=self._values,
+                depth=self._depth,
+                limit=request.limit,
+                readable=self._hashed or (self._many.exact if readable == "many" else None),
             )
         self.sql = self._sql()
         self.parameters = self._values.values
@@ -127,7 +143,8 @@ class SearchStatement:
         request, candidates = self._request, self._candidates
         if request.mode == "hybrid":
             return max(candidates, request.limit)
-        return max(request.limit, min(candidates, int(SPARE * request.limit))) if self._is_filtered else request.limit
+        spare = SPARE_OF_MANY if self._readable == "many" else SPARE
+        return max(request.limit, min(candidates, int(spare * request.limit))) if self._is_filtered else request.limit
 
     def _conditions(self) -> tuple[str, str | None]:
         """Return the exact condition, and a necessary one if an index other than HNSW supports it."""
@@ -139,7 +156,7 @@ class SearchStatement:
         if not isinstance(self._readable, str):
             ids = self._values.bind(list(self._readable), "text[]")
             self._named = f"document_id = ANY({ids})"
-            self._hashed = f"coalesce(document_id IN (SELECT unnest({ids})), false)"
+            self._hashed = readable_condition(self._readable, self._generation, ids=ids) or ""
             exact.append(self._hashed)
             served.append(self._named)
         if request.filters is not None and request.filters.filters:
@@ -166,10 +183,11 @@ class SearchStatement:
         if self._words and self._vector:
             parts += self._fused(self._words)
         is_broad = "NOT (SELECT are_all FROM few)" if self._counts else "false"
+        ranks = ", b.is_below, b.by_meaning, b.by_words, b.place" if self._request.explains else ""
         parts.append(f"best AS MATERIALIZED ({self._best()} LIMIT {self._request.limit})")
         return f"""WITH {", ".join(parts)}
             SELECT {COLUMNS}, (c.metadata_ - ARRAY[{RESERVED}])::text AS metadata,
-                1 - b.distance AS dense, b.lexical, b.fused, {is_broad} AS is_broad
+                1 - b.distance AS dense, b.lexical, b.fused, {is_broad} AS is_broad{ranks}
             FROM best b JOIN {self._table} c USING (id)
                 JOIN footnote.documents d ON {chunk_tables.GATE.format(generation=int(self._generation.id))}
             WHERE (SELECT footnote.require_generation({int(self._generation.id)})) ORDER BY b.place"""
@@ -186,11 +204,12 @@ class SearchStatement:
 
     def _dense(self) -> list[str]:
         distance = f"embedding <=> {self._vector}"
+        near = chunk_tables.near(self._generation.embedding.dimension, self._vector)
         not_few = "NOT (SELECT are_all FROM few)" if self._counts else "true"
         legs = [
             f"""scanned AS MATERIALIZED (
             SELECT id, {distance} AS distance FROM {self._table}
-            WHERE {self._where} AND {not_few} ORDER BY {distance} LIMIT {self._depth})"""
+            WHERE {self._where} AND {not_few} ORDER BY {near} LIMIT {self._depth})"""
         ]
         found = ["SELECT id, distance FROM scanned"]
         if self._is_filtered:
@@ -228,52 +247,73 @@ class SearchStatement:
         """Score the chunks of each leg by both, and fuse the ranks.
 
         A chunk that only one leg found is ranked in the other, too, as an HNSW index does not find all.
+
+        In the mean of both scores, a cosine counts from a floor: models differ in what they give to unrelated texts,
+        some 0 and some 0.8, and so do languages. It is found among the candidates, and these are what the caller may
+        read. The lexical leg counts in full if a chunk has the question's words, and the less the fewer of them any
+        has: the best chunk by words has the highest score even if all that it shares with the question is "who". Where
+        it counts in full, cosines count from 0: those of a model that cannot read a language must not outdo words.
         """
         settings, bind = self._settings, self._values.bind
         share = bind(settings.combined_dense_share, "float8")
-        together = f"""{share} * (1 - distance) / nullif(max(greatest(1 - distance, 0)) OVER (), 0)
-            + (1 - {share}) * coalesce(score / nullif(max(score) OVER (), 0), 0)"""
+        together = f"""{share} * coalesce((1 - distance - floor) / nullif(nearest - floor, 0), 0)
+            + (1 - {share}) * coalesce(score / nullif(most, 0), 0) * covered"""
         rrf_k = bind(settings.rrf_k, "int")
         summands = [
-            f"{bind(weight, 'float8')} / ({rrf_k} + {rank})"
-            for weight, rank in (
-                (settings.dense_weight, f"CASE WHEN by_meaning <= {self._depth} THEN by_meaning END"),
-                (settings.lexical_weight, f"CASE WHEN score > 0 AND by_words <= {self._depth} THEN by_words END"),
-                (settings.combined_weight, "by_both"),
+            f"{bind(weight, 'float8')} * {factor} / ({rrf_k} + CASE WHEN {condition} THEN {rank} END)"
+            for weight, factor, condition, rank in (
+                (settings.dense_weight, "1", f"by_meaning <= {self._depth}", "by_meaning"),
+                (settings.lexical_weight, "covered", f"score > 0 AND by_words <= {self._depth}", "by_words"),
+                (settings.combined_weight, "1", "true", "by_both"),
             )
         ]
         is_spared = "false"
         if self._request.full_match_skips_min_score and self._request.min_score > 0:
             is_spared = words.holds_all("text_search_tsv")
+        ranks = ", by_meaning, by_words" if self._request.explains else ""
         return [
             f"""judged AS MATERIALIZED (
                 SELECT id, nullif(embedding <=> {self._vector}, 'NaN') AS distance, {words.score} AS score,
                     {words.holds("text_search_tsv")} AS holds, {is_spared} AS is_spared
                 FROM (SELECT id FROM dense UNION SELECT id FROM lexical) f JOIN {self._table} USING (id))""",
+            f"""scale AS MATERIALIZED (
+                SELECT nearest, most, covered, (1 - power(covered, 4)) * unrelated AS floor
+                FROM (SELECT max(1 - distance) AS nearest, max(score) AS most,
+                    avg(1 - distance) - {FLOOR_DEVIATIONS} * stddev_pop(1 - distance) AS unrelated,
+                    coalesce(least(1, max(score) / nullif({words.whole}, 0)), 1) AS covered FROM judged) s)""",
             f"""ranked AS MATERIALIZED (
                 SELECT *, row_number() OVER (ORDER BY distance, id) AS by_meaning,
                     row_number() OVER (ORDER BY holds DESC, score DESC, id) AS by_words,
                     row_number() OVER (ORDER BY together DESC NULLS LAST, id) AS by_both
-                FROM (SELECT *, {together} AS together FROM judged) j)""",
+                FROM (SELECT *, CASE WHEN distance IS NOT NULL THEN {together} END AS together
+                    FROM judged CROSS JOIN scale) j)""",
             f"""fused AS MATERIALIZED (
-                SELECT id, distance, nullif(score, 0) AS lexical, holds, is_spared, by_both,
+                SELECT id, distance, nullif(score, 0) AS lexical, holds, is_spared, by_both{ranks},
                     {" + ".join(f"coalesce({summand}, 0)" for summand in summands)} AS fused FROM ranked)""",
         ]
 
     def _best(self) -> str:
-        request = self._request
-        bar = "true"
-        if self._vector and request.min_score > 0:
-            bar = f"1 - distance >= {self._values.bind(request.min_score, 'float8')}"
+        request, bar = self._request, self._bar()
         if request.mode == "vector":
-            return f"""SELECT id, distance, NULL::float8 AS lexical, NULL::float8 AS fused, rank AS place
-                FROM dense WHERE {bar} AND distance <> 'NaN' ORDER BY rank"""
+            told = f", NOT ({bar}) AS is_below, rank AS by_meaning, NULL AS by_words" if request.explains else ""
+            return f"""SELECT id, distance, NULL::float8 AS lexical, NULL::float8 AS fused, rank AS place{told}
+                FROM dense WHERE {"true" if request.explains else bar} AND distance <> 'NaN' ORDER BY rank"""
         if request.mode == "keyword":
-            return """SELECT id, NULL::float8 AS distance, score AS lexical, NULL::float8 AS fused, rank AS place
+            told = ", false AS is_below, NULL AS by_meaning, rank AS by_words" if request.explains else ""
+            return f"""SELECT id, NULL::float8 AS distance, score AS lexical, NULL::float8 AS fused, rank AS place{told}
                 FROM lexical ORDER BY rank"""
-        return f"""SELECT id, distance, lexical, fused,
-                row_number() OVER (ORDER BY holds DESC, fused DESC, by_both) AS place
-            FROM fused WHERE {bar} OR is_spared ORDER BY place"""
+        order = "holds DESC, fused DESC, by_both"
+        if not request.explains:
+            return f"""SELECT id, distance, lexical, fused, row_number() OVER (ORDER BY {order}) AS place
+                FROM fused WHERE {bar} OR is_spared ORDER BY place"""
+        below = f"NOT coalesce({bar} OR is_spared, false)"
+        return f"""SELECT id, distance, lexical, fused, row_number() OVER (ORDER BY {below}, {order}) AS place,
+                {below} AS is_below, by_meaning, by_words FROM fused ORDER BY place"""
+
+    def _bar(self) -> str:
+        if self._vector and self._request.min_score > 0:
+            return f"1 - distance >= {self._values.bind(self._request.min_score, 'float8')}"
+        return "true"
 
 
 def filter_key(request: SearchRequest, generation: Generation, who: Caller | None) -> Key:

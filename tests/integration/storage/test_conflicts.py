@@ -47,7 +47,7 @@ async def two_rows(database):
         await connection.execute("INSERT INTO footnote.pairs VALUES (1, 0), (2, 0)")
 
 
-async def test_transactions_that_deadlock_are_all_done_in_the_end(database):
+async def test_transactions_that_deadlock_are_all_done_in_the_end(database, dsn):
     await two_rows(database)
     both, runs = asyncio.Barrier(2), defaultdict(int)
 
@@ -62,10 +62,10 @@ async def test_transactions_that_deadlock_are_all_done_in_the_end(database):
 
     await asyncio.gather(add(1, 2), add(2, 1))
     assert sum(runs.values()) == 3  # one of them twice
-    assert execute(database._dsn, "SELECT n FROM footnote.pairs") == [(2,), (2,)]
+    assert execute(dsn, "SELECT n FROM footnote.pairs") == [(2,), (2,)]
 
 
-async def test_a_serialization_failure_is_run_again_a_bounded_number_of_times(database, monkeypatch):
+async def test_a_serialization_failure_is_run_again_a_bounded_number_of_times(database, monkeypatch, dsn):
     monkeypatch.setattr("storage.conflicts.PAUSE", 0.0)
     await two_rows(database)
     runs = 0
@@ -77,11 +77,11 @@ async def test_a_serialization_failure_is_run_again_a_bounded_number_of_times(da
         async with database.transaction(local={"transaction_isolation": "'repeatable read'"}) as connection:
             await connection.fetchval("SELECT n FROM footnote.pairs WHERE id = 1")
             if runs <= quiet_after:
-                await asyncio.to_thread(execute, database._dsn, "UPDATE footnote.pairs SET n = n + 10 WHERE id = 1")
+                await asyncio.to_thread(execute, dsn, "UPDATE footnote.pairs SET n = n + 10 WHERE id = 1")
             await connection.execute("UPDATE footnote.pairs SET n = n + 1 WHERE id = 1")
 
     await add(2)
-    assert (runs, execute(database._dsn, "SELECT n FROM footnote.pairs WHERE id = 1")) == (3, [(21,)])
+    assert (runs, execute(dsn, "SELECT n FROM footnote.pairs WHERE id = 1")) == (3, [(21,)])
     runs = 0
     with pytest.raises(TransactionConflict):
         await add(100)

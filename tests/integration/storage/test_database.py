@@ -1,5 +1,7 @@
 import asyncio
 import re
+import socket
+from urllib.parse import parse_qs, urlsplit
 
 import anyio
 import asyncpg
@@ -7,7 +9,8 @@ import pytest
 from support.environment import make_settings
 
 from config.settings import DatabaseSettings
-from storage.database import Database, plain_dsn
+from storage.connecting import plain_dsn
+from storage.database import Database
 from storage.errors import StoreFailed, StoreRefused, StoreTimeout, StoreUnavailable
 
 
@@ -158,20 +161,27 @@ async def test_a_database_that_is_not_there_is_store_unavailable_and_hides_the_p
     assert "hidden" not in str(caught.value)
 
 
-async def test_the_database_may_start_after_its_client(postgres, shared_dir):
-    import psycopg2
-
-    settings = make_settings(postgres("late"), shared_dir).database
-    opening = asyncio.create_task(Database.open(postgres("late"), settings=settings))
+async def test_the_database_may_start_after_its_client(dsn, shared_dir):
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    url = re.sub(r"@/(.*)\?.*", rf"@127.0.0.1:{port}/\1", dsn)
+    opening = asyncio.create_task(Database.open(url, settings=make_settings(url, shared_dir).database))
     await asyncio.sleep(0.3)
-    connection = psycopg2.connect(postgres("postgres"))
-    connection.autocommit = True
-    connection.cursor().execute("CREATE DATABASE late")
-    database = await opening
-    await database.ping()
-    await database.close()
-    connection.cursor().execute("DROP DATABASE late")
-    connection.close()
+    assert not opening.done()
+
+    async def relay(reader, writer):
+        there = await asyncio.open_unix_connection(parse_qs(urlsplit(dsn).query)["host"][0] + "/.s.PGSQL.5432")
+        await asyncio.gather(_copy(reader, there[1]), _copy(there[0], writer))
+
+    async def _copy(reader, writer):
+        while data := await reader.read(65536):
+            writer.write(data)
+        writer.close()
+
+    async with await asyncio.start_server(relay, "127.0.0.1", port):
+        database = await opening
+        await database.ping()
+        await database.close()
 
 
 def test_urls_of_sqlalchemy_and_heroku_are_understood():
@@ -208,8 +218,8 @@ async def test_a_statement_that_is_not_answered_in_time_is_the_database_s(databa
 async def test_a_connection_that_is_lost_between_being_lent_and_its_transaction_is_unavailable(database, monkeypatch):
     acquire = database._acquire
 
-    async def lost():
-        connection = await acquire()
+    async def lost(**patience):
+        connection = await acquire(**patience)
         await database._pool.release(connection)  # as asyncpg does where the server ends it: the proxy is empty
         return connection
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import psycopg2
 import pytest
+from support.sql import execute
 from support.stack import until
 
 from storage.errors import EmbeddedServerFailed
@@ -108,6 +109,37 @@ def test_a_postgresql_that_another_process_started_again_is_stopped_by_the_last(
     assert runs(again)
     local.stop()
     assert not runs(again)
+
+
+def test_its_log_is_cut_when_it_is_long_at_the_start_and_while_it_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr("storage.local.LOG_BYTES", 2000)
+    local = LocalPostgres(tmp_path)
+    log, old = tmp_path / "postgres" / "log", tmp_path / "postgres" / "log.1"
+    dsn = local.start()
+    try:
+        for _ in range(20):
+            with contextlib.suppress(psycopg2.Error):
+                execute(dsn, "SELECT * FROM a_table_that_there_is_not_and_whose_name_is_long")
+        assert log.stat().st_size > 2000
+        local.ensure_running()
+        assert log.stat().st_size == 0
+        assert "a_table_that_there_is_not" in old.read_text()
+        with contextlib.suppress(psycopg2.Error):  # PostgreSQL goes on at the beginning
+            execute(dsn, "SELECT * FROM another_one")
+        assert "another_one" in log.read_text()
+        assert "\0" not in log.read_text()
+        local.ensure_running()
+        assert "another_one" in log.read_text()
+    finally:
+        local.stop()
+    log.write_text("x" * 3000)
+    again = LocalPostgres(tmp_path)
+    again.start()
+    try:
+        assert old.read_text() == "x" * 3000
+        assert "x" * 100 not in log.read_text()
+    finally:
+        again.stop()
 
 
 def test_a_data_directory_that_cannot_be_used_is_named(tmp_path):

@@ -15,7 +15,7 @@ from storage.collections.collections import Collections
 from storage.collections.dropping import drop_marked
 from storage.database import Database
 from storage.documents.catalog import DocumentCatalog
-from storage.errors import SchemaMismatch
+from storage.errors import SchemaMismatch, StoreUnavailable
 from storage.jobs.jobs import JobError, JobStore
 from storage.jobs.payloads import IndexDocument
 from storage.jobs.runs import JobRuns
@@ -45,11 +45,82 @@ async def test_eight_upgrades_at_once_all_succeed(empty_dsn):
     assert {after for _, after in outcomes} == {schema_version.REVISION}
 
 
+async def test_an_upgrade_waits_for_a_long_read_and_holds_up_nobody_behind_it(empty_dsn, monkeypatch):
+    with monkeypatch.context() as before:
+        before.setattr(schema_version, "REVISION", "0015")  # what comes after alters each table
+        await schema_version.upgrade(empty_dsn)
+    reading = await asyncpg.connect(empty_dsn)  # as pg_dump does
+    other = await asyncpg.connect(empty_dsn, server_settings={"lock_timeout": "20s"})
+    try:
+        dump = reading.transaction()
+        await dump.start()
+        for (table,) in execute(empty_dsn, "SELECT tablename FROM pg_tables WHERE schemaname = 'footnote'"):
+            await reading.execute(f"LOCK TABLE footnote.{table} IN ACCESS SHARE MODE")
+        upgrading = asyncio.create_task(schema_version.upgrade(empty_dsn))
+        held_up = 0
+        for _ in range(20):
+            held_up += await other.fetchval(HOLDS_UP_FOR_LONG)
+            await other.fetchval("SELECT count(*) FROM footnote.documents")
+            await asyncio.sleep(0.05)
+        assert not upgrading.done()
+        assert held_up == 0
+        await dump.rollback()
+        assert await upgrading == ("0015", schema_version.REVISION)
+    finally:
+        await reading.close()
+        await other.close()
+
+
+HOLDS_UP_FOR_LONG = """
+SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
+WHERE mode = 'AccessExclusiveLock' AND NOT granted AND waitstart < clock_timestamp() - interval '3 s'"""
+
+
+async def test_an_upgrade_that_never_gets_a_table_says_who_has_it(empty_dsn, monkeypatch):
+    with monkeypatch.context() as before:
+        before.setattr(schema_version, "REVISION", "0015")
+        await schema_version.upgrade(empty_dsn)
+    monkeypatch.setattr(schema_version, "TRIES", 2)
+    reading = await asyncpg.connect(empty_dsn, server_settings={"application_name": "nightly dump"})
+    async with reading.transaction():
+        await reading.execute("LOCK TABLE footnote.documents, footnote.collections IN ACCESS SHARE MODE")
+        with pytest.raises(StoreUnavailable, match="nightly dump"):
+            await schema_version.upgrade(empty_dsn)
+    assert (await schema_version.upgrade(empty_dsn))[1] == schema_version.REVISION
+    await reading.close()
+
+
 async def test_a_database_without_the_schema_is_refused_with_what_to_do(empty_dsn, settings):
     database = await Database.open(empty_dsn, settings=settings.database)
     with pytest.raises(SchemaMismatch, match=r"no Footnote schema yet.*python -m storage upgrade"):
         await schema_version.check(database)
     await database.close()
+
+
+async def test_a_newer_schema_is_worked_above_as_far_back_as_its_migrations_serve(dsn, settings, monkeypatch):
+    newest = schema_version.REVISION
+    database = await Database.open(dsn, settings=settings.database)
+    for older, serves_from in (("0018", "0018"), ("0018", "0019"), ("0018", None)):
+        note = "NULL" if serves_from is None else f"'{schema_version.NOTE.format(newest, serves_from)}'"
+        execute(dsn, f"COMMENT ON TABLE footnote.alembic_version IS {note}")
+        monkeypatch.setattr(schema_version, "REVISION", older)
+        if serves_from == older:
+            found = await schema_version.check(database)
+            assert str(found) == f"revision {newest}, newer than this Footnote's {older}, which it serves"
+            assert await schema_version.upgrade(dsn) == (newest, newest)
+        else:
+            for refused in (schema_version.check(database), schema_version.upgrade(dsn)):
+                with pytest.raises(SchemaMismatch, match=f"at revision {newest}, newer than this Footnote's {older}"):
+                    await refused
+    await database.close()
+
+
+async def test_an_upgrade_notes_the_oldest_code_that_all_migrations_serve(dsn, settings):
+    database = await Database.open(dsn, settings=settings.database)
+    found = await schema_version.check(database)
+    await database.close()
+    assert found.serves_from is not None
+    assert "0019" <= found.serves_from <= schema_version.REVISION
 
 
 async def test_a_newer_schema_is_refused_by_server_and_upgrade(dsn, settings):

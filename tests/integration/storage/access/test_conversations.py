@@ -7,11 +7,13 @@ from support.corpus import chunks, document, make_collection
 
 from storage.caller import LOCAL, Caller, acting_as
 from storage.chat.conversations import WITHHELD, ConversationCatalog
+from storage.chat.feedback import FeedbackStore, NewFeedback
 from storage.chat.turns import NewTurn, TurnAnswer, TurnStore
 from storage.documents.readers import DocumentReaders
 from storage.documents.writes import Documents
 from storage.leases import Leases
 
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 ADA = Caller("public", "ada")
 
 
@@ -27,7 +29,7 @@ async def cited(database):
     return documents
 
 
-async def answered(database, documents, *, finish_reason):
+async def answered(database, documents, *, finish_reason, trace_id=None):
     citations = [
         {
             "id": number,
@@ -45,7 +47,7 @@ async def answered(database, documents, *, finish_reason):
     )  # fmt: skip
     leases = Leases(database, seconds=60)
     turns = TurnStore(database, leases=leases)
-    turn = await turns.begin(NewTurn("Why?", 1, "r", None), collection="default")
+    turn = await turns.begin(NewTurn("Why?", 1, "r", None, trace_id), collection="default")
     await turns.complete(turn, answer)
     return str(turn.conversation_id)
 
@@ -71,3 +73,25 @@ async def test_a_citation_of_a_document_that_may_no_longer_be_read_is_blank(data
     for again in (LOCAL, Caller("public", "ada", ("hr",))):
         with acting_as(again):
             assert [each["text"] for each in (await read()).citations] == ["text of open", "text of hr"]
+
+
+@pytest.mark.parametrize("finish_reason", ["stop", "extractive"])
+async def test_a_rating_tells_no_more_of_its_answer_than_the_conversation(database, cited, finish_reason):
+    ratings = FeedbackStore(database)
+
+    async def read():
+        (found,) = (await ratings.list(limit=5, cursor=None)).items
+        return found.answer, found.document_ids
+
+    whole = "It is so [1][2].", (cited[0].id, cited[1].id)
+    with acting_as(Caller("public", "ada", ("hr",))):
+        await answered(database, cited, finish_reason=finish_reason, trace_id=TRACE)
+        await ratings.put(NewFeedback(TRACE, "up"))
+        with acting_as(LOCAL):
+            await DocumentReaders(database).put(cited[1].id, ["group:hr"], collection="default")
+        assert await read() == whole
+    with acting_as(ADA):  # who has left the group, or another key of hers
+        text = WITHHELD if finish_reason == "extractive" else whole[0]
+        assert await read() == (text, (cited[0].id,))
+    with acting_as(LOCAL):
+        assert await read() == whole

@@ -1,5 +1,6 @@
 """What the database itself enforces: policies on every shared table, and the role that statements run as."""
 
+import re
 from hashlib import sha256
 from uuid import uuid4
 
@@ -9,6 +10,7 @@ from support.corpus import CHUNKING, IDENTITY, chunks, document, fill, make_coll
 from support.sql import execute
 
 from storage import app_role, schema_version
+from storage.audit.sealing import seal
 from storage.caller import Caller, acting_as
 from storage.chat.conversations import ConversationCatalog
 from storage.chat.feedback import FeedbackStore, NewFeedback
@@ -25,6 +27,8 @@ from storage.leases import Leases
 
 WITHOUT_POLICY = {"alembic_version"}
 """Tables that belong to no tenant."""
+ADDED_TO = {"audit", "audit_chain", "audit_pending"}
+"""Tables whose rows nobody changes."""
 ADA = Caller("public", "ada")
 BOB = Caller("public", "bob")
 ADMIN = Caller("public", "root", sees_all=True)
@@ -71,11 +75,23 @@ async def test_tables_of_chunks_have_none_which_would_read_them_whole_for_each_w
 
 async def test_raw_statements_without_a_caller_see_and_change_no_row(database, dsn):
     await filled(database)
+    await seal(database)
     tables = [row[0] for row in execute(dsn, _TABLES) if not row[0].startswith("data_generation_")]
     connection = await asyncpg.connect(dsn)
     await connection.execute(f"SET ROLE {APP_ROLE}")
     filled_ones = 0
-    for table in set(tables) - WITHOUT_POLICY:
+    closed = {table for table in tables if re.fullmatch(r"audit_([0-9_]+|rest)", table)}
+    assert len(closed) == 5
+    for table in closed:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.fetchval(f"SELECT count(*) FROM footnote.{table}")
+    for table in ADDED_TO:
+        is_filled = execute(dsn, f"SELECT count(*) FROM footnote.{table}") != [(0,)]
+        assert is_filled or table == "audit_pending"  # all are sealed
+        assert await connection.fetchval(f"SELECT count(*) FROM footnote.{table}") == 0
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute(f"DELETE FROM footnote.{table}")
+    for table in set(tables) - WITHOUT_POLICY - ADDED_TO - closed:
         filled_ones += execute(dsn, f"SELECT count(*) FROM footnote.{table}")[0][0] > 0
         assert await connection.fetchval(f"SELECT count(*) FROM footnote.{table}") == 0, table
         assert await connection.execute(f"DELETE FROM footnote.{table}") == "DELETE 0", table

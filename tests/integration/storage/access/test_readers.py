@@ -17,6 +17,8 @@ from storage.documents.readers import MAX_READERS, DocumentReaders, checked_read
 from storage.documents.versions import NewAttachment
 from storage.documents.writes import Documents
 from storage.errors import CollectionNotFound, DocumentAttached, DocumentNotFound, InvalidReaders, OriginalNotFound
+from storage.search.breadth import broad_filters
+from storage.search.readability import readable_documents
 from storage.search.search import ChunkSearch, SearchRequest
 
 ADA = Caller("public", "ada", ("eng",))
@@ -50,6 +52,26 @@ async def test_everybody_reads_what_has_no_readers_and_others_what_names_them(da
     assert await found(database, generation, ADA) == {"all", "eng"}
     assert await found(database, generation, BOB) == {"all", "bob"}
     assert await found(database, generation, LOCAL) == {"all", "eng", "bob", "nobody"}
+
+
+async def test_a_search_has_a_condition_on_readers_only_where_a_document_is_kept_from_somebody(database):
+    generation = await make_collection(database)
+    documents = [await write(database, generation, name) for name in ("one", "two", "three")]
+    known = broad_filters(database)
+
+    async def readable(who, *, of):
+        with acting_as(who):
+            async with database.transaction() as connection:
+                return await readable_documents(connection, generation, who, known=known, documents=of)
+
+    assert await readable(ADA, of=3) == "all"
+    await DocumentReaders(database).put(documents[0].id, ["group:hr"], collection="default")
+    assert sorted(await readable(ADA, of=100)) == sorted([documents[1].id, documents[2].id])
+    assert len(await readable(BOB, of=100)) == 3
+    assert await found(database, generation, ADA) == {"two", "three"}
+    await DocumentReaders(database).put(documents[0].id, ["*", "group:hr"], collection="default")
+    assert await readable(ADA, of=3) == "all"
+    assert await found(database, generation, ADA) == {"one", "two", "three"}
 
 
 async def test_changing_readers_holds_from_the_next_question_and_touches_no_chunk(database, dsn):

@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import replace
+from datetime import UTC, datetime
 from hashlib import sha256
 from uuid import uuid4
 
@@ -11,6 +12,7 @@ from support import programs
 from support.corpus import CHUNKING, IDENTITY, chunks, document
 from support.sql import execute
 
+from storage.access.evidence import AnswerEvidence, EvidenceStore, Shown
 from storage.access.export import TenantExport
 from storage.access.tenants import Tenants
 from storage.caller import Caller, acting_as
@@ -62,7 +64,7 @@ async def test_deleting_a_tenant_removes_all_of_it_and_nothing_of_another(databa
     } == dict.fromkeys(("documents", "chunks", "collections", "conversations", "turns"), 1)
     assert (told["originals"], told["original_bytes"], told["jobs"] + told["feedback"]) == (1, 4, 1)
     found = rows(dsn)
-    assert all(tenant != "acme" for each in found.values() for tenant, _ in each)
+    assert {name[:5] for name, each in found.items() for tenant, _ in each if tenant == "acme"} == {"audit"}
     assert all(dict(found[name]).get("other") == 1 for name in ("documents", "originals", "conversations", "jobs"))
     assert execute(dsn, f"SELECT to_regclass('footnote.data_generation_{gone.id}')::text") == [(None,)]
     assert execute(dsn, f"SELECT count(*) FROM footnote.data_generation_{kept.id}") == [(1,)]
@@ -101,6 +103,23 @@ async def test_a_tenant_is_suspended_and_resumed(database):
             await act("nobody")
 
 
+async def test_tenants_are_listed_page_by_page_and_found_by_name(database):
+    tenants = Tenants(database)
+    for tenant in ("b-1", "a_1", "a-1"):
+        await tenants.create(tenant)
+    await furnish(database, "b-1")
+    found, cursor = [], None
+    for _ in range(4):
+        page = await tenants.page(limit=1, cursor=cursor)
+        found += page.items
+        cursor = page.next_cursor
+    assert cursor is None
+    assert [each.id for each in found] == ["a-1", "a_1", "b-1", "public"]
+    assert [(each.documents, each.collections, each.jobs) for each in found] == [(0, 0, 0)] * 2 + [(1, 1, 1), (0, 0, 0)]
+    assert await tenants.find("b-1") == found[2]
+    assert await tenants.find("none") is None
+
+
 @pytest.mark.parametrize("name", ["", "Upper", "-x", "a b", "x" * 64, "ä", "a;b", "../x", "a\0b"])
 async def test_a_name_that_cannot_be_used_is_refused(database, name):
     with pytest.raises(InvalidTenant):
@@ -121,8 +140,17 @@ async def test_an_export_has_every_document_with_its_bytes_and_of_no_other_tenan
     for tenant in ("acme", "other"):
         await tenants.create(tenant)
         await furnish(database, tenant)
+    shown = Shown("acme.txt", ("n1",), (0,), cited=True)
+    place = {"collection": "default", "generation": "1", "operation": "query", "outcome": "stop", "key_id": None}
+    answers = [
+        AnswerEvidence(id=uuid4(), at=datetime.now(UTC), tenant=tenant, subject="ada", shown=(shown,), **place)
+        for tenant in ("acme", "other")
+    ]
+    await EvidenceStore(database).write(answers)
     told = await TenantExport(database, tenant="acme", folder=tmp_path / "out").write()
-    assert told == {"documents": 1, "originals": 1}
+    assert told == {"documents": 1, "originals": 1, "answers": 1}
+    (answer,) = [json.loads(line) for line in (tmp_path / "out/answers.jsonl").read_text().splitlines()]
+    assert (answer["id"], answer["document_id"], answer["chunks"]) == (str(answers[0].id), "acme.txt", [0])
     (line,) = [json.loads(line) for line in (tmp_path / "out/documents.jsonl").read_text().splitlines()]
     assert (line["source"], line["text"], line["readers"]) == ("acme.txt", "apple of acme", ["group:hr"])
     assert (tmp_path / "out" / line["original"]).read_bytes() == b"acme"

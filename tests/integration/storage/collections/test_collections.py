@@ -2,10 +2,13 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from support.corpus import CHUNKING, IDENTITY, fill, make_collection
+from support.corpus import CHUNKING, IDENTITY, chunks, document, fill, make_collection
 
+from storage.access.tenants import Tenants
+from storage.caller import acting_as, service_of
 from storage.collections.collections import Collections
 from storage.documents.catalog import DocumentCatalog
+from storage.documents.writes import Documents
 from storage.errors import (
     CollectionNotFound,
     DocumentNotFound,
@@ -83,3 +86,24 @@ async def test_a_document_is_found_in_its_own_collection_only(database):
 async def test_a_made_up_cursor_is_refused(database, cursor):
     with pytest.raises(InvalidCursor):
         await Collections(database).list(limit=1, cursor=cursor)
+
+
+async def test_sizes_are_those_of_all_tenants_by_name_and_the_small_ones_are_one(database):
+    tenants = Tenants(database)
+    for number, tenant in enumerate(("public", "acme", "beta")):
+        if tenant != "public":
+            await tenants.create(tenant)
+        with acting_as(service_of(tenant)):
+            for name in ("docs", f"own-{tenant}", "other"):
+                generation = await make_collection(database, name)
+                for place in range(number + 1 if name == "docs" else 1):
+                    new = document(f"{name}-{place}.txt")
+                    await Documents(database, generation=generation).write(new, chunks(new, "an apple"), replaces=None)
+    with acting_as(service_of("acme")):
+        sizes = await Collections(database).sizes(most=1)
+        everything = await Collections(database).sizes(most=50)
+    assert [(size.name, size.documents) for size in sizes] == [("docs", 6), ("other", 6)]
+    assert {size.name: size.documents for size in everything} == {
+        "docs": 6, "other": 3, "own-public": 1, "own-acme": 1, "own-beta": 1
+    }  # fmt: skip
+    assert sum(size.chunks for size in everything) == sum(size.chunks for size in sizes) > 0

@@ -1,0 +1,1 @@
+"""Golden questions of collections, and evaluations with them."""
