@@ -46,6 +46,9 @@ def _export(folder: Path | None, settings: Settings) -> Path:
     from embedding.exports import own_folder
     from embedding.files import find_model
 
+    if settings.embedding.is_remote:
+        msg = "another program runs the embedding model that the settings name: there is nothing to export"
+        raise EmbeddingModelNotFound(msg)
     files = find_model(settings.embedding)
     try:
         export = export_into((folder or own_folder(settings)).resolve(), files, settings=settings)

@@ -10,17 +10,19 @@ from opentelemetry.trace import SpanKind
 
 from config.errors import FootnoteError
 from config.telemetry import spans
-from config.telemetry.metrics import MODEL_DURATION
+from config.telemetry.metrics import MODEL_DURATION, count_failed_call
 
 PROVIDER = "sentence_transformers"
 
 
 @contextmanager
-def observed_call(model: str, *, dimension: int, texts: int, kind: SpanKind = spans.INTERNAL) -> Iterator[None]:
+def observed_call(
+    model: str, *, dimension: int, texts: int, kind: SpanKind = spans.INTERNAL, provider: str = PROVIDER
+) -> Iterator[None]:
     """Tell of a call, the wait for the model included; of its texts, how many they are."""
     labels: dict[str, str] = {
         "gen_ai.operation.name": "embeddings",
-        "gen_ai.provider.name": PROVIDER,
+        "gen_ai.provider.name": provider,
         "gen_ai.request.model": model,
     }
     attributes: dict[str, spans.Value] = {
@@ -34,6 +36,7 @@ def observed_call(model: str, *, dimension: int, texts: int, kind: SpanKind = sp
             yield
         except FootnoteError as exc:
             labels["error.type"] = exc.slug
+            count_failed_call(provider, exc.slug)
             raise
         finally:
             MODEL_DURATION.record(time.perf_counter() - started, labels)

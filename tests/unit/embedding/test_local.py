@@ -12,9 +12,9 @@ from pydantic import ValidationError
 
 import embedding.files
 from config.settings import EmbeddingSettings
-from embedding.embedder import Embedder
 from embedding.errors import EmbeddingFailed, EmbeddingModelNotFound
 from embedding.files import BUNDLED, ModelFiles, accepted, find_model, quantization_of
+from embedding.local import LocalEmbedder
 from embedding.onnx_model import Batch
 
 FILES = ModelFiles("made-up", Path("nowhere"), "1", 3, 256)
@@ -49,7 +49,7 @@ class Encoder:
 
 @contextmanager
 def opened(encoder):
-    made = Embedder(encoder, files=FILES, settings=EmbeddingSettings(batch_size=4))
+    made = LocalEmbedder(encoder, files=FILES, settings=EmbeddingSettings(batch_size=4))
     try:
         yield made
     finally:
