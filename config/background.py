@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -22,3 +22,17 @@ async def running_beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]
         await asyncio.wait({task})
     if not task.cancelled():
         task.result()
+
+
+@asynccontextmanager
+async def repeated_beside(work: Callable[[], Awaitable[None]], *, seconds: float) -> AsyncIterator[None]:
+    """Do work again and again, `seconds` apart, until the block ends, and once more then."""
+
+    async def repeat() -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            await work()
+
+    async with running_beside(repeat()):
+        yield
+    await work()

@@ -23,6 +23,8 @@ FALLBACKS = {
     "OTEL_EXPORTER_OTLP_HEADERS": ("telemetry", "headers"),
     "OTEL_SERVICE_NAME": ("telemetry", "service_name"),
 }
+OPENAI_S = frozenset({"auto", "openai", "openai_like", "vllm"})
+"""Providers for which OpenAI's own names stand in."""
 OLD_NAMES: Mapping[str, str | None] = {
     "SERVER__UPLOAD_SILENCE": "SERVER__UPLOAD_IDLE_TIMEOUT",
     "STREAMS__WINDOW_BYTES": None,
@@ -67,12 +69,19 @@ class FallbackNames(_AllAtOnce):
 
     def __call__(self) -> dict[str, dict[str, str]]:
         """Return the values by group and key."""
-        given = environment()
+        given, ours = environment(), given_settings()
         values: dict[str, dict[str, str]] = {}
         for name, (group, key) in FALLBACKS.items():
-            if given.get(name):
+            is_in_file = f"{PREFIX}{group}__{key}_FILE".upper() in ours
+            if given.get(name) and not is_in_file and not (name.startswith("OPENAI_") and _is_of_another(ours)):
                 values.setdefault(group, {})[key] = given[name]
         return values
+
+
+def _is_of_another(ours: Mapping[str, str]) -> bool:
+    """Tell whether the language model is of another provider, which must not be sent OpenAI's key."""
+    provider = ours.get(f"{PREFIX}LLM__PROVIDER", "auto").lower()
+    return f"{PREFIX}LLM__CLASS" in ours or provider not in OPENAI_S
 
 
 class OldNames(_AllAtOnce):

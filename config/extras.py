@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.util import find_spec
 
-from config.errors import INTERNAL, FootnoteError
+from config.errors import FootnoteError
 
 MODULES: Mapping[str, tuple[str, ...]] = {"evaluation": ("ir_measures", "jinja2", "matplotlib", "pytrec_eval", "scipy")}
 """Modules by the extra that brings them, for those whose absence no other error explains."""
@@ -14,7 +14,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {"evaluation": ("ir_measures", "jinja2"
 class ExtraMissing(FootnoteError):
     """Something was asked for whose extra is not installed; the message says how to install it."""
 
-    slug = INTERNAL
+    slug = "extra-missing"
 
 
 def require_extra(extra: str, *, purpose: str) -> None:

@@ -8,12 +8,14 @@ other programs use too (`FALLBACKS`), the default here. ``config/example.env`` l
 from __future__ import annotations
 
 import difflib
+import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Annotated, Literal, Self, get_args
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Literal, Self, get_args
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -21,8 +23,8 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    FilePath,
     SecretStr,
+    StringConstraints,
     ValidationError,
     model_validator,
 )
@@ -33,13 +35,18 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
+from pydantic_settings import SettingsError as NotParsed
 
-from config.environment import ENV_FILE, PREFIX, FallbackNames, OldNames, environment, is_old_name
+from config.environment import ENV_FILE, PREFIX, FallbackNames, OldNames, environment, given_settings, is_old_name
+from config.secret_files import FILE, read_secret, with_secrets_of_files
 
 _HOST_NAME = re.compile(r"(?=[^/]*[a-z])[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 _BOOTSTRAP_KEY = re.compile(r"[\x21-\x7e]{32,512}")
 _LEAST_SECRET_BYTES = 32
+DEFAULT_MODEL = "default"
+"""The name of the model of a single group among the named ones."""
+
 _OTLP_HEADER = re.compile(r"[A-Za-z0-9_.-]+\s*=\s*[\x20-\x7e]*")
 
 
@@ -52,12 +59,23 @@ def _database_url(value: SecretStr) -> SecretStr:
     if scheme.split("+")[0] not in {"postgres", "postgresql"}:
         msg = "must start with postgresql://"
         raise ValueError(msg)
-    try:
-        _ = urlsplit(value.get_secret_value()).port
-    except ValueError:
-        msg = "has a host or a port that cannot be read; special characters of a password are written as %XX"
-        raise ValueError(msg) from None
+    if not _is_readable(value.get_secret_value()):
+        msg = "has a host or a port that cannot be read; @ / ? # % in a password are written as %40 %2F %3F %23 %25"
+        raise ValueError(msg)
     return value
+
+
+def _is_readable(url: str) -> bool:
+    """Tell whether a database's URL has the parts that it seems to have, whatever is in its password."""
+    try:
+        parts = urlsplit(url)
+        who, _, hosts = parts.netloc.rpartition("@")
+        for host in hosts.split(","):
+            _ = urlsplit(f"//{host}").port
+        _ = parse_qs(parts.query, strict_parsing=bool(parts.query))
+    except ValueError:
+        return False
+    return "@" not in who + parts.path and not parts.fragment
 
 
 def _redis_url(value: SecretStr) -> SecretStr:
@@ -96,8 +114,41 @@ def _private_place(value: str) -> str:
     raise ValueError(msg)
 
 
+def _network(value: str) -> str:
+    try:
+        return str(ip_network(value))
+    except ValueError:
+        msg = "each entry is an address, or a network without bits of a host: 10.0.0.0/8"
+        raise ValueError(msg) from None
+
+
 def _split(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _object(value: object) -> object:
+    """Take an object as JSON; a wrong one is told of like any other wrong value."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            msg = "is no valid JSON"
+            raise ValueError(msg) from None
+    if not isinstance(value, Mapping):
+        msg = "must be a JSON object: {…}"
+        raise ValueError(msg)  # noqa: TRY004 (pydantic lets a TypeError through)
+    return value
+
+
+def _listed(value: object) -> object:
+    """Take a list as JSON or with commas between."""
+    if isinstance(value, str) and value.strip().startswith("["):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            msg = "is no JSON list"
+            raise ValueError(msg) from None
+    return tuple(value) if isinstance(value, list) else _split(value)
 
 
 _FORMER = {"true": "sections", "1": "sections", "yes": "sections", "on": "sections"} | dict.fromkeys(
@@ -108,6 +159,14 @@ _FORMER = {"true": "sections", "1": "sections", "yes": "sections", "on": "sectio
 def _attachments(value: object) -> object:
     """Take the values of before, when it was a switch, for what they meant."""
     return _FORMER.get(str(value).strip().lower(), value)
+
+
+def _service_url(value: str) -> str:
+    try:
+        return _otlp_endpoint(value)
+    except ValueError:
+        msg = "must be http://host:port or https://host:port and a path; a key goes into API_KEY"
+        raise ValueError(msg) from None
 
 
 def _own_host(value: str) -> str:
@@ -155,8 +214,45 @@ def _web_address(value: str) -> str:
     return value
 
 
+def _file(value: Path) -> Path:
+    """Return the path of a file that is there."""
+    if not value.is_file():
+        msg = f"{value} is a folder, not a file" if value.is_dir() else f"there is no file {value}"
+        raise ValueError(msg)
+    return value
+
+
+File = Annotated[Path, AfterValidator(_file)]
+
+
+def _folder(value: Path) -> Path:
+    """Return the path of a folder that is there, or may be made."""
+    path = value.expanduser().absolute()
+    there = next(each for each in (path, *path.parents) if os.path.lexists(each))
+    if not os.path.isdir(there):  # noqa: PTH112 (pathlib's raises an error where we may not look)
+        msg = f"{there} is no folder; name a folder, which is made where it is missing"
+        raise ValueError(msg)
+    return value
+
+
 class _Group(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _secrets_of_files(cls, given: object) -> object:
+        """Read each secret that ``<name>_file`` names a file for."""
+        return with_secrets_of_files(given, secrets_of(cls)) if isinstance(given, Mapping) else given
+
+
+def secrets_of(group: type[BaseModel]) -> list[str]:
+    """Return the names of a group's secrets, each of which may be in a file that ``<name>_file`` names."""
+    fields = group.model_fields
+    return [name for name in fields if _is_secret(fields[name].annotation)]
+
+
+def _is_secret(annotation: object) -> bool:
+    return annotation is SecretStr or any(map(_is_secret, get_args(annotation)))
 
 
 class ServerSettings(_Group):
@@ -170,6 +266,7 @@ class ServerSettings(_Group):
         le=64,
         description="Number of processes that serve HTTP; unset: one a core, at most 4, fewer where memory is short.",
     )
+    page: bool = Field(True, description="Serve the page for browsers at `/`; false: JSON alone.")
     cors_origins: Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_split)] = (
         Field(
             (),
@@ -183,6 +280,13 @@ class ServerSettings(_Group):
         (),
         description="Names in `Host` that the server answers to besides localhost and its own addresses, "
         "comma-separated: footnote.example; *: any. Unset: none where it listens on loopback only, elsewhere any.",
+    )
+    trusted_proxies: Annotated[
+        tuple[Annotated[str, AfterValidator(_network)], ...], NoDecode, BeforeValidator(_split)
+    ] = Field(
+        (),
+        description="Addresses and networks of proxies, comma-separated, whose `X-Forwarded-For` is believed: "
+        "10.0.0.0/8,::1. Unset: nobody's, so that all clients behind a proxy have its address.",
     )
     max_body_bytes: int = Field(
         1_048_576, ge=1024, le=1_073_741_824, description="Maximum size of a JSON request body, in bytes."
@@ -225,11 +329,11 @@ class ServerSettings(_Group):
         0,
         ge=0,
         le=3600,
-        description="Seconds after SIGTERM during which new requests get 503, so that load balancers notice before the "
-        "port is closed.",
+        description="Seconds after SIGTERM for which requests are still answered while /ready is 503, so that load "
+        "balancers that ask it notice before the port is closed.",
     )
     shutdown_timeout: float = Field(
-        20, ge=0, le=3600, description="Seconds that running requests have to finish after SIGTERM."
+        20, ge=0, le=3600, description="Seconds that running requests have to finish when the port is closed."
     )
     hang_timeout: float = Field(
         60,
@@ -263,7 +367,6 @@ class AuthSettings(_Group):
     bootstrap_key: Annotated[SecretStr, AfterValidator(_bootstrap_key)] | None = Field(
         None, description="A key that may do everything, to make the first ones with: 32 characters or more."
     )
-    bootstrap_key_file: FilePath | None = Field(None, description="A file that holds such a key instead.")
     key_grace: float = Field(
         300,
         ge=0,
@@ -274,8 +377,8 @@ class AuthSettings(_Group):
         30,
         ge=1,
         le=1_000_000,
-        description="Wrong keys and tokens a minute from one address, beyond which further ones get 429 "
-        "`rate-limited`; right ones are let through.",
+        description="Wrong keys and tokens a minute from one address, in each HTTP worker, beyond which further ones "
+        "get 429 `rate-limited`; right ones are let through.",
     )
     public_url: Annotated[str, AfterValidator(_web_address)] | None = Field(
         None,
@@ -291,9 +394,7 @@ class AuthSettings(_Group):
     jwt_jwks_url: Annotated[str, AfterValidator(_web_address)] | None = Field(
         None, description="URL of the issuer's keys; unset: the one that its OpenID configuration names."
     )
-    jwt_jwks_file: FilePath | None = Field(
-        None, description="A file with the issuer's keys (JWKS); nothing is fetched."
-    )
+    jwt_jwks_file: File | None = Field(None, description="A file with the issuer's keys (JWKS); nothing is fetched.")
     jwt_secret: Annotated[SecretStr, AfterValidator(_jwt_secret)] | None = Field(
         None,
         description="Secret of an issuer that signs with HS256, HS384 or HS512, instead of keys: 32 bytes or more.",
@@ -326,6 +427,17 @@ class AuthSettings(_Group):
     ] = Field(
         (), description="Networks and host names that keys may be fetched from though not public, comma-separated."
     )
+    login_client_id: str | None = Field(
+        None,
+        min_length=1,
+        max_length=255,
+        description="Client id by which people sign in to the page with the issuer (OIDC's code flow with PKCE). "
+        "Unset: they paste an API key.",
+    )
+    login_client_secret: SecretStr | None = Field(
+        None, description="That client's secret; unset: it is a public client, and PKCE alone proves it."
+    )
+    login_scope: str = Field("openid", min_length=6, description="Scopes to ask the issuer for, with spaces between.")
     jwt_fetch_timeout: float = Field(5, gt=0, le=60, description="Maximum duration of fetching keys in seconds.")
     jwt_refresh: float = Field(3600, ge=10, le=604_800, description="Seconds after which keys are fetched again.")
     jwt_cooldown: float = Field(
@@ -344,9 +456,9 @@ class AuthSettings(_Group):
         return self
 
     def _misfit(self) -> str | None:
-        if self.bootstrap_key and self.bootstrap_key_file:
-            return "set BOOTSTRAP_KEY or BOOTSTRAP_KEY_FILE, not both"
         keys = [self.jwt_jwks_url, self.jwt_jwks_file, self.jwt_secret]
+        if self.login_client_id is not None and (self.jwt_issuer is None or self.jwt_secret is not None):
+            return "signing in needs JWT_ISSUER, and its keys: LOGIN_CLIENT_ID does not go with JWT_SECRET"
         if self.jwt_issuer is None:
             named = any(keys) or self.jwt_audience or self.jwt_algorithms
             return "tokens need JWT_ISSUER, the issuer that they must be from" if named else None
@@ -435,6 +547,21 @@ class DatabaseSettings(_Group):
         description="postgresql://user:password@host:5432/name, with pgvector installed; unset: Footnote runs its own "
         "PostgreSQL. Also DATABASE_URL.",
     )
+    direct_url: Annotated[SecretStr, AfterValidator(_database_url)] | None = Field(
+        None,
+        description="Of the same database past a pooler, for LISTEN, session locks, index builds and upgrades; unset: "
+        "`URL`. A pooler in transaction mode makes it necessary.",
+    )
+    password_file: File | None = Field(
+        None,
+        description="File with the password, instead of one in the URL. It is read for each new connection, so that a "
+        "password can be changed without a restart.",
+    )
+    pooler: Literal["auto", "none", "session", "transaction"] = Field(
+        "auto",
+        description="What `URL` leads to: PostgreSQL itself (none), or PgBouncer and its like in one of these modes; "
+        "auto finds out at the start.",
+    )
     pool_min: int = Field(2, ge=0, le=1000, description="Minimum number of open connections.")
     pool_max: int = Field(12, ge=1, le=1000, description="Maximum number of open connections.")
     acquire_timeout: float = Field(
@@ -446,14 +573,97 @@ class DatabaseSettings(_Group):
     connect_timeout: float = Field(30, gt=0, le=600, description="Seconds to wait for the database at startup.")
     statement_timeout: float = Field(30, gt=0, le=3600, description="Maximum duration of a statement in seconds.")
 
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.direct_url is not None and self.url is None:
+            msg = "DIRECT_URL needs URL beside it"
+            raise ValueError(msg)
+        if "pool_min" in self.model_fields_set and self.pool_min > self.pool_max:
+            msg = f"POOL_MIN ({self.pool_min}) is more than POOL_MAX ({self.pool_max}); lower one or raise the other"
+            raise ValueError(msg)
+        if self.password_file is not None:
+            read_secret(self.password_file, "PASSWORD_FILE")
+            if self.url is not None and urlsplit(self.url.get_secret_value()).password:
+                msg = "set PASSWORD_FILE or a password in URL, not both"
+                raise ValueError(msg)
+        return self
+
 
 class EmbeddingSettings(_Group):
     """The embedding model."""
 
+    model_config = ConfigDict(populate_by_name=True)
+
+    provider: Literal["local", "openai", "openai_like", "ollama"] = Field(
+        "local",
+        description="Who runs the model: this process, OpenAI, a server that speaks OpenAI's protocol (TEI, vLLM, LM "
+        "Studio, llama-server --embeddings), or Ollama.",
+    )
+    class_: str | None = Field(
+        None,
+        alias="class",
+        min_length=1,
+        max_length=500,
+        description="Instead of a provider: a LlamaIndex `BaseEmbedding`, package.module.Class, or the name of one "
+        "that an installed package offers (entry points footnote.embeddings).",
+    )
+    arguments: Mapping[str, Any] = Field(
+        {}, description="Arguments of the class, as JSON; ${NAME} in a text stands for an environment variable."
+    )
     model: str = Field(
         "all-MiniLM-L6-v2",
         min_length=1,
-        description="A directory, or a name on the Hugging Face hub; the default is installed with Footnote.",
+        description="local: a directory, or a name on the Hugging Face hub; the default is installed with Footnote. "
+        "Otherwise the name by which the provider knows the model; it has to be set.",
+    )
+    api_key: SecretStr | None = Field(None, description="API key of the provider, if it wants one.")
+    base_url: Annotated[str, AfterValidator(_service_url)] | None = Field(
+        None,
+        description="URL of the provider: http://host:port/v1 for openai_like; unset: OpenAI's, or Ollama's on this "
+        "machine.",
+    )
+    dimensions: int | None = Field(
+        None,
+        ge=1,
+        le=16_000,
+        description="Dimensions of the vectors: asked for where the provider can be asked, checked on each answer. "
+        "Unset: those that the model gives. With it a server starts although its provider is down.",
+    )
+    max_tokens: int | None = Field(
+        None,
+        ge=16,
+        le=1_000_000,
+        description="Tokens of one text that a remote model reads; unset: 512. Chunks are no longer.",
+    )
+    tokenizer: File | None = Field(
+        None,
+        description="A remote model's tokenizer.json, by which chunks are measured; unset: an estimate by script that "
+        "is seldom too low.",
+    )
+    batch_tokens: int = Field(
+        16_384, ge=16, le=10_000_000, description="Maximum number of tokens in one request to a remote model."
+    )
+    concurrency: int = Field(
+        4, ge=1, le=256, description="Requests to a remote model at once, of each process; threads of a class."
+    )
+    processes: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="Of a class: processes of its own that it runs in, each for one call at a time, which are killed "
+        "when a call does not return; 0: it runs in threads of this process.",
+    )
+    requests_per_minute: int | None = Field(
+        None, ge=1, le=1_000_000, description="Maximum rate of requests to a remote model, of each process."
+    )
+    timeout: float = Field(
+        60, gt=0, le=3600, description="Seconds to wait for a remote model's answer to a request with passages."
+    )
+    question_timeout: float = Field(
+        10, gt=0, le=600, description="Seconds in which a question is embedded remotely, retries included."
+    )
+    max_retries: int = Field(
+        6, ge=0, le=100, description="Retries of a request with passages, where the failure may pass (429, 5xx, cuts)."
     )
     revision: str | None = Field(None, description="Commit or tag of a hub model; unset: the newest.")
     exports: Path | None = Field(
@@ -469,13 +679,18 @@ class EmbeddingSettings(_Group):
         "generations of the default model, whose accuracy was measured, and whatever an old one was built with.",
     )
     device: str = Field("cpu", description="Device of the torch backend: cpu, cuda or mps.")
-    normalize: bool = Field(True, description="Scale vectors to length one.")
-    batch_size: int = Field(32, ge=1, le=4096, description="Maximum number of texts in one model call.")
+    normalize: bool = Field(True, description="Scale vectors to length one; a remote model's always are.")
+    batch_size: int = Field(32, ge=1, le=4096, description="Maximum number of texts in one model call, or request.")
     threads: int | None = Field(None, ge=1, le=1024, description="Threads of one model call; unset: one per core.")
     query_instruction: str | None = Field(
         None, description="Prefix of each question; some models need one, E5 and BGE among them."
     )
     text_instruction: str | None = Field(None, description="Prefix of each passage.")
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the model is reached through a provider, or a class, rather than by its files."""
+        return self.class_ is not None or self.provider != "local"
 
     @model_validator(mode="after")
     def _quantized_only_with_onnx(self) -> Self:
@@ -483,6 +698,36 @@ class EmbeddingSettings(_Group):
             msg = f"int8 is run with ONNX only, and backend is {self.backend}"
             raise ValueError(msg)
         return self
+
+    @model_validator(mode="after")
+    def _one_way_to_a_model(self) -> Self:
+        problem = self._contradiction()
+        if problem is not None:
+            raise ValueError(problem)
+        return self
+
+    def _contradiction(self) -> str | None:
+        if self.class_ is not None and "provider" in self.model_fields_set:
+            return "set CLASS or PROVIDER, not both"
+        if self.arguments and self.class_ is None:
+            return "ARGUMENTS are those of a CLASS, which is not set"
+        if self.provider != "local" and "model" not in self.model_fields_set:
+            return f"provider {self.provider} needs MODEL, the name by which it knows the model"
+        if self.provider == "openai_like" and self.base_url is None:
+            return "provider openai_like needs BASE_URL, http://host:port/v1"
+        if self.is_remote and not self.normalize:
+            return "vectors of a remote model are always scaled to length one; leave NORMALIZE out"
+        return None
+
+
+ModelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")]
+
+
+def _without_default(named: Mapping[str, EmbeddingSettings]) -> Mapping[str, EmbeddingSettings]:
+    if DEFAULT_MODEL in named:
+        msg = f"the model {DEFAULT_MODEL!r} is the group EMBEDDING"
+        raise ValueError(msg)
+    return named
 
 
 class Price(_Group):
@@ -492,17 +737,68 @@ class Price(_Group):
     output: float = Field(ge=0, allow_inf_nan=False)
 
 
+FallbackKind = Literal["unavailable", "rate_limited", "failed", "timeout", "rejected", "filtered", "budget"]
+CLASS_PROVIDERS = ("anthropic", "azure", "bedrock", "gemini", "vertex")
+"""Providers that are a class of LlamaIndex's integrations."""
+
+
 class LLMSettings(_Group):
     """The language model that writes the answers."""
 
-    provider: Literal["auto", "openai", "openai_like", "ollama", "local", "extractive"] = Field(
+    model_config = ConfigDict(populate_by_name=True)
+
+    provider: Literal[
+        "auto",
+        "openai",
+        "openai_like",
+        "vllm",
+        "ollama",
+        "anthropic",
+        "azure",
+        "bedrock",
+        "gemini",
+        "vertex",
+        "local",
+        "extractive",
+    ] = Field(
         "auto",
         description="auto: OpenAI if a key is set, else Ollama if it is reachable, else extractive (passages are "
-        "quoted, no model is called). local: a small model on this machine; what no passage has of it is not shown.",
+        "quoted, no model is called). local: a small model on this machine; what no passage has of it is not shown. "
+        "The others: docs/models/README.md.",
+    )
+    class_path: str | None = Field(
+        None,
+        alias="class",
+        min_length=1,
+        description="Instead of a provider: a LlamaIndex LLM, package.module.Class, or the name of one that an "
+        "installed package offers as footnote.llms (docs/models/any-llamaindex-llm.md).",
+    )
+    arguments: Annotated[Mapping[str, Any], NoDecode, BeforeValidator(_object)] = Field(
+        {},
+        repr=False,
+        description="What that class, or the provider's, is made with, as JSON; ${NAME} in a text is the environment "
+        "variable NAME.",
+    )
+    threads: int = Field(
+        16, ge=1, le=256, description="Calls at a time of a class whose methods are not async; each takes a thread."
+    )
+    processes: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="Of a class: processes of its own that it runs in, each for one call at a time, which are killed "
+        "when a call does not return; 0: it runs in this process.",
+    )
+    in_threads: bool = Field(
+        False, description="true: call the class's sync methods, in threads, though it has async ones: they block."
     )
     model: str | None = Field(None, description="Name of the model; unset: the provider's default.")
-    api_key: SecretStr | None = Field(None, description="API key for openai and openai_like; also OPENAI_API_KEY.")
-    base_url: str | None = Field(None, description="URL of an OpenAI-compatible server; also OPENAI_BASE_URL.")
+    api_key: SecretStr | None = Field(
+        None, description="API key of the provider; for openai and openai_like also OPENAI_API_KEY."
+    )
+    base_url: str | None = Field(
+        None, description="URL of the provider's server; for openai and openai_like also OPENAI_BASE_URL."
+    )
     ollama_base_url: str = Field("http://127.0.0.1:11434", description="URL of Ollama; also OLLAMA_BASE_URL.")
     is_chat_model: bool = Field(
         True, description="openai_like: false for a base model, which is called through /v1/completions."
@@ -520,7 +816,7 @@ class LLMSettings(_Group):
         description="How passages and a question are laid out for a chat model: turns (with two examples), rules "
         "(without), or a TOML file of your own (docs/prompts.md).",
     )
-    tokenizer: FilePath | None = Field(
+    tokenizer: File | None = Field(
         None,
         description="The model's tokenizer.json, by which prompts are counted to fit its window; unset: an estimate by "
         "script that is seldom too low.",
@@ -564,14 +860,51 @@ class LLMSettings(_Group):
     breaker_seconds: float = Field(
         10, gt=0, le=3600, description="Seconds that an open circuit breaker refuses calls before it lets one try."
     )
-    prices: Mapping[str, Price] = Field(
+    prices: Annotated[Mapping[str, Price], NoDecode, BeforeValidator(_object)] = Field(
         {},
-        description="US dollars per million tokens, by model, as JSON: "
+        description="US dollars per million tokens, by model, embedding models among them, as JSON: "
         '{"gpt-4.1-mini": {"input": 0.4, "output": 1.6}}; answers of other models have no `cost_usd`.',
     )
     local_model: Path | None = Field(
         None, description="provider local: a GGUF file for llama-server; unset: the small Gemma that can be installed."
     )
+    fallback: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = Field(
+        (),
+        description="Names of FOOTNOTE_LLMS that are asked in this order where the model fails before its first word, "
+        "comma-separated or as JSON (docs/models/fallback.md).",
+    )
+    fallback_on: Annotated[tuple[FallbackKind, ...], NoDecode, BeforeValidator(_listed)] = Field(
+        ("unavailable", "rate_limited", "failed", "timeout", "rejected", "budget"),
+        description="Failures after which the next one is asked; besides these: filtered, the provider's content "
+        "filter stopped the answer.",
+    )
+    hedge_after: float | None = Field(
+        None,
+        gt=0,
+        le=600,
+        description="Seconds without a word after which the next one is asked as well, and the first to write is read; "
+        "unset: it is asked only after a failure.",
+    )
+    residency: str | None = Field(
+        None,
+        min_length=1,
+        max_length=64,
+        description="Where the model's data stays, a word of your own (eu, on-premises): what falls back must have "
+        "the same.",
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.class_path and "provider" in self.model_fields_set:
+            msg = "set PROVIDER or CLASS, not both"
+            raise ValueError(msg)
+        if self.arguments and not (self.class_path or self.provider in CLASS_PROVIDERS):
+            msg = f"ARGUMENTS are for CLASS and the providers {', '.join(CLASS_PROVIDERS)}"
+            raise ValueError(msg)
+        if len(set(self.fallback)) < len(self.fallback):
+            msg = "FALLBACK names a model twice"
+            raise ValueError(msg)
+        return self
 
 
 class RetrievalSettings(_Group):
@@ -592,13 +925,14 @@ class RetrievalSettings(_Group):
         0.6,
         ge=0,
         le=1,
-        description="Weight of the dense leg in that mean; both legs' scores are divided by their maximum first.",
+        description="Weight of the dense leg in that mean, see docs/retrieval.md.",
     )
-    min_score: float = Field(
-        0.15,
+    min_score: float | None = Field(
+        None,
         ge=0,
         le=1,
-        description="Minimum cosine similarity of a passage, if the request sets none; 0: no minimum.",
+        description="Minimum cosine similarity of a passage, if the request sets none; 0: no minimum. Unset: what was "
+        "measured for the collection's model (docs/models/embeddings.md), and none for a model that was not measured.",
     )
     refuse: float = Field(
         0.05,
@@ -719,6 +1053,68 @@ class EngineSettings(_Group):
     )
 
 
+_SHORT_NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
+_FILE_SUFFIX = r"^\.[a-z0-9][a-z0-9_+-]{0,30}$"
+
+
+class PlugIn(_Group):
+    """A class of another package: ``{"class": "package.module.Class", "arguments": {…}}``.
+
+    Attributes:
+        path: the class, or the function ``build(parts)``; None: what an installed package offers under the same name.
+        arguments: of its constructor; ``${NAME}`` in a text stands for an environment variable.
+        threads: how many of its synchronous calls run at a time; None: as the group says.
+        timeout: seconds for each call; None: as the group says.
+        processes: how many of its own it runs in, each for one call at a time; 0: it runs in the server's.
+        blocks: its async methods block, and are left for the synchronous ones, which run in threads.
+        brings_passages: passages that are of no document of the caller's are shown as its own; else left out.
+
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, populate_by_name=True)
+
+    path: str | None = Field(None, alias="class", max_length=500)
+    arguments: dict[str, Any] = Field({}, repr=False)
+    threads: int | None = Field(None, ge=1, le=64)
+    timeout: float | None = Field(None, gt=0, le=3600)
+    processes: int = Field(0, ge=0, le=64)
+    blocks: bool = False
+    brings_passages: bool = False
+
+
+def _plug_in(value: object) -> object:
+    """Take a text for the class, or for what an installed package offers under that name."""
+    return {"class": value} if isinstance(value, str) else value
+
+
+AnyPlugIn = Annotated[PlugIn, BeforeValidator(_plug_in)]
+PlugInName = Annotated[str, StringConstraints(pattern=_SHORT_NAME)]
+FileSuffix = Annotated[str, StringConstraints(pattern=_FILE_SUFFIX)]
+
+
+class PlugInSettings(_Group):
+    """Classes of other packages (docs/plug-ins.md)."""
+
+    engines: dict[PlugInName, AnyPlugIn] = Field(
+        {}, description="JSON: name → class of a LlamaIndex query engine or retriever; the name is a question's `mode`."
+    )
+    chat_engines: dict[PlugInName, AnyPlugIn] = Field(
+        {}, description="JSON: name → class of a LlamaIndex chat engine; the name is a `mode` of `/chat`."
+    )
+    postprocessors: tuple[AnyPlugIn, ...] = Field(
+        (), description="JSON: list of LlamaIndex node postprocessors, applied in order to the selected passages."
+    )
+    guards: tuple[AnyPlugIn, ...] = Field(
+        (), description="JSON: list of guards, which refuse or change questions and answers, in order."
+    )
+    threads: int = Field(
+        4, ge=1, le=64, description="Number of synchronous calls of one plug-in that run at a time; the others wait."
+    )
+    timeout: float = Field(
+        30, gt=0, le=3600, description="Maximum duration of a call of a plug-in in seconds, waiting included."
+    )
+
+
 class IngestionSettings(_Group):
     """How documents become chunks."""
 
@@ -767,9 +1163,22 @@ class IngestionSettings(_Group):
         description="Attachments of e-mails: documents of their own, sections of their message, or no: only attached "
         "text is read, as sections.",
     )
+    readers: dict[FileSuffix, AnyPlugIn] = Field(
+        {}, description='JSON: file suffix (".log") → class of a LlamaIndex reader (docs/plug-ins.md).'
+    )
+    transformations: tuple[AnyPlugIn, ...] = Field(
+        (),
+        description="JSON: list of LlamaIndex node parsers and transformations, applied in order (docs/plug-ins.md).",
+    )
     strict: bool = Field(
         False,
         description="Fail documents of which something could not be read or was guessed; `--strict` of a command.",
+    )
+    kept_vectors_bytes: int = Field(
+        268_435_456,
+        ge=0,
+        description="Maximum size of vectors of remote models that are kept for a tenant until their documents are "
+        "written, so that an ingestion that is killed pays for none twice; 0: none are kept.",
     )
     batch_chunks: int = Field(
         512,
@@ -798,7 +1207,11 @@ class IngestionSettings(_Group):
         description="Memory in MiB that PostgreSQL may use to build an HNSW index; a build that needs more is slower.",
     )
     nice: int = Field(
-        10, ge=0, le=19, description="CPU niceness of ingestion: higher leaves more to a server on the same machine."
+        10,
+        ge=0,
+        le=19,
+        description="CPU niceness of ingestion while a server with the same data directory is asked: higher leaves it "
+        "more; 0: it never gives way.",
     )
     sync_max_deleted: float = Field(
         0.2,
@@ -921,6 +1334,30 @@ class JobSettings(_Group):
     )
 
 
+class EvidenceSettings(_Group):
+    """The record of who was shown which passages: ids, no texts."""
+
+    record: Literal["on", "off"] | None = Field(
+        None,
+        description="Whether it is recorded which passages of which documents each answer showed, and to whom; unset: "
+        "where keys or tokens are required.",
+    )
+    days: float = Field(
+        365, gt=0, le=36_500, description="Days that the record is kept, also of documents that are gone."
+    )
+
+
+class AuditSettings(_Group):
+    """The record of who did what."""
+
+    retention_days: int = Field(
+        400,
+        ge=0,
+        le=36_500,
+        description="Days after which lines are dropped, by whole months; 0: they are kept for ever.",
+    )
+
+
 class TelemetrySettings(_Group):
     """Traces and metrics (OpenTelemetry)."""
 
@@ -964,6 +1401,7 @@ class LimitSettings(_Group):
     key_requests: int | None = Field(None, ge=1, le=600_000, description="Requests a minute of an API key.")
     subject_requests: int | None = Field(None, ge=1, le=600_000, description="Requests a minute of a subject.")
     tenant_requests: int | None = Field(None, ge=1, le=600_000, description="Requests a minute of a tenant.")
+    key_streams: int | None = Field(None, ge=1, le=100_000, description="Concurrent streams of an API key.")
     subject_streams: int | None = Field(None, ge=1, le=100_000, description="Concurrent streams of a subject.")
     tenant_uploads: int | None = Field(None, ge=1, le=1_000_000_000, description="Uploads of a tenant a day (UTC).")
     tenant_upload_bytes: int | None = Field(
@@ -1053,6 +1491,16 @@ def overridden(limits: LimitSettings, own: Mapping[str, object]) -> LimitSetting
         raise ValueError(msg) from None
 
 
+def overridden_where_valid(limits: LimitSettings, own: Mapping[str, object]) -> LimitSettings:
+    """Return limits of which some are replaced; what is stored and no limit is left out."""
+    for name, value in own.items():
+        try:
+            limits = overridden(limits, {name: value})
+        except ValueError:
+            continue
+    return limits
+
+
 class Settings(BaseSettings):
     """Footnote's settings: frozen, bounded, secrets hidden. `load_settings` reads them from the environment."""
 
@@ -1066,8 +1514,14 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    data_dir: Path = Field(
+    data_dir: Annotated[Path, AfterValidator(_folder)] = Field(
         Path(".footnote"), description="Directory of the embedded PostgreSQL, exported models and uploads in progress."
+    )
+    embeddings: Annotated[Mapping[ModelName, EmbeddingSettings], AfterValidator(_without_default)] = Field(
+        {},
+        description="Further embedding models, as JSON of names and settings as in the group EMBEDDING, whose model is "
+        'called `default`: {"german": {"provider": "ollama", "model": "bge-m3"}}. A collection names its model when it '
+        "is made.",
     )
     server: ServerSettings = ServerSettings()
     auth: AuthSettings = AuthSettings()
@@ -1077,10 +1531,17 @@ class Settings(BaseSettings):
     database: DatabaseSettings = DatabaseSettings()
     embedding: EmbeddingSettings = EmbeddingSettings()
     llm: LLMSettings = LLMSettings()
+    llms: Annotated[Mapping[ModelName, LLMSettings], NoDecode, BeforeValidator(_object)] = Field(
+        {},
+        repr=False,
+        description="Further language models, as JSON: name to settings as in the group LLM; what falls back names "
+        'them: {"spare": {"provider": "ollama", "model": "qwen3:8b"}}.',
+    )
     retrieval: RetrievalSettings = RetrievalSettings()
     rerank: RerankSettings = RerankSettings()
     cache: CacheSettings = CacheSettings()
     engines: EngineSettings = EngineSettings()
+    plug_ins: PlugInSettings = PlugInSettings()
     ingestion: IngestionSettings = IngestionSettings()
     generations: GenerationSettings = GenerationSettings()
     gate: GateSettings = GateSettings()
@@ -1088,8 +1549,25 @@ class Settings(BaseSettings):
     sources: SourceSettings = SourceSettings()
     jobs: JobSettings = JobSettings()
     limits: LimitSettings = LimitSettings()
+    evidence: EvidenceSettings = EvidenceSettings()
+    audit: AuditSettings = AuditSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     log: LogSettings = LogSettings()
+
+    @model_validator(mode="after")
+    def _names_fit_together(self) -> Self:
+        if reason := self._misnamed():
+            raise ValueError(reason)
+        return self
+
+    def _misnamed(self) -> str | None:
+        if "default" in self.llms:
+            return "LLMS: `default` is the model of the group LLM; choose another name"
+        if nested := next((name for name, llm in self.llms.items() if llm.fallback), None):
+            return f"LLMS: {nested} has a fallback of its own; the list of the group LLM is the only one"
+        if unknown := next((name for name in self.llm.fallback if name not in self.llms), None):
+            return f"LLM__FALLBACK: {unknown!r} is none of the models in LLMS ({', '.join(self.llms) or 'it is empty'})"
+        return None
 
     @classmethod
     def settings_customise_sources(
@@ -1122,8 +1600,32 @@ def load_settings(**overrides: object) -> Settings:
         path = "__".join(str(part) for part in first["loc"] if isinstance(part, str))
         reason = first["msg"].removeprefix("Value error, ")
         others = f" (and {exc.error_count() - 1} more)" if exc.error_count() > 1 else ""
-        msg = f"{PREFIX}{path.upper()}: {reason}{others}; config/example.env lists every setting"
+        name = f"{PREFIX}{path.upper()}"
+        if path and name + FILE.upper() in given_settings():  # the secret is the file's
+            name += FILE.upper()
+        name = f"{name}: " if path else PREFIX  # a reason about several names itself which
+        msg = f"{name}{reason}{others}; config/example.env lists every setting"
         raise SettingsError(msg) from None
+    except (NotParsed, RecursionError) as exc:
+        raise SettingsError(_not_json()) from exc
+
+
+def _not_json() -> str:
+    """Say which setting is no JSON where JSON is due; its value, which may hold a secret, is not repeated."""
+    for name, (*_, default) in ((name, rest) for name, *rest in setting_keys() if name in given_settings()):
+        if isinstance(default, dict | tuple) and (reason := _json_error(given_settings()[name])):
+            return f"{name}: is not valid JSON ({reason})"
+    return "a setting is not valid JSON"
+
+
+def _json_error(value: str) -> str | None:
+    try:
+        json.loads(value)
+    except ValueError as exc:
+        return str(exc)
+    except RecursionError:
+        return "it is nested too deep"
+    return None
 
 
 def _refuse_unknown(given: Mapping[str, str]) -> None:
@@ -1140,7 +1642,12 @@ def setting_keys() -> Iterator[tuple[str, tuple[str, ...], str, object]]:
     """Yield (environment name, path in `Settings`, description, default) of every setting."""
     for name, field in Settings.model_fields.items():
         if isinstance(field.default, _Group):
+            secrets = secrets_of(type(field.default))
             for inner, leaf in type(field.default).model_fields.items():
-                yield f"{PREFIX}{name}__{inner}".upper(), (name, inner), leaf.description or "", leaf.default
+                env = f"{PREFIX}{name}__{leaf.alias or inner}".upper()
+                yield env, (name, inner), leaf.description or "", leaf.default
+                if inner in secrets:
+                    told = f"A file that holds {env.rpartition('__')[2]} instead; setting both is refused."
+                    yield env + FILE.upper(), (name, inner + FILE), told, None
         else:
             yield f"{PREFIX}{name}".upper(), (name,), field.description or "", field.default

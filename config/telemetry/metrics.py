@@ -98,6 +98,16 @@ def _sizes(name: str, unit: str, description: str, *, buckets: tuple[float, ...]
 ANSWER_DURATION = _seconds(
     "footnote.answer.duration", "An answer, from the question to its last token, by engine, collection and outcome."
 )
+ANSWERS = _meter.create_counter(
+    "footnote.answers",
+    unit="{answer}",
+    description="Answers by outcome, each from 0 at the start, so that a first failure is an increase.",
+)
+PROBLEMS = _meter.create_counter(
+    "footnote.problems",
+    unit="{response}",
+    description="Responses that were a problem, by slug and status, each from 0 at the start; not those of /ready.",
+)
 TIME_TO_FIRST_TOKEN = _seconds("footnote.answer.time_to_first_token", "From the question to the answer's first token.")
 STAGE_DURATION = _seconds("footnote.stage.duration", "A stage of an answer: embed, retrieve, rerank, generate, ...")
 RETRIEVED = _sizes(
@@ -136,6 +146,13 @@ LIMIT_REFUSALS = _meter.create_counter(
     description="What limits refused, by limit (requests, streams, uploads, stored, budget) and whose it was.",
 )
 
+# evidence
+EVIDENCE_LOST = _meter.create_counter(
+    "footnote.evidence.lost",
+    unit="{answer}",
+    description="Answers of which it was not recorded what they showed: the database was away for too long.",
+)
+
 # models
 MODEL_DURATION = _seconds(
     "gen_ai.client.operation.duration", "A call of a model, to its last token.", buckets=MODEL_SECONDS
@@ -151,8 +168,16 @@ TOKEN_USAGE = _sizes(
 OUTPUT_RATE = _sizes(
     "footnote.model.output_rate", "{token}/s", "Tokens a second that a model wrote, after its first.", buckets=RATES
 )
+MODEL_FAILURES = _meter.create_counter(
+    "footnote.model.failures",
+    unit="{call}",
+    description="Calls of a model that failed, by provider and problem, each from 0 when it is opened.",
+)
 MODEL_RETRIES = _meter.create_counter(
     "footnote.model.retries", unit="{retry}", description="Calls of a model that were tried again."
+)
+MODEL_SWITCHES = _meter.create_counter(
+    "footnote.model.switches", unit="{answer}", description="Answers that another model than the first wrote."
 )
 
 # the database
@@ -206,6 +231,30 @@ JOB_WAIT = _seconds(
 )
 
 
+MODEL_PROBLEMS = (
+    "model-unavailable",
+    "model-failed",
+    "model-rejected",
+    "rate-limited",
+    "deadline-exceeded",
+    "internal",
+    "other",
+)
+"""Values of ``error.type`` that failed calls of a model are counted by."""
+
+
+def expect_calls(provider: str) -> None:
+    """Let the failures of a provider's models begin at 0, so that the first is an increase."""
+    for slug in MODEL_PROBLEMS:
+        MODEL_FAILURES.add(0, {"gen_ai.provider.name": provider, "error.type": slug})
+
+
+def count_failed_call(provider: str, slug: str) -> None:
+    """Count a call of a model that failed with a problem."""
+    told = slug if slug in MODEL_PROBLEMS else "other"
+    MODEL_FAILURES.add(1, {"gen_ai.provider.name": provider, "error.type": told})
+
+
 # what is read when metrics are collected
 DB_CONNECTIONS = Gauge(
     "db.client.connection.count", "{connection}", "Connections of the pool, by state (idle, used).", kind="sum"
@@ -229,5 +278,10 @@ CPU_TIME = Gauge("process.cpu.time", "s", "CPU time of the process, by mode (use
 OPEN_FILES = Gauge(
     "process.unix.file_descriptor.count", "{file_descriptor}", "Open files and sockets of the process.", kind="sum"
 )
+DEPENDENCY_UP = Gauge(
+    "footnote.dependency.up", "1", "1 if what the server stands on works, else 0: database, schema, model, disk, ..."
+)
+DISK_FREE = Gauge("footnote.disk.free", "By", "Free bytes of the disk that holds this: the database's, uploads'.")
+DISK_SIZE = Gauge("footnote.disk.size", "By", "Bytes of that disk in all.")
 JOBS = Gauge("footnote.jobs", "{job}", "Jobs by status (queued, running, failed).")
 JOBS_AGE = Gauge("footnote.jobs.age", "s", "How long the job that is due longest has waited for a worker.")

@@ -182,7 +182,7 @@ def test_an_unknown_key_in_the_env_file_is_refused_like_any_other(env_file: EnvF
         ("FOOTNOTE_SERVER__ALLOWED_HOSTS", "footnote.example:8000", "without scheme and port"),
         ("FOOTNOTE_SERVER__CORS_ORIGINS", "https://ok.example,https://app.example/path", "an origin is"),
         ("FOOTNOTE_DATABASE__URL", "mysql://u@h/d", "must start with postgresql://"),
-        ("FOOTNOTE_LLM__PROVIDER", "clippy", "'openai', 'openai_like', 'ollama'"),
+        ("FOOTNOTE_LLM__PROVIDER", "clippy", "'openai', 'openai_like', 'vllm'"),
         ("FOOTNOTE_LLM__TOTAL_TIMEOUT", "nan", "less than or equal to 3600"),
         ("FOOTNOTE_RETRIEVAL__MIN_SCORE", "1.1", "less than or equal to 1"),
         ("FOOTNOTE_INGESTION__LANGUAGE", "english'; DROP", "pattern"),
@@ -198,6 +198,36 @@ def test_an_invalid_value_is_one_line_that_names_the_key(
     assert message.startswith(f"{name}: ")
     assert reason in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "name", ["DATABASE__PASSWORD_FILE", "AUTH__JWT_JWKS_FILE", "LLM__TOKENIZER", "EMBEDDING__TOKENIZER"]
+)
+def test_a_file_that_is_none_is_told_with_its_path(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path, said in ((tmp_path / "nowhere", f"there is no file {tmp_path}/nowhere"), (tmp_path, "is a folder")):
+        monkeypatch.setenv(f"FOOTNOTE_{name}", str(path))
+        with pytest.raises(SettingsError, match=f"^FOOTNOTE_{name}: .*{said}") as caught:
+            load_settings()
+        assert str(path) in str(caught.value)
+
+
+def test_a_data_directory_that_is_a_file_or_below_one_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    for path in ("file", "file/below"):
+        monkeypatch.setenv("FOOTNOTE_DATA_DIR", str(tmp_path / path))
+        with pytest.raises(SettingsError, match=f"^FOOTNOTE_DATA_DIR: {tmp_path}/file is no folder"):
+            load_settings()
+    for path in ("folder", "folder/to/be/made"):
+        monkeypatch.setenv("FOOTNOTE_DATA_DIR", str(tmp_path / path))
+        assert load_settings().data_dir == tmp_path / path
+
+
+def test_fewer_connections_than_the_usual_least_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOOTNOTE_DATABASE__POOL_MAX", "1")
+    assert load_settings().database.pool_max == 1
 
 
 def test_several_invalid_values_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,7 +304,18 @@ def test_the_example_file_can_be_used_with_every_line_uncommented(env_file: EnvF
 
 
 @pytest.mark.parametrize(
-    "url", ["postgresql://u:p@host:fifty/db", "postgresql://u:p@[::1/db", "postgresql://u:p@h:99999/db"]
+    "url",
+    [
+        "postgresql://u:p@host:fifty/db",
+        "postgresql://u:p@[::1/db",
+        "postgresql://u:p@h:99999/db",
+        "postgresql://u:p@h:1,h2:99999/db",
+        "postgresql://u:p@ss@h/db",
+        "postgresql://u:12/34@h/db",
+        "postgresql://u:12?34@h/db",
+        "postgresql://u:12#34@h/db",
+        "postgresql://h/db?sslmode",
+    ],
 )
 def test_a_database_address_that_cannot_be_read_is_told_without_its_password(
     url: str, monkeypatch: pytest.MonkeyPatch
@@ -283,3 +324,33 @@ def test_a_database_address_that_cannot_be_read_is_told_without_its_password(
     with pytest.raises(SettingsError, match="host or a port that cannot be read") as caught:
         load_settings()
     assert url not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql://u:p%40@a:1,b,[::1]:3/db?target_session_attrs=read-write", "postgresql:///d?host=/a,/b&port=1,2"],
+)
+def test_a_database_address_may_name_several_hosts(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOOTNOTE_DATABASE__URL", url)
+    assert load_settings().database.url is not None
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"DIRECT_URL": "postgresql://u@h/d"}, "DIRECT_URL needs URL beside it"),
+        ({"URL": "postgresql://u:p@h/d", "PASSWORD_FILE": "secret"}, "PASSWORD_FILE or a password in URL, not both"),
+        ({"URL": "postgresql://u@h/d", "PASSWORD_FILE": "empty"}, "PASSWORD_FILE: .*empty is empty"),
+        ({"POOL_MIN": "13"}, r"POOL_MIN \(13\) is more than POOL_MAX \(12\)"),
+    ],
+)
+def test_settings_of_the_database_that_do_not_fit_are_told(
+    given: dict[str, str], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "secret").write_text("s3cret")
+    (tmp_path / "empty").touch()
+    for name, value in given.items():
+        file = str(tmp_path / value) if name.endswith("_FILE") else value
+        monkeypatch.setenv(f"FOOTNOTE_DATABASE__{name}", file)
+    with pytest.raises(SettingsError, match=reason):
+        load_settings()

@@ -7,14 +7,17 @@ Each outage takes half a minute: all but two are for `make soak`. What each rule
 from __future__ import annotations
 
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
+from support.disks import small_disk
 from support.flips import add_collection, add_generation, empty_the_queue, flip, submit
 from support.model_server import Reply
 from support.prometheus import programs, start_prometheus
 from support.stack import until
+from support.tcp_proxy import tcp_proxy
 from support.traffic import QUESTION, add_empty_collection, database_gone, locked, traffic
 from support.workers import started
 
@@ -83,6 +86,61 @@ def test_a_database_that_is_away_is_told_of(stack):
                 while_=lambda: people.http.post("/query", json=QUESTION),
             )
         prometheus.wait_for(lambda: people.http.post("/query", json=QUESTION).is_success)
+
+
+@pytest.mark.soak
+def test_an_idle_server_tells_of_its_database_and_of_nothing_else(stack):
+    with watched(stack) as (_, people, prometheus):
+        with database_gone(stack):
+            fires(prometheus, "FootnoteStoreUnavailable")
+            assert prometheus.firing() == {"FootnoteStoreUnavailable"}
+        prometheus.wait_for(lambda: not prometheus.alerts())
+        people.well()
+
+
+@pytest.mark.soak
+def test_a_silent_network_fires_no_other_page_than_that_of_the_database(stack):
+    with (
+        tcp_proxy(stack.dsn) as proxy,
+        watched(stack, DATABASE__URL=proxy.dsn, DATABASE__ACQUIRE_TIMEOUT="1") as (_, people, prometheus),
+    ):
+        proxy.swallow()
+        fires(prometheus, "FootnoteStoreUnavailable")
+        assert prometheus.firing() == {"FootnoteStoreUnavailable"}
+        proxy.forward()
+        prometheus.wait_for(lambda: not prometheus.alerts())
+        people.well()
+
+
+@pytest.mark.soak
+def test_a_server_that_refuses_for_being_busy_pages_nobody_for_its_database(stack):
+    with watched(stack, SERVER__MAX_CONCURRENCY="1", SERVER__MAX_WAIT="0.01") as (_, people, prometheus):
+        stack.fresh(default=Reply("one two three four five six seven eight", delay=0.3))
+
+        def crowd():
+            with ThreadPoolExecutor(6) as pool:
+                list(pool.map(lambda _: people.http.post("/query", json=QUESTION), range(6)))
+
+        prometheus.wait_for(
+            lambda: (
+                crowd() or prometheus.query('increase(footnote_problems_total{footnote_problem="overloaded"}[5s]) > 2')
+            )
+        )
+        assert "FootnoteStoreUnavailable" not in prometheus.firing()
+
+
+@pytest.mark.soak
+def test_a_disk_that_fills_is_told_of_before_it_is_full(stack):
+    with small_disk(megabytes=64) as folder, watched(stack, DATA_DIR=str(folder)) as (_, people, prometheus):
+        (folder / "filler").write_bytes(b"\0" * 60 * 1024**2)
+        fires(prometheus, "FootnoteDiskLow")
+        assert not people.http.get("/ready").json()["dependencies"]["disk"]["ok"]
+        (folder / "more").write_bytes(b"\0" * (3 * 1024**2 + 512 * 1024))
+        fires(prometheus, "FootnoteDiskAlmostFull")
+        assert prometheus.firing() == {"FootnoteDiskLow", "FootnoteDiskAlmostFull"}
+        people.well()
+        (folder / "filler").unlink()
+        prometheus.wait_for(lambda: not prometheus.alerts())
 
 
 @pytest.mark.soak

@@ -19,8 +19,8 @@ OURS = re.compile(r"footnote(?:\.[a-z0-9_]+)+")
 ANSWERS = {"footnote.query", "footnote.chat", "footnote.retrieve"}
 """Spans whose name is put together of an operation's."""
 
-NO_TELEMETRY = {"footnote.abort", "footnote.access", "footnote.job"}
-"""An extension of ASGI's, a logger, and the queue's one task."""
+NO_TELEMETRY = {"footnote.abort", "footnote.access", "footnote.job", "footnote.llms", "footnote.embeddings"}
+"""An extension of ASGI's, a logger, the queue's one task, and groups of entry points."""
 
 
 def strings_of(path):

@@ -1,0 +1,340 @@
+"""The server's end: processes that are started, asked, and killed when they do not come back.
+
+Python cannot stop a thread, but the kernel can stop a process. A call that nobody waits for any more has `grace` to
+notice; then its process is killed, whatever the code in it does, and another one takes its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+from types import SimpleNamespace
+from typing import Any
+
+import structlog
+
+from config import die_with_parent
+from config.own_process.frames import HEAD, Call, End, Item, Raised, Servant, Stop, decoded, encoded, length_of, read
+from config.threads import ThreadEnded, ThreadsLost
+
+START_SECONDS = 60.0
+"""In which an object has to be made, imports included."""
+GRACE = 5.0
+"""Seconds that a call has to end by itself after nobody waits for it any more."""
+START_AGAIN = 5.0
+"""Seconds after a start that failed, before another is tried."""
+_log = structlog.get_logger(__name__)
+
+
+class ProcessDied(Exception):
+    """The process ended within a call; the text says how."""
+
+
+class ChildError(Exception):
+    """What code in the process raised that cannot be had here; its class is called as the original."""
+
+
+class Processes:
+    """At most `most` processes, each with one object of its own, for the code called `name`.
+
+    Use `run` and `items` from one event loop.
+    """
+
+    def __init__(self, name: str, servant: Servant, *, most: int, grace: float = GRACE) -> None:
+        """Start none yet."""
+        self._name = name
+        self._servant = servant
+        self._most = most
+        self._grace = grace
+        self._places = asyncio.Semaphore(most)
+        self._idle: list[_Child] = []
+        self._all: set[_Child] = set()
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._failed: tuple[float, str] | None = None
+        self._mending: asyncio.Task[None] | None = None
+        self._is_closed = False
+
+    def open(self, *, seconds: float = START_SECONDS) -> Any:  # noqa: ANN401 (what the servant tells)
+        """Start the first one, and wait until its object is made; return what it is `told` to be. Blocks.
+
+        Raises:
+            Exception: what the constructor raised.
+            ProcessDied: the process ended; or the object was not made in `seconds`.
+
+        """
+        child = self._started()
+        try:
+            told = child.first(seconds)
+        except BaseException:
+            self._end(child)
+            raise
+        self._idle.append(child)
+        return told
+
+    @property
+    def trouble(self) -> str | None:
+        """Say why no call can be made at the moment; None if one can."""
+        if self._failed is None:
+            return None
+        return f"the process of {self._name} cannot be started: {self._failed[1]}"
+
+    async def run(self, method: str, /, *arguments: Any) -> Any:  # noqa: ANN401 (of the plug-in)
+        """Call a method of the object; to be cancelled ends its process, unless it returns in time.
+
+        Raises:
+            ThreadsLost: no process can be started.
+            ThreadEnded: the call raised `SystemExit` or the like.
+            ProcessDied: the process ended within the call.
+            Exception: whatever else it raised.
+
+        """
+        async with aclosing(self._called(Call(method, arguments, streams=False))) as items:
+            (result,) = [item async for item in items]
+        return result
+
+    def items(self, method: str, /, *arguments: Any) -> AsyncGenerator[Any, None]:
+        """Yield what a method gives; close this to have it end. Raises as `run`."""
+        return self._called(Call(method, arguments, streams=True))
+
+    async def close(self) -> None:
+        """Kill them."""
+        for task in (*self._retiring, self._mending):
+            if task is not None:
+                task.cancel()
+        self.kill()
+
+    def kill(self) -> None:
+        """Kill them, where there is no event loop."""
+        self._is_closed = True
+        for child in tuple(self._all):
+            self._end(child)
+
+    async def _called(self, call: Call) -> AsyncGenerator[Any, None]:
+        data = encoded(call)
+        child = await self._taken()
+        is_over = False
+        try:
+            child.send(data)
+            while not isinstance(frame := await child.frame(), End):
+                if isinstance(frame, Raised):
+                    is_over = True
+                    raise _error(frame)
+                if frame is None:
+                    is_over = True
+                    raise ProcessDied(child.fate())
+                yield frame.value
+            is_over = True
+        finally:
+            if is_over:
+                self._give_back(child)
+            else:
+                task = asyncio.ensure_future(self._retire(child))
+                self._retiring.add(task)
+                task.add_done_callback(self._retiring.discard)
+
+    async def _taken(self) -> _Child:
+        await self._places.acquire()
+        starting: asyncio.Task[_Child] | None = None
+        try:
+            while self._idle:
+                child = self._idle.pop()
+                if child.is_alive:
+                    await child.connect()
+                    return child
+                self._end(child)
+            self._require_startable()
+            starting = asyncio.ensure_future(self._new())
+            return await asyncio.shield(starting)  # it may take longer than the call has
+        except BaseException:
+            if starting is None:
+                self._places.release()
+            else:
+                starting.add_done_callback(self._started_late)
+            raise
+
+    def _require_startable(self) -> None:
+        if self._failed is not None and time.monotonic() - self._failed[0] < START_AGAIN:
+            raise ThreadsLost(self.trouble)
+
+    def _started_late(self, starting: asyncio.Task[_Child]) -> None:
+        """Keep for the next call what the one that it was started for did not wait for."""
+        if not starting.cancelled() and starting.exception() is None:
+            self._idle.append(starting.result())
+        self._places.release()
+
+    async def _new(self) -> _Child:
+        """Start a process.
+
+        Raises:
+            ThreadsLost: it cannot be started; it is tried again from time to time, whether anybody calls or not.
+
+        """
+        child = self._started()
+        try:
+            await child.connect()
+            async with asyncio.timeout(START_SECONDS):
+                child.made(await child.frame())
+        except asyncio.CancelledError:
+            self._end(child)
+            raise
+        except Exception as exc:
+            self._end(child)
+            self._failed = time.monotonic(), f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
+            if not self._is_closed and (self._mending is None or self._mending.done()):
+                self._mending = asyncio.ensure_future(self._mend())
+            raise ThreadsLost(self.trouble) from exc
+        self._failed = None
+        return child
+
+    async def _mend(self) -> None:
+        while self._failed is not None:
+            await asyncio.sleep(START_AGAIN)
+            async with self._places:
+                if self._failed is not None:
+                    with suppress(ThreadsLost):
+                        self._idle.append(await self._new())
+
+    def _started(self) -> _Child:
+        child = _Child(self._servant)
+        self._all.add(child)
+        return child
+
+    def _give_back(self, child: _Child) -> None:
+        if child.is_alive:
+            self._idle.append(child)
+        else:
+            _log.warning("the process of a plug-in ended", plug_in=self._name, fate=child.fate())
+            self._end(child)
+        self._places.release()
+
+    async def _retire(self, child: _Child) -> None:
+        """Let a call end that nobody reads, or kill its process; another one is started for the next call."""
+        try:
+            child.send(encoded(Stop()))
+            async with asyncio.timeout(self._grace):
+                while not isinstance(frame := await child.frame(), End | Raised):
+                    if frame is None:
+                        break
+            if child.is_alive:
+                self._idle.append(child)
+            else:
+                self._end(child)
+        except (TimeoutError, OSError, ValueError):
+            _log.warning("the process of a plug-in is killed: a call did not return", plug_in=self._name)
+            self._end(child)
+            with suppress(ThreadsLost):  # `trouble` tells of it
+                self._idle.append(await self._new())
+        finally:
+            self._places.release()
+
+    def _end(self, child: _Child) -> None:
+        child.kill()
+        self._all.discard(child)
+
+
+class _Child:
+    """One process."""
+
+    def __init__(self, servant: Servant) -> None:
+        ours, theirs = socket.socketpair()
+        parent_first = die_with_parent.command(signal.SIGKILL) if sys.platform == "linux" else ()
+        program = [*parent_first, sys.executable, "-m", "config.own_process.child", str(theirs.fileno())]
+        paths = os.pathsep.join(each for each in sys.path if each)
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603 (our own program)
+                program,
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONPATH": paths},
+            )
+        self._link = ours
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        ours.sendall(encoded(servant))
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    def first(self, seconds: float) -> Any:  # noqa: ANN401 (what the servant tells)
+        """Wait for the object; see `Processes.open`."""
+        self._link.settimeout(seconds)
+        try:
+            frame = read(self._link)
+        except TimeoutError:
+            msg = f"its object was not made in {seconds:g} seconds"
+            raise ProcessDied(msg) from None
+        return self.made(frame)
+
+    def made(self, frame: object) -> Any:  # noqa: ANN401 (what the servant tells)
+        """Return what the first frame tells of the object; raise if it could not be made."""
+        if isinstance(frame, Raised):
+            raise _error(frame)
+        if not isinstance(frame, Item):
+            raise ProcessDied(self.fate())
+        return frame.value
+
+    async def connect(self) -> None:
+        """Let the running event loop read the link."""
+        if self._streams is None:
+            self._link.setblocking(False)
+            self._streams = await asyncio.open_unix_connection(sock=self._link)
+
+    def send(self, data: bytes) -> None:
+        assert self._streams is not None  # noqa: S101 (`connect` comes first)
+        self._streams[1].write(data)
+
+    async def frame(self) -> Any:  # noqa: ANN401 (a frame)
+        """Return the next frame; None: the process is gone."""
+        assert self._streams is not None  # noqa: S101
+        try:
+            head = await self._streams[0].readexactly(HEAD.size)
+            return decoded(await self._streams[0].readexactly(length_of(head)))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return None
+
+    def fate(self) -> str:
+        """Say how the process ended; its link has, so that it does not live for long."""
+        try:
+            code = self._process.wait(1)
+        except subprocess.TimeoutExpired:
+            return "its process closed the link"
+        if code >= 0:
+            return f"its process ended with exit code {code}"
+        return f"its process ended by signal {-code} ({signal.Signals(-code).name})"
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        if self._streams is None:
+            self._link.close()
+        else:
+            with suppress(RuntimeError):  # its event loop is closed
+                self._streams[1].transport.abort()
+
+
+def _error(raised: Raised) -> Exception:
+    """Return what the code raised, with its traceback as the cause; what cannot be had here as an error of its name."""
+    error: BaseException | None = None
+    if raised.pickled is not None:
+        with suppress(Exception):  # it could be read where it was made
+            error = pickle.loads(raised.pickled)  # noqa: S301 (of our own process)
+    if not isinstance(error, BaseException):
+        error = type(raised.name, (ChildError,), {})(raised.text)
+        if raised.status is not None:
+            headers = {"retry-after": raised.retry_after} if raised.retry_after else {}
+            vars(error)["status_code"] = raised.status
+            vars(error)["response"] = SimpleNamespace(status_code=raised.status, headers=headers)
+    error.__cause__ = ChildError(f"in the process of the plug-in:\n{raised.trace}")
+    if raised.is_error and isinstance(error, Exception):
+        return error
+    ended = ThreadEnded(raised.name)
+    ended.__cause__ = error
+    return ended
