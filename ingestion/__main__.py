@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -32,20 +31,27 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; return the exit code."""
     options = parse_arguments(sys.argv[1:] if arguments is None else arguments, description=__doc__.splitlines()[0])
     from config import logging as logs
+    from config.giving_way import giving_way
     from config.settings import SettingsError, load_settings
     from config.telemetry.setup import keep_to_own_propagation
+    from ingestion.plug_ins import check_plug_ins
+    from ingestion.readers.kinds import KIND_OF_SUFFIX
 
     keep_to_own_propagation()
     try:
         settings = load_settings()
+        check_plug_ins(settings.ingestion, ours=KIND_OF_SUFFIX)
     except SettingsError as exc:
         return _say(exc)
     if getattr(options, "strict", False):
         settings = settings.model_copy(update={"ingestion": settings.ingestion.model_copy(update={"strict": True})})
     logs.configure(settings.log)
-    os.nice(settings.ingestion.nice)
     code = EXIT_INTERRUPTED
-    with suppress(KeyboardInterrupt), _traced(settings.telemetry):  # when all is done, nobody must wait for telemetry
+    with (
+        suppress(KeyboardInterrupt),  # when all is done, nobody must wait for telemetry
+        giving_way(settings.data_dir, nice=settings.ingestion.nice),
+        _traced(settings.telemetry),
+    ):
         code = _run(options, settings)
     return code
 
@@ -57,8 +63,9 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
         if options.command == WORKER:
             return _work(options, settings)
         from storage.caller import LOCAL, acting_as
+        from storage.origin import at_command_line
 
-        with acting_as(LOCAL):
+        with acting_as(LOCAL), at_command_line():
             outcome = asyncio.run(_command(options, settings))
     except FootnoteError as exc:
         return _say(exc)

@@ -9,8 +9,20 @@ class Unreadable(CallerError):
     slug = "invalid-request"
 
 
+class QuotaExceeded(CallerError):
+    """The tenant may store no more; the message says what it may."""
+
+    slug = "rate-limited"
+
+
 class CommandRefused(CallerError):
     """Arguments contradict each other, or a command might lose documents; the message says what to change."""
+
+    slug = "invalid-request"
+
+
+class EvaluationFailed(CallerError):
+    """An evaluation has no result; the message is the program's."""
 
     slug = "invalid-request"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from ingestion.plug_ins import plugged_in_readers, plugged_in_transformations
 from ingestion.types import ReadOptions
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ def read_options(settings: IngestionSettings, *, language: str) -> ReadOptions:
         pictures=settings.pictures,
         hidden=settings.hidden,
         attachments=settings.attachments,
+        readers=plugged_in_readers(settings),
+        transformations=plugged_in_transformations(settings),
     )
 
 

@@ -60,6 +60,24 @@ AttachmentMode = Literal["no", "sections", "documents"]
 
 
 @dataclass(frozen=True, slots=True)
+class PlugInCode:
+    """A class of a plug-in, as worker processes make it.
+
+    Attributes:
+        setting: that names it.
+        path: ``package.module.Class``.
+        arguments: JSON; ``${NAME}`` in its texts is an environment variable of the worker's.
+        version: of the package that has it; with another one, documents are read anew.
+
+    """
+
+    setting: str
+    path: str
+    arguments: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReadOptions:
     """What readers may be told; a document's text follows from its bytes, its name and these.
 
@@ -72,6 +90,8 @@ class ReadOptions:
         hidden: read hidden sheets, rows, columns, slides and text; else they are left out, and said.
         attachments: of e-mails: ``no``: only attached text, as sections of the message; ``sections``: all, each by its
             own reader; ``documents``: `Extracted.attachments` has them.
+        readers: plug-ins by the suffix of the files that they read.
+        transformations: plug-ins that chunks pass, in order.
 
     """
 
@@ -82,6 +102,8 @@ class ReadOptions:
     pictures: bool = False
     hidden: bool = False
     attachments: AttachmentMode = "no"
+    readers: tuple[tuple[str, PlugInCode], ...] = ()
+    transformations: tuple[PlugInCode, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +183,7 @@ class Chunk:
         page_end: page on which it ends.
         row: first row of a table that it has, as `Extracted.rows` numbers them; or None.
         row_end: last such row.
+        metadata: of this chunk alone, which transformations of plug-ins wrote.
         context_chars: how many characters of the context line, from its end, fit into the embedding model's limit.
 
     """
@@ -175,6 +198,7 @@ class Chunk:
     row: int | None = None
     row_end: int | None = None
     context_chars: int = CONTEXT_CHARS
+    metadata: dict[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

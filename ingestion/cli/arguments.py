@@ -27,7 +27,7 @@ def parse_arguments(arguments: Sequence[str], *, description: str) -> argparse.N
         options = COMMANDS[arguments[0]]().parse_args(arguments[1:])
         options.command = arguments[0]
         return options
-    parser = _ingest(description)
+    parser = ingest_parser(description)
     options = parser.parse_args(arguments)
     options.command = INGEST
     if not options.paths and not options.reindex:
@@ -35,7 +35,8 @@ def parse_arguments(arguments: Sequence[str], *, description: str) -> argparse.N
     return options
 
 
-def _ingest(description: str) -> argparse.ArgumentParser:
+def ingest_parser(description: str) -> argparse.ArgumentParser:
+    """Return the parser of paths and what is to be done with them; the other commands have their own."""
     parser = argparse.ArgumentParser(
         prog="python -m ingestion",
         description=description,
@@ -45,6 +46,12 @@ def _ingest(description: str) -> argparse.ArgumentParser:
         "paths", nargs="*", metavar="PATH", help="a file, a folder, a pattern such as 'docs/**/*.md', or a URL"
     )
     parser.add_argument("--collection", default="default", help="where to (default: default)")
+    parser.add_argument(
+        "--embedding",
+        metavar="NAME",
+        help="the embedding model of a new collection, or with --reindex of the new generation: default, or a name of "
+        "FOOTNOTE_EMBEDDINGS; otherwise it has to be the collection's",
+    )
     parser.add_argument(
         "--metadata",
         action="append",

@@ -12,6 +12,7 @@ from ingestion.cli.arguments import INGEST, RUN
 from ingestion.dry_run.manifest import ManifestDiffers
 from ingestion.inputs.given import READERS
 from ingestion.inputs.inputs import Inputs
+from ingestion.plug_ins import suffixes_read
 from ingestion.runs.gate import read_golden
 from ingestion.runs.run import ingest, ingest_and_sync, reindex
 from ingestion.runs.sync import EXIT_REFUSED, SyncRefused, require_folders
@@ -46,12 +47,14 @@ async def run_command(options: argparse.Namespace, indexing: Indexing, *, watch:
         return await _run_sources(options, indexing, watch=watch, progress=progress)
     if options.command != INGEST:
         return await administer(options, indexing, watch=watch, progress=progress)
+    indexing.embedding = options.embedding
     inputs = Inputs(
         options.collection,
         options.paths,
         base=options.base,
         metadata=dict(options.metadata) | ({} if options.readers is None else {READERS: options.readers}),
         exclude=tuple(options.exclude),
+        plugged_in=suffixes_read(indexing.settings.ingestion),
     )
     try:
         if options.sync:

@@ -60,6 +60,7 @@ class Estimate:
         tokens: to be embedded; the low end leaves out changed documents, whose vectors may be reused.
         seconds: wall clock, including loading the model, without building the vector index.
         cost_usd: None if the settings have no price for the model, as for a local one.
+        unpriced: the remote model that has no price.
 
     """
 
@@ -69,6 +70,7 @@ class Estimate:
     tokens: Range
     seconds: Range
     cost_usd: Range | None
+    unpriced: str = ""
 
     def as_json(self) -> dict[str, object]:
         """Return it for machines."""
@@ -90,7 +92,8 @@ class Estimate:
             cost = self.cost_usd
             lines.append(f"embedding: about {cost.likely:.4f} US dollars ({cost.low:.4f} to {cost.high:.4f})")
         else:
-            lines.append("embedding: no price (the model runs here; FOOTNOTE_LLM__PRICES has none for it)")
+            where = f"FOOTNOTE_LLM__PRICES has none for {self.unpriced}" if self.unpriced else "the model runs here"
+            lines.append(f"embedding: no price ({where})")
         if self.unreadable:
             lines.append(f"{self.unreadable} of the {self.documents} documents could not be read and will be skipped")
         return "\n".join(lines)
@@ -133,7 +136,10 @@ class Estimator:
         reading = _scaled(sample, seen, lambda each: each.seconds, everything)
         workers = self._indexing.settings.ingestion.parse_workers
         seconds = _seconds(reading, tokens, workers=workers, loading=loading, pace=pace)
-        return Estimate(len(seen), unreadable, chunks, tokens, seconds, self._cost(tokens))
+        cost = self._cost(tokens)
+        is_remote = self._indexing.embedders.is_remote(self._embedding)
+        unpriced = self._embedding.model if is_remote and cost is None else ""
+        return Estimate(len(seen), unreadable, chunks, tokens, seconds, cost, unpriced)
 
     async def _read(self, sample: Sample) -> tuple[list[_Seen], int]:
         files = await self._indexing.embedders.files_of(self._embedding)

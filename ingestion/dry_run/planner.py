@@ -229,13 +229,15 @@ async def open_plan(indexing: Indexing, inputs: Inputs, *, reindex: bool, sync: 
         EmbeddingMismatch: the settings name another model than the collection's.
 
     """
-    made = await indexing.configured()
     try:
         active = await indexing.collections.active(inputs.collection)
     except CollectionNotFound:
+        made = await indexing.configured()
         return Planner(indexing, inputs, active=None, made=made, reindex=False, sync=sync)
-    if not reindex:
-        active.require_embedding(await indexing.accepted(), model=made[0].model)
+    if reindex:
+        made = await indexing.configured_for(active)
+    else:
+        await indexing.embedders.require_writable(active, name=indexing.embedding)
         made = (active.embedding, active.chunking)
     return Planner(indexing, inputs, active=active, made=made, reindex=reindex, sync=sync)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +32,7 @@ class Inputs:
         base: folder that sources are named relative to.
         metadata: for every document, ``readers`` among it (`ingestion.inputs.given`).
         exclude: patterns of files to leave out, as in a ``.gitignore``.
+        plugged_in: suffixes of files that plug-ins read.
 
     """
 
@@ -40,6 +41,7 @@ class Inputs:
     base: Path | None = None
     metadata: Mapping[str, Json] = field(default_factory=dict)
     exclude: Sequence[str] = ()
+    plugged_in: Container[str] = ()
 
     @property
     def urls(self) -> list[str]:
@@ -51,6 +53,10 @@ class Inputs:
         """The paths that are no URLs."""
         return [path for path in self.paths if not is_url(path)]
 
+    def are_more_than_files(self) -> bool:
+        """Tell whether a folder is among the paths, or what is not there any more; it looks at the file system."""
+        return any(not Path(path).is_file() for path in self.files)
+
     @property
     def patterns(self) -> list[str]:
         """The patterns among the paths."""
@@ -58,7 +64,7 @@ class Inputs:
 
     def listing(self) -> Iterator[Path | Skipped]:
         """List the files that exist now."""
-        found = find_files(self.files)
+        found = find_files(self.files, plugged_in=self.plugged_in)
         return _without(found, self) if self.exclude else found
 
 

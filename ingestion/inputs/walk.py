@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -22,7 +22,9 @@ _KINDS = {
 }
 
 
-def find_files(paths: Sequence[str], *, follow_hidden: bool = False) -> Iterator[Path | Skipped]:
+def find_files(
+    paths: Sequence[str], *, follow_hidden: bool = False, plugged_in: Container[str] = ()
+) -> Iterator[Path | Skipped]:
     """Yield the files under `paths`, and skipped entries with the reason.
 
     A path is a file, a folder, which means all files below it, or a pattern with ``*``, ``?``, ``[…]`` and ``**``. The
@@ -32,9 +34,10 @@ def find_files(paths: Sequence[str], *, follow_hidden: bool = False) -> Iterator
     Args:
         paths: as a user or a shell writes them.
         follow_hidden: include files and folders whose names begin with a dot; otherwise only if named themselves.
+        plugged_in: suffixes of files that plug-ins read.
 
     """
-    walk = _Walk(follow_hidden=follow_hidden)
+    walk = _Walk(follow_hidden=follow_hidden, plugged_in=plugged_in)
     for given in paths:
         path = Path(given)
         if "\0" in given:
@@ -55,7 +58,8 @@ def is_pattern(given: str) -> bool:
 class _Walk:
     """One listing; it remembers which real files it has yielded."""
 
-    def __init__(self, *, follow_hidden: bool) -> None:
+    def __init__(self, *, follow_hidden: bool, plugged_in: Container[str]) -> None:
+        self._plugged_in = plugged_in
         self._hidden = follow_hidden
         self._seen: set[str] = set()
 
@@ -172,5 +176,5 @@ class _Walk:
         if not stat.S_ISREG(mode):
             yield Skipped(path, f"{_KINDS.get(stat.S_IFMT(mode), 'something special')}, no file")
             return
-        reason = refusal(path)
+        reason = refusal(path, plugged_in=self._plugged_in)
         yield Skipped(path, reason, expected=not explicit) if reason else path

@@ -19,21 +19,23 @@ from ingestion.identity import pipeline_fingerprint
 from ingestion.incoming import Incoming
 from ingestion.inputs.given import READERS
 from ingestion.inputs.stored import FromDatabase, KeptDocument
+from ingestion.jobs.evaluating import evaluate
 from ingestion.pipeline.factory import Indexing
 from ingestion.readers.process_pool import hash_file
 from ingestion.runs.reindexing import catch_up
+from storage.audit.keeping import tidy
 from storage.collections.dropping import drop_marked
 from storage.deletions import forget_deletions
 from storage.documents.originals import Originals
 from storage.documents.sources import normalized
 from storage.documents.writes import Documents
 from storage.errors import DocumentNotFound, GenerationNotFound
-from storage.jobs.payloads import CatchUp, DocumentVersion, IndexDocument, IndexUrl
+from storage.jobs.payloads import CatchUp, DocumentVersion, Evaluate, IndexDocument, IndexUrl
 from storage.search.lexicon import STALE_SHARE, recount_deletions
 from storage.search.rewording import Rewording
 
 if TYPE_CHECKING:
-    from config.settings import Settings
+    from config.settings import AuditSettings, Settings
     from ingestion.jobs.retries import Handler, Progress
     from ingestion.pipeline.report import IngestReport
     from ingestion.web.fetching import WebFetcher
@@ -58,6 +60,7 @@ class Handlers:
             IndexDocument.kind: self.index_document,
             IndexUrl.kind: self.index_url,
             CatchUp.kind: self.catch_up,
+            Evaluate.kind: partial(evaluate, database=indexing.database),
         }
 
     async def index_document(self, job: Job, progress: Progress) -> Result:
@@ -168,18 +171,20 @@ class Handlers:
 @asynccontextmanager
 async def open_handlers(database: Database, *, settings: Settings) -> AsyncIterator[Mapping[str, Handler]]:
     """Open what jobs need, over an open database; models and readers follow with the first job."""
-    async with running_beside(_tidy(database)), running_beside(_reword(database)), AsyncExitStack() as stack:
+    tidying = running_beside(_tidy(database, settings.audit))
+    async with tidying, running_beside(_reword(database)), AsyncExitStack() as stack:
         indexing = Indexing(database, settings=settings, stack=stack)
         yield Handlers(indexing, settings=settings, stack=stack).mapping
 
 
-async def _tidy(database: Database) -> None:
+async def _tidy(database: Database, audit: AuditSettings) -> None:
     """Delete, now and then, bytes and words without a document, old records of deletions, and what is marked."""
     chores: Mapping[str, Callable[[], Awaitable[object]]] = {
         "originals": Originals(database).prune,
         "records of deletions": partial(forget_deletions, database),
         "marked tables": partial(drop_marked, database),
         "words": partial(recount_deletions, database),
+        "audit record": partial(tidy, database, settings=audit),
     }
     while True:
         await asyncio.sleep(TIDY_SECONDS)

@@ -53,9 +53,12 @@ class RunInHand:
         self._beaten_at = time.monotonic()
 
     def lose(self) -> None:
-        """Stop it: it was cancelled, or another worker took it over."""
+        """Stop it: it was cancelled, another worker took it over, or its tenant was suspended."""
         if not self.is_ending:
-            _log.info("a job was cancelled, or taken over by another worker", job_id=str(self.run.job.id))
+            _log.info(
+                "a job was cancelled, taken over by another worker, or its tenant suspended",
+                job_id=str(self.run.job.id),
+            )
             self.task.cancel()
 
 

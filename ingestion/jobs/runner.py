@@ -21,6 +21,7 @@ from storage.caller import acting_as, service_of
 from storage.errors import JobTimedOut, StoreTimeout, StoreUnavailable, UnknownJobKind
 from storage.jobs.rows import Job, bounded_json
 from storage.jobs.runs import JobRuns, Run
+from storage.origin import asked_by, coming_from
 
 if TYPE_CHECKING:
     from config.settings import JobSettings
@@ -116,7 +117,8 @@ class JobRunner:
             spans.continued(carrier),
             spans.span(f"footnote.job {job.kind}", kind=SpanKind.CONSUMER, attributes=_attributes(run)) as span,
         ):
-            with acting_as(service_of(job.tenant, job.subject)):
+            identity = service_of(job.tenant, job.subject)
+            with acting_as(identity), coming_from("worker", request_id=job.request_id), asked_by(identity):
                 error = await self._attempt(held)
             if error is not None:
                 spans.failed(span, error)

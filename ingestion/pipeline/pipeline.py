@@ -18,11 +18,13 @@ from config.errors import FootnoteError
 from config.settings import IngestionSettings
 from config.telemetry import spans
 from embedding.errors import EmbeddingFailed
-from ingestion.errors import Unreadable
+from embedding.usage import Spent, counted_tokens
+from ingestion.errors import QuotaExceeded, Unreadable
 from ingestion.identity import MAX_IDS
 from ingestion.incoming import Identified, Incoming
 from ingestion.names import reason_of
 from ingestion.pipeline.attachments import AttachmentsRead, ReadAttachment, attached_document, read_attachments
+from ingestion.pipeline.keeping import KeepingEmbedder
 from ingestion.pipeline.report import IngestReport
 from ingestion.pipeline.tracing import DocumentTrace, RunTrace
 from ingestion.pipeline.weighted_queue import WeightedQueue
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from ingestion.pipeline.room import Growth, Room
     from storage.database import Connection, Database
 
 MAX_CONFLICTS = 5
@@ -82,7 +85,8 @@ class Pipeline:
     """Writes documents into one generation of a collection.
 
     Stored vectors are reused, also those of the active generation `beside` one that is being built. For `first` see
-    `Documents.write`.
+    `Documents.write`. Documents take `room`; None: there is room for all. `usd_per_token` is the price of a remote
+    embedding model.
 
     Attributes:
         first_failure: why the first document of `report.failed` failed.
@@ -99,8 +103,13 @@ class Pipeline:
         settings: IngestionSettings,
         beside: Generation | None = None,
         first: Callable[[Connection], Awaitable[None]] | None = None,
+        room: Room | None = None,
+        usd_per_token: float | None = None,
     ) -> None:
         self._first = first
+        self._room = room
+        self._spent = Spent()
+        self._usd_per_token = usd_per_token
         self._documents = Documents(database, generation=generation)
         self._stores = [self._documents]  # that have vectors of the same model
         if beside and beside.embedding.fingerprint == generation.embedding.fingerprint:
@@ -145,7 +154,7 @@ class Pipeline:
 
         """
         self._progress, self._total = progress, total
-        with self.trace.running():
+        with self.trace.running(), counted_tokens(self._spent):
             return await self._run(incoming)
 
     async def _run(self, incoming: AsyncIterator[Incoming]) -> IngestReport:
@@ -160,13 +169,21 @@ class Pipeline:
                 group.create_task(self._embed_all(parsed, embedded))
                 for _ in range(WRITERS):
                     group.create_task(self._write_all(embedded))
+            if isinstance(self._embedder, KeepingEmbedder):
+                await self._embedder.forget_written()
         except* FootnoteError as failures:
             raise _first_of(failures) from None
         finally:
             self.report.seconds += time.monotonic() - started
+            self._count_cost()
             self.report.interrupted = self._stop.is_set()
         self._tell()
         return self.report
+
+    def _count_cost(self) -> None:
+        self.report.embedded_tokens = self._spent.tokens
+        if self._spent.tokens and self._usd_per_token is not None:
+            self.report.embedding_usd = self._spent.tokens * self._usd_per_token
 
     def _tell(self) -> None:
         if self._progress:
@@ -216,7 +233,8 @@ class Pipeline:
         try:
             with spans.under(trace.span):
                 return await self._work(incoming, parsed, attached, trace)
-        except (SourceTaken, DocumentAttached) as exc:
+        except (SourceTaken, DocumentAttached, QuotaExceeded) as exc:
+            self.report.over_quota += isinstance(exc, QuotaExceeded)
             self._fail(incoming, trace, exc)
             return None
 
@@ -235,11 +253,23 @@ class Pipeline:
         parts = [part_of(identified.document, parsed), *await self._parts(identified.document, parsed, attached)]
         vectors = await self._stored_vectors(identified, parts)
         said = (*parsed.warnings, *attached.of_attachments)
-        work = Work(incoming, identified, said, parts, vectors, trace)
+        work = Work(incoming, identified, said, parts, vectors, trace, growth=await self._taken(identified, parts))
         trace.describe(identified.document, chunks=work.chunks)
         if vectors:
             trace.count_lookups(found=work.reused, missing=work.chunks - work.reused)
         return work
+
+    async def _taken(self, identified: Identified, parts: Sequence[Part]) -> Growth | None:
+        """Take the room that a document and its attachments need; one that is copied has it."""
+        if self._room is None:
+            return None
+        ids = [identified.document.id, *([identified.displaces.id] if identified.displaces else [])]
+        chunks = sum(len(part.chunks) for part in parts)
+        return await RETRYING(self._room.take, ids, documents=len(parts), chunks=chunks)
+
+    def _give_back(self, work: Work) -> None:
+        if self._room is not None and work.growth is not None:
+            self._room.give_back(work.growth)
 
     async def _parts(self, document: NewDocument, parsed: Parsed, attached: AttachmentsRead) -> list[Part]:
         """Return the attachments, whose bytes are kept from here on: they are not held while they wait in queues."""
@@ -294,6 +324,7 @@ class Pipeline:
                 try:
                     await self._fill([work])
                 except EmbeddingFailed as exc:
+                    self._give_back(work)
                     self._fail(work.incoming, work.trace, exc)
                 else:
                     await out.put(work, weight=work.weight)
@@ -337,18 +368,25 @@ class Pipeline:
                 with work.trace.stage("write"):
                     outcome = await self._write_once(work)
             except WriteConflict as exc:
+                self._give_back(work)
                 last, conflict = work, exc
                 await RETRYING(work.incoming.refresh)
                 work = await self._prepared_again(work)
             except OSError as exc:  # of the file, whose bytes are to be kept
+                self._give_back(work)
                 self._skip(work.incoming, work.trace, reason_of(exc))
                 return
             except (StoreFailed, StoreTimeout, SourceTaken, DocumentAttached) as exc:
+                self._give_back(work)
                 self._fail(work.incoming, work.trace, exc)
                 return
             else:
                 self._count(work, outcome)
+                if isinstance(self._embedder, KeepingEmbedder):
+                    await self._embedder.written(work.hashes)
                 return
+        if work is not None:
+            self._give_back(work)
         self._fail(last.incoming, last.trace, conflict, reason=f"{conflict}, {MAX_CONFLICTS} times in a row")
 
     async def _prepared_again(self, work: Work) -> Work | None:
@@ -357,6 +395,7 @@ class Pipeline:
             try:
                 await self._fill([again])
             except EmbeddingFailed as exc:
+                self._give_back(again)
                 self._fail(again.incoming, again.trace, exc)
                 return None
         return again
@@ -377,6 +416,8 @@ class Pipeline:
         )
 
     def _count(self, work: Work, outcome: str) -> None:
+        if self._room is not None and work.growth is not None:
+            (self._room.give_back if outcome in {"deleted", "unchanged"} else self._room.wrote)(work.growth)
         if outcome == "deleted":
             self.report.skip(work.incoming.display_name, LOST, expected=True)
             work.trace.end("skipped", reason=LOST)

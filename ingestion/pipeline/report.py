@@ -64,13 +64,17 @@ class IngestReport:
         attachments: of mails, written as documents of their own; not among the counts.
         carried: documents copied from the active generation.
         deleted: documents whose files are gone, with ``--sync``.
+        gone: documents that stay though their files are gone from the folders named, without it; None: not looked.
         ignored: unsupported files found in a folder; not an error.
         warned: what readers left out, guessed or could not read, a line each.
+        over_quota: of those that failed, the ones for which the tenant had no room.
         numbers: totals of those four.
         reused: chunks whose vector was stored already because their text had not changed.
         bytes: of the files read; unchanged files are not read.
         seconds: wall clock, model loading included.
         embedding_seconds: spent in the model.
+        embedded_tokens: that a remote model read, as its provider counts them, else estimated; 0: none, or a local one.
+        embedding_usd: what they cost by the settings' prices; None where these do not name the model.
 
     """
 
@@ -82,17 +86,21 @@ class IngestReport:
     attachments: int = 0
     carried: int = 0
     deleted: int = 0
+    gone: int | None = None
     unchanged: int = 0
     ignored: list[NotIndexed] = field(default_factory=list)
     skipped: list[NotIndexed] = field(default_factory=list)
     failed: list[NotIndexed] = field(default_factory=list)
     warned: list[Warned] = field(default_factory=list)
     numbers: Counter[str] = field(default_factory=Counter)
+    over_quota: int = 0
     chunks: int = 0
     reused: int = 0
     bytes: int = 0
     seconds: float = 0.0
     embedding_seconds: float = 0.0
+    embedded_tokens: int = 0
+    embedding_usd: float | None = None
     interrupted: bool = False
 
     def count(self, change: Change) -> None:
@@ -162,6 +170,8 @@ class IngestReport:
                 "skipped": self.numbers["skipped"],
                 "failed": self.numbers["failed"],
             },
+            "gone": self.gone,
+            "over_quota": self.over_quota,
             "attachments": self.attachments,
             "ignored": _listed(self.ignored),
             "skipped": _listed(self.skipped),
@@ -171,6 +181,8 @@ class IngestReport:
             "bytes": self.bytes,
             "seconds": round(self.seconds, 3),
             "embedding_seconds": round(self.embedding_seconds, 3),
+            "embedded_tokens": self.embedded_tokens,
+            "embedding_usd": None if self.embedding_usd is None else round(self.embedding_usd, 6),
             "interrupted": self.interrupted,
             "exit_code": self.exit_code,
         }
@@ -195,6 +207,9 @@ class IngestReport:
         if self.chunks:
             reused = f", {self.reused} of them with vectors that were stored already" if self.reused else ""
             lines.append(f"{self.chunks} chunks written{reused}, {self.seconds:.1f} s")
+        if self.embedded_tokens:
+            cost = "" if self.embedding_usd is None else f", {self.embedding_usd:.4f} US dollars"
+            lines.append(f"embedded remotely: {self.embedded_tokens:,} tokens{cost}")
         for kind, named in (("skipped", self.skipped), ("failed", self.failed)):
             lines += [f"  {kind} {entry.as_text()}" for entry in named]
             if self.numbers[kind] > len(named):
@@ -202,6 +217,9 @@ class IngestReport:
         lines += [f"  warning {entry.as_text()}" for entry in self.warned]
         if self.numbers["warned"] > len(self.warned):
             lines.append(f"  … and {self.numbers['warned'] - len(self.warned)} more warnings")
+        if self.gone:
+            still = "1 document is" if self.gone == 1 else f"{self.gone} documents are"
+            lines.append(f"{still} still found though the file is gone; --sync deletes what has no file")
         if self.interrupted:
             lines.append("interrupted: every document is there whole or not at all; run it again to go on")
         return "\n".join(lines)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ingestion.incoming import Identified, Incoming
+    from ingestion.pipeline.room import Growth
     from ingestion.pipeline.tracing import DocumentTrace
     from ingestion.types import Chunk, Parsed, ReadWarning
     from storage.documents.writes import NewChunk, NewDocument
@@ -39,6 +40,7 @@ class Work:
         warnings: of the document, and of its attachments with their names.
         parts: the document, then its attachments.
         vectors: by key; those that were stored already at first, then all.
+        growth: the room that it takes of the tenant's; None: that is not limited.
         reused: chunks whose vector was stored already.
 
     """
@@ -49,6 +51,7 @@ class Work:
     parts: Sequence[Part]
     vectors: dict[UUID, NDArray[np.float32]]
     trace: DocumentTrace
+    growth: Growth | None = None
     reused: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -110,7 +113,7 @@ def _row(
         node_id(document.id, index=chunk.index, text=chunk.text),
         document_id=document.id,
         text=chunk.text,
-        metadata={**shared, **{name: value for name, value in place.items() if value is not None}},
+        metadata={**shared, **chunk.metadata, **{name: value for name, value in place.items() if value is not None}},
         start=chunk.start,
         end=chunk.end,
     )

@@ -55,12 +55,23 @@ def read(path: PurePath, *, data: bytes, options: ReadOptions | None = None) -> 
     if not data.strip(b" \t\r\n\f\v\0"):
         msg = "the file is empty"
         raise Unreadable(msg)
-    module, function = _READERS[kind_of(path, data=data)]
-    reader: Callable[[PurePath, bytes, ReadOptions], Extracted] = getattr(
-        import_module(f"ingestion.readers.{module}"), function
-    )
-    extracted = reader(path, data, options or ReadOptions())
+    options = options or ReadOptions()
+    code = dict(options.readers).get(path.suffix.lower())
+    if code is not None:
+        from ingestion.readers.plugged_in import read_plugged_in
+
+        extracted = read_plugged_in(path, data, code)
+    else:
+        extracted = _read(path, data, options)
     if not extracted.text.strip():
         msg = "there is no text in it"
         raise Unreadable(msg)
     return extracted
+
+
+def _read(path: PurePath, data: bytes, options: ReadOptions) -> Extracted:
+    module, function = _READERS[kind_of(path, data=data)]
+    reader: Callable[[PurePath, bytes, ReadOptions], Extracted] = getattr(
+        import_module(f"ingestion.readers.{module}"), function
+    )
+    return reader(path, data, options)

@@ -6,7 +6,7 @@ import io
 import re
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import PurePath
 from types import MappingProxyType
 from typing import Literal
@@ -115,9 +115,14 @@ _LETTER = re.compile(  # a mail as text, which other programs name as Outlook do
 _OUTLOOK_PARTS = "__properties_version1.0".encode("utf-16-le")
 
 
-def refusal(name: PurePath) -> str | None:
-    """Return why no reader supports a file of this name; None if one may. A name without a suffix is never refused."""
+def refusal(name: PurePath, *, plugged_in: Container[str] = ()) -> str | None:
+    """Return why no reader supports a file of this name; None if one may. A name without a suffix is never refused.
+
+    `plugged_in` are suffixes that plug-ins read.
+    """
     suffix = _suffix(name)
+    if suffix in plugged_in:
+        return None
     if KIND_OF_SUFFIX.get(suffix) == "image":
         return None if ocr.available() else f"an image; {ocr.INSTALL}"
     if not suffix or suffix in KIND_OF_SUFFIX:

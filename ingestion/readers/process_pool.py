@@ -165,6 +165,11 @@ def _parse(path: Path, job: _Job, tokenizer: Tokenizer) -> Parsed:
     counts = Counts(tokenizer, max_tokens=job.max_tokens)
     extracted = with_repeated_headers(extracted, tokenizer=tokenizer, max_tokens=job.max_tokens, counts=counts)
     chunks = split(extracted, tokenizer=tokenizer, max_tokens=job.max_tokens, overlap=job.overlap, counts=counts)
+    if job.options.transformations:
+        from ingestion.readers.transforming import transformed
+
+        codes = job.options.transformations
+        extracted, chunks = transformed(extracted, chunks, codes, tokenizer=tokenizer, max_tokens=job.max_tokens)
     return Parsed(
         path=path,
         title=extracted.title,

@@ -120,7 +120,7 @@ class Reindexing:
 
         """
         generations = self._indexing.generations
-        embedding, chunking = await self._indexing.configured()
+        embedding, chunking = await self._indexing.configured_for(self._active)
         async with generations.building(self._active):
             target = await generations.begin(
                 self._active,
@@ -129,7 +129,7 @@ class Reindexing:
                 fingerprint=build_fingerprint(embedding, chunking, self._indexing.settings.ingestion),
                 resume=resume,
             )
-            pipeline = await self._indexing.pipeline(target, beside=self._active)
+            pipeline = await self._indexing.pipeline(target, beside=self._active, bounded=True)
             watch(pipeline)
             result = Reindexed(pipeline.report, before=self._active.name, after=target.name)
             changed = files(target, self._active).changed(listing, report=pipeline.report, trace=pipeline.trace)

@@ -16,8 +16,9 @@ from ingestion.pipeline.report import IngestReport
 from ingestion.runs.gate import Gate
 from ingestion.runs.pruning import prune
 from ingestion.runs.reindexing import Reindexed, Reindexing
+from ingestion.runs.suspension import while_active
 from ingestion.runs.sync import Sync, WithSync
-from storage.errors import CollectionNotFound, GenerationRetired
+from storage.errors import CollectionNotFound, GenerationNotFound, GenerationRetired
 
 if TYPE_CHECKING:
     from ingestion.inputs.destination import Destination
@@ -71,7 +72,20 @@ async def ingest(indexing: Indexing, inputs: Inputs, *, watch: Watch, progress: 
         FootnoteError: the collection, the database or the model's files cannot be used; the message says what to do.
 
     """
-    return (await _ingested(indexing, inputs, watch=watch, progress=progress)).report
+    report = (await _ingested(indexing, inputs, watch=watch, progress=progress)).report
+    if not inputs.patterns and not report.interrupted and await asyncio.to_thread(inputs.are_more_than_files):
+        report.gone = await _gone(indexing, inputs, report)
+    return report
+
+
+async def _gone(indexing: Indexing, inputs: Inputs, report: IngestReport) -> int | None:
+    """Return how many documents of the folders named have no file any more; None: the generation was dropped since."""
+    try:
+        generation = await indexing.generations.get(report.collection, report.generation)
+    except GenerationNotFound:
+        return None
+    sync = Sync(indexing.database, generation=generation, inputs=inputs, settings=indexing.settings.ingestion)
+    return sum([1 async for _ in sync.gone()])
 
 
 async def ingest_and_sync(
@@ -117,7 +131,14 @@ async def reindex(
     gate = Gate(indexing.database, settings=indexing.settings, golden=golden) if golden else None
     counting = Counting(inputs.listing)
     pages: list[UrlDocuments] = []
-    async with _open_pages(indexing, inputs, sync=sync) as open_pages:
+    async with (
+        while_active(indexing.database) as held,
+        _open_pages(indexing, inputs, sync=sync) as open_pages,
+    ):
+
+        def watched(pipeline: Pipeline) -> None:
+            held(pipeline)
+            watch(pipeline)
 
         def arrivals(generation: Generation, beside: Generation | None) -> Arrivals:
             return _arrivals(indexing, inputs, generation, beside=beside, open_pages=open_pages, pages=pages)
@@ -128,7 +149,7 @@ async def reindex(
             resume=resume,
             activate=activate,
             gate=gate,
-            watch=watch,
+            watch=watched,
             total=counting.total,
         )
     run = _Run(inputs, listed, reindexed, pages)
@@ -141,10 +162,14 @@ async def _ingested(
     indexing: Indexing, inputs: Inputs, *, watch: Watch, progress: Progress | None, sync: bool = False
 ) -> _Run:
     counting = Counting(inputs.listing)
-    async with _open_pages(indexing, inputs, sync=sync) as open_pages:
+    async with (
+        while_active(indexing.database) as held,
+        _open_pages(indexing, inputs, sync=sync) as open_pages,
+    ):
         for attempt in range(MAX_FLIPS):
             generation = await indexing.ensure(inputs.collection)
-            pipeline = await indexing.pipeline(generation)
+            pipeline = await indexing.pipeline(generation, bounded=True)
+            held(pipeline)
             watch(pipeline)
             run = _Run(inputs, Listed(inputs), pipeline.report)
             arrivals = _arrivals(indexing, inputs, generation, beside=None, open_pages=open_pages, pages=run.pages)
@@ -164,7 +189,8 @@ async def _ingested(
 
 async def _synced(indexing: Indexing, run: _Run, *, force: bool) -> WithSync:
     report = run.report
-    if report.interrupted or report.numbers["failed"]:
+    # one that is over the quota is there: what is gone makes room for it
+    if report.interrupted or report.numbers["failed"] > report.over_quota:
         return WithSync(run.outcome, report, None)
     generation = await indexing.generations.get(report.collection, report.generation)
     sync = Sync(indexing.database, generation=generation, inputs=run.inputs, settings=indexing.settings.ingestion)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
@@ -15,7 +15,9 @@ from ingestion.dry_run.commands import plan
 from ingestion.errors import CommandRefused
 from ingestion.pipeline.factory import Indexing
 from ingestion.pipeline.report import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_SKIPPED
+from ingestion.plug_ins import suffixes_read
 from ingestion.runs.run import ingest, ingest_and_sync
+from ingestion.runs.suspension import TenantSuspended
 from ingestion.runs.sync import EXIT_REFUSED, require_folders
 from storage.errors import CollectionNotFound, StoreUnavailable
 from storage.source_runs import SourceKey, SourceRuns
@@ -27,7 +29,9 @@ if TYPE_CHECKING:
     from ingestion.schedule.source_file import Source, SourceList
     from storage.source_runs import SourceRun
 
-State = Literal["done", "failed", "refused", "interrupted", "not due", "running elsewhere", "planned"]
+State = Literal[
+    "done", "failed", "refused", "interrupted", "not due", "running elsewhere", "planned", "tenant suspended"
+]
 MAX_RETRY_SECONDS = 3600.0
 """Longest wait after a source has failed several times in a row."""
 
@@ -118,6 +122,7 @@ class Scheduler:
         self._force = force
         self._runs = SourceRuns(indexing.database)
         self._pipeline: Pipeline | None = None
+        self._plugged_in = suffixes_read(indexing.settings.ingestion)
 
     async def run(self, *, only: Sequence[str] = (), everything: bool = False, dry_run: bool = False) -> SourcesOutcome:
         """Run the sources that are due, in the file's order; with `only` those named, with `everything` all.
@@ -161,7 +166,7 @@ class Scheduler:
         return SourceOutcome(source.name, source.collection, "not due", next_at=due)
 
     async def _planned(self, source: Source) -> SourceOutcome:
-        inputs = source.inputs(self._listed.folder)
+        inputs = replace(source.inputs(self._listed.folder), plugged_in=self._plugged_in)
         try:
             async with self._indexing_for(source) as indexing:
                 planned = await plan(indexing, inputs, reindex=False, sync=source.sync)
@@ -180,6 +185,9 @@ class Scheduler:
             outcome = await self._ingested(source)
         except StoreUnavailable:
             raise  # cannot be recorded; a run that began counts as failed
+        except TenantSuspended:  # it waits, and is due when that ends
+            await self._runs.give_back(key)
+            return SourceOutcome(source.name, source.collection, "tenant suspended")
         except (FootnoteError, OSError) as exc:
             _log.warning("source failed", source=source.name, error=type(exc).__name__)
             await self._runs.fail(key, error=str(exc), retry_after=wait)
@@ -200,7 +208,7 @@ class Scheduler:
         return SourceOutcome(source.name, source.collection, state, outcome, error, due)
 
     async def _ingested(self, source: Source) -> Ingested:
-        inputs = source.inputs(self._listed.folder)
+        inputs = replace(source.inputs(self._listed.folder), plugged_in=self._plugged_in)
         async with self._indexing_for(source) as indexing:
             if source.sync:
                 require_folders(inputs)
@@ -246,10 +254,10 @@ class Scheduler:
 
 async def _require_chunking(indexing: Indexing, source: Source) -> None:
     try:
-        built = (await indexing.collections.active(source.collection)).chunking
+        active = await indexing.collections.active(source.collection)
     except CollectionNotFound:
         return
-    _, configured = await indexing.configured()
+    built, (_, configured) = active.chunking, await indexing.configured_for(active)
     for name, is_given, there, asked, setting in (
         ("tokens", source.chunking.tokens, built.tokens, configured.tokens, "CHUNK_TOKENS"),
         ("overlap", source.chunking.overlap, built.overlap, configured.overlap, "CHUNK_OVERLAP"),

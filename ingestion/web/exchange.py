@@ -1,4 +1,4 @@
-"""GET requests; redirects are followed here, and every hop is checked like the first."""
+"""Requests; a GET's redirects are followed here, and every hop is checked like the first."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Answer:
 
 
 class Exchange:
-    """Sends GET requests over connections to checked addresses.
+    """Sends requests over connections to checked addresses.
 
     Raises:
         ValueError: an entry of `allow_private` is neither a network nor a name.
@@ -113,7 +113,28 @@ class Exchange:
             raise _failure(hop, exc) from exc
 
     @asynccontextmanager
-    async def _ask(self, hop: Target, headers: Mapping[str, str]) -> AsyncIterator[Answer]:
+    async def post(self, target: Target, body: bytes, *, headers: Mapping[str, str]) -> AsyncIterator[Answer]:
+        """Send a body; the response may have any status. A redirect is not followed: it would take the body elsewhere.
+
+        Raises:
+            FetchRefused: the target is not allowed.
+            FetchFailed: as `get`.
+
+        """
+        self._rules.check_target(target)
+        try:
+            async with asyncio.timeout(self._limits.total_timeout), self._ask(target, headers, body=body) as answer:
+                yield answer
+        except TimeoutError as exc:
+            msg = f"{target.shown} took longer than {self._limits.total_timeout:g} seconds"
+            raise FetchFailed(msg) from exc
+        except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError) as exc:
+            raise _failure(target, exc) from exc
+
+    @asynccontextmanager
+    async def _ask(
+        self, hop: Target, headers: Mapping[str, str], *, body: bytes | None = None
+    ) -> AsyncIterator[Answer]:
         url = httpcore.URL(scheme=hop.scheme, host=hop.host, port=hop.port, target=hop.path)
         limits = self._limits
         timeouts = {
@@ -129,7 +150,10 @@ class Exchange:
             "Accept-Encoding": ACCEPTED,
             **headers,
         }
-        async with self._pool.stream("GET", url, headers=[*sent.items()], extensions={"timeout": timeouts}) as response:
+        method = "GET" if body is None else "POST"
+        async with self._pool.stream(
+            method, url, headers=[*sent.items()], content=body, extensions={"timeout": timeouts}
+        ) as response:
             yield Answer(hop, response.status, _joined(response.headers), response.aiter_stream())
 
 

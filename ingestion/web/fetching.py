@@ -15,6 +15,7 @@ from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlencode
 
 import anyio
 
@@ -181,6 +182,21 @@ class WebFetcher:
         if not judged and not accepts(answer.media_type, bytes(data)):
             return None
         return Page(answer.target, answer.media_type, bytes(data))
+
+    async def post(self, url: str, form: Mapping[str, str], *, headers: Mapping[str, str], limit: int) -> bytes:
+        """Send a form; return the answer's body, of `limit` bytes at most. Redirects are not followed.
+
+        Raises:
+            FetchRefused: the URL is not allowed, or the site does not answer with a success.
+            FetchFailed: as `fetch`.
+
+        """
+        target = read_url(url)
+        sent = {"Content-Type": "application/x-www-form-urlencoded", **headers}
+        async with self._exchange.post(target, urlencode(form).encode(), headers=sent) as answer:
+            self._check(answer, limit=limit)
+            async with aclosing(answer.blocks(limit=limit)) as blocks:
+                return b"".join([block async for block in blocks])
 
     async def _admit(self, hop: Target) -> None:
         delay = await self._robots.delay(hop) if self._limits.robots else 0.0

@@ -5,12 +5,15 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+from support.sql import execute
 from support.workers import PATIENCE, ended, submit, until, working
 
 from embedding.errors import EmbeddingFailed
 from ingestion.errors import FetchFailed, FetchRefused, Unreadable
 from ingestion.jobs import retries
 from ingestion.jobs.retries import may_pass, pause_before
+from storage.access.tenants import Tenants
+from storage.caller import acting_as, service_of
 from storage.database import Database
 from storage.errors import CollectionNotFound, GenerationRetired, JobLost, StoreRefused, StoreUnavailable, WriteConflict
 from storage.jobs import queue
@@ -363,3 +366,46 @@ async def test_what_a_handler_confirms_is_written_by_one_run_only(database, sett
     async with database.dedicated(as_owner=True) as connection:
         assert [row["run"] for row in await connection.fetch("SELECT run FROM written")] == [2]
     assert refused == [1]
+
+
+async def test_jobs_of_a_suspended_tenant_wait_and_go_on_when_it_is_resumed(database, settings):
+    gate, tenants = Gate(result={"ok": True}), Tenants(database)
+    async with working(settings, database, {"wait": gate}, concurrency=2, poll_seconds=300):
+        running = await submit(database)
+        await until(lambda: gate.begun)
+        await tenants.suspend("public")
+        await until(lambda: gate.cancelled)
+        waiting = await submit(database)
+        store = JobStore(database)
+
+        async def told():
+            found = [await store.get(job.id) for job in (running, waiting)]
+            return [(job.status, job.is_held, job.attempts) for job in found]
+
+        async def is_held():
+            return await told() == [("queued", True, 0), ("queued", True, 0)]
+
+        await until(is_held)
+        assert (await store.counts()).oldest_seconds == 0
+        assert next(each for each in await tenants.list() if each.id == "public").jobs == 2
+        await tenants.create("acme")  # whose jobs go on meanwhile
+        gate.open.set()
+        with acting_as(service_of("acme")):
+            other = await submit(database)
+            assert (await ended(database, other.id)).status == "succeeded"
+        assert await told() == [("queued", True, 0), ("queued", True, 0)]
+        await tenants.resume("public")
+        done = [await ended(database, job.id) for job in (running, waiting)]
+    assert [(job.status, job.is_held, job.attempts) for job in done] == [("succeeded", False, 1)] * 2
+    assert len(gate.begun) == 4
+
+
+async def test_a_running_job_stops_even_if_nobody_tells_of_the_suspension(database, settings, dsn):
+    gate = Gate()
+    async with working(settings, database, {"wait": gate}, stalled_after=1.2):
+        job = await submit(database)
+        await until(lambda: gate.begun)
+        execute(dsn, "UPDATE footnote.tenants SET status = 'suspended' WHERE id = 'public'")
+        await until(lambda: gate.cancelled)
+        assert len(gate.begun) == 1
+        assert (await JobStore(database).get(job.id)).attempts <= 1

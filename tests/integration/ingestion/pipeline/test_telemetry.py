@@ -99,7 +99,7 @@ def ingest(dsn, shared_dir, folder, receiver):
 
 def start(*arguments, dsn, data_dir, folder, receiver, real=False, faults=None, caller=None, **settings):
     arguments = [str(folder), "--base", str(folder), "--json", *arguments]
-    settings = {"data_dir": data_dir, "database__url": dsn, **settings}
+    settings = {"data_dir": data_dir, "database__url": dsn, "ingestion__nice": 0, **settings}
     return command(*arguments, receiver=receiver, real=real, faults=faults, caller=caller, **settings)
 
 

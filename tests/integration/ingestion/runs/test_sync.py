@@ -43,6 +43,21 @@ async def sources(indexing):
     return {item.source: item.id for item in listed.items}
 
 
+@pytest.mark.parametrize(("removed", "told"), [((), None), (("b",), "1 document is"), (("a", "b"), "2 documents are")])
+async def test_a_run_without_sync_says_how_many_documents_have_no_file_any_more(indexing, tmp_path, removed, told):
+    write(tmp_path / "one", "a", "b", "c")
+    write(tmp_path / "other", "z")
+    await sync(indexing, tmp_path, base=tmp_path)
+    for name in removed:
+        (tmp_path / "one" / f"{name}.md").unlink()
+    (tmp_path / "other/z.md").unlink()  # of a folder that is not named
+    report = await ingest(indexing, inputs(tmp_path / "one", base=tmp_path), watch=lambda _: None)
+    assert (report.gone, report.exit_code) == (len(removed), 0)
+    said = f"{told} still found though the file is gone; --sync deletes what has no file"
+    assert [line for line in report.as_text().splitlines() if "--sync" in line] == ([said] if told else [])
+    assert len(await sources(indexing)) == 4
+
+
 async def test_a_document_whose_file_is_gone_is_deleted_and_counted(indexing, tmp_path):
     write(tmp_path, "a", "b", "c")
     await sync(indexing, tmp_path, base=tmp_path)

@@ -10,10 +10,13 @@ from support.web_server import page, redirect, reply, serve
 
 from config.settings import WebSettings
 from ingestion.inputs.inputs import Inputs
+from ingestion.runs import suspension
 from ingestion.runs.run import ingest, ingest_and_sync
+from ingestion.runs.suspension import TenantSuspended
 from ingestion.schedule.scheduler import Scheduler, UnknownSource
 from ingestion.schedule.source_file import Source, read_sources
 from ingestion.schedule.strict_yaml import SourcesInvalid
+from storage.access.tenants import Tenants
 from storage.documents.catalog import DocumentCatalog
 from storage.source_runs import SourceKey, SourceRuns
 
@@ -351,3 +354,44 @@ async def test_a_private_address_is_skipped_with_the_reason(indexing):
     report = await ingest(indexing, Inputs("docs", ["http://127.0.0.1/x"]), watch=lambda _: None)
     assert (report.exit_code, report.numbers["skipped"]) == (3, 1)
     assert "http://127.0.0.1/x" in report.as_text()
+
+
+async def test_a_source_of_a_suspended_tenant_waits_and_is_run_when_it_is_resumed(indexing, tmp_path):
+    write(tmp_path / "in", "a")
+    tenants = Tenants(indexing.database)
+    await tenants.suspend("public")
+    held = await run(indexing, tmp_path, ONE)
+    assert (held["handbook"].state, held["code"]) == ("tenant suspended", 0)
+    forced = await scheduler(indexing, tmp_path, ONE).run(everything=True)
+    assert [each.state for each in forced.sources] == ["tenant suspended"]
+    with pytest.raises(TenantSuspended, match="tenants resume public"):
+        await ingest(indexing, Inputs("docs", [str(tmp_path / "in")]), watch=lambda _: None)
+    assert execute(indexing.dsn, "SELECT count(*) FROM footnote.documents") == [(0,)]
+    await tenants.resume("public")
+    assert (await run(indexing, tmp_path, ONE))["handbook"].state == "done"
+    assert await sources(indexing) == ["a.md"]
+
+
+async def test_a_run_that_is_under_way_stops_when_its_tenant_is_suspended(indexing, tmp_path, monkeypatch):
+    monkeypatch.setattr(suspension, "LOOK_SECONDS", 0.05)
+    write(tmp_path / "in", *(f"n{number}" for number in range(300)))
+    tenants, seen = Tenants(indexing.database), []
+
+    async def suspend(pipeline):
+        while not pipeline.report.added:  # noqa: ASYNC110 (it tells nobody)
+            await asyncio.sleep(0)
+        await tenants.suspend("public")
+
+    def watch(pipeline):
+        seen.append(asyncio.ensure_future(suspend(pipeline)))
+
+    (tmp_path / "sources.yaml").write_text(ONE)
+    listed = read_sources(tmp_path / "sources.yaml")
+    outcome = await Scheduler(indexing, listed, watch=watch, progress=None).run()
+    assert seen[0].done()
+    (source,) = outcome.sources
+    assert source.state == "interrupted"
+    assert len(await sources(indexing)) < 300
+    await tenants.resume("public")
+    assert (await run(indexing, tmp_path, ONE))["handbook"].state == "done"
+    assert len(await sources(indexing)) == 300
