@@ -2,6 +2,7 @@
 
 ``python -m server keys``: make, list, rotate and revoke API keys. ``python -m server tenants`` administers tenants.
 ``python -m server limits``: show a tenant's limits, and give it some of its own.
+``python -m server audit``: list, check and export the record of who did what.
 
 Exits with 0 after SIGTERM or Ctrl-C, with 2 when it cannot start (one line on stderr says why).
 """
@@ -28,7 +29,7 @@ from config.errors import FootnoteError
 from config.settings import Settings, SettingsError, load_settings
 from config.telemetry.setup import keep_to_own_propagation, open_telemetry
 from config.version import VERSION
-from server.api.sockets import ListenError, bind, listen, listening, url_of
+from server.api.sockets import ListenError, bind, listening, url_of
 from server.auth.mode import is_required
 from server.peers.member import Member
 from server.process.worker_count import worker_count
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from server.api.listener import Listener
 
 WORKER = "worker"
-COMMANDS = {"keys": "server.keys_command", "limits": "server.limits_command", "tenants": "server.tenants_command"}
+COMMANDS = {name: f"server.{name}_command" for name in ("audit", "keys", "limits", "tenants")}
 CANNOT_START = 2
 INTERRUPTED = 130
 MAX_FILES = 65_536
@@ -84,7 +85,7 @@ def _arguments() -> argparse.Namespace:
         choices=("http", "mcp", *COMMANDS),
         default="http",
         help="http (the default): serve HTTP, /mcp too; mcp: serve the program that started this one, over stdio; "
-        "keys, limits, tenants: administer them, each with --help",
+        "audit, keys, limits, tenants: administer them, each with --help",
     )
     return parser.parse_args()
 
@@ -102,7 +103,7 @@ def _serve(settings: Settings) -> int:
     import uvloop
 
     # first of all: where nobody has chosen its users, no port is opened
-    announce = partial(_announce, with_key=is_required(settings))
+    announce = partial(_announce, with_key=is_required(settings), with_page=settings.server.page)
     _allow_many_sockets()
     sockets = bind(
         settings.server.host, settings.server.port
@@ -128,14 +129,26 @@ def _serve_as_worker(settings: Settings, options: argparse.Namespace) -> int:
     sockets, supervisor = listening(options.fds), os.getppid()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_run(settings, sockets, on_ready=lambda _: options.to_supervisor.serves(), member=member))
+            serving = _run(
+                settings,
+                sockets,
+                on_ready=lambda _: options.to_supervisor.serves(),
+                member=member,
+                supervisor=supervisor,
+            )
+            return runner.run(serving)
     finally:
         if os.getppid() != supervisor and not member.others():  # it was killed, and this is the last worker
             shutil.rmtree(member.directory, ignore_errors=True)
 
 
 async def _run(
-    settings: Settings, sockets: list[socket], *, on_ready: Callable[[str], None], member: Member | None = None
+    settings: Settings,
+    sockets: list[socket],
+    *,
+    on_ready: Callable[[str], None],
+    member: Member | None = None,
+    supervisor: int | None = None,
 ) -> int:
     from server.api.listener import Listener
     from server.app import create_app
@@ -150,10 +163,9 @@ async def _run(
         with open_telemetry(settings.telemetry, version=VERSION) as telemetry:
             async with open_runtime(settings, telemetry=telemetry, member=member) as runtime:
                 app = create_app(settings, open_runtime=lambda _: nullcontext(runtime))
-                listener = Listener(app, settings=settings.server, on_ready=on_ready)
+                listener = Listener(app, settings=settings.server, on_ready=on_ready, supervisor=supervisor)
                 _settle_memory()
                 _obey(listener, member)
-                listen(sockets)  # not earlier: a connection that is refused is tried elsewhere, one that hangs is not
                 await listener.listen(sockets)
     except asyncio.CancelledError:  # a signal before the server was up
         return INTERRUPTED
@@ -202,10 +214,11 @@ def _settle_memory() -> None:
     gc.freeze()
 
 
-def _announce(url: str, *, with_key: bool) -> None:
+def _announce(url: str, *, with_key: bool, with_page: bool) -> None:
+    page = "open it in a browser, or " if with_page else ""
     key = '-H "Authorization: Bearer $KEY" ' if with_key else ""
     print(  # noqa: T201 (for the person or the program that started us)
-        f"Footnote is ready at {url} — try: curl -s {url}/query {key}-H 'content-type: application/json' "
+        f"Footnote is ready at {url} — {page}try: curl -s {url}/query {key}-H 'content-type: application/json' "
         """-d '{"question": "How do I change the port?"}'""",
         flush=True,
     )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from server.tool_calls import CallPiece, ToolCall, Tools, whole_calls
 from storage.generation import DEFAULT_COLLECTION
 from storage.search.filters import FilterGroup
 
-FinishReason = Literal["stop", "length", "no_context", "extractive"]
+FinishReason = Literal["stop", "length", "no_context", "extractive", "tool_calls"]
+"""How an answer ended; `tool_calls` only where a client offered tools, which are for the model without documents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,8 @@ class Question:
         rerank: whether a reranker orders the passages; None: the settings' value.
         temperature, max_tokens: None: the settings' values.
         stop: sequences at which the model stops writing.
+        json_schema: a JSON schema, as JSON, that the answer keeps to; None: it is text with citations.
+        explain: whether the answer tells what became of all that was found.
         whole: nobody reads the answer before it is complete, so that the model may give it in one piece; it is the same
             question either way.
 
@@ -46,16 +51,32 @@ class Question:
     temperature: float | None = None
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
+    json_schema: str | None = None
+    explain: bool = False
     whole: bool = field(default=False, compare=False)
+
+    @property
+    def schema(self) -> Mapping[str, object] | None:
+        """The JSON schema."""
+        return None if self.json_schema is None else json.loads(self.json_schema)
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """An earlier message of a conversation; `tokens` is its length, where it has been counted."""
+    """An earlier message of a conversation.
 
-    role: Literal["user", "assistant"]
+    Attributes:
+        tokens: its length, where it has been counted.
+        calls: of an assistant's message: the tools that the model called with it.
+        answers: of a tool's message: the id of the call whose result it is.
+
+    """
+
+    role: Literal["user", "assistant", "tool"]
     content: str
     tokens: int | None = None
+    calls: tuple[ToolCall, ...] = ()
+    answers: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +89,9 @@ class Turn:
         summary: of what was said before those.
         instructions: the application's own, in addition to Footnote's.
         conversation_id: where Footnote keeps the conversation.
+        is_guarded: its question, and those before, have passed the guards.
+        tools: what the model may call, without documents only; the last message may then be a tool's, and there is no
+            question.
 
     """
 
@@ -76,6 +100,8 @@ class Turn:
     summary: str = ""
     instructions: str = ""
     conversation_id: str | None = None
+    is_guarded: bool = False
+    tools: Tools | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +140,12 @@ class Citation:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens that the model's provider counted."""
+    """Tokens that the model's provider counted; `is_estimate`: it does not, and they are estimated from the texts."""
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    is_estimate: bool = False
 
 
 RerankTrouble = Literal[
@@ -165,6 +192,51 @@ class EngineReport:
     is_as_planned: bool = True
 
 
+Outcome = Literal["given", "joined", "duplicate", "document_cap", "beyond_k", "no_room", "below_min_score", "left_out"]
+"""What became of a chunk that was found: it is a passage that was given, or part of one; or why it is none.
+
+``left_out``: an engine's or a plug-in's own doing.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A chunk that was found for a question, of a document that whoever asks may read; not its text.
+
+    Attributes:
+        citation: id of the passage that it is, or is part of, or repeats; None: of none.
+        ranks: from 1, by the names of `scores`, among what the legs of the search found.
+
+    """
+
+    outcome: Outcome
+    citation: int | None
+    document_id: str
+    source: str
+    title: str
+    heading: str | None
+    page: int | None
+    chunk_index: int
+    start: int
+    end: int
+    score: float
+    scores: Mapping[str, float]
+    ranks: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why these passages: the candidates, those given first, then the others in the order in which they were found.
+
+    Attributes:
+        omitted: further candidates, of which there are too many to list.
+
+    """
+
+    candidates: tuple[Candidate, ...]
+    omitted: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
     """First event of a stream: the passages, before the model has written anything.
@@ -174,6 +246,7 @@ class Sources:
         cached: whether the answer was written for an earlier question.
         standalone_question: what was searched for, within a conversation.
         trace_id: of the trace in which the answer was written, 32 hex digits; None where it was not traced.
+        explanation: None where it was not asked for.
 
     """
 
@@ -187,6 +260,7 @@ class Sources:
     conversation_id: str | None = None
     trace_id: str | None = None
     engine: EngineReport | None = None
+    explanation: Explanation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,26 +310,28 @@ class Done:
         return tuple(citation.id for citation in self.citations if citation.cited)
 
 
-Event = Sources | Token | Reasoning | Done
+Event = Sources | Token | Reasoning | CallPiece | Done
 UNFINISHED = "a stream ended without `done`"
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer: a stream's text, with its first and its last event."""
+    """A whole answer: a stream's text and the calls of tools in it, with its first and its last event."""
 
     answer: str
     sources: Sources
     done: Done
+    calls: tuple[ToolCall, ...] = ()
 
 
 class Transcript:
     """Collects a stream's events into a whole answer."""
 
-    __slots__ = ("_pieces", "_sources")
+    __slots__ = ("_calls", "_pieces", "_sources")
 
     def __init__(self) -> None:
         self._pieces: list[str] = []
+        self._calls: list[CallPiece] = []
         self._sources: Sources | None = None
 
     @property
@@ -277,10 +353,12 @@ class Transcript:
         elif isinstance(event, Reasoning):
             if event.retracts:
                 self._pieces.clear()
+        elif isinstance(event, CallPiece):
+            self._calls.append(event)
         elif self._sources is None:
             raise RuntimeError(UNFINISHED)
         else:
-            return Answer(self.text.strip(), sources=self._sources, done=event)
+            return Answer(self.text.strip(), sources=self._sources, done=event, calls=whole_calls(self._calls))
         return None
 
 
@@ -308,6 +386,7 @@ class Retrieved:
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     rerank: Reranked | None = None
     engine: EngineReport | None = None
+    explanation: Explanation | None = None
 
 
 def is_blank(text: str) -> bool:

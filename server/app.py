@@ -13,21 +13,29 @@ from config.settings import Settings
 from config.version import VERSION
 from server.api import (
     access,
+    audit,
     chats,
     collections,
+    docs,
     documents,
+    evidence,
     feedback,
     health,
     jobs,
     keys,
+    page,
+    quality,
     queries,
     resource,
+    sign_in,
     streams,
+    tenants,
     usage,
 )
+from server.api.client_addresses import ClientAddresses
 from server.api.contracts import OpenRuntime
 from server.api.documentation import DESCRIPTION, TAGS, DocumentedAPI, problem_responses
-from server.api.drain import Drain, RefuseWhileDraining
+from server.api.drain import Drain, RefuseWhenOver
 from server.api.error_handlers import install_error_handlers
 from server.api.middleware.access_log import AccessLog
 from server.api.middleware.authentication import Authentication
@@ -41,6 +49,7 @@ from server.api.middleware.request_ids import RequestIds
 from server.api.middleware.uploads import UploadBounds
 from server.api.openai import router as openai_router
 from server.api.openai.errors import OpenAIErrors
+from server.api.problems import count_from_zero
 from server.api.scopes import KNOWN, marked
 from server.api.tracing import http_telemetry
 from server.auth.mode import is_required
@@ -51,16 +60,23 @@ ROUTERS = (
     queries.router,
     chats.router,
     feedback.router,
+    quality.router,
     streams.router,
     collections.router,
     documents.router,
     access.router,
+    evidence.router,
     jobs.router,
     openai_router,
     keys.router,
+    tenants.router,
     resource.router,
+    sign_in.router,
     usage.router,
+    audit.router,
     health.router,
+    docs.router,
+    page.router,
 )
 
 
@@ -69,6 +85,7 @@ def create_app(settings: Settings, *, open_runtime: OpenRuntime) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        count_from_zero()
         async with open_runtime(settings) as runtime, mcp.serving(runtime):
             app.state.runtime = runtime
             drain.include(streams=runtime.streams.__len__, end_streams=runtime.streams.end_all)
@@ -77,6 +94,7 @@ def create_app(settings: Settings, *, open_runtime: OpenRuntime) -> FastAPI:
     open_requests = OpenRequests()
     mcp = McpEndpoint(settings.server, open_requests=open_requests, version=VERSION)
     drain = Drain(open_requests)
+    shown = page.Page() if settings.server.page else None
     hosts = OwnHosts(listening=settings.server.host, allowed=settings.server.allowed_hosts)
     app = DocumentedAPI(
         title="Footnote",
@@ -85,18 +103,25 @@ def create_app(settings: Settings, *, open_runtime: OpenRuntime) -> FastAPI:
         openapi_tags=TAGS,
         lifespan=lifespan,
         responses=problem_responses(401, 403, 421, 429),  # the gates', and the limits'
-        middleware=_middleware(settings, open_requests, drain, hosts),
+        middleware=_middleware(settings, open_requests, drain, hosts, shown),
         generate_unique_id_function=lambda route: route.name,  # generated clients name their functions after it
+        docs_url=None,  # FastAPI's own loads its script from another host
+        redoc_url=None,
         redirect_slashes=False,  # a redirect would expose the host name that a proxy uses
         telemetry=http_telemetry(settings.telemetry),
     )
     app.state.open_requests = open_requests
     app.state.drain = drain
     app.state.hosts = hosts
+    app.state.page = shown
     app.state.auth = settings.auth
+    app.state.keys_required = is_required(settings)
+    app.state.addresses = ClientAddresses(settings.server.trusted_proxies)
+    app.state.plug_ins = settings.plug_ins
+    app.state.is_named = False
     app.state.write_timeout = settings.streams.write_timeout
     install_error_handlers(app)
-    for route in app.router.routes:  # FastAPI's own: /docs, /openapi.json
+    for route in app.router.routes:  # FastAPI's own: /openapi.json
         marked(KNOWN)(route.endpoint)  # type: ignore[attr-defined] # they are Starlette's routes
     for router in ROUTERS:
         app.include_router(router)
@@ -104,9 +129,12 @@ def create_app(settings: Settings, *, open_runtime: OpenRuntime) -> FastAPI:
     return app
 
 
-def _middleware(settings: Settings, open_requests: OpenRequests, drain: Drain, hosts: OwnHosts) -> list[Middleware]:
+def _middleware(
+    settings: Settings, open_requests: OpenRequests, drain: Drain, hosts: OwnHosts, shown: page.Page | None
+) -> list[Middleware]:
     """Return the middleware, outermost first."""
     server = settings.server
+    uncounted = health.HEALTH_PATHS | (shown.paths if shown else frozenset())
     cors = Middleware(
         CORSMiddleware,
         allow_origins=server.cors_origins,
@@ -131,8 +159,8 @@ def _middleware(settings: Settings, open_requests: OpenRequests, drain: Drain, h
         *([cors] if server.cors_origins else []),
         Middleware(Failsafe),
         Middleware(Authentication, required=is_required(settings)),
-        Middleware(RefuseWhileDraining, drain=drain, exempt=health.HEALTH_PATHS),
-        Middleware(RateLimits, exempt=health.HEALTH_PATHS),
+        Middleware(RefuseWhenOver, drain=drain, exempt=health.HEALTH_PATHS),
+        Middleware(RateLimits, exempt=uncounted),
         Middleware(ConcurrencyLimit, most=server.max_concurrency, max_wait=server.max_wait, exempt=health.HEALTH_PATHS),
         Middleware(
             Deadline,

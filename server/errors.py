@@ -20,6 +20,12 @@ class Unauthenticated(CallerError):
         self.is_guess = is_guess
 
 
+class SignInFailed(CallerError):
+    """Nobody was signed in; the message says why."""
+
+    slug = "unauthenticated"
+
+
 class Forbidden(CallerError):
     """Whoever asks lacks a scope, which `scope` names; empty where none would help."""
 
@@ -50,6 +56,22 @@ class InvalidKey(CallerError):
         self.field = field
 
 
+class NoSuchTenant(CallerError):
+    """A request names a tenant that there is not, or that is being deleted."""
+
+    slug = "tenant-not-found"
+
+    def __init__(self, tenant: str) -> None:
+        super().__init__(f"there is no tenant {tenant[:80]!r}, or it is being deleted")
+
+
+class InvalidGoldenQuestion(CallerError):
+    """A golden question, or a line of a file of them, cannot be used; the message says why."""
+
+    slug = "invalid-request"
+    field = "golden"
+
+
 class UnknownEngine(CallerError):
     """The request's ``mode`` names no engine."""
 
@@ -68,6 +90,60 @@ class ModelRequired(CallerError):
 
     def __init__(self, mode: str) -> None:
         super().__init__(f"mode {mode!r} needs a chat model; set FOOTNOTE_LLM__PROVIDER, or use hybrid")
+
+
+class PlugInUnable(CallerError):
+    """The request asks of a plug-in what its class cannot do."""
+
+    slug = "invalid-request"
+    field = "mode"
+
+    def __init__(self, name: str, lacks: str) -> None:
+        super().__init__(f"the plug-in {name!r} cannot do this: {lacks}")
+
+
+class PlugInFailed(FootnoteError):
+    """A plug-in raised an error, or returned something else than it should; the log has its traceback."""
+
+    slug = "plug-in-failed"
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"the plug-in {name!r} failed: {reason}")
+
+
+class PlugInUnavailable(FootnoteError):
+    """All threads of a plug-in are in calls that did not return in time."""
+
+    slug = "plug-in-unavailable"
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"the plug-in {name!r} is not available: {reason}")
+
+
+class GuardRefused(CallerError):
+    """A guard refused a question or an answer."""
+
+    slug = "refused-by-guard"
+
+    def __init__(self, name: str, what: str, reason: str) -> None:
+        super().__init__(f"the guard {name!r} refused the {what}: {reason}")
+
+
+class SchemaUnsupported(CallerError):
+    """The request asks for an answer by a JSON schema where none can be written so."""
+
+    slug = "invalid-request"
+    field = "response_format"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"an answer by a JSON schema {reason}")
+
+
+class ToolsUnsupported(CallerError):
+    """The request offers tools to a model that cannot call them."""
+
+    slug = "invalid-request"
+    field = "tools"
 
 
 class ModelNotFound(CallerError):
@@ -128,6 +204,14 @@ class DeadlineExceeded(FootnoteError):
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"the request took longer than {seconds:g} seconds")
+
+
+class PlugInTooSlow(DeadlineExceeded):
+    """A call of a plug-in took longer than the settings allow."""
+
+    def __init__(self, name: str, seconds: float) -> None:
+        super().__init__(seconds)
+        self.args = (f"the plug-in {name!r} took longer than {seconds:g} seconds",)
 
 
 class ShuttingDown(Overloaded):

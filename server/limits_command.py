@@ -10,12 +10,10 @@ from typing import Any
 
 from config.errors import CallerError
 from config.settings import LimitSettings, Settings, overridden
-from storage import schema_version
+from server.command_line import opened_database
 from storage.access.tenant_limits import TenantLimits
 from storage.caller import Caller, acting_as
-from storage.database import Database
 from storage.generation import DEFAULT_TENANT
-from storage.server import database_server
 
 
 class InvalidLimit(CallerError):
@@ -32,7 +30,7 @@ def run(settings: Settings, arguments: Sequence[str]) -> int:
 
     """
     options = _parser().parse_args(arguments)
-    changes = dict(map(_change, options.set))
+    changes = dict(map(change_of, options.set))
     own = asyncio.run(_applied(settings, options.tenant, changes, unset=options.unset))
     print(json.dumps(_shown(settings.limits, options.tenant, own), indent=2))  # noqa: T201 (what it is asked for)
     return 0
@@ -54,7 +52,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _change(given: str) -> tuple[str, object]:
+def change_of(given: str) -> tuple[str, object]:
+    """Return the name and the value of ``NAME=VALUE``; ``NAME=none``: None.
+
+    Raises:
+        InvalidLimit: it is nothing of the kind.
+
+    """
     name, _, value = given.partition("=")
     if value == "none":
         return name, None
@@ -68,10 +72,8 @@ def _change(given: str) -> tuple[str, object]:
 async def _applied(
     settings: Settings, tenant: str, changes: dict[str, object], *, unset: Sequence[str]
 ) -> dict[str, Any]:
-    with database_server(settings) as server, acting_as(Caller(tenant, "local", sees_all=True)):
-        database = await Database.open(server.dsn, settings=settings.database)
-        try:
-            await schema_version.check(database)
+    async with opened_database(settings) as database:
+        with acting_as(Caller(tenant, "local", sees_all=True)):
             limits = TenantLimits(database)
             before = dict(await limits.read(tenant))
             own = {name: value for name, value in {**before, **changes}.items() if name not in unset}
@@ -79,8 +81,6 @@ async def _applied(
                 _check(own)
                 await limits.write(tenant, own)
             return own
-        finally:
-            await database.close()
 
 
 def _check(own: dict[str, object]) -> None:

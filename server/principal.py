@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from server.errors import Forbidden
 from storage.access.limited import UsedKey, using_key
-from storage.caller import LOCAL, Caller, acting_as, caller
+from storage.caller import LOCAL, Caller, acting_as, caller, service_of
+from storage.origin import asked_by
 from storage.reach import reachable_collections, reaching
 
-ADMIN, TENANTS, METRICS = "admin", "tenants", "metrics"
+ADMIN, AUDIT, TENANTS, METRICS = "admin", "audit", "tenants", "metrics"
 SCOPES = {
     "query": "ask, retrieve, chat, and the same through /v1 and MCP",
     "documents:read": "list documents, and read their texts and pages",
@@ -21,9 +23,9 @@ SCOPES = {
     "documents:write": "bring, replace and delete documents",
     "collections:write": "create and delete collections, and activate generations",
     "feedback": "rate answers, and read ratings",
-    "evaluate": "run evaluations",
+    "evaluate": "keep golden questions, and run evaluations",
     METRICS: "read the server's metrics",
-    "audit": "read the record of what was done",
+    AUDIT: "read the record of what was done, and of who was shown what",
     "keys": "make, list, rotate and revoke API keys",
     TENANTS: "everything about tenants, and keys of any tenant",
     ADMIN: "everything of its own tenant",
@@ -44,6 +46,8 @@ class Principal:
         collections: names of the collections that exist for it; None: all of its tenant.
         key_id: of its API key; None: it has none.
         expires_at: when its API key expires.
+        limits: its API key's own.
+        tenant_since: when its tenant was made: another one may have had the name before. None: nobody said so.
 
     """
 
@@ -52,6 +56,8 @@ class Principal:
     collections: frozenset[str] | None = None
     key_id: str | None = None
     expires_at: datetime | None = None
+    limits: Mapping[str, object] = field(default_factory=dict, hash=False)
+    tenant_since: datetime | None = None
 
     @property
     def is_admin(self) -> bool:
@@ -82,8 +88,13 @@ def being(identity: Principal) -> Iterator[None]:
     """Let the block, and the tasks that it starts, be a request of `identity`."""
     token = _current.set(identity)
     try:
-        key = UsedKey(identity.key_id) if identity.key_id else None
-        with acting_as(identity.caller), reaching(identity.collections), using_key(key):
+        key = UsedKey(identity.key_id, identity.limits) if identity.key_id else None
+        with (
+            acting_as(identity.caller),
+            asked_by(identity.caller, key_id=identity.key_id),
+            reaching(identity.collections),
+            using_key(key),
+        ):
             yield
     finally:
         _current.reset(token)
@@ -107,6 +118,17 @@ def require_scope(scope: str) -> None:
         raise Forbidden(scope)
 
 
+@contextmanager
+def seeing_the_record() -> Iterator[None]:
+    """Let the block see all of what is recorded of the tenant, if the current request may: with `audit`."""
+    who = _current.get()
+    if who is None or not who.may(AUDIT):
+        yield
+        return
+    with acting_as(service_of(who.caller.tenant, who.caller.subject)):
+        yield
+
+
 def view_of_caller() -> list[object]:
     """Return what the current caller may see, in a form that JSON can encode: equal for callers who see the same."""
     who = caller() or LOCAL
@@ -118,3 +140,10 @@ def owner_of_caller() -> str:
     """Return whom what the current caller makes belongs to: tenant and subject."""
     who = caller() or LOCAL
     return f"{who.tenant}\0{who.subject}"
+
+
+def standing_of_caller() -> str:
+    """Return who the current caller is and what it may see; another for a tenant that had the same name before."""
+    who = _current.get()
+    since = None if who is None or who.tenant_since is None else who.tenant_since.isoformat()
+    return json.dumps([owner_of_caller(), since, view_of_caller()])

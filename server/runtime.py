@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
 
+from config.background import running_beside
 from config.errors import FootnoteError
 from config.settings import Settings
-from config.telemetry.metrics import BREAKER_STATE
+from config.telemetry.metrics import BREAKER_STATE, DISK_FREE, DISK_SIZE
 from config.telemetry.setup import NO_TELEMETRY, Telemetry
 from embedding.embedder import Embedder
-from embedding.opening import open_embedder
+from embedding.opening import open_embedder, trouble_of
+from ingestion.plug_ins import check_plug_ins
 from ingestion.readers.drawing.painter import PagePainter
+from ingestion.readers.kinds import KIND_OF_SUFFIX
+from server.audit.refusals import Refusals
 from server.auth.authenticator import Authenticator
 from server.auth.opening import open_authenticator
 from server.caches.answers import AnswerCache
 from server.caches.vectors import QuestionVectors
 from server.engines.fingerprint import answers_fingerprint
 from server.engines.models.choose import Sharing, describe_extractive, open_model
+from server.engines.models.estimates import estimated_tokens
 from server.engines.models.model import LanguageModel
 from server.engines.reranking.choose import open_reranker
 from server.engines.reranking.reranker import Reranker
-from server.engines.room import check_tokenizer, estimated_tokens
+from server.engines.room import check_tokenizer
 from server.engines.writing.templates import template
 from server.limits.opening import OpenLimits, open_limits
 from server.peers.door import opened_door, whole
@@ -34,6 +39,10 @@ from server.peers.member import Member
 from server.peers.messages import Frame
 from server.peers.metrics import METRICS
 from server.peers.turn import SharedTurn
+from server.plug_ins.opening import OpenPlugIns, open_plug_ins
+from server.process.connections import Connections, compared, read
+from server.process.disks import Disks, disks_of
+from server.process.probes import Check, DependencyState, Probes
 from server.process.vitals import observed_vitals
 from server.process.worker import open_worker
 from server.services.answers import AnswerService
@@ -41,16 +50,25 @@ from server.services.collections import CollectionService
 from server.services.conversations import Conversations
 from server.services.documents import DocumentService
 from server.services.embeddings import EmbeddingService
+from server.services.evidence import EvidenceRecord
 from server.services.idempotency import Idempotency
 from server.services.jobs import JobWatchers
 from server.services.keys import KeyService
 from server.services.page_pictures import CACHE_BYTES, PagePictures
 from server.services.pinned_generations import PinnedGenerations, followed_generations
+from server.services.quality import Evaluations, Golden
+from server.services.suggestions import Suggestions
+from server.services.tenants import TenantService
+from server.streams.admitted import end_unadmitted
 from server.streams.peer_relay import FORGET, READ, PeerRelay
 from server.streams.streams import Streams
 from server.uploads.multipart import Uploads
 from storage import schema_version
+from storage.access.evidence import EvidenceStore
 from storage.access.keys import ApiKeys
+from storage.access.tenants import Tenants
+from storage.audit.keeping import Sealing, kept_in_order
+from storage.audit.record import AuditRecord
 from storage.chat.conversations import ConversationCatalog
 from storage.chat.feedback import FeedbackStore
 from storage.chat.idempotency import KeyStore
@@ -59,10 +77,13 @@ from storage.collections.collections import Collections
 from storage.collections.index_versions import IndexVersions
 from storage.database import Database
 from storage.documents.catalog import DocumentCatalog
+from storage.documents.headings import Headings
 from storage.documents.readers import DocumentReaders
 from storage.documents.text import DocumentTexts
 from storage.jobs.jobs import JobStore
 from storage.leases import Leases
+from storage.quality.evaluations import EvaluationStore
+from storage.quality.golden import GoldenStore
 from storage.search.search import default_scan
 from storage.server import database_server, kept_running
 
@@ -74,16 +95,8 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class DependencyState:
-    """The state of a dependency."""
-
-    ok: bool
-    detail: str
-    required: bool = True
-
-
-UNSEEN = DependencyState(ok=False, detail="not checked, because the database did not answer")
+NO_PLUG_INS = OpenPlugIns()
+UNSEEN = DependencyState(ok=False, detail="not checked, because of the database")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +114,14 @@ class Runtime:
     embeddings: EmbeddingService
     conversations: Conversations
     feedback: FeedbackStore
+    golden: Golden
+    evaluations: Evaluations
     idempotency: Idempotency
     streams: Streams
     collection_catalog: Collections
     document_catalog: DocumentCatalog
     document_texts: DocumentTexts
+    suggestions: Suggestions
     document_readers: DocumentReaders
     page_pictures: PagePictures
     collections: CollectionService
@@ -113,27 +129,45 @@ class Runtime:
     jobs: JobStore
     watchers: JobWatchers
     uploads: Uploads
+    evidence: EvidenceRecord
     keys: KeyService
+    tenants: TenantService
     authenticator: Authenticator
     limits: OpenLimits
+    audit: AuditRecord
+    refusals: Refusals
+    sealing: Sealing
     telemetry: Telemetry
     member: Member | None = None
+    connections: Connections | None = None
+    plug_ins: OpenPlugIns = field(default_factory=OpenPlugIns)
+    probes: Probes = field(default_factory=Probes)
+    disks: Disks = field(default_factory=Disks)
 
     async def health(self) -> Mapping[str, DependencyState]:
-        """Check each dependency, by name."""
-        database = await _state(self.database.ping(), detail="answers")
+        """Check each dependency, by name; what does not answer within two seconds counts as down."""
+        checks = {
+            "database": Check(self._database_states, required=("database", "schema")),
+            "embedding": Check(self._embedding_state, optional=("embedding",)),
+            "model": Check(self._model_state, optional=("model",)),
+            "disk": Check(self.disks.look, optional=("disk",)),
+        }
+        if self.redis is not None:
+            checks["redis"] = Check(self._redis_state, optional=("redis",))
         return {
             **self._workers_state(),
-            "database": database,
-            "schema": await self._schema_state() if database.ok else UNSEEN,
-            "embedding": DependencyState(ok=True, detail=self.embedder.identity.model),
+            **await self.probes.look(checks),
             "generations": self._generations_state(),
-            "model": await self._model_state(),
-            **await self._optional_states(),
+            "audit": self._audit_state(),
+            **self._plug_in_states(),
+            **self._connections_state(),
+            **self._reranker_state(),
         }
 
-    async def _schema_state(self) -> DependencyState:
-        return await _state(schema_version.check(self.database), detail=f"revision {schema_version.REVISION}")
+    async def _database_states(self) -> Mapping[str, DependencyState]:
+        database = await _state(self.database.ping(), detail="answers")
+        schema = await _state(schema_version.check(self.database)) if database.ok else UNSEEN
+        return {"database": database, "schema": schema}
 
     def _workers_state(self) -> dict[str, DependencyState]:
         state = self.member.state() if self.member else None
@@ -142,28 +176,56 @@ class Runtime:
         ok = state.answering >= state.wanted
         return {"workers": DependencyState(ok=ok, detail=f"{state.answering} of {state.wanted}", required=False)}
 
+    async def _embedding_state(self) -> Mapping[str, DependencyState]:
+        models = self.generations.embedders.opened()
+        troubles = [trouble for trouble in await asyncio.gather(*map(trouble_of, models)) if trouble]
+        # questions by keyword, and conversations, need no embedding server
+        detail = "; ".join(troubles) or self.embedder.identity.model
+        return {"embedding": DependencyState(ok=not troubles, detail=detail, required=False)}
+
     def _generations_state(self) -> DependencyState:
         behind = "; ".join(f"{name}: {why}" for name, why in sorted(self.generations.behind.items()))
         # the old generation is used meanwhile
         return DependencyState(ok=not behind, detail=behind or "followed", required=False)
 
-    async def _model_state(self) -> DependencyState:
-        if self.model is None:
-            return DependencyState(ok=True, detail="extractive: answers are quoted, no model is called")
-        reason = self.model.breaker.refusal or await self.model.unready_reason()
-        # retrieval works without the model, so the server stays in rotation
-        return DependencyState(ok=reason is None, detail=reason or self.model.description, required=False)
+    def _audit_state(self) -> DependencyState:
+        trouble = self.sealing.trouble
+        return DependencyState(ok=trouble is None, detail=trouble or "sealed", required=False)
 
-    async def _optional_states(self) -> dict[str, DependencyState]:
-        """Return the states of optional dependencies; questions are answered without them."""
-        states = {}
-        if (reranker := self.reranker) is not None:
-            reason = reranker.breaker.refusal or reranker.trouble
-            states["rerank"] = DependencyState(ok=reason is None, detail=reason or reranker.description, required=False)
-        if (redis := self.redis) is not None:
-            ok = await redis.ping()
-            states["redis"] = DependencyState(ok=ok, detail=redis.trouble or "answers", required=False)
-        return states
+    async def _model_state(self) -> Mapping[str, DependencyState]:
+        if self.model is None:
+            return {"model": DependencyState(ok=True, detail="extractive: answers are quoted, no model is called")}
+        reason = self.model.refusal or await self.model.unready_reason()
+        # retrieval works without the model, so the server stays in rotation
+        detail = reason or "; ".join(filter(None, (self.model.resting, self.model.description)))
+        return {"model": DependencyState(ok=reason is None, detail=detail, required=False)}
+
+    def _connections_state(self) -> dict[str, DependencyState]:
+        if (found := self.connections) is None:
+            return {}
+        return {"connections": DependencyState(ok=found.fits, detail=str(found), required=False)}
+
+    def _plug_in_states(self) -> dict[str, DependencyState]:
+        """Return the states of plug-ins; without a postprocessor or a guard, no question is answered."""
+        return {
+            f"plug-in {calls.name}": DependencyState(
+                ok=trouble is None, detail=trouble or "answers", required=calls.kind in {"postprocessor", "guard"}
+            )
+            for calls, trouble in self.plug_ins.troubles()
+        }
+
+    def _reranker_state(self) -> dict[str, DependencyState]:
+        if (reranker := self.reranker) is None:
+            return {}
+        reason = reranker.breaker.refusal or reranker.trouble
+        return {"rerank": DependencyState(ok=reason is None, detail=reason or reranker.description, required=False)}
+
+    async def _redis_state(self) -> Mapping[str, DependencyState]:
+        redis = self.redis
+        if redis is None:
+            return {}
+        ok = await redis.ping()
+        return {"redis": DependencyState(ok=ok, detail=redis.trouble or "answers", required=False)}
 
 
 @asynccontextmanager
@@ -186,7 +248,11 @@ async def open_runtime(
         await stack.enter_async_context(open_worker(settings))
         embedder = await asyncio.to_thread(open_embedder, settings)
         stack.callback(embedder.close)
-        await embedder.query("warm-up")
+        if not settings.embedding.is_remote:  # a remote one was asked already, if it could be
+            await embedder.query("warm-up")
+        await asyncio.to_thread(check_plug_ins, settings.ingestion, ours=KIND_OF_SUFFIX)
+        plug_ins = await asyncio.to_thread(open_plug_ins, settings.plug_ins)
+        stack.push_async_callback(plug_ins.close)
         template(settings.llm.prompt)  # a wrong one is told of now, not at the first question
         if settings.llm.tokenizer:
             check_tokenizer(settings.llm.tokenizer)
@@ -207,6 +273,7 @@ async def open_runtime(
             stack=stack,
             telemetry=telemetry,
             member=member,
+            plug_ins=plug_ins,
         )
 
 
@@ -220,6 +287,7 @@ async def assemble(
     reranker: Reranker | None = None,
     telemetry: Telemetry = NO_TELEMETRY,
     member: Member | None = None,
+    plug_ins: OpenPlugIns = NO_PLUG_INS,
 ) -> Runtime:
     """Return the services over open resources; `stack` closes them first."""
     if telemetry.is_on:
@@ -228,8 +296,9 @@ async def assemble(
         stack.enter_context(traced_dispatcher())
     leases = Leases(database, seconds=settings.chat.lease_seconds)
     await stack.enter_async_context(leases.renewed())
-    if model is not None:
-        stack.enter_context(BREAKER_STATE.observed(model.breaker.readings))
+    members = model.members if model is not None else ()
+    for each in members:
+        stack.enter_context(BREAKER_STATE.observed(each.breaker.readings))
     if reranker is not None:
         stack.enter_context(BREAKER_STATE.observed(reranker.breaker.readings))
     generations = await stack.enter_async_context(
@@ -239,9 +308,15 @@ async def assemble(
         open_limits(settings, database, longest_call=settings.llm.total_timeout, count=estimated_tokens)
     )
     if model is not None:
-        model.purse = limits.budgets
-        limits.warn_of_unpriced(model.name, is_priced=model.is_priced)
+        model.pay_from(limits.budgets)
+    for each in members:
+        limits.warn_of_unpriced(each.name, is_priced=each.is_priced)
+    audit = AuditRecord(database)
+    refusals = Refusals(audit)
+    sealing = await stack.enter_async_context(kept_in_order(database, settings=settings.audit))
+    await stack.enter_async_context(refusals.written())
     redis, shared_vectors, relay = await _open_redis(settings, stack)
+    evidence = await stack.enter_async_context(_kept_evidence(settings, database))
     answers = AnswerService(
         database,
         generations=generations,
@@ -250,7 +325,10 @@ async def assemble(
         settings=settings,
         reranker=reranker,
         vectors=QuestionVectors(max_bytes=settings.cache.embedding_bytes, shared=shared_vectors),
-        kept=_answer_cache(settings, database, model, reranker) if settings.cache.answers else None,
+        kept=_answer_cache(settings, database, model, reranker, plug_ins) if settings.cache.answers else None,
+        plug_ins=plug_ins.engines,
+        guards=plug_ins.guards,
+        evidence=evidence,
     )
     streams = Streams(settings.streams, most=settings.server.max_concurrency, member=member, slots=limits.streams)
     if relay is not None:
@@ -273,11 +351,16 @@ async def assemble(
     if telemetry.is_on:
         vitals = observed_vitals(database, collections=collection_catalog, generations=generations, streams=streams)
         await stack.enter_async_context(vitals)
-    collections = CollectionService(database, embedder=embedder, pinned=generations, settings=settings.ingestion)
+    collections = CollectionService(
+        database, embedders=generations.embedders, pinned=generations, settings=settings.ingestion
+    )
     await stack.enter_async_context(collections.dropping())
+    authenticator = await stack.enter_async_context(open_authenticator(settings, database))
+    if settings.auth.mode == "required":
+        await stack.enter_async_context(running_beside(end_unadmitted(streams, require=authenticator.require_still)))
     painter = PagePainter(settings=settings.ingestion)
     stack.push_async_callback(painter.aclose)
-    return Runtime(
+    runtime = Runtime(
         settings=settings,
         database=database,
         embedder=embedder,
@@ -288,12 +371,15 @@ async def assemble(
         answers=answers,
         conversations=conversations,
         feedback=FeedbackStore(database),
+        golden=Golden(GoldenStore(database)),
+        evaluations=Evaluations(EvaluationStore(database), golden=GoldenStore(database)),
         idempotency=idempotency,
         streams=streams,
         embeddings=EmbeddingService(embedder),
         collection_catalog=collection_catalog,
         document_catalog=DocumentCatalog(database),
         document_texts=DocumentTexts(database),
+        suggestions=Suggestions(Headings(database)),
         document_readers=DocumentReaders(database),
         page_pictures=PagePictures(
             database,
@@ -306,13 +392,44 @@ async def assemble(
         documents=DocumentService(database, collections=collections, quotas=limits.quotas),
         jobs=JobStore(database),
         watchers=JobWatchers(most=settings.server.max_watchers),
-        keys=KeyService(ApiKeys(database)),
-        authenticator=await stack.enter_async_context(open_authenticator(settings, database)),
+        evidence=evidence,
+        keys=KeyService(ApiKeys(database), limits=limits.without_key),
+        tenants=TenantService(Tenants(database)),
+        authenticator=authenticator,
         uploads=Uploads(settings.data_dir / "uploads", max_bytes=settings.ingestion.max_file_bytes),
         limits=limits,
+        audit=audit,
+        refusals=refusals,
+        sealing=sealing,
         telemetry=telemetry,
         member=member,
+        connections=read(member.directory) if member else await compared(database, settings, workers=1),
+        plug_ins=plug_ins,
+        disks=disks_of(settings),
     )
+    await stack.enter_async_context(_probed(runtime))
+    return runtime
+
+
+@asynccontextmanager
+async def _probed(runtime: Runtime) -> AsyncIterator[None]:
+    """Look at what the server stands on until the block ends; in the background only where somebody reads metrics."""
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(runtime.probes.close)
+        if runtime.telemetry.is_on:
+            stack.enter_context(DISK_FREE.observed(runtime.disks.free))
+            stack.enter_context(DISK_SIZE.observed(runtime.disks.sizes))
+            await stack.enter_async_context(runtime.probes.repeated(runtime.health))
+        yield
+
+
+@asynccontextmanager
+async def _kept_evidence(settings: Settings, database: Database) -> AsyncIterator[EvidenceRecord]:
+    wanted = settings.evidence.record
+    is_on = settings.auth.mode == "required" if wanted is None else wanted == "on"
+    record = EvidenceRecord(EvidenceStore(database), is_on=is_on, days=settings.evidence.days)
+    async with record.kept():
+        yield record
 
 
 @asynccontextmanager
@@ -349,15 +466,22 @@ async def _open_redis(
 
 
 def _answer_cache(
-    settings: Settings, database: Database, model: LanguageModel | None, reranker: Reranker | None
+    settings: Settings,
+    database: Database,
+    model: LanguageModel | None,
+    reranker: Reranker | None,
+    plug_ins: OpenPlugIns,
 ) -> AnswerCache:
     fingerprint = answers_fingerprint(settings, model=model, reranker=reranker)
-    return AnswerCache(settings.cache, versions=IndexVersions(database), fingerprint=fingerprint)
+    return AnswerCache(
+        settings.cache, versions=IndexVersions(database), fingerprint=fingerprint, uncached=plug_ins.names
+    )
 
 
-async def _state(check: asyncio.Future[None] | object, *, detail: str) -> DependencyState:
+async def _state(check: Awaitable[object], *, detail: str = "") -> DependencyState:
+    """Return a dependency's state; without a `detail`, what the check found is one."""
     try:
-        await check  # type: ignore[misc]
+        found = await check
     except FootnoteError as exc:
         return DependencyState(ok=False, detail=str(exc))
-    return DependencyState(ok=True, detail=detail)
+    return DependencyState(ok=True, detail=detail or str(found))

@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from config.settings import Settings
-from storage import schema_version
+from server.command_line import opened_database
 from storage.access.export import TenantExport
 from storage.access.tenants import Tenants
-from storage.database import Database
-from storage.server import database_server
 
 
 def run(settings: Settings, arguments: Sequence[str]) -> int:
@@ -26,16 +24,13 @@ def run(settings: Settings, arguments: Sequence[str]) -> int:
 
     """
     options = _parser().parse_args(arguments)
-    with database_server(settings) as server:
-        told = asyncio.run(_perform(options, settings, server.dsn))
+    told = asyncio.run(_perform(options, settings))
     print(json.dumps(told, default=str) if options.json else _shown(told))  # noqa: T201 (the command's output)
     return 0
 
 
-async def _perform(options: argparse.Namespace, settings: Settings, dsn: str) -> Any:  # noqa: ANN401 (JSON)
-    database = await Database.open(dsn, settings=settings.database)
-    try:
-        await schema_version.check(database)
+async def _perform(options: argparse.Namespace, settings: Settings) -> Any:  # noqa: ANN401 (JSON)
+    async with opened_database(settings) as database:
         tenants = Tenants(database)
         if options.action == "list":
             return [asdict(info) for info in await tenants.list()]
@@ -49,8 +44,6 @@ async def _perform(options: argparse.Namespace, settings: Settings, dsn: str) ->
             options.tenant
         )
         return {"tenant": options.tenant, "status": await tenants.status(options.tenant)}
-    finally:
-        await database.close()
 
 
 def _parser() -> argparse.ArgumentParser:

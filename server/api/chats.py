@@ -11,13 +11,14 @@ from server.api.context import request_id_of, runtime_of, trace_id
 from server.api.documentation import STREAM, problem_responses
 from server.api.json_body import JsonRoute
 from server.api.schemas.answers import ChatAnswerOut
-from server.api.schemas.conversations import ConversationMessagesOut, ConversationOut, TitleBody
+from server.api.schemas.conversations import ConversationMessagesOut, ConversationOut, ConversationsQuery, TitleBody
 from server.api.schemas.fields import ConversationId, IdempotencyKey
 from server.api.schemas.pages import PageOut, PageQuery
 from server.api.schemas.questions import ChatBody
 from server.api.scopes import needs
 from server.api.sse import EventStream
 from server.services.conversations import ChatMessage
+from storage.chat.conversations import ConversationOrder
 
 router = APIRouter(tags=["chatting"], route_class=JsonRoute)
 CHATTING = problem_responses(400, 404, 409, 413, 415, 422, 429, 500, 502, 503, 504)
@@ -69,9 +70,13 @@ def _asked(body: ChatBody, request: Request) -> Asked:
 
 @router.get("/conversations", responses=problem_responses(422, 500, 503, 504))
 @needs("query")
-async def list_conversations(page: Annotated[PageQuery, Query()], request: Request) -> PageOut[ConversationOut]:
-    """List conversations, the latest first."""
-    found = await runtime_of(request).conversations.list(limit=page.limit, cursor=page.cursor)
+async def list_conversations(
+    page: Annotated[ConversationsQuery, Query()], request: Request
+) -> PageOut[ConversationOut]:
+    """List conversations, the latest first unless `sort` says otherwise; `q` looks in titles and questions."""
+    found = await runtime_of(request).conversations.list(
+        limit=page.limit, cursor=page.cursor, contains=page.q, order=ConversationOrder(page.sort)
+    )
     return PageOut[ConversationOut].model_validate(found)
 
 

@@ -9,7 +9,15 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from server.api.context import runtime_of
 from server.api.documentation import problem_responses
 from server.api.json_body import JsonRoute
-from server.api.schemas.collections import ActivationBody, ActivationOut, CollectionBody, CollectionOut, GenerationOut
+from server.api.schemas.collections import (
+    ActivationBody,
+    ActivationOut,
+    CollectionBody,
+    CollectionOut,
+    GenerationOut,
+    SuggestionOut,
+    SuggestionsQuery,
+)
 from server.api.schemas.fields import CollectionName
 from server.api.schemas.pages import PageOut, PageQuery
 from server.api.scopes import needs
@@ -56,6 +64,16 @@ async def list_generations(name: Name, page: Annotated[PageQuery, Query()], requ
     """List a collection's generations, the newest first."""
     found = await runtime_of(request).collections.generations(name, limit=page.limit, cursor=page.cursor)
     return PageOut[GenerationOut].model_validate(found)
+
+
+@router.get("/collections/{name}/suggestions", responses=problem_responses(404))
+@needs("query")
+async def list_suggestions(
+    name: Name, wanted: Annotated[SuggestionsQuery, Query()], request: Request
+) -> PageOut[SuggestionOut]:
+    """Suggest questions, made of headings of documents that the caller may read; no model is called."""
+    found = await runtime_of(request).suggestions.of(name, limit=wanted.limit)
+    return PageOut[SuggestionOut](items=[SuggestionOut.model_validate(each) for each in found], next_cursor=None)
 
 
 @router.post("/collections/{name}/activate", responses=problem_responses(404) | BODY)

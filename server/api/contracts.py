@@ -9,6 +9,7 @@ from typing import Protocol
 from config.settings import Settings
 from config.telemetry.setup import Telemetry
 from server.answers import Answer, Event, Question, Retrieved, Turn
+from server.audit.refusals import Refusals
 from server.auth.authenticator import Authenticator
 from server.limits.opening import OpenLimits
 from server.peers.member import Member
@@ -16,12 +17,17 @@ from server.services.collections import Activated, NewCollection
 from server.services.conversations import Conversations
 from server.services.documents import Content, NewVersion, Submitted
 from server.services.embeddings import Embedded
+from server.services.evidence import EvidenceRecord
 from server.services.idempotency import Idempotency
 from server.services.jobs import JobWatchers
 from server.services.keys import KeyService
 from server.services.page_pictures import PagePictures
+from server.services.quality import Evaluations, Golden
+from server.services.suggestions import Suggestions
+from server.services.tenants import TenantService
 from server.streams.streams import Streams
 from server.uploads.multipart import Uploads
+from storage.audit.record import AuditRecord
 from storage.chat.feedback import FeedbackStore
 from storage.collections.collections import CollectionInfo, Collections
 from storage.collections.generations import GenerationInfo
@@ -45,6 +51,10 @@ class Answers(Protocol):
 
     def chat(self, turn: Turn, /) -> AsyncIterator[Event]:
         """Answer within a conversation that the caller keeps; as `stream` does."""
+        ...
+
+    def direct(self, turn: Turn, /) -> AsyncIterator[Event]:
+        """Let the model answer without documents; as `stream` does."""
         ...
 
     async def retrieve(self, question: Question, /) -> Retrieved:
@@ -165,6 +175,16 @@ class Runtime(Protocol):
         ...
 
     @property
+    def golden(self) -> Golden:
+        """The golden questions behind ``/golden``."""
+        ...
+
+    @property
+    def evaluations(self) -> Evaluations:
+        """The evaluations behind ``/evaluations``."""
+        ...
+
+    @property
     def telemetry(self) -> Telemetry:
         """The process's telemetry."""
         ...
@@ -200,6 +220,11 @@ class Runtime(Protocol):
         ...
 
     @property
+    def suggestions(self) -> Suggestions:
+        """Suggests questions about a collection."""
+        ...
+
+    @property
     def document_readers(self) -> DocumentReaders:
         """Reads and sets who may read documents."""
         ...
@@ -215,8 +240,18 @@ class Runtime(Protocol):
         ...
 
     @property
+    def evidence(self) -> EvidenceRecord:
+        """The record of who was shown which passages."""
+        ...
+
+    @property
     def keys(self) -> KeyService:
         """Makes and revokes API keys."""
+        ...
+
+    @property
+    def tenants(self) -> TenantService:
+        """Makes, suspends and deletes tenants."""
         ...
 
     @property
@@ -242,6 +277,16 @@ class Runtime(Protocol):
     @property
     def collections(self) -> CollectionWrites:
         """Creates and deletes collections, and activates generations."""
+        ...
+
+    @property
+    def audit(self) -> AuditRecord:
+        """The record behind ``/audit``."""
+        ...
+
+    @property
+    def refusals(self) -> Refusals:
+        """Tells the audit record of what is refused."""
         ...
 
     @property

@@ -27,12 +27,6 @@ def credential_of(scope: Scope) -> str | None:
     return next(iter(tokens or keys), None)
 
 
-def address_of(scope: Scope) -> str:
-    """Return the address that a request came from."""
-    client = scope.get("client")
-    return str(client[0]) if client else ""
-
-
 def _bearer(value: str) -> str | None:
     scheme, _, token = value.partition(" ")
     return token.strip(" ") if scheme.lower() == BEARER and token.strip(" ") else None

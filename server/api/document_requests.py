@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from ingestion.plug_ins import suffixes_read
 from server.api.context import request_id_of, runtime_of
 from server.api.json_body import JsonRequest
 from server.api.schemas.documents import DocumentFields, UploadFields, WebPageBody
@@ -57,7 +58,8 @@ async def new_version(
         uploads, content_type = runtime_of(request).uploads, request.headers["content-type"]
         async with uploads.received(request.stream(), content_type=content_type) as form:
             fields = _validated(UploadFields, form.fields)
-            await require_readable(form.file)
+            plugged_in = suffixes_read(runtime_of(request).settings.ingestion)
+            await require_readable(form.file, plugged_in=plugged_in)
             yield _version(fields, form.file, asked)
     elif media_type == JSON:
         page = _validated(WebPageBody, await _json(request))

@@ -13,6 +13,8 @@ from server.api.document_requests import FORM, JSON, new_version
 from server.api.documentation import problem_responses
 from server.api.schemas.documents import (
     MAX_INT,
+    ChunkOut,
+    ChunksQuery,
     DocumentOut,
     DocumentQuery,
     DocumentsQuery,
@@ -29,6 +31,7 @@ from server.api.scopes import needs
 from server.services.documents import NewVersion
 from server.services.page_pictures import Marked
 from server.uploads.received_file import file_name
+from storage.documents.order import Order
 
 router = APIRouter(tags=["documents"], responses=problem_responses(404, 422, 500, 503, 504))
 BRINGING = problem_responses(400, 409, 413, 415)
@@ -53,9 +56,14 @@ BODY: dict[str, Any] = {
 @router.get("/documents")
 @needs("documents:read")
 async def list_documents(page: Annotated[DocumentsQuery, Query()], request: Request) -> PageOut[DocumentOut]:
-    """List a collection's documents by id."""
+    """List a collection's documents, by id unless `sort` says otherwise; `q` looks in sources and titles."""
     found = await runtime_of(request).document_catalog.list(
-        collection=page.collection, limit=page.limit, cursor=page.cursor, parent=page.parent
+        collection=page.collection,
+        limit=page.limit,
+        cursor=page.cursor,
+        parent=page.parent,
+        contains=page.q,
+        order=Order(page.sort),
     )
     return PageOut[DocumentOut].model_validate(found)
 
@@ -158,6 +166,18 @@ async def get_document_text(
         document_id, collection=where.collection, revision=where.revision
     )
     return DocumentTextOut.model_validate(found)
+
+
+@router.get("/documents/{document_id}/chunks")
+@needs("documents:read")
+async def list_document_chunks(
+    document_id: Annotated[DocumentId, Path()], page: Annotated[ChunksQuery, Query()], request: Request
+) -> PageOut[ChunkOut]:
+    """List the passages that a document's text was cut into, with their places in it."""
+    found = await runtime_of(request).document_texts.chunks(
+        document_id, collection=page.collection, limit=page.limit, cursor=page.cursor
+    )
+    return PageOut[ChunkOut].model_validate(found)
 
 
 @router.get(

@@ -31,6 +31,9 @@ from server.api.problems import (
     problem_of,
     problem_response,
 )
+from server.api.refusals import note_refusal
+from server.errors import Forbidden
+from server.principal import principal
 
 MAX_ERRORS = 20
 STATUS_SLUGS = {
@@ -65,6 +68,8 @@ def log_failure(error: BaseException, problem: Problem) -> None:
 
 async def _footnote_error(request: Request, error: Exception) -> Response:
     request_id = request_id_of(request.scope)
+    if isinstance(error, Forbidden):
+        note_refusal(error, request.scope, principal())
     problem = problem_of(error, request_id=request_id)
     log_failure(error, problem)
     return problem_response(problem, request_id=request_id)

@@ -14,7 +14,7 @@ from server.api.schemas.feedback import FeedbackBody, FeedbackId, FeedbackOut, F
 from server.api.schemas.pages import PageOut
 from server.api.scopes import needs
 from server.services.feedback import rate
-from storage.reach import is_reachable, require_reachable
+from storage.reach import is_reachable, reachable_collections, require_reachable
 
 router = APIRouter(tags=["feedback"], route_class=JsonRoute, responses=problem_responses(422, 500, 503, 504))
 
@@ -22,10 +22,16 @@ router = APIRouter(tags=["feedback"], route_class=JsonRoute, responses=problem_r
 @router.post("/feedback", status_code=201, responses=problem_responses(400, 404, 413, 415))
 @needs("feedback")
 async def give_feedback(body: FeedbackBody, request: Request) -> RatingOut:
-    """Rate an answer by its trace; a later rating of the same trace takes the place of the earlier one."""
+    """Rate an answer by its trace; a later rating of the same trace takes the place of the earlier one.
+
+    An answer about a collection that the key does not reach is a 404.
+    """
+    runtime = runtime_of(request)
     if body.collection is not None:
         require_reachable(body.collection)
-    return RatingOut.model_validate(await rate(runtime_of(request).feedback, body.to_feedback()))
+    if reachable_collections() is not None:
+        await runtime.evidence.written()  # it says what an answer of a moment ago is about
+    return RatingOut.model_validate(await rate(runtime.feedback, body.to_feedback()))
 
 
 @router.get("/feedback")

@@ -10,8 +10,9 @@ from starlette.responses import PlainTextResponse
 
 from server.api.context import request_id_of, runtime_of
 from server.api.documentation import problem_responses
+from server.api.page import ASK_AGAIN, Page, wants_page
 from server.api.problems import KINDS, Problem, problem_of, problem_response
-from server.api.scopes import KNOWN, OPEN, OPEN_TELLS_MORE, marked, needs
+from server.api.scopes import KNOWN_OR_PAGE, OPEN, OPEN_TELLS_MORE, marked, needs
 from server.errors import ShuttingDown
 from server.peers.metrics import exposition
 from server.principal import principal
@@ -74,7 +75,9 @@ async def ready(request: Request) -> ReadyOut | Response:
     """
     if request.app.state.drain.begun:
         request_id = request_id_of(request.scope)
-        return problem_response(problem_of(ShuttingDown(), request_id=request_id), request_id=request_id)
+        return problem_response(
+            problem_of(ShuttingDown(), request_id=request_id), request_id=request_id, is_counted=False
+        )
     states = {name: DependencyOut.model_validate(state) for name, state in (await runtime_of(request).health()).items()}
     missing = [name for name, state in states.items() if state.required and not state.ok]
     is_known = principal() is not None
@@ -82,10 +85,12 @@ async def ready(request: Request) -> ReadyOut | Response:
         return ReadyOut(dependencies=states if is_known else {})
     slug = "model-unavailable" if set(missing) <= {"model", "embedding"} else "store-unavailable"
     if not is_known:
-        return problem_response(Problem(KINDS[slug], NOT_READY), request_id=request_id_of(request.scope))
+        return problem_response(
+            Problem(KINDS[slug], NOT_READY), request_id=request_id_of(request.scope), is_counted=False
+        )
     problem = Problem(KINDS[slug], "; ".join(f"{name}: {states[name].detail}" for name in missing))
     extensions = {"dependencies": {name: state.model_dump() for name, state in states.items()}}
-    return problem_response(problem, request_id=request_id_of(request.scope), extensions=extensions)
+    return problem_response(problem, request_id=request_id_of(request.scope), extensions=extensions, is_counted=False)
 
 
 @router.head("/metrics", include_in_schema=False)
@@ -98,8 +103,12 @@ async def metrics(request: Request) -> Response:
     return Response(body, headers={"Content-Type": content_type})
 
 
-@router.get("/")
-@marked(KNOWN)
-async def welcome(request: Request) -> WelcomeOut:
-    """Tell a newcomer where to look."""
+@router.head("/", include_in_schema=False, response_model=None)
+@router.get("/", response_model=WelcomeOut)
+@marked(KNOWN_OR_PAGE)
+async def welcome(request: Request) -> WelcomeOut | Response:
+    """Tell a newcomer where to look; a browser gets the page, which holds no data and is open to everybody."""
+    if wants_page(request.scope):
+        page: Page = request.app.state.page
+        return page.index.response(request, cache=ASK_AGAIN, vary="Accept, Accept-Encoding")
     return WelcomeOut(version=request.app.version)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 
 from starlette.requests import ClientDisconnect
@@ -43,7 +43,9 @@ class JobEvents(Response):
         watchers: JobWatchers,
         ping_interval: float,
         is_stopping: Callable[[], bool],
+        require: Callable[[], Awaitable[None]],
     ) -> None:
+        """Take what raises where the client may no longer be told."""
         self.status_code = 200
         self.background = None
         self.init_headers({"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
@@ -52,6 +54,7 @@ class JobEvents(Response):
         self._watchers = watchers
         self._ping_interval = ping_interval
         self._is_stopping = is_stopping
+        self._require = require
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream to its end."""
@@ -111,6 +114,7 @@ class JobEvents(Response):
                     continue
                 if self._is_stopping():
                     raise ShuttingDown
+                await self._require()
                 silent += min(LOOK_SECONDS, self._ping_interval)
                 if silent >= self._ping_interval:
                     silent = 0.0

@@ -13,6 +13,7 @@ from server.api.job_events import LAST_ID, JobEvents
 from server.api.schemas.jobs import JobOut, JobsQuery
 from server.api.schemas.pages import PageOut
 from server.api.scopes import needs
+from server.api.still import still_admitted
 
 router = APIRouter(tags=["jobs"], responses=problem_responses(422, 500, 503, 504))
 JobId = Annotated[UUID, Path(description="`job_id` of the answer to the request that submitted it.")]
@@ -70,7 +71,8 @@ async def watch_job(job_id: JobId, request: Request, last_event_id: LastEventId 
         jobs=runtime.jobs,
         watchers=runtime.watchers,
         ping_interval=runtime.settings.server.ping_interval,
-        is_stopping=lambda: drain.begun,
+        is_stopping=lambda: drain.closing,
+        require=still_admitted(runtime_of(request)),
     )
 
 

@@ -11,7 +11,7 @@ from server.api.context import runtime_of
 from server.api.credentials import NEITHER
 from server.api.documentation import problem_responses
 from server.api.json_body import JsonRoute
-from server.api.schemas.keys import KeyBody, KeyOut, KeysQuery, MadeKeyOut, MeOut, RotationBody
+from server.api.schemas.keys import KeyBody, KeyLimitsBody, KeyOut, KeysQuery, MadeKeyOut, MeOut, RotationBody
 from server.api.schemas.pages import PageOut
 from server.api.scopes import KNOWN, marked, needs
 from server.errors import Unauthenticated
@@ -58,6 +58,13 @@ async def rotate_key(
     made = await runtime_of(request).keys.rotate(key_id, by=_who(), overlap=overlap)
     response.headers.update(SECRET)
     return MadeKeyOut.of(made)
+
+
+@router.put("/keys/{key_id}/limits", responses=problem_responses(404) | BODY)
+@needs("keys")
+async def limit_key(key_id: KeyId, body: KeyLimitsBody, request: Request) -> KeyOut:
+    """Replace a key's own limits: every server follows within a second. Nobody gives a key more than he has."""
+    return KeyOut.model_validate(await runtime_of(request).keys.limit(key_id, body.own, by=_who()))
 
 
 @router.delete("/keys/{key_id}", status_code=204, responses=problem_responses(404))

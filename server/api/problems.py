@@ -13,9 +13,12 @@ from structlog.contextvars import bind_contextvars
 
 from config.errors import INTERNAL as INTERNAL_SLUG
 from config.errors import slug_of
+from config.telemetry.metrics import ANSWERS, DB_TIMEOUTS, PROBLEMS, STREAM_ENDINGS
+from config.telemetry.spans import CANCELLED
 from server.api.context import trace_id
 from server.errors import MalformedUpload
 from storage.errors import UnsupportedFilter
+from storage.tracing import POOL
 
 MEDIA_TYPE = "application/problem+json"
 MAX_DETAIL_LENGTH = 1000
@@ -52,9 +55,12 @@ KINDS: Mapping[str, Kind] = {
         Kind("model-not-found", 404, "The model does not exist"),
         Kind("conversation-not-found", 404, "The conversation does not exist"),
         Kind("feedback-not-found", 404, "The feedback does not exist"),
+        Kind("golden-question-not-found", 404, "The golden question does not exist"),
+        Kind("evaluation-not-found", 404, "The evaluation does not exist"),
         Kind("stream-not-found", 404, "The stream does not exist"),
         Kind("job-not-found", 404, "The job does not exist"),
         Kind("key-not-found", 404, "The key does not exist"),
+        Kind("tenant-not-found", 404, "The tenant does not exist"),
         Kind("already-exists", 409, "It exists already"),
         Kind("document-attached", 409, "The document is an attachment of another one"),
         Kind("conversation-busy", 409, "The conversation is busy"),
@@ -65,11 +71,15 @@ KINDS: Mapping[str, Kind] = {
         Kind("too-large", 413, "The request is too large"),
         Kind("unsupported-media-type", 415, "The content type is not supported"),
         Kind("host-refused", 421, "The server is not called so"),
+        Kind("refused-by-guard", 422, "A guard refused it"),
         Kind("rate-limited", 429, "The rate limit is reached"),
         Kind("budget-exhausted", 429, "The budget is exhausted"),
+        Kind("extra-missing", 501, "A part of Footnote is not installed"),
         Kind("fetch-failed", 502, "The URL could not be fetched"),
         Kind("model-failed", 502, "The language model failed"),
         Kind("model-rejected", 502, "The language model refused the request"),
+        Kind("plug-in-failed", 502, "A plug-in failed"),
+        Kind("plug-in-unavailable", 503, "A plug-in is not available"),
         Kind("model-unavailable", 503, "A model is not available"),
         Kind("overloaded", 503, "The server is busy"),
         Kind("identity-unavailable", 503, "The identity provider cannot be reached"),
@@ -85,6 +95,7 @@ RETRYABLE = frozenset(
         "identity-unavailable",
         "model-unavailable",
         "model-failed",
+        "plug-in-unavailable",
         "overloaded",
         "deadline-exceeded",
         "rate-limited",
@@ -166,16 +177,36 @@ def problem_response(
     request_id: str,
     headers: Mapping[str, str] | None = None,
     extensions: Mapping[str, object] | None = None,
+    is_counted: bool = True,
 ) -> Response:
-    """Return the HTTP response; `extensions` are further members of the document."""
+    """Return the HTTP response; `extensions` are further members of the document.
+
+    It counts as a failure unless it is the answer to whoever looks whether there is one (`is_counted`).
+    """
     all_headers = dict(headers or {})
     if problem.retry_after is not None:
         all_headers["Retry-After"] = str(problem.retry_after)
     document = problem.document(request_id) | dict(extensions or {})
     trace.get_current_span().set_attribute("footnote.problem", problem.kind.slug)
+    if is_counted:
+        PROBLEMS.add(1, _labels(problem.kind))
     bind_contextvars(problem=problem.kind.slug)  # for the request's line in the log
     body = json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
     return Response(body, status_code=problem.kind.status, media_type=MEDIA_TYPE, headers=all_headers)
+
+
+def count_from_zero() -> None:
+    """Let what alerts count begin at 0: where a series is born with its first failure, Prometheus sees no increase."""
+    for kind in (*KINDS.values(), MALFORMED):
+        PROBLEMS.add(0, _labels(kind))
+    for outcome in (*KINDS, "stop", "length", "extractive", "no_context", CANCELLED):
+        ANSWERS.add(0, {"footnote.outcome": outcome})
+        STREAM_ENDINGS.add(0, {"footnote.outcome": outcome})
+    DB_TIMEOUTS.add(0, POOL)
+
+
+def _labels(kind: Kind) -> dict[str, str | int]:
+    return {"footnote.problem": kind.slug, "http.response.status_code": kind.status}
 
 
 def clean(text: str, longest: int | None = None) -> str:

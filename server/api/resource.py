@@ -56,7 +56,7 @@ def challenge(error: FootnoteError, scope: Scope) -> dict[str, str]:
     auth = scope["app"].state.auth
     if auth.jwt_issuer is not None:
         path = MCP if scope["path"] == MCP else ""
-        parts.append(f'resource_metadata="{_base(auth, scope)}{WELL_KNOWN}{path}"')
+        parts.append(f'resource_metadata="{base_of(auth, scope)}{WELL_KNOWN}{path}"')
     return {"WWW-Authenticate": f"Bearer {', '.join(parts)}"}
 
 
@@ -65,13 +65,13 @@ def _described(request: Request, path: str) -> ResourceOut:
     if auth.jwt_issuer is None:
         raise HTTPException(404)
     return ResourceOut(
-        resource=f"{_base(auth, request.scope)}{path}",
+        resource=f"{base_of(auth, request.scope)}{path}",
         authorization_servers=[auth.jwt_issuer],
         scopes_supported=[*SCOPES],
     )
 
 
-def _base(auth: AuthSettings, scope: Scope) -> str:
+def base_of(auth: AuthSettings, scope: Scope) -> str:
     """Return the server's address, as the settings or else the request have it."""
     if auth.public_url is not None:
         return auth.public_url.removesuffix("/")

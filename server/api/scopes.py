@@ -18,17 +18,20 @@ class Access:
 
     Attributes:
         tells_more: an open route tells whoever is known more; on others nobody's key is looked at.
+        shows_page: open to whoever would rather have the page than JSON (`server.api.page.wants_page`).
 
     """
 
     scopes: tuple[str, ...] = ()
     is_open: bool = False
     tells_more: bool = False
+    shows_page: bool = False
 
 
 OPEN = Access(is_open=True)
 OPEN_TELLS_MORE = Access(is_open=True, tells_more=True)
 KNOWN = Access()
+KNOWN_OR_PAGE = Access(shows_page=True)
 
 
 def needs(*scopes: str) -> Callable[[Endpoint], Endpoint]:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 
 import structlog
 from starlette.requests import ClientDisconnect, Request
@@ -24,10 +25,12 @@ from server.api.disconnects import ended_by_disconnect, watch_for_disconnect
 from server.api.error_handlers import log_failure
 from server.api.problems import clean, problem_of
 from server.api.schemas.answers import DoneOut, SourcesOut
-from server.errors import InvalidEventId, StreamLost, StreamNotFound
+from server.api.still import interrupt_unadmitted, still_admitted
+from server.errors import Forbidden, InvalidEventId, StreamLost, StreamNotFound, Unauthenticated
 from server.streams.log import FramesForgotten
 from server.streams.run import Encoder, Run
 from server.streams.streams import Readable, event_number
+from server.tool_calls import CallPiece
 from server.waiting.interrupts import Interrupt
 
 MEDIA_TYPE = "text/event-stream"
@@ -51,6 +54,8 @@ class EventEncoder:
             retracts = {"retracts": True} if event.retracts else {}
             data = {"reasoning": clean(event.text), **retracts}
             return _frame(number, "reasoning", json.dumps(data, ensure_ascii=False))
+        if isinstance(event, CallPiece):  # nobody can offer tools here
+            return b""
         if isinstance(event, Done):
             return _frame(number, "done", DoneOut.model_validate(event).model_dump_json()) + END
         out = SourcesOut.of(event, request_id=self._request_id, stream_id=stream_id)
@@ -112,11 +117,21 @@ async def resumed_stream(request: Request, stream_id: str, *, last_event_id: str
         return Response(status_code=204)  # which tells a browser's EventSource to stay away
     if not found.log.keeps(after + 1):
         raise StreamNotFound(stream_id)
-    return _stream(request, found, stream_id=stream_id, after=after)
+    # the key that asked is looked after where the answer is written; this one may be another
+    reader = ReaderOfAnother(
+        still_admitted(runtime_of(request)), lambda exc: encoder.error(exc, number=found.log.last + 1)
+    )
+    return _stream(request, found, stream_id=stream_id, after=after, reader=reader)
 
 
 def _stream(
-    request: Request, found: Readable, *, stream_id: str, after: int, headers: Mapping[str, str] | None = None
+    request: Request,
+    found: Readable,
+    *,
+    stream_id: str,
+    after: int,
+    headers: Mapping[str, str] | None = None,
+    reader: ReaderOfAnother | None = None,
 ) -> EventStream:
     settings = runtime_of(request).settings
     return EventStream(
@@ -125,7 +140,34 @@ def _stream(
         after=after,
         ping_interval=settings.server.ping_interval,
         headers=headers or {},
+        reader=reader,
     )
+
+
+class _NoLongerAdmitted(Exception):
+    """Whoever reads a stream may no longer; `why` says why."""
+
+    def __init__(self, why: Forbidden | Unauthenticated) -> None:
+        super().__init__(str(why))
+        self.why = why
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderOfAnother:
+    """Somebody who reads a stream that may have been asked for with another key.
+
+    Attributes:
+        require: raises where he may no longer.
+        last_frame: returns the frame that tells him so.
+
+    """
+
+    require: Callable[[], Awaitable[None]]
+    last_frame: Callable[[Exception], bytes]
+
+    async def watch(self, interrupt: Interrupt) -> None:
+        """Interrupt when he may no longer."""
+        await interrupt_unadmitted(interrupt, require=self.require, told=_NoLongerAdmitted)
 
 
 async def _abort(scope: Scope, receive: Receive) -> None:
@@ -155,7 +197,9 @@ class EventStream(Response):
         after: int,
         ping_interval: float,
         headers: Mapping[str, str],
+        reader: ReaderOfAnother | None = None,
     ) -> None:
+        self._admitted = reader
         self.status_code = 200
         self.background = None
         own = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", "X-Stream-ID": stream_id}
@@ -167,19 +211,25 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream to its end."""
         interrupt = Interrupt()
-        watcher: asyncio.Task[None] | None = None
+        watchers: list[asyncio.Task[None]] = []
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             async with interrupt:
-                watcher = asyncio.create_task(watch_for_disconnect(receive, interrupt))
+                watchers.append(asyncio.create_task(watch_for_disconnect(receive, interrupt)))
+                if self._admitted is not None:
+                    watchers.append(asyncio.create_task(self._admitted.watch(interrupt)))
                 await self._pump(send)
+        except _NoLongerAdmitted as exc:
+            if self._admitted is not None:
+                last = self._admitted.last_frame(exc.why)
+                await send({"type": "http.response.body", "body": last, "more_body": True})
         except ClientDisconnect:
             scope["state"]["client_left"] = True
         except _ClientStalled:
             scope["state"]["client_left"] = True
             await _abort(scope, receive)
         finally:
-            if watcher is not None:
+            for watcher in watchers:
                 watcher.cancel()
             self._lent.__exit__(None, None, None)
         # even if the client is gone: the middleware must see a complete response

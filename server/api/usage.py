@@ -19,10 +19,16 @@ router = APIRouter(tags=["usage"], responses=problem_responses(422, 500, 503, 50
 @router.get("/usage")
 @marked(KNOWN)
 async def list_usage(query: Annotated[UsageQuery, Query()], request: Request) -> PageOut[UsageOut]:
-    """Add up what you have used, or where you see the whole tenant, what it has; in order of names."""
+    """Add up what you have used, or where you see the whole tenant, what it has; in order of names.
+
+    With a key of some collections, it is what was used for these. An answer is counted half a second after its end at
+    the latest.
+    """
     who = caller() or LOCAL
     first, last = query.days()
-    found = await runtime_of(request).limits.usage.list(
+    limits = runtime_of(request).limits
+    await limits.budgets.flush()
+    found = await limits.usage.list(
         who.tenant,
         subject=None if who.sees_all else who.subject,
         first=first,

@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
+from config.errors import FootnoteError
 from server.auth.key_text import KeyText
-from server.errors import TooManyFailures, Unauthenticated
+from server.auth.known_tenants import NO_SCOPE, NO_TENANT
+from server.errors import Forbidden, TooManyFailures, Unauthenticated
 from server.principal import ADMIN, SCOPES, Principal
 from storage.caller import Caller
 from storage.generation import DEFAULT_TENANT
@@ -19,6 +24,7 @@ if TYPE_CHECKING:
     from server.auth.known_keys import KnownKeys
     from server.auth.known_tenants import KnownTenants
     from server.auth.last_use import LastUse
+    from server.auth.sign_in import SignIn
     from server.auth.tokens import Tokens
     from storage.access.keys import ApiKey, NewApiKey
 
@@ -27,7 +33,11 @@ MOST_WAITING = 32
 """Requests that wait for a check, of all addresses that have sent too many wrong keys or tokens."""
 
 WRONG = "the key or token is not valid"
+REVOKED = "the key was revoked"
 BOOTSTRAP = Principal(Caller(DEFAULT_TENANT, "bootstrap", sees_all=True), frozenset(SCOPES), key_id="bootstrap")
+
+
+Check = Callable[[], Awaitable[Principal]]
 
 
 class Authenticator:
@@ -40,6 +50,10 @@ class Authenticator:
         bootstrap: an administrator's key from the settings, if they have one.
         tokens: checks tokens, if the settings name an issuer.
         tenants: whose requests are answered; None: everybody's.
+        sessions: checks the tokens of those who signed in in a browser, if anybody can.
+
+    Attributes:
+        sign_in: signs people in; None: nobody can sign in in a browser.
 
     """
 
@@ -52,6 +66,8 @@ class Authenticator:
         bootstrap: str | None = None,
         tokens: Tokens | None = None,
         tenants: KnownTenants | None = None,
+        sessions: Tokens | None = None,
+        sign_in: SignIn | None = None,
     ) -> None:
         self._known = known
         self._used = used
@@ -59,6 +75,8 @@ class Authenticator:
         self._bootstrap = _digest(bootstrap) if bootstrap else None
         self._tokens = tokens
         self._tenants = tenants
+        self._sessions = sessions
+        self.sign_in = sign_in
         self._one_by_one = asyncio.Semaphore(1)
         self._waiting = 0
 
@@ -72,33 +90,72 @@ class Authenticator:
             FootnoteError: it cannot be checked now.
 
         """
-        principal = await self._identified(credential, address=address)
-        if self._tenants is not None:
-            await self._tenants.require(principal.caller.tenant)
-        return principal
+        return await self._of_tenant(await self._identified(credential, address=address))
+
+    async def principal_of_session(self, token: str, *, address: str) -> Principal:
+        """Return whom the token of a browser's session stands for; raises as `principal_of`."""
+        if self._sessions is None:
+            raise Unauthenticated(WRONG)
+        if (principal := self._sessions.at_hand(token)) is None:
+            principal = await self._counted(partial(self._sessions.principal_of, token), address)
+        return await self._of_tenant(principal)
+
+    async def _of_tenant(self, principal: Principal) -> Principal:
+        if self._tenants is None:
+            return principal
+        since = await self._tenants.require(principal.caller.tenant)
+        return principal if principal.tenant_since else replace(principal, tenant_since=since)
+
+    async def require_still(self, who: Principal) -> None:
+        """Let whoever was admitted once go on; what cannot be known now stops nobody.
+
+        Raises:
+            Unauthenticated: its key was revoked.
+            Forbidden: its tenant is suspended, or there is none any more.
+
+        """
+        try:
+            await self._require_key(who.key_id)
+            if self._tenants is not None:
+                _require_same(who, await self._tenants.require(who.caller.tenant))
+        except (Unauthenticated, Forbidden):
+            raise
+        except FootnoteError:
+            return
+
+    async def _require_key(self, key_id: str | None) -> None:
+        if key_id is None or key_id == BOOTSTRAP.key_id:
+            return
+        key = await self._known.get(key_id)
+        if key is None or key.revoked_at is not None:
+            raise Unauthenticated(REVOKED, is_guess=False)
 
     async def _identified(self, credential: str, *, address: str) -> Principal:
         if self._bootstrap and hmac.compare_digest(_digest(credential), self._bootstrap):
             return BOOTSTRAP
         if (principal := self._at_hand(credential)) is not None:
             return principal
+        return await self._counted(partial(self._checked, credential), address)
+
+    async def _counted(self, check: Check, address: str) -> Principal:
+        """Check what comes from an address, and count it there if it is wrong."""
         if wait := self._failures.wait(address):
-            return await self._checked_in_turn(credential, wait)
+            return await self._checked_in_turn(check, wait)
         try:
-            return await self._checked(credential)
+            return await check()
         except Unauthenticated as exc:
             if exc.is_guess:
                 self._failures.add(address)
             raise
 
-    async def _checked_in_turn(self, credential: str, wait: float) -> Principal:
+    async def _checked_in_turn(self, check: Check, wait: float) -> Principal:
         """Check what comes from an address that is to `wait`."""
         if self._waiting >= MOST_WAITING:
             raise TooManyFailures(wait)
         self._waiting += 1
         try:
             async with self._one_by_one:
-                return await self._checked(credential)
+                return await check()
         except Unauthenticated:
             raise TooManyFailures(wait) from None
         finally:
@@ -121,7 +178,7 @@ class Authenticator:
 
     def _used_now(self, key: ApiKey) -> Principal:
         self._used.note(key.id)
-        return principal_of_key(key)
+        return replace(principal_of_key(key), tenant_since=key.tenant_since)
 
 
 def refusal(key: ApiKey, text: KeyText) -> str | None:
@@ -132,7 +189,7 @@ def refusal(key: ApiKey, text: KeyText) -> str | None:
     if not (is_current or is_previous):
         return WRONG
     if key.revoked_at is not None:
-        return "the key was revoked"
+        return REVOKED
     if key.expires_at is not None and key.expires_at <= now:
         return "the key has expired"
     if not is_current and (key.previous_until is None or key.previous_until <= now):
@@ -149,7 +206,14 @@ def principal_of_key(key: NewApiKey) -> Principal:
         None if key.collections is None else frozenset(key.collections),
         key_id=key.id,
         expires_at=key.expires_at,
+        limits=key.limits,
     )
+
+
+def _require_same(who: Principal, since: datetime) -> None:
+    """Refuse one whose tenant is gone, and its name another's."""
+    if who.tenant_since is not None and since > who.tenant_since:
+        raise Forbidden(NO_SCOPE, NO_TENANT)
 
 
 def _accepted(key: ApiKey | None, text: KeyText) -> ApiKey:

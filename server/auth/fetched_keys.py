@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +43,22 @@ async def fetched_keys(settings: Settings, stack: AsyncExitStack) -> Callable[[]
         return await _read(fetcher, auth.jwt_jwks_url or await _discovered(fetcher, auth))
 
     return fetch
+
+
+async def talks_to_issuer(
+    settings: Settings, stack: AsyncExitStack
+) -> tuple[Callable[[], Awaitable[bytes]], Callable[[str, Mapping[str, str], Mapping[str, str]], Awaitable[bytes]]]:
+    """Return what fetches the issuer's OpenID configuration, and what sends it forms; `stack` closes connections."""
+    fetcher = await stack.enter_async_context(WebFetcher(_limits(settings)))
+    issuer = str(settings.auth.jwt_issuer).removesuffix("/")
+
+    async def configuration() -> bytes:
+        return await _read(fetcher, issuer + CONFIGURATION)
+
+    async def post(url: str, form: Mapping[str, str], headers: Mapping[str, str]) -> bytes:
+        return await fetcher.post(url, form, headers=headers, limit=MAX_BYTES)
+
+    return configuration, post
 
 
 async def _discovered(fetcher: WebFetcher, auth: AuthSettings) -> str:

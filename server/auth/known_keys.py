@@ -20,6 +20,7 @@ from cachetools import LRUCache
 
 from config.background import running_beside
 from config.errors import FootnoteError
+from server.last_known import retrieved
 from storage.access.key_changes import listen
 from storage.access.keys import ApiKey, ApiKeys
 from storage.errors import StoreUnavailable
@@ -121,7 +122,7 @@ class KnownKeys:
         """Return the one task that looks for a key now; it is of no request."""
         if (task := self._looking.get(key_id)) is None:
             task = asyncio.create_task(self._looked_up(key_id), context=Context())
-            task.add_done_callback(_retrieved)
+            task.add_done_callback(retrieved)
             self._looking[key_id] = task
         return task
 
@@ -155,9 +156,3 @@ class KnownKeys:
             raise error
         msg = "the database is not available, and this key is not known yet"
         raise StoreUnavailable(msg) from None
-
-
-def _retrieved(task: asyncio.Task[ApiKey | None]) -> None:
-    """Mark the exception as retrieved: whoever asked may have left."""
-    if not task.cancelled():
-        task.exception()

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import structlog
 
-from config.background import running_beside
+from config.background import repeated_beside
 from config.errors import FootnoteError
 
 if TYPE_CHECKING:
@@ -33,12 +31,9 @@ class LastUse:
         if key_id in self._used or len(self._used) < MOST_KEYS:
             self._used[key_id] = datetime.now(UTC)
 
-    @asynccontextmanager
-    async def written(self) -> AsyncIterator[None]:
+    def written(self) -> AbstractAsyncContextManager[None]:
         """Write what was noted now and then, and when the block ends."""
-        async with running_beside(self._write_on()):
-            yield
-        await self.write()
+        return repeated_beside(self.write, seconds=WRITE_SECONDS)
 
     async def write(self) -> None:
         """Write what was noted."""
@@ -49,8 +44,3 @@ class LastUse:
             await self._keys.note_used(used)
         except FootnoteError as exc:
             _log.info("when keys were last used was not written", error=type(exc).__name__)
-
-    async def _write_on(self) -> None:
-        while True:
-            await asyncio.sleep(WRITE_SECONDS)
-            await self.write()

@@ -8,10 +8,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pydantic import SecretStr
-
 from config.errors import FootnoteError
-from config.settings import AuthSettings, Settings
+from config.settings import Settings
 from server.auth.authenticator import Authenticator
 from server.auth.failures import FailedLogins
 from server.auth.known_keys import KnownKeys
@@ -24,10 +22,9 @@ from storage.access.tenants import Tenants
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from server.auth.sign_in import SignIn
     from server.auth.tokens import Keys, Tokens
     from storage.database import Database
-
-MAX_KEY_FILE = 1024
 
 
 class AuthUnusable(FootnoteError):
@@ -41,7 +38,7 @@ async def open_authenticator(settings: Settings, database: Database) -> AsyncIte
     """Follow API keys, and the issuer's keys, until the block ends.
 
     Raises:
-        AuthUnusable: the file with the bootstrap key or the issuer's keys cannot be used, or a scope is none.
+        AuthUnusable: the file with the issuer's keys cannot be used, or a scope is none.
 
     """
     async with AsyncExitStack() as stack:
@@ -49,29 +46,20 @@ async def open_authenticator(settings: Settings, database: Database) -> AsyncIte
         known, used = KnownKeys(keys, grace=settings.auth.key_grace), LastUse(keys)
         await stack.enter_async_context(known.followed(database))
         await stack.enter_async_context(used.written())
+        tokens = await _tokens(settings, stack) if settings.auth.jwt_issuer else None
+        sessions, sign_in = None, None
+        if tokens is not None and settings.auth.login_client_id is not None:
+            sessions, sign_in = await _sign_in(settings, tokens, stack)
         yield Authenticator(
             known,
             used=used,
             failures=FailedLogins(a_minute=settings.auth.failed_logins),
-            bootstrap=_bootstrap(settings.auth),
-            tokens=await _tokens(settings, stack) if settings.auth.jwt_issuer else None,
+            bootstrap=bootstrap.get_secret_value() if (bootstrap := settings.auth.bootstrap_key) else None,
+            tokens=tokens,
+            sessions=sessions,
+            sign_in=sign_in,
             tenants=KnownTenants(Tenants(database), grace=settings.auth.key_grace),
         )
-
-
-def _bootstrap(auth: AuthSettings) -> str | None:
-    if auth.bootstrap_key_file is None:
-        return auth.bootstrap_key.get_secret_value() if auth.bootstrap_key else None
-    try:
-        key = _read(auth.bootstrap_key_file, MAX_KEY_FILE).decode().strip()
-        AuthSettings(bootstrap_key=SecretStr(key))  # the same rules
-    except (OSError, ValueError):
-        msg = (
-            f"FOOTNOTE_AUTH__BOOTSTRAP_KEY_FILE: {auth.bootstrap_key_file} cannot be read, or holds no key: 32 to 512 "
-            "printable ASCII characters without spaces"
-        )
-        raise AuthUnusable(msg) from None
-    return key
 
 
 async def _tokens(settings: Settings, stack: AsyncExitStack) -> Tokens:
@@ -81,6 +69,21 @@ async def _tokens(settings: Settings, stack: AsyncExitStack) -> Tokens:
     from server.auth.tokens import Tokens  # PyJWT and cryptography are imported only where tokens are used
 
     return Tokens(settings.auth, await _keys(settings, stack))
+
+
+async def _sign_in(settings: Settings, tokens: Tokens, stack: AsyncExitStack) -> tuple[Tokens, SignIn]:
+    """Return what checks the tokens of browsers' sessions, and what signs people in.
+
+    An ID token is for the client, and so good in a cookie alone: what is sent as a token is for the audience.
+    """
+    from server.auth.fetched_keys import talks_to_issuer
+    from server.auth.sign_in import SignIn
+
+    auth = settings.auth
+    audiences = (*auth.jwt_audience, str(auth.login_client_id))
+    sessions = tokens.over(auth.model_copy(update={"jwt_audience": audiences}))
+    configuration, post = await talks_to_issuer(settings, stack)
+    return sessions, SignIn(auth, sessions=sessions, configuration=configuration, post=post)
 
 
 async def _keys(settings: Settings, stack: AsyncExitStack) -> Keys:

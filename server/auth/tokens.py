@@ -58,6 +58,10 @@ class Tokens:
         self._clock = clock
         self._known: LRUCache[bytes, tuple[Principal, float]] = LRUCache(MOST_KNOWN)
 
+    def over(self, settings: AuthSettings) -> Tokens:
+        """Return what checks tokens with the same keys by other settings."""
+        return Tokens(settings, self._keys, clock=self._clock)
+
     def at_hand(self, token: str) -> Principal | None:
         """Return whom a token stands for that was checked a moment ago."""
         principal, until = self._known.get(_digest(token), (None, 0.0))
@@ -71,16 +75,20 @@ class Tokens:
             KeysUnavailable: the issuer's keys cannot be fetched.
 
         """
+        claims = await self.claims_of(token)
+        principal = principal_of(claims, self._settings)
+        now = self._clock()
+        self._known[_digest(token)] = principal, min(now + KNOWN_SECONDS, float(claims["exp"]))
+        return principal
+
+    async def claims_of(self, token: str) -> Mapping[str, Any]:
+        """Check a token; return its claims. Raises as `principal_of`."""
         key_id, algorithm = self._header(token)
         key = await self._keys.find(key_id, algorithm)
         if key is None:
             msg = "the token is signed with a key that the issuer does not have"
             raise Unauthenticated(msg)
-        claims = self._claims(token, key, algorithm)
-        principal = principal_of(claims, self._settings)
-        now = self._clock()
-        self._known[_digest(token)] = principal, min(now + KNOWN_SECONDS, float(claims["exp"]))
-        return principal
+        return self._claims(token, key, algorithm)
 
     def _header(self, token: str) -> tuple[str | None, str]:
         try:

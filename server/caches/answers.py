@@ -12,7 +12,7 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Container
 from contextlib import aclosing
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
@@ -45,6 +45,7 @@ class AnswerCache:
         settings: size and time to live.
         versions: change numbers of the collections.
         fingerprint: of the models, settings and prompts.
+        uncached: further engines whose answers are not cached: those of plug-ins depend on nobody knows what.
         clock: seconds.
 
     """
@@ -55,8 +56,10 @@ class AnswerCache:
         *,
         versions: IndexVersions,
         fingerprint: str,
+        uncached: Container[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._uncached = uncached
         self._versions = versions
         self._fingerprint = fingerprint
         self._kept: TTLCache[str, Answer] = TTLCache(
@@ -90,7 +93,9 @@ class AnswerCache:
 
     async def _key(self, question: Question, generation: Generation) -> str | None:
         """Return the key of a question's answer; None if it is not cached."""
-        if question.temperature or question.mode in LOOKING_ELSEWHERE:  # sampled answers are not cached
+        if (
+            question.temperature or question.mode in LOOKING_ELSEWHERE or question.mode in self._uncached
+        ):  # sampled answers are not cached
             return None
         version = await self._versions.of(generation)
         if version is None:
@@ -149,7 +154,9 @@ def size_of(answer: Answer) -> int:
     passages: tuple[Citation, ...] = answer.sources.citations
     texts = [answer.answer, *(text for each in passages for text in (each.text, repr(each.metadata)))]
     # the citations of `done` share their texts with those of `sources`
-    return sum(map(sys.getsizeof, texts)) + 2 * CITATION_BYTES * len(passages) + CITATION_BYTES
+    explained = answer.sources.explanation
+    listed = 2 * len(passages) + (len(explained.candidates) if explained else 0)
+    return sum(map(sys.getsizeof, texts)) + CITATION_BYTES * (listed + 1)
 
 
 def _plain(value: object) -> object:

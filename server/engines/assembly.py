@@ -9,10 +9,11 @@ from llama_index.core.callbacks import CallbackManager
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.query_engine import RetrieverQueryEngine
 
+from server.engines.models.estimates import estimated_tokens
 from server.engines.models.provider import LOCAL
 from server.engines.parts import EngineParts
 from server.engines.retrieval import OwnRetriever, selecting
-from server.engines.room import FitContextWindow, TokenCounter, estimated_tokens
+from server.engines.room import FitContextWindow, TokenCounter
 from server.engines.writing.synthesis import synthesizer_for
 from server.engines.writing.templates import template
 
@@ -31,9 +32,14 @@ def retriever_engine(
     return RetrieverQueryEngine(
         retriever.unselected() if isinstance(retriever, OwnRetriever) else retriever,
         response_synthesizer=synthesizer_for(parts),
-        node_postprocessors=[*selecting(parts), *widened, *fitting(parts)],
+        node_postprocessors=[*selecting(parts), *widened, *plugged_in(parts), *fitting(parts)],
         callback_manager=CallbackManager([]),
     )
+
+
+def plugged_in(parts: EngineParts) -> list[BaseNodePostprocessor]:
+    """Return the postprocessors of plug-ins."""
+    return [make(parts) for make in parts.plug_ins.postprocessors]
 
 
 def fitting(parts: EngineParts) -> list[FitContextWindow]:

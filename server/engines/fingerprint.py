@@ -23,6 +23,8 @@ def answers_fingerprint(settings: Settings, *, model: LanguageModel | None, rera
         VERSION,
         *(group.model_dump(mode="json") for group in (settings.llm, settings.retrieval, settings.rerank)),
         settings.engines.model_dump(mode="json"),
+        settings.plug_ins.model_dump(mode="json"),
+        {name: settings.llms[name].model_dump(mode="json") for name in settings.llm.fallback},
         [model.provider, model.name] if model else None,
         reranker.model if reranker else None,
         texts,

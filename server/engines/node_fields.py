@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterator
 from typing import Any
 
 from llama_index.core.schema import BaseNode
@@ -10,6 +12,9 @@ from llama_index.core.schema import BaseNode
 from storage.nodes import integer
 
 DEEPEST = 16  # levels of metadata that are shown
+MOST_VALUES = 10_000  # of one field
+LONGEST_INTEGER = 1024  # bits
+CUT = "…"
 
 
 def chunk_index_of(node: BaseNode) -> int:
@@ -25,18 +30,29 @@ def words_of(value: object) -> str | None:
 
 
 def well_formed(text: str) -> str:
-    """Return a text that can be sent: half a surrogate pair becomes a question mark."""
-    return text if text.isascii() else text.encode(errors="replace").decode()
+    """Return a text that can be sent and kept: half a surrogate pair becomes a question mark, NUL becomes U+FFFD."""
+    sent = text if text.isascii() else text.encode(errors="replace").decode()
+    return sent.replace("\0", "\ufffd")
 
 
-def plain(value: Any, *, depth: int = DEEPEST) -> Any:  # noqa: ANN401 (whatever JSON holds)
-    """Return a value as JSON can hold it; what it cannot, as text."""
-    if value is None or isinstance(value, bool | int):
+def plain(value: Any) -> Any:  # noqa: ANN401 (whatever JSON holds)
+    """Return a value as JSON can hold it; what it cannot, as text, and what is too deep or too much, as `CUT`."""
+    return _plain(value, DEEPEST, itertools.count())
+
+
+def _plain(value: Any, depth: int, seen: Iterator[int]) -> Any:  # noqa: ANN401, PLR0911 (whatever JSON holds)
+    if next(seen) >= MOST_VALUES:  # one that holds itself has no end
+        return CUT
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, int):
+        return value if value.bit_length() <= LONGEST_INTEGER else CUT  # Python refuses to write longer ones
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if isinstance(value, dict) and depth:
-        return {well_formed(str(key)): plain(inner, depth=depth - 1) for key, inner in value.items()}
-    if isinstance(value, list | tuple) and depth:
-        return [plain(inner, depth=depth - 1) for inner in value]
+    if isinstance(value, dict | list | tuple) and not depth:
+        return CUT
+    if isinstance(value, dict):
+        return {well_formed(str(key)): _plain(inner, depth - 1, seen) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner, depth - 1, seen) for inner in value]
     return well_formed(str(value))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from llama_index.core.base.base_query_engine import BaseQueryEngine
@@ -68,6 +68,18 @@ class Reranks(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class PlugIns:
+    """What other packages add to the engines, by name; see `server.plug_ins`."""
+
+    engines: Mapping[str, Engine] = field(default_factory=dict)
+    chat_engines: Mapping[str, ChatEngine] = field(default_factory=dict)
+    postprocessors: Sequence[Callable[[EngineParts], BaseNodePostprocessor]] = ()
+
+
+NO_PLUG_INS = PlugIns()
+
+
+@dataclass(frozen=True, slots=True)
 class EngineParts:
     """Everything that an engine may use for one request.
 
@@ -81,6 +93,7 @@ class EngineParts:
         conversation: that the question is part of.
         elsewhere: None: other collections cannot be searched.
         turns: at searching; None: any number of searches run at a time.
+        plug_ins: engines and postprocessors of other packages.
         retrieves_only: the passages are all that is asked for: no model reads them, and they need not fit its prompt.
 
     """
@@ -98,6 +111,7 @@ class EngineParts:
     elsewhere: Elsewhere | None = None
     turns: Turns | None = None
     retrieves_only: bool = False
+    plug_ins: PlugIns = NO_PLUG_INS
 
 
 Engine = Callable[[EngineParts], BaseQueryEngine]

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from server.answers import EngineReport, Reasoning, Reranked, Usage
+from server.tool_calls import CallPiece
 
 if TYPE_CHECKING:
     from llama_index.core.schema import NodeWithScore
 
     from server.engines.models.events import Finish
+    from server.engines.trail import Trail
     from storage.generation import Generation
 
 
@@ -47,9 +49,13 @@ class Record:
         remarks: sentences on how the question and the passages fit; among the notes of the report.
         refused: whether the passages that were found do not answer the question.
         thoughts: the model's reasoning on the answer that has not been sent yet.
+        calling: pieces of calls of a client's tools that have not been sent yet.
+        called: whether the model has called one of them.
         admitted: whether the question had its turn to be searched for; it is not turned away later.
         selected: the hits among which passages were selected last, how (`passages.selection.Selection`), and those
             passages (`Selected`).
+        author: who wrote the answer in place of a model of Footnote's: a plug-in; empty for none.
+        trail: of all that was found; None where no explanation was asked for.
         quote: finds what the passages say, for an answer without a footnote; None where an engine has no such thing.
 
     """
@@ -66,14 +72,18 @@ class Record:
     reranked: Reranked | None = None
     searched: Generation | None = None
     engine: str = ""
+    author: str = ""
     queries: tuple[str, ...] = ()
     calls: int = 0
     notes: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     thoughts: list[Reasoning] = field(default_factory=list)
+    calling: list[CallPiece] = field(default_factory=list)
+    called: bool = False
     refused: bool = False
     admitted: bool = False
     selected: tuple[Sequence[NodeWithScore], object, Sequence[Any]] | None = None
+    trail: Trail | None = None
     quote: Callable[[], Awaitable[Quotation | None]] | None = None
 
     def add_call(self, finish: Finish) -> None:
@@ -85,6 +95,16 @@ class Record:
     def new_thoughts(self) -> list[Reasoning]:
         """Return the reasoning that was not returned before."""
         new, self.thoughts = self.thoughts, []
+        return new
+
+    def add_calling(self, piece: CallPiece) -> None:
+        """Add a piece of a call of a client's tool."""
+        self.calling.append(piece)
+        self.called = True
+
+    def new_calling(self) -> list[CallPiece]:
+        """Return the pieces of calls that were not returned before."""
+        new, self.calling = self.calling, []
         return new
 
     def note(self, sentence: str) -> None:
@@ -126,6 +146,7 @@ def total_usage(*counts: Usage | None) -> Usage | None:
         sum(usage.prompt_tokens for usage in known),
         sum(usage.completion_tokens for usage in known),
         sum(usage.total_tokens for usage in known),
+        is_estimate=any(usage.is_estimate for usage in known),
     )
 
 

@@ -48,7 +48,7 @@ def build_engine(parts: EngineParts) -> BaseQueryEngine:
         UnknownEngine: there is no such engine.
 
     """
-    return _named(parts.question.mode, ENGINES)(parts)
+    return _named(parts.question.mode, ENGINES, parts.plug_ins.engines)(parts)
 
 
 def build_chat_engine(parts: EngineParts) -> BaseChatEngine:
@@ -58,10 +58,11 @@ def build_chat_engine(parts: EngineParts) -> BaseChatEngine:
         UnknownEngine: it names none.
 
     """
-    return _named(parts.question.mode, CHAT_ENGINES)(parts)
+    return _named(parts.question.mode, CHAT_ENGINES, parts.plug_ins.chat_engines)(parts)
 
 
-def _named(mode: str, engines: Mapping[str, Build]) -> Build:
-    if mode not in engines:
-        raise UnknownEngine(mode, known=tuple(engines))
-    return engines[mode]
+def _named(mode: str, ours: Mapping[str, Build], plugged_in: Mapping[str, Build]) -> Build:
+    found = ours.get(mode) or plugged_in.get(mode)
+    if found is None:
+        raise UnknownEngine(mode, known=(*ours, *plugged_in))
+    return found

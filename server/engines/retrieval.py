@@ -9,6 +9,7 @@ from typing import Literal, Self
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
+from embedding.calibration import least_score
 from server.engines.llama_index import AsyncRetriever
 from server.engines.parts import EngineParts
 from server.engines.passages.selection import SelectPassages, deeper, depth_of, selection_of
@@ -29,9 +30,15 @@ def search_request(
         text=text,
         filters=question.filters,
         document_ids=question.document_ids,
-        min_score=parts.settings.retrieval.min_score if question.min_score is None else question.min_score,
+        min_score=_least_score(parts) if question.min_score is None else question.min_score,
         full_match_skips_min_score=question.min_score is None,
+        explains=parts.record.trail is not None,
     )
+
+
+def _least_score(parts: EngineParts) -> float:
+    chosen = parts.settings.retrieval.min_score
+    return least_score(parts.pinned.generation.embedding.model) if chosen is None else chosen
 
 
 class OwnRetriever(AsyncRetriever):
@@ -104,5 +111,7 @@ class StoreRetriever(OwnRetriever):
         hits = await parts.store.search(
             search_request(parts, mode=self._mode, text=text, embedding=embedding, limit=depth)
         )
+        if parts.record.trail is not None:
+            hits = parts.record.trail.above(hits)
         parts.record.scores.update({hit.node_id: hit.scores for hit in hits})
         return [NodeWithScore(node=hit_node(hit), score=hit.score) for hit in hits]

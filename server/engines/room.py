@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from math import ceil
 from pathlib import Path
@@ -13,26 +12,13 @@ from llama_index.core.schema import NodeWithScore, QueryBundle
 
 from config.settings import SettingsError
 from embedding.tokenizer import load_tokenizer
+from server.engines.models.estimates import CHARACTERS_A_TOKEN
 from server.engines.record import Record
 
-CHARACTERS_A_TOKEN = 3.0  # of Latin script: fewer than any tokenizer has for prose, so that a prompt never overflows
 FRAME_TOKENS = 100  # what a chat's own frame around the messages may take
 FRAME_CHARACTERS = 100  # number and place of a passage
 SAMPLE = 300  # characters
 COUNTED = 20_000  # characters; the tokens of longer texts are estimated from so many
-_SINGLE = re.compile(r"[0-9|]| (?=[0-9])")  # what many tokenizers make a token of each; tables are full of it
-_OTHER_SCRIPTS = re.compile(r"[\u0370-\u1dff\u2c00-\u2dff]")  # with letters: Greek to Khmer
-_WIDE = re.compile(r"[\u2e80-\U0003ffff]")  # characters that are words or syllables, and pictures
-
-
-def estimated_tokens(text: str) -> int:
-    """Return at least as many tokens as a common model's tokenizer makes of prose and tables, by their scripts.
-
-    A third of a token a character in Latin script, two thirds in other alphabets, one and a quarter in Chinese,
-    Japanese and Korean, one for a digit and for the blank before a number.
-    """
-    wide, other, single = (len(pattern.findall(text)) for pattern in (_WIDE, _OTHER_SCRIPTS, _SINGLE))
-    return ceil(1.25 * wide + single + (2 * other + len(text) - wide - other - single) / CHARACTERS_A_TOKEN)
 
 
 class TokenCounter:
@@ -106,6 +92,9 @@ class FitContextWindow(BaseNodePostprocessor):
             ):  # at least one passage is kept; the provider reports an error if even that is too long
                 break
             kept.append(node)
+        if (trail := self._record.trail) is not None:
+            for node in nodes[len(kept) :]:
+                trail.tell(node.node.node_id, "no_room")
         if left_out := len(nodes) - len(kept):
             self._record.note(
                 f"The model reads {len(kept)} of {len(nodes)} passages found: there is no room for {left_out} more."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from uuid import UUID
@@ -17,9 +17,10 @@ from config.telemetry.metrics import LIMIT_REFUSALS
 from server.errors import BudgetExhausted
 from server.limits.effective import EffectiveLimits, asking
 from server.limits.periods import Clock, renewal, seconds_until, utc_now
+from server.limits.usage_buffer import CLOSING_SECONDS, PAUSES, UsageBuffer
 from server.waiting.background import Background
 from storage.access.rates import Scope
-from storage.access.spending import Budget, Exhausted, Payer, Period, Spending, Used
+from storage.access.spending import Budget, Exhausted, Payer, Period, Spending, Tally, Used
 
 SCOPES: tuple[Scope, ...] = ("key", "subject", "tenant")
 PERIODS: tuple[Period, ...] = ("day", "month")
@@ -28,9 +29,6 @@ MARGIN = 60.0
 """Seconds beyond the longest call after which its reservation expires."""
 SETTLING_SECONDS = 1.0
 """For so long an answer's end waits until it is counted; then that goes on behind it."""
-CLOSING_SECONDS = 5.0
-PAUSES = (0.0, 0.5, 2.0, 8.0)
-"""Seconds before each attempt to count a call."""
 RESERVED_RETRY = 5
 KEPT_PERIODS = 70
 """Days for which accounts are kept: this month's, and last month's for calls that began in it."""
@@ -73,6 +71,7 @@ class Budgets:
         self._seconds = longest_call + MARGIN
         self._clock = clock
         self._settling = Background("a call of a model was not counted")
+        self._buffer = UsageBuffer(self._recorded)
         self._tidied: LRUCache[str, object] = LRUCache(TENANTS)
 
     async def reserve(self, *, tokens: int, usd: float) -> Reservation:
@@ -102,41 +101,53 @@ class Budgets:
     async def settle(self, reservation: Reservation, used: Used | None) -> None:
         """Count what a call has used, None: nothing; a failure is logged, and no reason to lose an answer."""
         task = self.settle_later(reservation, used)
-        await asyncio.wait({task}, timeout=SETTLING_SECONDS)
+        if task is not None:
+            await asyncio.wait({task}, timeout=SETTLING_SECONDS)
 
-    def settle_later(self, reservation: Reservation, used: Used | None) -> asyncio.Task[None]:
-        """Count what a call has used where nothing can be awaited."""
-        return self._settling.start(self._settled(reservation, used))
+    def settle_later(self, reservation: Reservation, used: Used | None) -> asyncio.Task[None] | None:
+        """Count what a call has used where nothing can be awaited; None: together with others, soon."""
+        tally = None if used is None else Tally.of(used, collection=reservation.collection)
+        if reservation.id is not None:
+            return self._settling.start(self._settled(reservation.payer, reservation.id, tally))
+        if tally is not None:
+            self._buffer.add(reservation.payer, tally)
+        return None
+
+    async def flush(self) -> None:
+        """Wait until the calls of this process that have ended are counted, for a second at the most."""
+        await self._buffer.flush(seconds=SETTLING_SECONDS)
 
     async def close(self) -> None:
         """Wait until every call is counted."""
+        await self._buffer.close()
         await self._settling.close(seconds=CLOSING_SECONDS)
 
-    async def _settled(self, reservation: Reservation, used: Used | None) -> None:
+    async def _settled(self, payer: Payer, reservation: UUID, tally: Tally | None) -> None:
         is_counted = False
         try:
             for pause in PAUSES:
                 await asyncio.sleep(pause)
-                if is_counted := await self._is_counted(reservation, used):
-                    await self._tidy(reservation.payer)
+                if is_counted := await self._is_counted(payer, reservation, tally):
+                    await self._tidy(payer)
                     return
         finally:
-            if not is_counted and used is not None:
-                tokens = used.prompt_tokens + used.completion_tokens
-                _log.error("a call of a model was not counted", tokens=tokens, cost_usd=used.usd)
+            if not is_counted and tally is not None:
+                _log.error("a call of a model was not counted", tokens=tally.tokens, cost_usd=float(tally.usd))
 
-    async def _is_counted(self, reservation: Reservation, used: Used | None) -> bool:
+    async def _is_counted(self, payer: Payer, reservation: UUID, tally: Tally | None) -> bool:
         try:
-            if used is not None:
-                await self._spending.settle(
-                    reservation.payer, used, collection=reservation.collection, reservation=reservation.id
-                )
-            elif reservation.id is not None:
-                await self._spending.release(reservation.payer, reservation.id)
+            if tally is None:
+                await self._spending.release(payer, reservation)
+            else:
+                await self._spending.settle(payer, tally, reservation=reservation)
         except FootnoteError as error:
             _log.warning("a call of a model is not counted yet", error=type(error).__name__)
             return False
         return True
+
+    async def _recorded(self, payer: Payer, tallies: Sequence[Tally]) -> None:
+        await self._spending.record(payer, tallies)
+        await self._tidy(payer)
 
     async def _tidy(self, payer: Payer) -> None:
         """Forget old accounts, once a day."""

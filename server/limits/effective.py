@@ -6,17 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import structlog
-from cachetools import LRUCache, TTLCache
+from cachetools import LRUCache
 
 from config.errors import FootnoteError
 from config.settings import LimitSettings, overridden
+from server.last_known import LastKnown
 from storage.access.limited import UsedKey, used_key
 from storage.access.tenant_limits import TenantLimits
 from storage.caller import LOCAL, caller
 
 KEPT_SECONDS = 2.0
 """For so long a change of a tenant's limits may go unnoticed."""
+LAST_SECONDS = 86_400.0
+"""For so long those known last hold while the database does not answer."""
 TENANTS = 1024
+KEY = "key_"
+"""How the names of limits begin that a key may have of its own."""
 
 _log = structlog.get_logger(__name__)
 
@@ -28,6 +33,21 @@ class Asking:
     tenant: str
     subject: str
     key: UsedKey | None
+
+
+def checked_key_limits(own: Mapping[str, object]) -> dict[str, object]:
+    """Return limits that a key may have of its own.
+
+    Raises:
+        ValueError: there is no such limit of a key, or a value is out of bounds; the message names it.
+
+    """
+    known = [name for name in LimitSettings.model_fields if name.startswith(KEY)]
+    if wrong := next((name for name in own if name not in known), None):
+        msg = f"{wrong[:80]}: a key has no such limit; there are {', '.join(known)}"
+        raise ValueError(msg)
+    overridden(LimitSettings(), own)
+    return dict(own)
 
 
 def asking() -> Asking:
@@ -42,28 +62,30 @@ class EffectiveLimits:
     def __init__(self, settings: LimitSettings, own: TenantLimits) -> None:
         self._settings = settings
         self._own = own
-        self._fresh: TTLCache[str, LimitSettings] = TTLCache(TENANTS, KEPT_SECONDS)
-        self._last: LRUCache[str, LimitSettings] = LRUCache(TENANTS)
+        self._tenants: LastKnown[LimitSettings] = LastKnown(
+            self._of_tenant, fresh=KEPT_SECONDS, kept=LAST_SECONDS, most=TENANTS
+        )
         self._told: LRUCache[tuple[str, str], None] = LRUCache(TENANTS)
 
     async def of(self, who: Asking) -> LimitSettings:
         """Return the limits of a caller; those known last where the database does not answer."""
-        limits = self._fresh.get(who.tenant)
-        if limits is None:
-            limits = self._fresh[who.tenant] = await self._of_tenant(who.tenant)
-        if who.key is None or not who.key.limits:
-            return limits
-        own = {name: value for name, value in who.key.limits.items() if name.startswith("key_")}
-        return self._replaced(limits, own, whose=f"key {who.key.id}")
-
-    async def _of_tenant(self, tenant: str) -> LimitSettings:
         try:
-            own = await self._own.read(tenant)
+            limits = await self._tenants.of(who.tenant)
         except FootnoteError as error:
             _log.warning("a tenant's limits cannot be read", error=type(error).__name__)
-            return self._last.get(tenant, self._settings)
-        self._last[tenant] = found = self._replaced(self._settings, own, whose=f"tenant {tenant}")
-        return found
+            limits = self._settings
+        if who.key is None or not who.key.limits:
+            return limits
+        own = {name: value for name, value in who.key.limits.items() if name.startswith(KEY)}
+        return self._replaced(limits, own, whose=f"key {who.key.id}")
+
+    async def of_tenant(self, who: Asking) -> LimitSettings:
+        """Return the limits of a caller, apart from those of its key."""
+        return await self.of(Asking(who.tenant, who.subject, None))
+
+    async def _of_tenant(self, tenant: str) -> LimitSettings:
+        own = await self._own.read(tenant)
+        return self._replaced(self._settings, own, whose=f"tenant {tenant}")
 
     def _replaced(self, limits: LimitSettings, own: Mapping[str, object], *, whose: str) -> LimitSettings:
         """Return limits with some replaced; what is no limit is left out, and told once."""

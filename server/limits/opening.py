@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from server.limits.budgets import Budgets
-from server.limits.effective import EffectiveLimits
+from server.limits.effective import EffectiveLimits, asking
 from server.limits.overview import LimitsOfCaller
 from server.limits.quotas import Quotas
 from server.limits.rates import RequestRates
@@ -33,12 +33,17 @@ class OpenLimits:
     """What limits requests, streams, calls of models and uploads."""
 
     settings: LimitSettings
+    effective: EffectiveLimits
     requests: RequestRates
     streams: StreamSlots
     budgets: Budgets
     quotas: Quotas
     of_caller: LimitsOfCaller
     usage: UsageRecord
+
+    async def without_key(self) -> LimitSettings:
+        """Return the limits of the current caller, apart from those of its key."""
+        return await self.effective.of_tenant(asking())
 
     def warn_of_unpriced(self, model: str, *, is_priced: bool) -> None:
         """Log it where a budget in US dollars is set that no call will ever be counted in."""
@@ -56,6 +61,7 @@ async def open_limits(
     spending = Spending(database)
     opened = OpenLimits(
         settings=settings.limits,
+        effective=limits,
         requests=RequestRates(Rates(database), limits=limits),
         streams=StreamSlots(OpenStreams(database), limits=limits, longest=settings.streams.total_timeout),
         budgets=Budgets(spending, limits=limits, longest_call=longest_call, count=count),

@@ -46,6 +46,7 @@ class LimitsOverview:
 
 
 QUOTAS = (
+    "key_streams",
     "subject_streams",
     "tenant_uploads",
     "tenant_upload_bytes",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -11,7 +11,7 @@ from pydantic.json_schema import JsonSchemaMode
 from server.answers import Question
 from server.api.error_handlers import field_errors
 from server.api.schemas.fields import CollectionName, Cursor, DocumentId
-from server.api.schemas.questions import QuestionBody, SearchOptions
+from server.api.schemas.questions import QuestionBody, SearchOptions, with_modes
 from storage.generation import DEFAULT_COLLECTION
 
 MAX_CHARACTERS = 100_000
@@ -70,13 +70,14 @@ def read(model: type[Model], arguments: Arguments, *, fields: tuple[str, ...] = 
         raise InvalidArguments("; ".join(f"{error.field}: {error.reason}" for error in errors)) from None
 
 
-def question_schema(fields: tuple[str, ...]) -> dict[str, Any]:
+def question_schema(fields: tuple[str, ...], *, plugged_in: Sequence[str] = ()) -> dict[str, Any]:
     """Return the JSON Schema of a question with these fields; `filters` without the groups that groups may hold.
 
     Hosts hand it to language models, and many of those cannot read a schema that refers to itself.
     """
     whole = QuestionBody.model_json_schema()
     properties = {name: whole["properties"][name] for name in fields}
+    properties["mode"] = with_modes(properties["mode"], plugged_in)
     group, one = whole["$defs"]["FilterGroup"], whole["$defs"]["Filter"]
     filters = {**group["properties"], "filters": {**group["properties"]["filters"], "items": one}}
     hint = (

@@ -11,11 +11,15 @@ import structlog
 from mcp.shared.exceptions import MCPError
 from structlog.contextvars import bound_contextvars, get_contextvars
 
+from config.background import running_beside
 from server.api.contracts import Runtime
 from server.api.error_handlers import log_failure
 from server.api.problems import INVALID, Problem, problem_of
-from server.errors import DeadlineExceeded
+from server.api.refusals import denied
+from server.api.still import interrupt_unadmitted, still_admitted
+from server.errors import DeadlineExceeded, Forbidden
 from server.mcp.arguments import InvalidArguments
+from server.principal import principal
 from server.waiting.interrupts import Interrupt, OpenRequests
 
 GetRuntime = Callable[[], Awaitable[Runtime]]
@@ -57,6 +61,8 @@ class Calls:
                 raise
             except Exception as exc:  # noqa: BLE001 (the SDK would tell its message to the client)
                 problem = _problem_of(exc, request_id=call_id)
+                if isinstance(exc, Forbidden):
+                    (await self._get_runtime()).refusals.add(denied(exc, principal(), about=f"mcp {name}"))
                 log_failure(exc, problem)
                 outcome = problem.kind.slug
                 return failed(problem, call_id)
@@ -70,7 +76,9 @@ class Calls:
         self._open_requests.add(interrupt)
         try:
             async with interrupt:
-                return await work(await self._get_runtime())
+                runtime = await self._get_runtime()
+                async with running_beside(interrupt_unadmitted(interrupt, require=still_admitted(runtime))):
+                    return await work(runtime)
         finally:
             self._open_requests.discard(interrupt)
 

@@ -21,6 +21,8 @@ from mcp_types import (
 )
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
+from config.plug_ins import engine_names
+from config.settings import PlugInSettings
 from server.api.contracts import Runtime
 from server.api.problems import INVALID, Problem, clean
 from server.mcp import resources
@@ -44,9 +46,9 @@ STATIC = CacheHint(ttl_ms=3_600_000, scope="public")
 Context = ServerRequestContext[Any, Any]
 
 
-def make_server(calls: Calls, *, version: str) -> Server[Any]:
+def make_server(calls: Calls, *, version: str, plug_ins: PlugInSettings) -> Server[Any]:
     """Return the server; it has no state of clients, so one instance serves all."""
-    handlers = _Handlers(calls)
+    handlers = _Handlers(calls, make_tools(plugged_in=engine_names(plug_ins)))
     server = Server(
         "footnote",
         title="Footnote",
@@ -66,9 +68,9 @@ def make_server(calls: Calls, *, version: str) -> Server[Any]:
 
 
 class _Handlers:
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, tools: Mapping[str, ToolEntry]) -> None:
         self._calls = calls
-        self._tools = make_tools()
+        self._tools = tools
 
     def input_schema(self, name: str) -> Mapping[str, Any] | None:
         entry = self._tools.get(name)

@@ -25,7 +25,7 @@ def make_manager(
 
     calls = Calls(get_runtime, seconds=settings.request_timeout, open_requests=open_requests)
     return StreamableHTTPSessionManager(
-        make_server(calls, version=version),
+        make_server(calls, version=version, plug_ins=runtime.settings.plug_ins),
         stateless=True,
         security_settings=SECURITY,
         max_request_body_size=settings.max_body_bytes,

@@ -28,6 +28,7 @@ from server.mcp.protocol import make_server
 from server.principal import EVERYBODY, being
 from server.waiting.interrupts import OpenRequests
 from storage.caller import LOCAL, acting_as
+from storage.origin import at_command_line
 
 _log = structlog.get_logger(__name__)
 Opening = Callable[[], Awaitable[AbstractAsyncContextManager[Runtime]]]
@@ -38,7 +39,7 @@ async def serve_stdio(settings: Settings, *, version: str) -> NoReturn:
 
     Meanwhile file descriptor 1 is standard error, so that no library can write between the protocol's lines.
     """
-    with being(EVERYBODY):  # outermost, as the SDK handles a message in the context of what reads it
+    with at_command_line(), being(EVERYBODY):  # outermost, as the SDK handles a message in the context of what reads it
         await _serve_as_everybody(settings, version=version)
 
 
@@ -50,7 +51,8 @@ async def _serve_as_everybody(settings: Settings, *, version: str) -> NoReturn:
             with open_telemetry(settings.telemetry, version=version) as telemetry:
                 async with BackgroundRuntime(lambda: _opening(settings, telemetry)) as runtime:
                     calls = Calls(runtime.get, seconds=settings.server.request_timeout, open_requests=OpenRequests())
-                    await _serve(make_server(calls, version=version), streams, until=stopping)
+                    server = make_server(calls, version=version, plug_ins=settings.plug_ins)
+                    await _serve(server, streams, until=stopping)
             _leave()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, cast
@@ -48,9 +48,9 @@ async def search(runtime: Runtime, arguments: Arguments, report: Report) -> Sear
 
 
 async def ask(runtime: Runtime, arguments: Arguments, report: Report) -> AskOut:
-    """Answer a question, with reports of progress."""
+    """Answer a question, with reports of progress; while it is written it counts as a stream."""
     question = read_question(arguments, fields=ASK_FIELDS)
-    events = cast("AsyncGenerator[Event, None]", runtime.answers.stream(question))
+    events = cast("AsyncGenerator[Event, None]", runtime.streams.counted(runtime.answers.stream(question)))
     transcript, reported = Transcript(), 0.0
     async with aclosing(events):
         async for event in events:
@@ -81,15 +81,15 @@ async def get_document(runtime: Runtime, arguments: Arguments, report: Report) -
     return DocumentOut.of(document, part)
 
 
-def make_tools() -> dict[str, ToolEntry]:
-    """Return the tools by name."""
+def make_tools(*, plugged_in: Sequence[str] = ()) -> dict[str, ToolEntry]:
+    """Return the tools by name; `plugged_in` are engines of plug-ins."""
     entries = (
         _entry(
             search,
             title="Search documents",
             description="Find the passages that answer a question, the best first: quotations with source, title, "
             "page and place in the document. No language model is called.",
-            takes=question_schema(SEARCH_FIELDS),
+            takes=question_schema(SEARCH_FIELDS, plugged_in=plugged_in),
             gives=SearchOut,
         ),
         _entry(
@@ -98,7 +98,7 @@ def make_tools() -> dict[str, ToolEntry]:
             description="Answer a question from the documents alone. [n] in the answer points at the citation whose id "
             "is n. `finish_reason` is `no_context` where nothing was found. Slower than `search`: a language model "
             "writes the answer.",
-            takes=question_schema(ASK_FIELDS),
+            takes=question_schema(ASK_FIELDS, plugged_in=plugged_in),
             gives=AskOut,
         ),
         _entry(

@@ -14,6 +14,7 @@ from socket import socket
 from typing import TYPE_CHECKING
 
 from config.environment import PREFIX
+from server.process.connections import LEAST_OF_WORKER, Connections, compared, write
 from server.process.local_model import shared_local_model
 from server.process.supervisor import CANNOT_START, CannotStart, Supervisor
 from server.process.worker import open_worker
@@ -24,7 +25,6 @@ from storage.server import database_server, kept_running
 if TYPE_CHECKING:
     from config.settings import Settings
 
-LEAST_CONNECTIONS = 4
 LEAST_BYTES = 65_536
 """The settings' least, of what is kept in memory."""
 
@@ -53,17 +53,19 @@ async def serve_with_workers(
         asyncio.get_running_loop().add_signal_handler(number, _once_then, stop, hurry)
     async with AsyncExitStack() as stack:
         server = stack.enter_context(database_server(settings))
-        await _check_schema(settings, server.dsn)
+        connections = await _checked(settings, server.dsn, count=count)
         await stack.enter_async_context(kept_running(server))
         await stack.enter_async_context(open_worker(settings))
         folder = stack.enter_context(_private_folder())
+        write(folder, connections)
         await stack.enter_async_context(shared_local_model(settings, folder))
         supervisor = Supervisor(
             sockets,
             count=count,
             environment={**os.environ, **shared_out(settings, count=count)},
             folder=folder,
-            patience=settings.server.drain_delay + settings.server.shutdown_timeout + LAST_WORDS,
+            patience=settings.server.shutdown_timeout + LAST_WORDS,
+            drain_delay=settings.server.drain_delay,
             hang_timeout=settings.server.hang_timeout,
         )
         stack.push_async_callback(_ended, supervisor, hurry)
@@ -71,11 +73,12 @@ async def serve_with_workers(
         return await _served(supervisor, stop, on_ready=on_ready, on_failure=on_failure)
 
 
-async def _check_schema(settings: Settings, dsn: str) -> None:
-    """Check it once for all, before anything is started that needs it."""
+async def _checked(settings: Settings, dsn: str, *, count: int) -> Connections:
+    """Check the schema once for all, before anything is started that needs it, and the connections of all workers."""
     database = await Database.open(dsn, settings=settings.database)
     try:
         await schema_version.check(database)
+        return await compared(database, settings, workers=count)
     finally:
         await database.close()
 
@@ -156,8 +159,8 @@ def shared_out(settings: Settings, *, count: int) -> Mapping[str, str]:
     """
     cache = settings.cache
     shares: dict[str, int] = {
-        "DATABASE__POOL_MAX": max(LEAST_CONNECTIONS, _share(settings.database.pool_max, count)),
-        "DATABASE__POOL_MIN": min(settings.database.pool_min, LEAST_CONNECTIONS),
+        "DATABASE__POOL_MAX": max(LEAST_OF_WORKER, _share(settings.database.pool_max, count)),
+        "DATABASE__POOL_MIN": min(settings.database.pool_min, LEAST_OF_WORKER),
         "SERVER__WORKERS": 1,
         "STREAMS__KEPT_BYTES": max(LEAST_BYTES, _share(settings.streams.kept_bytes, count)),
         "CACHE__EMBEDDING_BYTES": _share(cache.embedding_bytes, count),

@@ -22,7 +22,8 @@ BUNDLED = EmbeddingSettings.model_fields["model"].default
 
 def bytes_of_each(settings: Settings) -> int:
     """Return the memory of the models that each worker loads, besides the bundled embedding model."""
-    names = [] if settings.embedding.model == BUNDLED else [settings.embedding.model]
+    embedding = settings.embedding
+    names = [] if embedding.is_remote or embedding.model == BUNDLED else [embedding.model]
     if settings.rerank.provider == "local" and settings.rerank.model:
         names.append(settings.rerank.model)
     return int(WORKSPACE * sum(_weights(name) or UNKNOWN for name in names))

@@ -22,7 +22,8 @@ from typing import Any
 
 import structlog
 
-from server.engines.models import die_with_parent
+from config import die_with_parent
+from server.api.accepting import close_lent
 from server.peers.member import WorkersState, address_of, new_name, write_state
 from server.process.to_supervisor import BEAT_SECONDS, first_word
 
@@ -83,7 +84,8 @@ class Supervisor:
         count: how many workers.
         environment: of the workers.
         folder: for their own sockets, see `server.peers`.
-        patience: seconds for a worker that was told to stop, before it is killed.
+        drain_delay: seconds for which workers that were told to stop accept on.
+        patience: seconds that they have after that, before they are killed.
         hang_timeout: seconds for which the event loop of a worker may stand still before it is killed; 0: for ever.
 
     """
@@ -96,6 +98,7 @@ class Supervisor:
         environment: Mapping[str, str],
         folder: Path,
         patience: float,
+        drain_delay: float = 0,
         hang_timeout: float = 0,
         command: Sequence[str] = (sys.executable, "-m", "server", "worker"),
     ) -> None:
@@ -104,6 +107,7 @@ class Supervisor:
         self._environment = dict(environment)
         self._folder = folder
         self._patience = patience
+        self._drain_delay = drain_delay
         self._hang_timeout = hang_timeout
         self._command = tuple(command)
         self._processes: set[Process] = set()
@@ -151,18 +155,20 @@ class Supervisor:
     async def stop(self) -> None:
         """End every worker; each has its time to finish what it answers.
 
-        From now on the sockets are the workers' alone: when the last of them ends, the system refuses connections,
-        which would otherwise wait for as long as this process has something else to end.
+        They accept on for `drain_delay` seconds, at the end of which the port is closed here, for all of them.
         """
         self._is_stopping = True
         for process in self._processes:
             self._end(process, signal.SIGTERM)
-        for sock in self._sockets:
-            sock.close()
         for task in self._tasks:
             if not task.get_name().startswith("watch worker"):
                 task.cancel()
         waiting = [asyncio.create_task(process.child.wait()) for process in self._processes]
+        if waiting:
+            await asyncio.wait(waiting, timeout=self._drain_delay)
+        for sock in self._sockets:
+            close_lent(sock)
+            sock.close()
         if waiting and (await asyncio.wait(waiting, timeout=self._patience))[1]:
             _log.warning("workers do not stop, and are killed")
             for process in self._processes:

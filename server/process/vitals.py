@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -30,14 +30,13 @@ from config.telemetry.metrics import (
     OPEN_STREAMS,
     Readings,
 )
-from storage.caller import LOCAL, acting_as
 from storage.jobs.jobs import JobStore
 from storage.tracing import POOL
 
 if TYPE_CHECKING:
     from server.services.pinned_generations import PinnedGenerations
     from server.streams.streams import Streams
-    from storage.collections.collections import CollectionInfo, Collections
+    from storage.collections.collections import Collections, NameSize
     from storage.database import Database
     from storage.jobs.jobs import JobCounts
 
@@ -121,31 +120,36 @@ class _Queue:
 
 
 class _Collections:
-    """The default tenant's collections at the last look; the first `MAX_COLLECTIONS` by name."""
+    """The collections of all tenants at the last look, added up by name, as questions are counted.
+
+    The `MAX_COLLECTIONS` largest have a label of their own, the rest have ``other``.
+    """
 
     def __init__(self, collections: Collections) -> None:
         self._collections = collections
-        self._seen: tuple[CollectionInfo, ...] = ()
+        self._seen: Sequence[NameSize] = ()
 
     async def look(self) -> None:
         """Read the collections."""
-        with acting_as(LOCAL):
-            self._seen = tuple((await self._collections.list(limit=MAX_COLLECTIONS)).items)
+        self._seen = await self._collections.sizes(most=MAX_COLLECTIONS)
 
     def documents(self) -> Readings:
-        """Return each collection's number of documents."""
-        return [(info.documents, {"footnote.collection": info.name}) for info in self._seen]
+        """Return each name's number of documents."""
+        return [(size.documents, _label(size)) for size in self._seen]
 
     def chunks(self) -> Readings:
-        """Return each collection's number of chunks."""
-        return [(info.chunks, {"footnote.collection": info.name}) for info in self._seen]
+        """Return each name's number of chunks."""
+        return [(size.chunks, _label(size)) for size in self._seen]
 
     def ages(self) -> Iterator[tuple[float, Mapping[str, str]]]:
-        """Return the seconds since each collection's last write."""
+        """Return the seconds since the last write to a collection of each name."""
         now = datetime.now(UTC)
-        for info in self._seen:
-            written = info.updated_at or info.created_at
-            yield max(0.0, (now - written).total_seconds()), {"footnote.collection": info.name}
+        for size in self._seen:
+            yield max(0.0, (now - size.written_at).total_seconds()), _label(size)
+
+
+def _label(size: NameSize) -> Mapping[str, str]:
+    return {"footnote.collection": size.name}
 
 
 def _cpu_times(process: psutil.Process) -> Readings:

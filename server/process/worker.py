@@ -16,9 +16,9 @@ from contextlib import asynccontextmanager
 
 import structlog
 
+from config import die_with_parent
 from config.background import running_beside
 from config.settings import Settings
-from server.engines.models import die_with_parent
 
 COMMAND = (sys.executable, "-m", "ingestion", "worker")
 SHORTEST_WAIT, MAX_WAIT = 0.5, 30.0

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
+from config.giving_way import LastAsked
 from config.telemetry import spans
 from server.answers import (
     Answer,
@@ -30,27 +31,31 @@ from server.answers import (
     is_blank,
 )
 from server.caches.vectors import QuestionVectors
-from server.engines.abilities import conversational
-from server.engines.chat.condensing import CondensingChatEngine
+from server.engines.abilities import check_schema, conversational
 from server.engines.chat.history import History, chat_message
 from server.engines.direct import answered, retrieved
 from server.engines.llama_index import pieces_of
 from server.engines.models.errors import ModelFailed
-from server.engines.parts import Conversation, Elsewhere, EngineParts
+from server.engines.parts import NO_PLUG_INS, Conversation, Elsewhere, EngineParts, PlugIns
 from server.engines.quoting.questions import language_of
 from server.engines.record import Record, total_cost, total_usage
 from server.engines.registry import build_chat_engine, build_engine
 from server.engines.room import TokenCounter
+from server.engines.trail import Trail
 from server.engines.writing.attribution import ATTRIBUTED, QUOTED, UNATTRIBUTED, Attribution
 from server.engines.writing.citations import CitationFilter
 from server.engines.writing.prompts import summary_messages
 from server.engines.writing.stopping import before_stop
 from server.errors import RerankUnavailable
 from server.limits.budgets import asking_about
+from server.plug_ins.guards import Guards
 from server.services.cited import citations_of
-from server.services.observation import Observation
+from server.services.direct import direct_events
+from server.services.explanations import explanation_of
+from server.services.observation import Observation, Operation
 from server.waiting.turns import Turns
 from storage.errors import TableGone
+from storage.search.word_weights import WordWeights
 from storage.vector_store import ChunkStore
 
 if TYPE_CHECKING:
@@ -60,6 +65,7 @@ if TYPE_CHECKING:
     from server.engines.models.model import LanguageModel
     from server.engines.pinned import Pinned
     from server.engines.reranking.reranker import Reranker
+    from server.services.evidence import EvidenceRecord
     from server.services.pinned_generations import PinnedGenerations
     from storage.database import Database
     from storage.generation import Generation
@@ -95,9 +101,15 @@ class AnswerService:
         reranker: Reranker | None = None,
         vectors: QuestionVectors | None = None,
         kept: AnswerCache | None = None,
+        evidence: EvidenceRecord | None = None,
+        plug_ins: PlugIns = NO_PLUG_INS,
+        guards: Guards | None = None,
     ) -> None:
         """Take what is open; without `vectors` and `kept` each question is embedded, and answered, anew."""
+        self._plug_ins = plug_ins
+        self._guards = guards or Guards()
         self._database = database
+        self._weights = WordWeights(database)
         self._generations = generations
         self._embedder = embedder
         self._model = model
@@ -105,14 +117,16 @@ class AnswerService:
         self._reranker = reranker
         self._vectors = vectors or QuestionVectors(max_bytes=0)
         self._kept = kept
+        self._evidence = evidence
+        self._last_asked = LastAsked(settings.data_dir)
         self._turns = Turns(at_once=SEARCHES, max_wait=settings.server.max_wait)
         self.counter = TokenCounter(settings.llm.tokenizer or embedder.files.tokenizer_file)
         self._history = History(self.counter, settings=settings.chat)
 
     def over(self, generations: PinnedGenerations) -> Self:
-        """Return the same service over other generations."""
+        """Return the same service over other generations, whose answers nobody is shown."""
         other = copy.copy(self)
-        other._generations = generations  # noqa: SLF001 (of our own)
+        other._generations, other._evidence = generations, None  # noqa: SLF001 (of our own)
         return other
 
     async def ask(self, question: Question, /) -> Answer:
@@ -121,10 +135,10 @@ class AnswerService:
 
     async def retrieve(self, question: Question, /) -> Retrieved:
         """Find passages: `k` of them if there are so many, as no model has to read them."""
-        observation = Observation("retrieve", question)
+        observation = self._observed("retrieve", question)
         try:
             with spans.under(observation.span):
-                retrieved = await self._retrieved(question)
+                retrieved = await self._retrieved(await self._admitted(question, observation))
             observation.found(retrieved)
         except BaseException as exc:
             observation.failed(exc)
@@ -135,16 +149,79 @@ class AnswerService:
 
     def stream(self, question: Question, /) -> AsyncGenerator[Event, None]:
         """Answer piece by piece: `Sources`, any number of `Token`, `Done`; closing it cancels the model call."""
+        observation = self._observed("query", question)
+        if not self._guards:
+            return observation.events(self._streamed(question))
+
+        async def guarded() -> AsyncGenerator[Event, None]:
+            events = self._streamed(await self._admitted(question, observation))
+            async with aclosing(self._guards.events(events)) as passed:
+                async for event in passed:
+                    yield event
+
+        return observation.events(guarded())
+
+    def _streamed(self, question: Question) -> AsyncGenerator[Event, None]:
         if self._kept is None:
-            events = self._stream(question)
-        else:
-            find = partial(self._generation, question.collection)
-            events = self._kept.events(question, find=find, fresh=partial(self._stream, question))
-        return Observation("query", question).events(events)
+            return self._stream(question)
+        find = partial(self._generation, question.collection)
+        return self._kept.events(question, find=find, fresh=partial(self._stream, question))
 
     def chat(self, turn: Turn, /) -> AsyncGenerator[Event, None]:
         """Answer within a conversation that the caller keeps; as `stream` does."""
-        return Observation("chat", turn.question, conversation_id=turn.conversation_id).events(self._chat(turn))
+        observation = self._observed("chat", turn.question, conversation_id=turn.conversation_id)
+        if not self._guards:
+            return observation.events(self._chat(turn))
+
+        async def guarded() -> AsyncGenerator[Event, None]:
+            passed_turn = turn if turn.is_guarded else await self._admitted_turn(turn, observation)
+            async with aclosing(self._guards.events(self._chat(passed_turn))) as passed:
+                async for event in passed:
+                    yield event
+
+        return observation.events(guarded())
+
+    async def admitted(self, question: Question, /) -> Question:
+        """Return a question as the guards let it pass; for those who keep it before it is answered.
+
+        Raises:
+            GuardRefused: they do not.
+
+        """
+        return replace(question, question=await self._guards.question(question.question)) if self._guards else question
+
+    async def _admitted(self, question: Question, observation: Observation) -> Question:
+        """Return a question as the guards let it pass; what they do not is in no trace."""
+        if self._guards:
+            observation.asked = ""
+            question = await self.admitted(question)
+            observation.asked = question.question
+        return question
+
+    async def _admitted_turn(self, turn: Turn, observation: Observation) -> Turn:
+        """Return a turn of a conversation that a client keeps: what its user said before passes the guards, too."""
+        question = await self._admitted(turn.question, observation)
+        history = [
+            replace(said, content=await self._guards.question(said.content), tokens=None)
+            if said.role == "user"
+            else said
+            for said in turn.history
+        ]
+        return replace(turn, question=question, history=tuple(history))
+
+    def _observed(self, operation: Operation, question: Question, *, conversation_id: str | None = None) -> Observation:
+        self._last_asked.note()
+        return Observation(
+            operation,
+            question,
+            conversation_id=conversation_id,
+            evidence=self._evidence,
+            plugged_in=self._plug_ins.chat_engines,
+        )
+
+    def direct(self, turn: Turn, /) -> AsyncGenerator[Event, None]:
+        """Let the model answer without documents; as `chat` does."""
+        return Observation("chat", turn.question).events(direct_events(self._model, turn))
 
     async def _retrieved(self, question: Question) -> Retrieved:
         async def found(parts: EngineParts) -> Sequence[NodeWithScore]:
@@ -154,13 +231,15 @@ class AnswerService:
         async with AsyncExitStack() as stack:
             parts, nodes = await self._engaged(question, stack, found, retrieves_only=True)
             generation = parts.record.searched or parts.store.generation
+            results = citations_of(nodes, parts.record)
             return Retrieved(
-                results=citations_of(nodes, parts.record),
+                results=results,
                 collection=generation.collection,
                 generation=generation.name,
                 timings_ms=_timings(parts.record, started),
                 rerank=parts.record.reranked,
                 engine=parts.record.report(),
+                explanation=explanation_of(parts.record, results),
             )
 
     @property
@@ -189,7 +268,8 @@ class AnswerService:
     async def _stream(self, question: Question) -> AsyncGenerator[Event, None]:
         async def asked(parts: EngineParts) -> tuple[Any, bool]:
             engine = build_engine(parts)
-            return await answered(engine, QueryBundle(question.question)), isinstance(engine, RetrieverQueryEngine)
+            response = await answered(engine, QueryBundle(question.question))
+            return response, isinstance(engine, RetrieverQueryEngine) or getattr(engine, "refuses", False)
 
         started = time.perf_counter()
         async with AsyncExitStack() as stack:
@@ -206,7 +286,7 @@ class AnswerService:
             parts = replace(parts, conversation=self._history.fitted(turn, model=self._model))
             engine = build_chat_engine(parts)
             response = await engine.astream_chat(turn.question.question, list(parts.conversation.history))
-            return response, isinstance(engine, CondensingChatEngine)
+            return response, getattr(engine, "refuses", False)
 
         started = time.perf_counter()
         async with AsyncExitStack() as stack:
@@ -232,6 +312,8 @@ class AnswerService:
         """
         if question.rerank and self._settings.rerank.provider == "none":
             raise RerankUnavailable
+        if not retrieves_only:
+            check_schema(question, self._model)
         asking_about(question.collection)
         for may_retry in (True, False):
             pinned = await stack.enter_async_context(self._generations.pinned(question.collection))
@@ -265,12 +347,13 @@ class AnswerService:
                 rerank=record.reranked,
                 standalone_question=record.standalone_question,
                 engine=record.report(),
+                explanation=explanation_of(record, citations),
             )
             if not citations and refuses:  # the generator has not begun, and never will
-                yield Token(nothing_found(parts.question.question))
+                yield Token(nothing_found(parts.question.question, parts.store.generation.chunking.language))
                 yield self._done(record, started, "no_context", citations, cited=set())
                 return
-            written = _Written(citations, parts, language=generation.chunking.language)
+            written = _written(citations, parts, language=generation.chunking.language)
             generating = time.perf_counter()
             async with aclosing(written.events(pieces, record)) as events:
                 async for event in events:
@@ -278,7 +361,7 @@ class AnswerService:
             if text := await written.footnote():
                 yield Token(text)
         if record.refused:
-            yield Token(nothing_found(parts.question.question))
+            yield Token(nothing_found(parts.question.question, parts.store.generation.chunking.language))
             yield self._done(record, started, "no_context", (), cited=set())
             return
         if not written.has_text and not record.extracted:  # a quotation may be cut before its first word
@@ -292,15 +375,19 @@ class AnswerService:
             yield replace(
                 parts,
                 question=replace(parts.question, collection=collection),
-                store=ChunkStore(self._database, generation=pinned.generation, settings=self._settings.retrieval),
+                store=self._store_of(pinned),
                 pinned=pinned,
                 embedder=pinned.embedder or self._embedder,
             )
 
+    def _store_of(self, pinned: Pinned) -> ChunkStore:
+        settings = self._settings.retrieval
+        return ChunkStore(self._database, generation=pinned.generation, settings=settings, weights=self._weights)
+
     def _parts(self, question: Question, pinned: Pinned, kept: AsyncExitStack) -> EngineParts:
         return EngineParts(
             question=question,
-            store=ChunkStore(self._database, generation=pinned.generation, settings=self._settings.retrieval),
+            store=self._store_of(pinned),
             pinned=pinned,
             embedder=pinned.embedder or self._embedder,
             model=self._model,
@@ -308,8 +395,9 @@ class AnswerService:
             reranker=self._reranker,
             vectors=self._vectors,
             turns=self._turns,
-            record=Record(engine=question.mode),
+            record=Record(engine=question.mode, trail=Trail() if question.explain else None),
             elsewhere=Elsewhere(visit=self._visited, kept=kept),
+            plug_ins=self._plug_ins,
         )
 
     def _done(
@@ -322,7 +410,8 @@ class AnswerService:
         elif record.extracted:
             model = EXTRACTIVE
         else:
-            model = finish.model if finish else self._model.name if self._model else NO_MODEL
+            ours = self._model.name if self._model else NO_MODEL
+            model = finish.model if finish else record.author or ours
         return Done(
             finish_reason=reason,
             model=model,
@@ -335,6 +424,11 @@ class AnswerService:
         )
 
 
+def _written(citations: Sequence[Citation], parts: EngineParts, *, language: str) -> _Written:
+    kind = _Written if parts.question.json_schema is None else _Structured
+    return kind(citations, parts, language=language)
+
+
 class _Written:
     """What an engine writes, as it comes, with its citations.
 
@@ -345,7 +439,7 @@ class _Written:
 
     def __init__(self, citations: Sequence[Citation], parts: EngineParts, *, language: str) -> None:
         self._passages = [citation.text for citation in citations]
-        read = [f"{citation.title}\n{citation.heading or ''}\n{citation.text}" for citation in citations]
+        read = (f"{citation.title}\n{citation.heading or ''}\n{citation.text}" for citation in citations)  # if need be
         self._parts = parts
         self._attribution = Attribution(read, language=language, question=parts.question.question)
         self._markers = CitationFilter(self._passages, checked=self._checked)
@@ -405,9 +499,29 @@ class _Written:
         return is_cut and self._parts.question.max_tokens is not None
 
 
-def nothing_found(question: str) -> str:
-    """Return the sentence that stands for an answer which the documents do not hold, in the question's language."""
-    return NOTHING_FOUND[language_of(question) or "english"]
+class _Structured(_Written):
+    """JSON by the request's schema, as it was written: it has no footnotes."""
+
+    async def events(self, pieces: AsyncIterator[str], record: Record) -> AsyncGenerator[Event, None]:
+        """Yield the JSON and the reasoning."""
+        async for piece in pieces:
+            for thought in record.new_thoughts():
+                yield thought
+            if piece:
+                self.has_text = True
+                yield Token(piece)
+
+    async def footnote(self) -> str:
+        """Return nothing."""
+        return ""
+
+
+def nothing_found(question: str, language: str) -> str:
+    """Return the sentence that stands for an answer which the documents do not hold, in the question's language.
+
+    Where its words do not tell, that is the collection's `language`; English, where there is no sentence in it.
+    """
+    return NOTHING_FOUND.get(language_of(question) or language, NOTHING_FOUND["english"])
 
 
 def _empty(record: Record) -> ModelFailed:

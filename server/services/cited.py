@@ -24,7 +24,7 @@ def citations_of(nodes: Sequence[NodeWithScore], record: Record) -> tuple[Citati
 def _citation(number: int, found: NodeWithScore, record: Record) -> Citation:
     """Return a passage's citation; metadata that are not what their name says stay in `metadata`."""
     node, metadata = found.node, dict(found.node.metadata)
-    start = getattr(node, "start_char_idx", None) or 0
+    start, end = getattr(node, "start_char_idx", None) or 0, getattr(node, "end_char_idx", None)
     text = well_formed(node.get_content())
     chunk_index = chunk_index_of(node)
     document_id = node.ref_doc_id or ""
@@ -47,7 +47,7 @@ def _citation(number: int, found: NodeWithScore, record: Record) -> Citation:
         score=score if math.isfinite(score) else 0.0,
         scores=record.scores.get(node.node_id, {}),
         start=start,
-        end=getattr(node, "end_char_idx", None) or start + len(text),
+        end=start + len(text) if end is None else end,
         metadata=_rest(metadata),
         chunks=record.chunks.get(node.node_id, (chunk_index,)),
     )

@@ -14,21 +14,24 @@ import structlog
 from config.background import running_beside
 from config.errors import FootnoteError
 from ingestion.chunking.choice import choose_chunking
-from storage.caller import EVERYBODY, in_whole_tenant
+from server.errors import Forbidden
+from server.principal import ADMIN
+from storage.caller import EVERYBODY, Caller, caller, in_whole_tenant
 from storage.collections.collections import CollectionInfo, Collections
 from storage.collections.dropping import drop_marked
 from storage.collections.generations import Flip, GenerationInfo, Generations
 from storage.conflicts import rerun_on_conflict
 from storage.cursors import Page
+from storage.documents.catalog import DocumentCatalog
 from storage.documents.readers import DocumentReaders
-from storage.errors import GenerationNotReady
+from storage.errors import CollectionNotFound, GenerationNotReady
 from storage.jobs.jobs import JobStore, NewJob
 from storage.jobs.payloads import CatchUp
 from storage.reach import require_reachable
 
 if TYPE_CHECKING:
     from config.settings import IngestionSettings
-    from embedding.embedder import Embedder
+    from embedding.cache import Described, Embedders
     from server.services.pinned_generations import PinnedGenerations
     from storage.database import Database
     from storage.generation import Chunking, Generation
@@ -40,13 +43,17 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class NewCollection:
-    """A collection to create; None stands for the settings' values. `readers` may read what brings none."""
+    """A collection to create; None stands for the settings' values. `readers` may read what brings none.
+
+    `embedding` is the name that the settings give its model.
+    """
 
     name: str
     language: str | None = None
     chunk_tokens: int | None = None
     chunk_overlap: int | None = None
     readers: tuple[str, ...] = (EVERYBODY,)
+    embedding: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +77,17 @@ class CollectionService:
     """Creates, deletes and activates. Every method raises `FootnoteError`s only, apart from defects."""
 
     def __init__(
-        self, database: Database, *, embedder: Embedder, pinned: PinnedGenerations, settings: IngestionSettings
+        self, database: Database, *, embedders: Embedders, pinned: PinnedGenerations, settings: IngestionSettings
     ) -> None:
         self._database = database
-        self._embedder = embedder
+        self._embedders = embedders
         self._pinned = pinned
         self._settings = settings
         self._collections = Collections(database)
         self._generations = Generations(database)
         self._jobs = JobStore(database)
         self._readers = DocumentReaders(database)
+        self._documents = DocumentCatalog(database)
         self._marked = asyncio.Event()
 
     async def active(self, name: str, /) -> Generation:
@@ -87,26 +95,40 @@ class CollectionService:
         return await self._collections.active(name)
 
     async def create(self, new: NewCollection, /) -> CollectionInfo:
-        """Create a collection for the configured embedding model.
+        """Create a collection for the embedding model that it names.
 
         Raises:
-            InvalidCollection: the name, the language or the chunking cannot be used.
+            InvalidCollection: the name, the language, the chunking or the model cannot be used.
             CollectionExists: the name is taken.
+            EmbeddingUnavailable: the model's provider cannot be asked.
 
         """
-        await self._collections.create(new.name, embedding=self._embedder.identity, chunking=self._chunking(new))
+        model = await self._embedders.described(new.embedding)
+        await self._collections.create(new.name, embedding=model.identity, chunking=self._chunking(new, model))
         if new.readers != (EVERYBODY,):
             await self._readers.put_default(new.name, new.readers)
         return await self._collections.info(new.name)
 
     async def ensure(self, name: str, /) -> Generation:
-        """Return a collection's active generation; create the collection by the settings if it does not exist."""
-        return await self._collections.ensure(
-            name,
-            embedding=self._embedder.identity,
-            chunking=self._chunking(NewCollection(name)),
-            accepted=self._embedder.accepted,
-        )
+        """Return a collection's active generation; create the collection by the settings if it does not exist.
+
+        Raises:
+            EmbeddingMismatch: the settings do not name the model that it was built with.
+            EmbeddingUnavailable: it does not exist, and the default model's provider cannot be asked.
+
+        """
+        try:
+            active = await self._collections.active(name)
+        except CollectionNotFound:
+            model = await self._embedders.described()
+            active = await self._collections.ensure(
+                name,
+                embedding=model.identity,
+                chunking=self._chunking(NewCollection(name), model),
+                accepted={model.identity.fingerprint},
+            )
+        await self._embedders.require_writable(active)
+        return active
 
     async def delete(self, name: str, /) -> None:
         """Delete a collection with its generations and documents, and cancel its jobs.
@@ -115,9 +137,10 @@ class CollectionService:
 
         Raises:
             CollectionNotFound: there is no such collection.
+            Forbidden: documents are in it that the caller may not read.
 
         """
-        await self._delete(name)
+        await self._delete(name, caller())
         self._marked.set()
         await self._follow()
 
@@ -148,8 +171,13 @@ class CollectionService:
 
     @rerun_on_conflict
     @in_whole_tenant  # with everybody's jobs
-    async def _delete(self, name: str) -> None:
+    async def _delete(self, name: str, who: Caller | None) -> None:
         async with self._database.transaction() as connection:
+            if await self._documents.hides_any(connection, who, collection=name) or await self._jobs.hides_any(
+                connection, who, collection=name
+            ):
+                reason = "it has documents that you may not read; an administrator may delete it"
+                raise Forbidden(ADMIN, reason)
             await self._jobs.cancel_of_collection(connection, name)
             await self._collections.delete(connection, name)
 
@@ -186,10 +214,10 @@ class CollectionService:
         except FootnoteError as exc:
             _log.warning("pinned generations were not refreshed; the next poll will do it", error=type(exc).__name__)
 
-    def _chunking(self, new: NewCollection) -> Chunking:
+    def _chunking(self, new: NewCollection, model: Described) -> Chunking:
         return choose_chunking(
             self._settings,
-            max_tokens=self._embedder.files.max_tokens,
+            max_tokens=model.max_tokens,
             tokens=new.chunk_tokens,
             overlap=new.chunk_overlap,
             language=new.language,

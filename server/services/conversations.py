@@ -22,7 +22,7 @@ from server.answers import Answer, Citation, Done, Event, Message, Question, Sou
 from server.errors import CollectionIsFixed, ShuttingDown, StreamAbandoned
 from server.waiting.background import Background
 from server.waiting.interrupts import why_cancelled
-from storage.chat.conversations import ConversationCatalog, ConversationInfo, StoredMessage
+from storage.chat.conversations import LATEST, ConversationCatalog, ConversationInfo, ConversationOrder, StoredMessage
 from storage.chat.turns import Memory, NewTurn, OpenTurn, PastTurn, TurnAnswer, TurnStore
 from storage.cursors import Page
 from storage.database import storable
@@ -93,6 +93,7 @@ class Conversations:
         started = time.perf_counter()
         try:
             with timed_stage("open"):
+                message = replace(message, question=await self._answers.admitted(message.question))
                 turn = await self._opened(message)
         except FootnoteError as exc:
             count_unbegun("chat", message.question, exc, seconds=time.perf_counter() - started)
@@ -114,9 +115,11 @@ class Conversations:
                 await self._break_off(turn, exc, transcript.text)
             raise
 
-    async def list(self, *, limit: int, cursor: str | None) -> Page[ConversationInfo]:
-        """List conversations, the latest first; a page has fewer than `limit` where some are out of reach."""
-        found = await self._catalog.list(limit=limit, cursor=cursor)
+    async def list(
+        self, *, limit: int, cursor: str | None, contains: str | None = None, order: ConversationOrder = LATEST
+    ) -> Page[ConversationInfo]:
+        """List conversations, see the catalog; a page has fewer than `limit` where some are out of reach."""
+        found = await self._catalog.list(limit=limit, cursor=cursor, contains=contains, order=order)
         return replace(found, items=tuple(each for each in found.items if is_reachable(each.collection)))
 
     async def get(self, conversation_id: str, /) -> ConversationInfo:
@@ -186,6 +189,7 @@ class Conversations:
             history=_history(memory),
             summary=memory.summary,
             conversation_id=str(turn.conversation_id),
+            is_guarded=True,
         )
 
     async def _keep(self, message: ChatMessage, turn: OpenTurn, answer: Answer) -> None:

@@ -204,9 +204,9 @@ class DocumentService:
         document_id = new.document_id or holder or new_id
         # before the revision is taken: a deletion is either older than it, or sees this job and cancels it
         await lock_jobs(connection, document_lock(current_tenant(), collection, document_id))
-        await self._catalog.require_own(connection, document_id, collection=collection)
-        if not await self._catalog.is_readable(connection, document_id, who, collection=collection):
+        if not await self._is_replaceable(connection, document_id, who, collection=collection):
             raise DocumentNotFound(document_id) if new.document_id else SourceTaken(source, holder=None)
+        await self._catalog.require_own(connection, document_id, collection=collection)
         revision = await next_revision(connection)
         job = await self._jobs.submit(
             connection,
@@ -222,8 +222,17 @@ class DocumentService:
         if DocumentVersion.of(job.arguments).revision != revision:
             return Submitted(job.document_id or document_id, job.id, is_replay=True)
         if holder not in {None, document_id}:
-            raise SourceTaken(source, holder=str(holder))
+            is_known = await self._catalog.is_seen(connection, str(holder), who, collection=collection)
+            raise SourceTaken(source, holder=str(holder) if is_known else None)
         return Submitted(document_id, job.id)
+
+    async def _is_replaceable(
+        self, connection: Connection, document_id: str, who: Caller | None, *, collection: str
+    ) -> bool:
+        """Tell whether a caller may read a document as it is, and as it will be by others' jobs."""
+        return await self._catalog.is_readable(
+            connection, document_id, who, collection=collection
+        ) and not await self._jobs.hides_any(connection, who, collection=collection, document_id=document_id)
 
     async def _holder(self, connection: Connection, new: NewVersion, source: str) -> str | None:
         """Return the document that has a source, or that a job will give it to; the caller holds the source's lock."""

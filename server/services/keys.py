@@ -6,14 +6,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from config.settings import LimitSettings
 from server.auth.authenticator import principal_of_key
 from server.auth.key_text import KeyText
 from server.errors import Forbidden, InvalidKey
+from server.limits.effective import checked_key_limits
 from server.principal import ADMIN, TENANTS, Principal
+from server.services.key_limits import inherited, require_no_more
 from storage.access.keys import ApiKey, NewApiKey
 from storage.errors import KeyNotFound
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
     from storage.access.keys import ApiKeys
     from storage.cursors import Page
 
@@ -29,6 +34,7 @@ class WantedKey:
     groups: tuple[str, ...] | None = None
     collections: tuple[str, ...] | None = None
     expires_at: datetime | None = None
+    limits: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +48,24 @@ class MadeKey:
 class KeyService:
     """Every method raises `FootnoteError`s only, apart from defects; what one may not see is a `KeyNotFound`."""
 
-    def __init__(self, keys: ApiKeys) -> None:
+    def __init__(self, keys: ApiKeys, *, limits: Callable[[], Awaitable[LimitSettings]] | None = None) -> None:
+        """Take what tells the limits that hold for the caller, apart from those of its key; None: none is set."""
         self._keys = keys
+        self._limits = limits
 
     async def create(self, wanted: WantedKey, /, *, by: Principal) -> MadeKey:
         """Make a key.
 
         Raises:
-            Forbidden: it would be able to do more than whoever asks for it.
-            InvalidKey: it has expired already.
+            Forbidden: it would be able to do more than whoever asks for it, or that is a key with limits of its own.
+            InvalidKey: it has expired already, or a limit is none.
 
         """
+        if by.limits and not by.is_admin:
+            raise Forbidden(ADMIN, "a key with limits of its own makes no others: together they could use up more")
         text = KeyText.new()
         new = _checked(wanted, text, by)
+        require_no_more(new.limits, by=by, of_tenant=await self._of_tenant())
         return MadeKey(await self._keys.create(new), text)
 
     async def list(
@@ -75,6 +86,7 @@ class KeyService:
         """
         key = await self._visible(key_id, by)
         _require_less(principal_of_key(key), by)
+        require_no_more(key.limits, by=by, of_tenant=await self._of_tenant())
         text = KeyText.new(key.id)
         return MadeKey(await self._keys.rotate(key.id, secret_hash=text.secret_hash, overlap=overlap), text)
 
@@ -87,6 +99,27 @@ class KeyService:
         """
         key = await self._visible(key_id, by)
         await self._keys.revoke(key.id)
+
+    async def limit(self, key_id: str, limits: Mapping[str, object], /, *, by: Principal) -> ApiKey:
+        """Replace a key's own limits; every server follows within a second.
+
+        Raises:
+            KeyNotFound: there is no such key, or it was revoked.
+            Forbidden: it would have more than whoever asks.
+            InvalidKey: a limit is none.
+
+        """
+        key = await self._visible(key_id, by)
+        own = _limits(limits)
+        require_no_more(own, by=by, of_tenant=await self._of_tenant())
+        return await self._keys.limit(key.id, own)
+
+    async def get(self, key_id: str, /, *, by: Principal) -> ApiKey:
+        """Return a key; raises `KeyNotFound` where there is none."""
+        return await self._visible(key_id, by)
+
+    async def _of_tenant(self) -> LimitSettings:
+        return LimitSettings() if self._limits is None else await self._limits()
 
     async def _visible(self, key_id: str, by: Principal) -> ApiKey:
         key = await self._keys.find(key_id)
@@ -125,9 +158,17 @@ def _checked(wanted: WantedKey, text: KeyText, by: Principal) -> NewApiKey:
         scopes=tuple(dict.fromkeys(wanted.scopes)),
         collections=collections,
         expires_at=wanted.expires_at or by.expires_at,
+        limits=_limits(wanted.limits, by=by),
     )
     _require_less(principal_of_key(new), by)
     return new
+
+
+def _limits(limits: Mapping[str, object] | None, *, by: Principal | None = None) -> dict[str, object]:
+    try:
+        return checked_key_limits(limits or {}) if by is None else inherited(limits, by=by)
+    except ValueError as exc:
+        raise InvalidKey(str(exc), field="limits") from None
 
 
 def _require_less(made: Principal, by: Principal) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Container, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
@@ -13,6 +13,7 @@ from config.errors import slug_of
 from config.telemetry import spans
 from config.telemetry.metrics import (
     ANSWER_DURATION,
+    ANSWERS,
     CITED,
     RETRIEVED,
     STAGE_DURATION,
@@ -22,16 +23,19 @@ from config.telemetry.metrics import (
 )
 from server.answers import Citation, Done, Event, Reasoning, Sources, Token
 from server.engines.registry import CHAT_ENGINES
+from server.services.noted import Noted
+from server.tool_calls import CallPiece
 from server.waiting.interrupts import why_cancelled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from server.answers import Question, Retrieved
+    from server.services.evidence import EvidenceRecord
 
 Operation = Literal["query", "chat", "retrieve"]
 OTHER = "other"
-WRITTEN = frozenset({"stop", "length"})
+WRITTEN = frozenset({"stop", "length", "tool_calls"})
 """Ends of answers that a model wrote; nobody waits for the first token of the others."""
 _collection_label = Few()
 
@@ -41,6 +45,7 @@ def count_unbegun(operation: Operation, question: Question, error: BaseException
     outcome = slug_of(error)
     labels = {"footnote.operation": operation, "footnote.mode": _mode_label(question), "footnote.outcome": outcome}
     ANSWER_DURATION.record(seconds, {**labels, "error.type": outcome})
+    ANSWERS.add(1, {"footnote.outcome": outcome})
 
 
 @contextmanager
@@ -53,17 +58,31 @@ def timed_stage(name: str) -> Iterator[None]:
         STAGE_DURATION.record(time.perf_counter() - started, {"footnote.stage": name})
 
 
-def _mode_label(question: Question) -> str:
-    return question.mode if question.mode in CHAT_ENGINES else OTHER  # one that there is not is text of the client's
+def _mode_label(question: Question, plugged_in: Container[str] = ()) -> str:
+    is_known = question.mode in CHAT_ENGINES or question.mode in plugged_in
+    return question.mode if is_known else OTHER  # one that there is not is text of the client's
 
 
 class Observation:
-    """What is seen of one answer."""
+    """What is seen of one answer; `plugged_in` are names of plug-ins' engines.
 
-    def __init__(self, operation: Operation, question: Question, *, conversation_id: str | None = None) -> None:
-        self._question = question
+    Attributes:
+        asked: the question's text, as far as it may be recorded.
+
+    """
+
+    def __init__(
+        self,
+        operation: Operation,
+        question: Question,
+        *,
+        conversation_id: str | None = None,
+        evidence: EvidenceRecord | None = None,
+        plugged_in: Container[str] = (),
+    ) -> None:
+        self.asked = question.question
         self._started = time.perf_counter()
-        self._labels = {"footnote.operation": operation, "footnote.mode": _mode_label(question)}
+        self._labels = {"footnote.operation": operation, "footnote.mode": _mode_label(question, plugged_in)}
         self._first: float | None = None
         self._outcome = ""
         self._ended = False
@@ -78,6 +97,9 @@ class Observation:
         self.span = spans.begin(f"footnote.{operation}", attributes=attributes)
         self._context = spans.context_of(self.span)
         self._trace_id = spans.trace_id_of(self.span)
+        self._noted = None
+        if evidence is not None and evidence.is_on:
+            self._noted = Noted(evidence, operation=operation, conversation_id=conversation_id, trace_id=self._trace_id)
 
     async def events(self, events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
         """Hand an answer's events on, and take note of them."""
@@ -113,12 +135,15 @@ class Observation:
         if self._ended:
             return
         self._ended = True
+        if self._noted is not None:
+            self._noted.ended(self._outcome or spans.CANCELLED)
         span = self.span
         span.set_attribute("footnote.outcome", self._outcome)
         labels = {**self._labels, "footnote.outcome": self._outcome}
         ANSWER_DURATION.record(time.perf_counter() - self._started, labels, context=self._context)
+        ANSWERS.add(1, {"footnote.outcome": self._outcome or spans.CANCELLED})
         texts = spans.content()
-        texts.put(span, "footnote.question", self._question.question)
+        texts.put(span, "footnote.question", self.asked)
         if self._text:
             texts.put(span, "footnote.answer", "".join(self._text))
         span.end()
@@ -129,6 +154,9 @@ class Observation:
                 self._first = time.perf_counter() - self._started
             if spans.content().is_let_in:
                 self._text.append(event.text)
+        elif isinstance(event, CallPiece):
+            if self._first is None:
+                self._first = time.perf_counter() - self._started
         elif isinstance(event, Sources):
             self._passages(event.citations, collection=event.collection, generation=event.generation)
         elif isinstance(event, Reasoning):
@@ -139,6 +167,8 @@ class Observation:
             self._done(event)
 
     def _passages(self, passages: Sequence[Citation], *, collection: str, generation: str) -> None:
+        if self._noted is not None:
+            self._noted.shown(passages, collection=collection, generation=generation)
         self._labels["footnote.collection"] = _collection_label(collection)
         scores = [passage.scores["dense"] for passage in passages if "dense" in passage.scores]
         self.span.set_attributes(
@@ -156,6 +186,8 @@ class Observation:
 
     def _done(self, done: Done) -> None:
         self._outcome = done.finish_reason
+        if self._noted is not None:
+            self._noted.cited(done.cited)
         if self._first is not None and done.finish_reason in WRITTEN:
             self.span.set_attribute("footnote.time_to_first_token", self._first)
             TIME_TO_FIRST_TOKEN.record(self._first, self._labels, context=self._context)

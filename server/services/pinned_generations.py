@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 FOLLOW_SECONDS = 1.0
 """Between two looks for flips; notifications usually bring them sooner."""
 
+LEASE_RETRY_SECONDS = 10.0
+"""Between two tries to take leases where the database cannot be written to."""
+
 Place = tuple[str, str]
 """A tenant, and the name of one of its collections."""
 
@@ -46,8 +49,9 @@ class _Entry:
     """A generation that this server answers from, or did and somebody still reads."""
 
     pinned: Pinned
+    lease_name: str
     lease: ExitStack = field(default_factory=ExitStack)
-    lease_name: str = ""
+    is_leased: bool = False
     users: int = 0
     is_current: bool = True
 
@@ -57,20 +61,23 @@ class PinnedGenerations:
 
     A flip elsewhere is told by ``NOTIFY``, and found by a poll where that was missed. The next request is then pinned
     to the new generation, once its model is open; requests under way keep the one they began with. While a server
-    may read a generation it holds a lease on it, so that nobody drops it.
+    may read a generation it holds a lease on it, so that nobody drops it. Whoever follows takes it, a moment after the
+    first request: none waits for it, and where the database cannot be written to (a full disk, a standby), requests are
+    answered without. `FOOTNOTE_GENERATIONS__MIN_KEEP_SECONDS` keeps what was active until then.
     """
 
     def __init__(self, database: Database, *, leases: Leases, embedders: Embedders) -> None:
         self._database = database
         self._collections = Collections(database)
         self._leases = leases
-        self._embedders = embedders
+        self.embedders = embedders
         self._entries: dict[Place, _Entry] = {}
         self._left: set[_Entry] = set()  # no longer current, but in use
         self._loading = asyncio.Lock()
         self._refreshing = asyncio.Lock()
         self._told = asyncio.Event()
         self._callers: dict[str, str] = {}  # W3C trace contexts of who flipped a collection, as told
+        self._leases_fail_until = 0.0
         self.behind: dict[str, str] = {}  # collections whose new generation cannot be read here, and why
 
     @asynccontextmanager
@@ -93,7 +100,7 @@ class PinnedGenerations:
 
     async def refresh(self) -> None:
         """Look at once which generations answer."""
-        async with self._database.dedicated() as connection:
+        async with self._database.dedicated(is_timed=True) as connection:
             await self._refresh(connection)
 
     @asynccontextmanager
@@ -122,33 +129,47 @@ class PinnedGenerations:
             if (known := self._entries.get(place)) is not None:
                 return known
             generation = await self._collections.active(collection)
-            entry = await self._leased(generation, await self._opened(generation))
-            self._entries[place] = entry
+            entry = self._entries[place] = _entry(await self._opened(generation))
+            self._told.set()  # whoever follows takes a lease
             _count_flips(collection, 0)  # so that the first one is an increase
             return entry
 
     async def _opened(self, generation: Generation) -> Pinned:
         try:
-            return Pinned(generation, await self._embedders.of(generation.embedding))
+            return Pinned(generation, await self.embedders.of(generation.embedding))
         except FootnoteError as exc:
             _log.warning("a collection's model cannot be used", collection=generation.collection, error=str(exc))
             return Pinned(generation, failure=exc)
 
-    async def _leased(self, generation: Generation, pinned: Pinned) -> _Entry:
-        # one of its own: an earlier entry of the same generation, before it was flipped away and back, may end first
-        entry = _Entry(pinned, lease_name=reader_lease(generation, holder=uuid4()))
-        with acting_as(service_of(generation.tenant_id)):  # those who prune look for leases among the tenant's
+    async def _take_leases(self) -> None:
+        wanted = [each for each in (*self._entries.values(), *self._left) if not each.is_leased]
+        if not wanted or time.monotonic() < self._leases_fail_until:
+            return
+        try:
+            for entry in wanted:
+                await self._lease(entry)
+            self._leases_fail_until = 0.0
+        except FootnoteError as exc:
+            if not self._leases_fail_until:
+                _log.warning("generations are read without a lease for now", error=type(exc).__name__, reason=str(exc))
+            self._leases_fail_until = time.monotonic() + LEASE_RETRY_SECONDS
+
+    async def _lease(self, entry: _Entry) -> None:
+        tenant = entry.pinned.generation.tenant_id
+        with acting_as(service_of(tenant)):  # those who prune look for leases among the tenant's
             async with self._database.connection() as connection:
                 await self._leases.take(connection, entry.lease_name)
-        entry.lease.enter_context(self._leases.kept(entry.lease_name))
-        return entry
+        if entry.is_current or entry.users:  # else it is read no longer, and what was taken expires
+            entry.lease.enter_context(self._leases.kept(entry.lease_name))
+            entry.is_leased = True
 
     async def _follow(self) -> None:
         while True:
             try:
-                async with self._database.dedicated() as connection:
+                renewals = self._database.renewals
+                async with self._database.dedicated(is_timed=True) as connection:
                     await connection.add_listener(FLIPS, lambda *notice: self._hear(str(notice[-1])))
-                    while not connection.is_closed():
+                    while not connection.is_closed() and self._database.renewals == renewals:
                         self._told.clear()
                         await self._refresh(connection)
                         await self._wait()
@@ -190,6 +211,7 @@ class PinnedGenerations:
             else:
                 self.behind.pop(_shown(place), None)  # it was gone back to, before this server could follow
                 await self._try_again(place)
+        await self._take_leases()
         await self._release_models()
 
     async def _switch(self, generation: Generation, *, caller: str) -> None:
@@ -202,9 +224,8 @@ class PinnedGenerations:
         if pinned.failure is not None and old.embedder is not None:
             self.behind[name] = f"generation {generation.name}: {pinned.failure}"
             return
-        entry = await self._leased(generation, pinned)
         self._retire(place)
-        self._entries[place] = entry
+        self._entries[place] = _entry(pinned)
         _log.info("another generation answers", collection=name, generation=generation.name)
         _count_flips(generation.collection, 1)
         told: dict[str, spans.Value] = {"footnote.collection": name, "footnote.generation": generation.name}
@@ -239,8 +260,13 @@ class PinnedGenerations:
             return
         async with self._loading:
             used = {entry.pinned.generation.embedding.fingerprint for entry in [*self._entries.values(), *self._left]}
-            for embedder in self._embedders.give_up_others(used):
+            for embedder in self.embedders.give_up_others(used):
                 await asyncio.to_thread(embedder.close)
+
+
+def _entry(pinned: Pinned) -> _Entry:
+    # a lease of its own: an earlier entry of the same generation, before it was flipped away and back, may end first
+    return _Entry(pinned, lease_name=reader_lease(pinned.generation, holder=uuid4()))
 
 
 def _shown(place: Place) -> str:

@@ -14,6 +14,7 @@ from config.settings import StreamSettings
 from config.telemetry.metrics import STREAM_ENDINGS
 from server.answers import UNFINISHED, Answer, Event, Transcript
 from server.errors import DeadlineExceeded, StreamAbandoned
+from server.principal import principal
 from server.streams.log import MAX_BYTES, WINDOW_BYTES, LogReader, StreamLog
 from server.streams.relay import Relay
 from server.waiting.interrupts import Interrupt
@@ -46,6 +47,7 @@ class Run:
 
     Attributes:
         id: unguessable; whoever knows it may read the stream.
+        holder: who asked for it; None: nobody said so.
         log: the frames so far.
 
     """
@@ -66,6 +68,7 @@ class Run:
         on_readers: Callable[[Run], None] | None = None,
     ) -> None:
         self.id = stream_id
+        self.holder = principal()
         self.resumable = resumable
         self._keyed = keyed
         self._events = events

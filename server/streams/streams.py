@@ -15,7 +15,7 @@ from server.answers import Event
 from server.errors import InvalidEventId, Overloaded, ShuttingDown, StreamNotFound
 from server.limits.streams import StreamSlots
 from server.peers.member import Member
-from server.principal import owner_of_caller
+from server.principal import standing_of_caller
 from server.streams.log import LogReader, StreamLog
 from server.streams.relay import Relay
 from server.streams.run import Encoder, Run
@@ -123,7 +123,7 @@ class Streams:
         """Return a stream of any process; `lost` makes its last frame if its writer dies.
 
         Raises:
-            StreamNotFound: it does not exist, or not any more, or is another caller's.
+            StreamNotFound: it does not exist, or not any more, or is of a caller who sees something else.
 
         """
         if not is_own(stream_id):
@@ -144,6 +144,10 @@ class Streams:
         if self._relay is not None:
             for stream_id in stream_ids:
                 await self._relay.forget(stream_id)
+
+    def running(self) -> Sequence[Run]:
+        """Return the runs of this process that go on."""
+        return [run for run in self._running.values() if not run.is_ending]
 
     def end_all(self) -> None:
         """End every run with `ShuttingDown`."""
@@ -210,7 +214,11 @@ def new_stream_id() -> str:
 
 
 def owned(stream_id: str) -> str:
-    """Return an id that says, to whoever knows the current caller, that it is a stream of that one's."""
+    """Return an id that says, to whoever knows the current caller, that it is a stream of that one's.
+
+    It is another's for the same subject with other groups or collections, and for one of a tenant that came after. Only
+    the id knows, so that it holds wherever the frames are, and nobody can forget to ask.
+    """
     return stream_id + _mark(stream_id)
 
 
@@ -221,7 +229,7 @@ def is_own(stream_id: str) -> bool:
 
 
 def _mark(made: str) -> str:
-    return hashlib.sha256(f"{owner_of_caller()}\0{made}".encode(errors="surrogatepass")).hexdigest()[:OWNER_LENGTH]
+    return hashlib.sha256(f"{standing_of_caller()}\0{made}".encode(errors="surrogatepass")).hexdigest()[:OWNER_LENGTH]
 
 
 def event_number(given: str | None) -> int:

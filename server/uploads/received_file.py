@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import BinaryIO
@@ -42,8 +43,10 @@ def file_name(given: str) -> str:
     return safe_name(re.split(r"[/\\]", given)[-1])
 
 
-async def require_readable(file: ReceivedFile) -> None:
+async def require_readable(file: ReceivedFile, *, plugged_in: Container[str] = ()) -> None:
     """Refuse files that no reader supports; damage further inside is found when the file is parsed.
+
+    `plugged_in` are suffixes of files that plug-ins read, whatever their bytes.
 
     Raises:
         InvalidUpload: it is empty.
@@ -52,6 +55,8 @@ async def require_readable(file: ReceivedFile) -> None:
     """
     if not file.size:
         raise InvalidUpload("file", "is empty")  # noqa: EM101 (a field's name and a reason)
+    if PurePath(file.name).suffix.lower() in plugged_in:
+        return
     try:
         kind_of(PurePath(file.name), data=await asyncio.to_thread(_glimpse, file))
     except Unreadable as exc:

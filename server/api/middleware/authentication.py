@@ -18,14 +18,18 @@ from structlog.contextvars import bind_contextvars, unbind_contextvars
 
 from config.errors import FootnoteError
 from server.api.context import request_id_of
-from server.api.credentials import NEITHER, address_of, credential_of
+from server.api.credentials import NEITHER, credential_of
 from server.api.error_handlers import log_failure
 from server.api.middleware.body_limit import CLOSE, lingering
+from server.api.page import wants_page
 from server.api.problems import problem_of, problem_response
+from server.api.refusals import note_refusal
 from server.api.resource import challenge
 from server.api.scopes import KNOWN, OPEN, Access, access_of
+from server.api.session_cookies import session_of
 from server.errors import Forbidden, TooManyFailures, Unauthenticated
 from server.principal import EVERYBODY, Principal, being, being_nobody
+from storage.origin import coming_from
 
 MOST_KEPT, LONGEST_KEPT = 1024, 200
 """Paths whose routes are remembered, and their characters."""
@@ -38,6 +42,10 @@ class Authenticating(Protocol):
     """From a key or a token to whom it stands for."""
 
     async def principal_of(self, credential: str, *, address: str) -> Principal:
+        """See `server.auth.authenticator.Authenticator`."""
+        ...
+
+    async def principal_of_session(self, token: str, *, address: str) -> Principal:
         """See `server.auth.authenticator.Authenticator`."""
         ...
 
@@ -56,33 +64,29 @@ class Authentication:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
         elif not self._required:
-            with being(EVERYBODY):
+            with _origin(scope), being(EVERYBODY):
                 await self._app(scope, receive, send)
         elif scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
         else:
-            await self._admitted(scope, receive, send)
+            with _origin(scope):
+                await self._admitted(scope, receive, send)
 
     async def _admitted(self, scope: Scope, receive: Receive, send: Send) -> None:
         unbind_contextvars("tenant", "key")
+        who, access = None, self._access(scope)
         try:
-            identity = await self._identity(scope)
+            is_open = access is not None and (access.is_open or (access.shows_page and wants_page(scope)))
+            who = None if access == OPEN else await _principal(scope, optional=is_open)
+            if who is not None:
+                _require(access, who)
+                bind_contextvars(tenant=who.caller.tenant, key=who.key_id)
         except FootnoteError as exc:
+            note_refusal(exc, scope, who)
             await _refuse(exc, scope, receive, send)
             return
-        with identity:
+        with being_nobody() if who is None else being(who):
             await self._app(scope, receive, send)
-
-    async def _identity(self, scope: Scope) -> AbstractContextManager[None]:
-        """Return the identity that the request runs as; raise where it may not."""
-        access = self._access(scope)
-        is_open = access is not None and access.is_open
-        who = None if access == OPEN else await _principal(scope, optional=is_open)
-        if who is None:
-            return being_nobody()
-        _require(access, who)
-        bind_contextvars(tenant=who.caller.tenant, key=who.key_id)
-        return being(who)
 
     def _access(self, scope: Scope) -> Access | None:
         """Return who may call the route that the router will choose; what was asked for lately is remembered."""
@@ -105,14 +109,22 @@ class Authentication:
         return KNOWN  # there is nothing (404), or not by this method (405)
 
 
+def _origin(scope: Scope) -> AbstractContextManager[None]:
+    return coming_from(scope["app"].state.addresses.of(scope), request_id=request_id_of(scope))
+
+
 async def _principal(scope: Scope, *, optional: bool) -> Principal | None:
     """Return who sends a request; None where that is `optional` and nobody is known."""
     try:
         credential = credential_of(scope)
+        session = session_of(scope) if credential is None else None
+        authenticator: Authenticating = scope["app"].state.runtime.authenticator
+        address = scope["app"].state.addresses.of(scope)
+        if session is not None:
+            return await authenticator.principal_of_session(session, address=address)
         if credential is None:
             raise Unauthenticated(NEITHER, was_given=False)
-        authenticator: Authenticating = scope["app"].state.runtime.authenticator
-        return await authenticator.principal_of(credential, address=address_of(scope))
+        return await authenticator.principal_of(credential, address=address)
     except FootnoteError:
         if optional:
             return None

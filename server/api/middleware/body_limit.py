@@ -23,13 +23,17 @@ class BodyTooLarge(HTTPException):
 
 
 def is_upload(scope: Scope) -> bool:
-    """Return whether a request uploads a file, which has limits of its own; see `UploadBounds`."""
+    """Return whether a request uploads a file, which has limits of its own; see `UploadBounds`.
+
+    Of several content types the first counts, by which handlers go, too: what is read as JSON is no upload.
+    """
     if scope["type"] != "http" or scope["method"] not in {"POST", "PUT"}:
         return False
     path: str = scope["path"]
-    return (path == "/documents" or path.startswith("/documents/")) and any(
-        name == b"content-type" and value.lower().startswith(b"multipart/") for name, value in scope["headers"]
-    )
+    if path != "/documents" and not path.startswith("/documents/"):
+        return False
+    content_type = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
+    return content_type.partition(b";")[0].strip().lower() == b"multipart/form-data"
 
 
 class BodyLimit:

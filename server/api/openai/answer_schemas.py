@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
+from uuid import uuid4
 
 from pydantic import BaseModel, Field
 
@@ -18,7 +19,11 @@ from server.api.schemas.answers import (
     Written,
     members_of,
 )
+from server.tool_calls import CallPiece, ToolCall
 
+Form = str
+"""`text`; `json`: by a schema; or, behind `FUNCTION`, the name of the function whose arguments are the answer."""
+FUNCTION = "function "
 EXTRACTIVE = "extractive"
 ASKED_NO_MODEL = frozenset({"no_context", "extractive"})
 
@@ -27,8 +32,11 @@ class CompletionMessageOut(BaseModel):
     """The answer; `[n]` in it points at the citation with the id `n`."""
 
     role: Literal["assistant"] = "assistant"
-    content: str = Field(examples=["Set `FOOTNOTE_SERVER__PORT` [1]."])
-    refusal: None = None
+    content: str | None = Field(None, examples=["Set `FOOTNOTE_SERVER__PORT` [1]."])
+    refusal: str | None = Field(None, description="Instead of JSON by a schema: why there is none.")
+    tool_calls: list[dict[str, Any]] | None = Field(
+        None, description="Of tools that were offered, or the one call of the one function that was asked for."
+    )
     citations: list[CitationOut] = Field(description="The passages given to the model.")
     rerank: RerankOut | None = Field(description="Null where no reranking was asked for.")
 
@@ -39,7 +47,7 @@ class ChoiceOut(BaseModel):
     index: Literal[0] = 0
     message: CompletionMessageOut
     logprobs: None = None
-    finish_reason: Literal["stop", "length"]
+    finish_reason: Literal["stop", "length", "tool_calls"]
 
 
 class DetailsOut(AnswerView):
@@ -65,18 +73,21 @@ class CompletionOut(BaseModel):
     footnote: DetailsOut
 
     @classmethod
-    def of(cls, answer: Answer, *, completion_id: str, created: int, model: str, request_id: str) -> Self:
-        """Return an answer as a client reads it."""
+    def of(
+        cls, answer: Answer, *, completion_id: str, created: int, model: str, request_id: str, form: Form = "text"
+    ) -> Self:
+        """Return an answer in the form that was asked for: without text where nothing was found for JSON."""
         done = answer.done
         details = DetailsOut.of(answer.sources, done, request_id=request_id)
         citations = [CitationOut.model_validate(citation) for citation in done.citations]
-        message = CompletionMessageOut(content=clean(answer.answer), citations=citations, rerank=details.rerank)
+        said = said_as(clean(answer.answer), done, form, calls=answer.calls)
+        message = CompletionMessageOut(**said, citations=citations, rerank=details.rerank)
         usage = usage_of(done)
         return cls(
             id=completion_id,
             created=created,
             model=model,
-            choices=[ChoiceOut(message=message, finish_reason=finish_reason_of(done))],
+            choices=[ChoiceOut(message=message, finish_reason=finish_reason_of(done, said))],
             usage=None if usage is None else UsageOut.model_validate(usage),
             footnote=details,
         )
@@ -131,9 +142,33 @@ class EmbeddingsOut(BaseModel):
     footnote: EmbeddingDetailsOut
 
 
-def finish_reason_of(done: Done) -> Literal["stop", "length"]:
-    """Return OpenAI's name for how an answer ended; ours is in `DetailsOut`."""
-    return "length" if done.finish_reason == "length" else "stop"
+def said_as(text: str, done: Done, form: Form, *, calls: Sequence[ToolCall] = ()) -> dict[str, Any]:
+    """Return the members of a message that say the answer: its text, JSON, calls, a function's arguments, a refusal."""
+    if calls:
+        return {"content": text or None, "tool_calls": [_call(call.id, call.name, call.arguments) for call in calls]}
+    if form != "text" and done.finish_reason == "no_context":
+        return {"refusal": text}
+    if form in ("text", "json"):
+        return {"content": text}
+    return {"tool_calls": [_call(f"call_{uuid4().hex}", form.removeprefix(FUNCTION), text)]}
+
+
+def call_delta(piece: CallPiece) -> dict[str, Any]:
+    """Return a piece of a call as a stream has it: id, type and name come with the first."""
+    text = clean(piece.arguments)
+    whole = _call(piece.id, piece.name, text) if piece.id else {"function": {"arguments": text}}
+    return {"index": piece.index, **whole}
+
+
+def _call(call_id: str, name: str, arguments: str) -> dict[str, Any]:
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": clean(arguments)}}
+
+
+def finish_reason_of(done: Done, said: Mapping[str, Any]) -> Literal["stop", "length", "tool_calls"]:
+    """Return OpenAI's name for how an answer ended, of which that was said; ours is in `DetailsOut`."""
+    if done.finish_reason == "length":
+        return "length"
+    return "tool_calls" if done.finish_reason == "tool_calls" or said.get("tool_calls") else "stop"
 
 
 def usage_of(done: Done) -> Usage | None:

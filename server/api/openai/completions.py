@@ -30,7 +30,8 @@ async def create_chat_completion(body: CompletionBody, request: Request) -> Comp
     Earlier messages are read as history, those of the roles `system` and `developer` as instructions. The passages
     are in the message's `citations`; with `"stream": true` they come with the last chunks.
     """
-    events = runtime_of(request).answers.chat(body.to_turn())
+    answers, turn = runtime_of(request).answers, body.to_turn()
+    events = answers.direct(turn) if body.is_direct else answers.chat(turn)
     completion_id, created = f"chatcmpl-{uuid4().hex}", int(time.time())
     request_id = request_id_of(request.scope)
     if body.stream:
@@ -40,10 +41,16 @@ async def create_chat_completion(body: CompletionBody, request: Request) -> Comp
             model=body.model,
             request_id=request_id,
             include_usage=bool(body.stream_options and body.stream_options.include_usage),
+            form=body.form,
         )
         return await open_stream(request, events, encoder=encoder)
     async with ended_by_disconnect(request):
         answer = await collect(events)
     return CompletionOut.of(
-        answer, completion_id=completion_id, created=created, model=body.model, request_id=request_id
+        answer,
+        completion_id=completion_id,
+        created=created,
+        model=body.model,
+        request_id=request_id,
+        form=body.form,
     )

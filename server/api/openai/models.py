@@ -11,7 +11,7 @@ from server.api.contracts import Embeddings
 from server.api.json_body import JsonRoute
 from server.api.openai.answer_schemas import ModelOut, ModelsOut
 from server.api.openai.errors import PREFIX, error_responses
-from server.api.openai.schemas import OWNER, ModelName, collection_of
+from server.api.openai.schemas import DIRECT, OWNER, ModelName, collection_of
 from server.api.scopes import needs
 from storage.collections.collections import CollectionInfo
 
@@ -22,7 +22,7 @@ router = APIRouter(prefix=PREFIX, tags=["openai"], route_class=JsonRoute, respon
 @router.get("/models")
 @needs("query")
 async def list_models(request: Request) -> ModelsOut:
-    """List the collections, each as a model to chat with, and the embedding model behind them."""
+    """List the collections, each as a model to chat with, the model without documents, and the embedding model."""
     runtime = runtime_of(request)
     found: list[ModelOut] = []
     cursor: str | None = None
@@ -30,7 +30,7 @@ async def list_models(request: Request) -> ModelsOut:
         page = await runtime.collection_catalog.list(limit=PAGE, cursor=cursor)
         found += [_chat_model(collection) for collection in page.items]
         if (cursor := page.next_cursor) is None:
-            return ModelsOut(data=[*found, _embedding_model(runtime.embeddings)])
+            return ModelsOut(data=[*found, _direct_model(), _embedding_model(runtime.embeddings)])
 
 
 @router.get("/models/{model:path}")
@@ -40,11 +40,17 @@ async def retrieve_model(model: Annotated[ModelName, Path()], request: Request) 
     runtime = runtime_of(request)
     if model == runtime.embeddings.model:
         return _embedding_model(runtime.embeddings)
+    if model == DIRECT:
+        return _direct_model()
     return _chat_model(await runtime.collection_catalog.info(collection_of(model)))
 
 
 def _chat_model(collection: CollectionInfo) -> ModelOut:
     return ModelOut(id=f"{OWNER}/{collection.name}", created=int(collection.created_at.timestamp()), owned_by=OWNER)
+
+
+def _direct_model() -> ModelOut:
+    return ModelOut(id=DIRECT, created=0, owned_by=OWNER)
 
 
 def _embedding_model(embeddings: Embeddings) -> ModelOut:

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from server.answers import Turn
-from server.api.openai.messages import NO_MEDIA, NO_TOOLS, Messages, conversation_of
+from server.api.openai.answer_schemas import FUNCTION, Form
+from server.api.openai.messages import (
+    NO_FUNCTIONS,
+    NO_MEDIA,
+    Messages,
+    check_roles,
+    conversation_of,
+    uses_tools,
+)
 from server.api.openai.refusals import Only, fault
+from server.api.openai.tools import MAX_TOOLS, NO_CHOICE, ChosenTool, FunctionIn, FunctionTool, called, offered
 from server.api.schemas.fields import NO_NUL, Text, Whole
-from server.api.schemas.questions import MaxTokens, SearchOptions, Temperature
+from server.api.schemas.questions import MAX_QUESTION_LENGTH, MaxTokens, SearchOptions, Temperature
+from server.api.schemas.response_format import ResponseFormat
+from server.tool_calls import Tools
 from storage.errors import CollectionNotFound
 from storage.generation import NAME_PATTERN
 
 OWNER = "footnote"
+DIRECT = f"{OWNER}/none"
+"""The language model itself: no documents are searched."""
 MAX_INPUTS = 2048
 MAX_INPUT_LENGTH = 100_000
 MAX_STOPS = 4
@@ -55,22 +69,34 @@ class CompletionBody(BaseModel):
         },
     )
 
-    model: ModelName = Field(description="A collection: `footnote/<collection>`.", examples=["footnote/default"])
-    messages: Messages = Field(description="The last one is the user's question.")
+    model: ModelName = Field(
+        description="A collection: `footnote/<collection>`; `footnote/none`: no documents.",
+        examples=["footnote/default"],
+    )
+    messages: Messages = Field(
+        description="The last one is the user's question; for `footnote/none` it may be a tool's."
+    )
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     temperature: Temperature | None = Field(None, description="Unset: the server's.")
     max_tokens: MaxTokens | None = Field(None, description="Longest answer; `max_completion_tokens` goes before it.")
     max_completion_tokens: MaxTokens | None = None
     stop: Stop | Annotated[list[Stop], Field(max_length=MAX_STOPS)] | None = None
+    response_format: ResponseFormat | None = Field(
+        None, description="JSON by a schema, without citations; `text`: the usual answer."
+    )
     footnote: SearchOptions | None = Field(None, description="Footnote's own options.")
 
     n: Annotated[Any, Only((None, 1), "Footnote gives one answer; ask again for another one")] = None
-    tools: Annotated[Any, Only((None, []), NO_TOOLS)] = None
-    tool_choice: Annotated[Any, Only((None, "none", "auto"), NO_TOOLS)] = None
-    functions: Annotated[Any, Only((None, []), NO_TOOLS)] = None
-    function_call: Annotated[Any, Only((None, "none", "auto"), NO_TOOLS)] = None
-    response_format: Annotated[Any, Only((None, {"type": "text"}), "answers are text; leave it out")] = None
+    tools: Annotated[list[FunctionTool], Field(max_length=MAX_TOOLS)] | None = Field(
+        None,
+        description="`footnote/none` passes them to the language model. Else one function that `tool_choice` asks "
+        "for: the answer is its arguments.",
+    )
+    tool_choice: Literal["none", "auto", "required"] | ChosenTool | None = None
+    parallel_tool_calls: bool | None = Field(None, description="Passed on with the tools; ignored without.")
+    functions: Annotated[Any, Only((None, []), NO_FUNCTIONS)] = None
+    function_call: Annotated[Any, Only((None, "none", "auto"), NO_FUNCTIONS)] = None
     logprobs: Annotated[Any, Only((None, False), "Footnote has no log probabilities; leave it out")] = None
     top_logprobs: Annotated[Any, Only((None, 0), "Footnote has no log probabilities; leave it out")] = None
     modalities: Annotated[Any, Only((None, ["text"]), NO_MEDIA)] = None
@@ -87,6 +113,71 @@ class CompletionBody(BaseModel):
             raise fault((misplaced[0],), 'is an option of Footnote\'s: it belongs into the object "footnote"')
         return body
 
+    @model_validator(mode="after")
+    def _question_is_bounded(self) -> Self:
+        check_roles(self.messages, takes_tools=self.is_direct)
+        last = len(self.messages) - 1
+        if not self.is_direct and len(self.messages[last].text) > MAX_QUESTION_LENGTH:
+            raise fault(
+                ("messages", last, "content"), f"the question must have at most {MAX_QUESTION_LENGTH} characters"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _options_have_effect(self) -> Self:
+        if self.is_direct and self.footnote is not None:
+            raise fault(("footnote",), f"{DIRECT} searches no documents, so that none of its options has an effect")
+        return self
+
+    @model_validator(mode="after")
+    def _tools_can_be_honoured(self) -> Self:
+        if isinstance(self.tool_choice, ChosenTool) and called(self.tools or [], self.tool_choice) is None:
+            raise fault(("tool_choice",), "names none of the tools")
+        # LlamaIndex says `required` without any tools: that asks nothing
+        if self.tools and not self.is_direct and self.function is None and self.tool_choice != "none":
+            raise fault(("tools",), NO_CHOICE)
+        if self.function is not None and self.response_format is not None and self.response_format.schema_text:
+            raise fault(("response_format",), "the answer is a function's arguments already; leave one of them out")
+        return self
+
+    @property
+    def function(self) -> FunctionIn | None:
+        """The function that must be called, whose arguments the answer is.
+
+        Of several that `footnote/none` is offered, and in a conversation with calls, the model itself is to call it.
+        """
+        tools = self.tools or []
+        if self.is_direct and (len(tools) > 1 or uses_tools(self.messages)):
+            return None
+        return called(tools, self.tool_choice)
+
+    @property
+    def passed_tools(self) -> Tools | None:
+        """The tools that the language model is offered."""
+        if not self.tools or not self.is_direct or self.function is not None:
+            return None
+        return offered(self.tools, self.tool_choice, parallel=self.parallel_tool_calls)
+
+    @property
+    def form(self) -> Form:
+        """How the answer is told; see `Form`."""
+        if self.function is not None:
+            return FUNCTION + self.function.name
+        return "text" if self.json_schema is None else "json"
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether the model is asked without documents."""
+        return self.model == DIRECT
+
+    @property
+    def json_schema(self) -> str | None:
+        """The JSON schema that the answer keeps to, as JSON."""
+        if self.function is not None:
+            told = {"description": self.function.description} if self.function.description else {}
+            return json.dumps({**told, **(self.function.parameters or {"type": "object"})}, ensure_ascii=False)
+        return self.response_format.schema_text if self.response_format else None
+
     def to_turn(self) -> Turn:
         """Return the question with its conversation.
 
@@ -101,9 +192,10 @@ class CompletionBody(BaseModel):
             temperature=self.temperature,
             max_tokens=self.max_completion_tokens or self.max_tokens,
             stop=(self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ()),
+            json_schema=self.json_schema,
             whole=not self.stream,
         )
-        return Turn(question, history=said.history, instructions=said.instructions)
+        return Turn(question, history=said.history, instructions=said.instructions, tools=self.passed_tools)
 
 
 def collection_of(model: str) -> str:

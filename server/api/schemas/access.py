@@ -24,9 +24,9 @@ def _readers(value: list[str]) -> list[str]:
 
 Readers = Annotated[
     list[Annotated[Text, Field(min_length=1, max_length=MAX_READER_BYTES, json_schema_extra={"pattern": READER})]],
+    Field(max_length=MAX_READERS),  # before each is looked at: there may be a hundred thousand
     AfterValidator(_readers),
     Field(
-        max_length=MAX_READERS,
         description="`*` is everybody in the tenant, `user:NAME` a person, `group:NAME` a group; none: administrators.",
         examples=[["user:ada", "group:engineering"]],
     ),

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from server.answers import Answer, Done, FinishReason, RerankTrouble, Retrieved, Sources
+from server.answers import Answer, Done, FinishReason, Outcome, RerankTrouble, Retrieved, Sources
 from server.api.context import trace_id
 from server.api.problems import clean
 
@@ -42,7 +42,7 @@ class CitationOut(_Out):
     score: float = Field(description="What the passages are ordered by; its scale is the engine's.")
     scores: dict[str, float] = Field(description="Its parts: `dense` (cosine), `lexical`, `fused`, `rerank`.")
     start: int = Field(description="Character offset in the document.")
-    end: int
+    end: int = Field(description="Of its end; `start` itself, where a plug-in's text is no part of the document.")
     metadata: dict[str, Any]
     cited: bool
     chunks: list[int] = Field(description="Indexes of the chunks that it is made of; `chunk_index` is the best one's.")
@@ -54,6 +54,7 @@ class UsageOut(_Out):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    is_estimate: bool = Field(False, description="Whether they are estimated, as the provider does not count.")
 
 
 class RerankOut(_Out):
@@ -78,6 +79,35 @@ class EngineOut(_Out):
     )
 
 
+class CandidateOut(_Out):
+    """A passage that was found, and what became of it; of a document that whoever asks may read."""
+
+    outcome: Outcome = Field(
+        description="`given`; `joined` to a passage that was; `duplicate`; `document_cap`, `max_per_document` was "
+        "reached; `beyond_k`, better ones were enough; `no_room` in the model's window; `below_min_score`; `left_out` "
+        "by an engine or a plug-in."
+    )
+    citation: int | None = Field(description="`id` of the passage that it is, is part of, or repeats.")
+    document_id: str
+    source: str
+    title: str
+    heading: str | None
+    page: int | None
+    chunk_index: int
+    start: int
+    end: int
+    score: float
+    scores: dict[str, float] = Field(description="`dense`, `lexical`, `fused`, `rerank`, as far as it has them.")
+    ranks: dict[str, int] = Field(description="Its places by these, from 1, among what was found.")
+
+
+class ExplanationOut(_Out):
+    """Why these passages."""
+
+    candidates: list[CandidateOut] = Field(description="Those given first, then the others as they were found.")
+    omitted: int = Field(description="Further ones, which are too many to list.")
+
+
 class SearchView(_Out):
     """How passages were found: every door shows these members with passages and with answers."""
 
@@ -87,6 +117,10 @@ class SearchView(_Out):
     engine: EngineOut | None = Field(None, description="What the engine did.")
     trace_id: str | None
     request_id: str
+
+
+class _Explained(_Out):
+    explanation: ExplanationOut | None = Field(None, description="Null where the request did not ask to `explain`.")
 
 
 class AnswerView(SearchView):
@@ -115,7 +149,7 @@ class _AnswerText(_Out):
     citations: list[CitationOut]
 
 
-class AnswerOut(AnswerView, _AnswerText):
+class AnswerOut(_Explained, AnswerView, _AnswerText):
     """An answer with its footnotes."""
 
     usage: UsageOut | None
@@ -137,7 +171,7 @@ class ChatAnswerOut(AnswerOut):
     )
 
 
-class RetrievedOut(SearchView):
+class RetrievedOut(_Explained, SearchView):
     """Passages without an answer."""
 
     results: list[CitationOut]
@@ -149,7 +183,7 @@ class RetrievedOut(SearchView):
         return cls.model_validate(members_of(retrieved, request_id=request_id))
 
 
-class SourcesOut(SearchView):
+class SourcesOut(_Explained, SearchView):
     """Data of the event ``sources``."""
 
     citations: list[CitationOut]

@@ -33,10 +33,11 @@ class CollectionOut(BaseModel):
     table: str = Field(description="What LlamaIndex's `PGVectorStore` opens, in the schema `footnote`.")
     created_at: datetime
     readers: list[str] = Field(description="Who may read documents that bring no readers of their own.")
+    building: str | None = Field(description="The generation that is being built, or whose build was broken off.")
 
 
 class CollectionBody(BaseModel):
-    """A collection to create, for the configured embedding model."""
+    """A collection to create."""
 
     model_config = ConfigDict(
         strict=True,
@@ -56,10 +57,17 @@ class CollectionBody(BaseModel):
         None, description="Tokens that a chunk repeats of the one before; unset: as the settings have it."
     )
     readers: Readers = Field(["*"], description="Who may read documents that bring no readers of their own.")
+    embedding: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$",
+        description="Name of its embedding model in the settings (FOOTNOTE_EMBEDDINGS); unset: `default`.",
+    )
 
     def to_collection(self) -> NewCollection:
         """Return the request as the service takes it."""
-        return NewCollection(self.name, self.language, self.chunk_tokens, self.chunk_overlap, tuple(self.readers))
+        return NewCollection(
+            self.name, self.language, self.chunk_tokens, self.chunk_overlap, tuple(self.readers), self.embedding
+        )
 
 
 class GenerationOut(BaseModel):
@@ -78,6 +86,7 @@ class GenerationOut(BaseModel):
     chunk_tokens: int
     chunk_overlap: int
     table: str = Field(description="What LlamaIndex's `PGVectorStore` opens, in the schema `footnote`.")
+    bytes: int = Field(description="What its chunks and their indexes take on the database's disk.")
     report: dict[str, Any] | None = Field(description="What the build did, and the result of its gate.")
     created_at: datetime
     activated_at: datetime | None
@@ -101,3 +110,20 @@ class ActivationOut(BaseModel):
     job_id: UUID | None = Field(
         description="The job that carries over documents changed since the build; null where none was active before."
     )
+
+
+class SuggestionsQuery(BaseModel):
+    """How many suggestions."""
+
+    model_config = ConfigDict(extra="forbid")
+    limit: int = Field(4, ge=1, le=20, description="Questions, at the most.")
+
+
+class SuggestionOut(BaseModel):
+    """A question that one may ask of a collection."""
+
+    model_config = ConfigDict(from_attributes=True)
+    question: str = Field(description="In the collection's language where Footnote has words of it, else the heading.")
+    heading: str = Field(description="What it was made of.")
+    document_id: str = Field(description="Where the heading stands.")
+    title: str

@@ -11,6 +11,20 @@ from server.api.schemas.fields import (
     NO_NUL,
     Text,
 )
+from server.api.schemas.pages import PageQuery
+from storage.chat.conversations import Sort
+
+
+class ConversationsQuery(PageQuery):
+    """Which conversations."""
+
+    q: Annotated[str, Field(min_length=1, max_length=1000, pattern=NO_NUL)] | None = Field(
+        None, description="Only those with this in their title or in a question, in whatever case."
+    )
+    sort: Sort = Field(
+        "-updated_at",
+        description="By what; `-` before it: from the last to the first. A cursor is for the order it came with.",
+    )
 
 
 class ConversationOut(BaseModel):

@@ -18,6 +18,7 @@ from ingestion.web.urls import read_url
 from server.api.schemas.access import Readers
 from server.api.schemas.fields import NO_NUL, CollectionName, DocumentId, Text
 from server.api.schemas.pages import PageQuery
+from storage.documents.order import Sort
 from storage.documents.sources import MAX_SOURCE_BYTES, normalized
 from storage.generation import DEFAULT_COLLECTION
 
@@ -29,6 +30,18 @@ class DocumentsQuery(PageQuery):
 
     collection: CollectionName = DEFAULT_COLLECTION
     parent: DocumentId | None = Field(None, description="Only the attachments of this document, by its id.")
+    q: Annotated[str, Field(min_length=1, max_length=1000, pattern=NO_NUL)] | None = Field(
+        None, description="Only those with this in their source or title, in whatever case."
+    )
+    sort: Sort = Field(
+        "id", description="By what; `-` before it: from the last to the first. A cursor is for the order it came with."
+    )
+
+
+class ChunksQuery(PageQuery):
+    """Which part of a document's chunks."""
+
+    collection: CollectionName = DEFAULT_COLLECTION
 
 
 class DocumentQuery(BaseModel):
@@ -80,6 +93,18 @@ class DocumentTextOut(BaseModel):
     revision: int
     text: str
     pages: list[PageSpanOut]
+
+
+class ChunkOut(BaseModel):
+    """A chunk; `start` and `end` are character offsets in the document's text."""
+
+    model_config = ConfigDict(from_attributes=True)
+    node_id: str
+    chunk_index: int = Field(description="From 0, in the order of the text.")
+    start: int
+    end: int = Field(description="Chunks next to each other overlap.")
+    heading: str | None
+    text: str
 
 
 class DocumentOut(BaseModel):

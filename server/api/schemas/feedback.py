@@ -107,3 +107,6 @@ class FeedbackOut(RatingOut):
     collection: str | None
     generation: str | None
     model: str | None
+    answer_id: str | None = Field(
+        description="Its id in `GET /documents/{id}/answers` of these documents; null where that is not recorded."
+    )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Header
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
 from storage.generation import NAME_PATTERN
 
@@ -27,10 +28,19 @@ def without_nul(value: str) -> str:
     return value
 
 
+def _in_utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        msg = "is no time of the years 1 to 9999 in UTC"
+        raise ValueError(msg) from None
+
+
 def _whole(value: object) -> object:
     return int(value) if type(value) is float and value.is_integer() else value
 
 
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 Whole = BeforeValidator(_whole)  # JSON has one kind of number: 8.0 is 8
 NO_NUL = r"^[^\x00]*$"
 Text = Annotated[str, AfterValidator(without_nul)]

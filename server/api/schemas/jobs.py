@@ -41,6 +41,9 @@ class JobOut(BaseModel):
     status: JobStatus = Field(
         description="`queued` and `running` change; the others are final, unless the job is retried."
     )
+    waits_for: Literal["tenant"] | None = Field(
+        description="`tenant`: it is not begun until its tenant is no longer suspended; null: for its turn alone."
+    )
     progress: ProgressOut
     error: dict[str, Any] | None = Field(
         description="A problem document: why the job, or its last attempt, failed; else null."
@@ -64,6 +67,7 @@ class JobOut(BaseModel):
             collection=job.collection,
             document_id=job.document_id,
             status=job.status,
+            waits_for="tenant" if job.is_held and not job.has_ended else None,
             progress=ProgressOut(done=job.done, total=job.total),
             error=job_problem(job),
             result=None if job.result is None else dict(job.result),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, create_model
 
-from server.api.schemas.fields import CollectionName, Text, Whole
+from config.settings import LimitSettings
+from server.api.schemas.fields import CollectionName, Moment, Text, Whole
 from server.api.schemas.pages import PageQuery
 from server.auth.claims import NAME, is_name
 from server.principal import SCOPES, Principal
+from server.services.key_limits import NAMES
 from server.services.keys import MadeKey, WantedKey
 from storage.generation import NAME_PATTERN
 
@@ -42,6 +44,37 @@ Scope = Annotated[
 ]
 
 
+def _limit(name: str) -> Any:  # noqa: ANN401 (a field as pydantic takes it)
+    return Annotated[LimitSettings.model_fields[name].annotation, Whole], LimitSettings.model_fields[name]
+
+
+KeyLimits = create_model(
+    "KeyLimits",
+    __config__=ConfigDict(strict=True, extra="forbid"),
+    __doc__="Limits of a key's own, in place of those that hold for all keys; null: none, whatever those say.",
+    **{name: _limit(name) for name in NAMES},
+)
+
+
+class KeyLimitsBody(BaseModel):
+    """Limits of a key's own from now on."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"limits": {"key_requests": 60, "key_usd_month": 20}}]}
+    )
+    limits: KeyLimits = Field(description="What is left out is what holds for all keys.")
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """Those that are named."""
+        return named(self.limits)
+
+
+def named(limits: BaseModel) -> dict[str, Any]:
+    """Return the limits that are named, null ones too."""
+    return limits.model_dump(exclude_unset=True)
+
+
 class KeyBody(BaseModel):
     """A key to make."""
 
@@ -64,7 +97,10 @@ class KeyBody(BaseModel):
     collections: Annotated[list[CollectionName], Field(min_length=1, max_length=MOST_LISTED)] | None = Field(
         None, description="Those that exist for it; unset: all."
     )
-    expires_at: AwareDatetime | None = Field(None, description="From when on it is refused; unset: never.")
+    expires_at: Moment | None = Field(None, description="From when on it is refused; unset: never.")
+    limits: KeyLimits | None = Field(
+        None, description="Of its own; unset: those of whoever asks, else what holds for all keys."
+    )
 
     def to_key(self) -> WantedKey:
         """Return the request as the service takes it."""
@@ -76,6 +112,7 @@ class KeyBody(BaseModel):
             groups=None if self.groups is None else tuple(dict.fromkeys(self.groups)),
             collections=None if self.collections is None else tuple(dict.fromkeys(self.collections)),
             expires_at=self.expires_at,
+            limits=None if self.limits is None else named(self.limits),
         )
 
 
@@ -110,6 +147,7 @@ class KeyOut(BaseModel):
     groups: list[str]
     scopes: list[str]
     collections: list[str] | None
+    limits: dict[str, Any] = Field(description="Of its own; null: none.")
     expires_at: AwareDatetime | None
     created_at: AwareDatetime
     rotated_at: AwareDatetime | None

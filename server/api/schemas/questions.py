@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from server.answers import Question
 from server.api.schemas.fields import CollectionName, ConversationId, DocumentId, Whole, without_nul
+from server.api.schemas.response_format import ResponseFormat
 from storage.generation import DEFAULT_COLLECTION
 from storage.search.filters import FilterGroup
 
@@ -16,6 +17,23 @@ MAX_QUESTION_LENGTH = 8000
 MAX_FILTER_DEPTH = 8
 MAX_FILTERS = 200
 MAX_VALUES = 1000
+
+
+OWN_ENGINE = "an engine of your own"
+
+
+def with_modes(schema: Mapping[str, Any], engines: Sequence[str], chat_engines: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the JSON Schema of `mode` with the names of plug-ins' engines in its description."""
+    said = str(schema["description"])
+    if engines:
+        said = said.replace(OWN_ENGINE, "a plug-in: " + _listed(engines), 1)
+    if chat_engines:
+        said = said.removesuffix(".") + f", {_listed(chat_engines)}."
+    return {**schema, "description": said}
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def _question(value: str) -> str:
@@ -78,7 +96,7 @@ class SearchOptions(BaseModel):
         pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$",
         max_length=64,
         description="`hybrid`, `vector`, `keyword`, `fusion`, `window`, `auto_merging`, `sub_question`, `router`, "
-        "`summary` or an engine of your own; in `/chat` also `context`, `simple`, `agent`.",
+        f"`summary` or {OWN_ENGINE}; in `/chat` also `context`, `simple`, `agent`.",
     )
     filters: Annotated[FilterGroup | None, BeforeValidator(_bounded_filters)] = Field(
         None, description='LlamaIndex `MetadataFilters`; a value\'s JSON type counts: `10` does not match `"10"`.'
@@ -130,10 +148,13 @@ class AskingOptions(SearchOptions):
     temperature: Temperature | None = Field(None, description="Unset: the server's.")
     max_tokens: MaxTokens | None = Field(None, description="Longest answer, in tokens; unset: the server's.")
     stream: bool = Field(False, description="Answer as a stream.")
+    explain: bool = Field(
+        False, description="Tell in `explanation` what became of every passage that was found, with scores and ranks."
+    )
 
     def question_about(self, text: str, *, collection: str, **further: Any) -> Question:
         """Return a question with these options; `further` are other fields of `Question`."""
-        written = {"temperature": self.temperature, "max_tokens": self.max_tokens}
+        written = {"temperature": self.temperature, "max_tokens": self.max_tokens, "explain": self.explain}
         return super().question_about(text, collection=collection, **written, **further)
 
 
@@ -157,10 +178,14 @@ class QuestionBody(AskingOptions):
 
     question: QuestionText
     collection: CollectionName = DEFAULT_COLLECTION
+    response_format: ResponseFormat | None = Field(
+        None, description="JSON by a schema instead of a text with citations; in the modes that let the model write."
+    )
 
     def to_question(self) -> Question:
         """Return the question."""
-        return self.question_about(self.question, collection=self.collection)
+        schema = self.response_format.schema_text if self.response_format else None
+        return self.question_about(self.question, collection=self.collection, json_schema=schema)
 
 
 class ChatBody(AskingOptions):

@@ -35,7 +35,13 @@ class CondensingChatEngine(StatelessChatEngine):
 
     It is made of LlamaIndex's retrievers, postprocessors and synthesizers. Earlier turns are quoted as JSON in the
     prompt that rewrites the message, and are chat messages in the prompt that answers it.
+
+    Attributes:
+        refuses: whether it writes nothing where no passages were found.
+
     """
+
+    refuses = True
 
     def __init__(self, parts: EngineParts, *, engine: BaseQueryEngine, condenses: bool = True) -> None:
         self._parts = parts
@@ -49,13 +55,18 @@ class CondensingChatEngine(StatelessChatEngine):
 
         `chat_history` is the conversation of the engine's parts, already cut to fit.
         """
-        standalone = message
-        if chat_history and self._condenses:
-            with self._parts.record.stage("condense"):
-                standalone = await self._standalone(message, chat_history)
-        self._parts.record.standalone_question = standalone
+        standalone = await self.standalone(message, chat_history or [])
         nodes = await self._engine.aretrieve(QueryBundle(standalone))  # type: ignore[attr-defined] # of most engines
         return PiecewiseResponse(self._pieces(message, nodes), source_nodes=nodes)
+
+    async def standalone(self, message: str, history: list[ChatMessage]) -> str:
+        """Return the message as a question that stands alone, and put it on record."""
+        standalone = message
+        if history and self._condenses:
+            with self._parts.record.stage("condense"):
+                standalone = await self._standalone(message, history)
+        self._parts.record.standalone_question = standalone
+        return standalone
 
     async def _pieces(self, message: str, nodes: list[object]) -> AsyncGenerator[str, None]:
         response = await self._engine.asynthesize(QueryBundle(message), nodes)  # type: ignore[arg-type]

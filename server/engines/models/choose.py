@@ -7,8 +7,10 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from config.settings import LLMSettings, Settings, SettingsError
+from config.settings import CLASS_PROVIDERS, LLMSettings, Settings, SettingsError
 from server.engines.models.errors import ModelError, ModelUnavailable
+from server.engines.models.fallback.model import FallbackModel
+from server.engines.models.fallback.policy import FallbackPolicy
 from server.engines.models.limits import Limits
 from server.engines.models.local import LINE, LocalModel, context_window, llama_server, missing
 from server.engines.models.model import LanguageModel
@@ -23,7 +25,10 @@ OPENAI_MODEL = "gpt-4.1-mini"
 OLLAMA_TIMEOUT = 0.5
 """Seconds that ``auto`` waits for an Ollama server."""
 
+DEFAULT = "default"
+SAID = "FOOTNOTE_LLM__PROVIDER says so"
 CHANGE = "FOOTNOTE_LLM__PROVIDER and FOOTNOTE_LLM__MODEL choose another"
+CHANGE_CLASS = "another FOOTNOTE_LLM__CLASS, or FOOTNOTE_LLM__PROVIDER in its place, chooses another"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,23 +48,58 @@ async def open_model(settings: Settings, *, sharing: Sharing | None = None) -> L
         SettingsError: the provider that the settings name cannot work; one line that says what to do.
 
     """
+    if not settings.llm.fallback:
+        return await _opened(settings, sharing)
+    opened: dict[str, LanguageModel] = {}
+    try:
+        for name in (DEFAULT, *settings.llm.fallback):
+            llm = settings.llm if name == DEFAULT else settings.llms[name]
+            opened[name] = await _named(settings.model_copy(update={"llm": llm}), name)
+        return FallbackModel(opened, policy=FallbackPolicy.of(settings))
+    except BaseException:
+        for model in opened.values():
+            await model.close()
+        raise
+
+
+async def _named(settings: Settings, name: str) -> LanguageModel:
+    """Open one of several models.
+
+    Raises:
+        SettingsError: it cannot work, or is none that another can stand for.
+
+    """
+    try:
+        model = await _opened(settings, None) if settings.llm.provider != "local" else None
+    except SettingsError as exc:
+        msg = str(exc) if name == DEFAULT else f"FOOTNOTE_LLMS, {name}: {exc}"
+        raise SettingsError(msg) from exc
+    if model is None:
+        msg = (
+            f"FOOTNOTE_LLM__FALLBACK: {name} is not a model that another can stand for: its answers are checked, or "
+            "quoted, in ways of their own; name a provider other than local and extractive"
+        )
+        raise SettingsError(msg)
+    model.call_it(name)
+    return model
+
+
+async def _opened(settings: Settings, sharing: Sharing | None) -> LanguageModel | None:
+    """Open the model of one group of settings."""
     llm = settings.llm
+    if llm.class_path or llm.provider in CLASS_PROVIDERS:
+        return _plug_in(llm)
     match llm.provider:
-        case "extractive":
-            return None
         case "openai":
-            return _openai(llm, why="FOOTNOTE_LLM__PROVIDER says so")
-        case "openai_like":
-            return await _openai_like(llm, why="FOOTNOTE_LLM__PROVIDER says so")
+            return _openai(llm, why=SAID)
+        case "openai_like" | "vllm":
+            return await _openai_like(llm, why=SAID)
         case "ollama":
             return await _ollama(llm)
         case "local":
-            if reason := missing():
-                msg = f"FOOTNOTE_LLM__PROVIDER: {reason}, or choose another provider"
-                raise SettingsError(msg)
-            return _local(settings, sharing=sharing, why="FOOTNOTE_LLM__PROVIDER says so")
-        case "auto":
-            return await _best_at_hand(settings)
+            return _local(settings, sharing=sharing, why=SAID)
+        case _:
+            return await _best_at_hand(settings) if llm.provider == "auto" else None
 
 
 def describe_extractive(settings: Settings) -> str:
@@ -83,6 +123,14 @@ async def _best_at_hand(settings: Settings) -> LanguageModel | None:
     return None  # the local model is right less often than the quotations that it would stand for: docs/answers.md
 
 
+def _plug_in(llm: LLMSettings) -> LanguageModel:
+    from server.engines.models.plug_in.opening import open_plug_in
+
+    opened, why = open_plug_in(llm), "FOOTNOTE_LLM__CLASS says so" if llm.class_path else SAID
+    line = f"{opened.source.model} by {opened.source.name} ({why}; {opened.told})"
+    return _model(opened.source, llm, window=opened.context_window, line=line)
+
+
 def _openai(llm: LLMSettings, *, why: str) -> LanguageModel:
     if llm.api_key is None:
         msg = "FOOTNOTE_LLM__API_KEY: set it to use openai, or choose another FOOTNOTE_LLM__PROVIDER"
@@ -103,9 +151,8 @@ async def _openai_like(llm: LLMSettings, *, why: str) -> LanguageModel:
             "FOOTNOTE_LLM__BASE_URL: set it to the address of the OpenAI-compatible server, such as http://host:8000/v1"
         )
         raise SettingsError(msg)
-    connect = partial(
-        _connect, llm, llm.base_url, name="openai_like", is_chat=llm.is_chat_model, window=llm.context_window
-    )
+    name = "vllm" if llm.provider == "vllm" else "openai_like"
+    connect = partial(_connect, llm, llm.base_url, name=name, is_chat=llm.is_chat_model, window=llm.context_window)
     model = llm.model or await _first_model(connect(model=""))
     source = connect(model=model)
     return _model(source, llm, window=llm.context_window, line=f"{model} at {_shown(llm.base_url)} ({why})")
@@ -169,6 +216,9 @@ def _ollama_at(llm: LLMSettings, model: str) -> Ollama:
 
 def _local(settings: Settings, *, sharing: Sharing | None, why: str) -> LanguageModel:
     llm = settings.llm
+    if reason := missing():
+        msg = f"FOOTNOTE_LLM__PROVIDER: {reason}, or choose another provider"
+        raise SettingsError(msg)
     if sharing is None:
         source = LocalModel(llama_server(settings), llm=llm)
     else:
@@ -180,7 +230,7 @@ def _local(settings: Settings, *, sharing: Sharing | None, why: str) -> Language
 
 
 def _model(source: Provider, llm: LLMSettings, *, window: int, line: str) -> LanguageModel:
-    description = f"answers are written by {line}; {CHANGE}"
+    description = f"answers are written by {line}; {CHANGE_CLASS if llm.class_path else CHANGE}"
     return LanguageModel(source, limits=Limits.of(llm), context_window=window, description=description)
 
 

@@ -6,7 +6,8 @@
     │   ├── ModelRefused      the circuit breaker is open
     │   └── ModelBusy         our own queue for it is full
     ├── ModelFailed           a wrong answer: 5xx, HTML, no choices, a cut stream, malformed JSON
-    ├── ModelRejected         the request was refused, and would be again: key, name, length, content filter
+    ├── ModelRejected         the request was refused, and would be again: key, name, length
+    │   └── ModelFiltered     the provider's content filter stopped the answer
     └── ModelTimeout          it took longer than the settings allow
 
 `str(error)` is our own text, safe to show. What the provider said is in `detail`, for the log: it may quote the prompt.
@@ -99,6 +100,10 @@ class ModelRejected(ModelError):
         super().__init__(message, detail=detail)
         self.kinds: frozenset[str] = frozenset()
         self.parameter = ""
+
+
+class ModelFiltered(ModelRejected):
+    """The provider's content filter stopped the answer."""
 
 
 class ModelTimeout(ModelError):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from server.answers import Usage
+from server.tool_calls import CallPiece
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +33,19 @@ class Finish:
     """The end of a successful stream.
 
     Attributes:
-        finish_reason: ``length`` if the token limit cut the answer off.
+        finish_reason: ``length`` if the token limit cut the answer off; ``tool_calls`` if the model called tools.
         usage: None if the provider reports no token counts.
         model: the name that the provider reports.
         cost_usd: None if the price table has no price.
+        note: a sentence on why another model than the first answered.
 
     """
 
-    finish_reason: Literal["stop", "length"]
+    finish_reason: Literal["stop", "length", "tool_calls"]
     usage: Usage | None
     model: str
     cost_usd: float | None = None
+    note: str = ""
 
 
-ModelEvent = Delta | Reasoning | Retraction | Finish
+ModelEvent = Delta | Reasoning | Retraction | CallPiece | Finish

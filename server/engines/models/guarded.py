@@ -23,6 +23,7 @@ from llama_index.core.llms.llm import LLM
 
 from server.engines.models.events import Delta, Finish, Reasoning, Retraction
 from server.engines.models.model import LanguageModel
+from server.tool_calls import CallPiece
 
 
 class GuardedLLM(LLM):
@@ -135,7 +136,7 @@ class GuardedLLM(LLM):
         text = ""
         async with contextlib.aclosing(self._model.stream(messages, **{**self._options, **options})) as events:
             async for event in events:
-                if isinstance(event, Reasoning):
+                if isinstance(event, Reasoning | CallPiece):
                     continue
                 if isinstance(event, Retraction):
                     text = ""

@@ -15,8 +15,8 @@ from pathlib import Path
 import httpx
 import structlog
 
+from config import die_with_parent
 from config.machine import cores
-from server.engines.models import die_with_parent
 from server.engines.models.errors import ModelUnavailable
 
 SLOTS = 2

@@ -28,6 +28,7 @@ from server.engines.models.provider import Chunk, Request
 if TYPE_CHECKING:
     from config.settings import LLMSettings, Settings
     from server.engines.models.shared_llama import SharedLlama
+    from server.tool_calls import Tools
 
 CONTEXT_WINDOW = 4096
 """Default context window in tokens: eight passages of 256, and room for the rest."""
@@ -80,6 +81,10 @@ class LocalModel:
         """Start the process in the background; call it once, within a running event loop."""
         self._server.start()
         self._client = asyncio.create_task(self._connected(), name="local model's client")
+
+    def why_no_tools(self, tools: Tools) -> str:  # noqa: ARG002 (see `Provider`)
+        """Tell that the model is too small for it."""
+        return "cannot be used: the local model is too small to call any"
 
     async def chunks(self, request: Request) -> AsyncGenerator[Chunk, None]:
         """Ask once; see `Provider.chunks`."""

@@ -15,6 +15,7 @@ from server.answers import Usage
 from server.engines.models.errors import ModelError, ModelTimeout
 from server.engines.models.events import Delta, Finish, Reasoning
 from server.engines.models.prices import cost_of
+from server.tool_calls import CallPiece
 from storage.access.spending import Used
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Metered(Generic[Reservation]):
     def __init__(self, purse: Purse[Reservation], request: Request, *, tariff: Tariff) -> None:
         self._purse = purse
         self._tariff = tariff
-        self._prompt_tokens = purse.count(request.prompt)
+        self._prompt_tokens = purse.count(request.read)
         self._max_tokens = request.max_tokens
         self._written: list[str] = []
 
@@ -79,6 +80,8 @@ class Metered(Generic[Reservation]):
                         await self._purse.settle(reservation, self._used(event))
                     elif isinstance(event, Delta | Reasoning):
                         self._written.append(event.text)
+                    elif isinstance(event, CallPiece):
+                        self._written.append(event.name + event.arguments)
                     yield event
             except BaseException as exc:
                 if not is_settled:
@@ -97,7 +100,8 @@ class Metered(Generic[Reservation]):
         usage = finish.usage
         if usage is None:
             return self._estimated()
-        return Used(self._tariff.model, usage.prompt_tokens, usage.completion_tokens, finish.cost_usd)
+        read, written = usage.prompt_tokens, usage.completion_tokens
+        return Used(self._tariff.model, read, written, finish.cost_usd, is_estimate=usage.is_estimate)
 
     def _used_before(self, error: BaseException) -> Used | None:
         """Return what a call used that did not come to its end; a server that refused it took nothing for it."""

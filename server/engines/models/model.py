@@ -18,13 +18,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import stamina
 import structlog
 
+from config.telemetry.metrics import expect_calls
 from server.answers import Usage, is_blank
 from server.engines.models.breaker import CircuitBreaker
+from server.engines.models.calls import AnswerCalls
 from server.engines.models.errors import (
     ModelError,
     ModelFailed,
+    ModelFiltered,
     ModelRefused,
-    ModelRejected,
     ModelTimeout,
 )
 from server.engines.models.events import Delta, Finish, ModelEvent, Reasoning, Retraction
@@ -35,6 +37,7 @@ from server.engines.models.prices import cost_of
 from server.engines.models.provider import Chunk, Provider, Request
 from server.engines.models.reasoning import ReasoningFilter
 from server.engines.models.retries import Again
+from server.tool_calls import Tools
 from server.waiting.patience import Patience
 
 if TYPE_CHECKING:
@@ -55,8 +58,26 @@ READY_FOR = 5.0
 
 _LENGTH = {"length", "max_tokens", "max_output_tokens"}
 _STOPPED = {"stop", "end_turn", "eos"}
-_FILTERED = {"content_filter", "safety", "prohibited_content", "recitation"}
-_BROKEN = {"error", "tool_calls", "function_call", "insufficient_system_resource", "unload"}
+_FILTERED = {
+    "content_filter",
+    "content_filtered",
+    "guardrail_intervened",
+    "refusal",
+    "safety",
+    "prohibited_content",
+    "recitation",
+    "blocklist",
+    "spii",
+}
+_BROKEN = {
+    "error",
+    "tool_calls",
+    "tool_use",
+    "function_call",
+    "malformed_function_call",
+    "insufficient_system_resource",
+    "unload",
+}
 
 _log = structlog.get_logger(__name__)
 
@@ -69,6 +90,7 @@ class LanguageModel:
         name: the model's name.
         is_chat: False for a base model: give `stream` one user message that holds a prompt to complete.
         context_window: tokens read and written in all.
+        label: its name among several models, which metrics tell it by.
         description: one line for the log: which model, why, how to change it.
         breaker: refuses calls while the provider is down.
         purse: what calls are paid from; None: nobody counts them.
@@ -84,7 +106,8 @@ class LanguageModel:
         self._reason: str | None = None
         self._unopened = 0  # answers in a row that closed a block of reasoning that they had not opened
         self._looking = asyncio.Lock()
-        self.breaker = CircuitBreaker(source.name, failures=limits.breaker_failures, seconds=limits.breaker_seconds)
+        self.call_it(source.name)
+        expect_calls(source.name)
         self.context_window = context_window
         self.description = description
 
@@ -108,6 +131,39 @@ class LanguageModel:
         """Maximum duration of an answer in seconds."""
         return self._limits.total_timeout
 
+    def call_it(self, label: str) -> None:
+        """Tell it by another name in metrics, before it is first called."""
+        limits = self._limits
+        self.label = label
+        self.breaker = CircuitBreaker(label, failures=limits.breaker_failures, seconds=limits.breaker_seconds)
+
+    @property
+    def members(self) -> Sequence[LanguageModel]:
+        """The models that it is made of."""
+        return (self,)
+
+    def why_no_tools(self, tools: Tools, /) -> str:
+        """Return why these tools cannot be offered to it, in words that follow "the tools"; empty if they can."""
+        return self._source.why_no_tools(tools)
+
+    @property
+    def refusal(self) -> str | None:
+        """Why its circuit breaker would refuse a call now, or None."""
+        return self.breaker.refusal
+
+    @property
+    def resting(self) -> str:
+        """Which of its models are not asked at the moment, and why; empty where none is left out, or all are."""
+        return ""
+
+    def price_of(self, usage: Usage) -> float:
+        """Return US dollars; 0 where the price table does not have the model."""
+        return Tariff(self.name, self._limits.prices).cost(usage) or 0.0
+
+    def pay_from(self, purse: Purse[Any]) -> None:
+        """Let calls be paid from there."""
+        self.purse = purse
+
     @property
     def is_priced(self) -> bool:
         """Whether the price table has the model."""
@@ -127,14 +183,18 @@ class LanguageModel:
         stop: Sequence[str] = (),
         schema: Mapping[str, object] | None = None,
         whole: bool = False,
+        tools: Tools | None = None,
+        deadline: float | None = None,
     ) -> AsyncGenerator[ModelEvent, None]:
         """Yield the answer's pieces, then one `Finish`. Close it (`contextlib.aclosing`) to cancel the call.
 
         `schema` is a JSON schema for the answer; a server that knows no such thing answers freely. `whole` asks the
         server for the answer in one piece, unless the settings have it stream always: that saves both sides an event a
-        token. Silence is no sign of a failure then, so that the timeout of the whole answer holds alone.
+        token. Silence is no sign of a failure then, so that the timeout of the whole answer holds alone. `deadline`, in
+        the event loop's time, may be sooner than that timeout.
 
-        Reasoning is no part of the pieces; it is yielded where the settings show it.
+        Reasoning is no part of the pieces; it is yielded where the settings show it. `tools` are what the model may
+        call, if `why_no_tools` has nothing to say against them: pieces of its calls come as `CallPiece`s.
 
         Raises:
             ModelUnavailable, ModelRateLimited, ModelFailed, ModelRejected, ModelTimeout: before or after pieces.
@@ -149,10 +209,11 @@ class LanguageModel:
             stop=tuple(stop),
             schema=schema,
             whole=whole and not limits.always_streams,
+            tools=tools,
         )
         call = ModelCall(request, provider=self.provider, model=self.name, is_chat=self.is_chat)
         try:
-            async with contextlib.aclosing(call.observed(self._paid(request))) as events:
+            async with contextlib.aclosing(call.observed(self._paid(request, deadline))) as events:
                 async for event in events:
                     if self._limits.shows_reasoning or not isinstance(event, Reasoning):
                         yield event
@@ -203,15 +264,15 @@ class LanguageModel:
         """Close connections and end processes; call it once, when no request runs."""
         await self._source.close()
 
-    def _paid(self, request: Request) -> AsyncGenerator[ModelEvent, None]:
-        events = self._events(request)
+    def _paid(self, request: Request, deadline: float | None) -> AsyncGenerator[ModelEvent, None]:
+        events = self._events(request, deadline)
         if self.purse is None:
             return events
         tariff = Tariff(self.name, self._limits.prices)
         return Metered(self.purse, request, tariff=tariff).events(events)
 
-    async def _events(self, request: Request) -> AsyncGenerator[ModelEvent, None]:
-        deadline, patience = _now() + self._limits.total_timeout, Patience()
+    async def _events(self, request: Request, until: float | None) -> AsyncGenerator[ModelEvent, None]:
+        deadline, patience = min(_now() + self._limits.total_timeout, until or math.inf), Patience()
         silence = self._silence(request)
         parts = ReasoningFilter(holds_back=self._unopened >= UNOPENED)
         with self.breaker.guarded():
@@ -219,17 +280,18 @@ class LanguageModel:
         try:
             chunk: Chunk | None = first
             model = None
+            calls = AnswerCalls(request)
             while chunk and not chunk.finish_reason:
                 model = chunk.model or model
-                for event in _parts_of(chunk, parts):
+                for event in (*_parts_of(chunk, parts), *calls.of(chunk)):
                     yield event
                 chunk = await self._next(chunks, deadline, patience, silence=silence)
             if chunk is None:
                 msg = "the model's answer ended before it was complete"
                 raise ModelFailed(msg)
-            for event in _parts_of(chunk, parts):
+            for event in (*_parts_of(chunk, parts), *calls.of(chunk)):
                 yield event
-            reason = _finish_reason(chunk.finish_reason or "")
+            reason = _finish_reason(chunk.finish_reason or "", has_called=calls.has_any)
             for event in parts.end():
                 yield event
             self._unopened = self._unopened + 1 if parts.is_unopened else 0
@@ -266,7 +328,8 @@ class LanguageModel:
         with contextlib.closing(Patience()) as patience:
             while chunk := await self._next(chunks, deadline, patience, silence=silence):
                 text = blank + chunk.text
-                if not is_blank(text) or chunk.finish_reason or (chunk.reasoning and self._limits.shows_reasoning):
+                begins = chunk.finish_reason or chunk.calls or (chunk.reasoning and self._limits.shows_reasoning)
+                if begins or not is_blank(text):
                     return replace(chunk, text=text)
                 blank = text
         msg = "the model's server sent an empty reply"
@@ -312,7 +375,7 @@ def _check_not_empty(first: Chunk, request: Request) -> None:
 
     """
     is_stopped = (first.finish_reason or "").lower() in _STOPPED and not request.stop
-    if is_stopped and is_blank(first.text) and not first.reasoning:
+    if is_stopped and is_blank(first.text) and not first.reasoning and not first.calls:
         msg = "the model wrote an empty answer"
         raise ModelFailed(msg)
 
@@ -322,12 +385,14 @@ def _parts_of(chunk: Chunk, parts: ReasoningFilter) -> list[Delta | Reasoning | 
     return [*thought, *parts.feed(chunk.text)]
 
 
-def _finish_reason(reason: str) -> Literal["stop", "length"]:
+def _finish_reason(reason: str, *, has_called: bool) -> Literal["stop", "length", "tool_calls"]:
     """Translate a finish reason; names differ between compatible servers, and an unknown one counts as ``stop``."""
     name = reason.lower()
     if name in _FILTERED:
         msg = "the provider's content filter stopped the answer"
-        raise ModelRejected(msg)
+        raise ModelFiltered(msg)
+    if has_called and name not in _LENGTH:
+        return "tool_calls"
     if name in _BROKEN:
         msg = "the model stopped without finishing its answer"
         raise ModelFailed(msg, detail=reason)

@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
 
@@ -23,10 +23,12 @@ from config.telemetry.metrics import (
     OUTPUT_RATE,
     TENANT,
     TOKEN_USAGE,
+    count_failed_call,
 )
 from server.engines.models.errors import ModelRefused
 from server.engines.models.events import Delta, Reasoning, Retraction
 from server.errors import BudgetExhausted
+from server.tool_calls import CallPiece, whole_calls
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -58,6 +60,7 @@ class ModelCall:
         self._is_refused = False
         self._ended = False
         self._pieces: list[str] = []
+        self._calls: list[CallPiece] = []
         self._finish_reason = "error"
         self._span = spans.begin(
             f"{self._labels['gen_ai.operation.name']} {model}",
@@ -78,11 +81,13 @@ class ModelCall:
                 async for event in made:
                     if isinstance(event, Retraction):
                         self._pieces.clear()
-                    elif isinstance(event, Delta | Reasoning):
+                    elif isinstance(event, Delta | Reasoning | CallPiece):
                         self._first = self._first or time.perf_counter()
                         self._deltas += 1
                         if told and isinstance(event, Delta):
                             self._pieces.append(event.text)
+                        elif told and isinstance(event, CallPiece):
+                            self._calls.append(event)
                     else:
                         self._finished(event)
                     yield event
@@ -130,6 +135,8 @@ class ModelCall:
             waited = self._first - self._started
             span.set_attribute("gen_ai.response.time_to_first_chunk", waited)
             MODEL_FIRST_CHUNK.record(waited, self._labels, context=context)
+        if not self._is_refused and "error.type" in self._labels:
+            count_failed_call(self._labels["gen_ai.provider.name"], self._labels["error.type"])
         if not self._is_refused:
             MODEL_DURATION.record(time.perf_counter() - self._started, self._labels, context=context)
         if spans.content().is_let_in:
@@ -145,7 +152,15 @@ class ModelCall:
         said = _message("assistant", spans.content().shown("".join(self._pieces))) | {
             "finish_reason": self._finish_reason
         }
+        said["parts"] = [*said["parts"], *self._called()]
         self._span.set_attribute("gen_ai.output.messages", json.dumps([said], ensure_ascii=False))
+
+    def _called(self) -> list[dict[str, object]]:
+        shown = spans.content().shown
+        return [
+            {"type": "tool_call", "id": call.id, "name": call.name, "arguments": shown(call.arguments)}
+            for call in whole_calls(self._calls)
+        ]
 
 
 def retried(times: int, *, provider: str, model: str) -> None:
@@ -154,5 +169,5 @@ def retried(times: int, *, provider: str, model: str) -> None:
     MODEL_RETRIES.add(1, {"gen_ai.provider.name": provider, "gen_ai.request.model": model})
 
 
-def _message(role: str, text: str) -> dict[str, object]:
+def _message(role: str, text: str) -> dict[str, Any]:
     return {"role": role, "parts": [{"type": "text", "content": text}]}

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
+from uuid import uuid4
 
 import httpx
 
@@ -24,9 +25,12 @@ from server.engines.models.failures import (
     refused,
     unreached,
 )
+from server.engines.models.openai_tools import told_tool
 from server.engines.models.provider import Chunk, Request
+from server.tool_calls import CallPiece, Tools
 
 if TYPE_CHECKING:
+    from llama_index.core.llms import ChatMessage
     from ollama import ChatResponse, ListResponse
 
 PROBE_TIMEOUT = 2.0
@@ -71,11 +75,10 @@ class Ollama:
         """Ask once; see `Provider.chunks`."""
         asked = {
             "model": self.model,
-            "messages": [
-                {"role": message.role.value, "content": message.content or ""} for message in request.messages
-            ],
+            "messages": _messages(request.messages),
             "stream": not request.whole,
             "format": dict(request.schema) if request.schema else None,
+            "tools": _offered(request.tools),
             "options": {
                 "num_ctx": self._llm.context_window,
                 "num_predict": request.max_tokens,
@@ -151,6 +154,12 @@ class Ollama:
             raise ModelUnavailable(msg, detail=type(exc).__name__) from exc
         return [model.model for model in models if model.model and _writes(model)]
 
+    def why_no_tools(self, tools: Tools) -> str:
+        """Tell whether Ollama can be asked so: its protocol has no word for a call that must be made."""
+        if tools.choice != "required":
+            return ""
+        return "can be offered with tool_choice auto or none only: Ollama cannot be told that one must be called"
+
     async def probe(self) -> str | None:
         """Check that the server is reachable and has the model."""
         try:
@@ -187,6 +196,31 @@ def _writes(model: ListResponse.Model) -> bool:
     return "bert" not in family.lower() and not any(word in name for word in _EMBEDDERS)
 
 
+def _messages(messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
+    """Return messages as Ollama has them: arguments are objects, and results name the tool instead of the call."""
+    told, names = [], {}
+    for message in messages:
+        said: dict[str, Any] = {"role": message.role.value, "content": message.content or ""}
+        called = [block for block in message.blocks if block.block_type == "tool_call"]
+        if called:
+            names.update({block.tool_call_id: block.tool_name for block in called})
+            said["tool_calls"] = [
+                {"function": {"name": block.tool_name, "arguments": _object(block.tool_kwargs)}} for block in called
+            ]
+        if name := names.get(message.additional_kwargs.get("tool_call_id")):
+            said["tool_name"] = name
+        told.append(said)
+    return told
+
+
+def _object(arguments: object) -> dict[str, Any]:
+    return arguments if isinstance(arguments, dict) else {"input": arguments}
+
+
+def _offered(tools: Tools | None) -> list[dict[str, object]] | None:
+    return None if tools is None or tools.choice == "none" else [told_tool(tool) for tool in tools.offered]
+
+
 def _chunk(data: ChatResponse) -> Chunk:
     prompt, completion = data.prompt_eval_count, data.eval_count
     counted = prompt is not None or completion is not None
@@ -197,4 +231,9 @@ def _chunk(data: ChatResponse) -> Chunk:
         finish_reason=(data.done_reason or "stop") if data.done else None,
         usage=Usage(prompt, completion, prompt + completion) if counted else None,
         model=data.model or None,
+        calls=tuple(
+            # each call comes whole, and none has a number: those of several pieces are told apart by ids of our own
+            CallPiece(0, json.dumps(dict(call.function.arguments)), id=f"call_{uuid4().hex}", name=call.function.name)
+            for call in data.message.tool_calls or ()
+        ),
     )

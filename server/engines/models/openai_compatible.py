@@ -26,8 +26,10 @@ from server.engines.models.failures import (
     refused,
     unreached,
 )
+from server.engines.models.openai_tools import call_pieces, told_tools
 from server.engines.models.provider import Chunk, Request
 from server.engines.models.transport import FastClient
+from server.tool_calls import Tools
 
 OPENAI_URL = "https://api.openai.com/v1"
 MAX_STOPS = 4
@@ -38,7 +40,15 @@ NO_KEY = "none"
 
 _HINTS = Hints()
 _OTHER_NAME = {"max_completion_tokens": "max_tokens", "max_tokens": "max_completion_tokens"}
-_OPTIONAL = ("stream_options", "max_completion_tokens", "max_tokens", "temperature", "stop", "response_format")
+_OPTIONAL = (
+    "stream_options",
+    "max_completion_tokens",
+    "max_tokens",
+    "temperature",
+    "stop",
+    "response_format",
+    "parallel_tool_calls",
+)
 _UNCHANGING = "stream_options"  # no request can change its value, so that what is refused is the parameter
 
 _NO_SCHEMAS = re.compile(r"response_format|json_schema|structured.outputs?", re.IGNORECASE)
@@ -164,6 +174,10 @@ class OpenAICompatible:
                 else:
                     return
 
+    def why_no_tools(self, tools: Tools) -> str:  # noqa: ARG002 (another provider's answer depends on them)
+        """Tell whether there is a chat, which alone has tools; whether its server takes them, that alone knows."""
+        return "" if self.is_chat else "cannot be used: it completes texts, and does not chat"
+
     async def models(self) -> list[str]:
         """Return the models that the server lists; none if it has no such list.
 
@@ -218,6 +232,8 @@ class OpenAICompatible:
         if request.schema and self.is_chat:
             named = {"name": "answer", "strict": True, "schema": request.schema}
             options["response_format"] = {"type": "json_schema", "json_schema": named}
+        if request.tools is not None:
+            options |= told_tools(request.tools)
         if options["temperature"] in temperatures:
             del options["temperature"]
         for parameter in unknown & options.keys():
@@ -248,7 +264,7 @@ class OpenAICompatible:
                             yield Chunk(finish_reason="stop", usage=usage)
                         return
                     chunk = self._chunk(json.loads(data))
-                    begun, ended = begun or bool(chunk.text), ended or bool(chunk.finish_reason)
+                    begun, ended = begun or bool(chunk.text or chunk.calls), ended or bool(chunk.finish_reason)
                     usage = chunk.usage or usage
                     yield chunk
 
@@ -257,7 +273,7 @@ class OpenAICompatible:
         with _named_within():
             chunk = self._chunk(json.loads(await response.aread()))
         # a document is complete, whether or not its server gives a reason
-        return replace(chunk, finish_reason=chunk.finish_reason or "stop") if chunk.text else chunk
+        return replace(chunk, finish_reason=chunk.finish_reason or "stop") if chunk.text or chunk.calls else chunk
 
     async def _answered(self, request: Request, options: dict[str, object]) -> httpx.Response:
         """Return the response of a request that was taken; close it.
@@ -335,6 +351,7 @@ def chunk_of(event: object) -> Chunk:
         finish_reason=str(choice.get("finish_reason") or "") or None,
         usage=_usage(event.get("usage")),
         model=event.get("model") or None,
+        calls=call_pieces(said.get("tool_calls")),
     )
 
 

@@ -12,12 +12,14 @@ from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 
+from server.answers import Outcome
 from server.engines.node_fields import chunk_index_of
 from server.engines.parts import EngineParts
 from server.engines.passages.excerpt import Excerpt, joined
 from server.engines.passages.near_duplicates import Wording
 from server.engines.record import Record
 from server.engines.reranking import wants_reranking
+from server.engines.trail import Trail
 from storage.nodes import integer
 
 MAX_HITS = 1000
@@ -101,9 +103,16 @@ async def deeper(found: Sequence[NodeWithScore], parts: EngineParts, *, depth: i
 
 def select(found: Iterable[NodeWithScore], selection: Selection, *, record: Record) -> list[Selected]:
     """Return at most `k` passages, in the order of their best hits; of near-duplicates, the highest-ranked is kept."""
-    shelf = _Shelf(selection)
-    for hit in found:
+    trail = record.trail
+    shelf = _Shelf(selection, trail=trail)
+    if trail is not None:
+        trail.begin_selection()
+    hits = iter(found)
+    for hit in hits:
         if len(shelf.passages) == selection.k:
+            if trail is not None:
+                for each in (hit, *hits):
+                    trail.tell(each.node.node_id, "beyond_k")
             break
         shelf.offer(Selected(hit, excerpt_of(hit, record)))
     return shelf.passages
@@ -185,24 +194,34 @@ def _are_same(some: Sequence[NodeWithScore], others: Sequence[NodeWithScore]) ->
 class _Shelf:
     """The passages selected so far: each hit joins one, starts one, or is dropped."""
 
-    def __init__(self, selection: Selection) -> None:
+    def __init__(self, selection: Selection, *, trail: Trail | None = None) -> None:
         self.passages: list[Selected] = []
         self._selection = selection
+        self._trail = trail
         self._taken: list[tuple[Excerpt, Wording]] = []
+        self._taken_ids: list[str] = []
 
     def offer(self, passage: Selected) -> None:
         """Take the next hit; they come in order of rank."""
         excerpt, share, wording = passage.excerpt, self._selection.near_duplicate, None
         if share is not None:
             wording = Wording(excerpt.text)
-            if any(_repeats(*taken, excerpt, wording, share) for taken in self._taken):
+            repeats = (_repeats(*taken, excerpt, wording, share) for taken in self._taken)
+            if (repeated := next((place for place, is_so in enumerate(repeats) if is_so), None)) is not None:
+                self._tell(passage, "duplicate", self._taken_ids[repeated])
                 return
         if not self._join(passage):
             if self._is_full(excerpt.document_id):
+                self._tell(passage, "document_cap")
                 return
             self.passages.append(passage)
         if wording:
             self._taken.append((excerpt, wording))
+            self._taken_ids.append(passage.best.node.node_id)
+
+    def _tell(self, passage: Selected, outcome: Outcome, of: str | None = None) -> None:
+        if self._trail is not None:
+            self._trail.tell(passage.best.node.node_id, outcome, of)
 
     def _is_full(self, document_id: str) -> bool:
         cap = self._selection.max_per_document
@@ -215,6 +234,7 @@ class _Shelf:
         for place, kept in enumerate(self.passages):
             if whole := joined(kept.excerpt, passage.excerpt, longest=self._selection.longest):
                 self.passages[place] = Selected(kept.best, whole)
+                self._tell(passage, "joined", kept.best.node.node_id)
                 self._close_gap(place, self._selection.longest)
                 return True
         return False
@@ -225,6 +245,7 @@ class _Shelf:
         for below in range(place + 1, len(self.passages)):
             if whole := joined(grown.excerpt, self.passages[below].excerpt, longest=longest):
                 self.passages[place] = Selected(grown.best, whole)
+                self._tell(self.passages[below], "joined", grown.best.node.node_id)
                 del self.passages[below]
                 return
 

@@ -57,6 +57,8 @@ class FusionRetriever(OwnRetriever):
         rankings = await self._rankings(queries, vectors, depth=depth)
         fused = fuse(rankings, rrf_k=self._parts.settings.retrieval.rrf_k)[:depth]
         self._parts.record.scores.update({hit.node_id: hit.scores for hit in fused})
+        if self._parts.record.trail is not None:
+            self._parts.record.trail.fused(fused)
         return [NodeWithScore(node=hit_node(hit), score=hit.score) for hit in fused]
 
     async def _wordings(self, question: str) -> list[str]:
@@ -104,8 +106,10 @@ class FusionRetriever(OwnRetriever):
 
     async def _ranking(self, query: str, vector: Vector, *, weight: float, depth: int) -> Ranking | FootnoteError:
         request = search_request(self._parts, mode="hybrid", text=query, embedding=vector, limit=depth)
+        trail = self._parts.record.trail
         try:
-            return Ranking(await self._parts.store.search(request), weight)
+            hits = await self._parts.store.search(request)
+            return Ranking(hits if trail is None else trail.above(hits), weight)
         except FootnoteError as error:
             return error
 

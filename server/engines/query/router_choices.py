@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
 import structlog
 from llama_index.core.base.base_selector import SingleSelection
 from llama_index.core.output_parsers.base import StructuredOutput
@@ -123,7 +124,10 @@ async def _look(parts: EngineParts, collection: str, question: str) -> _Look:
 
 async def _cosines(parts: EngineParts, question: str, texts: Sequence[str]) -> list[float]:
     asked = await parts.embedder.query(question)
-    return [float(vector @ asked) for vector in await parts.embedder.texts(texts)]
+    made = await parts.embedder.texts(texts)
+    lengths = np.linalg.norm(made, axis=1) * np.linalg.norm(asked)  # not every model's vectors are of length one
+    cosines: list[float] = (made @ asked / np.maximum(lengths, 1e-12)).tolist()
+    return cosines
 
 
 def _share(question: str, text: str) -> float:

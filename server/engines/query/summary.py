@@ -13,6 +13,7 @@ from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.response_synthesizers import BaseSynthesizer
 
 from server.engines.abilities import conversational
+from server.engines.assembly import plugged_in
 from server.engines.models.model import LanguageModel
 from server.engines.parts import Conversation, EngineParts
 from server.engines.query.summary_overview import overview
@@ -120,5 +121,6 @@ def build(parts: EngineParts) -> BaseQueryEngine:
     return RetrieverQueryEngine(
         WholeDocuments(parts, shortfall=shortfall),
         response_synthesizer=synthesizer,
+        node_postprocessors=[*plugged_in(parts)],
         callback_manager=CallbackManager([]),
     )

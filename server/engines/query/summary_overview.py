@@ -49,6 +49,7 @@ def _sampled(passages: Sequence[Passage]) -> list[tuple[int, str]]:
 def _central(vectors: NDArray[np.float32], question: NDArray[np.float32]) -> list[int]:
     """Return the indexes of the sentences to quote, in order."""
     units = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+    question = question / max(float(np.linalg.norm(question)), 1e-9)
     middle = units.mean(axis=0)
     worth = units @ (middle / max(float(np.linalg.norm(middle)), 1e-9)) + ASKED * (units @ question)
     chosen: list[int] = []

@@ -12,11 +12,12 @@ from llama_index.core.schema import NodeWithScore, QueryBundle
 from server.engines.abilities import conversational
 from server.engines.assembly import fitting
 from server.engines.llama_index import AsyncRetriever
+from server.engines.models.estimates import CHARACTERS_A_TOKEN
 from server.engines.parts import EngineParts
 from server.engines.passages.hierarchy import common_path
 from server.engines.passages.widening import pages_of
 from server.engines.retrieval import StoreRetriever
-from server.engines.room import CHARACTERS_A_TOKEN, FRAME_CHARACTERS
+from server.engines.room import FRAME_CHARACTERS
 from server.engines.writing.citations import without_markers
 from storage.search.neighbours import Extent, StoredChunk, Surroundings, follows, joined, runs_of
 from storage.vector_store import make_node

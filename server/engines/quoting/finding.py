@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from server.engines.quoting.composing import composed
 from server.engines.quoting.questions import Asked, looked_up, understand
@@ -29,12 +29,16 @@ class Finder:
     """Looks at one question's passages.
 
     `look` takes some ten milliseconds of one core and a statement; `quotations` embeds some short texts besides.
+    What it finds takes ten times the passages' memory: `put_away` forgets it while a model writes.
     """
 
     def __init__(self, question: str, nodes: Sequence[NodeWithScore], *, parts: EngineParts) -> None:
         self._question = question
         self._sources = sources_of(nodes)
-        self._nodes = nodes
+        self._metadata: list[dict[str, Any]] = [found.node.metadata for found in nodes]
+        scores = (parts.record.scores.get(found.node.node_id, {}) for found in nodes)
+        self._cosine = max((score["dense"] for score in scores if score.get("dense") is not None), default=None)
+        self._sees_all = sum(len(found.node.get_content()) for found in nodes) <= MAX_CHARACTERS
         self._parts = parts
         generation = parts.store.generation
         self._language = generation.chunking.language
@@ -60,12 +64,10 @@ class Finder:
             return False
         asked = await self._look()
         covered = await asyncio.to_thread(self._best_coverage, asked)
-        scores = (self._parts.record.scores.get(found.node.node_id, {}) for found in self._nodes)
-        cosines = [score["dense"] for score in scores if score.get("dense") is not None]
         return refuses(
             asked,
             covered=covered,
-            cosine=max(cosines, default=None),
+            cosine=self._cosine,
             model=self._parts.store.generation.embedding.model,
             rate=rate,
             language=self._language,
@@ -111,10 +113,19 @@ class Finder:
             StoreUnavailable: the database cannot be reached.
 
         """
-        if sum(len(found.node.get_content()) for found in self._nodes) > MAX_CHARACTERS:
+        if not self._sees_all:
             return []
         asked = await self._look()
         return await asyncio.to_thread(lambda: self._mentions.unmentioned(asked))
+
+    def metadata_of(self, number: int) -> Mapping[str, Any]:
+        """Return the metadata of a passage, by its number from 1; not after `put_away`."""
+        return self._metadata[number - 1]
+
+    def put_away(self) -> None:
+        """Forget all but the passages: what is asked for later is found again."""
+        self._asked, self._units, self._readings, self._metadata = None, [], None, []
+        self.__dict__.pop("_mentions", None)
 
     @cached_property
     def _mentions(self) -> Mentions:

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from server.engines.quoting.kinds import ANSWERED, NUMBER
 from server.engines.quoting.units import PRONOUN, Unit
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from server.engines.quoting.questions import Asked
@@ -86,8 +87,9 @@ def by_words(asked: Asked, units: Sequence[Unit], *, words: Words) -> list[Ranke
 def by_vectors(
     chosen: Sequence[Ranked], *, question: NDArray[np.float32], vectors: NDArray[np.float32]
 ) -> list[Ranked]:
-    """Return them with their cosines, best first; vectors have length 1, shape (units, dimensions)."""
-    cosines = vectors @ question
+    """Return them with their cosines, best first; shape of the vectors: (units, dimensions)."""
+    lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(question)
+    cosines = vectors @ question / np.maximum(lengths, 1e-12)
     scored = [
         Ranked(each.unit, each.score + WEIGHTS["cosine"] * float(cosine), each.coverage, float(cosine))
         for each, cosine in zip(chosen, cosines, strict=True)

@@ -24,8 +24,9 @@ SHORTEST_PART = 4  # letters that a word may share with a longer one: file, file
 MOST = 3
 _PHRASE = re.compile('["“„«]([^"“”„«»\n]{3,100})["”“»]')  # as people quote, in several languages
 _NAME = re.compile(r"(?<=[^\W_] )[A-Z]\w+")  # it does not begin the question
+# from a word's beginning alone: else a long word is read to its end from each of its letters
 _JOINED = re.compile(
-    r"(\w+) (?:and|or|vs\.?|versus|und|oder|et|ou|y|o) (?:(?:the|an?|de[nmr]|die|das) )?(?=(\w+))", re.IGNORECASE
+    r"\b(\w+) (?:and|or|vs\.?|versus|und|oder|et|ou|y|o) (?:(?:the|an?|de[nmr]|die|das) )?(?=(\w+))", re.IGNORECASE
 )
 
 

@@ -63,6 +63,8 @@ class Reranking(AsyncPostprocessor):
         scores = self._record.scores
         for each in ranked:
             scores[each.node.node_id] = {**scores.get(each.node.node_id, {}), "rerank": float(each.score or 0.0)}
+        if self._record.trail is not None:
+            self._record.trail.reranked(each.node.node_id for each in ranked)
         return ranked
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 from server.engines.quoting.languages import telling
@@ -28,7 +28,7 @@ class Attribution:
     `language` is the collection's, as `Words` knows it.
     """
 
-    def __init__(self, passages: Sequence[str], *, language: str, question: str = "") -> None:
+    def __init__(self, passages: Iterable[str], *, language: str, question: str = "") -> None:
         self._passages = passages
         self._words = Words(language)
         self._question = question

@@ -33,6 +33,7 @@ _BEGUN = re.compile(r"\s*(?:([^\W\d_]{1,12})(?:[.:]?\s*#?\s*(?:\^?\d.*)?)?|\^?\d
 _RANGE = re.compile(r"(\d{1,4})(?:\s*[-\u2013\u2014]\s*[^\d\s,;&]*\s*(\d{1,4}))?")
 _CLOSING = {"[": "]", "【": "】", "\uff3b": "\uff3d"}
 _TELLING = re.compile(r"[\n`~\[\](){}【\uff3b]")
+_OPENS = re.compile(r"[\[【\uff3b]")
 _OPENING = {"]": "[", "}": "{", ")": "(f"}
 _RUN = re.compile(r"`+")
 _LINE_HEAD = re.compile(r"[\s>]*(?:(?:[-*+]|\d{1,3}[.)])\s+)?")
@@ -61,7 +62,7 @@ def without_markers(text: str, *, passages: int = HIGHEST) -> str:
     Only the answer's own markers may look like citations of so many `passages`; code stays as it is, except that no
     line begins like a passage of the prompt.
     """
-    for _ in range(_PASSES):
+    for _ in range(_PASSES if _OPENS.search(text) else 0):
         harmless = _harmless(text, passages)
         if harmless == text:
             break

@@ -16,6 +16,7 @@ from server.engines.parts import Conversation
 from server.engines.writing.citations import HIGHEST, without_markers
 from server.engines.writing.constrained import CONSTRAINED_FORM, written_as_json
 from server.engines.writing.refusing import refusal
+from server.engines.writing.structured import STRUCTURED_SYSTEM, schema_note
 from server.engines.writing.templates import Template, filled
 
 SIMPLE_SYSTEM = """\
@@ -152,6 +153,17 @@ def _asking(layout: Template, passages: Sequence[Passage], question: str, no_ans
             "question": _TURN_TOKEN.sub(r"< \1 >", without_markers(question)),
             "refusal": no_answer,
         },
+    )
+
+
+def structured_messages(
+    question: str, passages: Sequence[Passage], conversation: Conversation, *, schema: str
+) -> list[ChatMessage]:
+    """Return the conversation for an answer by a JSON schema; passages are numbered from 1."""
+    numbered = _numbered(list(enumerate(passages, start=1)), most=len(passages), labels=("Passages:", "Question:"))
+    asked = f"Passages:\n\n{numbered}\n\nQuestion: {without_markers(question)}"
+    return _conversation(
+        f"{STRUCTURED_SYSTEM}\n\n{schema_note(schema)}", conversation, _TURN_TOKEN.sub(r"< \1 >", asked)
     )
 
 

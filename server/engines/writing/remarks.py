@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 from server.engines.writing.prompts import label_of
 
 if TYPE_CHECKING:
-    from llama_index.core.schema import NodeWithScore
-
     from server.engines.quoting.finding import Finder
     from server.engines.quoting.units import Unit
 
@@ -18,7 +16,7 @@ UNMENTIONED = "No passage mentions "
 _COUNTS = {2: "two", 3: "three"}
 
 
-async def remarks_of(finder: Finder, nodes: Sequence[NodeWithScore]) -> list[str]:
+async def remarks_of(finder: Finder) -> list[str]:
     """Return the remarks on one question's passages, a sentence each; none of small talk.
 
     Raises:
@@ -28,7 +26,7 @@ async def remarks_of(finder: Finder, nodes: Sequence[NodeWithScore]) -> list[str
     if finder.is_small_talk:
         return []
     found = sorted(await finder.readings(), key=lambda unit: unit.number)
-    places = [(unit.number, _place_of(unit, nodes[unit.number - 1].node.metadata)) for unit in found]
+    places = [(unit.number, _place_of(unit, finder.metadata_of(unit.number))) for unit in found]
     missing = await finder.unmentioned()
     return [*([ambiguous(places)] if places else []), *([unmentioned(missing)] if missing else [])]
 

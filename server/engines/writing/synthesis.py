@@ -31,11 +31,20 @@ from server.engines.writing.attribution import Attribution
 from server.engines.writing.constrained import answer_schema, decoded
 from server.engines.writing.extraction import bounded, cited
 from server.engines.writing.grounding import grounded
-from server.engines.writing.prompts import COMPLETION_STOPS, Passage, chat_messages, completion_messages, passage_of
+from server.engines.writing.prompts import (
+    COMPLETION_STOPS,
+    Passage,
+    chat_messages,
+    completion_messages,
+    passage_of,
+    structured_messages,
+)
 from server.engines.writing.refusing import refusal, without_refusal
 from server.engines.writing.remarks import remarks_of
 from server.engines.writing.stopping import until_stop
+from server.engines.writing.structured import by_schema
 from server.engines.writing.templates import template
+from server.tool_calls import CallPiece
 
 JUDGED_SHARE = 0.4
 """Of the rate of wrong refusals, where a model judges the passages itself."""
@@ -92,7 +101,9 @@ class StreamingSynthesizer(BaseSynthesizer):
         raise NotImplementedError
 
     def _finder(self, question: str) -> Finder:
-        return Finder(self._standalone(question), self._nodes, parts=self._parts)
+        """Return what looks at the nodes, which are let go: they take more than all the rest of a stream."""
+        nodes, self._nodes, self._passages = self._nodes, [], []
+        return Finder(self._standalone(question), nodes, parts=self._parts)
 
     def _standalone(self, question: str) -> str:
         """Return the standalone question, for models that do not get the conversation."""
@@ -120,9 +131,12 @@ class CitingSynthesizer(StreamingSynthesizer):
                 return
             pieces = self._checked(question, passages, finder)
         else:
-            if self._parts.settings.llm.quote_uncited:
+            if self._parts.settings.llm.quote_uncited and self._parts.question.json_schema is None:
                 record.quote = partial(best_quotation, finder)
-            pieces = self._judged(without_refusal(self._written(question, passages), record=record), finder)
+            writing = self._written(question, passages)
+            if self._parts.question.json_schema is None:
+                writing = without_refusal(writing, record=record)
+            pieces = self._judged(writing, finder)
         async with aclosing(pieces):
             async for piece in pieces:
                 yield piece
@@ -130,7 +144,7 @@ class CitingSynthesizer(StreamingSynthesizer):
     async def _judged(self, pieces: AsyncGenerator[str, None], finder: Finder) -> AsyncGenerator[str, None]:
         """Yield what the model writes, unless the passages do not answer: that is found out while it reads them."""
         verdict = asyncio.create_task(finder.refuses(share=JUDGED_SHARE))
-        remarks = asyncio.create_task(_remarks_after(verdict, finder, nodes=self._nodes))
+        remarks = asyncio.create_task(_remarks_after(verdict, finder))
         try:
             async with aclosing(pieces):
                 async for piece in pieces:
@@ -167,7 +181,7 @@ class CitingSynthesizer(StreamingSynthesizer):
             async for piece in quotations(finder, parts=self._parts):
                 yield piece
         if not self._parts.record.refused:
-            self._parts.record.remarks += await remarks_of(finder, self._nodes)
+            self._parts.record.remarks += await remarks_of(finder)
 
     async def _written(self, question: str, passages: Sequence[Passage]) -> AsyncGenerator[str, None]:
         if self._model.is_chat:
@@ -182,6 +196,10 @@ class CitingSynthesizer(StreamingSynthesizer):
     def _answered(self, question: str, passages: Sequence[Passage]) -> AsyncGenerator[str, None]:
         """Return the pieces of a chat model's answer."""
         settings, conversation = self._parts.settings.llm, self._parts.conversation
+        if (schema := self._parts.question.json_schema) is not None:
+            asked = structured_messages(question, passages, conversation, schema=schema)
+            pieces = written(self._parts, self._model, asked, schema=self._parts.question.schema)
+            return by_schema(pieces, schema=schema, record=self._parts.record)
         messages = chat_messages(
             question, passages, conversation, layout=template(settings.prompt), constrained=settings.constrained
         )
@@ -210,15 +228,17 @@ class ExtractiveSynthesizer(StreamingSynthesizer):
         async for piece in quotations(finder, parts=self._parts):
             yield piece
         if not record.refused:
-            record.remarks += await remarks_of(finder, self._nodes)
+            record.remarks += await remarks_of(finder)
 
 
-async def _remarks_after(verdict: asyncio.Task[bool], finder: Finder, *, nodes: Sequence[NodeWithScore]) -> list[str]:
+async def _remarks_after(verdict: asyncio.Task[bool], finder: Finder) -> list[str]:
     """Return what to remark of an answer that is not refused; the answer is complete without it."""
     try:
-        return [] if await verdict else await remarks_of(finder, nodes)
+        return [] if await verdict else await remarks_of(finder)
     except FootnoteError:
         return []
+    finally:
+        finder.put_away()
 
 
 async def written(
@@ -248,9 +268,11 @@ async def written(
         async for event in stream:
             if isinstance(event, Finish):
                 parts.record.finish = event
+                if event.note:
+                    parts.record.note(event.note)
             elif isinstance(event, Delta):
                 yield event.text
-            else:
+            elif not isinstance(event, CallPiece):  # no tools are offered with passages
                 thought = Reasoning("", retracts=True) if isinstance(event, Retraction) else Reasoning(event.text)
                 parts.record.thoughts.append(thought)
                 yield ""

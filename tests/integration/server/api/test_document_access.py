@@ -108,6 +108,76 @@ def test_the_source_of_a_document_that_one_may_not_read_is_taken_and_its_holder_
         refused = http.post("/documents", files={"file": ("x.txt", b"mine")}, data={"source": source})
         assert (refused.status_code, refused.json()["type"]) == (409, "/problems/already-exists")
         assert hidden not in refused.text
+        for answer in (
+            http.post("/documents", files={"file": ("x.txt", b"mine")}, data={"source": source, "document_id": "mine"}),
+            http.put("/documents/mine", files={"file": ("x.txt", b"mine")}, data={"source": source}),
+        ):
+            assert answer.status_code in {404, 409}
+            assert hidden not in answer.text
+
+
+def test_an_attachment_that_one_may_not_read_is_not_there_for_an_upload_either(http, stack, hidden, acting):
+    execute(
+        stack.dsn,
+        f"""INSERT INTO footnote.documents (tenant_id, generation_id, id, source, title, metadata, content_hash,
+                pipeline_fingerprint, bytes, chunks, parent, access)
+            SELECT tenant_id, generation_id, 'attached', 'x#y.pdf', 'Y', '{{}}', 'h', 'f', 1, 0, id, access
+            FROM footnote.documents WHERE id = '{hidden}'""",
+    )
+    with acting(ADA):
+        refused = brought(http, "mine", document_id="attached")
+        assert (refused.status_code, hidden in refused.text) == (404, False)
+    with acting(BOB):
+        told = brought(http, "mine", document_id="attached")
+        assert (told.status_code, hidden in told.text) == (409, True)
+
+
+def test_a_collection_with_a_document_that_one_may_not_read_is_an_administrator_s_to_delete(http, hidden, acting):
+    with acting(ADA):
+        refused = http.delete("/collections/default")
+        assert (refused.status_code, refused.json()["type"]) == (403, "/problems/forbidden")
+        assert "administrator" in refused.json()["detail"]
+    assert http.get(f"/documents/{hidden}").status_code == 200
+    http.post("/collections", json={"name": "open-to-all"}).raise_for_status()
+    with acting(ADA):
+        assert http.delete("/collections/open-to-all").status_code == 204
+
+
+def brought(http, text, **data):
+    return http.post("/documents", files={"file": ("plan.md", text.encode())}, data=data)
+
+
+def test_what_is_on_its_way_is_replaced_by_nobody_who_will_not_be_able_to_read_it(http, acting):
+    """Nothing runs jobs here: what one brings waits, and was cancelled by the next file of its name."""
+    mine = {"readers": '["user:ada"]'}
+    with acting(ADA):
+        waiting = [brought(http, "of Ada", **mine), brought(http, "of Ada", **mine, document_id="ada-plan", source="x")]
+    with acting(BOB):
+        for data, status in (({}, 409), ({"document_id": "ada-plan"}, 404), ({**mine, "document_id": "ada-plan"}, 404)):
+            refused = brought(http, "of Bob", **data)
+            assert (refused.status_code, "of Ada" in refused.text) == (status, False), data
+        assert http.delete("/documents/ada-plan").status_code == 404
+    with acting(ADA):
+        for sent in waiting:
+            assert http.get(f"/jobs/{sent.json()['job_id']}").json()["status"] == "queued"
+        replaced = brought(http, "of Ada, again", **mine)
+        assert replaced.status_code == 202
+        assert http.get(f"/jobs/{waiting[0].json()['job_id']}").json()["superseded_by"] == replaced.json()["job_id"]
+    assert brought(http, "the administrator's", document_id="ada-plan").status_code == 202
+
+
+def test_what_is_on_its_way_and_brings_no_readers_has_its_collection_s(http, acting):
+    http.post("/collections", json={"name": "of-hr", "readers": ["group:hr"]}).raise_for_status()
+    with acting(BOB):
+        assert brought(http, "of Bob", collection="of-hr", document_id="b").status_code == 202
+        assert brought(http, "for all", collection="of-hr", document_id="all", readers='["*"]').status_code == 202
+        assert brought(http, "of Bob", document_id="for-everybody").status_code == 202
+    with acting(ADA):
+        assert brought(http, "of Ada", collection="of-hr", document_id="b").status_code == 404
+        assert brought(http, "of Ada", collection="of-hr", document_id="all", source="2").status_code == 202
+        assert brought(http, "of Ada", document_id="for-everybody").status_code == 202
+        assert http.delete("/collections/of-hr").status_code == 403
+    assert http.delete("/collections/of-hr").status_code == 204
 
 
 def test_a_cached_answer_is_given_to_those_only_who_may_see_the_same(http, hidden, acting):

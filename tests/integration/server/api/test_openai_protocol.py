@@ -180,7 +180,7 @@ def test_closing_a_stream_hangs_up_on_the_model(client, model_server):
 
 def test_the_models_are_the_collections(client):
     ids = [model.id for model in client.models.list()]
-    assert ids == ["footnote/default", "footnote/foreign", EMBEDDING_MODEL]
+    assert ids == ["footnote/default", "footnote/foreign", "footnote/none", EMBEDDING_MODEL]
     assert client.models.retrieve("footnote/default").created > 1_700_000_000
 
 

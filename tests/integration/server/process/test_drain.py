@@ -34,6 +34,14 @@ def begun(url, body=CHAT, *, path="/chat/stream", mark="event: token"):
         yield seen, response.headers["x-stream-id"], lambda: parse(seen + "".join(pieces))
 
 
+def is_refused(url):
+    try:
+        httpx.get(f"{url}/health", timeout=PATIENCE)
+    except httpx.ConnectError:
+        return True
+    return False
+
+
 def conversation_of(seen):
     return parse(seen)[0].data["conversation_id"]
 
@@ -55,8 +63,12 @@ def test_the_end_of_a_process_from_the_signal_to_the_exit_code(stack, how):
         Reply(f"detached {WORDS}", delay=0.15),
         Reply("one two three", fault="hang-between"),
     )
-    times = {"SERVER__SHUTDOWN_TIMEOUT": "4", "STREAMS__GRACE": "30"}
-    with stack.process(**how, **times) as process, ThreadPoolExecutor(4) as pool:
+    times = {"SERVER__DRAIN_DELAY": "2", "SERVER__SHUTDOWN_TIMEOUT": "4", "STREAMS__GRACE": "30"}
+    with (
+        stack.process(**how, **times) as process,
+        ThreadPoolExecutor(4) as pool,
+        httpx.Client(base_url=process.url, timeout=PATIENCE) as kept_alive,
+    ):
         children = psutil.Process(process.popen.pid).children(recursive=True)
         url = process.url
         assert httpx.get(f"{url}/ready", timeout=PATIENCE).status_code == 200
@@ -66,23 +78,23 @@ def test_the_end_of_a_process_from_the_signal_to_the_exit_code(stack, how):
         with begun(url) as (seen, stream, rest), begun(url) as (stuck, _, rest_of_stuck):
             plain = pool.submit(httpx.post, f"{url}/chat", json=CHAT, timeout=PATIENCE)
             until(lambda: len(stack.model.requests) == 4)
+            kept_alive.get("/conversations")
             process.signal(signal.SIGTERM)
             ready = until(lambda: (found := httpx.get(f"{url}/ready", timeout=PATIENCE)).status_code == 503 and found)
             health = httpx.get(f"{url}/health", timeout=PATIENCE)
-            refused = [
-                httpx.post(f"{url}/chat", json=CHAT, timeout=PATIENCE),
-                httpx.post(f"{url}/query/stream", json={"question": ASKED}, timeout=PATIENCE),
+            announced = [
+                httpx.post(f"{url}/retrieve", json={"question": ASKED}, timeout=PATIENCE),
                 httpx.get(f"{url}/conversations", timeout=PATIENCE),
-                httpx.post(f"{url}/v1/chat/completions", json={"messages": [{"role": "user", "content": "x"}]}),
             ]
+            until(lambda: is_refused(url))
+            last_one = kept_alive.get("/conversations")
             finished = pool.submit(rest)
             cut = pool.submit(rest_of_stuck)
             answer = plain.result(PATIENCE)
             finished, cut = finished.result(PATIENCE), cut.result(PATIENCE)
         code, err = process.ended()
     assert (ready.json()["type"], health.status_code) == ("/problems/overloaded", 200)
-    assert [each.status_code for each in refused] == [503] * 4
-    assert all(each.headers["retry-after"] for each in refused)
+    assert [(each.status_code, each.headers["connection"]) for each in [*announced, last_one]] == [(200, "close")] * 3
     assert (ending(finished).name, texts(finished)) == ("done", WORDS)
     last = ending(cut)
     assert (last.name, last.data["type"], last.data["retryable"]) == ("error", "/problems/overloaded", True)
@@ -108,7 +120,7 @@ def test_a_second_signal_hurries_and_still_keeps_what_was_said(stack, how):
             pass
         with begun(process.url) as (seen, _, rest):
             process.signal(signal.SIGINT)
-            until(lambda: httpx.get(f"{process.url}/ready", timeout=PATIENCE).status_code == 503)
+            until(lambda: is_refused(process.url))
             assert process.popen.poll() is None
             process.signal(signal.SIGTERM)
             last = ending(rest())
@@ -131,23 +143,24 @@ def test_nothing_to_wait_for_ends_at_once_unless_load_balancers_need_time(stack)
             until(lambda http=http: http.app.state.drain.begun)
             with suppress(httpx.ConnectError):  # it may be gone
                 assert http.get("/ready").status_code == 503
-                assert delay == 0 or http.post("/chat", json=CHAT).status_code == 503
+                assert delay == 0 or http.get("/conversations").status_code == 200
             http.served.thread.join(PATIENCE)
             assert (time.monotonic() - began >= delay) or not delay
         assert not http.served.thread.is_alive()
 
 
-def test_a_stream_that_is_taken_up_again_while_the_server_stops_is_told_to_come_later(stack):
+def test_a_stream_that_is_taken_up_again_while_the_server_stops_goes_on_until_its_time_is_over(stack):
     stack.fresh(Reply("one two three", fault="hang-between"))
     with stack.serve(server={"shutdown_timeout": 1}) as http:
         with begun(str(http.base_url)) as (seen, stream, _):
             pass
+        http.get("/conversations")  # by a connection that is kept
         http.served.stop()
-        until(lambda: http.app.state.drain.begun)
+        until(lambda: http.app.state.drain.closing)
         response = http.get(f"/streams/{stream}")
         http.served.thread.join(PATIENCE)
-    assert (response.status_code, response.json()["type"]) == (503, "/problems/overloaded")
-    assert response.headers["retry-after"]
+    last = ending(parse(response.text))
+    assert (last.name, last.data["type"], last.data["retryable"]) == ("error", "/problems/overloaded", True)
     ((state, _, _),) = kept(stack, conversation_of(seen))
     assert state == "abandoned"
 

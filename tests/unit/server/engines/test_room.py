@@ -5,8 +5,9 @@ from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 
 from config.settings import EmbeddingSettings, SettingsError
 from embedding.files import find_model
+from server.engines.models.estimates import estimated_tokens
 from server.engines.record import Record
-from server.engines.room import FitContextWindow, TokenCounter, check_tokenizer, estimated_tokens
+from server.engines.room import FitContextWindow, TokenCounter, check_tokenizer
 
 
 def fit(count, *, window=1000):

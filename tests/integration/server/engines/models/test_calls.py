@@ -17,6 +17,7 @@ from server.answers import Usage
 from server.engines.models.errors import (
     ModelError,
     ModelFailed,
+    ModelFiltered,
     ModelRateLimited,
     ModelRejected,
     ModelTimeout,
@@ -155,7 +156,7 @@ async def test_reasoning_is_no_part_of_the_answer_but_a_sign_of_life(server: Mod
 async def test_an_answer_stopped_by_the_content_filter_is_rejected(server: ModelServer) -> None:
     server.script(Reply(fault="filtered"))
     async with opened(server) as model:
-        _, error = await fails(model, ModelRejected)
+        _, error = await fails(model, ModelFiltered)
     assert not error.retryable
     assert "content filter" in str(error)
 

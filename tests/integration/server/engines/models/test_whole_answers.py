@@ -13,6 +13,7 @@ from server.answers import Usage
 from server.engines.models.errors import (
     ModelError,
     ModelFailed,
+    ModelFiltered,
     ModelRateLimited,
     ModelRejected,
     ModelTimeout,
@@ -119,7 +120,7 @@ async def test_a_fault_has_its_name_and_its_number_of_tries(
 async def test_an_answer_stopped_by_the_content_filter_is_rejected(server: ModelServer) -> None:
     server.script(Reply(fault="filtered"))
     async with opened(server) as model:
-        _, error = await fails(model, ModelRejected, whole=True)
+        _, error = await fails(model, ModelFiltered, whole=True)
     assert "content filter" in str(error)
 
 

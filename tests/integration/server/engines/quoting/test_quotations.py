@@ -15,7 +15,7 @@ from support.scripted import running
 from server.engines.writing.refusing import NO_ANSWER
 from server.services.answers import NOTHING_FOUND
 from storage.collections.collections import Collections
-from storage.search.word_weights import word_weights
+from storage.search.word_weights import WordWeights
 
 VAULTS = """\
 # Vaults of Ostrava
@@ -190,7 +190,8 @@ async def test_a_model_that_says_that_the_passages_do_not_answer_is_taken_at_its
 async def test_words_weigh_by_the_collection_s_lexicon_with_typing_errors_mended(database):
     generation = await Collections(database).active("default")
     words = ["doors", "lighthuose", "lighthouses", "Mongolia", "the", "vault.lockTimeout", "'; DROP TABLE x; --"]
-    found = {each.word: each for each in await word_weights(database, generation, words=words)}
+    weights = WordWeights(database)
+    found = {each.word: each for each in await weights.of(generation, words=words)}
     assert "the" not in found
     assert found["lighthuose"].is_known
     assert found["lighthuose"].is_misspelt
@@ -199,3 +200,21 @@ async def test_words_weigh_by_the_collection_s_lexicon_with_typing_errors_mended
     assert found["vault.lockTimeout"].is_known
     assert not found["Mongolia"].is_known
     assert found["Mongolia"].weight > found["doors"].weight > 0
+    assert await weights.of(generation, words=[*words, "doors"]) == [*found.values(), found["doors"]]
+
+
+@pytest.mark.usefixtures("asking")
+async def test_a_word_that_no_chunk_has_is_looked_up_again_and_one_that_is_known_is_not(database):
+    generation = await Collections(database).active("default")
+    weights = WordWeights(database)
+    words = ["zyxomma", "brass", "the"]
+    before = await weights.of(generation, words=words)
+    assert [(each.word, each.is_known) for each in before] == [("zyxomma", False), ("brass", True)]
+    async with database.transaction() as connection:
+        change = "UPDATE footnote.lexicon SET lexeme = $3 WHERE generation_id = $1 AND lexeme = $2"
+        await connection.execute(change, generation.id, "brass", "zyxomma")
+    after = await weights.of(generation, words=words)
+    assert [(each.word, each.is_known) for each in after] == [("zyxomma", True), ("brass", True)]
+    assert after[1] == before[1]
+    async with database.transaction() as connection:
+        await connection.execute(change, generation.id, "zyxomma", "brass")

@@ -155,16 +155,21 @@ def test_a_detail_is_short_and_on_one_line() -> None:
 
 
 def test_finish_reasons_of_compatible_servers_are_understood() -> None:
-    assert [_finish_reason(name) for name in ("stop", "eos_token", "length", "MAX_TOKENS")] == [
+    assert [_finish_reason(name, has_called=False) for name in ("stop", "eos_token", "length", "MAX_TOKENS")] == [
         "stop",
         "stop",
         "length",
         "length",
     ]
     with pytest.raises(ModelRejected):
-        _finish_reason("content_filter")
+        _finish_reason("content_filter", has_called=False)
     with pytest.raises(ModelFailed):
-        _finish_reason("tool_calls")
+        _finish_reason("tool_calls", has_called=False)
+    assert [_finish_reason(name, has_called=True) for name in ("stop", "tool_calls", "length")] == [
+        "tool_calls",
+        "tool_calls",
+        "length",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""What the audit record is told of that leaves no row: refusals."""

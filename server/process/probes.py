@@ -1,0 +1,109 @@
+"""What Footnote stands on, looked at within a limit: for ``/ready``, and in the background for a metric."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from contextvars import Context
+from dataclasses import dataclass
+
+import structlog
+
+from config.background import running_beside
+from config.telemetry.metrics import DEPENDENCY_UP, Readings
+
+LOOK_WITHIN = 2.0
+"""Seconds after which whatever has not answered counts as down."""
+PROBE_SECONDS = 10.0
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class DependencyState:
+    """The state of a dependency."""
+
+    ok: bool
+    detail: str
+    required: bool = True
+
+
+States = Mapping[str, DependencyState]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A look at dependencies that depend on each other.
+
+    Attributes:
+        required: names of those that the server cannot do without.
+        optional: names of the others.
+
+    """
+
+    look: Callable[[], Awaitable[States]]
+    required: Sequence[str] = ()
+    optional: Sequence[str] = ()
+
+    @property
+    def silent(self) -> States:
+        """The states that they have until an answer comes."""
+        detail = f"did not answer within {LOOK_WITHIN:g} s"
+        return {
+            name: DependencyState(ok=False, detail=detail, required=name in self.required)
+            for name in (*self.required, *self.optional)
+        }
+
+
+class Probes:
+    """Runs checks, each at most once at a time: whoever looks meanwhile waits for the same one."""
+
+    def __init__(self) -> None:
+        self._running: dict[str, asyncio.Task[States]] = {}
+        self._last: States = {}
+
+    async def look(self, checks: Mapping[str, Check]) -> dict[str, DependencyState]:
+        """Return the states of all dependencies, at the latest after `LOOK_WITHIN` seconds and a moment."""
+        tasks = {name: self._started(name, check) for name, check in checks.items()}
+        await asyncio.wait(tasks.values(), timeout=LOOK_WITHIN)
+        states: dict[str, DependencyState] = {}
+        for name, check in checks.items():
+            states |= tasks[name].result() if tasks[name].done() else check.silent
+        return states
+
+    @asynccontextmanager
+    async def repeated(self, look: Callable[[], Awaitable[States]]) -> AsyncIterator[None]:
+        """Look at intervals until the block ends, for the metric ``footnote.dependency.up``."""
+        with DEPENDENCY_UP.observed(self._readings):
+            async with running_beside(self._repeat(look)):
+                yield
+
+    async def close(self) -> None:
+        """End the checks under way."""
+        for task in self._running.values():
+            task.cancel()
+        if self._running:
+            await asyncio.wait(self._running.values())
+
+    def _started(self, name: str, check: Check) -> asyncio.Task[States]:
+        if name not in self._running:
+            # in a context of its own: it belongs to no request, and outlives the one that asked first
+            task = asyncio.get_running_loop().create_task(_awaited(check.look), context=Context())
+            self._running[name] = task
+            task.add_done_callback(lambda _: self._running.pop(name, None))
+        return self._running[name]
+
+    async def _repeat(self, look: Callable[[], Awaitable[States]]) -> None:
+        while True:
+            try:
+                self._last = await look()
+            except Exception as exc:  # noqa: BLE001 (whatever it is, the next look may succeed; /ready tells it, too)
+                _log.warning("dependencies were not looked at", error=type(exc).__name__)
+            await asyncio.sleep(PROBE_SECONDS)
+
+    def _readings(self) -> Readings:
+        return [(int(state.ok), {"dependency": name}) for name, state in self._last.items()]
+
+
+async def _awaited(look: Callable[[], Awaitable[States]]) -> States:
+    return await look()

@@ -1,0 +1,104 @@
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from server.process import disks, probes
+from server.process.disks import Disks
+from server.process.probes import Check, DependencyState, Probes
+
+UP = DependencyState(ok=True, detail="answers")
+
+
+async def never():
+    await asyncio.Event().wait()
+    return {}
+
+
+async def up():
+    return {"quick": UP}
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch):
+    monkeypatch.setattr(probes, "LOOK_WITHIN", 0.05)
+
+
+async def test_what_does_not_answer_counts_as_down_and_holds_up_nobody():
+    looked = Probes()
+    checks = {"a": Check(never, required=("silent", "behind it")), "b": Check(up, optional=("quick",))}
+    async with asyncio.timeout(30):
+        states = await looked.look(checks)
+        await looked.close()
+    assert states["quick"] == UP
+    assert not states["silent"].ok
+    assert states["silent"].required
+    assert "did not answer" in states["behind it"].detail
+
+
+async def test_a_check_runs_once_however_many_wait_for_it():
+    looked, started, go = Probes(), 0, asyncio.Event()
+
+    async def counted():
+        nonlocal started
+        started += 1
+        await go.wait()
+        return {"slow": UP}
+
+    checks = {"slow": Check(counted, optional=("slow",))}
+    found = await asyncio.gather(*(looked.look(checks) for _ in range(5)))
+    assert not any(states["slow"].ok for states in found)
+    assert started == 1
+    go.set()
+    await asyncio.sleep(0)
+    assert (await looked.look(checks))["slow"] == UP
+
+
+async def test_an_error_of_a_check_is_raised_and_the_next_look_is_a_new_one():
+    looked = Probes()
+
+    async def broken():
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await looked.look({"a": Check(broken)})
+    assert await looked.look({"a": Check(up)}) == {"quick": UP}
+
+
+async def test_the_background_look_outlives_an_error_and_is_read_as_a_metric(monkeypatch):
+    monkeypatch.setattr(probes, "PROBE_SECONDS", 0.0)
+    looked, looks, seen = Probes(), 0, asyncio.Event()
+
+    async def look():
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            raise ZeroDivisionError
+        if looks > 2:
+            seen.set()
+        return {"database": DependencyState(ok=False, detail="away"), "model": UP}
+
+    async with asyncio.timeout(30), looked.repeated(look):
+        await seen.wait()
+        assert list(looked._readings()) == [(0, {"dependency": "database"}), (1, {"dependency": "model"})]
+
+
+GIB = 1024**3
+
+
+@pytest.mark.parametrize(
+    ("free", "size", "is_low"),
+    [(9, 1000, True), (11, 1000, False), (1, 2, False), (0.1, 2, True), (9, 20, False), (0, 0.0625, True)],
+)
+async def test_a_disk_is_low_when_less_than_a_tenth_and_less_than_ten_gib_are_left(
+    tmp_path, monkeypatch, free, size, is_low
+):
+    usage = SimpleNamespace(free=int(free * GIB), used=int((size - free) * GIB), total=int(size * GIB))
+    monkeypatch.setattr(disks.shutil, "disk_usage", lambda _folder: usage)
+    seen = Disks({"uploads": tmp_path / "not" / "there" / "yet"})
+    state = (await seen.look())["disk"]
+    assert state.ok is not is_low
+    assert not state.required
+    assert ("uploads" in state.detail) is is_low
+    assert list(seen.free()) == [(usage.free, {"footnote.disk": "uploads"})]
+    assert list(seen.sizes()) == [(usage.used + usage.free, {"footnote.disk": "uploads"})]
