@@ -1,0 +1,94 @@
+// The record of who did what. The filters are in the address, so that a view of it can be kept and passed on.
+import { get, query } from "./api.js";
+import { t, whenExact } from "./i18n.js";
+import { html, useEffect, useRef, useState } from "./lib.js";
+import { Trouble, Waiting, unturned } from "./parts.js";
+import { go, params } from "./state.js";
+
+const PAGE = 50;
+const FILTERS = ["action", "subject", "from", "to"];
+// what an action may begin with; each is a group of the record's
+const GROUPS = ["key.", "tenant.", "limits.", "collection.", "generation.", "document.", "readers.", "access.", "login.", "audit."];
+
+/** A time of a form's, which is this browser's, as the server reads it. @param {string | null} local */
+function moment(local) {
+  const read = local ? new Date(local) : null;
+  return read && !Number.isNaN(read.getTime()) ? read.toISOString() : null;
+}
+
+export function Audit() {
+  const [items, setItems] = useState(null);
+  const [cursor, setCursor] = useState(null);
+  const [problem, setProblem] = useState(null);
+  const latest = useRef("");
+  const [action, subject, from, to] = FILTERS.map((name) => params.value.get(name) ?? "");
+  const load = async (after = null) => {
+    const asked = query({ action, subject, from: moment(from), to: moment(to), limit: PAGE, cursor: after });
+    latest.current = asked;
+    try {
+      const page = await get(`/audit${asked}`);
+      if (latest.current !== asked) return; // another part was asked for since
+      setItems((known) => (after ? [...known, ...page.items] : page.items));
+      setCursor(page.next_cursor);
+      setProblem(null);
+    } catch (error) {
+      if (latest.current === asked) setProblem(error);
+    }
+  };
+  useEffect(() => {
+    load();
+  }, [action, subject, from, to]);
+  const timer = useRef(0);
+  const soon = (name) => (event) => {
+    const { value } = event.currentTarget;
+    clearTimeout(timer.current);
+    timer.current = setTimeout(() => go({ set: { [name]: value.trim() } }), 300);
+  };
+  return html`<section class="stack" aria-labelledby="audit">
+    <h2 id="audit">${t.audit}</h2>
+    <p class="quiet">${t.auditLead}</p>
+    <form class="controls" onSubmit=${(event) => event.preventDefault()}>
+      <label>${t.action}<select value=${action} onChange=${(event) => go({ set: { action: event.currentTarget.value } })}><option value="">${t.any}</option>${[...GROUPS, ...(action && !GROUPS.includes(action) ? [action] : [])].map((each) => html`<option value=${each} selected=${each === action}>${t.actionGroup[each] ?? each}</option>`)}</select></label>
+      <label>${t.subject}<input type="search" maxlength="1024" spellcheck="false" autocapitalize="off" defaultValue=${subject} onInput=${soon("subject")} /></label>
+      <label>${t.from}<input type="datetime-local" value=${from} onChange=${(event) => go({ set: { from: event.currentTarget.value } })} /></label>
+      <label>${t.until}<input type="datetime-local" value=${to} onChange=${(event) => go({ set: { to: event.currentTarget.value } })} /></label>
+    </form>
+    ${problem && html`<${Trouble} problem=${problem} retry=${() => load()} />`}
+    ${items === null && !problem && html`<${Waiting} />`}
+    ${items?.length === 0 && !problem && html`<p class="note" role="status">${t.noLines}</p>`}
+    ${items?.length > 0 && html`<ol class="audit">${items.map((each) => html`<${Line} key=${each.id} line=${each} />`)}</ol>`}
+    ${cursor && html`<button class="button" onClick=${() => load(cursor)}>${t.more}</button>`}
+  </section>`;
+}
+
+function Line({ line }) {
+  const facts = [
+    [t.when, whenExact(line.at)],
+    [t.subject, line.actor_tenant === line.tenant ? line.subject : `${line.subject} (${line.actor_tenant})`],
+    [t.keyId, line.key],
+    [t.client, line.client],
+    [t.requestId, line.request_id],
+    [t.trace, line.trace_id],
+  ].filter(([, value]) => value);
+  return html`<li><details>
+    <summary>
+      <time class="quiet" datetime=${line.at}>${whenExact(line.at)}</time>
+      <code class="action">${line.action}</code>
+      <span class="object" dir="auto">${unturned(line.object)}</span>
+      <span class="who" dir="auto">${unturned(line.subject)}</span>
+      ${line.outcome !== "success" && html`<span class="badge bad">${t.auditOutcome[line.outcome]}</span>`}
+    </summary>
+    <dl class="facts">${facts.map(([name, value]) => html`<dt>${name}</dt><dd dir="auto">${unturned(String(value))}</dd>`)}</dl>
+    ${(line.before || line.after) && html`<${Change} before=${line.before ?? {}} after=${line.after ?? {}} />`}
+  </details></li>`;
+}
+
+/** @param {{before: Record<string, unknown>, after: Record<string, unknown>}} props */
+function Change({ before, after }) {
+  const names = [...new Set([...Object.keys(before), ...Object.keys(after)])];
+  const said = (state, name) => (Object.hasOwn(state, name) ? unturned(JSON.stringify(state[name])) : t.scoreNone);
+  return html`<div class="scroll" tabindex="0" role="region" aria-label=${t.beforeAndAfter}><table class="change">
+    <thead><tr><th scope="col">${t.name}</th><th scope="col">${t.gateBefore}</th><th scope="col">${t.gateAfter}</th></tr></thead>
+    <tbody>${names.map((name) => html`<tr key=${name}><th scope="row" dir="auto">${unturned(name)}</th><td dir="auto"><code>${said(before, name)}</code></td><td dir="auto"><code>${said(after, name)}</code></td></tr>`)}</tbody>
+  </table></div>`;
+}

@@ -1,0 +1,44 @@
+// Strings and formats in the browser's language, as far as there is a file of it in ../strings.
+const KNOWN = ["en", "de"];
+const asked = (navigator.languages ?? [navigator.language]).map((each) => each.slice(0, 2).toLowerCase());
+
+export const language = asked.find((each) => KNOWN.includes(each)) ?? "en";
+document.documentElement.lang = language;
+
+export const t = (await import(`../strings/${language}.js`)).default;
+
+const place = (navigator.languages ?? []).find((each) => each.toLowerCase().startsWith(language)) ?? language;
+const whole = new Intl.NumberFormat(place);
+const parts = new Intl.NumberFormat(place, { maximumFractionDigits: 3 });
+const moment = new Intl.DateTimeFormat(place, { dateStyle: "medium", timeStyle: "short" });
+const exact = new Intl.DateTimeFormat(place, { dateStyle: "medium", timeStyle: "medium" });
+const date = new Intl.DateTimeFormat(place, { day: "numeric", month: "short", timeZone: "UTC" });
+const dollars = new Intl.NumberFormat(place, { style: "currency", currency: "USD", maximumFractionDigits: 4 });
+
+/** @param {number} value */
+export const count = (value) => whole.format(value);
+
+/** @param {number} value */
+export const score = (value) => parts.format(value);
+
+/** @param {string} iso */
+export const when = (iso) => moment.format(new Date(iso));
+
+/** To the second. @param {string} iso */
+export const whenExact = (iso) => exact.format(new Date(iso));
+
+/** A day of UTC's. @param {string} iso */
+export const whenDay = (iso) => date.format(new Date(iso));
+
+/** @param {number} usd */
+export const money = (usd) => dollars.format(usd);
+
+/** @param {number} bytes */
+export function size(bytes) {
+  const units = ["B", "kB", "MB", "GB"];
+  const power = Math.min(units.length - 1, Math.floor(Math.log10(Math.max(1, bytes)) / 3));
+  return `${new Intl.NumberFormat(place, { maximumFractionDigits: power ? 1 : 0 }).format(bytes / 1000 ** power)} ${units[power]}`;
+}
+
+/** @param {number} ms */
+export const duration = (ms) => (ms < 1000 ? `${whole.format(Math.round(ms))} ms` : `${parts.format(Math.round(ms / 10) / 100)} s`);

@@ -1,0 +1,66 @@
+// The view of whoever operates the server: what it stands on, its queue, what was used, keys, tenants, the audit record.
+import { Audit } from "./audit.js";
+import { Problem, get } from "./api.js";
+import { t, when } from "./i18n.js";
+import { Icon } from "./icons.js";
+import { html, useState } from "./lib.js";
+import { Jobs } from "./jobs.js";
+import { Keys } from "./keys.js";
+import { Trouble, Waiting, useRepeated } from "./parts.js";
+import { may, path } from "./state.js";
+import { Tenants } from "./tenants.js";
+import { Usage } from "./usage.js";
+
+const EVERY = 10_000;
+
+/** The sections, by the second part of the path. */
+const SECTIONS = {
+  health: { name: t.health, may: () => true, part: Health },
+  jobs: { name: t.jobs, may: () => may("documents:read"), part: Jobs },
+  usage: { name: t.usage, may: () => true, part: Usage },
+  keys: { name: t.keys, may: () => may("keys"), part: Keys },
+  tenants: { name: t.tenants, may: () => may("tenants"), part: Tenants },
+  audit: { name: t.audit, may: () => may("audit"), part: Audit },
+};
+
+export default function Operate() {
+  const asked = path.value.split("/")[2] ?? "";
+  const chosen = Object.hasOwn(SECTIONS, asked) && SECTIONS[asked].may() ? asked : "health";
+  const { part: Part } = SECTIONS[chosen];
+  return html`<main id="content" class="documents" tabindex="-1"><div class="wide operate">
+    <h1>${t.operate}</h1>
+    <nav class="sections" aria-label=${t.operate}>${Object.entries(SECTIONS).map(([name, each]) => each.may() && html`<a href=${`#/operate/${name}`} aria-current=${name === chosen ? "page" : null}>${each.name}</a>`)}</nav>
+    <${Part} key=${chosen} />
+  </div></main>`;
+}
+
+function Health() {
+  const [found, setFound] = useState(null);
+  const [problem, setProblem] = useState(null);
+  const load = async () => {
+    try {
+      const told = await get("/ready");
+      setFound({ ready: true, at: new Date().toISOString(), dependencies: told.dependencies });
+      setProblem(null);
+    } catch (error) {
+      // a server that is not ready says so with 503, and of what
+      if (error instanceof Problem && error.told.dependencies) {
+        setFound({ ready: false, at: new Date().toISOString(), dependencies: error.told.dependencies });
+        setProblem(null);
+      } else setProblem(error);
+    }
+  };
+  useRepeated(load, EVERY, []);
+  return html`<section class="stack" aria-labelledby="health">
+    <div class="heading-row"><h2 id="health">${t.health}</h2><button class="icon-button" title=${t.lookAgain} aria-label=${t.lookAgain} onClick=${load}><${Icon} name="again" /></button></div>
+    ${problem && html`<${Trouble} problem=${problem} retry=${load} />`}
+    ${!found && !problem && html`<${Waiting} />`}
+    ${found && html`
+      <p class=${`verdict ${found.ready ? "good" : "bad"}`} role="status"><${Icon} name=${found.ready ? "check" : "warn"} /><strong>${found.ready ? t.ready : t.notReady}</strong> <span class="quiet">${t.lookedAt(when(found.at))}</span></p>
+      <ul class="cards">${Object.entries(found.dependencies).map(([name, state]) => html`<li key=${name} class=${`card dependency ${state.ok ? "good" : state.required ? "bad" : "warn"}`}>
+        <h3><${Icon} name=${state.ok ? "check" : "warn"} />${t.dependency[name] ?? name}</h3>
+        <p class="state-name">${state.ok ? t.works : state.required ? t.broken : t.limps}</p>
+        <p class="quiet" dir="auto">${state.detail}</p>
+      </li>`)}</ul>`}
+  </section>`;
+}

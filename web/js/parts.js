@@ -1,0 +1,116 @@
+// Small parts that several views share.
+import { UNREACHABLE } from "./api.js";
+import { count, t } from "./i18n.js";
+import { Icon } from "./icons.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "./lib.js";
+
+/** What is shown of a problem: what happened, what the server says of it, and what helps. */
+export function Trouble({ problem, retry }) {
+  const unreachable = problem.slug === UNREACHABLE;
+  return html`<div class="trouble" role="alert">
+    <${Icon} name="warn" />
+    <div>
+      <p><strong>${unreachable ? t.unreachable : problem.title || t.failed}</strong></p>
+      ${(unreachable || problem.detail) && html`<p>${unreachable ? t.unreachableMore : problem.detail}</p>`}
+      ${problem.errors?.length > 0 && html`<ul>${problem.errors.map((each) => html`<li><code>${each.field}</code> ${each.reason ?? each.detail ?? ""}</li>`)}</ul>`}
+      ${problem.retryAfter !== null && problem.retryAfter !== undefined && html`<p>${t.tryAgainIn(Math.ceil(problem.retryAfter))}</p>`}
+      <p class="quiet">${problem.status ? `${problem.status} ${problem.slug}` : ""}${problem.requestId ? html` · <span class="id">${problem.requestId}</span>` : ""}</p>
+      ${retry && html`<button class="button" onClick=${retry}><${Icon} name="again" />${t.tryAgain}</button>`}
+    </div>
+  </div>`;
+}
+
+/** Three dots that wait. */
+export const Waiting = ({ text = t.waiting }) => html`<p class="waiting"><span class="dots" aria-hidden="true"><i></i><i></i><i></i></span>${text}</p>`;
+
+/** Call something on Escape, as long as the part is shown. @param {() => void} run */
+export function useEscape(run) {
+  useEffect(() => {
+    const listen = (event) => {
+      if (event.key === "Escape" && !event.defaultPrevented && !document.querySelector("dialog[open]")) {
+        event.preventDefault();
+        run();
+      }
+    };
+    document.addEventListener("keydown", listen);
+    return () => document.removeEventListener("keydown", listen);
+  }, [run]);
+}
+
+/** Where a citation is, in a few words. */
+export function placeOf(citation) {
+  const place = [];
+  const heading = citation.heading?.split(" > ").pop();
+  if (heading && heading !== citation.title) place.push(heading);
+  if (citation.page) place.push(citation.page_end && citation.page_end !== citation.page ? t.pages(count(citation.page), count(citation.page_end)) : t.page(count(citation.page)));
+  return place.join(" · ");
+}
+
+/** What a document's reader says of it. */
+export const Warnings = ({ warnings }) => html`<details class="warnings">
+  <summary><${Icon} name="warn" />${t.nWarnings(warnings.length)}</summary>
+  <ul>${warnings.map((each) => html`<li>${each.page ? `${t.page(each.page)}: ` : ""}${each.detail} <code>${each.kind}</code></li>`)}</ul>
+</details>`;
+
+/**
+ * A dialog over the page. Escape, a click beside it and its closing call `onClose`; the focus goes back to where it was.
+ * @param {{title: string, onClose: () => void, children?: any}} props
+ */
+export function Dialog({ title, onClose, children }) {
+  const frame = useRef(null);
+  useLayoutEffect(() => {
+    const before = document.activeElement;
+    frame.current.showModal();
+    return () => before instanceof HTMLElement && before.isConnected && before.focus();
+  }, []);
+  return html`<dialog class="box" ref=${frame} aria-label=${title} onClose=${onClose} onClick=${(event) => event.target === frame.current && frame.current.close()}>
+    <div class="box-body">
+      <header><h2 dir="auto">${title}</h2><button class="icon-button" type="button" title=${t.close} aria-label=${t.close} onClick=${() => frame.current.close()}><${Icon} name="close" /></button></header>
+      ${children}
+    </div>
+  </dialog>`;
+}
+
+/**
+ * Ask before something is done. What went wrong is shown in it, and it stays open.
+ * @param {{title: string, action: string, run: () => Promise<void>, onClose: () => void, danger?: boolean, typed?: string | null, children?: any}} props
+ *  typed: a name that has to be typed first; run: closes the dialog by itself once it has succeeded
+ */
+export function Confirm({ title, action, run, onClose, danger = false, typed = null, children }) {
+  const [busy, setBusy] = useState(false);
+  const [problem, setProblem] = useState(null);
+  const [text, setText] = useState("");
+  const submit = async (event) => {
+    event.preventDefault();
+    if (busy || (typed !== null && text !== typed)) return;
+    setBusy(true);
+    setProblem(null);
+    try {
+      await run();
+      onClose();
+    } catch (error) {
+      setProblem(error);
+      setBusy(false);
+    }
+  };
+  return html`<${Dialog} title=${title} onClose=${onClose}>
+    <form class="stack" onSubmit=${submit}>
+      ${children}
+      ${typed !== null && html`<label>${t.typeName(typed)}<input autocomplete="off" autocapitalize="off" spellcheck="false" value=${text} onInput=${(event) => setText(event.currentTarget.value)} /></label>`}
+      ${problem && html`<${Trouble} problem=${problem} />`}
+      <p class="row"><button class=${`button ${danger ? "danger" : "primary"}`} disabled=${busy || (typed !== null && text !== typed)}>${action}</button><button class="button" type="button" onClick=${onClose}>${t.cancel}</button></p>
+    </form>
+  <//>`;
+}
+
+/** Call something now and again while the part is shown and the tab is seen. @param {() => void} run @param {number} ms @param {any[]} inputs */
+export function useRepeated(run, ms, inputs) {
+  useEffect(() => {
+    run();
+    const timer = setInterval(() => document.hidden || run(), ms);
+    return () => clearInterval(timer);
+  }, inputs);
+}
+
+/** Text in which signs that turn the direction of writing are shown by their numbers. @param {string} text */
+export const unturned = (text) => text.replace(/[\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, (sign) => `\\u${sign.charCodeAt(0).toString(16)}`);

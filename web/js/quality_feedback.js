@@ -1,0 +1,50 @@
+// What people think of answers; a thumb becomes a golden question.
+import { get, query } from "./api.js";
+import { t, when } from "./i18n.js";
+import { Icon } from "./icons.js";
+import { html, useEffect, useState } from "./lib.js";
+import { Trouble, Waiting } from "./parts.js";
+import { Writing, writing } from "./quality_golden.js";
+
+/** @param {{here: string}} props */
+export function Feedback({ here }) {
+  const [items, setItems] = useState(null);
+  const [cursor, setCursor] = useState(null);
+  const [problem, setProblem] = useState(null);
+  const load = async (after = null) => {
+    try {
+      const page = await get(`/feedback${query({ limit: 50, cursor: after })}`);
+      const ofHere = page.items.filter((each) => each.collection === null || each.collection === here);
+      setItems((known) => (after ? [...known, ...ofHere] : ofHere));
+      setCursor(page.next_cursor);
+      setProblem(null);
+    } catch (error) {
+      setProblem(error);
+    }
+  };
+  useEffect(() => {
+    load();
+    return () => (writing.value = null);
+  }, [here]);
+  // of a good answer its documents are the right ones; of a bad one somebody has to say what is right
+  const golden = (each) => {
+    const good = each.rating === "up";
+    writing.value = { golden: { question: each.question, kind: "feedback", ...(good ? { documents: each.document_ids ?? [], answer: each.answer } : {}) } };
+  };
+  return html`
+    ${writing.value && html`<${Writing} here=${here} onKept=${() => {}} />`}
+    ${problem && html`<${Trouble} problem=${problem} retry=${() => load()} />`}
+    ${items === null && !problem && html`<${Waiting} />`}
+    ${items?.length === 0 && html`<div class="nothing"><${Icon} name="up" /><p><strong>${t.noFeedback}</strong></p><p class="quiet">${t.noFeedbackMore}</p></div>`}
+    ${items?.length > 0 && html`<ul class="cards">${items.map((each) => html`<li key=${each.id}>
+      <span class=${`thumb is-${each.rating}`}><${Icon} name=${each.rating} /><span class="hidden">${each.rating === "up" ? t.good : t.bad}</span></span>
+      <div class="card-text">
+        <p dir="auto"><strong>${each.question ?? t.questionUnknown}</strong></p>
+        ${each.answer && html`<p class="clamped" dir="auto">${each.answer}</p>`}
+        ${each.comment && html`<p class="note" dir="auto">${each.comment}</p>`}
+        <p class="quiet">${when(each.created_at)}</p>
+      </div>
+      <div class="card-actions">${each.question && html`<button class="button" aria-label=${`${t.toGolden}: ${each.question}`} onClick=${() => golden(each)}>${t.toGolden}</button>`}</div>
+    </li>`)}</ul>`}
+    ${cursor && html`<button class="button" onClick=${() => load(cursor)}>${t.more}</button>`}`;
+}

@@ -1,0 +1,174 @@
+// Questions and their answers: asked, streamed, stopped, taken up again after a dropped connection or a reload.
+import { Problem, follow, get, send } from "./api.js";
+import { t } from "./i18n.js";
+import { signal } from "./lib.js";
+import { collection, go, options, remembers, said } from "./state.js";
+
+/**
+ * @typedef {object} Turn
+ * @property {string} id
+ * @property {string} question
+ * @property {string} collection
+ * @property {"asking" | "streaming" | "done" | "stopped" | "failed"} state
+ * @property {string} text
+ * @property {any[] | null} citations null until they are there
+ * @property {any} done the stream's last event, with what `sources` told
+ * @property {Problem | null} problem
+ * @property {boolean} dropped whether the connection is being made anew
+ */
+
+/** The conversation that is shown: its turns, each a signal of a `Turn`, and its id once it has one. */
+export const turns = signal(/** @type {import("./lib.js").signal[]} */ ([]));
+export const conversation = signal(/** @type {string | null} */ (null));
+/** Rises when the list of conversations should be read again. */
+export const changed = signal(0);
+
+const RUNNING = "footnote.running";
+let abort = null;
+let latest = 0;
+
+/** @param {Partial<Turn>} known */
+const turnOf = (known) => signal({ id: `t${++latest}`, question: "", collection: collection.value, state: "asking", text: "", citations: null, done: null, problem: null, dropped: false, ...known });
+
+/** Ask, as the page's options say; `instead` is a turn that this one takes the place of. */
+export async function ask(question, { instead = null } = {}) {
+  stop();
+  const turn = turnOf({ question });
+  turns.value = instead ? turns.value.map((each) => (each === instead ? turn : each)) : [...turns.value, turn];
+  const body = { ...options.value, explain: true, collection: collection.value };
+  if (!remembers.value) await run(turn, () => send("POST", "/query/stream", { json: { ...body, question }, signal: abort.signal }));
+  else {
+    const chat = conversation.value ? { conversation_id: conversation.value } : {};
+    if (conversation.value) delete body.collection; // it keeps its own
+    await run(turn, () => send("POST", "/chat/stream", { json: { ...body, ...chat, message: question }, signal: abort.signal }));
+  }
+}
+
+/** Stop the answer that is being written. */
+export function stop() {
+  abort?.abort();
+}
+
+async function run(turn, open) {
+  const mine = (abort = new AbortController());
+  const set = (patch) => (turn.value = { ...turn.value, ...patch });
+  let pending = "";
+  let frame = 0;
+  // tokens come faster than the screen is drawn: they are shown with the next picture
+  const flush = () => {
+    cancelAnimationFrame(frame);
+    frame = 0;
+    if (pending) set({ text: turn.value.text + pending, state: "streaming", dropped: false });
+    pending = "";
+  };
+  const onEvent = (name, data) => {
+    if (name === "token") {
+      pending += data.token;
+      frame ||= document.hidden ? setTimeout(flush, 100) : requestAnimationFrame(flush);
+    } else if (name === "sources") {
+      if (data.conversation_id) adopt(data.conversation_id);
+      remember(turn.value, data.stream_id);
+      set({ citations: data.citations, done: data, state: "streaming", dropped: false });
+      said.value = t.found(t.nPassages(data.citations.length, data.citations.length));
+    } else if (name === "reasoning" && data.retracts) {
+      pending = "";
+      set({ text: "" });
+    } else if (name === "done") {
+      flush();
+      const cited = new Set(data.cited);
+      const citations = (turn.value.citations ?? []).map((each) => ({ ...each, cited: cited.has(each.id) }));
+      set({ state: "done", done: { ...turn.value.done, ...data }, citations, dropped: false });
+      said.value = t.answered(cited.size);
+    } else if (name === "error") {
+      flush();
+      set({ state: "failed", problem: new Problem(data, data.retry_after ?? null), dropped: false });
+    }
+  };
+  try {
+    await follow(open, {
+      signal: mine.signal,
+      onEvent,
+      onDropped: () => set({ dropped: true }),
+      resume: (last, response) => {
+        const id = response?.headers.get("X-Stream-ID") ?? turn.value.done?.stream_id;
+        return id ? send("GET", `/streams/${id}`, { headers: last ? { "Last-Event-ID": last } : {}, signal: mine.signal }) : null;
+      },
+    });
+  } catch (error) {
+    flush();
+    if (mine.signal.aborted) set({ state: "stopped", dropped: false });
+    else set({ state: "failed", problem: error instanceof Problem ? error : new Problem({ detail: String(error) }), dropped: false });
+  } finally {
+    flush();
+    if (abort === mine) {
+      abort = null;
+      sessionStorage.removeItem(RUNNING);
+    }
+    changed.value++;
+  }
+}
+
+function adopt(id) {
+  conversation.value = id;
+  go({ path: `/c/${encodeURIComponent(id)}` });
+  changed.value++;
+}
+
+function remember(turn, stream) {
+  sessionStorage.setItem(RUNNING, JSON.stringify({ stream, question: turn.question, collection: turn.collection, conversation: conversation.value }));
+}
+
+/** Begin anew. */
+export function clear() {
+  stop();
+  turns.value = [];
+  conversation.value = null;
+}
+
+/** Show a conversation. @param {string} id */
+export async function show(id) {
+  if (conversation.value === id) return;
+  clear();
+  conversation.value = id;
+  const found = [];
+  let cursor = null;
+  do {
+    const page = await get(`/conversations/${encodeURIComponent(id)}?limit=200${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ""}`);
+    found.push(...page.messages.map((each) => ({ ...each, collection: page.collection })));
+    cursor = page.next_cursor;
+  } while (cursor);
+  if (conversation.value !== id) return;
+  turns.value = paired(found);
+  const running = JSON.parse(sessionStorage.getItem(RUNNING) ?? "null");
+  if (running?.conversation === id) await resume(running);
+}
+
+/** Take up again what was being written when the page was left. */
+export async function resumeAfterReload() {
+  const running = JSON.parse(sessionStorage.getItem(RUNNING) ?? "null");
+  if (running && !running.conversation && turns.value.length === 0) await resume(running);
+}
+
+async function resume({ stream, question, collection: of }) {
+  const last = turns.value.at(-1);
+  if (last && last.value.question === question && last.value.state === "done") return;
+  const turn = turnOf({ question, collection: of });
+  turns.value = last && last.value.question === question ? [...turns.value.slice(0, -1), turn] : [...turns.value, turn];
+  await run(turn, () => send("GET", `/streams/${stream}`, { signal: abort.signal }));
+}
+
+/** @param {any[]} messages */
+function paired(messages) {
+  const made = [];
+  for (const message of messages) {
+    if (message.role === "user") {
+      made.push(turnOf({ question: message.content, collection: message.collection, state: message.state === "complete" ? "done" : "failed", problem: message.problem && new Problem({ title: t.brokenOff, type: message.problem }) }));
+    } else if (made.length) {
+      const turn = made.at(-1);
+      const { finish_reason, model, usage, generation, trace_id, standalone_question, id } = message;
+      const whole = message.state === "complete";
+      turn.value = { ...turn.value, text: message.content, citations: message.citations, state: whole ? "done" : "stopped", done: { finish_reason, model, usage, generation, trace_id, standalone_question, message_id: id } };
+    }
+  }
+  return made;
+}
