@@ -21,18 +21,22 @@ BENCHMARKS = {
     "ingestion": "pages of the manual: our pipeline, the bare model, LlamaIndex's stock pipeline",
     "rerun": "the same again, with nothing changed, beside reading and hashing the files",
     "query": "/query with an instant model, beside the app of LlamaIndex's tutorials",
+    "access": "/retrieve without and with row-level security and a key",
     "first_token": "/query/stream up to the first token, beside asking the model's server directly",
     "streams": "200 at once: tokens' delays, CPU, memory, beside a bare Starlette stream of the same model",
     "stalls": "the server's event loop while another process ingests",
+    "plug_ins": "/health while plug-ins sleep, compute in Python, or block in async methods",
     "store": "load, HNSW build, search and recall over made-up chunks, beside raw SQL",
     "retrieval": "nDCG and recall of every engine over HTTP, beside bm25s, exact dense search and RRF in memory",
     "answers": "right answers by kind of question, and refusals, without a language model: docqa and XQuAD",
     "answer_weights": "fit the weights of quotations and refusals anew, and say what they are worth",
     "prompts": "prompts by models: right footnotes, refusals, planted instructions, tokens (--llm NAME=URL)",
     "readers": "words, table cells and pages that the readers find, beside other tools (--peers, --data)",
+    "languages": "German questions, the configured embedding model beside the bundled one: hit at 1",
     "telemetry": "CPU of a query and memory without telemetry, with it, and with one trace in a hundred",
 }
 
+STORE_PARTS = ("search", "access", "secrets", "server")
 ALL, GUARD = "all", "quick"
 
 
@@ -84,6 +88,13 @@ def _parser() -> argparse.ArgumentParser:
         help="prompts: templates; with +json in the constrained form",
     )
     parser.add_argument("--again", action="store_true", help="store: measure searches anew over what --folder holds")
+    parser.add_argument(
+        "--parts",
+        nargs="+",
+        choices=STORE_PARTS,
+        default=STORE_PARTS,
+        help="store: what is measured beside the index (default: all)",
+    )
     parser.add_argument(
         "--indexes",
         nargs="+",

@@ -99,9 +99,11 @@ class Laboratory:
                 process.terminate()
                 process.wait(timeout=60)
 
-    def load(self, url: str, *, clients: int, seconds: float, questions: Sequence[str], **besides: object) -> Outcome:
+    def load(
+        self, url: str, *, clients: int, seconds: float, questions: Sequence[str], key: str = "", **besides: object
+    ) -> Outcome:
         """Ask a server, from a process of its own; `besides` goes into each request's body."""
-        arguments = [url, str(clients), str(seconds), json.dumps(besides)]
+        arguments = [url, str(clients), str(seconds), json.dumps(besides), key]
         printed = self.run("benchmarks.load", *arguments, stdin="\n".join(questions))
         return Outcome(**json.loads(printed))
 

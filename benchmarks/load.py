@@ -1,4 +1,4 @@
-"""A cheap HTTP client with many connections: ``python -m benchmarks.load URL CLIENTS SECONDS [JSON]``.
+"""A cheap HTTP client with many connections: ``python -m benchmarks.load URL CLIENTS SECONDS [JSON [KEY]]``.
 
 The questions are on stdin, one a line; JSON is what each request's body holds besides.
 
@@ -29,25 +29,27 @@ class Outcome:
     seconds: float = 0.0
 
 
-async def main(url: str, clients: int, seconds: float, rest: str = "{}") -> Outcome:
+async def main(url: str, clients: int, seconds: float, rest: str = "{}", key: str = "") -> Outcome:
     """Ask with `clients` connections at once until the time is up; wait for what is under way."""
     besides, outcome = json.loads(rest), Outcome()
     asked = cycle([json.dumps({"question": line, **besides}).encode() for line in sys.stdin.read().splitlines()])
     started = time.perf_counter()
     async with asyncio.TaskGroup() as group:
         for _ in range(clients):
-            group.create_task(_client(urlsplit(url), asked, outcome, seconds=seconds))
+            group.create_task(_client(urlsplit(url), asked, outcome, seconds=seconds, key=key))
     outcome.seconds = time.perf_counter() - started
     return outcome
 
 
-async def _client(url: SplitResult, asked: Iterator[bytes], outcome: Outcome, *, seconds: float) -> None:
+async def _client(url: SplitResult, asked: Iterator[bytes], outcome: Outcome, *, seconds: float, key: str) -> None:
     host, port, path = url.hostname or "", url.port or 80, url.path
     until = time.perf_counter() + seconds
     reader, writer = await asyncio.open_connection(host, port, limit=1 << 22)
     while (started := time.perf_counter()) < until:
         body = next(asked)
         head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+        if key:
+            head += f"\r\nAuthorization: Bearer {key}"
         writer.write(head.encode() + b"\r\n\r\n" + body)
         try:
             async with asyncio.timeout(PATIENCE):

@@ -7,7 +7,7 @@ as that gives, but keeps no question's vector: questions come twice here.
 from __future__ import annotations
 
 import argparse
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -100,6 +100,7 @@ def _report(outcomes: dict[Key, list[Outcome]]) -> str:
             median(rate(run) for run in runs),
             sum(len(run.failures) for run in runs),
         ])  # fmt: skip
+    failures = Counter(failure for runs in outcomes.values() for run in runs for failure in run.failures)
     ratios: list[list[object]] = []
     for (clients, name), runs in outcomes.items():
         if name != OURS:
@@ -112,6 +113,7 @@ def _report(outcomes: dict[Key, list[Outcome]]) -> str:
             ])  # fmt: skip
     return "\n\n".join([
         table(["clients", "app", "p50 ms", "p95 ms", "requests/s", "failures"], rows),
+        f"Failures: {', '.join(f'{count} {name}' for name, count in failures.items()) or 'none'}",
         "Medians of the ratios, turn by turn:",
         table(["clients", "beside", "its p50 / ours", "our requests/s / its"], ratios),
     ])  # fmt: skip

@@ -10,7 +10,7 @@ import argparse
 import asyncio
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +18,13 @@ from typing import Any
 
 import psycopg2
 
-from benchmarks.figures import table
 from benchmarks.laboratory import Laboratory, open_laboratory
+from benchmarks.store_access import measure_access
 from benchmarks.store_load import HnswIndex, build, empty_table, fill, sizes, vacuum
 from benchmarks.store_search import measure_index, measure_search
+from benchmarks.store_secrets import measure_secrets
 from benchmarks.store_server import embedding_time, measure_server
+from benchmarks.store_tables import tables
 from benchmarks.store_truth import Truth, read_truth
 from benchmarks.synthetic_chunks import SyntheticChunks
 from config.settings import Settings
@@ -32,7 +34,6 @@ from storage.search.search import default_scan
 from storage.server import database_server
 
 QUESTIONS = 200
-SIDES = ("raw", "statement")
 MEMORY = {
     "shared_buffers": "4GB",
     "effective_cache_size": "12GB",
@@ -74,7 +75,7 @@ def _run(folder: Path, options: argparse.Namespace) -> str:
     with open_laboratory(folder) as laboratory:
         notebook = Notebook(laboratory.folder / "figures.json")
         asyncio.run(_measure(laboratory, notebook, options))
-        return _tables(notebook.figures)
+        return tables(notebook.figures)
 
 
 def _remember_memory(folder: Path) -> None:
@@ -96,8 +97,10 @@ async def _measure(laboratory: Laboratory, notebook: Notebook, options: argparse
         truth_file = laboratory.folder / "truth.npz"
         if "load_seconds" not in notebook.figures:
             truth = Truth(questions)
-            notebook.note(chunks=options.chunks, load_seconds=await fill(database, generation, chunks, truth))
+            seconds = await fill(database, generation, chunks, truth)
             truth.save(truth_file)
+            notebook.note(chunks=options.chunks, load_seconds=seconds)
+        if "vacuum_seconds" not in notebook.figures:
             await Lexicon(database, generation=generation).keep_up()
             notebook.note(vacuum_seconds=vacuum(laboratory.url, generation), sizes=await sizes(database, generation))
         truths = read_truth(truth_file)
@@ -105,17 +108,35 @@ async def _measure(laboratory: Laboratory, notebook: Notebook, options: argparse
         for number, index in enumerate(map(HnswIndex.parse, options.indexes)):
             if str(index) not in notebook.figures.get("indexes", {}):
                 await _index(laboratory, notebook, database, index, asked)
-            if number == 0 and (options.again or "search" not in notebook.figures):
-                search = await measure_search(database, url=laboratory.url, settings=settings.retrieval, **asked)
-                notebook.note(search=search)
-            if number == 0 and (options.again or "server" not in notebook.figures):
-                server = await measure_server(
-                    laboratory, generation=generation, questions=questions, settings=settings.retrieval
-                )
-                notebook.note(server=server)
-                notebook.note(embedding=await embedding_time(laboratory, questions))
+            if number == 0:
+                await _searches(laboratory, notebook, database, options, asked)
     finally:
         await database.close()
+
+
+async def _searches(
+    laboratory: Laboratory,
+    notebook: Notebook,
+    database: Database,
+    options: argparse.Namespace,
+    asked: Mapping[str, Any],
+) -> None:
+    """Measure the parts that were asked for, if they were not before."""
+    generation, questions, url = asked["generation"], asked["questions"], laboratory.url
+    settings = laboratory.settings()
+    parts: Mapping[str, Callable[[], Awaitable[object]]] = {
+        "search": lambda: measure_search(database, url=url, settings=settings.retrieval, **asked),
+        "access": lambda: measure_access(url, settings=settings, **asked),
+        "secrets": lambda: measure_secrets(url, settings=settings, generation=generation),
+        "server": lambda: measure_server(
+            laboratory, generation=generation, questions=questions, settings=settings.retrieval
+        ),
+        "embedding": lambda: embedding_time(laboratory, questions),
+    }
+    wanted = [*options.parts, *(["embedding"] if "server" in options.parts else [])]
+    for name in wanted:
+        if options.again or name not in notebook.figures:
+            notebook.note(**{name: await parts[name]()})
 
 
 async def _index(
@@ -126,61 +147,3 @@ async def _index(
     figures = await measure_index(laboratory.url, index=index, **asked)
     built = {"seconds": seconds, "bytes": size, "searches": figures}
     notebook.note(indexes=notebook.figures.get("indexes", {}) | {str(index): built})
-
-
-def _tables(figures: Mapping[str, Any]) -> str:
-    count, seconds = figures["chunks"], figures["load_seconds"]
-    lines = [
-        (
-            f"{count} chunks: loaded in {seconds:.0f} s ({count / seconds:.0f} a second), "
-            f"vacuumed in {figures['vacuum_seconds']:.0f} s"
-        ),
-        table(["", "GB"], [[part, size / 1e9] for part, size in figures["sizes"].items()]),
-        table(
-            ["HNSW index", "built in s", "GB", "ef_search", "p50 ms", "p95 ms", "recall@10"],
-            [
-                [name, index["seconds"], index["bytes"] / 1e9, length, one["p50"], one["p95"], one["recall"]]
-                for name, index in figures["indexes"].items()
-                for length, one in index["searches"].items()
-            ],
-        ),
-        table(
-            ["", "raw SQL p50 ms", "p95", "recall@10", "Footnote p50 ms", "p95", "recall@10", "Footnote / raw, p50"],
-            [
-                [
-                    name,
-                    *(
-                        one.get(f"{side}_{what}", "")
-                        for side in ("raw", "footnote")
-                        for what in ("p50", "p95", "recall")
-                    ),
-                    one["footnote_p50"] / one["raw_p50"],
-                ]
-                for name, one in figures["search"].items()
-            ],
-        ),
-        table(
-            [
-                "through /retrieve",
-                "p50 ms",
-                "p95",
-                *(f"{side} {name}" for side in SIDES for name in ("p50", "p95")),
-                *(f"p95 / {side}'s" for side in SIDES),
-            ],
-            [
-                [
-                    name,
-                    one["server_p50"],
-                    one["server_p95"],
-                    *(one[f"{side}_{what}"] for side in SIDES for what in ("p50", "p95")),
-                    *(one["server_p95"] / one[f"{side}_p95"] for side in SIDES),
-                ]
-                for name, one in figures["server"].items()
-            ],
-        ),
-        (
-            "raw: SQL as one writes it by hand; statement: what the server sends, alone. To embed a question, which is "
-            f"in none of them, takes {figures['embedding']['p50']:.1f} ms (p95 {figures['embedding']['p95']:.1f})."
-        ),
-    ]
-    return "\n\n".join(lines)

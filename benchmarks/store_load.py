@@ -12,7 +12,7 @@ from benchmarks.store_truth import Truth
 from benchmarks.synthetic_chunks import Block, SyntheticChunks
 from storage import chunk_tables
 from storage.collections.collections import Collections
-from storage.database import Connection, Database
+from storage.database import Connection, Database, owning
 from storage.documents.rows import CHUNK_COLUMNS
 from storage.generation import Chunking, EmbeddingIdentity, Generation
 
@@ -56,7 +56,7 @@ async def empty_table(database: Database, *, dimension: int) -> Generation:
         chunking=Chunking(tokens=256, overlap=0, language="english"),
     )
     table = chunk_tables.qualified(generation.id)
-    async with database.connection() as connection:
+    async with database.connection() as connection, owning(connection):
         if not await connection.fetchval(f"SELECT EXISTS (SELECT FROM {table})"):  # noqa: S608 (a name of ours)
             await connection.execute(f"DROP INDEX IF EXISTS {table}_embedding")
     return generation
@@ -80,11 +80,13 @@ async def fill(database: Database, generation: Generation, chunks: SyntheticChun
 async def _write(connection: Connection, generation: Generation, block: Block) -> None:
     await connection.execute(
         """INSERT INTO footnote.documents (tenant_id, generation_id, id, source, title, metadata, content_hash,
-            pipeline_fingerprint, bytes, chunks)
-        SELECT $1, $2, id, id, id, '{}', md5(id) || md5(id), 'made-up', 0, 10 FROM unnest($3::text[]) id""",
+            pipeline_fingerprint, bytes, chunks, access)
+        SELECT $1, $2, id, id, id, '{}', md5(id) || md5(id), 'made-up', 0, 10, access::text[]
+        FROM unnest($3::text[], $4::text[]) d(id, access)""",
         generation.tenant_id,
         generation.id,
         block.documents,
+        [f"{{{','.join(access)}}}" for access in block.access],
     )
     whose = generation.tenant_id, generation.id
     await connection.copy_records_to_table(
@@ -113,9 +115,9 @@ def vacuum(url: str, generation: Generation) -> float:
 async def build(database: Database, generation: Generation, index: HnswIndex) -> tuple[float, int]:
     """Build an HNSW index, in place of one of its kind; return seconds and bytes."""
     name = f"{chunk_tables.qualified(generation.id)}_{'embedding' if index.kind == 'vector' else 'half'}"
-    async with database.connection() as connection:
+    async with database.connection() as connection, owning(connection):
         await connection.execute(f"DROP INDEX IF EXISTS {name}")
-    async with database.transaction(local={"statement_timeout": 0}) as connection:
+    async with database.transaction(local={"statement_timeout": 0}) as connection, owning(connection):
         started = time.perf_counter()
         await connection.execute(
             f"""CREATE INDEX {name.split(".")[1]} ON {chunk_tables.qualified(generation.id)} USING hnsw

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.store_readers import GROUPS
 from benchmarks.synthetic_chunks import Block, Question
 from storage.search.filters import Filter, FilterGroup
 
 TOP = 10
 VALUES = {"team": 50, "customer": 400, "shelf": 50}  # a question filters by one value in so many
 LIGHT = 200  # of 10,000 weights
-FILTERS = (None, *VALUES, "weight")
+FILTERS = (None, *VALUES, "weight", *GROUPS)
 
 
 def filter_of(key: str | None, number: int) -> FilterGroup | None:
@@ -23,6 +24,8 @@ def filter_of(key: str | None, number: int) -> FilterGroup | None:
         return None
     if key == "weight":
         return FilterGroup(filters=[Filter(key=key, operator="<", value=LIGHT)])
+    if key in GROUPS:
+        return FilterGroup(filters=[Filter(key=key, value=1)])
     return FilterGroup(filters=[Filter(key=key, value=number % VALUES[key])])
 
 
@@ -57,6 +60,8 @@ class Truth:
     def _mask(self, key: str, block: Block) -> NDArray[np.bool_]:
         if key == "weight":
             return np.asarray(block.marks[key] < LIGHT)[None, :]
+        if key in GROUPS:
+            return np.asarray(block.marks[key] == 1)[None, :]
         wanted = np.arange(len(self._asked)) % VALUES[key]
         return np.asarray(block.marks[key][None, :] == wanted[:, None])
 

@@ -37,7 +37,7 @@ class Workload:
         ramp: seconds in which the streams are opened, one after the other; 0: all at once.
         seconds: to measure, from a little after the last opening on.
         again: whether a stream that ends within that time is followed by another one.
-        pid: of the server, whose CPU time and memory are measured.
+        pid: of the server, whose processes' CPU time and memory are measured.
 
     """
 
@@ -156,7 +156,7 @@ class Load:
         self._questions = cycle(workload.questions)
         self._streams: list[Stream] = []
         self._failures: list[str] = []
-        self._server = psutil.Process(workload.pid) if workload.pid else None
+        self._servers = processes(workload.pid) if workload.pid else []
 
     async def run(self) -> Outcome:
         """Open, measure, wait until all have ended."""
@@ -187,13 +187,15 @@ class Load:
             self._failures.append(type(exc).__name__)
 
     async def _cpu(self) -> float:
-        if self._server is None or not self._workload.seconds:
+        if not self._servers or not self._workload.seconds:
             return 0.0
         await asyncio.sleep(self._begin - time.monotonic())
-        before = self._server.cpu_times()
+        before = self._used()
         await asyncio.sleep(self._until - time.monotonic())
-        after = self._server.cpu_times()
-        return after.user + after.system - before.user - before.system
+        return self._used() - before
+
+    def _used(self) -> float:
+        return sum(times.user + times.system for times in (each.cpu_times() for each in self._servers))
 
     def _outcome(self, cpu: float, seconds: float) -> Outcome:
         failures = [stream.failure for stream in self._streams]
@@ -216,6 +218,12 @@ class Load:
             if number and (not self._workload.seconds or self._begin <= came < self._until):
                 yield delay, delay - before
             before = delay
+
+
+def processes(pid: int) -> list[psutil.Process]:
+    """Return a server's process and those that it started, but for PostgreSQL's."""
+    server = psutil.Process(pid)
+    return [each for each in [server, *server.children(recursive=True)] if not each.name().startswith("postgres")]
 
 
 def request_of(url: SplitResult, question: str) -> bytes:

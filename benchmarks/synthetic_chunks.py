@@ -16,6 +16,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.store_readers import Members, access_of, members, names_of
 from storage.vector_store import make_node, node_json
 
 Vectors = NDArray[np.float32]
@@ -34,7 +35,9 @@ class Block:
 
     Attributes:
         chunks: rows of node id, document id, index in the document, text, metadata as JSON, hash; by `vectors`' order.
-        marks: metadata of each chunk by key, for filters.
+        marks: metadata of each chunk by key, for filters; of each group whether it reads the chunk, see
+            `benchmarks.store_readers`.
+        access: of each document, those who may read it.
 
     """
 
@@ -42,6 +45,7 @@ class Block:
     chunks: list[tuple[UUID, str, int, str, str]]
     vectors: Vectors
     marks: Mapping[str, NDArray[np.int64]]
+    access: list[list[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,7 @@ class SyntheticChunks:
         rng = self._rng(1, first)
         numbers = np.arange(first, first + count)
         documents, of = np.unique(numbers // DOCUMENT, return_inverse=True)
-        topics = rng.choice(len(self._topics), size=len(documents), p=self._topic_shares)
+        topics = self._topics_of(rng, len(documents))
         about = _unit(self._topics[topics] + 0.6 * _unit(self._noise(rng, len(documents))))
         vectors = _unit(about[of] + 0.5 * _unit(self._noise(rng, count)))
         marks = {
@@ -90,6 +94,8 @@ class SyntheticChunks:
             "shelf": (topics % 50)[of],  # 2 % each, whole topics: most lie far from a question
             "weight": rng.integers(10_000, size=len(documents))[of],
         }
+        groups = {name: read[documents][of].astype(np.int64) for name, read in self._members.items()}
+        named = names_of(range(count), groups)
         texts = self._texts(rng, topics[of])
         ids = [f"document-{number}" for number in documents]
         rows = zip(
@@ -100,9 +106,12 @@ class SyntheticChunks:
             strict=True,
         )
         chunks = [
-            (UUID(int=n), ids[d], n % DOCUMENT, text, self._metadata(n, ids[d], mark)) for n, d, text, mark in rows
+            # filters look at the outermost names only
+            (UUID(int=n), ids[d], n % DOCUMENT, text, self._metadata(n, ids[d], mark)[:-1] + groups_of + "}")
+            for (n, d, text, mark), groups_of in zip(rows, named, strict=True)
         ]
-        return Block(ids, chunks, vectors, marks)
+        access = [access_of(int(row), groups) for row in np.unique(of, return_index=True)[1]]
+        return Block(ids, chunks, vectors, marks | groups, access)
 
     def _texts(self, rng: np.random.Generator, topics: NDArray[np.int64]) -> Iterator[str]:
         half = CHUNK_WORDS // 2
@@ -131,6 +140,16 @@ class SyntheticChunks:
     @cached_property
     def _topics(self) -> Vectors:
         return _unit(self._noise(self._rng(0, 0), min(4000, max(50, self.count // 250))))
+
+    def _topics_of(self, rng: np.random.Generator, documents: int) -> NDArray[np.int64]:
+        return rng.choice(len(self._topics), size=documents, p=self._topic_shares)
+
+    @cached_property
+    def _members(self) -> Members:
+        """Which documents each group reads; a block's topics are the first that is drawn for it."""
+        blocks = [(first, min(BLOCK, self.count - first)) for first in range(0, self.count, BLOCK)]
+        topics = [self._topics_of(self._rng(1, first), -(-chunks // DOCUMENT)) for first, chunks in blocks]
+        return members(np.concatenate(topics), seed=self.seed)
 
     @cached_property
     def _topic_shares(self) -> NDArray[np.float64]:

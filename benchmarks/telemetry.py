@@ -27,6 +27,7 @@ from benchmarks.figures import median, percentile, table
 from benchmarks.laboratory import Laboratory, open_laboratory
 from benchmarks.paced_model import Pace
 from benchmarks.query import DOCUMENTS, ingest
+from benchmarks.stream_load import processes
 
 INSTANT = Pace(rate=1e6, tokens=20)
 CLIENTS = 4
@@ -78,7 +79,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What a process holds, in MiB.
+    """What a server's processes hold, in MiB; PostgreSQL's are left out.
 
     Attributes:
         resident: all of it that is in memory.
@@ -104,14 +105,15 @@ class Side:
         return list(self.threads.map(lambda question: self._answer(kind, question), islice(self.asked, count)))
 
     def cpu(self) -> float:
-        """Return the seconds that its process has used the processors for."""
-        times = self.process.cpu_times()
-        return float(times.user + times.system)
+        """Return the seconds that its processes have used the processors for."""
+        times = [each.cpu_times() for each in processes(self.process.pid)]
+        return float(sum(each.user + each.system for each in times))
 
     def memory(self) -> Memory:
-        """Return what its process holds."""
-        info = self.process.memory_info()
-        return Memory(info.rss / 2**20, (info.rss - getattr(info, "shared", 0)) / 2**20)
+        """Return what its processes hold."""
+        infos = [each.memory_info() for each in processes(self.process.pid)]
+        resident = sum(info.rss for info in infos)
+        return Memory(resident / 2**20, (resident - sum(getattr(info, "shared", 0) for info in infos)) / 2**20)
 
     def scrape(self) -> float:
         """Read the metrics as Prometheus does; return the milliseconds it took."""

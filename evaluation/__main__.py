@@ -47,9 +47,9 @@ def _done(options: argparse.Namespace) -> int:
     settings = chosen_settings(getattr(options, "set", ()))
     logs.configure(settings.log.model_copy(update={"level": "warning"}))  # the table is the output
     perform = command.run if options.command == arguments.RUN else command.make
-    from storage.caller import LOCAL, acting_as
+    from evaluation.callers import as_caller
 
-    with acting_as(LOCAL):
+    with as_caller(getattr(options, "caller", None)):
         return asyncio.run(perform(options, settings))
 
 

@@ -49,6 +49,13 @@ def _run(parser: argparse.ArgumentParser) -> None:
         help="another value of a setting, such as retrieval.rrf_k=20",
     )
     parser.add_argument("--url", help="ask a running server, such as http://127.0.0.1:8000 (default: in this process)")
+    parser.add_argument(
+        "--caller",
+        type=Path,
+        metavar="FILE",
+        help="find what this caller may read, a JSON object with tenant, subject, groups and sees_all (default: all)",
+    )
+    parser.add_argument("--progress", action="store_true", help="write a line to stderr for each question")
     parser.add_argument("--judge", action="store_true", help="also let answers be written, and judged by the model")
     _output(parser)
     parser.add_argument(

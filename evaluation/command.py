@@ -43,7 +43,7 @@ async def run(options: argparse.Namespace, settings: Settings) -> int:
     experiment = Experiment(golden.questions, collection=options.collection, k=options.k, variants=options.engine)
     async with _opened(options, settings) as opened:
         judges = _judges(opened) if options.judge else None
-        with _progress("asking") as progress:
+        with _progress("asking", in_lines=options.progress) as progress:
             engines = await run_experiment(experiment, opened.asks, judges=judges, progress=progress)
         judge = opened.model.name if judges and opened.model else None
     found = run_result(golden, experiment, engines, asked=options.url or HERE, settings=options.set, judge=judge)
@@ -200,8 +200,11 @@ def _write_golden(options: argparse.Namespace, golden: Sequence[GoldenQuestion])
 
 
 @contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar on a terminal; elsewhere nothing."""
+def _progress(what: str, *, in_lines: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on a terminal, elsewhere nothing; or a line each time, for a program that reads it."""
+    if in_lines:
+        yield lambda done, total: print(f"progress {done} {total}", file=sys.stderr, flush=True)  # noqa: T201
+        return
     from rich.console import Console
     from rich.progress import Progress
 

@@ -76,6 +76,10 @@ class GoldenQuestion:
 
     def json_line(self) -> str:
         """Return the question as a line of a file, in ASCII, so that no encoding or exotic line end can break it."""
+        return json.dumps(self.members())
+
+    def members(self) -> dict[str, object]:
+        """Return the question as a line of a file has it."""
         members: dict[str, object] = {
             "id": self.id,
             "question": self.question,
@@ -88,7 +92,7 @@ class GoldenQuestion:
             "filters": self.filters,
             "kind": self.kind,
         }
-        return json.dumps({name: value for name, value in members.items() if value or name == "question"})
+        return {name: value for name, value in members.items() if value or name == "question"}
 
 
 def _passage_members(passage: GoldenPassage) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -49,6 +50,16 @@ def read_golden(path: Path) -> GoldenSet:
     except OSError as exc:
         msg = f"{path}: it cannot be read ({exc.strerror or type(exc).__name__})"
         raise InvalidGolden(msg) from exc
+
+
+def parse_golden(data: bytes, *, name: str) -> GoldenSet:
+    """Read golden questions from the bytes of a file, as `read_golden` does; `name` is for messages.
+
+    Raises:
+        InvalidGolden: as there.
+
+    """
+    return _read(io.BytesIO(data), Path(name))
 
 
 def _read(file: BinaryIO, path: Path) -> GoldenSet:

@@ -32,7 +32,7 @@ def main(further: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="footnote-evaluation-") as folder:
         chosen = _own(settings, Path(folder))
         with database_server(chosen) as server:
-            asyncio.run(schema_version.upgrade(server.dsn))
+            asyncio.run(schema_version.upgrade(server.dsn, chosen.database))
             with acting_as(LOCAL):
                 asyncio.run(small.ingest(chosen))
                 return asyncio.run(command.run(options, for_evaluation(chosen)))
