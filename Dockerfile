@@ -59,8 +59,10 @@ COPY storage storage
 COPY embedding embedding
 COPY ingestion ingestion
 COPY server server
+COPY web web
 COPY relevance relevance
 COPY evaluation evaluation
+COPY footnote footnote
 COPY docs docs
 COPY LICENSE ./
 RUN python -m compileall -q .

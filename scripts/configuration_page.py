@@ -28,6 +28,12 @@ The first of these that has a value wins; an empty value counts as none.
 3. A name that other programs use too: {{fallbacks}}.
 4. The default in the tables below.
 
+## Secrets in files
+
+Every secret `NAME` (keys, the URLs of the database and of Redis, headers of telemetry) may stand in a file that
+`NAME_FILE` names, such as a secret of Docker or Kubernetes: `FOOTNOTE_LLM__API_KEY_FILE=/run/secrets/llm`. White space
+around it does not count. Setting both is refused; a file goes before a name that other programs use, too.
+
 ## How to change the port, the address or the data directory
 
 `FOOTNOTE_SERVER__PORT` is the port (8000 unless set), `FOOTNOTE_SERVER__HOST` the address to listen on, and

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -23,11 +24,25 @@ from server.principal import OF_THE_SERVER, SCOPES
 BOOTSTRAP = "b" * 40
 REQUIRED = AuthSettings(mode="required", bootstrap_key=SecretStr(BOOTSTRAP), failed_logins=100_000)
 OPEN = {"/health", "/ready", "/.well-known/oauth-protected-resource", "/.well-known/oauth-protected-resource/mcp"}
+PAGE = {
+    "/web/{build}/{name:path}",
+    "/docs/files/{name}",
+    "/session",
+    "/login",
+    "/login/callback",
+    "/logout",
+    "/evaluations/reports/{ticket}",
+}
+"""Open too: what the pages are made of, which holds no data; signing in; reports, whose addresses are secrets.
+
+`/` is open to browsers (`test_page.py`), else not.
+"""
 FILLED = {
     "{stream_id}": "0" * 48,
     "{page}": "1",
     "{job_id}": "5f0c9c0e-7d0b-4e57-9f0e-1f6a2f4d3c11",
     "{key_id}": "a" * 12,
+    "{tenant}": "nobody",
     "{model:path}": "footnote/default",
     "{model}": "footnote/default",
 }
@@ -106,7 +121,7 @@ def wrong_keys(made: Scripted) -> dict[str, dict[str, str]]:
 def test_every_route_says_who_may_call_it_and_only_these_are_open(running: tuple[Scripted, httpx.Client]) -> None:
     made, _ = running
     is_open = {route.path for route in iter_route_contexts(made.app.router.routes) if access_of(route.endpoint).is_open}
-    assert is_open == OPEN
+    assert is_open == OPEN | PAGE
     paths = {called.path for called in routes(made.app)}
     assert {"/docs", "/openapi.json", "/metrics", "/mcp", "/v1/chat/completions", "/keys", "/me", "/"} <= paths
 
@@ -114,7 +129,7 @@ def test_every_route_says_who_may_call_it_and_only_these_are_open(running: tuple
 def test_no_route_answers_without_a_key_that_is_good(running: tuple[Scripted, httpx.Client]) -> None:
     made, http = running
     wrong = wrong_keys(made)
-    asked = [called for called in routes(made.app) if called.path not in OPEN]
+    asked = [called for called in routes(made.app) if called.path not in OPEN | PAGE]
     assert len(asked) > 50
     for called in [*asked, Called("GET", "/no/such/route", ()), Called("OPTIONS", "/query", ())]:
         for what, headers in wrong.items():
@@ -384,3 +399,64 @@ async def test_calls_of_mcp_at_once_are_each_their_caller_s(running: tuple[Scrip
 
         told = await asyncio.gather(*(reads(key) for key in [*callers] * 10))
     assert told == [*callers.values()] * 10
+
+
+def test_behind_a_trusted_proxy_each_client_has_failures_of_its_own(scripted: Make, serve: Serve) -> None:
+    auth = REQUIRED.model_copy(update={"failed_logins": 3})
+    for trusted, told in (("127.0.0.1,::1", 401), ("", 429), ("10.0.0.0/8", 429)):
+        made = scripted(auth=auth, trusted_proxies=trusted)
+        with serve(made.app) as server, httpx.Client(base_url=server.url) as http:
+
+            def guess(client: str, http: httpx.Client = http) -> int:
+                headers = {"Authorization": "Bearer fn_wrong", "X-Forwarded-For": f"6.6.6.6, {client}"}
+                return http.get("/me", headers=headers).status_code
+
+            assert [guess("1.1.1.1") for _ in range(4)] == [401, 401, 401, 429]
+            assert guess("2.2.2.2") == told
+
+
+def flooded(connection: socket.socket, piece: bytes, *, bytes_in_all: int) -> None:
+    for _ in range(0, bytes_in_all, len(piece)):
+        connection.sendall(piece)
+
+
+def test_a_trailer_is_no_header(running: tuple[Scripted, httpx.Client]) -> None:
+    made, http = running
+    key = made.runtime.api_keys.make("admin")
+    body = json.dumps({"question": "Who?"}).encode()
+    head = b"POST /retrieve HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    chunked = b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n" % (len(body), body)
+    trailers = f"Authorization: Bearer {key}\r\nX-Request-ID: smuggled\r\n\r\n".encode()
+    own = f"Authorization: Bearer {key}\r\n".encode()
+    for request, status in ((head + chunked + trailers, b"401"), (head + own + chunked + trailers, b"200")):
+        with socket.create_connection((http.base_url.host, http.base_url.port or 80), timeout=20) as connection:
+            connection.sendall(request)
+            answer = b""
+            while piece := connection.recv(65_536):
+                answer += piece
+        assert answer.startswith(b"HTTP/1.1 " + status)
+        assert b"smuggled" not in answer
+
+
+@pytest.mark.parametrize("flood", [b"X-A: a\r\n" * 512, b"a" * 4096], ids=["many trailers", "one that never ends"])
+def test_trailers_without_end_lose_the_connection(running: tuple[Scripted, httpx.Client], flood: bytes) -> None:
+    _, http = running
+    head = b"GET /health HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX-B: "
+    with socket.create_connection((http.base_url.host, http.base_url.port or 80), timeout=20) as connection:
+        connection.sendall(head)
+        with pytest.raises(ConnectionError):
+            flooded(connection, flood, bytes_in_all=20_000_000)
+    assert http.get("/health").status_code == 200
+
+
+def test_requests_that_are_sent_ahead_without_end_lose_the_connection(running: tuple[Scripted, httpx.Client]) -> None:
+    _, http = running
+    one = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with socket.create_connection((http.base_url.host, http.base_url.port or 80), timeout=20) as connection:
+        connection.sendall(one * 20)
+        answers = b""
+        while answers.count(b"HTTP/1.1 200") < 20:
+            answers += connection.recv(65_536)
+        with pytest.raises(ConnectionError):
+            flooded(connection, one * 1_000, bytes_in_all=80_000_000)
+    assert http.get("/health").status_code == 200

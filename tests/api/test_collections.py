@@ -124,6 +124,14 @@ def test_a_deleted_collection_answers_no_more_and_its_jobs_are_cancelled(stack: 
     refused(http.delete("/collections/doomed"), 404, "collection-not-found")
 
 
+def test_a_collection_says_which_generation_is_being_built(stack: Stack, http: StackClient) -> None:
+    assert http.post("/collections", json={"name": "built"}).json()["building"] is None
+    name = build(stack, "built", finished=False)
+    assert http.get("/collections/built").json()["building"] == name == "2"
+    (found,) = [each for each in http.get("/collections?limit=1000").json()["items"] if each["name"] == "built"]
+    assert (found["building"], found["generation"]) == ("2", "1")
+
+
 def test_generations_are_listed_the_newest_first(stack: Stack, http: StackClient) -> None:
     http.post("/collections", json={"name": "listed"})
     build(stack, "listed")
@@ -133,6 +141,7 @@ def test_generations_are_listed_the_newest_first(stack: Stack, http: StackClient
         ("1", "active", 256),
     ]
     assert items[0]["report"] == {"documents": 0}
+    assert all(item["bytes"] > 0 for item in items)  # an empty table has its indexes
     page = http.get("/collections/listed/generations", params={"limit": 1}).json()
     second = http.get("/collections/listed/generations", params={"limit": 1, "cursor": page["next_cursor"]}).json()
     assert ([item["name"] for item in second["items"]], second["next_cursor"]) == (["1"], None)

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
+import time
 from typing import Any
 
 import httpx
 import pytest
 from support.scripted import Connect, Make, Serve
+
+from server.api import listener
 
 JSON = {"content-type": "application/json"}
 
@@ -241,3 +245,128 @@ def test_what_is_no_http_is_a_400_problem_with_a_request_id(scripted: Make, serv
         answer = exchange(server.port, request_line)
     assert answer.startswith(b"HTTP/1.1 400")
     assert b"x-request-id: " in answer
+
+
+@pytest.mark.parametrize("protocol", ["h2c", "websocket", "something"])
+@pytest.mark.parametrize("pieces", [1, 2, 10_000], ids=["at once", "body apart", "byte by byte"])
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_the_body_of_a_request_that_asks_for_another_protocol_is_its_body(
+    scripted: Make, serve: Serve, protocol: str, pieces: int, is_chunked: bool
+) -> None:
+    """Java's client offers HTTP/2 so with each request; to take the body for a request would be smuggling."""
+    body = b'{"question": "Who?"}'
+    framing = b"Transfer-Encoding: chunked" if is_chunked else b"Content-Length: %d" % len(body)
+    framed = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) if is_chunked else body
+    head = (
+        b"POST /query HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: %s\r\nHTTP2-Settings: AAMAAABkAAQ\r\n%s\r\n\r\n"
+    ) % (protocol.encode(), framing)
+    following = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    sent = [head + framed + following]
+    if pieces == 2:
+        sent = [head, framed + following]
+    elif pieces > 2:
+        sent = [bytes([each]) for each in sent[0]]
+    with serve(scripted().app) as server, socket.create_connection(("127.0.0.1", server.port), timeout=20) as sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for piece in sent:
+            sock.sendall(piece)
+        answers = b""
+        while piece := sock.recv(65536):
+            answers += piece
+    assert re.findall(rb"HTTP/1\.1 (\d+)", answers) == [b"200", b"200"]
+    assert answers.endswith(b'{"status":"ok"}')
+
+
+@pytest.mark.parametrize("head", [b"POST /query", b"CONNECT /query"])
+def test_a_request_in_the_body_of_one_that_asks_for_another_protocol_is_not_answered(
+    scripted: Make, serve: Serve, head: bytes
+) -> None:
+    inner = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    outer = b"%s HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: x\r\nContent-Length: %d\r\n\r\n"
+    last = b"GET /nothing HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    with serve(scripted().app) as server, socket.create_connection(("127.0.0.1", server.port), timeout=20) as sock:
+        sock.sendall(outer % (head, len(inner)))
+        sock.sendall(inner)
+        sock.sendall(last)
+        answers = b""
+        while piece := sock.recv(65536):
+            answers += piece
+    first, second = re.findall(rb"HTTP/1\.1 (\d+)", answers)
+    assert first != b"200"
+    assert second == b"404"
+
+
+@pytest.mark.parametrize(("method", "path"), [("PUT", "/documents/a/readers"), ("POST", "/documents")])
+@pytest.mark.parametrize("given", [None, "multipart/form-data; boundary=x", "multipart/mixed"])
+def test_json_is_as_long_as_json_may_be_whatever_other_content_type_is_named(
+    scripted: Make, serve: Serve, method: str, path: str, given: str | None
+) -> None:
+    """40 MB of it as an "upload" made a worker stand still for a minute, and take 10 GB of memory."""
+    headers = [("Content-Type", "application/json"), *([("Content-Type", given)] if given else [])]
+    body = b'{"readers": [' + b"[]," * 700_000 + b"[]]}"
+    with serve(scripted().app) as server:
+        answer = httpx.request(method, server.url + path, headers=headers, content=body, timeout=60)
+    assert answer.status_code == 413
+    assert answer.json()["type"] == "/problems/too-large"
+
+
+async def test_of_too_many_readers_none_is_looked_at(scripted: Make, client: Connect) -> None:
+    body = b'{"readers": [' + b"[]," * 100_000 + b"[]]}"
+    async with client(scripted().app) as http:
+        answer = await http.put("/documents/a/readers", content=body, headers=JSON)
+    problem = answer.json()
+    assert answer.status_code == 422
+    assert [error["field"] for error in problem["errors"]] == ["readers"]
+    assert "100" in problem["detail"]
+
+
+WHOLE = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+@pytest.mark.parametrize("begun", [b"", b"G", b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Slow: "])
+def test_a_connection_on_which_no_header_ends_is_closed(
+    scripted: Make, serve: Serve, monkeypatch: pytest.MonkeyPatch, begun: bytes
+) -> None:
+    monkeypatch.setattr(listener, "HEADER_SECONDS", 0.5)
+    with serve(scripted().app) as server, socket.create_connection(("127.0.0.1", server.port), timeout=30) as sock:
+        sock.sendall(begun)
+        assert sock.recv(1) == b""
+
+
+def test_a_further_request_whose_header_does_not_end_closes_its_connection(
+    scripted: Make, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve(scripted().app) as server, socket.create_connection(("127.0.0.1", server.port), timeout=30) as sock:
+        sock.sendall(WHOLE)
+        assert sock.recv(65536).endswith(b'{"status":"ok"}')
+        monkeypatch.setattr(listener, "HEADER_SECONDS", 0.5)
+        sock.sendall(WHOLE[:30])
+        assert sock.recv(1) == b""
+
+
+def test_a_connection_that_was_answered_may_be_silent(
+    scripted: Make, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "HEADER_SECONDS", 3.0)
+    with serve(scripted().app) as server, socket.create_connection(("127.0.0.1", server.port), timeout=30) as sock:
+        for pause in (3.5, 0):
+            sock.sendall(WHOLE)
+            assert sock.recv(65536).endswith(b'{"status":"ok"}')
+            time.sleep(pause)
+
+
+def test_a_header_that_comes_byte_by_byte_has_no_more_time(
+    scripted: Make, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "HEADER_SECONDS", 0.5)
+
+    def trickle(sock: socket.socket) -> None:
+        for _ in range(600):
+            sock.sendall(b"a")
+            time.sleep(0.05)
+
+    with serve(scripted().app) as server, socket.create_connection(("127.0.0.1", server.port), timeout=30) as sock:
+        sock.sendall(b"GET /health HTTP/1.1\r\nX-Slow: ")
+        with pytest.raises(ConnectionError):
+            trickle(sock)

@@ -79,6 +79,7 @@ def test_a_key_is_made_used_rotated_and_revoked(served: Client) -> None:
         ({"expires_at": "2020-01-01T00:00:00Z"}, "expires_at"),
         ({"expires_at": "2999-01-01T00:00:00"}, "expires_at"),
         ({"expires_at": "yesterday"}, "expires_at"),
+        ({"expires_at": "9999-12-31T23:59:59-14:00"}, "expires_at"),
         ({"admin": True}, "admin"),
     ],
 )

@@ -96,14 +96,15 @@ def test_the_client_s_own_retry_gets_the_answer(scripted: Make, serve: Serve) ->
         assert client.chat.completions.create(model=MODEL, messages=ASK).choices[0].message.content
 
 
+CALL = {"id": "x", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"n": 2}, "n"),
     ({"n": True}, "n"),
     ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
     ({"functions": [{"name": "f"}]}, "functions"),
-    ({"tool_choice": "required"}, "tool_choice"),
     ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice"),
-    ({"response_format": {"type": "json_object"}}, "response_format"),
+    ({"response_format": {"type": "xml"}}, "response_format.type"),
+    ({"response_format": {"type": "json_schema"}}, "response_format"),
     ({"logprobs": True}, "logprobs"),
     ({"top_logprobs": 3}, "top_logprobs"),
     ({"modalities": ["text", "audio"]}, "modalities"),
@@ -128,7 +129,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"messages": [{"role": "assistant", "content": "hello"}]}, "messages[0].role"),
     ({"messages": [USER, {"role": "tool", "content": "1", "tool_call_id": "x"}, USER]}, "messages[1].role"),
     ({"messages": [{"role": "function", "content": "1", "name": "x"}, USER]}, "messages[0].role"),
-    ({"messages": [{"role": "assistant", "tool_calls": [{"id": "x"}]}, USER]}, "messages[0].tool_calls"),
+    ({"messages": [{"role": "assistant", "tool_calls": [CALL]}, USER]}, "messages[0].tool_calls"),
+    ({"messages": [{"role": "assistant", "tool_calls": [{"id": "x"}]}, USER]}, "messages[0].tool_calls[0].function"),
     ({"messages": [{"content": "x"}]}, "messages[0].role"),
     ({"messages": [USER, "x"]}, "messages[1]"),
     ({"messages": [{"role": "user", "content": " \n"}]}, "messages[0].content"),

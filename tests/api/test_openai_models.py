@@ -31,6 +31,7 @@ def test_collections_are_models_and_so_is_the_embedding_model(scripted: Make, se
         models = list(connect(server.url).models.list())
     assert [(model.id, model.object, model.owned_by) for model in models] == [
         (MODEL, "model", "footnote"),
+        ("footnote/none", "model", "footnote"),
         (EMBEDDING_MODEL, "model", "footnote"),
     ]
     assert models[0].created == int(NOW.timestamp())
@@ -41,7 +42,7 @@ def test_every_collection_is_listed_since_the_protocol_has_no_pages(scripted: Ma
     made.runtime.collection_catalog = ManyCollections()
     with serve(made.app) as server:
         models = list(connect(server.url).models.list())
-    assert len(models) == 2501
+    assert len(models) == 2502
     assert models[2499].id == "footnote/c2499"
 
 

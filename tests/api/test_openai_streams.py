@@ -61,6 +61,7 @@ def test_tokens_are_counted_in_a_last_chunk_without_choices_that_has_the_citatio
         "prompt_tokens": 10,
         "completion_tokens": 5,
         "total_tokens": 15,
+        "is_estimate": False,
     }
     assert (end.choices[0].finish_reason, end.usage) == ("stop", None)
     assert end.citations == last.citations  # type: ignore[attr-defined]

@@ -15,14 +15,14 @@ async def test_an_answer_has_every_field_of_the_contract(scripted: Make, client:
         answer = (await http.post("/query", json={"question": "port?"})).json()
     assert set(answer) == {
         "answer", "citations", "sources", "finish_reason", "model", "usage", "cost_usd", "timings_ms", "collection",
-        "generation", "trace_id", "request_id", "rerank", "cached", "engine",
+        "generation", "trace_id", "request_id", "rerank", "cached", "engine", "explanation",
     }  # fmt: skip
     assert answer["answer"] == "Set the port [1]."
     assert {
         "id", "document_id", "source", "title", "page", "chunk_index", "text", "score", "start", "end", "cited",
     } <= set(answer["citations"][0])  # fmt: skip
     assert answer["citations"][0]["cited"] is True
-    assert answer["usage"] == {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+    assert answer["usage"] == {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15, "is_estimate": False}
 
 
 async def test_a_question_reaches_the_service_with_its_exact_types(scripted: Make, client: Connect) -> None:

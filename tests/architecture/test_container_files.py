@@ -59,7 +59,7 @@ def test_secrets_data_and_rubbish_do_not_reach_the_builder(path: str) -> None:
 
 def test_every_package_of_ours_is_copied_into_the_image() -> None:
     packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"benchmarks"}  # these stay outside
-    assert packages == {"config", "relevance", "storage", "embedding", "ingestion", "server", "evaluation"}
+    assert packages == {"config", "relevance", "storage", "embedding", "ingestion", "server", "evaluation", "footnote"}
     assert packages <= set(copied())
 
 

@@ -143,12 +143,13 @@ async def change(database, model, dice):
     model.readers[key] = readers
 
 
-@pytest.mark.parametrize("many", [2, readability.MANY])
+@pytest.mark.parametrize("named_to", [(2, 2.0), (readability.MANY, 2.0), (readability.MANY, readability.MUCH)])
 @pytest.mark.parametrize("seed", range(2))
 async def test_what_is_returned_is_allowed_and_what_is_allowed_and_best_is_returned(
-    database, dsn, monkeypatch, seed, many
+    database, dsn, monkeypatch, seed, named_to
 ):
-    monkeypatch.setattr(readability, "MANY", many)
+    for name, bound in zip(("MANY", "MUCH"), named_to, strict=True):
+        monkeypatch.setattr(readability, name, bound)
     dice = random.Random(seed)  # noqa: S311 (dice)
     model, generations = await build(database, dsn, dice)
     for _ in range(40):

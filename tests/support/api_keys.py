@@ -71,6 +71,12 @@ class ApiKeysInMemory:
         self._put(changed)
         return changed
 
+    async def limit(self, key_id: str, limits: Mapping[str, object]) -> ApiKey:
+        if (key := self.stored.get(key_id)) is None or key.revoked_at:
+            raise KeyNotFound(key_id)
+        self._put(changed := replace(key, limits=dict(limits)))
+        return changed
+
     async def revoke(self, key_id: str) -> None:
         if (key := self.stored.get(key_id)) is None:
             raise KeyNotFound(key_id)

@@ -25,7 +25,7 @@ from storage.database import Database
 from storage.documents.originals import Originals
 from storage.documents.writes import Documents
 from storage.errors import StoreUnavailable
-from storage.generation import Chunking, EmbeddingIdentity
+from storage.generation import Chunking, EmbeddingIdentity, Generation
 
 if TYPE_CHECKING:
     import asyncpg
@@ -166,6 +166,19 @@ class PointedGenerations(Generations):
         return flip
 
 
+class OnlyWanted(Embedders):
+    """Lets what was built with the wanted model be written to."""
+
+    def __init__(self, indexing: MadeUpIndexing, settings: Settings) -> None:
+        super().__init__(settings)
+        self._indexing = indexing
+
+    async def require_writable(self, generation: Generation, *, name: str | None = None) -> None:
+        """Raise unless it was."""
+        wanted, _ = self._indexing.wanted
+        generation.require_embedding({wanted.fingerprint}, model=name or wanted.model)
+
+
 class MadeUpIndexing(Indexing):
     """Makes pipelines with made-up readers and models; a new generation gets `wanted`."""
 
@@ -176,13 +189,17 @@ class MadeUpIndexing(Indexing):
         self.embedded = 0
         self.generations = PointedGenerations(database)
         self.generations.points = points
-        self.embedders = Embedders(settings)
+        self.embedders = OnlyWanted(self, settings)
 
     async def configured(self) -> tuple[EmbeddingIdentity, Chunking]:
         """Return what a new generation is built with."""
         return self.wanted
 
-    async def pipeline(self, generation, *, beside=None, first=None) -> Pipeline:
+    async def configured_for(self, _active: Generation) -> tuple[EmbeddingIdentity, Chunking]:
+        """Return the same."""
+        return self.wanted
+
+    async def pipeline(self, generation, *, beside=None, first=None, bounded=False) -> Pipeline:  # noqa: ARG002 (no quota)
         """Return a pipeline that is made up but for what is tested."""
         embedder = MadeUpEmbedder(generation.embedding, self.points)
 

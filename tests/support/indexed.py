@@ -15,6 +15,7 @@ from ingestion.identity import embedded_hash
 from server.app import create_app
 from server.engines.models.choose import open_model
 from server.engines.reranking.choose import open_reranker
+from server.plug_ins.opening import open_plug_ins
 from server.runtime import Runtime, assemble
 from storage.collections.collections import Collections
 from storage.database import Database
@@ -73,7 +74,13 @@ async def open_services(settings: Settings, *, embedder: Embedder) -> AsyncItera
         if reranker is not None:
             stack.push_async_callback(reranker.close)
         yield await assemble(
-            settings, database=database, embedder=embedder, model=model, reranker=reranker, stack=stack
+            settings,
+            database=database,
+            embedder=embedder,
+            model=model,
+            reranker=reranker,
+            stack=stack,
+            plug_ins=open_plug_ins(settings.plug_ins),
         )
 
 

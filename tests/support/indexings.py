@@ -10,10 +10,11 @@ import numpy as np
 from support.pipelines import MadeUpModel
 
 from config.settings import EmbeddingSettings, Settings
-from embedding.files import ModelFiles, find_model
+from embedding.cache import Described
+from embedding.files import ModelFiles, accepted, find_model
 from ingestion.pipeline.factory import Indexing
 from storage.database import Database
-from storage.generation import EmbeddingIdentity
+from storage.generation import EmbeddingIdentity, Generation
 
 DIMENSION = 384
 
@@ -37,6 +38,21 @@ class MadeUpEmbedders:
     async def of(self, _identity: EmbeddingIdentity) -> MadeUpVectors:
         """Return the model."""
         return self.model
+
+    async def described(self, _name: str | None = None, **_: object) -> Described:
+        """Return the bundled model."""
+        return Described(self._files.identity(EmbeddingSettings()), self._files.max_tokens)
+
+    async def name_of(self, _identity: EmbeddingIdentity) -> None:
+        """Know no names."""
+
+    async def require_writable(self, generation: Generation, *, name: str | None = None) -> None:
+        """Take what was built with the bundled model."""
+        generation.require_embedding(accepted(self._files, EmbeddingSettings()), model=str(name))
+
+    def is_remote(self, _identity: EmbeddingIdentity) -> bool:
+        """Run here."""
+        return False
 
     async def files_of(self, _identity: EmbeddingIdentity) -> ModelFiles:
         """Return the real tokenizer."""

@@ -66,6 +66,8 @@ class Reply:
         parameter: what "refused-parameter" refuses, `above` which number, `refusal` the words, and
             `refusal_code` the code, with the parameter as `param`.
         retry_after: the header of "rate-limited".
+        calls: (name, arguments as JSON) of tools that are called after the text, the arguments some characters at a
+            time; `call_ids` is False for servers that give no ids, and number each call 0.
 
     """
 
@@ -81,6 +83,8 @@ class Reply:
     refusal: str = ""
     refusal_code: str = ""
     retry_after: str | None = None
+    calls: tuple[tuple[str, str], ...] = ()
+    call_ids: bool = True
 
 
 @dataclass(frozen=True)
@@ -180,7 +184,8 @@ class ModelServer:
             return True
         self.requests.append(request)
         reply = self._replies.popleft() if self._replies else self.default
-        return await _Exchange(request, reply, writer).run()
+        kind = _AnthropicExchange if request.path.endswith("/v1/messages") else _Exchange
+        return await kind(request, reply, writer).run()
 
     def _look(self, path: str) -> tuple[int, object]:
         match path:
@@ -308,7 +313,7 @@ class _Exchange:
         if fault == "empty-choices":
             yield self._event({"message": None} if self.is_ollama else {"choices": []})
         elif not self.is_ollama and self.is_chat:
-            yield self._event({"choices": [{"index": 0, "delta": {"role": "assistant", "content": None}}]})
+            yield self._opening()
         for thought in self.reply.reasoning.split():
             yield self._reasoning(thought)
         for n, token in enumerate(self._tokens_before_fault()):
@@ -340,6 +345,8 @@ class _Exchange:
 
     async def _ending(self) -> AsyncIterator[bytes]:
         fault = self.reply.fault
+        for line in self._calls():
+            yield line
         if self.is_ollama:
             if fault == "hang-end":
                 await asyncio.Event().wait()
@@ -347,7 +354,7 @@ class _Exchange:
                 yield self._event(self._whole() | {"message": {"role": "assistant", "content": ""}})
             return
         if fault not in {"empty-choices", "no-reason"}:
-            reason = "content_filter" if fault == "filtered" else self.reply.finish_reason
+            reason = "content_filter" if fault == "filtered" else self._reason
             empty: dict[str, object] = {"delta": {}} if self.is_chat else {"text": ""}
             yield self._event({"choices": [{"index": 0, **empty, "finish_reason": reason}]})
         if fault == "hang-end":
@@ -356,6 +363,9 @@ class _Exchange:
         if self.reply.usage and options.get("include_usage"):
             yield self._event({"choices": [], "usage": self._usage()})
         yield b"data: [DONE]"
+
+    def _opening(self) -> bytes:
+        return self._event({"choices": [{"index": 0, "delta": {"role": "assistant", "content": None}}]})
 
     def _event(self, data: dict[str, Any]) -> bytes:
         line = json.dumps({"model": "scripted-1", **data}, ensure_ascii=False).encode()
@@ -367,6 +377,37 @@ class _Exchange:
         part = {"delta": {"content": token}} if self.is_chat else {"text": token}
         return self._event({"choices": [{"index": 0, **part, "finish_reason": None}]})
 
+    @property
+    def _reason(self) -> str:
+        return "tool_calls" if self.reply.calls and self.reply.finish_reason == "stop" else self.reply.finish_reason
+
+    def _called(self) -> list[dict[str, Any]]:
+        """Return the calls whole, as both protocols have them."""
+        if self.is_ollama:
+            return [{"function": {"name": n, "arguments": json.loads(given)}} for n, given in self.reply.calls]
+        return [
+            {"id": f"call-{number}", "type": "function", "function": {"name": name, "arguments": given}}
+            for number, (name, given) in enumerate(self.reply.calls)
+        ]
+
+    def _calls(self) -> Iterator[bytes]:
+        if self.reply.fault in {"cut", "no-finish", "garbage", "hang-between", "error-event", "empty-choices"}:
+            return
+        if self.is_ollama:
+            for call in self._called():
+                message = {"role": "assistant", "content": "", "tool_calls": [call]}
+                yield self._event({"message": message, "done": False})
+            return
+        for number, call in enumerate(self._called()):
+            given = call["function"]["arguments"]
+            place = number if self.reply.call_ids else 0
+            head = {**call, "index": place, "function": {**call["function"], "arguments": ""}}
+            rest = [{"index": place, "function": {"arguments": given[at : at + 7]}} for at in range(0, len(given), 7)]
+            if not self.reply.call_ids:
+                head, rest = {"index": 0, "type": "function", "function": call["function"]}, []
+            for piece in (head, *rest):
+                yield self._event({"choices": [{"index": 0, "delta": {"tool_calls": [piece]}, "finish_reason": None}]})
+
     def _reasoning(self, thought: str) -> bytes:
         if self.is_ollama:
             return self._event({"message": {"role": "assistant", "content": "", "thinking": thought}, "done": False})
@@ -374,16 +415,19 @@ class _Exchange:
 
     def _whole(self) -> dict[str, Any]:
         fault, text = self.reply.fault, "".join(self.tokens)
-        reason = {"filtered": "content_filter", "no-reason": None}.get(fault or "", self.reply.finish_reason)
+        reason = {"filtered": "content_filter", "no-reason": None}.get(fault or "", self._reason)
         if fault == "error-event":
             error = {"message": "the GPU is on fire", "code": 500}
             return {"error": error["message"] if self.is_ollama else error}
         if self.is_ollama:
             counts = {"prompt_eval_count": PROMPT_TOKENS, "eval_count": len(self.tokens)} if self.reply.usage else {}
             thought = {"thinking": self.reply.reasoning} if self.reply.reasoning else {}
-            message = {"role": "assistant", "content": text, **thought} if fault != "empty-choices" else None
+            called = {"tool_calls": self._called()} if self.reply.calls and not self.request.body.get("stream") else {}
+            message = {"role": "assistant", "content": text, **thought, **called} if fault != "empty-choices" else None
             return {"model": "scripted-1", "message": message, "done": True, "done_reason": reason, **counts}
         thought = {"reasoning_content": self.reply.reasoning} if self.reply.reasoning else {}
+        if self.reply.calls:
+            thought["tool_calls"] = self._called()
         part = {"message": {"role": "assistant", "content": text, **thought}} if self.is_chat else {"text": text}
         choices = [] if fault == "empty-choices" else [{"index": 0, **part, "finish_reason": reason}]
         return {"model": "scripted-1", "choices": choices, "usage": self._usage() if self.reply.usage else None}
@@ -391,6 +435,47 @@ class _Exchange:
     def _usage(self) -> dict[str, int]:
         count = len(self.tokens)
         return {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": count, "total_tokens": PROMPT_TOKENS + count}
+
+
+class _AnthropicExchange(_Exchange):
+    """The Messages API: named events, tokens told in the first and the last."""
+
+    @property
+    def question(self) -> str:
+        content = self.request.body["messages"][-1]["content"]
+        return content if isinstance(content, str) else str(content[-1]["text"])
+
+    def _event(self, data: dict[str, Any]) -> bytes:
+        if "error" in data:
+            data = {"type": "error", "error": {"type": "overloaded_error", "message": data["error"]["message"]}}
+        return f"event: {data['type']}\ndata: {json.dumps(data, ensure_ascii=False)}".encode()
+
+    def _opening(self) -> bytes:
+        begun = {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
+        message = {**self._message(), "content": [], "stop_reason": None}
+        start = {"type": "message_start", "message": message}
+        return self._event(start) + b"\n\n" + self._event(begun)
+
+    def _token(self, token: str) -> bytes:
+        return self._event({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": token}})
+
+    async def _ending(self) -> AsyncIterator[bytes]:
+        if self.reply.fault == "hang-end":
+            await asyncio.Event().wait()
+        yield self._event({"type": "content_block_stop", "index": 0})
+        ended = {"stop_reason": self._message()["stop_reason"], "stop_sequence": None}
+        yield self._event({"type": "message_delta", "delta": ended, "usage": {"output_tokens": len(self.tokens)}})
+        yield self._event({"type": "message_stop"})
+
+    def _whole(self) -> dict[str, Any]:
+        return {**self._message(), "content": [{"type": "text", "text": "".join(self.tokens)}]}
+
+    def _message(self) -> dict[str, Any]:
+        words = {"stop": "end_turn", "length": "max_tokens"}
+        reason = "refusal" if self.reply.fault == "filtered" else words[self.reply.finish_reason]
+        usage = {"input_tokens": PROMPT_TOKENS, "output_tokens": len(self.tokens)}
+        known = {"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-scripted"}
+        return {**known, "stop_reason": reason, "stop_sequence": None, "usage": usage}
 
 
 @contextlib.contextmanager

@@ -63,17 +63,17 @@ class Nginx:
 
 
 @contextlib.contextmanager
-def start_nginx(ports: Sequence[int], *, http: str = "", location: str = "") -> Iterator[Nginx]:
-    """Run nginx before servers on this machine, round robin; `http` and `location` are directives for those blocks."""
+def start_nginx(ports: Sequence[int], *, http: str = "", location: str = "", upstream: str = "") -> Iterator[Nginx]:
+    """Run nginx before servers on this machine, round robin; the other arguments are directives for those blocks."""
     folder = Path(tempfile.mkdtemp(prefix="footnote-nginx-"))
-    port = _free_port()
+    port = free_port()
     conf = CONF.format(
         folder=folder,
         port=port,
         user="user root root;" if os.geteuid() == 0 else "",  # nobody has another group on each system
         http=http,
         location=location,
-        upstreams=" ".join(f"server 127.0.0.1:{each} max_fails=0;" for each in ports),
+        upstreams=" ".join([*(f"server 127.0.0.1:{each} max_fails=0;" for each in ports), upstream]),
     )
     (folder / "nginx.conf").write_text(conf)
     process = subprocess.Popen([binary(), "-p", str(folder), "-e", f"{folder}/error.log", "-c", f"{folder}/nginx.conf"])
@@ -97,7 +97,8 @@ def binary() -> str:
     return str(next(Path(spec.origin).parent.glob("bin/*/nginx")))
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody listens on at this moment."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
 

@@ -14,7 +14,6 @@ import functools
 import json
 import re
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -27,6 +26,7 @@ import fasteners
 import httpx
 import pytest
 import yaml
+from support.nginx import free_port
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -145,7 +145,7 @@ def start_prometheus(targets: Mapping[str, str], *, lapse: int = 1) -> Iterator[
     for, a second where they say a minute.
     """
     folder = Path(tempfile.mkdtemp(prefix="footnote-prometheus-"))
-    port = _free_port()
+    port = free_port()
     (folder / "prometheus.yml").write_text(json.dumps(_configured(targets)))
     (folder / "rules").mkdir()
     for rules in RULES.glob("*.yml"):
@@ -189,11 +189,6 @@ def _configured(targets: Mapping[str, str]) -> dict[str, Any]:
         if job["job_name"] in targets
     ]
     return config
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -26,7 +26,9 @@ import numpy as np
 import uvloop
 from fastapi import FastAPI
 from support.api_keys import ApiKeysInMemory
+from support.evidence import EvidenceInMemory
 from support.scripted_documents import ScriptedCollections, ScriptedDocuments, ScriptedJobs
+from support.scripted_quality import scripted_quality
 
 from config.settings import AuthSettings, EmbeddingSettings, IngestionSettings, ServerSettings, Settings, StreamSettings
 from config.telemetry.setup import NO_TELEMETRY, Telemetry
@@ -35,6 +37,7 @@ from server.answers import Answer, Citation, Done, Question, Retrieved, Sources,
 from server.api.listener import Listener
 from server.api.sockets import bind
 from server.app import create_app
+from server.audit.refusals import Refusals
 from server.auth.authenticator import Authenticator
 from server.auth.failures import FailedLogins
 from server.auth.last_use import LastUse
@@ -46,17 +49,24 @@ from server.services.idempotency import Idempotency
 from server.services.jobs import JobWatchers
 from server.services.keys import KeyService
 from server.services.page_pictures import Marked, Picture
+from server.services.suggestions import Suggestions
+from server.services.tenants import TenantService
 from server.streams.streams import Streams
 from server.uploads.multipart import Uploads
+from storage.access.tenants import TenantInfo, TenantStatus
 from storage.access.usage import Usage as DayOfUsage
-from storage.chat.conversations import ConversationInfo, StoredMessage
+from storage.audit.lines import AuditLine
+from storage.audit.record import AuditFilter, Refusal
+from storage.chat.conversations import ConversationInfo, ConversationOrder, StoredMessage
 from storage.chat.feedback import KeptRating, NewFeedback, RatedAnswer, Rating
 from storage.chat.idempotency import KeyState
 from storage.collections.collections import CollectionInfo
 from storage.cursors import Page, decode_cursor, decode_moment, encode_cursor
 from storage.documents.catalog import DocumentInfo
+from storage.documents.headings import CollectionHeadings, DocumentHeadings
+from storage.documents.order import Order
 from storage.documents.readers import Explanation
-from storage.documents.text import DocumentText, TextPart, require_revision
+from storage.documents.text import ChunkInfo, DocumentText, TextPart, require_revision
 from storage.errors import (
     CollectionNotFound,
     ConversationNotFound,
@@ -64,6 +74,8 @@ from storage.errors import (
     FeedbackNotFound,
     IdempotencyKeyReused,
     PageNotFound,
+    TenantExists,
+    TenantNotFound,
 )
 from storage.generation import EmbeddingIdentity
 
@@ -96,6 +108,22 @@ DONE = Done(
     sources=("docs/configuration.md",),
 )
 USED = DayOfUsage("2026-01-02", 3, 30, 15, 0.0, 3, 0)
+LINE = AuditLine(
+    id=UUID("8d5f2b0e-0000-4000-8000-000000000009"),
+    at=NOW,
+    tenant="public",
+    subject="ada",
+    actor_tenant="public",
+    key=None,
+    client="127.0.0.1",
+    action="tenant.suspend",
+    object="tenant:acme",
+    outcome="success",
+    request_id="r-1",
+    trace_id=None,
+    before_json='{"status": "active"}',
+    after_json='{"status": "suspended"}',
+)
 CONVERSATION = ConversationInfo("5f0c9c0e-7d0b-4e57-9f0e-1f6a2f4d3c11", "The port", "default", NOW, NOW)
 ANSWERED = StoredMessage("8d5f2b0e-0000-4000-8000-000000000002", "assistant", "Set the port [1].", "complete", NOW)
 HAPPY: tuple[object, ...] = (SOURCES, Token("Set the "), Token("port [1]."), DONE)
@@ -141,6 +169,10 @@ class ScriptedAnswers:
         self.turns.append(turn)
         return self.stream(turn.question)
 
+    def direct(self, turn: Turn, /) -> AsyncGenerator[Any, None]:
+        self.turns.append(turn)
+        return self.stream(turn.question)
+
     async def ask(self, question: Question, /) -> Answer:
         return await collect(self.stream(question))
 
@@ -180,13 +212,21 @@ class ScriptedDocumentCatalog:
     """Three documents in one collection, paged with the real cursors."""
 
     async def list(
-        self, *, collection: str, limit: int, cursor: str | None = None, parent: str | None = None
+        self,
+        *,
+        collection: str,
+        limit: int,
+        cursor: str | None = None,
+        parent: str | None = None,
+        contains: str | None = None,
+        order: Order = Order(),  # noqa: B008 (frozen)
     ) -> Page[DocumentInfo]:
         await ScriptedCollectionCatalog().info(collection)
-        after = decode_cursor(cursor)
-        found = [document for document in KNOWN if document.id > after and parent in {None, document.parent}]
+        after = order.place(cursor)[1] or ""
+        wanted = [document for document in KNOWN if parent in {None, document.parent}]
+        found = [each for each in wanted if each.id > after and (contains or "").lower() in each.source.lower()]
         page = tuple(found[:limit])
-        return Page(page, encode_cursor(page[-1].id) if len(found) > limit else None)
+        return Page(page, order.cursor_of(page[-1]) if len(found) > limit else None)
 
     async def get(self, document_id: str, *, collection: str) -> DocumentInfo:
         for document in KNOWN:
@@ -207,6 +247,22 @@ class ScriptedDocumentTexts:
         document = await ScriptedDocumentCatalog().get(document_id, collection=collection)
         require_revision(document_id, revision, current=document.revision)
         return DocumentText(document_id, document.revision, document.title, ())
+
+    async def chunks(
+        self, document_id: str, /, *, collection: str, limit: int, cursor: str | None = None
+    ) -> Page[ChunkInfo]:
+        document = await ScriptedDocumentCatalog().get(document_id, collection=collection)
+        chunk = ChunkInfo("n-1", 0, 0, len(document.title), None, document.title)
+        return Page((chunk,)[: 0 if decode_cursor(cursor) else limit], None)
+
+
+class ScriptedHeadings:
+    """A heading in each of the three documents."""
+
+    async def of(self, collection: str, /) -> CollectionHeadings:
+        await ScriptedCollectionCatalog().info(collection)
+        found = [DocumentHeadings(each.id, each.title, (f"Server > Port of {each.title}",)) for each in KNOWN]
+        return CollectionHeadings("english", tuple(found))
 
 
 class ScriptedDocumentReaders:
@@ -292,8 +348,12 @@ class ScriptedConversations:
                 given.append(event)
                 yield event
 
-    async def list(self, *, limit: int, cursor: str | None) -> Page[ConversationInfo]:  # noqa: ARG002
-        return Page(() if decode_cursor(cursor) else (CONVERSATION,), None)
+    async def list(
+        self, *, limit: int, cursor: str | None, contains: str | None, order: ConversationOrder
+    ) -> Page[ConversationInfo]:
+        is_behind = order.place(cursor)[1] is not None or limit < 1
+        is_there = (contains or "").lower() in CONVERSATION.title.lower()
+        return Page((CONVERSATION,) if is_there and not is_behind else (), None)
 
     async def get(self, conversation_id: str, /) -> ConversationInfo:
         if conversation_id != CONVERSATION.id:
@@ -371,16 +431,67 @@ class Unlimited:
     """No limits; one day of usage, whoever asks."""
 
     def __init__(self) -> None:
-        self.requests = self.usage = self.of_caller = self
+        self.requests = self.usage = self.of_caller = self.budgets = self
 
     async def take(self) -> Admission:
         return FREE
+
+    async def flush(self) -> None: ...
 
     async def overview(self) -> LimitsOverview:
         return LimitsOverview({}, {}, [])
 
     async def list(self, _tenant: str, *, cursor: str | None, **_: Any) -> Page[DayOfUsage]:
         return Page(() if decode_cursor(cursor) else (USED,), None)
+
+
+class TenantsInMemory:
+    """What `storage.access.tenants.Tenants` does, for one process."""
+
+    def __init__(self) -> None:
+        self.kept = {name: TenantInfo(name, "active", NOW, 1, 3, 0) for name in ("acme", "public")}
+
+    async def page(self, *, limit: int, cursor: str | None = None) -> Page[TenantInfo]:
+        found = [self.kept[name] for name in sorted(self.kept) if name > decode_cursor(cursor)]
+        return Page(tuple(found[:limit]), encode_cursor(found[limit - 1].id) if len(found) > limit else None)
+
+    async def find(self, tenant: str) -> TenantInfo | None:
+        return self.kept.get(tenant)
+
+    async def create(self, tenant: str) -> None:
+        if tenant in self.kept:
+            raise TenantExists(tenant)
+        self.kept[tenant] = TenantInfo(tenant, "active", NOW, 0, 0, 0)
+
+    async def suspend(self, tenant: str) -> None:
+        self._mark(tenant, "suspended")
+
+    async def resume(self, tenant: str) -> None:
+        self._mark(tenant, "active")
+
+    async def delete(self, tenant: str) -> Mapping[str, int]:
+        if self.kept.pop(tenant, None) is None:
+            raise TenantNotFound(tenant)
+        return {"documents": 3}
+
+    def _mark(self, tenant: str, status: TenantStatus) -> None:
+        if tenant not in self.kept:
+            raise TenantNotFound(tenant)
+        self.kept[tenant] = replace(self.kept[tenant], status=status)
+
+
+class AuditInMemory:
+    """The lines that were noted; others have none."""
+
+    def __init__(self) -> None:
+        self.noted: list[Refusal] = []
+        self.lines: tuple[AuditLine, ...] = (LINE,)
+
+    async def note(self, refusals: Sequence[Refusal]) -> None:
+        self.noted += refusals
+
+    async def list(self, _which: AuditFilter, *, limit: int, cursor: str | None = None) -> Page[AuditLine]:  # noqa: ARG002
+        return Page(() if decode_moment(cursor)[0] else self.lines, None)
 
 
 @dataclass
@@ -390,6 +501,7 @@ class ScriptedRuntime:
     collection_catalog: Any = field(default_factory=ScriptedCollectionCatalog)
     document_catalog: Any = field(default_factory=ScriptedDocumentCatalog)
     document_texts: Any = field(default_factory=ScriptedDocumentTexts)
+    suggestions: Any = field(default_factory=lambda: Suggestions(ScriptedHeadings()))  # type: ignore[arg-type]
     document_readers: Any = field(default_factory=ScriptedDocumentReaders)
     page_pictures: Any = field(default_factory=ScriptedPagePictures)
     streams: Any = None
@@ -398,17 +510,24 @@ class ScriptedRuntime:
     telemetry: Telemetry = NO_TELEMETRY
     member: Any = None
     limits: Any = field(default_factory=Unlimited)
+    audit: Any = field(default_factory=AuditInMemory)
+    refusals: Any = None
     idempotency: Any = None
     documents: ScriptedDocuments = field(default_factory=ScriptedDocuments)
     jobs: Any = field(default_factory=ScriptedJobs)
     watchers: JobWatchers = field(default_factory=lambda: JobWatchers(most=2))
     collections: ScriptedCollections = field(default_factory=ScriptedCollections)
     uploads: Any = None
+    evidence: Any = field(default_factory=EvidenceInMemory)
     api_keys: ApiKeysInMemory = field(default_factory=ApiKeysInMemory)
     keys: Any = None
+    tenants: Any = field(default_factory=lambda: TenantService(TenantsInMemory()))  # type: ignore[arg-type]
     authenticator: Any = None
+    golden: Any = None
+    evaluations: Any = None
 
     def __post_init__(self) -> None:
+        self.golden, self.evaluations = scripted_quality()
         self.streams = Streams(self.settings.streams, most=self.settings.server.max_concurrency)
         self.uploads = Uploads(Path(tempfile.gettempdir()), max_bytes=self.settings.ingestion.max_file_bytes)
         self.keys = KeyService(self.api_keys)  # type: ignore[arg-type]
@@ -420,6 +539,7 @@ class ScriptedRuntime:
             bootstrap=bootstrap.get_secret_value() if bootstrap else None,
         )
         self.conversations = ScriptedConversations(self.answers)
+        self.refusals = Refusals(self.audit)
         self.idempotency = Idempotency(KeysInMemory(), streams=self.streams)  # type: ignore[arg-type]
 
     embedder: ScriptedEmbedder = field(default_factory=ScriptedEmbedder)

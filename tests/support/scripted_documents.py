@@ -126,27 +126,39 @@ class ScriptedJobs:
 class ScriptedCollections:
     """One collection with two generations."""
 
+    def __init__(self) -> None:
+        self.made: list[NewCollection] = []
+        self.deleted: list[str] = []
+        self.activated: list[str] = []
+
     async def create(self, new: NewCollection, /) -> CollectionInfo:
+        self.made.append(new)
         if new.name == "default":
             raise CollectionExists(new.name)
         tokens, language = new.chunk_tokens or 256, new.language or "english"
         return CollectionInfo(new.name, "1", 0, 0, "all-MiniLM-L6-v2", 384, language, tokens, "chunks_2", NOW)
 
     async def delete(self, name: str, /) -> None:
+        await self._require(name)
+        self.deleted.append(name)
+
+    async def _require(self, name: str) -> None:
         if name != "default":
             raise CollectionNotFound(name)
 
     async def generations(self, name: str, /, *, limit: int, cursor: str | None) -> Page[GenerationInfo]:  # noqa: ARG002
-        await self.delete(name)
+        await self._require(name)
         decode_cursor(cursor)
         common = {"documents": 3, "chunks": 30, "embedding_model": "all-MiniLM-L6-v2", "dimension": 384}
         common |= {"language": "english", "chunk_tokens": 256, "chunk_overlap": 32, "table": "chunks_1", "report": None}
         times = {"created_at": NOW, "activated_at": NOW, "retired_at": None}
         states: Any = {"2": "active", "1": "retired"}
-        return Page(tuple(GenerationInfo(name, state, **common, **times) for name, state in states.items()), None)
+        found = [GenerationInfo(name, state, **common, **times, bytes=2048) for name, state in states.items()]
+        return Page(tuple(found), None)
 
     async def activate(self, name: str, /, *, generation: str) -> Activated:
-        await self.delete(name)
+        await self._require(name)
+        self.activated.append(generation)
         if generation not in {"1", "2"}:
             raise GenerationNotFound(name, generation)
         return Activated(name, generation, "2", DONE_JOB.id)

@@ -20,6 +20,7 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 import httpx
+import psutil
 from starlette.middleware import Middleware
 from support.databases import Databases, in_database
 from support.environment import make_settings
@@ -30,8 +31,9 @@ from support.programs import Program, interpreter
 from support.scripted import running
 from support.sql import execute
 
-from config.settings import RetrievalSettings
+from embedding.calibration import LEAST_SCORES
 from embedding.embedder import Embedder
+from embedding.files import BUNDLED
 from server.api.middleware.authentication import Authentication
 
 ROOT = Path(__file__).parents[2]
@@ -116,6 +118,11 @@ class Process:
         """Send a signal."""
         self.popen.send_signal(number)
 
+    def workers(self) -> list[psutil.Process]:
+        """Return the processes that serve, where there are several."""
+        children = psutil.Process(self.popen.pid).children()
+        return [each for each in children if each.cmdline()[2:4] == ["server", "worker"]]
+
     def ended(self) -> tuple[int, str]:
         """Wait for its end; return its exit code and what it wrote to stderr."""
         self.popen.communicate(timeout=PATIENCE * 2)
@@ -171,7 +178,7 @@ class Stack:
     def serve_with_workers(self, **groups: dict[str, Any]) -> Iterator[StackClient]:
         """Serve as `serve` does, from two processes; any of them may take a request, as each has its own connection."""
         groups["llm"] = {"max_retries": 0, "breaker_failures": 0, "prompt": "rules", **groups.get("llm", {})}
-        groups["retrieval"] = {"min_score": RetrievalSettings().min_score, "refuse": 0, **groups.get("retrieval", {})}
+        groups["retrieval"] = {"min_score": LEAST_SCORES[BUNDLED], "refuse": 0, **groups.get("retrieval", {})}
         env = {
             f"{group}__{name}".upper(): str(value) for group, values in groups.items() for name, value in values.items()
         }
@@ -184,13 +191,13 @@ class Stack:
 
     @contextlib.contextmanager
     def process(
-        self, *, program: tuple[str, ...] = ("-c", PROGRAM), forked: bool = True, **env: str
+        self, *, program: tuple[str, ...] = ("-c", PROGRAM), forked: bool = True, root: Path = ROOT, **env: str
     ) -> Iterator[Process]:
         """Start a server in a process of its own; ``env`` are settings without their prefix.
 
         One process serves unless ``SERVER__WORKERS`` says otherwise, and then with the program below.
         ``program=("-m", "server")``: with the real embedding model, which takes longer. ``forked=False``: an
-        interpreter that has imported nothing.
+        interpreter that has imported nothing. ``root``: where the code is, if it is another's than this checkout's.
         """
         clean = {name: value for name, value in os.environ.items() if not name.startswith("FOOTNOTE_")}
         settings = {
@@ -211,7 +218,7 @@ class Stack:
             popen = (Program if forked else interpreter)(
                 program,
                 cwd=self.data_dir,
-                env=clean | {"PYTHONPATH": str(ROOT)} | {f"FOOTNOTE_{name}": value for name, value in settings.items()},
+                env=clean | {"PYTHONPATH": str(root)} | {f"FOOTNOTE_{name}": value for name, value in settings.items()},
                 stdout=subprocess.PIPE,
                 stderr=log,
             )

@@ -1,0 +1,1 @@
+"""Plug-ins that sleep, raise, and return what they should not."""
