@@ -4,6 +4,8 @@ PYTHON      ?= python3.11
 VENV        ?= .venv
 # files in their own order: the long ones come before the many short ones, so that no worker waits at the end for another
 PYTEST_ARGS ?= -n 4 --dist loadfile --no-loadscope-reorder
+# of what is asked once more: so many that fail again, and the rest is not asked
+MOST_FAILED ?= 10
 COLLECTION  ?= default
 # of fuzzing, for each ending
 FUZZ_SECONDS ?= 20
@@ -35,8 +37,10 @@ ingest: $(RUN_ENV) ## Ingest files of yours: make ingest FILES="~/notes report.p
 
 install: $(DEV_ENV) ## Set up the environment for development in .venv
 
-test: $(DEV_ENV) ## Run the tests (PYTEST_ARGS="-k word" for some)
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: $(DEV_ENV) ## Run the tests (PYTEST_ARGS="-k word" for some); what fails beside others is asked once more, alone
+	@$(BIN)/python -m pytest --cache-clear $(PYTEST_ARGS) || { \
+	    test $$? -eq 1 && echo "make test: once more, alone, what failed beside the others" && \
+	    $(BIN)/python -m pytest --last-failed --last-failed-no-failures none --maxfail $(MOST_FAILED); }
 
 soak: $(DEV_ENV) ## Run what takes too long for `make test`: kills, floods, many examples (PYTEST_ARGS="-k word")
 	@$(BIN)/python -m pytest $(PYTEST_ARGS) -m "soak or hypothesis" --hypothesis-profile soak --timeout 3600
