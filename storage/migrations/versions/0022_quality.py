@@ -2,6 +2,8 @@
 
 A golden question names documents, and may hold words of theirs: whoever may not read all of these sees it only if it is
 his own. A run tells what its subject has found, and is that one's.
+
+One's own conversations are found among everybody's by an index.
 """
 
 from alembic import op
@@ -48,6 +50,8 @@ CREATE TABLE footnote.evaluations (
 CREATE INDEX evaluations_newest ON footnote.evaluations (tenant_id, created_at DESC, id DESC);
 CREATE INDEX evaluations_collection ON footnote.evaluations (collection_id);
 CREATE UNIQUE INDEX evaluations_ticket ON footnote.evaluations (ticket) WHERE ticket IS NOT NULL;
+
+CREATE INDEX conversations_own ON footnote.conversations (tenant_id, subject, updated_at DESC, id DESC);
 
 ALTER TABLE footnote.golden_questions ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE footnote.evaluations ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
