@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import ClassVar
 from uuid import UUID
 
@@ -95,11 +95,14 @@ def _read(value: object, kind: str) -> str:
     if not isinstance(value, str):
         raise InvalidCursor
     if kind == MOMENT:
-        return datetime.fromisoformat(value).isoformat()
+        return datetime.fromisoformat(value).astimezone(UTC).isoformat()
     if kind == OWN_UUID:
         return str(UUID(value))
     if kind == NUMBER:
         if not 0 <= int(value) < 2**63:
             raise InvalidCursor
         return str(int(value))
+    value.encode()  # JSON can name halves of characters, and characters that PostgreSQL cannot keep
+    if "\0" in value:
+        raise InvalidCursor
     return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -23,6 +24,8 @@ MARGIN = 30.0
 """Seconds beyond the longest stream after which one that nobody has ended counts no more."""
 TRY_AGAIN = 5
 CLOSING_SECONDS = 2.0
+ENDING_SECONDS = 0.5
+"""Seconds that a stream's end waits for the database to know of it."""
 Event = TypeVar("Event")
 
 _log = structlog.get_logger(__name__)
@@ -54,9 +57,10 @@ class StreamSlots:
                 async for event in given:
                     yield event
             finally:
-                if slot is not None:
-                    # a stream that is cut is cancelled, and nothing can be awaited here
-                    self._ending.start(self._streams.end(who.tenant, slot))
+                # a stream that is cut is cancelled, and nothing can be awaited here
+                ended = None if slot is None else self._ending.start(self._streams.end(who.tenant, slot))
+            if ended is not None:  # whoever asks again after a stream's end is not refused for its sake
+                await asyncio.wait({ended}, timeout=ENDING_SECONDS)
 
     async def close(self) -> None:
         """Wait until what has ended counts no more."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from typing import Any
 
@@ -11,6 +12,7 @@ from support.databases import in_database
 from support.indexed import index
 from support.stack import open_stack
 
+from storage.cursors import encode_cursor
 from storage.documents.order import SORTS
 
 TEXTS = {
@@ -85,6 +87,22 @@ def test_a_cursor_of_another_order_is_refused_and_forged_ones_fail_nothing(http,
     for cursor in [first, *forged]:
         answer = http.get("/documents", params={"collection": "listed", "sort": sort, "cursor": cursor})
         assert answer.status_code in ({200, 422} if sort == "id" else {422}), answer.text
+
+
+@pytest.mark.parametrize(
+    ("sort", "value"),
+    [
+        ("source", "\ud800"),
+        ("source", "a\0b"),
+        ("ingested_at", "0001-01-01T00:00:00+23:59"),
+        ("ingested_at", "9999-12-31T23:59:59-23:59"),
+        ("bytes", "٣" * 30),
+    ],
+)
+def test_a_cursor_with_what_the_database_cannot_read_is_refused(http, sort, value):
+    cursor = encode_cursor(json.dumps([sort, value, "some-id"]))
+    answer = http.get("/documents", params={"collection": "listed", "sort": sort, "cursor": cursor})
+    assert answer.status_code == 422, answer.text
 
 
 def test_a_documents_chunks_are_listed_with_their_places(http):

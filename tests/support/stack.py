@@ -144,6 +144,10 @@ class Stack:
         """Name of the database."""
         return urlsplit(self.dsn).path.strip("/")
 
+    def by_way_of(self, dsn: str) -> Stack:
+        """Return a stack over the same database at another address, a proxy's."""
+        return Stack(dsn, data_dir=self.data_dir, embedder=self.embedder, model=self.model)
+
     def fresh(self, *replies: Reply, default: Reply | None = None) -> None:
         """Let the model forget what it was asked, and give it a new script."""
         self.model.requests.clear()

@@ -110,16 +110,20 @@ export function Passage() {
     frame.current.style.left = `${left}px`;
     frame.current.style.top = `${below ? now.at.bottom + 8 : Math.max(8, now.at.top - height - 8)}px`;
   }, [now]);
+  useLayoutEffect(() => {
+    if (!now) return;
+    // at once: Escape may be pressed before the next frame
+    const key = (event) => event.key === "Escape" && (event.preventDefault(), (shown.value = null));
+    document.addEventListener("keydown", key, true);
+    return () => document.removeEventListener("keydown", key, true);
+  }, [now]);
   useEffect(() => {
     if (!now) return;
     const away = (event) => !frame.current?.contains(event.target) && (shown.value = null);
-    const key = (event) => event.key === "Escape" && (event.preventDefault(), (shown.value = null));
     document.addEventListener("scroll", away, true);
-    document.addEventListener("keydown", key, true);
     if (now.touched) document.addEventListener("pointerdown", away);
     return () => {
       document.removeEventListener("scroll", away, true);
-      document.removeEventListener("keydown", key, true);
       document.removeEventListener("pointerdown", away);
     };
   }, [now]);

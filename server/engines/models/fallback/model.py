@@ -60,6 +60,10 @@ class FallbackModel(LanguageModel):
             f"{first.description}; where it fails before its first word: {others}; prompts are made to fit "
             f"{self.context_window} tokens"
         )
+        name, *rest = models
+        for reason in (*policy.on, HEDGE, NO_TOOLS):
+            for other in rest:
+                MODEL_SWITCHES.add(0, _switch(name, other, reason))  # so that the first is an increase
 
     @property
     def members(self) -> Sequence[LanguageModel]:
@@ -157,10 +161,14 @@ class _Asked:
         if number == 0:
             return ""
         first, name, reason = self._names[0], self._names[number], self._reasons.get(0, HEDGE)
-        MODEL_SWITCHES.add(1, {"footnote.model.from": first, "footnote.model.to": name, "footnote.reason": reason})
+        MODEL_SWITCHES.add(1, _switch(first, name, reason))
         _log.warning("another model answers", instead_of=first, model=name, reason=reason)
         why = _WHY.get(reason, f"failed ({reason.replace('_', ' ')})")
         return f"The model {name} wrote this: {first} {why}."
+
+
+def _switch(first: str, name: str, reason: str) -> dict[str, str]:
+    return {"footnote.model.from": first, "footnote.model.to": name, "footnote.reason": reason}
 
 
 async def _with_words(events: AsyncGenerator[ModelEvent, None]) -> AsyncGenerator[ModelEvent, None]:

@@ -36,6 +36,8 @@ def loaded(stack, tmp_path_factory):
     """Lend Prometheus, and the time since when it has seen a server, its users and troubles, an ingestion, a worker."""
     programs()
     add_empty_collection(stack)
+    second = {"provider": "openai_like", "base_url": stack.model.openai_url, "api_key": "k", "model": "m"}
+    second |= {"max_retries": 1, "breaker_failures": 0}
     with ExitStack() as opened:
         receiver = opened.enter_context(start_receiver())
         server = opened.enter_context(
@@ -47,6 +49,8 @@ def loaded(stack, tmp_path_factory):
                 LOG__LEVEL="error",  # nobody reads what it writes until its end
                 LLM__BREAKER_FAILURES="0",
                 LLM__PRICES=json.dumps(PRICES),
+                LLMS=json.dumps({"second": second}),
+                LLM__FALLBACK='["second"]',
                 STREAMS__GRACE="0",
                 TELEMETRY__ENDPOINT=receiver.http_url,
                 TELEMETRY__QUEUE_SPANS="512",

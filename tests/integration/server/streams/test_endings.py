@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 import time
 from contextlib import contextmanager
@@ -13,6 +11,7 @@ import pytest
 from support.events import ending, parse
 from support.model_server import ANSWER, Reply
 from support.stack import PATIENCE, SERVERS, execute, texts, until
+from support.tcp_proxy import tcp_proxy
 
 import server.services.conversations
 
@@ -323,29 +322,17 @@ def test_many_streams_that_end_in_every_way_at_once_do_not_touch_one_another(sta
         assert state in {None, "complete" if name == "done" else "failed"}
 
 
-@contextmanager
-def database_frozen(stack):
-    """Let every connection stand, and nothing come over it."""
-    pids = [pid for (pid,) in stack.rows("SELECT pid FROM pg_stat_activity WHERE application_name = 'footnote'")]
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
-
-
 def test_a_database_that_answers_nothing_any_more_ends_the_stream_at_its_deadline(stack, monkeypatch):
     monkeypatch.setattr(server.services.conversations, "RECORDING_SECONDS", 0.5)
-    frozen = threading.Event()
-    stack.fresh(Reply("one two three four five six", gate=frozen))
-    all_there = {"acquire_timeout": 1, "pool_min": 6, "pool_max": 6}  # a connection that is opened later is not frozen
-    short = {"streams": {"total_timeout": 3}, "chat": {"lease_seconds": 2}, "database": all_there}
-    with stack.serve(**short) as http:
-        with opened(http, "chat") as (_, seen, rest), database_frozen(stack):
-            frozen.set()
+    silent = threading.Event()
+    stack.fresh(Reply("one two three four five six", gate=silent))
+    short = {"streams": {"total_timeout": 3}, "chat": {"lease_seconds": 2}, "database": {"acquire_timeout": 1}}
+    with tcp_proxy(stack.dsn) as proxy, stack.by_way_of(proxy.dsn).serve(**short) as http:
+        with opened(http, "chat") as (_, seen, rest):
+            proxy.swallow()
+            silent.set()
             last = ending(rest())
+            proxy.forward()
         assert (last.name, last.data["type"]) == ("error", "/problems/deadline-exceeded")
         kept = answered(http, "chat", parse(seen))
         assert kept["state"] in {"abandoned", "failed"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from uuid import uuid4
 
 import pytest
@@ -180,6 +181,6 @@ async def test_leases_that_are_kept_do_not_expire_and_others_do(database):
 async def test_a_made_up_cursor_is_refused_or_harmless(database, moment):
     catalog = ConversationCatalog(database)
     try:
-        await catalog.list(limit=3, cursor=encode_cursor(f"{moment} {uuid4()}"))
+        await catalog.list(limit=3, cursor=encode_cursor(json.dumps(["-updated_at", moment, str(uuid4())])))
     except InvalidCursor:
         assert moment != "2020-01-01"

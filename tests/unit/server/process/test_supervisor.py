@@ -199,9 +199,10 @@ if os.path.exists(folder + "/broken"):
         async with asyncio.timeout(30):
             while len(waits) < 10:
                 await sleep(0.01)
-        monkeypatch.setattr(module.asyncio, "sleep", sleep)
         (tmp_path / "broken").unlink()
+        # while waits are still none: the next one would be of half a minute
         await until(lambda: read_state(tmp_path).answering == 2)
+        monkeypatch.setattr(module.asyncio, "sleep", sleep)
     assert waits[:10] == [0.25, 0.5, 1, 2, 4, 8, 16, 30, 30, 30]
 
 
