@@ -49,6 +49,21 @@ _TELLS_NOTHING = frozenset(
     contenido|índice|introducción|resumen|conclusión|conclusiones|referencias|apéndice|ejemplo|ejemplos|prólogo
     """.replace("\n", "|").split("|")
 )
+_LEANS = frozenset(
+    word
+    for words in (
+        "as how if see two three four five six seven eight nine ten what when where whether which who whose why",
+        "it its my our ours that their them these they this those us we you your yours",
+        "als siehe wann warum was welche welcher welches wenn wer wie wo zwei drei vier fünf",
+        "dein deine dies diese dieser dieses es ihr ihre ihren mein meine sie unser unsere wir",
+        "comme comment deux où pourquoi quand que quel quelle qui quoi si trois voir",
+        "ce ces cette elle elles eux il ils leur leurs mon nos notre nous ses son votre vos vous",
+        "como cómo cuál cuándo dónde dos por qué quién tres ver",
+        "ellos esta estas este esto estos mi nuestra nuestro su sus usted vuestra vuestro",
+    )
+    for word in words.split()
+)
+"""First words of headings that lean on the page around them: “How it works”, “Two commands”, “Your own documents”."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +126,7 @@ def _of_document(document: DocumentHeadings, language: str) -> Iterator[Suggesti
     own = [each for each in asked if _plain(each[0]).casefold() != title.casefold()] or asked
     if not own and (question := question_about(document.title, language)):
         own = [(document.title, question)]
-    for heading, question in own:
+    for heading, question in sorted(own, key=lambda each: _rank(_plain(each[0]))):
         yield Suggestion(question, _plain(heading), document.document_id, title)
 
 
@@ -126,7 +141,21 @@ def _tells(words: str) -> bool:
     is_short = 3 <= len(words) <= LONGEST and len(words.split()) <= MOST_WORDS  # noqa: PLR2004
     if not is_short or _MARKUP.search(words) or len(_LETTER.findall(words)) < 2:  # noqa: PLR2004
         return False
-    return words.casefold().strip(" .:?!") not in _TELLS_NOTHING and not _is_file_name(words)
+    return words.casefold().strip(" .:?!") not in _TELLS_NOTHING and not _is_file_name(words) and not _leans(words)
+
+
+def _leans(words: str) -> bool:
+    """Tell whether a heading says little without the page around it: a question, or how to do something, never does."""
+    if words.endswith("?") or _HOW_TO.fullmatch(words):
+        return False
+    return words.casefold().split()[0] in _LEANS
+
+
+def _rank(words: str) -> int:
+    """Return what comes first of a document: questions, then headings of several words, then single words."""
+    if words.endswith("?") or _HOW_TO.fullmatch(words):
+        return 0
+    return 1 if " " in words else 2
 
 
 def _is_file_name(words: str) -> bool:
