@@ -36,7 +36,7 @@ export function Feedback({ here }) {
     ${problem && html`<${Trouble} problem=${problem} retry=${() => load()} />`}
     ${items === null && !problem && html`<${Waiting} />`}
     ${items?.length === 0 && html`<div class="nothing"><${Icon} name="up" /><p><strong>${t.noFeedback}</strong></p><p class="quiet">${t.noFeedbackMore}</p></div>`}
-    ${items?.length > 0 && html`<ul class="cards">${items.map((each) => html`<li key=${each.id}>
+    ${items?.length > 0 && html`<ul class="entries">${items.map((each) => html`<li key=${each.id}>
       <span class=${`thumb is-${each.rating}`}><${Icon} name=${each.rating} /><span class="hidden">${each.rating === "up" ? t.good : t.bad}</span></span>
       <div class="card-text">
         <p dir="auto"><strong>${each.question ?? t.questionUnknown}</strong></p>

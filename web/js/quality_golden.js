@@ -81,7 +81,7 @@ export function Golden({ here }) {
     ${problem && html`<${Trouble} problem=${problem} retry=${() => load()} />`}
     ${items === null && !problem && html`<${Waiting} />`}
     ${items?.length === 0 && !writing.value && html`<div class="nothing"><${Icon} name="check" /><p><strong>${t.noGolden}</strong></p><p class="quiet">${t.noGoldenMore}</p></div>`}
-    ${items?.length > 0 && html`<ul class="cards">${items.map((each) => html`<li key=${each.id} class=${leaving.has(each.id) ? "leaving-card" : ""}>
+    ${items?.length > 0 && html`<ul class="entries">${items.map((each) => html`<li key=${each.id} class=${leaving.has(each.id) ? "leaving-card" : ""}>
       <div class="card-text">
         <p dir="auto"><strong>${each.golden.question}</strong></p>
         <p class="quiet" dir="auto">${expected(each.golden)}</p>

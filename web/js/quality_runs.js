@@ -76,7 +76,7 @@ export function Runs({ here }) {
     ${items === null && !problem && html`<${Waiting} />`}
     ${items?.length === 0 && !unavailable && html`<div class="nothing"><${Icon} name="again" /><p><strong>${t.noRuns}</strong></p><p class="quiet">${t.noRunsMore}</p></div>`}
     ${pair.length === 2 && html`<${Compared} before=${older(pair)[0]} after=${older(pair)[1]} />`}
-    ${items?.length > 0 && html`<ul class="cards runs" aria-live="polite">${items.map((run) => html`<li key=${run.id} class=${`is-${run.status}`}>
+    ${items?.length > 0 && html`<ul class="entries runs" aria-live="polite">${items.map((run) => html`<li key=${run.id} class=${`is-${run.status}`}>
       <div class="card-text">
         <p><strong>${run.name || run.engines.join(", ")}</strong> <span class="state">${run.status === "failed" && html`<${Icon} name="warn" />`}${isOver(run) && run.status === "succeeded" ? "" : t.runState[run.status]}</span></p>
         <p class="quiet">${when(run.created_at)} · ${t.nQuestions(run.questions, count(run.questions))} · k = ${run.k}${run.name ? ` · ${run.engines.join(", ")}` : ""}</p>

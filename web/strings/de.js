@@ -266,7 +266,7 @@ export default {
   works: "geht",
   broken: "geht nicht und wird gebraucht",
   limps: "geht nicht; Antworten kommen auch so",
-  dependency: { database: "Datenbank", schema: "Schema", embedding: "Embedding-Modell", model: "Sprachmodell", disk: "Platte", redis: "Redis", rerank: "Reranker", generations: "Generationen", audit: "Protokoll", connections: "Verbindungen" },
+  dependency: { database: "Datenbank", schema: "Schema", embedding: "Embedding-Modell", model: "Sprachmodell", disk: "Platte", redis: "Redis", rerank: "Reranker", generations: "Generationen", audit: "Protokoll", workers: "Prozesse", connections: "Verbindungen" },
   jobs: "Aufträge",
   job: "Auftrag",
   jobStatus: { open: "offen", failed: "gescheitert", cancelled: "abgebrochen", succeeded: "gelungen" },

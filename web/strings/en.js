@@ -266,7 +266,7 @@ export default {
   works: "works",
   broken: "down, and needed",
   limps: "down; answers go on without it",
-  dependency: { database: "Database", schema: "Schema", embedding: "Embedding model", model: "Language model", disk: "Disk", redis: "Redis", rerank: "Reranker", generations: "Generations", audit: "Audit record", connections: "Connections" },
+  dependency: { database: "Database", schema: "Schema", embedding: "Embedding model", model: "Language model", disk: "Disk", redis: "Redis", rerank: "Reranker", generations: "Generations", audit: "Audit record", workers: "Processes", connections: "Connections" },
   jobs: "Jobs",
   job: "Job",
   jobStatus: { open: "open", failed: "failed", cancelled: "cancelled", succeeded: "succeeded" },

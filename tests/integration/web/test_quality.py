@@ -26,7 +26,7 @@ def write(page: Watched, question: str, documents: str = "docs/1.md") -> None:
     page.tab.get_by_label("Question", exact=True).fill(question)
     page.tab.get_by_label("Right documents").fill(documents)
     page.tab.get_by_role("button", name="Save").click()
-    page.tab.locator(".cards strong", has_text=question[:20]).wait_for()
+    page.tab.locator(".entries strong", has_text=question[:20]).wait_for()
 
 
 def run(page: Watched, name: str) -> Any:
