@@ -108,12 +108,16 @@ async function patient(ask) {
 }
 
 /** @param {Upload} entry */
+/** Names in a document's metadata that Footnote gives, and takes from nobody. */
+const OWN = ["title", "source", "heading", "page", "page_end", "chunk_index", "file_name", "attached_to", "readers"];
+
 function sent({ file, source, url, collection: to, replaces }) {
   if (url) return send("POST", "/documents", { json: { url, collection: to } });
   const form = new FormData();
   if (replaces) {
     // the server takes title and metadata from the request; the title is the new file's own
-    if (Object.keys(replaces.metadata).length) form.append("metadata", JSON.stringify(replaces.metadata));
+    const kept = Object.entries(replaces.metadata).filter(([name]) => !OWN.includes(name));
+    if (kept.length) form.append("metadata", JSON.stringify(Object.fromEntries(kept)));
     form.append("file", file, file.name);
     return send("PUT", `/documents/${encodeURIComponent(replaces.id)}${query({ collection: to })}`, { form });
   }

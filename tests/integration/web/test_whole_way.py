@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import threading
 from base64 import b64decode
 from collections.abc import Iterator
@@ -218,3 +219,17 @@ def test_the_real_server_is_operated_from_the_page(server: Process, browser: Bro
         page.tab.get_by_label("Type “acme” to confirm").fill("acme")
         page.tab.keyboard.press("Enter")
         row.wait_for(state="detached")
+
+
+@pytest.mark.usefixtures("brought")
+def test_a_document_is_replaced_by_another_file(server: Process, stack: Stack, browser: Browser) -> None:
+    with browser.page(server.url, path="/#/documents") as page:
+        page.tab.get_by_role("button", name=re.compile("^open minutes", re.IGNORECASE)).click()
+        viewer = page.tab.locator(".viewer")
+        viewer.get_by_role("button", name="Details").click()
+        file: Any = {"name": "later.txt", "mimeType": "text/plain", "buffer": b"The crane was sold to Sundby in May."}
+        viewer.locator("input[type=file]").set_input_files(file)
+        viewer.locator(".is-succeeded").wait_for(timeout=READ_WITHIN)
+    with browser.page(server.url) as page:
+        asked(stack, page, "To whom was the crane sold?", "“The crane was sold to Sundby in May.” [1]")
+        page.tab.locator(".viewer mark").get_by_text("The crane was sold to Sundby in May.").wait_for()
