@@ -703,8 +703,9 @@ def _ours(error: Exception, *, is_exhausted: bool) -> FootnoteError:
     if isinstance(error, asyncpg.QueryCanceledError | asyncpg.LockNotAvailableError):
         return StoreTimeout("the database took too long")
     if isinstance(error, REFUSED) or is_of_password(error):
-        _log.warning("store refused", error=type(error).__name__)
-        return StoreRefused("the database refuses us: check the user and the password in FOOTNOTE_DATABASE__URL")
+        reason = remedy(error, setting=URL)
+        _log.warning("store refused", error=type(error).__name__, reason=reason)
+        return StoreRefused("the database refuses this server; its log says why")
     if isinstance(error, asyncpg.ForeignKeyViolationError):
         return MissingKey("a row points at one that is not there")
     if isinstance(error, asyncpg.UndefinedTableError) and CHUNKS in str(error):
