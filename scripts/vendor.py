@@ -11,20 +11,21 @@ npm gives it; it names no registry. To take newer versions, change `PACKAGES`, r
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import re
-import subprocess
 import sys
 import tarfile
 import tempfile
 from pathlib import Path
-from typing import Any
+
+from npm import packed
 
 ROOT = Path(__file__).parents[1]
 LOCK = "lock.json"
 LICENCES = "LICENCES.txt"
+DECLARATION = ".d.ts"
+"""What the page uses of a module, for `scripts/page_types.py`."""
 
 LANGUAGES = ("bash", "css", "go", "ini", "java", "javascript", "json", "python", "rust", "sql", "xml", "yaml")
 Packages = dict[str, tuple[str, dict[str, str]]]
@@ -83,7 +84,7 @@ def differences(folder: str) -> list[str]:
     """Say what in a folder is not as its lock has it."""
     lock = json.loads((ROOT / folder / LOCK).read_text())
     locked = {name: each["sha256"] for name, each in lock["files"].items()}
-    found = {path.name: _sha256(path.read_bytes()) for path in (ROOT / folder).iterdir() if path.name != LOCK}
+    found = {path.name: _sha256(path.read_bytes()) for path in fetched(folder) if path.name != LOCK}
     wanted = {name: version for name, (version, _) in FOLDERS[folder].items()}
     stored = {name: each["version"] for name, each in lock["packages"].items()}
     return [
@@ -98,6 +99,11 @@ def differences(folder: str) -> list[str]:
     ]
 
 
+def fetched(folder: str) -> list[Path]:
+    """Return what of a folder was fetched: all but the declarations, which are ours."""
+    return [path for path in (ROOT / folder).iterdir() if not path.name.endswith(DECLARATION)]
+
+
 def fetch(folder: str, wanted: Packages) -> None:
     """Write a folder anew from the registry that npm is set to."""
     files: dict[str, bytes] = {}
@@ -106,7 +112,7 @@ def fetch(folder: str, wanted: Packages) -> None:
     licences: list[str] = []
     with tempfile.TemporaryDirectory() as downloads:
         for package, (version, names) in wanted.items():
-            archive, integrity = _packed(package, version, Path(downloads))
+            archive, integrity = packed(package, version, Path(downloads))
             with tarfile.open(archive) as tar:
                 described = json.loads(_member(tar, "package.json"))
                 licences.append(f"{package} {version}: {described['license']}\n\n{_member(tar, 'LICENSE').decode()}")
@@ -117,25 +123,12 @@ def fetch(folder: str, wanted: Packages) -> None:
     files[LICENCES] = f"\n{'-' * 80}\n\n".join(licences).encode()
     place = ROOT / folder
     place.mkdir(exist_ok=True)
-    for path in place.iterdir():
+    for path in fetched(folder):
         path.unlink()
     for name, content in files.items():
         (place / name).write_bytes(content)
     hashed = {name: {**about.get(name, {}), "sha256": _sha256(files[name])} for name in sorted(files)}
     (place / LOCK).write_text(json.dumps({"packages": packages, "files": hashed}, indent=2) + "\n")
-
-
-def _packed(package: str, version: str, folder: Path) -> tuple[Path, str]:
-    """Download a package; return the archive and npm's hash of it, which it is compared with."""
-    command = ["npm", "pack", "--json", "--pack-destination", str(folder), f"{package}@{version}"]
-    told: Any = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # noqa: S603
-    one = told[0] if isinstance(told, list) else next(iter(told.values()))
-    archive, integrity = folder / str(one["filename"]), str(one["integrity"])
-    digest = hashlib.sha512(archive.read_bytes()).digest()
-    if integrity != (ours := f"sha512-{base64.b64encode(digest).decode()}"):
-        msg = f"{package} {version} is {ours}, npm says {integrity}"
-        raise SystemExit(msg)
-    return archive, integrity
 
 
 def _member(tar: tarfile.TarFile, name: str) -> bytes:
