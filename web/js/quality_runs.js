@@ -162,10 +162,10 @@ function Compared({ before, after }) {
   if (problem) return html`<${Trouble} problem=${problem} />`;
   if (!results) return html`<${Waiting} />`;
   const rows = paired(results[0].engines[engines[0]], results[1].engines[engines[1]]);
-  const judged = rows.filter((row) => row.before !== null && row.after !== null);
-  const [better, worse] = [judged.filter((row) => row.after > row.before), judged.filter((row) => row.after < row.before)];
+  const judged = rows.filter((row) => row.change !== null);
+  const [better, worse] = [rows.filter((row) => (row.change ?? 0) > 0), rows.filter((row) => (row.change ?? 0) < 0)];
   const mean = (name) => (judged.length ? judged.reduce((sum, row) => sum + row[name], 0) / judged.length : 0);
-  const listed = (all ? rows : [...worse, ...better]).sort((a, b) => a.after - a.before - (b.after - b.before));
+  const listed = (all ? rows : [...worse, ...better]).sort((a, b) => (a.change ?? 0) - (b.change ?? 0));
   const pick = (place) => html`<select aria-label=${t.engineOf(place === 0 ? before.name || when(before.created_at) : after.name || when(after.created_at))} value=${engines[place]} onChange=${(event) => setEngines(engines.map((each, at) => (at === place ? Number(event.currentTarget.value) : each)))}>
     ${results[place].engines.map((engine, at) => html`<option value=${at} selected=${at === engines[place]}>${(place === 0 ? before : after).name || when((place === 0 ? before : after).created_at)}: ${engine.engine}</option>`)}</select>`;
   return html`<section class="panel" aria-label=${t.comparison}>
@@ -179,7 +179,7 @@ function Compared({ before, after }) {
         <th scope="row"><details><summary dir="auto">${row.question}</summary><div class="sides"><${Side} title=${t.before} found=${row.first} /><${Side} title=${t.after} found=${row.second} /></div></details></th>
         <td class="figure" data-name=${t.before}>${row.before === null ? t.scoreNone : score(row.before)}</td>
         <td class="figure" data-name=${t.after}>${row.after === null ? t.scoreNone : score(row.after)}</td>
-        <td class=${`figure ${row.after > row.before ? "gain" : row.after < row.before ? "loss" : ""}`} data-name=${t.difference}>${row.before === null || row.after === null ? t.scoreNone : `${row.after > row.before ? "▲ +" : row.after < row.before ? "▼ " : ""}${score(row.after - row.before)}`}</td>
+        <td class=${`figure ${better.includes(row) ? "gain" : worse.includes(row) ? "loss" : ""}`} data-name=${t.difference}>${row.change === null ? t.scoreNone : `${row.change > 0 ? "▲ +" : row.change < 0 ? "▼ " : ""}${score(row.change)}`}</td>
       </tr>`)}</tbody>
     </table></div>`}
     <p class="quiet">${t.comparedMore}</p>
@@ -196,6 +196,6 @@ function paired(first, second) {
     .map((each) => {
       const other = known.get(each.id);
       const [a, b] = [value(each), value(other)];
-      return { id: each.id, question: each.question, name: a?.name ?? "", before: a?.value ?? null, after: b?.value ?? null, first: each.found, second: other.found };
+      return { id: each.id, question: each.question, name: a?.name ?? "", before: a?.value ?? null, after: b?.value ?? null, change: a && b && b.value - a.value, first: each.found, second: other.found };
     });
 }

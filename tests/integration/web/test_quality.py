@@ -94,6 +94,25 @@ def test_two_runs_are_compared_question_by_question_and_a_report_opens(browser: 
         assert table.count() == 0
 
 
+def test_a_question_that_one_run_did_not_judge_is_neither_gain_nor_loss(browser: Browser) -> None:
+    made = scripted_app()
+    with running(made.app) as server, browser.page(server.url, path="/#/quality") as page:
+        write(page, "Which port?")
+        page.tab.get_by_role("button", name="Add a golden question").click()
+        page.tab.get_by_label("Question", exact=True).fill("Which planet?")
+        page.tab.get_by_label("The documents do not answer it").check()
+        page.tab.get_by_role("button", name="Save").click()
+        page.tab.locator(".entries strong", has_text="Which planet?").wait_for()
+        page.tab.get_by_role("button", name="Runs").click()
+        for row in (run(page, "before it"), run(page, "after it")):
+            row.get_by_label("Compare").check()
+        page.tab.get_by_label("Show questions that did not change").check()
+        row = page.tab.locator(".compared tbody tr", has_text="Which planet?")
+        assert row.locator("td").all_inner_texts() == ["–", "1", "–"]
+        assert row.locator(".gain, .loss").count() == 0
+        assert "0 better, 1 worse, 0 the same" in page.tab.inner_text(".panel:has(.compared)")
+
+
 def test_without_the_extra_the_page_says_how_to_install_it(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(extra: str, *, purpose: str) -> None:
         msg = f"{purpose} needs Footnote's extra `{extra}`; `make install` installs it"
