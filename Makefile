@@ -65,6 +65,7 @@ format: $(DEV_ENV) ## Put the code into its format and mend what can be mended
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/python scripts/example_env.py > config/example.env
 	@$(BIN)/python scripts/configuration_page.py > docs/configuration.md
+	@$(BIN)/python scripts/api_types.py > web/types/api.d.ts
 
 lock: $(DEV_ENV) ## Write the lock files anew from pyproject.toml (UPGRADE=--upgrade: newer versions)
 	@scripts/lock $(VENV) $(UPGRADE)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +185,13 @@ def test_the_page_names_no_other_host() -> None:
     own = [path for path in page.WEB.rglob("*") if path.is_file() and "vendor" not in path.parts]
     named = {match for path in own for match in re.findall(r"https?://[\w.-]+", path.read_text())}
     assert named <= {"http://www.w3.org"}  # the namespace of SVG
+
+
+def test_the_types_of_what_the_server_answers_are_up_to_date() -> None:
+    root = page.WEB.parent
+    script, types = "scripts/api_types.py", "web/types/api.d.ts"
+    made = subprocess.run([sys.executable, root / script], capture_output=True, text=True, check=True)
+    assert made.stdout == (root / types).read_text(), f"run `make format`, or: python {script} > {types}"
 
 
 async def test_a_real_client_reads_the_page(scripted: Make, client: Connect) -> None:
