@@ -48,13 +48,14 @@ soak: $(DEV_ENV) ## Run what takes too long for `make test`: kills, floods, many
 fuzz: $(DEV_ENV) ## Damage small files of each kind and read them (FUZZ_SECONDS=20 a kind; FUZZ_ARGS="--kinds pdf FOLDER")
 	@PYTHONPATH=.:tests $(BIN)/python -m support.fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_ARGS)
 
-check: $(DEV_ENV) ## Format, lint, types, the packages' directions, the page's modules, container files
+check: $(DEV_ENV) ## Format, lint, types, the packages' directions, the page's modules and their types, container files
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/mypy scripts
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python scripts/vendor.py --check
+	@$(BIN)/python scripts/page_types.py
 	@$(BIN)/yamllint --strict $(YAML)
 	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	@$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -192,6 +194,19 @@ def test_the_types_of_what_the_server_answers_are_up_to_date() -> None:
     script, types = "scripts/api_types.py", "web/types/api.d.ts"
     made = subprocess.run([sys.executable, root / script], capture_output=True, text=True, check=True)
     assert made.stdout == (root / types).read_text(), f"run `make format`, or: python {script} > {types}"
+
+
+def test_types_are_not_served() -> None:
+    assert [path for path in Page().paths if path.endswith(".ts")] == []
+
+
+def test_without_a_compiler_the_check_of_types_fails_and_says_what_is_missing(tmp_path: Path) -> None:
+    shutil.copytree(page.WEB.parent / "scripts", tmp_path / "scripts")
+    nowhere = {"npm_config_registry": "http://127.0.0.1:9", "npm_config_cache": str(tmp_path / "npm")}
+    check = [sys.executable, tmp_path / "scripts/page_types.py"]
+    done = subprocess.run(check, env={**os.environ, **nowhere}, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: .+\n", done.stderr), done.stderr
 
 
 async def test_a_real_client_reads_the_page(scripted: Make, client: Connect) -> None:

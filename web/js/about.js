@@ -3,7 +3,7 @@ import { get, query, send } from "./api.js";
 import { count, size, t, when } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { html, signal, useEffect, useRef, useState } from "./lib.js";
-import { Trouble, Waiting } from "./parts.js";
+import { Trouble, Waiting, useProblem } from "./parts.js";
 import { may, said } from "./state.js";
 import { UploadItem, start, uploads } from "./uploads.js";
 
@@ -11,7 +11,7 @@ const PAGE = 20;
 /** Who may read documents, where that was changed here since they were fetched: by collection and id. */
 const changed = signal(/** @type {Record<string, string[]>} */ ({}));
 
-/** @param {{about: any}} props */
+/** @param {{about: Api.DocumentOut}} props */
 export function About({ about }) {
   const facts = [
     [t.source, html`<span dir="auto">${about.source}</span>`],
@@ -37,6 +37,7 @@ export function About({ about }) {
   </div>`;
 }
 
+/** @param {{metadata: Api.DocumentOut["metadata"]}} props */
 function Metadata({ metadata }) {
   const entries = Object.entries(metadata);
   return html`<section><h3>${t.metadata}</h3>
@@ -44,16 +45,17 @@ function Metadata({ metadata }) {
   </section>`;
 }
 
+/** @param {{about: Api.DocumentOut}} props */
 function Replace({ about }) {
-  const chooser = useRef(null);
-  const choose = (event) => {
-    const [file] = event.currentTarget.files;
+  const chooser = useRef(/** @type {HTMLInputElement | null} */ (null));
+  const choose = (/** @type {Page.On} */ event) => {
+    const [file] = event.currentTarget.files ?? [];
     event.currentTarget.value = "";
     if (file) start({ name: file.name, file, collection: about.collection, replaces: { id: about.id, metadata: about.metadata } });
   };
   const under = uploads.value.find((each) => each.replaces?.id === about.id && each.collection === about.collection);
   return html`<div class="replace">
-    <button class="button" onClick=${() => chooser.current.click()}><${Icon} name="upload" />${t.replace}</button>
+    <button class="button" onClick=${() => chooser.current?.click()}><${Icon} name="upload" />${t.replace}</button>
     <p class="quiet">${t.replaceMore}</p>
     <input class="hidden" type="file" tabindex="-1" aria-hidden="true" ref=${chooser} onChange=${choose} />
     ${under && html`<ul class="uploads" aria-live="polite"><${UploadItem} upload=${under} /></ul>`}
@@ -63,10 +65,12 @@ function Replace({ about }) {
 /** A reader in words. @param {string} reader */
 const readerSaid = (reader) => (reader === "*" ? t.everybody : reader.startsWith("user:") ? t.person(reader.slice(5)) : reader.startsWith("group:") ? t.group(reader.slice(6)) : reader);
 
+/** @param {{about: Api.DocumentOut}} props */
 function Readers({ about }) {
-  const [draft, setDraft] = useState(null);
-  const [problem, setProblem] = useState(null);
-  const [edit, box] = [useRef(null), useRef(null)];
+  const [draft, setDraft] = useState(/** @type {string | null} */ (null));
+  const [problem, setProblem] = useProblem();
+  const edit = useRef(/** @type {HTMLElement | null} */ (null));
+  const box = useRef(/** @type {HTMLElement | null} */ (null));
   const place = `${about.collection}\n${about.id}`;
   const readers = changed.value[place] ?? about.readers;
   useEffect(() => box.current?.focus(), [draft === null]);
@@ -75,10 +79,12 @@ function Readers({ about }) {
     setProblem(null);
     requestAnimationFrame(() => edit.current?.focus());
   };
-  const save = async (event) => {
+  const save = async (/** @type {Event} */ event) => {
     event.preventDefault();
+    if (draft === null) return;
     const wanted = draft.split("\n").map((line) => line.trim()).filter(Boolean);
     try {
+      /** @type {Api.ReadersOut} */
       const told = await (await send("PUT", `/documents/${encodeURIComponent(about.id)}/readers${query({ collection: about.collection })}`, { json: { readers: wanted } })).json();
       changed.value = { ...changed.value, [place]: told.readers };
       said.value = t.saved;
@@ -99,14 +105,16 @@ function Readers({ about }) {
   </section>`;
 }
 
+/** @param {{about: Api.DocumentOut}} props */
 function Answers({ about }) {
-  const [answers, setAnswers] = useState(null);
-  const [cursor, setCursor] = useState(null);
-  const [problem, setProblem] = useState(null);
-  const load = async (after = null) => {
+  const [answers, setAnswers] = useState(/** @type {Api.DocumentAnswerOut[] | null} */ (null));
+  const [cursor, setCursor] = useState(/** @type {string | null} */ (null));
+  const [problem, setProblem] = useProblem();
+  const load = async (/** @type {string | null} */ after = null) => {
     try {
+      /** @type {Api.PageOut<Api.DocumentAnswerOut>} */
       const page = await get(`/documents/${encodeURIComponent(about.id)}/answers${query({ collection: about.collection, cited: true, limit: PAGE, cursor: after })}`);
-      setAnswers((known) => (after ? [...known, ...page.items] : page.items));
+      setAnswers((known) => (after && known ? [...known, ...page.items] : page.items));
       setCursor(page.next_cursor);
       setProblem(null);
     } catch (error) {
@@ -120,7 +128,7 @@ function Answers({ about }) {
     ${problem && html`<${Trouble} problem=${problem} retry=${() => load()} />`}
     ${answers === null && !problem && html`<${Waiting} />`}
     ${answers?.length === 0 && html`<p class="quiet">${t.citedByNone}</p>`}
-    ${answers?.length > 0 && html`<ul class="answers">${answers.map((each) => html`<li key=${each.id}>
+    ${answers && answers.length > 0 && html`<ul class="answers">${answers.map((each) => html`<li key=${each.id}>
       <span>${when(each.at)}</span>
       <span dir="auto">${each.subject}</span>
       <span class="quiet">${t.chunksCited(each.chunks.map((chunk) => count(chunk + 1)).join(", "))}</span>

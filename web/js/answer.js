@@ -12,15 +12,17 @@ import { openCitation } from "./viewer.js";
 import { Why } from "./why.js";
 
 /** The passage that is shown over the page: of which footnote, and whether it was opened by touch. */
-const shown = signal(/** @type {null | {citation: any, turn: any, at: DOMRect, anchor: HTMLElement, touched: boolean}} */ (null));
+const shown = signal(/** @type {null | {citation: Page.Citation, turn: Page.Signal<Page.Turn>, at: DOMRect, anchor: HTMLElement, touched: boolean}} */ (null));
 
-/** @param {{turn: any}} props a signal of a `Turn` */
+/** @typedef {{turn: Page.Signal<Page.Turn>}} OfTurn */
+
+/** @param {OfTurn} props */
 export function Answer({ turn }) {
   const { question, state, text, citations, done, problem, dropped } = turn.value;
   const busy = state === "asking" || state === "streaming";
   return html`<article class="turn" aria-label=${question} aria-busy=${busy}>
     <h2 class="question" dir="auto"><span class="hidden">${t.you}: </span>${question}</h2>
-    ${citations?.length > 0 && html`<${Sources} turn=${turn} />`}
+    ${citations && citations.length > 0 && html`<${Sources} turn=${turn} citations=${citations} />`}
     ${text && html`<${Text} turn=${turn} />`}
     ${busy && html`<${Waiting} text=${dropped ? t.takenUp : citations === null ? t.searching : t.writing} />`}
     ${state === "stopped" && html`<p class="note">${t.stopped}</p>`}
@@ -31,14 +33,18 @@ export function Answer({ turn }) {
   </article>`;
 }
 
-/** The answer's text. Blocks that did not change keep their nodes, so that focus and selection stay in a growing answer. */
+/** The answer's text. Blocks that did not change keep their nodes, so that focus and selection stay in a growing answer.
+ *  @param {OfTurn} props */
 function Text({ turn }) {
-  const frame = useRef(null);
-  const kept = useRef([]);
+  const frame = useRef(/** @type {HTMLElement | null} */ (null));
+  const kept = useRef(/** @type {{raw: string, citations: Page.Citation[] | null, nodes: ChildNode[]}[]} */ ([]));
   const { text, citations } = turn.value;
   useLayoutEffect(() => {
     const known = new Map((citations ?? []).map((each) => [each.id, each]));
-    const footnote = (id) => (known.has(id) ? footnoteButton(known.get(id), turn) : null);
+    const footnote = (/** @type {number} */ id) => {
+      const citation = known.get(id);
+      return citation ? footnoteButton(citation, turn) : null;
+    };
     const blocks = blocksOf(text);
     let same = 0;
     while (same < blocks.length && same < kept.current.length && kept.current[same].raw === blocks[same].raw && kept.current[same].citations === citations) same++;
@@ -46,7 +52,7 @@ function Text({ turn }) {
     const fresh = blocks.slice(same).map((block) => {
       const made = nodesOf(block, footnote);
       const nodes = [...made.childNodes];
-      frame.current.append(made);
+      frame.current?.append(made);
       return { raw: block.raw, citations, nodes };
     });
     kept.current = [...kept.current.slice(0, same), ...fresh];
@@ -54,13 +60,14 @@ function Text({ turn }) {
   return html`<div class="prose" dir="auto" ref=${frame}></div>`;
 }
 
+/** @param {Page.Citation} citation @param {Page.Signal<Page.Turn>} turn */
 function footnoteButton(citation, turn) {
   const button = document.createElement("button");
   button.type = "button";
   button.className = "footnote";
   button.textContent = String(citation.id);
   button.setAttribute("aria-label", t.footnote(citation.id, citation.title));
-  const show = (touched) => (shown.value = { citation, turn, at: button.getBoundingClientRect(), anchor: button, touched });
+  const show = (/** @type {boolean} */ touched) => (shown.value = { citation, turn, at: button.getBoundingClientRect(), anchor: button, touched });
   button.addEventListener("pointerenter", (event) => event.pointerType === "mouse" && show(false));
   button.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && leave());
   button.addEventListener("focus", () => {
@@ -70,7 +77,7 @@ function footnoteButton(citation, turn) {
   });
   button.addEventListener("blur", () => leave());
   button.addEventListener("click", (event) => {
-    if (event.pointerType === "touch") show(true);
+    if (event instanceof PointerEvent && event.pointerType === "touch") show(true);
     else open(citation, turn, button);
   });
   return button;
@@ -82,6 +89,7 @@ function leave() {
   leaving = setTimeout(() => (shown.value = null), 160);
 }
 
+/** @type {Page.Opening} */
 function open(citation, turn, from) {
   if (!may("documents:read")) {
     shown.value = { citation, turn, at: from.getBoundingClientRect(), anchor: from, touched: true };
@@ -99,7 +107,7 @@ function numberOf(button) {
 
 /** The passage of the footnote that the pointer or the focus is on. */
 export function Passage() {
-  const frame = useRef(null);
+  const frame = useRef(/** @type {HTMLElement | null} */ (null));
   const now = shown.value;
   useLayoutEffect(() => {
     if (!now || !frame.current) return;
@@ -113,13 +121,13 @@ export function Passage() {
   useLayoutEffect(() => {
     if (!now) return;
     // at once: Escape may be pressed before the next frame
-    const key = (event) => event.key === "Escape" && (event.preventDefault(), (shown.value = null));
+    const key = (/** @type {KeyboardEvent} */ event) => event.key === "Escape" && (event.preventDefault(), (shown.value = null));
     document.addEventListener("keydown", key, true);
     return () => document.removeEventListener("keydown", key, true);
   }, [now]);
   useEffect(() => {
     if (!now) return;
-    const away = (event) => !frame.current?.contains(event.target) && (shown.value = null);
+    const away = (/** @type {Event} */ event) => !(event.target instanceof Node && frame.current?.contains(event.target)) && (shown.value = null);
     document.addEventListener("scroll", away, true);
     if (now.touched) document.addEventListener("pointerdown", away);
     return () => {
@@ -143,16 +151,18 @@ const MUCH = 520;
 /** Show rows of a Markdown table as their cells, and no more than one empty line. @param {string} text */
 const plain = (text) => text.replace(/^\|[ :|-]+\|(\n|$)/gm, "").replace(/^\| (.*) \|$/gm, (_, cells) => cells.split(" | ").join(" · ")).replace(/\n{3,}/g, "\n\n");
 
-/** A passage's text with what is quoted of it marked; a long one begins near the first quote. */
+/** A passage's text with what is quoted of it marked; a long one begins near the first quote.
+ *  @param {{text: string, start: number, quotes: Page.Stretch[]}} props */
 function Marked({ text, start, quotes }) {
   const points = [...flowing(text)];
-  const between = (from, to) => plain(points.slice(from, to).join(""));
+  const between = (/** @type {number} */ from, /** @type {number} */ to) => plain(points.slice(from, to).join(""));
   const heading = /^(?:#{1,6} .*\n+)+/.exec(points.join("")); // it stands above
   let at = heading && heading[0].length < points.length ? [...heading[0]].length : 0;
   if (quotes.length && points.length > MUCH) {
     const near = Math.max(0, quotes[0].start - start - 140);
     if (near > at) at = near + 1 + points.slice(near).findIndex((sign) => /\s/.test(sign));
   }
+  /** @type {Page.Shown[]} */
   const pieces = [at > 0 ? "… " : ""];
   const least = at + MUCH;
   for (const quote of quotes) {
@@ -168,9 +178,10 @@ function Marked({ text, start, quotes }) {
 
 const FEW = 4;
 
-function Sources({ turn }) {
+/** @param {OfTurn & {citations: Page.Citation[]}} props */
+function Sources({ turn, citations }) {
   const [all, setAll] = useState(false);
-  const { citations, state } = turn.value;
+  const { state } = turn.value;
   const settled = state === "done";
   const cited = citations.filter((each) => each.cited);
   const first = settled && cited.length ? cited : citations;
@@ -188,16 +199,20 @@ function Sources({ turn }) {
   </section>`;
 }
 
+/** @param {OfTurn} props */
 function Actions({ turn }) {
-  const [rated, setRated] = useState(null);
+  const [rated, setRated] = useState(/** @type {"up" | "down" | null} */ (null));
   const [telling, setTelling] = useState(false);
   const { question, text, done, state } = turn.value;
-  const rate = async (rating, comment) => {
+  const rate = async (/** @type {"up" | "down"} */ rating, /** @type {string | undefined} */ comment = undefined) => {
+    if (!done?.trace_id) return;
     setRated(rating);
     const cited = [...new Set((turn.value.citations ?? []).filter((each) => each.cited).map((each) => each.document_id))];
     const kept = done.message_id ? {} : { question, answer: text.slice(0, 32000), document_ids: cited.slice(0, 100), collection: turn.value.collection };
+    /** @type {Api.FeedbackBody} */
+    const json = { trace_id: done.trace_id, rating, ...kept, ...(comment ? { comment } : {}) };
     try {
-      await send("POST", "/feedback", { json: { trace_id: done.trace_id, rating, ...kept, ...(comment ? { comment } : {}) } });
+      await send("POST", "/feedback", { json });
       if (rating === "up" || comment) toast(t.thanks);
     } catch (error) {
       setRated(null);
@@ -214,7 +229,7 @@ function Actions({ turn }) {
       ${done?.finish_reason === "extractive" && html`<span class="quiet">${t.extractive}</span>`}
       ${done?.cached && html`<span class="quiet">${t.fromCache}</span>`}
     </div>
-    ${telling && html`<form class="telling" onSubmit=${(event) => {
+    ${telling && html`<form class="telling" onSubmit=${(/** @type {Page.On<HTMLFormElement>} */ event) => {
       event.preventDefault();
       const comment = new FormData(event.currentTarget).get("comment");
       setTelling(false);
@@ -225,7 +240,7 @@ function Actions({ turn }) {
     </form>`}`;
 }
 
-/** Copy an answer as text, with the passages that it cites below. */
+/** Copy an answer as text, with the passages that it cites below. @param {Page.Turn} turn */
 async function copy({ text, citations }) {
   const cited = (citations ?? []).filter((each) => each.cited);
   const below = cited.map((each) => `[${each.id}] ${[each.title, placeOf(each), each.source].filter(Boolean).join(", ")}`);

@@ -17,9 +17,7 @@ export function setKey(value) {
 
 /** A request that was not answered as hoped: the server's problem document (RFC 9457), or that there was no answer. */
 export class Problem extends Error {
-  /** @param {{status?: number, type?: string, title?: string, detail?: string, request_id?: string,
-   *           errors?: {field: string, reason?: string, detail?: string}[], retryable?: boolean}} told
-   *  @param {number | null} retryAfter seconds */
+  /** @param {Page.Told} told @param {number | null} retryAfter seconds */
   constructor(told, retryAfter = null) {
     super(told.detail ?? told.title ?? "");
     this.status = told.status ?? 0;
@@ -34,6 +32,9 @@ export class Problem extends Error {
   }
 }
 
+/** Whatever was thrown, as a problem. @param {unknown} thrown */
+export const asProblem = (thrown) => (thrown instanceof Problem ? thrown : new Problem({ detail: String(thrown) }));
+
 export const UNREACHABLE = "unreachable";
 
 /**
@@ -43,6 +44,7 @@ export const UNREACHABLE = "unreachable";
  * @throws {Problem}
  */
 export async function send(method, path, { json, form, text, headers = {}, signal: abort } = {}) {
+  /** @type {Record<string, string>} */
   const all = { "X-Footnote-Request": "page", ...headers }; // the server believes the cookie of a session with it alone
   if (key.value) all["Authorization"] = `Bearer ${key.value}`;
   if (json !== undefined) all["Content-Type"] = "application/json";
@@ -63,6 +65,7 @@ export async function send(method, path, { json, form, text, headers = {}, signa
 /** @param {Response} response */
 async function problemOf(response) {
   const after = Number.parseFloat(response.headers.get("Retry-After") ?? "");
+  /** @type {Page.Told} */
   let told = {};
   try {
     told = await response.json();
@@ -92,9 +95,11 @@ const TRIES = 5;
  *          onEvent: (name: string, data: any) => void, onDropped?: () => void}} options
  */
 export async function follow(open, { signal: abort, resume, onEvent, onDropped }) {
+  /** @type {string | null} */
   let last = null;
   let ended = false;
   let tries = 0;
+  /** @type {Response | null} */
   let first = null;
   let response = await open();
   for (;;) {
@@ -131,6 +136,7 @@ export async function follow(open, { signal: abort, resume, onEvent, onDropped }
 
 /** @param {Response} response */
 async function* events(response) {
+  if (!response.body) return;
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   try {
@@ -140,7 +146,7 @@ async function* events(response) {
       const blocks = (rest + value).split("\n\n");
       rest = blocks.pop() ?? "";
       for (const block of blocks) {
-        const event = { id: null, name: "message", data: "" };
+        const event = { id: /** @type {string | null} */ (null), name: "message", data: "" };
         for (const line of block.split("\n")) {
           if (line.startsWith("id: ")) event.id = line.slice(4);
           else if (line.startsWith("event: ")) event.name = line.slice(7);

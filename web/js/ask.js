@@ -4,19 +4,19 @@ import { Answer } from "./answer.js";
 import { count, t, when } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { html, signal, useEffect, useLayoutEffect, useRef, useState } from "./lib.js";
-import { Trouble, useEscape } from "./parts.js";
+import { Trouble, useEscape, useProblem } from "./parts.js";
 import { DEFAULTS, collection, collections, filtersOf, go, may, options, params, path, remembers, said, toast } from "./state.js";
 import { Suggestions } from "./suggestions.js";
 import { ask, changed, clear, conversation, resumeAfterReload, show, stop, turns } from "./turns.js";
 
 const drawer = signal(false);
-const list = signal(/** @type {null | any[]} */ (null));
+const list = signal(/** @type {Api.ConversationOut[] | null} */ (null));
 const listing = signal(false);
 
 export function Ask() {
-  const [problem, setProblem] = useState(null);
-  const end = useRef(null);
-  const thread = useRef(null);
+  const [problem, setProblem] = useProblem();
+  const end = useRef(/** @type {HTMLElement | null} */ (null));
+  const thread = useRef(/** @type {HTMLElement | null} */ (null));
   const asked = path.value.startsWith("/c/") ? decodeURIComponent(path.value.slice(3)) : null;
   useEffect(() => {
     setProblem(null);
@@ -36,6 +36,7 @@ export function Ask() {
   if (!may("query")) return html`<main id="content" class="alone"><p>${t.noQuery}</p></main>`;
   const empty = turns.value.length === 0 && !problem;
   const onScroll = () => {
+    if (!thread.current) return;
     const { scrollTop, scrollHeight, clientHeight } = thread.current;
     followed.current = scrollHeight - scrollTop - clientHeight < 80;
   };
@@ -67,24 +68,26 @@ function Welcome() {
   </div>`;
 }
 
+/** @param {{busy: boolean, follows: boolean}} props */
 function Composer({ busy, follows }) {
   const [text, setText] = useState("");
-  const box = useRef(null);
+  const box = useRef(/** @type {HTMLTextAreaElement | null} */ (null));
   useLayoutEffect(() => {
+    if (!box.current) return;
     box.current.style.height = "auto";
     box.current.style.height = `${Math.min(box.current.scrollHeight, 200)}px`;
   }, [text]);
   useEffect(() => {
-    if (matchMedia("(hover: hover)").matches) box.current.focus();
+    if (matchMedia("(hover: hover)").matches) box.current?.focus();
   }, [conversation.value]);
-  const submit = (event) => {
+  const submit = (/** @type {Event} */ event) => {
     event.preventDefault();
-    const question = box.current.value.trim(); // the state may not have heard of the last key yet
+    const question = box.current?.value.trim(); // the state may not have heard of the last key yet
     if (!question) return;
     setText("");
     ask(question);
   };
-  const key = (event) => {
+  const key = (/** @type {KeyboardEvent} */ event) => {
     if (event.key === "Enter" && !event.shiftKey && !event.isComposing) submit(event);
   };
   const { mode, k } = options.value;
@@ -100,22 +103,24 @@ function Composer({ busy, follows }) {
   </form>`;
 }
 
+/** @type {Api.Filter["operator"][]} */
 const OPERATORS = ["==", "!=", ">", ">=", "<", "<=", "in", "nin", "contains", "text_match", "text_match_insensitive"];
 
 /** How questions are asked. Every change goes into the page's address. */
 function Options() {
-  const frame = useRef(null);
+  const frame = useRef(/** @type {HTMLDialogElement | null} */ (null));
   const away = () => (drawer.value = false);
   useEffect(() => {
     const before = document.activeElement;
-    frame.current.showModal();
-    return () => before instanceof HTMLElement && before.focus();
+    frame.current?.showModal();
+    return () => void (before instanceof HTMLElement && before.focus());
   }, []);
   const found = params.value;
   const rows = filtersOf(found.get("filters"));
-  const set = (name, value) => go({ set: { [name]: value } });
+  const set = (/** @type {string} */ name, /** @type {string | null} */ value) => go({ set: { [name]: value } });
+  /** @param {ReturnType<typeof filtersOf>} next */
   const setRows = (next) => set("filters", next.length ? JSON.stringify(next.map(({ key, operator, value }) => [key, operator, value])) : null);
-  const change = (place, patch) => setRows(rows.map((row, at) => (at === place ? { ...row, ...patch } : row)));
+  const change = (/** @type {number} */ place, /** @type {Partial<(typeof rows)[number]>} */ patch) => setRows(rows.map((row, at) => (at === place ? { ...row, ...patch } : row)));
   const reset = () => go({ set: { mode: null, k: null, rerank: null, min_score: null, filters: null, keep: null } });
   return html`<dialog class="drawer" ref=${frame} aria-label=${t.options} onClose=${away} onClick=${(event) => event.target === frame.current && away()}>
     <div class="drawer-body">
@@ -149,20 +154,21 @@ const LATEST = "-updated_at";
 
 /** The list of conversations. On narrow screens it lies over the page when it is asked for. */
 function Conversations() {
-  const [cursor, setCursor] = useState(null);
-  const [naming, setNaming] = useState(null);
+  const [cursor, setCursor] = useState(/** @type {string | null} */ (null));
+  const [naming, setNaming] = useState(/** @type {string | null} */ (null));
   const hidden = useRef(new Set());
   const [words, setWords] = useState("");
   const [sort, setSort] = useState(LATEST);
   const asked = useRef("");
   const timer = useRef(0);
-  const load = async (after = null) => {
+  const load = async (/** @type {string | null} */ after = null) => {
     const search = query({ limit: PAGE, q: words, sort, cursor: after });
     asked.current = search;
     try {
+      /** @type {Api.PageOut<Api.ConversationOut>} */
       const page = await get(`/conversations${search}`);
       if (asked.current !== search) return; // another list was asked for since
-      list.value = after ? [...list.value, ...page.items] : page.items;
+      list.value = after && list.value ? [...list.value, ...page.items] : page.items;
       setCursor(page.next_cursor);
       if (words) said.value = t.found(t.nConversations(page.items.length, count(page.items.length)));
     } catch (error) {
@@ -172,34 +178,36 @@ function Conversations() {
   useEffect(() => {
     load();
   }, [changed.value, words, sort]);
-  const search = (event) => {
+  const search = (/** @type {Page.On} */ event) => {
     const { value } = event.currentTarget;
     clearTimeout(timer.current);
     timer.current = setTimeout(() => setWords(value.trim()), 250);
   };
-  const remove = (each) => {
+  /** Change what is known of the list. @param {(known: Api.ConversationOut[]) => Api.ConversationOut[]} how */
+  const relist = (how) => (list.value = how(list.value ?? []));
+  const remove = (/** @type {Api.ConversationOut} */ each) => {
     hidden.current.add(each.id);
-    list.value = [...list.value];
+    relist((known) => [...known]);
     const timer = setTimeout(async () => {
       try {
         await send("DELETE", `/conversations/${encodeURIComponent(each.id)}`);
-        list.value = list.value.filter((other) => other.id !== each.id);
+        relist((known) => known.filter((other) => other.id !== each.id));
       } catch (error) {
         hidden.current.delete(each.id);
-        list.value = [...list.value];
+        relist((known) => [...known]);
         toast(error instanceof Problem ? error.detail || error.title || t.failed : t.failed);
       }
     }, 5000);
-    const undo = () => (clearTimeout(timer), hidden.current.delete(each.id), (list.value = [...list.value]));
+    const undo = () => (clearTimeout(timer), hidden.current.delete(each.id), relist((known) => [...known]));
     toast(t.willDelete(each.title), { action: t.undo, run: undo, ms: 5000 });
     if (each.id === conversation.value) fresh();
   };
-  const rename = async (each, title) => {
+  const rename = async (/** @type {Api.ConversationOut} */ each, /** @type {string} */ title) => {
     setNaming(null);
     if (!title.trim() || title === each.title) return;
     try {
       await send("PATCH", `/conversations/${encodeURIComponent(each.id)}`, { json: { title: title.trim() } });
-      list.value = list.value.map((other) => (other.id === each.id ? { ...other, title: title.trim() } : other));
+      relist((known) => known.map((other) => (other.id === each.id ? { ...other, title: title.trim() } : other)));
     } catch (error) {
       toast(error instanceof Problem ? error.detail || error.title || t.failed : t.failed);
     }
@@ -221,7 +229,7 @@ function Conversations() {
     <ul>
       ${seen.map((each) => html`<li key=${each.id} class=${each.id === conversation.value ? "current" : ""}>
         ${naming === each.id
-          ? html`<${Naming} title=${each.title} onEnd=${(title) => rename(each, title)} />`
+          ? html`<${Naming} title=${each.title} onEnd=${(/** @type {string} */ title) => rename(each, title)} />`
           : html`<a href=${`#/c/${encodeURIComponent(each.id)}`} aria-current=${each.id === conversation.value ? "page" : null} title=${when(each.updated_at)} dir="auto" onClick=${() => (listing.value = false)}>${each.title}</a>
             <span class="row-actions">
               <button class="icon-button small" title=${t.rename} aria-label=${`${t.rename}: ${each.title}`} onClick=${() => setNaming(each.id)}><${Icon} name="pencil" /></button>
@@ -238,15 +246,17 @@ function Conversations() {
 /** The button that shows the list of conversations where the screen is narrow. */
 export const ShowConversations = () => html`<button class="icon-button only-narrow" title=${t.conversations} aria-label=${t.conversations} aria-expanded=${listing.value} onClick=${() => (listing.value = !listing.value)}><${Icon} name="chats" /></button>`;
 
+/** @param {{run: () => void}} props */
 function Escaped({ run }) {
   useEscape(run);
   return null;
 }
 
+/** @param {{title: string, onEnd: (title: string) => void}} props */
 function Naming({ title, onEnd }) {
-  const box = useRef(null);
-  useEffect(() => box.current.select(), []);
-  const key = (event) => {
+  const box = useRef(/** @type {HTMLInputElement | null} */ (null));
+  useEffect(() => box.current?.select(), []);
+  const key = (/** @type {Page.On<HTMLInputElement, KeyboardEvent>} */ event) => {
     if (event.key === "Enter") onEnd(event.currentTarget.value);
     if (event.key === "Escape") (event.preventDefault(), onEnd(title));
   };

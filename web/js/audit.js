@@ -1,8 +1,8 @@
 // The record of who did what. The filters are in the address, so that a view of it can be kept and passed on.
 import { get, query } from "./api.js";
-import { t, whenExact } from "./i18n.js";
+import { inWords, t, whenExact } from "./i18n.js";
 import { html, useEffect, useRef, useState } from "./lib.js";
-import { Trouble, Waiting, unturned } from "./parts.js";
+import { Trouble, Waiting, unturned, useProblem } from "./parts.js";
 import { go, params } from "./state.js";
 
 const PAGE = 50;
@@ -17,18 +17,19 @@ function moment(local) {
 }
 
 export function Audit() {
-  const [items, setItems] = useState(null);
-  const [cursor, setCursor] = useState(null);
-  const [problem, setProblem] = useState(null);
+  const [items, setItems] = useState(/** @type {Api.AuditOut[] | null} */ (null));
+  const [cursor, setCursor] = useState(/** @type {string | null} */ (null));
+  const [problem, setProblem] = useProblem();
   const latest = useRef("");
   const [action, subject, from, to] = FILTERS.map((name) => params.value.get(name) ?? "");
-  const load = async (after = null) => {
+  const load = async (/** @type {string | null} */ after = null) => {
     const asked = query({ action, subject, from: moment(from), to: moment(to), limit: PAGE, cursor: after });
     latest.current = asked;
     try {
+      /** @type {Api.PageOut<Api.AuditOut>} */
       const page = await get(`/audit${asked}`);
       if (latest.current !== asked) return; // another part was asked for since
-      setItems((known) => (after ? [...known, ...page.items] : page.items));
+      setItems((known) => (after && known ? [...known, ...page.items] : page.items));
       setCursor(page.next_cursor);
       setProblem(null);
     } catch (error) {
@@ -39,7 +40,7 @@ export function Audit() {
     load();
   }, [action, subject, from, to]);
   const timer = useRef(0);
-  const soon = (name) => (event) => {
+  const soon = (/** @type {string} */ name) => (/** @type {Page.On} */ event) => {
     const { value } = event.currentTarget;
     clearTimeout(timer.current);
     timer.current = setTimeout(() => go({ set: { [name]: value.trim() } }), 300);
@@ -48,7 +49,7 @@ export function Audit() {
     <h2 id="audit">${t.audit}</h2>
     <p class="quiet">${t.auditLead}</p>
     <form class="controls" onSubmit=${(event) => event.preventDefault()}>
-      <label>${t.action}<select value=${action} onChange=${(event) => go({ set: { action: event.currentTarget.value } })}><option value="">${t.any}</option>${[...GROUPS, ...(action && !GROUPS.includes(action) ? [action] : [])].map((each) => html`<option value=${each} selected=${each === action}>${t.actionGroup[each] ?? each}</option>`)}</select></label>
+      <label>${t.action}<select value=${action} onChange=${(event) => go({ set: { action: event.currentTarget.value } })}><option value="">${t.any}</option>${[...GROUPS, ...(action && !GROUPS.includes(action) ? [action] : [])].map((each) => html`<option value=${each} selected=${each === action}>${inWords(t.actionGroup, each)}</option>`)}</select></label>
       <label>${t.subject}<input type="search" maxlength="1024" spellcheck="false" autocapitalize="off" defaultValue=${subject} onInput=${soon("subject")} /></label>
       <label>${t.from}<input type="datetime-local" value=${from} onChange=${(event) => go({ set: { from: event.currentTarget.value } })} /></label>
       <label>${t.until}<input type="datetime-local" value=${to} onChange=${(event) => go({ set: { to: event.currentTarget.value } })} /></label>
@@ -56,11 +57,12 @@ export function Audit() {
     ${problem && html`<${Trouble} problem=${problem} retry=${() => load()} />`}
     ${items === null && !problem && html`<${Waiting} />`}
     ${items?.length === 0 && !problem && html`<p class="note" role="status">${t.noLines}</p>`}
-    ${items?.length > 0 && html`<ol class="audit">${items.map((each) => html`<${Line} key=${each.id} line=${each} />`)}</ol>`}
+    ${items && items.length > 0 && html`<ol class="audit">${items.map((each) => html`<${Line} key=${each.id} line=${each} />`)}</ol>`}
     ${cursor && html`<button class="button" onClick=${() => load(cursor)}>${t.more}</button>`}
   </section>`;
 }
 
+/** @param {{line: Api.AuditOut}} props */
 function Line({ line }) {
   const facts = [
     [t.when, whenExact(line.at)],
@@ -86,7 +88,7 @@ function Line({ line }) {
 /** @param {{before: Record<string, unknown>, after: Record<string, unknown>}} props */
 function Change({ before, after }) {
   const names = [...new Set([...Object.keys(before), ...Object.keys(after)])];
-  const said = (state, name) => (Object.hasOwn(state, name) ? unturned(JSON.stringify(state[name])) : t.scoreNone);
+  const said = (/** @type {Record<string, unknown>} */ state, /** @type {string} */ name) => (Object.hasOwn(state, name) ? unturned(JSON.stringify(state[name])) : t.scoreNone);
   return html`<div class="scroll" tabindex="0" role="region" aria-label=${t.beforeAndAfter}><table class="change">
     <thead><tr><th scope="col">${t.name}</th><th scope="col">${t.gateBefore}</th><th scope="col">${t.gateAfter}</th></tr></thead>
     <tbody>${names.map((name) => html`<tr key=${name}><th scope="row" dir="auto">${unturned(name)}</th><td dir="auto"><code>${said(before, name)}</code></td><td dir="auto"><code>${said(after, name)}</code></td></tr>`)}</tbody>

@@ -9,7 +9,7 @@ import { html } from "./lib.js";
  */
 export function Bars({ label, rows, format, heads, bound = null, boundName = "" }) {
   const top = Math.max(...rows.map((row) => row.value), bound ?? 0) || 1;
-  const height = (value) => (100 * value) / top;
+  const height = (/** @type {number} */ value) => (100 * value) / top;
   return html`<figure class="chart">
     <div class="chart-frame">
       <span class="chart-top quiet">${format(top)}</span>
@@ -26,7 +26,7 @@ export function Bars({ label, rows, format, heads, bound = null, boundName = "" 
 
 /** Pairs of bars from 0 to 1, before and after. @param {{label: string, rows: {name: string, before: number, after: number}[], heads: [string, string, string]}} props */
 export function Pairs({ label, rows, heads }) {
-  const said = (value) => value.toFixed(3);
+  const said = (/** @type {number} */ value) => value.toFixed(3);
   return html`<figure class="pairs">
     <div role="img" aria-label=${label}>${rows.map((row) => html`<div class="pair" key=${row.name}>
       <span>${row.name}</span>

@@ -3,25 +3,26 @@ import { get, query } from "./api.js";
 import { count, t } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./lib.js";
-import { Trouble, Waiting } from "./parts.js";
+import { Trouble, Waiting, useProblem } from "./parts.js";
 import { unitsAt } from "./text.js";
 
 const PAGE = 100;
 
-/** @param {{about: any, place: {start: number | null}, onPlace: (chunk: any) => void}} props */
+/** @param {{about: Api.DocumentOut, place: Page.Place, onPlace: (chunk: Api.ChunkOut) => void}} props */
 export function Chunks({ about, place, onPlace }) {
-  const [chunks, setChunks] = useState(null);
-  const [cursor, setCursor] = useState(null);
-  const [problem, setProblem] = useState(null);
-  const meant = useRef(null);
-  const load = async (after, abort) => {
+  const [chunks, setChunks] = useState(/** @type {Api.ChunkOut[] | null} */ (null));
+  const [cursor, setCursor] = useState(/** @type {string | null} */ (null));
+  const [problem, setProblem] = useProblem();
+  const meant = useRef(/** @type {HTMLElement | null} */ (null));
+  const load = async (/** @type {string | null} */ after, /** @type {AbortController} */ abort = new AbortController()) => {
     try {
-      const page = await get(`/documents/${encodeURIComponent(about.id)}/chunks${query({ collection: about.collection, limit: PAGE, cursor: after })}`, { signal: abort?.signal });
-      setChunks((known) => (after ? [...known, ...page.items] : page.items));
+      /** @type {Api.PageOut<Api.ChunkOut>} */
+      const page = await get(`/documents/${encodeURIComponent(about.id)}/chunks${query({ collection: about.collection, limit: PAGE, cursor: after })}`, { signal: abort.signal });
+      setChunks((known) => (after && known ? [...known, ...page.items] : page.items));
       setCursor(page.next_cursor);
       setProblem(null);
     } catch (error) {
-      if (!abort?.signal.aborted) setProblem(error);
+      if (!abort.signal.aborted) setProblem(error);
     }
   };
   useEffect(() => {
@@ -30,7 +31,7 @@ export function Chunks({ about, place, onPlace }) {
     load(null, abort);
     return () => abort.abort();
   }, [about.id, about.collection, about.revision]);
-  const holds = (chunk) => place.start !== null && chunk.start <= place.start && place.start < chunk.end;
+  const holds = (/** @type {Api.ChunkOut} */ chunk) => place.start !== null && chunk.start <= place.start && place.start < chunk.end;
   const first = chunks?.findIndex(holds) ?? -1;
   useLayoutEffect(() => meant.current?.scrollIntoView({ block: "start" }), [first]);
   if (problem) return html`<${Trouble} problem=${problem} retry=${() => load(null)} />`;
@@ -43,6 +44,8 @@ export function Chunks({ about, place, onPlace }) {
   </div>`;
 }
 
+/** @param {{chunk: Api.ChunkOut, before?: Api.ChunkOut, meant: boolean, frame: {current: HTMLElement | null} | null,
+ *           onPlace: (chunk: Api.ChunkOut) => void}} props */
 function Chunk({ chunk, before, meant, frame, onPlace }) {
   const shared = before ? Math.max(0, Math.min(before.end, chunk.end) - chunk.start) : 0;
   const cut = unitsAt(chunk.text, shared);

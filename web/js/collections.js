@@ -4,7 +4,7 @@ import { count, t, when } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { html, useEffect, useRef, useState } from "./lib.js";
 import { Generations } from "./generations.js";
-import { Confirm, Dialog, Trouble, Waiting, useRepeated } from "./parts.js";
+import { Confirm, Dialog, Trouble, Waiting, useProblem, useRepeated } from "./parts.js";
 import { collections, go, loadCollections, may, path, said, toast } from "./state.js";
 
 const EVERY = 5000;
@@ -29,7 +29,7 @@ function decoded(part) {
 }
 
 function All() {
-  const [problem, setProblem] = useState(null);
+  const [problem, setProblem] = useProblem();
   const [making, setMaking] = useState(false);
   const load = () => loadCollections().then(() => setProblem(null), setProblem);
   useEffect(() => {
@@ -42,7 +42,7 @@ function All() {
     ${problem && html`<${Trouble} problem=${problem} retry=${load} />`}
     ${items === null && !problem && html`<${Waiting} />`}
     ${items?.length === 0 && html`<div class="nothing"><${Icon} name="file" /><p><strong>${t.noCollections}</strong></p></div>`}
-    ${items?.length > 0 && html`<div class="table-frame"><table class="list">
+    ${items && items.length > 0 && html`<div class="table-frame"><table class="list">
       <thead><tr><th scope="col">${t.name}</th><th scope="col" class="figure">${t.documents}</th><th scope="col" class="figure">${t.chunks}</th><th scope="col">${t.embeddingModel}</th><th scope="col">${t.language}</th><th scope="col">${t.madeAt}</th></tr></thead>
       <tbody>${items.map((each) => html`<tr key=${each.name}>
         <th scope="row"><a class="link" dir="auto" href=${addressOf(each.name)}>${each.name}</a>${each.building && html` <span class="badge">${t.generationState.building}</span>`}</th>
@@ -56,22 +56,25 @@ function All() {
     ${making && html`<${Make} onClose=${() => setMaking(false)} />`}`;
 }
 
+/** @param {{onClose: () => void}} props */
 function Make({ onClose }) {
-  const [problem, setProblem] = useState(null);
+  const [problem, setProblem] = useProblem();
   const [busy, setBusy] = useState(false);
-  const name = useRef(null);
-  useEffect(() => name.current.focus(), []);
-  const submit = async (event) => {
+  const name = useRef(/** @type {HTMLElement | null} */ (null));
+  useEffect(() => name.current?.focus(), []);
+  const submit = async (/** @type {Page.On<HTMLFormElement>} */ event) => {
     event.preventDefault();
     const form = new FormData(event.currentTarget);
-    const text = (key) => String(form.get(key) ?? "").trim();
+    const text = (/** @type {string} */ key) => String(form.get(key) ?? "").trim();
+    /** @type {Api.CollectionBody} */
     const body = { name: text("name") };
-    for (const key of ["language", "embedding"]) if (text(key)) body[key] = text(key);
-    for (const key of ["chunk_tokens", "chunk_overlap"]) if (text(key)) body[key] = Number(text(key));
+    for (const key of /** @type {const} */ (["language", "embedding"])) if (text(key)) body[key] = text(key);
+    for (const key of /** @type {const} */ (["chunk_tokens", "chunk_overlap"])) if (text(key)) body[key] = Number(text(key));
     const readers = text("readers").split("\n").map((line) => line.trim()).filter(Boolean);
     if (readers.length) body.readers = readers;
     setBusy(true);
     try {
+      /** @type {Api.CollectionOut} */
       const made = await (await send("POST", "/collections", { json: body })).json();
       await loadCollections().catch(() => {}); // only numbers are stale then
       said.value = t.collectionMade(made.name);
@@ -101,9 +104,10 @@ function Make({ onClose }) {
   <//>`;
 }
 
+/** @param {{name: string}} props */
 function One({ name }) {
-  const [about, setAbout] = useState(null);
-  const [problem, setProblem] = useState(null);
+  const [about, setAbout] = useState(/** @type {Api.CollectionOut | null} */ (null));
+  const [problem, setProblem] = useProblem();
   const [leaving, setLeaving] = useState(false);
   const load = async () => {
     try {
@@ -136,7 +140,7 @@ function One({ name }) {
         <div><dt>${t.defaultReaders}</dt><dd dir="auto">${about.readers.map((each) => (each === "*" ? t.everybody : each)).join(", ") || t.noReaders}</dd></div>
       </dl>
       <${Generations} about=${about} onChange=${load} />`}
-    ${leaving && html`<${Confirm} title=${t.deleteCollection(name)} action=${t.delete} danger typed=${name} run=${remove} onClose=${() => setLeaving(false)}>
+    ${about && leaving && html`<${Confirm} title=${t.deleteCollection(name)} action=${t.delete} danger typed=${name} run=${remove} onClose=${() => setLeaving(false)}>
       <p>${t.deleteCollectionMore(t.nDocuments(about.documents, count(about.documents)))}</p>
     <//>`}`;
 }

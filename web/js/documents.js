@@ -4,7 +4,7 @@ import { chosen, dropped } from "./folders.js";
 import { count, size, t, when } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { html, signal, useEffect, useRef, useState } from "./lib.js";
-import { Trouble, Waiting, Warnings } from "./parts.js";
+import { Trouble, Waiting, Warnings, useProblem } from "./parts.js";
 import { collection, go, loadCollections, may, params, said, toast } from "./state.js";
 import { Uploads, arrived, start, startAll, takeUp, uploads } from "./uploads.js";
 import { openDocument } from "./viewer.js";
@@ -17,24 +17,25 @@ const NEWEST = "-ingested_at";
 const leaving = signal(/** @type {Set<string>} */ (new Set()));
 
 export function Documents() {
-  const [items, setItems] = useState(null);
-  const [cursor, setCursor] = useState(null);
-  const [problem, setProblem] = useState(null);
+  const [items, setItems] = useState(/** @type {Api.DocumentOut[] | null} */ (null));
+  const [cursor, setCursor] = useState(/** @type {string | null} */ (null));
+  const [problem, setProblem] = useProblem();
   const latestAsked = useRef("");
   const here = collection.value;
   const words = params.value.get("q") ?? "";
   const sort = params.value.get("sort") ?? NEWEST;
-  const load = async (after = null) => {
+  const load = async (/** @type {string | null} */ after = null) => {
     const asked = query({ collection: here, q: words, sort, limit: PAGE, cursor: after });
     latestAsked.current = asked;
     try {
+      /** @type {Api.PageOut<Api.DocumentOut>} */
       const page = await get(`/documents${asked}`);
       if (latestAsked.current !== asked) return; // another one was asked since
-      setItems((known) => (after ? [...known, ...page.items] : page.items));
+      setItems((known) => (after && known ? [...known, ...page.items] : page.items));
       setCursor(page.next_cursor);
       setProblem(null);
     } catch (error) {
-      if (error.slug === "collection-not-found") setItems([]);
+      if (error instanceof Problem && error.slug === "collection-not-found") setItems([]);
       else setProblem(error);
     }
   };
@@ -49,13 +50,13 @@ export function Documents() {
     takeUp(here);
   }, [here]);
   if (!may("documents:read")) return html`<main id="content" class="alone"><p>${t.mayNot}</p></main>`;
-  const remove = (each) => {
+  const remove = (/** @type {Api.DocumentOut} */ each) => {
     leaving.value = new Set([...leaving.value, each.id]);
     const stays = () => (leaving.value = new Set([...leaving.value].filter((id) => id !== each.id)));
     const timer = setTimeout(async () => {
       try {
         await send("DELETE", `/documents/${encodeURIComponent(each.id)}${query({ collection: here })}`);
-        setItems((known) => known.filter((other) => other.id !== each.id && other.parent !== each.id));
+        setItems((known) => known && known.filter((other) => other.id !== each.id && other.parent !== each.id));
         said.value = t.deleted(each.title);
         loadCollections().catch(() => {}); // only numbers are stale then
       } catch (error) {
@@ -73,10 +74,10 @@ export function Documents() {
       <${Uploads} />
       ${problem && html`<${Trouble} problem=${problem} retry=${() => load()} />`}
       ${items === null && !problem && html`<${Waiting} />`}
-      ${(items?.length > 0 || words) && html`<${Search} words=${words} />`}
+      ${(items?.length || words) && html`<${Search} words=${words} />`}
       ${items?.length === 0 && words && html`<p class="note">${t.noneFound(words)}</p>`}
       ${items?.length === 0 && !words && uploads.value.length === 0 && html`<div class="nothing"><${Icon} name="file" /><p><strong>${t.noDocuments}</strong></p>${may("documents:write") && html`<p class="quiet">${t.noDocumentsMore}</p>`}</div>`}
-      ${items?.length > 0 && html`<div class="table-frame"><table class="list">
+      ${items && items.length > 0 && html`<div class="table-frame"><table class="list">
         <thead><tr>
           <${Sortable} by="title" sort=${sort}>${t.title}<//><th scope="col" class="figure">${t.pagesColumn}</th><th scope="col" class="figure">${t.chunks}</th>
           <${Sortable} by="bytes" sort=${sort} figure>${t.bytes}<//><${Sortable} by="ingested_at" sort=${sort}>${t.ingested}<//><th scope="col"><span class="hidden">${t.delete}</span></th>
@@ -99,7 +100,8 @@ export function Documents() {
   </main>`;
 }
 
-/** The head of a column by which the list can be sorted; texts begin with the first, figures with the largest. */
+/** The head of a column by which the list can be sorted; texts begin with the first, figures with the largest.
+ *  @param {{by: string, sort: string, figure?: boolean, children?: Page.Shown}} props */
 function Sortable({ by, sort, figure = false, children }) {
   const first = by === "title" ? by : `-${by}`;
   const other = by === "title" ? `-${by}` : by;
@@ -111,9 +113,10 @@ function Sortable({ by, sort, figure = false, children }) {
   return html`<th scope="col" class=${figure ? "figure" : ""} aria-sort=${state}><button class="sort" onClick=${change}>${children}<span aria-hidden="true">${state === "ascending" ? "↑" : state === "descending" ? "↓" : ""}</span></button></th>`;
 }
 
+/** @param {{words: string}} props */
 function Search({ words }) {
   const timer = useRef(0);
-  const input = (event) => {
+  const input = (/** @type {Page.On} */ event) => {
     const { value } = event.currentTarget;
     clearTimeout(timer.current);
     timer.current = setTimeout(() => go({ set: { q: value.trim() } }), 250);
@@ -123,19 +126,19 @@ function Search({ words }) {
 
 function Bring() {
   const [over, setOver] = useState(false);
-  const chooser = useRef(null);
-  const folders = useRef(null);
+  const chooser = useRef(/** @type {HTMLElement | null} */ (null));
+  const folders = useRef(/** @type {HTMLElement | null} */ (null));
   useEffect(() => folders.current?.setAttribute("webkitdirectory", ""), []);
-  const drop = (event) => {
+  const drop = (/** @type {DragEvent} */ event) => {
     event.preventDefault();
     setOver(false);
-    dropped(event.dataTransfer).then(bring);
+    if (event.dataTransfer) dropped(event.dataTransfer).then(bring);
   };
-  const choose = (event) => {
-    bring(chosen(event.currentTarget.files));
+  const choose = (/** @type {Page.On} */ event) => {
+    bring(chosen(event.currentTarget.files ?? []));
     event.currentTarget.value = "";
   };
-  const page = (event) => {
+  const page = (/** @type {Page.On<HTMLFormElement>} */ event) => {
     event.preventDefault();
     const form = event.currentTarget;
     const url = String(new FormData(form).get("url") ?? "").trim();
@@ -145,7 +148,7 @@ function Bring() {
   };
   return html`<div class=${`drop ${over ? "over" : ""}`} onDragOver=${(event) => (event.preventDefault(), setOver(true))} onDragLeave=${() => setOver(false)} onDrop=${drop}>
       <${Icon} name="upload" />
-      <p><strong>${t.drop}</strong> ${t.dropMore} <button class="link" onClick=${() => chooser.current.click()}>${t.choose}</button> ${t.dropMore} <button class="link" onClick=${() => folders.current.click()}>${t.chooseFolder}</button></p>
+      <p><strong>${t.drop}</strong> ${t.dropMore} <button class="link" onClick=${() => chooser.current?.click()}>${t.choose}</button> ${t.dropMore} <button class="link" onClick=${() => folders.current?.click()}>${t.chooseFolder}</button></p>
       <p class="quiet">${t.dropKinds}</p>
       <input class="hidden" type="file" multiple tabindex="-1" aria-hidden="true" ref=${chooser} onChange=${choose} />
       <input class="hidden folder" type="file" tabindex="-1" aria-hidden="true" ref=${folders} onChange=${choose} />

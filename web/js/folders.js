@@ -4,7 +4,7 @@
 
 // what systems leave in folders
 const LITTER = new Set(["thumbs.db", "desktop.ini"]);
-const isLitter = (name) => name.startsWith(".") || LITTER.has(name.toLowerCase());
+const isLitter = (/** @type {string} */ name) => name.startsWith(".") || LITTER.has(name.toLowerCase());
 
 /** A path as the server takes it for a source: without signs that are not seen. @param {string} path */
 export const sourceOf = (path) => path.normalize("NFC").replace(/[\p{Zs}]/gu, " ").replace(/[\p{C}\p{Zl}\p{Zp}]/gu, "");
@@ -20,12 +20,18 @@ export function dropped(transfer) {
   return collected(entries, plain);
 }
 
+/** @param {FileSystemEntry} entry @returns {entry is FileSystemDirectoryEntry} */
+const isFolder = (entry) => entry.isDirectory;
+/** @param {FileSystemEntry} entry @returns {entry is FileSystemFileEntry} */
+const isFile = (entry) => entry.isFile;
+
 /** @param {(FileSystemEntry | null)[]} entries @param {(File | null)[]} plain the same as files, for those that are no folders */
 async function collected(entries, plain) {
   const found = [];
   for (const [at, entry] of entries.entries()) {
-    if (entry?.isDirectory) found.push(...(await within(entry)));
-    else if (plain[at]) found.push({ file: plain[at], source: null });
+    const file = plain[at];
+    if (entry && isFolder(entry)) found.push(...(await within(entry)));
+    else if (file) found.push({ file, source: null });
   }
   return found;
 }
@@ -35,8 +41,9 @@ async function within(folder) {
   const found = [];
   for (const entry of await listed(folder.createReader())) {
     if (isLitter(entry.name)) continue;
-    if (entry.isDirectory) found.push(...(await within(entry)));
-    else {
+    if (isFolder(entry)) found.push(...(await within(entry)));
+    else if (isFile(entry)) {
+      /** @type {File | null} */
       const file = await new Promise((resolve) => entry.file(resolve, () => resolve(null))); // null: gone meanwhile
       if (file) found.push({ file, source: sourceOf(entry.fullPath.replace(/^\//, "")) });
     }
@@ -46,8 +53,10 @@ async function within(folder) {
 
 /** A reader gives a hundred entries or so at a time, and none at the end. @param {FileSystemDirectoryReader} reader */
 async function listed(reader) {
+  /** @type {FileSystemEntry[]} */
   const found = [];
   for (;;) {
+    /** @type {FileSystemEntry[]} */
     const some = await new Promise((resolve) => reader.readEntries(resolve, () => resolve([])));
     if (some.length === 0) return found.sort((one, other) => (one.name < other.name ? -1 : 1));
     found.push(...some);

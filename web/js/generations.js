@@ -4,32 +4,35 @@ import { Pairs } from "./charts.js";
 import { count, size, t, when } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { html, useState } from "./lib.js";
-import { Confirm, Trouble, Waiting, useRepeated } from "./parts.js";
+import { Confirm, Trouble, Waiting, useProblem, useRepeated } from "./parts.js";
 import { loadCollections, may, said, toast } from "./state.js";
 
 const EVERY = 4000;
 const PAGE = 20;
 
-/** @param {{about: any, onChange: () => void}} props */
+/** @param {{about: Api.CollectionOut, onChange: () => void}} props */
 export function Generations({ about, onChange }) {
-  const [items, setItems] = useState(null);
-  const [cursor, setCursor] = useState(null);
-  const [problem, setProblem] = useState(null);
-  const [chosen, setChosen] = useState(null);
+  const [items, setItems] = useState(/** @type {Page.Generation[] | null} */ (null));
+  const [cursor, setCursor] = useState(/** @type {string | null} */ (null));
+  const [problem, setProblem] = useProblem();
+  const [chosen, setChosen] = useState(/** @type {Page.Generation | null} */ (null));
   const base = `/collections/${encodeURIComponent(about.name)}`;
-  const load = async (after = null) => {
+  const load = async (/** @type {string | null} */ after = null) => {
     try {
+      /** @type {Api.PageOut<Page.Generation>} */
       const page = await get(`${base}/generations${query({ limit: PAGE, cursor: after })}`);
-      setItems((known) => (after ? [...known, ...page.items] : known && known.length > PAGE ? merged(page.items, known) : page.items));
+      setItems((known) => (after && known ? [...known, ...page.items] : known && known.length > PAGE ? merged(page.items, known) : page.items));
       if (after || !items || items.length <= PAGE) setCursor(page.next_cursor);
       setProblem(null);
     } catch (error) {
       setProblem(error);
     }
   };
-  useRepeated(() => load(), EVERY, [about.name, about.generation, items?.length > PAGE]);
+  useRepeated(() => load(), EVERY, [about.name, about.generation, (items?.length ?? 0) > PAGE]);
   const active = items?.find((each) => each.state === "active");
   const activate = async () => {
+    if (!chosen) return;
+    /** @type {Api.ActivationOut} */
     const done = await (await send("POST", `${base}/activate`, { json: { generation: chosen.name } })).json();
     said.value = t.activated(done.generation);
     toast(done.job_id ? t.activatedCarries(done.generation) : t.activated(done.generation));
@@ -50,13 +53,15 @@ export function Generations({ about, onChange }) {
   </section>`;
 }
 
-/** The first page as it is now, and behind it those that were known. */
+/** The first page as it is now, and behind it those that were known.
+ *  @param {Page.Generation[]} first @param {Page.Generation[]} known */
 const merged = (first, known) => [...first, ...known.filter((each) => Number(each.name) < Number(first.at(-1)?.name ?? 0))];
 
+/** @param {{generation: Page.Generation, active?: Page.Generation, onChoose: () => void}} props */
 function Generation({ generation: each, active, onChoose }) {
   const gate = each.report?.build?.gate;
   const kept = each.report?.build?.kept_because;
-  const failed = each.report?.documents?.failed;
+  const failed = each.report?.documents?.failed ?? 0;
   const expected = active?.documents ?? 0;
   return html`<article class=${`card generation is-${each.state}`}>
     <header>
@@ -81,6 +86,7 @@ function Generation({ generation: each, active, onChoose }) {
   </article>`;
 }
 
+/** @param {Page.Generation} each */
 function times(each) {
   const said = [t.begunAt(when(each.created_at))];
   if (each.activated_at) said.push(t.answeredFrom(when(each.activated_at)));
@@ -88,6 +94,7 @@ function times(each) {
   return said.join(" · ");
 }
 
+/** @param {{gate: Page.Gate}} props */
 function Gate({ gate }) {
   const rows = [
     { name: `recall@${gate.k}`, before: gate.old.recall, after: gate.new.recall },
@@ -100,6 +107,7 @@ function Gate({ gate }) {
   </section>`;
 }
 
+/** @param {{chosen: Page.Generation, active?: Page.Generation}} props */
 function WhatHappens({ chosen, active }) {
   const same = active && active.embedding_model === chosen.embedding_model && active.dimension === chosen.dimension;
   const cut = active && active.chunk_tokens === chosen.chunk_tokens && active.chunk_overlap === chosen.chunk_overlap && active.language === chosen.language;

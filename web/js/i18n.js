@@ -5,7 +5,11 @@ const asked = (navigator.languages ?? [navigator.language]).map((each) => each.s
 export const language = asked.find((each) => KNOWN.includes(each)) ?? "en";
 document.documentElement.lang = language;
 
+/** @type {typeof import("../strings/en.js").default} */
 export const t = (await import(`../strings/${language}.js`)).default;
+
+/** A name in words, where there are words for it. @param {Record<string, string>} words @param {string} name */
+export const inWords = (words, name) => words[name] ?? name;
 
 const place = (navigator.languages ?? []).find((each) => each.toLowerCase().startsWith(language)) ?? language;
 const whole = new Intl.NumberFormat(place);

@@ -3,22 +3,25 @@ import { get, query, send } from "./api.js";
 import { t, when } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { html, useEffect, useRef, useState } from "./lib.js";
-import { Confirm, Dialog, Trouble, Waiting, unturned } from "./parts.js";
+import { Confirm, Dialog, Trouble, Waiting, unturned, useProblem } from "./parts.js";
 import { may, me, toast } from "./state.js";
 
 const PAGE = 100;
 const HOUR = 3600;
 
+/** @typedef {{deed: "make"} | {deed: "rotate" | "revoke", key: Api.KeyOut} | {deed: "show", key: Api.MadeKeyOut}} Now */
+
 export function Keys() {
-  const [items, setItems] = useState(null);
-  const [cursor, setCursor] = useState(null);
-  const [problem, setProblem] = useState(null);
+  const [items, setItems] = useState(/** @type {Api.KeyOut[] | null} */ (null));
+  const [cursor, setCursor] = useState(/** @type {string | null} */ (null));
+  const [problem, setProblem] = useProblem();
   const [all, setAll] = useState(false);
-  const [now, setNow] = useState(null); // what is being done: {deed, key}
-  const load = async (after = null) => {
+  const [now, setNow] = useState(/** @type {Now | null} */ (null)); // what is being done
+  const load = async (/** @type {string | null} */ after = null) => {
     try {
+      /** @type {Api.PageOut<Api.KeyOut>} */
       const page = await get(`/keys${query({ limit: PAGE, cursor: after })}`);
-      setItems((known) => (after ? [...known, ...page.items] : page.items));
+      setItems((known) => (after && known ? [...known, ...page.items] : page.items));
       setCursor(page.next_cursor);
       setProblem(null);
     } catch (error) {
@@ -28,16 +31,17 @@ export function Keys() {
   useEffect(() => {
     load();
   }, []);
-  const made = async (request) => {
+  const made = async (/** @type {Promise<Response>} */ request) => {
+    /** @type {Api.MadeKeyOut} */
     const told = await (await request).json();
     await load();
     setNow({ deed: "show", key: told });
   };
   // what was made takes the place of the dialog that made it
   const close = () => setNow((known) => (known?.deed === "show" ? known : null));
-  const revoke = async () => {
-    await send("DELETE", `/keys/${now.key.id}`);
-    toast(t.keyRevoked(now.key.name));
+  const revoke = async (/** @type {Api.KeyOut} */ key) => {
+    await send("DELETE", `/keys/${key.id}`);
+    toast(t.keyRevoked(key.name));
     await load();
     setNow(null);
   };
@@ -48,20 +52,21 @@ export function Keys() {
     ${problem && html`<${Trouble} problem=${problem} retry=${() => load()} />`}
     ${items === null && !problem && html`<${Waiting} />`}
     ${shown?.length === 0 && html`<p class="note">${t.noKeys}</p>`}
-    ${shown?.length > 0 && html`<ul class="cards wide-cards">${shown.map((each) => html`<${Key} key=${each.id} own=${each} onDo=${(deed) => setNow({ deed, key: each })} />`)}</ul>`}
+    ${shown && shown.length > 0 && html`<ul class="cards wide-cards">${shown.map((each) => html`<${Key} key=${each.id} own=${each} onDo=${(/** @type {"rotate" | "revoke"} */ deed) => setNow({ deed, key: each })} />`)}</ul>`}
     ${cursor && html`<button class="button" onClick=${() => load(cursor)}>${t.more}</button>`}
     ${now?.deed === "make" && html`<${Make} onMade=${made} onClose=${close} />`}
     ${now?.deed === "rotate" && html`<${Rotate} own=${now.key} onMade=${made} onClose=${close} />`}
-    ${now?.deed === "revoke" && html`<${Confirm} title=${t.revokeKey(unturned(now.key.name))} action=${t.revoke} danger run=${revoke} onClose=${() => setNow(null)}>
-      <p>${now.key.id === me.value.key_id ? t.revokeOwn : t.revokeMore}</p>
+    ${now?.deed === "revoke" && html`<${Confirm} title=${t.revokeKey(unturned(now.key.name))} action=${t.revoke} danger run=${() => revoke(now.key)} onClose=${() => setNow(null)}>
+      <p>${now.key.id === me.value?.key_id ? t.revokeOwn : t.revokeMore}</p>
     <//>`}
     ${now?.deed === "show" && html`<${Secret} made=${now.key} onClose=${() => setNow(null)} />`}
   </section>`;
 }
 
-/** @returns {"active" | "expired" | "revoked"} */
+/** @param {Api.KeyOut} key @returns {"active" | "expired" | "revoked"} */
 const standing = (key) => (key.revoked_at ? "revoked" : key.expires_at && new Date(key.expires_at) <= new Date() ? "expired" : "active");
 
+/** @param {{own: Api.KeyOut, onDo: (deed: "rotate" | "revoke") => void}} props */
 function Key({ own, onDo }) {
   const state = standing(own);
   const name = unturned(own.name);
@@ -69,7 +74,7 @@ function Key({ own, onDo }) {
     <header>
       <h3 dir="auto">${name}</h3>
       <span class=${`badge ${state === "active" ? "good" : "bad"}`}>${t.keyState[state]}</span>
-      ${own.id === me.value.key_id && html`<span class="badge">${t.yourKey}</span>`}
+      ${own.id === me.value?.key_id && html`<span class="badge">${t.yourKey}</span>`}
       <span class="space"></span>
       ${state === "active" && html`<button class="button" aria-label=${`${t.rotate}: ${name}`} onClick=${() => onDo("rotate")}>${t.rotate}</button>`}
       ${state !== "revoked" && html`<button class="button" aria-label=${`${t.revoke}: ${name}`} onClick=${() => onDo("revoke")}>${t.revoke}</button>`}
@@ -90,16 +95,19 @@ function Key({ own, onDo }) {
 /** Lines of a text that are not empty. @param {string} text */
 const lines = (text) => text.split("\n").map((line) => line.trim()).filter(Boolean);
 
+/** @param {{onMade: (request: Promise<Response>) => Promise<void>, onClose: () => void}} props */
 function Make({ onMade, onClose }) {
-  const [problem, setProblem] = useState(null);
+  const [problem, setProblem] = useProblem();
   const [busy, setBusy] = useState(false);
-  const first = useRef(null);
-  useEffect(() => first.current.focus(), []);
-  const submit = async (event) => {
+  const first = useRef(/** @type {HTMLElement | null} */ (null));
+  useEffect(() => first.current?.focus(), []);
+  const submit = async (/** @type {Page.On<HTMLFormElement>} */ event) => {
     event.preventDefault();
     const form = new FormData(event.currentTarget);
-    const text = (name) => String(form.get(name) ?? "").trim();
-    const body = { name: text("name"), scopes: form.getAll("scope").map(String) };
+    const text = (/** @type {string} */ name) => String(form.get(name) ?? "").trim();
+    const scopes = /** @type {Api.KeyBody["scopes"]} */ (form.getAll("scope").map(String));
+    /** @type {Api.KeyBody} */
+    const body = { name: text("name"), scopes };
     if (text("subject")) body.subject = text("subject");
     if (lines(text("groups")).length) body.groups = lines(text("groups"));
     if (lines(text("collections")).length) body.collections = lines(text("collections"));
@@ -119,7 +127,7 @@ function Make({ onMade, onClose }) {
       <fieldset class="scopes"><legend>${t.scopes}</legend>
         ${Object.entries(t.scope).map(([scope, what]) => may(scope) && html`<label class="check"><input type="checkbox" name="scope" value=${scope} /><span><code>${scope}</code><small>${what}</small></span></label>`)}
       </fieldset>
-      <label>${t.subject}<input name="subject" maxlength="255" placeholder=${me.value.subject} autocomplete="off" spellcheck="false" /><small>${t.subjectHelp}</small></label>
+      <label>${t.subject}<input name="subject" maxlength="255" placeholder=${me.value?.subject} autocomplete="off" spellcheck="false" /><small>${t.subjectHelp}</small></label>
       <label>${t.expires}<input type="datetime-local" name="expires" /><small>${t.expiresHelp}</small></label>
       <details class="more-options"><summary>${t.moreOptions}</summary><div class="stack">
         <label>${t.groups}<textarea name="groups" rows="2" spellcheck="false"></textarea><small>${t.aLine}</small></label>
@@ -131,6 +139,7 @@ function Make({ onMade, onClose }) {
   <//>`;
 }
 
+/** @param {{own: Api.KeyOut, onMade: (request: Promise<Response>) => Promise<void>, onClose: () => void}} props */
 function Rotate({ own, onMade, onClose }) {
   const [overlap, setOverlap] = useState(HOUR);
   const run = () => onMade(send("POST", `/keys/${own.id}/rotate`, { json: { overlap_seconds: overlap } }));
@@ -142,6 +151,7 @@ function Rotate({ own, onMade, onClose }) {
   <//>`;
 }
 
+/** @param {{made: Api.MadeKeyOut, onClose: () => void}} props */
 function Secret({ made, onClose }) {
   const copy = async () => {
     try {

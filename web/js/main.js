@@ -1,12 +1,12 @@
 // The page: whoever asks, the views, what lies over them.
-import { Problem, get, key, query, refused, setKey } from "./api.js";
+import { Problem, asProblem, get, key, query, refused, setKey } from "./api.js";
 import { Ask, ShowConversations } from "./ask.js";
 import { Passage } from "./answer.js";
 import { Documents } from "./documents.js";
 import { Later } from "./later.js";
 import { t } from "./i18n.js";
 import { Icon } from "./icons.js";
-import { html, render, signal, useEffect, useState } from "./lib.js";
+import { html, render, signal, useEffect } from "./lib.js";
 import { Trouble, Waiting } from "./parts.js";
 import { SignIn, leave, loadSession, session } from "./signin.js";
 import { collection, collections, go, loadCollections, may, me, params, path, said, theme, toasts } from "./state.js";
@@ -24,7 +24,7 @@ async function arrive() {
     await loadCollections();
   } catch (error) {
     if (error instanceof Problem && error.status === 403) collections.value = [];
-    else if (!(error instanceof Problem) || error.status !== 401) trouble.value = error;
+    else if (!(error instanceof Problem) || error.status !== 401) trouble.value = asProblem(error);
   }
 }
 
@@ -40,7 +40,7 @@ async function signOut() {
 
 /**
  * The views beside asking, by the first part of the path; those with `from` are fetched when they are first shown.
- * @type {Record<string, {name: string, may: () => boolean, part?: any, from?: () => Promise<any>}>}
+ * @type {Record<string, {name: string, may: () => boolean, part?: () => Page.Nodes, from?: () => Promise<{default: () => Page.Nodes}>}>}
  */
 const VIEWS = {
   documents: { name: t.documents, may: () => may("documents:read"), part: Documents },
@@ -75,7 +75,7 @@ function Page() {
     </header>
     <div class=${`view ${opened.value && me.value ? "with-viewer" : ""}`}>
       ${trouble.value ? html`<main id="content" class="alone"><${Trouble} problem=${trouble.value} retry=${arrive} /></main>` : !me.value ? html`<main id="content" class="alone"><${Waiting} /></main>` : !shown ? html`<${Ask} />` : !shown.may() ? html`<main id="content" class="alone" tabindex="-1"><p>${t.mayNot}</p></main>` : shown.part ? html`<${shown.part} />` : html`<${Later} key=${view} from=${shown.from} />`}
-      ${opened.value && me.value && html`<${Viewer} />`}
+      ${opened.value && me.value && html`<${Viewer} place=${opened.value} />`}
     </div>
     <${Passage} />
     <${Toasts} />
@@ -84,7 +84,7 @@ function Page() {
 
 function Collections() {
   if (!collections.value || collections.value.length < 2) return null;
-  const choose = (event) => {
+  const choose = (/** @type {Page.On<HTMLSelectElement>} */ event) => {
     const name = event.currentTarget.value;
     clear();
     go({ path: CHOOSES.includes(path.value.slice(1)) ? path.value : "/", set: { collection: name, doc: null, sort: null, q: null, compare: null }, push: true });
@@ -94,11 +94,12 @@ function Collections() {
   </label>`;
 }
 
+/** @type {Record<Page.Theme, Page.Theme>} */
 const THEMES = { auto: "light", light: "dark", dark: "auto" };
-const SIGNS = { auto: "half", light: "sun", dark: "moon" };
-const Theme = () => html`<button class="icon-button" title=${t.theme[theme.value]} aria-label=${t.theme[theme.value]} onClick=${() => (theme.value = THEMES[theme.value] ?? "auto")}><${Icon} name=${SIGNS[theme.value] ?? "half"} /></button>`;
+const SIGNS = /** @type {const} */ ({ auto: "half", light: "sun", dark: "moon" });
+const Theme = () => html`<button class="icon-button" title=${t.theme[theme.value]} aria-label=${t.theme[theme.value]} onClick=${() => (theme.value = THEMES[theme.value])}><${Icon} name=${SIGNS[theme.value]} /></button>`;
 
 const Toasts = () => html`<div class="toasts" role="status">${toasts.value.map((each) => html`<div class="toast" key=${each.id}><span>${each.text}</span>${each.run && html`<button class="link" onClick=${each.run}>${each.action}</button>`}</div>`)}</div>`;
 
-render(html`<${Page} />`, document.getElementById("app"));
+render(html`<${Page} />`, /** @type {Element} */ (document.getElementById("app")));
 arrive();

@@ -4,6 +4,7 @@ import { marked } from "../vendor/marked.js";
 import DOMPurify from "../vendor/purify.js";
 
 const TAGS = ["a", "b", "blockquote", "br", "code", "del", "em", "h3", "h4", "h5", "h6", "hr", "i", "input", "li", "ol", "p", "pre", "s", "span", "strong", "sub", "sup", "table", "tbody", "td", "th", "thead", "tr", "ul"];
+/** @satisfies {import("../vendor/purify.js").Rules} */
 const CLEAN = { ALLOWED_TAGS: TAGS, ALLOWED_ATTR: ["href", "class", "align", "start", "type", "checked", "disabled"], ALLOWED_URI_REGEXP: /^(?:https?:|mailto:)/i, ALLOW_DATA_ATTR: false, ALLOW_ARIA_ATTR: false, RETURN_DOM_FRAGMENT: true };
 const FOOTNOTE = /\[(\d{1,3})\]/g;
 
@@ -22,6 +23,8 @@ marked.use({
   },
 });
 
+/** @typedef {import("../vendor/marked.js").Token} Token */
+
 /** Split Markdown into blocks that can be shown one by one. @param {string} text */
 export function blocksOf(text) {
   const tokens = marked.lexer(text);
@@ -30,7 +33,7 @@ export function blocksOf(text) {
 
 /**
  * Make a block's nodes.
- * @param {{token: any, links: any}} block
+ * @param {{token: Token, links: object}} block
  * @param {(id: number) => Node | null} footnote makes what stands for `[id]`; null: the text stays
  */
 export function nodesOf({ token, links }, footnote) {
@@ -48,7 +51,7 @@ export function nodesOf({ token, links }, footnote) {
     frame.append(table);
   }
   for (const code of made.querySelectorAll("pre > code")) {
-    code.parentElement.tabIndex = 0;
+    if (code.parentElement) code.parentElement.tabIndex = 0;
     colour(code);
   }
   withFootnotes(made, footnote);
@@ -58,10 +61,10 @@ export function nodesOf({ token, links }, footnote) {
 /** @param {DocumentFragment} made @param {(id: number) => Node | null} footnote */
 function withFootnotes(made, footnote) {
   const walker = document.createTreeWalker(made, NodeFilter.SHOW_TEXT);
-  const texts = [];
-  while (walker.nextNode()) if (!walker.currentNode.parentElement?.closest("code, a")) texts.push(walker.currentNode);
+  const texts = /** @type {Text[]} */ ([]);
+  while (walker.nextNode()) if (!walker.currentNode.parentElement?.closest("code, a")) texts.push(/** @type {Text} */ (walker.currentNode));
   for (const node of texts) {
-    const pieces = [];
+    const pieces = /** @type {(string | Node)[]} */ ([]);
     let from = 0;
     for (const found of node.data.matchAll(FOOTNOTE)) {
       const button = footnote(Number(found[1]));
@@ -73,8 +76,10 @@ function withFootnotes(made, footnote) {
   }
 }
 
+/** @type {Promise<import("../vendor/highlight.js").Highlighter> | null} */
 let highlighter = null;
 const LANGUAGES = ["bash", "css", "go", "ini", "java", "javascript", "json", "python", "rust", "sql", "xml", "yaml"];
+/** @type {Record<string, string>} */
 const ALIASES = { sh: "bash", shell: "bash", console: "bash", js: "javascript", ts: "javascript", typescript: "javascript", py: "python", html: "xml", yml: "yaml", toml: "ini", env: "ini" };
 
 /** Colour a block of code once the highlighter is here, which is fetched when the first block needs it. @param {Element} code */
@@ -85,6 +90,6 @@ async function colour(code) {
   highlighter ??= import("../vendor/highlight.js").then((module) => module.default);
   const [hljs, grammar] = await Promise.all([highlighter, import(`../vendor/highlight-${language}.js`)]);
   if (!hljs.getLanguage(language)) hljs.registerLanguage(language, grammar.default);
-  const made = hljs.highlight(code.textContent, { language, ignoreIllegals: true }).value;
+  const made = hljs.highlight(code.textContent ?? "", { language, ignoreIllegals: true }).value;
   code.replaceChildren(DOMPurify.sanitize(made, { ALLOWED_TAGS: ["span"], ALLOWED_ATTR: ["class"], RETURN_DOM_FRAGMENT: true }));
 }

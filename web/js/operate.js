@@ -1,19 +1,20 @@
 // The view of whoever operates the server: what it stands on, its queue, what was used, keys, tenants, the audit record.
 import { Audit } from "./audit.js";
 import { Problem, get } from "./api.js";
-import { t, when } from "./i18n.js";
+import { inWords, t, when } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { html, useState } from "./lib.js";
 import { Jobs } from "./jobs.js";
 import { Keys } from "./keys.js";
-import { Trouble, Waiting, useRepeated } from "./parts.js";
+import { Trouble, Waiting, useProblem, useRepeated } from "./parts.js";
 import { may, path } from "./state.js";
 import { Tenants } from "./tenants.js";
 import { Usage } from "./usage.js";
 
 const EVERY = 10_000;
 
-/** The sections, by the second part of the path. */
+/** The sections, by the second part of the path.
+ *  @type {Record<string, {name: string, may: () => boolean, part: () => Page.Nodes}>} */
 const SECTIONS = {
   health: { name: t.health, may: () => true, part: Health },
   jobs: { name: t.jobs, may: () => may("documents:read"), part: Jobs },
@@ -35,10 +36,11 @@ export default function Operate() {
 }
 
 function Health() {
-  const [found, setFound] = useState(null);
-  const [problem, setProblem] = useState(null);
+  const [found, setFound] = useState(/** @type {{ready: boolean, at: string, dependencies: Record<string, Api.DependencyOut>} | null} */ (null));
+  const [problem, setProblem] = useProblem();
   const load = async () => {
     try {
+      /** @type {Api.ReadyOut} */
       const told = await get("/ready");
       setFound({ ready: true, at: new Date().toISOString(), dependencies: told.dependencies });
       setProblem(null);
@@ -58,7 +60,7 @@ function Health() {
     ${found && html`
       <p class=${`verdict ${found.ready ? "good" : "bad"}`} role="status"><${Icon} name=${found.ready ? "check" : "warn"} /><strong>${found.ready ? t.ready : t.notReady}</strong> <span class="quiet">${t.lookedAt(when(found.at))}</span></p>
       <ul class="cards">${Object.entries(found.dependencies).map(([name, state]) => html`<li key=${name} class=${`card dependency ${state.ok ? "good" : state.required ? "bad" : "warn"}`}>
-        <h3><${Icon} name=${state.ok ? "check" : "warn"} />${t.dependency[name] ?? name}</h3>
+        <h3><${Icon} name=${state.ok ? "check" : "warn"} />${inWords(t.dependency, name)}</h3>
         <p class="state-name">${state.ok ? t.works : state.required ? t.broken : t.limps}</p>
         <p class="quiet" dir="auto">${state.detail}</p>
       </li>`)}</ul>`}

@@ -1,10 +1,11 @@
 // Small parts that several views share.
-import { UNREACHABLE } from "./api.js";
+import { UNREACHABLE, asProblem } from "./api.js";
 import { count, t } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./lib.js";
 
-/** What is shown of a problem: what happened, what the server says of it, and what helps. */
+/** What is shown of a problem: what happened, what the server says of it, and what helps.
+ *  @param {{problem: Page.Problem, retry?: () => void}} props */
 export function Trouble({ problem, retry }) {
   const unreachable = problem.slug === UNREACHABLE;
   return html`<div class="trouble" role="alert">
@@ -20,13 +21,22 @@ export function Trouble({ problem, retry }) {
   </div>`;
 }
 
+/**
+ * A problem that is shown, and its setter, which makes one of whatever was thrown.
+ * @returns {[Page.Problem | null, (thrown: unknown) => void]}
+ */
+export function useProblem() {
+  const [problem, set] = useState(/** @type {Page.Problem | null} */ (null));
+  return [problem, (thrown) => set(thrown === null ? null : asProblem(thrown))];
+}
+
 /** Three dots that wait. */
 export const Waiting = ({ text = t.waiting }) => html`<p class="waiting"><span class="dots" aria-hidden="true"><i></i><i></i><i></i></span>${text}</p>`;
 
 /** Call something on Escape, as long as the part is shown. @param {() => void} run */
 export function useEscape(run) {
   useEffect(() => {
-    const listen = (event) => {
+    const listen = (/** @type {KeyboardEvent} */ event) => {
       if (event.key === "Escape" && !event.defaultPrevented && !document.querySelector("dialog[open]")) {
         event.preventDefault();
         run();
@@ -37,7 +47,8 @@ export function useEscape(run) {
   }, [run]);
 }
 
-/** Where a citation is, in a few words. */
+/** Where a citation is, in a few words.
+ *  @param {{title: string, heading: string | null, page: number | null, page_end?: number | null}} citation */
 export function placeOf(citation) {
   const place = [];
   const heading = citation.heading?.split(" > ").pop();
@@ -46,7 +57,7 @@ export function placeOf(citation) {
   return place.join(" · ");
 }
 
-/** What a document's reader says of it. */
+/** What a document's reader says of it. @param {{warnings: Api.WarningOut[]}} props */
 export const Warnings = ({ warnings }) => html`<details class="warnings">
   <summary><${Icon} name="warn" />${t.nWarnings(warnings.length)}</summary>
   <ul>${warnings.map((each) => html`<li>${each.page ? `${t.page(each.page)}: ` : ""}${each.detail} <code>${each.kind}</code></li>`)}</ul>
@@ -54,18 +65,18 @@ export const Warnings = ({ warnings }) => html`<details class="warnings">
 
 /**
  * A dialog over the page. Escape, a click beside it and its closing call `onClose`; the focus goes back to where it was.
- * @param {{title: string, onClose: () => void, children?: any}} props
+ * @param {{title: string, onClose: () => void, children?: Page.Shown}} props
  */
 export function Dialog({ title, onClose, children }) {
-  const frame = useRef(null);
+  const frame = useRef(/** @type {HTMLDialogElement | null} */ (null));
   useLayoutEffect(() => {
     const before = document.activeElement;
-    frame.current.showModal();
+    frame.current?.showModal();
     return () => before instanceof HTMLElement && before.isConnected && before.focus();
   }, []);
-  return html`<dialog class="box" ref=${frame} aria-label=${title} onClose=${onClose} onClick=${(event) => event.target === frame.current && frame.current.close()}>
+  return html`<dialog class="box" ref=${frame} aria-label=${title} onClose=${onClose} onClick=${(event) => event.target === frame.current && frame.current?.close()}>
     <div class="box-body">
-      <header><h2 dir="auto">${title}</h2><button class="icon-button" type="button" title=${t.close} aria-label=${t.close} onClick=${() => frame.current.close()}><${Icon} name="close" /></button></header>
+      <header><h2 dir="auto">${title}</h2><button class="icon-button" type="button" title=${t.close} aria-label=${t.close} onClick=${() => frame.current?.close()}><${Icon} name="close" /></button></header>
       ${children}
     </div>
   </dialog>`;
@@ -73,14 +84,14 @@ export function Dialog({ title, onClose, children }) {
 
 /**
  * Ask before something is done. What went wrong is shown in it, and it stays open.
- * @param {{title: string, action: string, run: () => Promise<void>, onClose: () => void, danger?: boolean, typed?: string | null, children?: any}} props
+ * @param {{title: string, action: string, run: () => Promise<void>, onClose: () => void, danger?: boolean, typed?: string | null, children?: Page.Shown}} props
  *  typed: a name that has to be typed first; run: closes the dialog by itself once it has succeeded
  */
 export function Confirm({ title, action, run, onClose, danger = false, typed = null, children }) {
   const [busy, setBusy] = useState(false);
-  const [problem, setProblem] = useState(null);
+  const [problem, setProblem] = useProblem();
   const [text, setText] = useState("");
-  const submit = async (event) => {
+  const submit = async (/** @type {Event} */ event) => {
     event.preventDefault();
     if (busy || (typed !== null && text !== typed)) return;
     setBusy(true);
@@ -103,7 +114,7 @@ export function Confirm({ title, action, run, onClose, danger = false, typed = n
   <//>`;
 }
 
-/** Call something now and again while the part is shown and the tab is seen. @param {() => void} run @param {number} ms @param {any[]} inputs */
+/** Call something now and again while the part is shown and the tab is seen. @param {() => void} run @param {number} ms @param {unknown[]} inputs */
 export function useRepeated(run, ms, inputs) {
   useEffect(() => {
     run();

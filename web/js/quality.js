@@ -8,6 +8,7 @@ import { collection, go, may, params } from "./state.js";
 
 export default function Quality() {
   if (!may("evaluate")) return html`<main id="content" class="alone" tabindex="-1"><p>${t.mayNot}</p></main>`;
+  /** @type {Record<string, string>} */
   const parts = { golden: t.golden, runs: t.runs, ...(may("feedback") ? { feedback: t.feedback } : {}) };
   const asked = params.value.get("part");
   const part = asked && asked in parts ? asked : "golden";

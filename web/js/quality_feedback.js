@@ -3,19 +3,20 @@ import { get, query } from "./api.js";
 import { t, when } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { html, useEffect, useState } from "./lib.js";
-import { Trouble, Waiting } from "./parts.js";
+import { Trouble, Waiting, useProblem } from "./parts.js";
 import { Writing, writing } from "./quality_golden.js";
 
 /** @param {{here: string}} props */
 export function Feedback({ here }) {
-  const [items, setItems] = useState(null);
-  const [cursor, setCursor] = useState(null);
-  const [problem, setProblem] = useState(null);
-  const load = async (after = null) => {
+  const [items, setItems] = useState(/** @type {Api.FeedbackOut[] | null} */ (null));
+  const [cursor, setCursor] = useState(/** @type {string | null} */ (null));
+  const [problem, setProblem] = useProblem();
+  const load = async (/** @type {string | null} */ after = null) => {
     try {
+      /** @type {Api.PageOut<Api.FeedbackOut>} */
       const page = await get(`/feedback${query({ limit: 50, cursor: after })}`);
       const ofHere = page.items.filter((each) => each.collection === null || each.collection === here);
-      setItems((known) => (after ? [...known, ...ofHere] : ofHere));
+      setItems((known) => (after && known ? [...known, ...ofHere] : ofHere));
       setCursor(page.next_cursor);
       setProblem(null);
     } catch (error) {
@@ -24,19 +25,19 @@ export function Feedback({ here }) {
   };
   useEffect(() => {
     load();
-    return () => (writing.value = null);
+    return () => void (writing.value = null);
   }, [here]);
   // of a good answer its documents are the right ones; of a bad one somebody has to say what is right
-  const golden = (each) => {
+  const golden = (/** @type {Api.FeedbackOut} */ each) => {
     const good = each.rating === "up";
-    writing.value = { golden: { question: each.question, kind: "feedback", ...(good ? { documents: each.document_ids ?? [], answer: each.answer } : {}) } };
+    writing.value = { golden: { question: each.question ?? undefined, kind: "feedback", ...(good ? { documents: each.document_ids ?? [], answer: each.answer } : {}) } };
   };
   return html`
     ${writing.value && html`<${Writing} here=${here} onKept=${() => {}} />`}
     ${problem && html`<${Trouble} problem=${problem} retry=${() => load()} />`}
     ${items === null && !problem && html`<${Waiting} />`}
     ${items?.length === 0 && html`<div class="nothing"><${Icon} name="up" /><p><strong>${t.noFeedback}</strong></p><p class="quiet">${t.noFeedbackMore}</p></div>`}
-    ${items?.length > 0 && html`<ul class="entries">${items.map((each) => html`<li key=${each.id}>
+    ${items && items.length > 0 && html`<ul class="entries">${items.map((each) => html`<li key=${each.id}>
       <span class=${`thumb is-${each.rating}`}><${Icon} name=${each.rating} /><span class="hidden">${each.rating === "up" ? t.good : t.bad}</span></span>
       <div class="card-text">
         <p dir="auto"><strong>${each.question ?? t.questionUnknown}</strong></p>

@@ -3,29 +3,30 @@ import { Problem, get, query, send } from "./api.js";
 import { count, t } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { html, signal, useEffect, useRef, useState } from "./lib.js";
-import { Trouble, Waiting } from "./parts.js";
+import { Trouble, Waiting, useProblem } from "./parts.js";
 import { said, toast } from "./state.js";
 
 const PAGE = 100;
 const WAIT = 5000;
 
 /** What the form shows: null, or a golden question; one with an `id` is changed, others are new. */
-export const writing = signal(/** @type {null | {id?: string, golden: any}} */ (null));
+export const writing = signal(/** @type {null | {id?: string, golden: Page.Golden}} */ (null));
 
 /** @param {unknown} error */
 export const told = (error) => (error instanceof Problem ? error.errors[0]?.reason || error.detail || error.title || t.failed : t.failed);
 
 /** @param {{here: string}} props */
 export function Golden({ here }) {
-  const [items, setItems] = useState(null);
-  const [cursor, setCursor] = useState(null);
-  const [problem, setProblem] = useState(null);
-  const [leaving, setLeaving] = useState(new Set());
-  const chooser = useRef(null);
-  const load = async (after = null) => {
+  const [items, setItems] = useState(/** @type {Page.GoldenLine[] | null} */ (null));
+  const [cursor, setCursor] = useState(/** @type {string | null} */ (null));
+  const [problem, setProblem] = useProblem();
+  const [leaving, setLeaving] = useState(/** @type {Set<string>} */ (new Set()));
+  const chooser = useRef(/** @type {HTMLElement | null} */ (null));
+  const load = async (/** @type {string | null} */ after = null) => {
     try {
+      /** @type {Api.PageOut<Page.GoldenLine>} */
       const page = await get(`/golden${query({ collection: here, limit: PAGE, cursor: after })}`);
-      setItems((known) => (after ? [...known, ...page.items] : page.items));
+      setItems((known) => (after && known ? [...known, ...page.items] : page.items));
       setCursor(page.next_cursor);
       setProblem(null);
     } catch (error) {
@@ -34,12 +35,13 @@ export function Golden({ here }) {
   };
   useEffect(() => {
     load();
-    return () => (writing.value = null);
+    return () => void (writing.value = null);
   }, [here]);
-  const bring = async (file) => {
+  const bring = async (/** @type {File | undefined} */ file) => {
     if (!file) return;
     try {
       const sent = await send("POST", `/golden/import${query({ collection: here })}`, { text: await file.text() });
+      /** @type {Api.ImportedOut} */
       const { lines, added } = await sent.json();
       toast(t.imported(count(added), count(lines)));
       said.value = t.imported(count(added), count(lines));
@@ -56,13 +58,13 @@ export function Golden({ here }) {
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
   };
-  const remove = (each) => {
-    const set = (change) => setLeaving((known) => { const next = new Set(known); change(next); return next; });
+  const remove = (/** @type {Page.GoldenLine} */ each) => {
+    const set = (/** @type {(next: Set<string>) => void} */ change) => setLeaving((known) => { const next = new Set(known); change(next); return next; });
     set((next) => next.add(each.id));
     const timer = setTimeout(async () => {
       try {
         await send("DELETE", `/golden/${each.id}`);
-        setItems((known) => known.filter((other) => other.id !== each.id));
+        setItems((known) => known && known.filter((other) => other.id !== each.id));
       } catch (error) {
         toast(told(error));
       }
@@ -73,15 +75,15 @@ export function Golden({ here }) {
   return html`
     <div class="tools">
       <button class="button primary" onClick=${() => (writing.value = { golden: {} })}><${Icon} name="plus" />${t.addGolden}</button>
-      <button class="button" onClick=${() => chooser.current.click()}><${Icon} name="upload" />${t.importGolden}</button>
-      ${items?.length > 0 && html`<button class="button" onClick=${() => take().catch((error) => toast(told(error)))}>${t.exportGolden}</button>`}
-      <input class="hidden" type="file" accept=".jsonl,.ndjson,.json,.txt" tabindex="-1" aria-hidden="true" ref=${chooser} onChange=${(event) => (bring(event.currentTarget.files[0]), (event.currentTarget.value = ""))} />
+      <button class="button" onClick=${() => chooser.current?.click()}><${Icon} name="upload" />${t.importGolden}</button>
+      ${items && items.length > 0 && html`<button class="button" onClick=${() => take().catch((error) => toast(told(error)))}>${t.exportGolden}</button>`}
+      <input class="hidden" type="file" accept=".jsonl,.ndjson,.json,.txt" tabindex="-1" aria-hidden="true" ref=${chooser} onChange=${(event) => (bring(event.currentTarget.files?.[0]), (event.currentTarget.value = ""))} />
     </div>
     ${writing.value && html`<${Writing} here=${here} onKept=${() => load()} />`}
     ${problem && html`<${Trouble} problem=${problem} retry=${() => load()} />`}
     ${items === null && !problem && html`<${Waiting} />`}
     ${items?.length === 0 && !writing.value && html`<div class="nothing"><${Icon} name="check" /><p><strong>${t.noGolden}</strong></p><p class="quiet">${t.noGoldenMore}</p></div>`}
-    ${items?.length > 0 && html`<ul class="entries">${items.map((each) => html`<li key=${each.id} class=${leaving.has(each.id) ? "leaving-card" : ""}>
+    ${items && items.length > 0 && html`<ul class="entries">${items.map((each) => html`<li key=${each.id} class=${leaving.has(each.id) ? "leaving-card" : ""}>
       <div class="card-text">
         <p dir="auto"><strong>${each.golden.question}</strong></p>
         <p class="quiet" dir="auto">${expected(each.golden)}</p>
@@ -94,7 +96,7 @@ export function Golden({ here }) {
     ${cursor && html`<button class="button" onClick=${() => load(cursor)}>${t.more}</button>`}`;
 }
 
-/** Say in a line what is right for a golden question. */
+/** Say in a line what is right for a golden question. @param {Page.Golden} golden */
 function expected({ unanswerable, documents = [], passages = [], answers = [], kind }) {
   const parts = [
     ...(unanswerable ? [t.nothingIsRight] : []),
@@ -106,27 +108,30 @@ function expected({ unanswerable, documents = [], passages = [], answers = [], k
   return parts.join(" · ") || t.nothingSaid;
 }
 
-const lines = (text) => String(text ?? "").split("\n").map((each) => each.trim()).filter(Boolean);
+const lines = (/** @type {FormDataEntryValue | null} */ text) => String(text ?? "").split("\n").map((each) => each.trim()).filter(Boolean);
 
-/** The form of a golden question; what it has no field for (passages, grades, filters) stays as it is. */
+/** The form of a golden question; what it has no field for (passages, grades, filters) stays as it is.
+ *  @param {{here: string, onKept: () => void}} props */
 export function Writing({ here, onKept }) {
-  const { id, golden } = writing.value;
-  const [problem, setProblem] = useState(null);
+  /** @type {{id?: string, golden: Page.Golden}} */
+  const { id, golden } = writing.value ?? { golden: {} };
+  const [problem, setProblem] = useProblem();
   const [none, setNone] = useState(Boolean(golden.unanswerable));
-  const box = useRef(null);
+  const box = useRef(/** @type {HTMLElement | null} */ (null));
   useEffect(() => {
     setNone(Boolean(golden.unanswerable));
     setProblem(null);
     const before = document.activeElement;
-    box.current.focus();
-    return () => before instanceof HTMLElement && before.isConnected && before.focus();
+    box.current?.focus();
+    return () => void (before instanceof HTMLElement && before.isConnected && before.focus());
   }, [writing.value]);
-  const keep = async (event) => {
+  const keep = async (/** @type {Page.On<HTMLFormElement>} */ event) => {
     event.preventDefault();
     const form = new FormData(event.currentTarget);
     const documents = none ? [] : lines(form.get("documents"));
     const grades = Object.fromEntries(Object.entries(golden.grades ?? {}).filter(([name]) => documents.includes(name)));
     const answer = String(form.get("answer") ?? "").trim();
+    /** @type {Api.GoldenMembers} */
     const made = { ...golden, question: String(form.get("question")).trim(), documents, grades, answers: none ? [] : lines(form.get("answers")), passages: none ? [] : (golden.passages ?? []), unanswerable: none, answer: answer || null };
     try {
       await send(id ? "PUT" : "POST", id ? `/golden/${id}` : "/golden", { json: id ? made : { ...made, collection: here } });

@@ -27,6 +27,7 @@ export async function loadSession() {
 /** End the session; tell whether the browser leaves the page for it. */
 export async function leave() {
   try {
+    /** @type {{url: string | null}} */
     const { url } = await (await send("POST", "/logout")).json();
     session.value = { ...session.value, signed_in: false };
     if (url) location.assign(url);
@@ -43,7 +44,7 @@ export function SignIn({ arrive }) {
   useEffect(() => {
     if (failed) go({ set: { login: null } });
   }, []);
-  const submit = async (event) => {
+  const submit = async (/** @type {Page.On<HTMLFormElement>} */ event) => {
     event.preventDefault();
     const given = String(new FormData(event.currentTarget).get("key") ?? "").trim();
     if (!given) return;

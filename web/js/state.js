@@ -29,19 +29,21 @@ export function go({ path: to = place.value.path, set = {}, push = false }) {
 }
 
 /** Whoever asks, as `GET /me` tells; null while that is not known. */
-export const me = signal(/** @type {null | {subject: string, tenant: string, scopes: string[], key_id: string | null}} */ (null));
+export const me = signal(/** @type {Page.Me | null} */ (null));
 const OF_THE_SERVER = ["tenants", "metrics"]; // which an administrator of a tenant does not have
 /** @param {string} scope */
 export const may = (scope) => me.value !== null && (me.value.scopes.includes(scope) || (me.value.scopes.includes("admin") && !OF_THE_SERVER.includes(scope)));
 
 /** Collections that whoever asks can see; null while they are not known. */
-export const collections = signal(/** @type {null | {name: string, documents: number, chunks: number}[]} */ (null));
+export const collections = signal(/** @type {Api.CollectionOut[] | null} */ (null));
 
 /** Read the list of collections, with the numbers of their documents. */
 export async function loadCollections() {
   const found = [];
+  /** @type {string | null} */
   let cursor = null;
   do {
+    /** @type {Api.PageOut<Api.CollectionOut>} */
     const page = await get(`/collections?limit=1000${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ""}`);
     found.push(...page.items);
     cursor = page.next_cursor;
@@ -58,13 +60,14 @@ export const DEFAULTS = { mode: "hybrid", k: 8 };
 /** How questions are asked, as the request body has it. */
 export const options = computed(() => {
   const found = params.value;
+  /** @type {Page.Asked} */
   const made = { mode: found.get("mode") ?? DEFAULTS.mode, k: bounded(found.get("k"), 1, 100) ?? DEFAULTS.k };
   const rerank = found.get("rerank");
   if (rerank === "1" || rerank === "0") made.rerank = rerank === "1";
   const least = bounded(found.get("min_score"), 0, 1);
   if (least !== null) made.min_score = least;
   const filters = filtersOf(found.get("filters"));
-  if (filters.length) made.filters = { filters: filters.map(({ key, operator, value }) => ({ key, operator, value: valueOf(value) })), condition: "and" };
+  if (filters.length) made.filters = { filters: filters.map(({ key, operator, value }) => ({ key, operator: /** @type {Api.Filter["operator"]} */ (operator), value: valueOf(value) })), condition: "and" };
   return made;
 });
 /** Whether what is asked is kept as a conversation. */
@@ -80,7 +83,7 @@ function bounded(text, least, most) {
 export function filtersOf(text) {
   try {
     const found = JSON.parse(text ?? "[]");
-    return found.filter((each) => Array.isArray(each) && each.length === 3).map(([key, operator, value]) => ({ key: String(key), operator: String(operator), value: String(value) }));
+    return found.filter((/** @type {unknown} */ each) => Array.isArray(each) && each.length === 3).map((/** @type {unknown[]} */ [key, operator, value]) => ({ key: String(key), operator: String(operator), value: String(value) }));
   } catch {
     return [];
   }
@@ -111,8 +114,10 @@ export function toast(text, { action, run, ms = 4000 } = {}) {
 }
 
 const THEME = "footnote.theme";
+/** @type {Page.Theme[]} */
+const THEMES = ["auto", "light", "dark"];
 /** `light`, `dark`, or `auto`: as the system has it. */
-export const theme = signal(localStorage.getItem(THEME) ?? "auto");
+export const theme = signal(/** @type {Page.Theme} */ (THEMES.find((each) => each === localStorage.getItem(THEME)) ?? "auto"));
 effect(() => {
   document.documentElement.dataset.theme = theme.value;
   localStorage.setItem(THEME, theme.value);

@@ -6,12 +6,12 @@ import { ask } from "./turns.js";
 
 /** @param {{collection: string}} props */
 export function Suggestions({ collection }) {
-  const [items, setItems] = useState([]);
+  const [items, setItems] = useState(/** @type {Api.SuggestionOut[]} */ ([]));
   useEffect(() => {
     const abort = new AbortController();
     setItems([]);
     get(`/collections/${encodeURIComponent(collection)}/suggestions`, { signal: abort.signal })
-      .then((found) => setItems(found.items))
+      .then((/** @type {Api.PageOut<Api.SuggestionOut>} */ found) => setItems(found.items))
       .catch(() => {}); // one can ask without
     return () => abort.abort();
   }, [collection]);

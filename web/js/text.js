@@ -4,7 +4,7 @@
 export function unitsAt(text, points) {
   if (!/[\ud800-\udbff]/.test(text)) return points;
   let units = 0;
-  for (let passed = 0; passed < points && units < text.length; passed++) units += text.codePointAt(units) > 0xffff ? 2 : 1;
+  for (let passed = 0; passed < points && units < text.length; passed++) units += (text.codePointAt(units) ?? 0) > 0xffff ? 2 : 1;
   return units;
 }
 

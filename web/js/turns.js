@@ -1,46 +1,38 @@
 // Questions and their answers: asked, streamed, stopped, taken up again after a dropped connection or a reload.
-import { Problem, follow, get, send } from "./api.js";
+import { Problem, asProblem, follow, get, send } from "./api.js";
 import { t } from "./i18n.js";
 import { signal } from "./lib.js";
 import { collection, go, options, remembers, said } from "./state.js";
 
-/**
- * @typedef {object} Turn
- * @property {string} id
- * @property {string} question
- * @property {string} collection
- * @property {"asking" | "streaming" | "done" | "stopped" | "failed"} state
- * @property {string} text
- * @property {any[] | null} citations null until they are there
- * @property {any} done the stream's last event, with what `sources` told
- * @property {Problem | null} problem
- * @property {boolean} dropped whether the connection is being made anew
- */
+/** @typedef {Page.Turn} Turn @typedef {Page.Signal<Turn>} TurnSignal */
 
 /** The conversation that is shown: its turns, each a signal of a `Turn`, and its id once it has one. */
-export const turns = signal(/** @type {import("./lib.js").signal[]} */ ([]));
+export const turns = signal(/** @type {TurnSignal[]} */ ([]));
 export const conversation = signal(/** @type {string | null} */ (null));
 /** Rises when the list of conversations should be read again. */
 export const changed = signal(0);
 
 const RUNNING = "footnote.running";
+/** @type {AbortController | null} */
 let abort = null;
 let latest = 0;
 
-/** @param {Partial<Turn>} known */
+/** @param {Partial<Turn>} known @returns {TurnSignal} */
 const turnOf = (known) => signal({ id: `t${++latest}`, question: "", collection: collection.value, state: "asking", text: "", citations: null, done: null, problem: null, dropped: false, ...known });
 
-/** Ask, as the page's options say; `instead` is a turn that this one takes the place of. */
+/** Ask, as the page's options say; `instead` is a turn that this one takes the place of.
+ *  @param {string} question @param {{instead?: TurnSignal | null}} options */
 export async function ask(question, { instead = null } = {}) {
   stop();
   const turn = turnOf({ question });
   turns.value = instead ? turns.value.map((each) => (each === instead ? turn : each)) : [...turns.value, turn];
+  /** @type {Page.Asked} */
   const body = { ...options.value, explain: true, collection: collection.value };
-  if (!remembers.value) await run(turn, () => send("POST", "/query/stream", { json: { ...body, question }, signal: abort.signal }));
+  if (!remembers.value) await run(turn, (signal) => send("POST", "/query/stream", { json: { ...body, question }, signal }));
   else {
     const chat = conversation.value ? { conversation_id: conversation.value } : {};
     if (conversation.value) delete body.collection; // it keeps its own
-    await run(turn, () => send("POST", "/chat/stream", { json: { ...body, ...chat, message: question }, signal: abort.signal }));
+    await run(turn, (signal) => send("POST", "/chat/stream", { json: { ...body, ...chat, message: question }, signal }));
   }
 }
 
@@ -49,9 +41,10 @@ export function stop() {
   abort?.abort();
 }
 
+/** @param {TurnSignal} turn @param {(signal: AbortSignal) => Promise<Response>} open */
 async function run(turn, open) {
   const mine = (abort = new AbortController());
-  const set = (patch) => (turn.value = { ...turn.value, ...patch });
+  const set = (/** @type {Partial<Turn>} */ patch) => (turn.value = { ...turn.value, ...patch });
   let pending = "";
   let frame = 0;
   // tokens come faster than the screen is drawn: they are shown with the next picture
@@ -61,7 +54,7 @@ async function run(turn, open) {
     if (pending) set({ text: turn.value.text + pending, state: "streaming", dropped: false });
     pending = "";
   };
-  const onEvent = (name, data) => {
+  const onEvent = (/** @type {string} */ name, /** @type {any} */ data) => {
     if (name === "token") {
       pending += data.token;
       frame ||= document.hidden ? setTimeout(flush, 100) : requestAnimationFrame(flush);
@@ -85,7 +78,7 @@ async function run(turn, open) {
     }
   };
   try {
-    await follow(open, {
+    await follow(() => open(mine.signal), {
       signal: mine.signal,
       onEvent,
       onDropped: () => set({ dropped: true }),
@@ -97,7 +90,7 @@ async function run(turn, open) {
   } catch (error) {
     flush();
     if (mine.signal.aborted) set({ state: "stopped", dropped: false });
-    else set({ state: "failed", problem: error instanceof Problem ? error : new Problem({ detail: String(error) }), dropped: false });
+    else set({ state: "failed", problem: asProblem(error), dropped: false });
   } finally {
     flush();
     if (abort === mine) {
@@ -108,12 +101,14 @@ async function run(turn, open) {
   }
 }
 
+/** @param {string} id */
 function adopt(id) {
   conversation.value = id;
   go({ path: `/c/${encodeURIComponent(id)}` });
   changed.value++;
 }
 
+/** @param {Turn} turn @param {string} stream */
 function remember(turn, stream) {
   sessionStorage.setItem(RUNNING, JSON.stringify({ stream, question: turn.question, collection: turn.collection, conversation: conversation.value }));
 }
@@ -130,9 +125,12 @@ export async function show(id) {
   if (conversation.value === id) return;
   clear();
   conversation.value = id;
+  /** @type {Page.Message[]} */
   const found = [];
+  /** @type {string | null} */
   let cursor = null;
   do {
+    /** @type {Omit<Api.ConversationMessagesOut, "messages"> & {messages: Omit<Page.Message, "collection">[]}} */
     const page = await get(`/conversations/${encodeURIComponent(id)}?limit=200${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ""}`);
     found.push(...page.messages.map((each) => ({ ...each, collection: page.collection })));
     cursor = page.next_cursor;
@@ -149,22 +147,26 @@ export async function resumeAfterReload() {
   if (running && !running.conversation && turns.value.length === 0) await resume(running);
 }
 
+/** @param {{stream: string, question: string, collection: string}} running */
 async function resume({ stream, question, collection: of }) {
   const last = turns.value.at(-1);
   if (last && last.value.question === question && last.value.state === "done") return;
   const turn = turnOf({ question, collection: of });
   turns.value = last && last.value.question === question ? [...turns.value.slice(0, -1), turn] : [...turns.value, turn];
-  await run(turn, () => send("GET", `/streams/${stream}`, { signal: abort.signal }));
+  await run(turn, (signal) => send("GET", `/streams/${stream}`, { signal }));
 }
 
-/** @param {any[]} messages */
+/** @param {Page.Message[]} messages */
 function paired(messages) {
+  /** @type {TurnSignal[]} */
   const made = [];
   for (const message of messages) {
     if (message.role === "user") {
-      made.push(turnOf({ question: message.content, collection: message.collection, state: message.state === "complete" ? "done" : "failed", problem: message.problem && new Problem({ title: t.brokenOff, type: message.problem }) }));
-    } else if (made.length) {
-      const turn = made.at(-1);
+      made.push(turnOf({ question: message.content, collection: message.collection, state: message.state === "complete" ? "done" : "failed", problem: message.problem ? new Problem({ title: t.brokenOff, type: message.problem }) : null }));
+      continue;
+    }
+    const turn = made.at(-1);
+    if (turn) {
       const { finish_reason, model, usage, generation, trace_id, standalone_question, id } = message;
       const whole = message.state === "complete";
       turn.value = { ...turn.value, text: message.content, citations: message.citations, state: whole ? "done" : "stopped", done: { finish_reason, model, usage, generation, trace_id, standalone_question, message_id: id } };

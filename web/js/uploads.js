@@ -1,6 +1,6 @@
 // What is on its way into a collection: sent, followed to the end of its job, tried again.
-import { Problem, follow, get, query, send } from "./api.js";
-import { count, t } from "./i18n.js";
+import { Problem, asProblem, follow, get, query, send } from "./api.js";
+import { count, inWords, t } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { html, signal } from "./lib.js";
 import { Warnings } from "./parts.js";
@@ -13,19 +13,7 @@ const SOON = 300;
 const BUSY = ["overloaded", "rate-limited"];
 const ENDED = ["succeeded", "failed", "cancelled"];
 
-/**
- * @typedef {object} Upload
- * @property {number} id
- * @property {string} name
- * @property {string} collection
- * @property {string} state
- * @property {File} [file]
- * @property {string | null} [source] what citations will name; null: as the server says
- * @property {string} [url]
- * @property {any} [replaces] the document that it takes the place of
- * @property {string} [job]
- * @property {Problem | null} problem
- */
+/** @typedef {Page.Upload} Upload @typedef {Partial<Upload> & {name: string}} Brought */
 
 /** What is on its way, newest first. */
 export const uploads = signal(/** @type {Upload[]} */ ([]));
@@ -33,29 +21,33 @@ export const uploads = signal(/** @type {Upload[]} */ ([]));
 export const arrived = signal(0);
 let running = 0;
 let latest = 0;
+/** @type {Upload[]} */
 const waiting = [];
 
-/** Bring something. @param {Partial<Upload>} known */
+/** Bring something. @param {Brought} known */
 export function start(known) {
   startAll([known]);
 }
 
-/** Bring several things, in their order. @param {Partial<Upload>[]} all */
+/** Bring several things, in their order. @param {Brought[]} all */
 export function startAll(all) {
+  /** @type {Upload[]} */
   const entries = all.map((known) => ({ id: ++latest, state: "waiting", collection: collection.value, done: 0, total: null, problem: null, ...known }));
   uploads.value = [...entries.toReversed(), ...uploads.value];
   waiting.push(...entries);
   next();
 }
 
+/** @param {number} id @param {Partial<Upload>} patch */
 const set = (id, patch) => (uploads.value = uploads.value.map((each) => (each.id === id ? { ...each, ...patch } : each)));
 
 function next() {
-  while (running < AT_ONCE && waiting.length) {
+  while (running < AT_ONCE) {
     const entry = waiting.shift();
+    if (!entry) return;
     running++;
     through(entry)
-      .catch((error) => set(entry.id, { state: "failed", problem: error instanceof Problem ? error : new Problem({ detail: String(error) }) }))
+      .catch((error) => set(entry.id, { state: "failed", problem: asProblem(error) }))
       .finally(() => {
         running--;
         next();
@@ -63,7 +55,7 @@ function next() {
   }
 }
 
-/** Send a document, if it is not a job already, and follow its job to the end. */
+/** Send a document, if it is not a job already, and follow its job to the end. @param {Upload} entry */
 async function through(entry) {
   const { id } = entry;
   let { job } = entry;
@@ -78,8 +70,10 @@ async function through(entry) {
     signal: abort.signal,
     resume: open,
     onEvent: (name, data) => {
+      /** @type {Page.Job} */
+      const { status, progress, result } = data;
       if (name === "error") set(id, { state: "failed", problem: new Problem(data) });
-      else set(id, { state: data.status, done: data.progress.done, total: data.progress.total, outcome: data.result?.outcome, warnings: data.result?.warnings });
+      else set(id, { state: status, done: progress.done, total: progress.total, outcome: result?.outcome, warnings: result?.warnings });
     },
   });
   hasArrived();
@@ -95,7 +89,7 @@ function hasArrived() {
   }, SOON);
 }
 
-/** Ask again for a while where the server is busy: it has done nothing then. @param {() => Promise<Response>} ask */
+/** Ask again for a while where the server is busy: it has done nothing then. @param {() => Promise<Response>} ask @returns {Promise<Response>} */
 async function patient(ask) {
   for (let tries = 1; ; tries++) {
     try {
@@ -107,13 +101,14 @@ async function patient(ask) {
   }
 }
 
-/** @param {Upload} entry */
 /** Names in a document's metadata that Footnote gives, and takes from nobody. */
 const OWN = ["title", "source", "heading", "page", "page_end", "chunk_index", "file_name", "attached_to", "readers"];
 
+/** @param {Upload} entry */
 function sent({ file, source, url, collection: to, replaces }) {
   if (url) return send("POST", "/documents", { json: { url, collection: to } });
   const form = new FormData();
+  if (!file) throw new Problem({ title: t.failed });
   if (replaces) {
     // the server takes title and metadata from the request; the title is the new file's own
     const kept = Object.entries(replaces.metadata).filter(([name]) => !OWN.includes(name));
@@ -133,7 +128,7 @@ async function again(entry) {
     try {
       await send("POST", `/jobs/${entry.job}/retry`);
     } catch (error) {
-      set(entry.id, { problem: error });
+      set(entry.id, { problem: asProblem(error) });
       return;
     }
   }
@@ -147,6 +142,7 @@ async function again(entry) {
 export async function takeUp(here) {
   for (const status of ["running", "queued"]) {
     try {
+      /** @type {Api.PageOut<Page.Job>} */
       const page = await get(`/jobs${query({ collection: here, status, limit: 20 })}`);
       for (const job of page.items) if (job.kind !== "evaluate" && !uploads.value.some((each) => each.job === job.id)) start({ name: job.document_id ?? job.kind, job: job.id, state: job.status });
     } catch {
@@ -155,7 +151,7 @@ export async function takeUp(here) {
   }
 }
 
-const isEnded = (each) => ENDED.includes(each.state);
+const isEnded = (/** @type {Upload} */ each) => ENDED.includes(each.state);
 
 export function Uploads() {
   const all = uploads.value;
@@ -175,11 +171,11 @@ export function Uploads() {
   </section>`;
 }
 
-/** One that is on its way, as an item of a list. @param {{upload: any}} props */
+/** One that is on its way, as an item of a list. @param {{upload: Upload}} props */
 export const UploadItem = ({ upload: each }) => html`<li class=${`is-${each.state}`}>
   <span class="upload-name" dir="auto">${each.name}</span>
-  <span class="state">${each.state === "succeeded" ? html`<${Icon} name="check" />` : null}${each.state === "failed" ? html`<${Icon} name="warn" />` : null}${t.state[each.state] ?? each.state}${each.outcome ? ` · ${t.outcome[each.outcome] ?? each.outcome}` : ""}</span>
+  <span class="state">${each.state === "succeeded" ? html`<${Icon} name="check" />` : null}${each.state === "failed" ? html`<${Icon} name="warn" />` : null}${t.state[each.state]}${each.outcome ? ` · ${inWords(t.outcome, each.outcome)}` : ""}</span>
   ${(each.state === "sending" || each.state === "running") && html`<progress max=${each.total ?? 1} value=${each.total && each.done ? each.done : undefined} aria-label=${each.name}></progress>`}
   ${each.problem && html`<p class="wrong">${each.problem.detail || each.problem.title || t.unreachable}${may("documents:write") ? html` <button class="link" aria-label=${`${t.tryAgain}: ${each.name}`} onClick=${() => again(each)}>${t.tryAgain}</button>` : ""}</p>`}
-  ${each.warnings?.length > 0 && html`<${Warnings} warnings=${each.warnings} />`}
+  ${each.warnings && each.warnings.length > 0 && html`<${Warnings} warnings=${each.warnings} />`}
 </li>`;

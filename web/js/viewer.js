@@ -6,19 +6,19 @@ import { Chunks } from "./chunks.js";
 import { t } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { computed, html, signal, useEffect, useLayoutEffect, useRef, useState } from "./lib.js";
-import { Trouble, Waiting, Warnings, useEscape } from "./parts.js";
+import { Trouble, Waiting, Warnings, useEscape, useProblem } from "./parts.js";
 import { go, params, toast } from "./state.js";
 import { flowing, unitsAt } from "./text.js";
 import { arrived } from "./uploads.js";
 
 const NAMES = ["doc", "in", "page", "start", "end", "quotes"];
 
-/** What is open: null, or a document's id with the place in it. */
+/** What is open: null, or a document's id with the place in it. @type {{readonly value: Page.Place | null}} */
 export const opened = computed(() => {
   const found = params.value;
   const id = found.get("doc");
   if (!id) return null;
-  const number = (name) => (found.has(name) && /^\d+$/.test(found.get(name)) ? Number(found.get(name)) : null);
+  const number = (/** @type {string} */ name) => (/^\d+$/.test(found.get(name) ?? "") ? Number(found.get(name)) : null);
   const quotes = (found.get("quotes") ?? "").split(",").map((each) => each.split("-").map(Number)).filter((each) => each.length === 2 && each.every(Number.isInteger)).map(([start, end]) => ({ start, end }));
   return { id, collection: found.get("in") ?? "default", page: number("page"), start: number("start"), end: number("end"), quotes };
 });
@@ -26,7 +26,7 @@ export const opened = computed(() => {
 const returnTo = signal(/** @type {HTMLElement | null} */ (null));
 
 /** @param {{document_id: string, page: number | null, start: number, end: number}} citation
- *  @param {{collection: string, quotes: {start: number, end: number}[], from: HTMLElement}} where */
+ *  @param {{collection: string, quotes: Page.Stretch[], from: HTMLElement}} where */
 export function openCitation(citation, { collection, quotes, from }) {
   returnTo.value = from;
   const set = { doc: citation.document_id, in: collection, page: citation.page === null ? null : String(citation.page), start: String(citation.start), end: String(citation.end), quotes: quotes.map(({ start, end }) => `${start}-${end}`).join(",") };
@@ -46,18 +46,18 @@ export function closeViewer() {
   if (from?.isConnected) from.focus();
 }
 
-export function Viewer() {
-  const place = opened.value;
-  const [about, setAbout] = useState(null);
-  const [problem, setProblem] = useState(null);
-  const [way, setWay] = useState(null);
+/** @param {{place: Page.Place}} props */
+export function Viewer({ place }) {
+  const [about, setAbout] = useState(/** @type {Api.DocumentOut | null} */ (null));
+  const [problem, setProblem] = useProblem();
+  const [way, setWay] = useState(/** @type {"page" | "text" | "chunks" | "about" | null} */ (null));
   const [page, setPage] = useState(1);
   const [undrawable, setUndrawable] = useState(false);
-  const head = useRef(null);
+  const head = useRef(/** @type {HTMLElement | null} */ (null));
   useEscape(closeViewer);
   // a document that is open may be replaced
   useEffect(() => {
-    if (about) get(`/documents/${encodeURIComponent(place.id)}${query({ collection: place.collection })}`).then((found) => found.id === place.id && setAbout(found)).catch(() => {});
+    if (about) get(`/documents/${encodeURIComponent(place.id)}${query({ collection: place.collection })}`).then((/** @type {Api.DocumentOut} */ found) => found.id === place.id && setAbout(found)).catch(() => {});
   }, [arrived.value]);
   useEffect(() => {
     const abort = new AbortController();
@@ -68,7 +68,7 @@ export function Viewer() {
     setPage(place.page ?? 1);
     head.current?.focus({ preventScroll: true });
     get(`/documents/${encodeURIComponent(place.id)}${query({ collection: place.collection })}`, { signal: abort.signal })
-      .then((found) => {
+      .then((/** @type {Api.DocumentOut} */ found) => {
         setAbout(found);
         setWay(found.pages > 0 && (place.page !== null || place.start === null) ? "page" : "text");
       })
@@ -116,18 +116,20 @@ export function Viewer() {
       ${undrawable && html`<p class="note">${t.noPicture}</p>`}
       ${way === "page" && html`<${Picture} about=${about} place=${place} page=${page} onMissing=${noPicture} />`}
       ${way === "text" && html`<${DocumentText} about=${about} place=${place} />`}
-      ${way === "chunks" && html`<${Chunks} about=${about} place=${place} onPlace=${(chunk) => (go({ set: { page: null, start: String(chunk.start), end: String(chunk.end), quotes: null } }), setWay("text"))} />`}
+      ${way === "chunks" && html`<${Chunks} about=${about} place=${place} onPlace=${(/** @type {Api.ChunkOut} */ chunk) => (go({ set: { page: null, start: String(chunk.start), end: String(chunk.end), quotes: null } }), setWay("text"))} />`}
       ${way === "about" && html`<${About} about=${about} />`}`}
   </aside>`;
 }
 
+/** @param {{about: Api.DocumentOut, place: Page.Place, page: number, onMissing: () => void}} props */
 function Picture({ about, place, page, onMissing }) {
-  const [address, setAddress] = useState(null);
-  const [problem, setProblem] = useState(null);
+  const [address, setAddress] = useState(/** @type {string | null} */ (null));
+  const [problem, setProblem] = useProblem();
   const [large, setLarge] = useState(false);
-  const marks = place.quotes.length ? { start: place.quotes[0].start, end: place.quotes.at(-1).end } : { start: place.start, end: place.end };
+  const marks = { start: place.quotes[0]?.start ?? place.start, end: place.quotes.at(-1)?.end ?? place.end };
   useEffect(() => {
     const abort = new AbortController();
+    /** @type {string | null} */
     let made = null;
     setProblem(null);
     setAddress(null);
@@ -147,7 +149,7 @@ function Picture({ about, place, page, onMissing }) {
   }, [about.id, about.revision, page, marks.start, marks.end]);
   if (problem) return html`<${Trouble} problem=${problem} />`;
   return html`<div class=${`picture ${large ? "large" : ""}`} tabindex="0" role="region" aria-label=${t.asPage}>
-    ${address ? html`<button class="picture-button" title=${t.enlarge} aria-label=${`${t.enlarge}: ${t.pageAlt(page, about.title)}`} aria-pressed=${large} onClick=${() => setLarge(!large)}><img src=${address} alt=${t.pageAlt(page, about.title)} onLoad=${(event) => showMark(event.currentTarget)} /></button>` : html`<${Waiting} />`}
+    ${address ? html`<button class="picture-button" title=${t.enlarge} aria-label=${`${t.enlarge}: ${t.pageAlt(page, about.title)}`} aria-pressed=${large} onClick=${() => setLarge(!large)}><img src=${address} alt=${t.pageAlt(page, about.title)} onLoad=${(/** @type {Page.On<HTMLImageElement>} */ event) => showMark(event.currentTarget)} /></button>` : html`<${Waiting} />`}
   </div>`;
 }
 
@@ -157,24 +159,26 @@ function showMark(image) {
   canvas.width = 200;
   canvas.height = Math.round((200 * image.naturalHeight) / image.naturalWidth);
   const brush = canvas.getContext("2d", { willReadFrequently: true });
+  if (!brush) return;
   brush.drawImage(image, 0, 0, canvas.width, canvas.height);
   const { data } = brush.getImageData(0, 0, canvas.width, canvas.height);
-  const isMarked = (at) => data[at] > 220 && data[at + 1] > 200 && data[at] - data[at + 2] > 60;
+  const isMarked = (/** @type {number} */ at) => data[at] > 220 && data[at + 1] > 200 && data[at] - data[at + 2] > 60;
   const rows = [];
   for (let at = 0; at < data.length; at += 4) if (isMarked(at)) rows.push(Math.floor(at / 4 / canvas.width));
   const frame = image.closest(".picture");
   if (!rows.length || !frame) return;
-  const middle = ((rows[0] + rows.at(-1)) / 2 / canvas.height) * image.clientHeight + image.offsetTop;
+  const middle = ((rows[0] + rows[rows.length - 1]) / 2 / canvas.height) * image.clientHeight + image.offsetTop;
   frame.scrollTop = middle - frame.clientHeight / 2;
 }
 
 const AROUND = 60_000;
 
+/** @param {{about: Api.DocumentOut, place: Page.Place}} props */
 function DocumentText({ about, place }) {
-  const [found, setFound] = useState(null);
-  const [problem, setProblem] = useState(null);
+  const [found, setFound] = useState(/** @type {Api.DocumentTextOut | null} */ (null));
+  const [problem, setProblem] = useProblem();
   const [whole, setWhole] = useState(false);
-  const mark = useRef(null);
+  const mark = useRef(/** @type {HTMLElement | null} */ (null));
   useEffect(() => {
     const abort = new AbortController();
     get(`/documents/${encodeURIComponent(about.id)}/text${query({ collection: place.collection })}`, { signal: abort.signal })
@@ -187,13 +191,13 @@ function DocumentText({ about, place }) {
   if (!found) return html`<${Waiting} />`;
   const isMarkdown = /\.(md|markdown)$/i.test(about.source);
   const text = isMarkdown ? flowing(found.text) : found.text;
-  const start = place.start === null ? null : unitsAt(text, place.start);
+  const start = place.start === null ? 0 : unitsAt(text, place.start);
   const end = place.end === null ? start : unitsAt(text, place.end);
-  const gone = start !== null && start >= text.length;
-  const marked = start !== null && !gone;
-  const [from, to] = whole ? [0, text.length] : [Math.max(0, (start ?? 0) - AROUND), Math.min(text.length, (end ?? 0) + AROUND)];
+  const gone = place.start !== null && start >= text.length;
+  const marked = place.start !== null && !gone;
+  const [from, to] = whole ? [0, text.length] : [Math.max(0, start - AROUND), Math.min(text.length, end + AROUND)];
   const quotes = marked ? place.quotes.map((each) => ({ start: unitsAt(text, each.start), end: unitsAt(text, each.end) })).filter((each) => each.start >= start && each.end <= end) : [];
-  const shown = (a, b) => written(text.slice(a, b), isMarkdown);
+  const shown = (/** @type {number} */ a, /** @type {number} */ b) => written(text.slice(a, b), isMarkdown);
   const pieces = [];
   let at = start;
   for (const quote of quotes) {
@@ -212,5 +216,5 @@ function DocumentText({ about, place }) {
 /** Text as it is, but that headings of Markdown are seen as such. @param {string} text @param {boolean} isMarkdown */
 function written(text, isMarkdown) {
   if (!isMarkdown) return text;
-  return text.split(/^(#{1,6} .*)$/m).map((piece, place) => (place % 2 ? html`<strong class="heading"><span class="hashes">${/^#+ /.exec(piece)[0]}</span>${piece.replace(/^#+ /, "")}</strong>` : piece));
+  return text.split(/^(#{1,6} .*)$/m).map((piece, place) => (place % 2 ? html`<strong class="heading"><span class="hashes">${/^#+ /.exec(piece)?.[0]}</span>${piece.replace(/^#+ /, "")}</strong>` : piece));
 }

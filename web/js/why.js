@@ -1,13 +1,13 @@
 // Why an answer is as it is: times, tokens, what was searched for, and what became of every passage that was found.
-import { count, duration, score, t } from "./i18n.js";
+import { count, duration, inWords, score, t } from "./i18n.js";
 import { html } from "./lib.js";
 import { placeOf } from "./parts.js";
 import { may } from "./state.js";
 import { openCitation } from "./viewer.js";
 
-const KINDS = ["dense", "lexical", "fused", "rerank"];
+const KINDS = /** @type {const} */ (["dense", "lexical", "fused", "rerank"]);
 
-/** @param {{turn: any, onOpen: (citation: any, turn: any, from: HTMLElement) => void}} props */
+/** @param {{turn: Page.Signal<Page.Turn>, onOpen: Page.Opening}} props */
 export function Why({ turn, onOpen }) {
   const { done, citations } = turn.value;
   if (!done) return null;
@@ -19,35 +19,41 @@ export function Why({ turn, onOpen }) {
     <summary>${t.why}</summary>
     <dl>
       ${timings && html`<dt>${t.timings}</dt><dd><ul class="bars">${Object.entries(timings).filter(([name, ms]) => name === "total" || ms >= 0.5).map(([name, ms]) => html`<li key=${name}>
-        <span>${t.timing[name] ?? name}</span><span class="bar"><i style=${{ width: `${total ? Math.max(1, (100 * ms) / total) : 0}%` }}></i></span><span class="figure">${duration(ms)}</span></li>`)}</ul></dd>`}
+        <span>${inWords(t.timing, name)}</span><span class="bar"><i style=${{ width: `${total ? Math.max(1, (100 * ms) / total) : 0}%` }}></i></span><span class="figure">${duration(ms)}</span></li>`)}</ul></dd>`}
       ${usage && html`<dt>${t.tokens}</dt><dd>${t.tokensSaid(count(usage.prompt_tokens), count(usage.completion_tokens))}${usage.is_estimate ? ` (${t.estimated})` : ""}</dd>`}
       ${done.cost_usd !== null && done.cost_usd !== undefined && html`<dt>${t.cost}</dt><dd>$${done.cost_usd.toPrecision(3)}</dd>`}
       ${done.model && html`<dt>${t.model}</dt><dd>${done.model}</dd>`}
       ${engine && html`<dt>${t.engine}</dt><dd>${engine.name}</dd>`}
-      ${rerank && html`<dt>${t.rerank}</dt><dd>${rerank.applied ? t.rerankSaid(rerank.model, count(rerank.candidates)) : t.rerankNot(rerank.reason)}</dd>`}
+      ${rerank && html`<dt>${t.rerank}</dt><dd>${rerank.applied ? t.rerankSaid(rerank.model, count(rerank.candidates)) : t.rerankNot(rerank.reason ?? "")}</dd>`}
       ${searched.length > 0 && html`<dt>${t.searchedFor}</dt><dd>${searched.map((each) => html`<p dir="auto">${each}</p>`)}</dd>`}
-      ${engine?.notes?.length > 0 && html`<dt>${t.notes}</dt><dd>${engine.notes.map((each) => html`<p dir="auto">${each}</p>`)}</dd>`}
+      ${engine && engine.notes.length > 0 && html`<dt>${t.notes}</dt><dd>${engine.notes.map((each) => html`<p dir="auto">${each}</p>`)}</dd>`}
       ${done.generation && html`<dt>${t.generation}</dt><dd>${done.generation}</dd>`}
       ${done.trace_id && html`<dt>${t.trace}</dt><dd class="id">${done.trace_id}</dd>`}
     </dl>
-    ${citations?.length > 0 && html`<${Passages} turn=${turn} onOpen=${onOpen} />`}
+    ${citations && citations.length > 0 && html`<${Passages} turn=${turn} citations=${citations} done=${done} onOpen=${onOpen} />`}
   </details>`;
 }
 
-/** The passages with their scores and ranks, and what else was found; of an earlier answer only the passages are known. */
-function Passages({ turn, onOpen }) {
-  const { citations, done, collection } = turn.value;
-  const known = new Map(citations.map((each) => [each.id, each]));
+/** @typedef {Omit<Api.CandidateOut, "score"> & {page_end?: number | null}} Row */
+
+/** The passages with their scores and ranks, and what else was found; of an earlier answer only the passages are known.
+ *  @param {{turn: Page.Signal<Page.Turn>, citations: Page.Citation[], done: Page.Done, onOpen: Page.Opening}} props */
+function Passages({ turn, citations, done, onOpen }) {
+  const { collection } = turn.value;
+  const known = new Map(citations.map((each) => [/** @type {number | null} */ (each.id), each]));
+  /** @type {Row[]} */
   const rows = done.explanation?.candidates ?? citations.map((each) => ({ ...each, outcome: "given", citation: each.id, ranks: {} }));
   const kinds = KINDS.filter((kind) => rows.some((each) => each.scores?.[kind] !== undefined));
   const dropped = rows.filter((each) => each.outcome !== "given");
-  const openRow = (each, from) => {
-    if (known.has(each.citation) && each.outcome === "given") onOpen(known.get(each.citation), turn, from);
+  const more = dropped.length + (done.explanation?.omitted ?? 0);
+  const openRow = (/** @type {Row} */ each, /** @type {HTMLElement} */ from) => {
+    const citation = known.get(each.citation);
+    if (citation && each.outcome === "given") onOpen(citation, turn, from);
     else openCitation(each, { collection, quotes: [], from });
   };
-  const fate = (each) => {
+  const fate = (/** @type {Row} */ each) => {
     if (each.outcome === "given") return known.get(each.citation)?.cited ? t.cited : t.notCited;
-    return t.outcome_of[each.outcome]?.(each.citation) ?? each.outcome;
+    return t.outcome_of[each.outcome]?.(each.citation) ?? each.outcome; // a server may know more of them
   };
   return html`<div class="scroll" tabindex="0" role="region" aria-label=${t.passages}><table class="scores">
     <thead><tr><th scope="col">${t.passage}</th>${kinds.map((kind) => html`<th scope="col" class="figure">${t.scores[kind]}</th>`)}<th scope="col">${t.fate}</th></tr></thead>
@@ -59,5 +65,5 @@ function Passages({ turn, onOpen }) {
       <td><small>${fate(each)}</small></td>
     </tr>`)}</tbody>
   </table></div>
-  ${dropped.length > 0 && html`<p class="why-said quiet">${t.droppedSaid(dropped.length + done.explanation.omitted, count(dropped.length + done.explanation.omitted))}</p>`}`;
+  ${dropped.length > 0 && html`<p class="why-said quiet">${t.droppedSaid(more, count(more))}</p>`}`;
 }

@@ -1,5 +1,5 @@
 // Deutsch. Jede Datei hier hat dieselben Namen; ein Test vergleicht sie.
-export default {
+export default /** @satisfies {typeof import("./en.js").default} */ ({
   ask: "Fragen",
   documents: "Dokumente",
   skip: "Zum Inhalt springen",
@@ -444,7 +444,7 @@ export default {
   nothingJudged: "nichts zu beurteilen",
   comparison: "Vergleich",
   engineOf: (run) => `Engine von ${run}`,
-  comparedSaid: ({ name, before, after, better, worse, same }) => `${name}: ${before} vorher, ${after} nachher. ${better} besser, ${worse} schlechter, ${same} gleich.`,
+  comparedSaid: (name, before, after, better, worse, same) => `${name}: ${before} vorher, ${after} nachher. ${better} besser, ${worse} schlechter, ${same} gleich.`,
   nothingShared: "Die Läufe haben keine beurteilte Frage gemeinsam.",
   showSame: "Auch Fragen zeigen, die gleich geblieben sind",
   before: "Vorher",
@@ -453,4 +453,4 @@ export default {
   right: "richtig",
   nothingFound: "nichts gefunden",
   comparedMore: "python -m evaluation compare sagt, ob ein Unterschied Zufall sein kann.",
-};
+});

@@ -1,5 +1,5 @@
 // English. Every file here has the same names; a test compares them.
-export default {
+export default /** @satisfies {Page.Strings} */ ({
   ask: "Ask",
   documents: "Documents",
   skip: "Skip to the content",
@@ -444,7 +444,7 @@ export default {
   nothingJudged: "nothing to judge",
   comparison: "Comparison",
   engineOf: (run) => `Engine of ${run}`,
-  comparedSaid: ({ name, before, after, better, worse, same }) => `${name}: ${before} before, ${after} after. ${better} better, ${worse} worse, ${same} the same.`,
+  comparedSaid: (name, before, after, better, worse, same) => `${name}: ${before} before, ${after} after. ${better} better, ${worse} worse, ${same} the same.`,
   nothingShared: "The runs have no judged question in common.",
   showSame: "Show questions that did not change, too",
   before: "Before",
@@ -453,4 +453,4 @@ export default {
   right: "right",
   nothingFound: "nothing found",
   comparedMore: "python -m evaluation compare tells whether a difference can be chance.",
-};
+});
