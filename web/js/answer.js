@@ -181,11 +181,12 @@ const FEW = 4;
 /** @param {OfTurn & {citations: Page.Citation[]}} props */
 function Sources({ turn, citations }) {
   const [all, setAll] = useState(false);
-  const { state } = turn.value;
+  const { state, done } = turn.value;
   const settled = state === "done";
   const cited = citations.filter((each) => each.cited);
   const first = settled && cited.length ? cited : citations;
-  const list = all ? citations : first.slice(0, FEW);
+  const none = settled && done?.finish_reason === "no_context"; // nothing that was found answers it
+  const list = all ? citations : none ? [] : first.slice(0, FEW);
   return html`<section class="sources" aria-label=${t.sources}>
     <ul>
       ${list.map((each) => html`<li key=${each.id}>

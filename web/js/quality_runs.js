@@ -3,7 +3,7 @@ import { get, query, send } from "./api.js";
 import { count, score, t, when } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { html, useEffect, useState } from "./lib.js";
-import { Trouble, Waiting, useProblem } from "./parts.js";
+import { Confirm, Trouble, Waiting, useProblem } from "./parts.js";
 import { told } from "./quality_golden.js";
 import { go, params, said, toast } from "./state.js";
 
@@ -17,6 +17,7 @@ export function Runs({ here }) {
   const [cursor, setCursor] = useState(/** @type {string | null} */ (null));
   const [unavailable, setUnavailable] = useState(/** @type {string | null} */ (null));
   const [problem, setProblem] = useProblem();
+  const [leaving, setLeaving] = useState(/** @type {Page.Run | null} */ (null));
   const chosen = (params.value.get("compare") ?? "").split(",").filter(Boolean);
   const load = async (/** @type {string | null} */ after = null) => {
     try {
@@ -64,13 +65,9 @@ export function Runs({ here }) {
     }
   };
   const remove = async (/** @type {Page.Run} */ run) => {
-    try {
-      await send("DELETE", `/evaluations/${run.id}`);
-      setItems((known) => known && known.filter((other) => other.id !== run.id));
-      if (chosen.includes(run.id)) choose(run.id);
-    } catch (error) {
-      toast(told(error));
-    }
+    await send("DELETE", `/evaluations/${run.id}`);
+    setItems((known) => known && known.filter((other) => other.id !== run.id));
+    if (chosen.includes(run.id)) choose(run.id);
   };
   const pair = chosen.flatMap((id) => items?.filter((run) => run.id === id && run.status === "succeeded") ?? []);
   return html`
@@ -90,10 +87,11 @@ export function Runs({ here }) {
       <div class="card-actions">
         ${run.status === "succeeded" && html`<label class="check"><input type="checkbox" checked=${chosen.includes(run.id)} onChange=${() => choose(run.id)} /><span>${t.compare}</span></label>
           <button class="button" onClick=${() => open(run)}>${t.report}</button>`}
-        <button class="icon-button" title=${t.delete} aria-label=${t.deleteNamed(`${run.name || run.engines.join(", ")}, ${when(run.created_at)}`)} onClick=${() => remove(run)}><${Icon} name="trash" /></button>
+        <button class="icon-button" title=${t.delete} aria-label=${t.deleteNamed(`${run.name || run.engines.join(", ")}, ${when(run.created_at)}`)} onClick=${() => setLeaving(run)}><${Icon} name="trash" /></button>
       </div>
     </li>`)}</ul>`}
-    ${cursor && html`<button class="button" onClick=${() => load(cursor)}>${t.more}</button>`}`;
+    ${cursor && html`<button class="button" onClick=${() => load(cursor)}>${t.more}</button>`}
+    ${leaving && html`<${Confirm} title=${t.deleteNamed(leaving.name || leaving.engines.join(", "))} action=${t.delete} danger run=${() => remove(leaving)} onClose=${() => setLeaving(null)}><p>${t.deleteRunMore}</p><//>`}`;
 }
 
 /** @param {Page.Run[]} pair */

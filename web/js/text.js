@@ -16,9 +16,11 @@ export function pointsIn(text) {
 // what may stand between two words of a quotation: signs, marks of Markdown, the target of a link
 const BETWEEN = "(?:\\]\\([^)\\s]*\\)|[^\\p{L}\\p{N}])+";
 const QUOTED = /[“„«"]([^“”„«»"]{6,})[”“»"][.,;]?\s*((?:\[\d+\]\s*)+)/g;
+const SAID = /([^\n[\]“”„«»"]{6,})((?:\[\d+\]\s*)+)/g;
 
 /**
- * Find what an answer quotes of a passage, by the footnotes behind its quotation marks.
+ * Find what an answer takes from a passage word by word: what stands in quotation marks before its footnotes, or without
+ * any, and rows of tables, which answers write as “Column: value; Column: value”.
  * @param {string} answer @param {{id: number, text: string, start: number}} citation
  * @param {number | null} nth only what the passage's nth footnote stands behind, from 0; null: all
  * @returns {{start: number, end: number}[]} offsets in the document, in code points
@@ -27,20 +29,32 @@ export function quotedOf(answer, citation, nth = null) {
   const sign = `[${citation.id}]`;
   const place = nth === null ? null : nthOf(answer, sign, nth);
   const found = [];
-  for (const match of answer.matchAll(QUOTED)) {
+  for (const match of [...answer.matchAll(QUOTED), ...answer.matchAll(SAID)]) {
     const [whole, quote, footnotes] = match;
     if (!footnotes.includes(sign)) continue;
     if (place !== null && (place < match.index || place >= match.index + whole.length)) continue;
     for (const piece of quote.split("…")) {
-      const words = piece.match(/[\p{L}\p{N}]+/gu) ?? [];
-      if (words.length < 2 || words.length > 300) continue;
-      const at = new RegExp(words.join(BETWEEN) + "[.!?)]*", "u").exec(citation.text);
+      const at = standing(piece, citation.text) ?? standing(valuesOf(piece), citation.text);
       if (!at) continue;
       const start = citation.start + pointsIn(citation.text.slice(0, at.index));
       found.push({ start, end: start + pointsIn(at[0]) });
     }
   }
   return found.sort((a, b) => a.start - b.start);
+}
+
+/** Tell where the words of a piece stand in a text, one after the other. @param {string} piece @param {string} text */
+function standing(piece, text) {
+  const words = piece.match(/[\p{L}\p{N}]+/gu) ?? [];
+  if (words.length < 2 || words.length > 300) return null;
+  return new RegExp(words.join(BETWEEN) + "[.!?)]*", "u").exec(text);
+}
+
+/** The cells of a row that was written with the names of its columns; "" where it is none. @param {string} piece */
+function valuesOf(piece) {
+  const cells = piece.split(/;\s+/);
+  const values = cells.map((each) => each.replace(/^[^:]{1,80}:\s+/, ""));
+  return cells.length > 1 ? values.join(" ") : "";
 }
 
 /** @param {string} text @param {string} sign @param {number} nth */

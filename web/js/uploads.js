@@ -161,8 +161,8 @@ export function Uploads() {
   const shown = all.length <= MOST ? all : [...all.filter((each) => !isEnded(each) && each.state !== "waiting"), ...failed, ...all.filter((each) => each.state === "waiting" || (isEnded(each) && each.state !== "failed"))].slice(0, MOST);
   return html`<section class="uploads" aria-label=${t.uploads}>
     <header>
-      <h2>${t.uploads}</h2>
-      <span class="quiet" role="status">${all.length > 1 && t.uploadsDone(count(ended), count(all.length), failed.length)}</span>
+      <h2>${ended < all.length ? t.uploads : t.uploadsOver}</h2>
+      <span class="quiet" role="status">${all.length > 1 && t.uploadsDone(count(ended - failed.length), count(all.length), failed.length)}</span>
       <span class="space"></span>
       ${ended > 0 && html`<button class="link" onClick=${() => (uploads.value = uploads.value.filter((each) => !isEnded(each)))}>${t.clearDone}</button>`}
     </header>
@@ -176,6 +176,6 @@ export const UploadItem = ({ upload: each }) => html`<li class=${`is-${each.stat
   <span class="upload-name" dir="auto">${each.name}</span>
   <span class="state">${each.state === "succeeded" ? html`<${Icon} name="check" />` : null}${each.state === "failed" ? html`<${Icon} name="warn" />` : null}${t.state[each.state]}${each.outcome ? ` · ${inWords(t.outcome, each.outcome)}` : ""}</span>
   ${(each.state === "sending" || each.state === "running") && html`<progress max=${each.total ?? 1} value=${each.total && each.done ? each.done : undefined} aria-label=${each.name}></progress>`}
-  ${each.problem && html`<p class="wrong">${each.problem.detail || each.problem.title || t.unreachable}${may("documents:write") ? html` <button class="link" aria-label=${`${t.tryAgain}: ${each.name}`} onClick=${() => again(each)}>${t.tryAgain}</button>` : ""}</p>`}
+  ${each.problem && html`<p class="wrong">${each.problem.errors[0]?.reason || each.problem.detail || each.problem.title || t.unreachable}${may("documents:write") ? html` <button class="link" aria-label=${`${t.tryAgain}: ${each.name}`} onClick=${() => again(each)}>${t.tryAgain}</button>` : ""}</p>`}
   ${each.warnings && each.warnings.length > 0 && html`<${Warnings} warnings=${each.warnings} />`}
 </li>`;

@@ -15,7 +15,7 @@ export function Why({ turn, onOpen }) {
   const standalone = done.standalone_question && done.standalone_question !== turn.value.question ? [done.standalone_question] : [];
   const searched = [...standalone, ...(engine?.queries ?? [])];
   const total = timings?.total ?? 0;
-  return html`<details class="why">
+  return html`<details class="why" onToggle=${(/** @type {Page.On<HTMLDetailsElement>} */ event) => event.currentTarget.open && event.currentTarget.scrollIntoView({ block: "nearest" })}>
     <summary>${t.why}</summary>
     <dl>
       ${timings && html`<dt>${t.timings}</dt><dd><ul class="bars">${Object.entries(timings).filter(([name, ms]) => name === "total" || ms >= 0.5).map(([name, ms]) => html`<li key=${name}>
