@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -42,7 +43,7 @@ from server.peers.turn import SharedTurn
 from server.plug_ins.opening import OpenPlugIns, open_plug_ins
 from server.process.connections import Connections, compared, read
 from server.process.disks import Disks, disks_of
-from server.process.probes import Check, DependencyState, Probes
+from server.process.probes import BUSY, Check, DependencyState, Probes
 from server.process.vitals import observed_vitals
 from server.process.worker import open_worker
 from server.services.answers import AnswerService
@@ -80,6 +81,7 @@ from storage.documents.catalog import DocumentCatalog
 from storage.documents.headings import Headings
 from storage.documents.readers import DocumentReaders
 from storage.documents.text import DocumentTexts
+from storage.errors import StoreTimeout, StoreUnavailable
 from storage.jobs.jobs import JobStore
 from storage.leases import Leases
 from storage.quality.evaluations import EvaluationStore
@@ -147,7 +149,11 @@ class Runtime:
     async def health(self) -> Mapping[str, DependencyState]:
         """Check each dependency, by name; what does not answer within two seconds counts as down."""
         checks = {
-            "database": Check(self._database_states, required=("database", "schema")),
+            "database": Check(
+                self._database_states,
+                required=("database", "schema"),
+                answered=lambda since: self.database.has_answered(since=since),
+            ),
             "embedding": Check(self._embedding_state, optional=("embedding",)),
             "model": Check(self._model_state, optional=("model",)),
             "disk": Check(self.disks.look, optional=("disk",)),
@@ -165,9 +171,18 @@ class Runtime:
         }
 
     async def _database_states(self) -> Mapping[str, DependencyState]:
+        began = time.monotonic()
         database = await _state(self.database.ping(), detail="answers")
-        schema = await _state(schema_version.check(self.database)) if database.ok else UNSEEN
+        schema = await _state(self._checked_schema(began)) if database.ok else UNSEEN
         return {"database": database, "schema": schema}
+
+    async def _checked_schema(self, began: float) -> object:
+        try:
+            return await schema_version.check(self.database)
+        except (StoreUnavailable, StoreTimeout):
+            if self.database.has_answered(since=began):
+                return BUSY
+            raise
 
     def _workers_state(self) -> dict[str, DependencyState]:
         state = self.member.state() if self.member else None

@@ -188,7 +188,7 @@ class Database:
         self._settings = settings
         self._lent = 0
         self._returning: set[asyncio.Future[None]] = set()  # the loop keeps no task alive
-        self._renewed_at = float("-inf")
+        self._renewed_at = self._answered_at = float("-inf")
         self._trial: asyncio.Task[None] | None = None  # runs while the database is silent
         self.renewals = 0
         self._doubted = 0  # requests that try an open connection of a silent database
@@ -243,6 +243,7 @@ class Database:
             with self._watched():
                 async with _translated(self._pool, DRIVER):  # the block has files and timeouts of its own
                     yield connection
+            self._answered_at = time.monotonic()
         except StoreReadOnly:
             await self._renew_if_due()
             raise
@@ -296,6 +297,10 @@ class Database:
         finally:
             await _closed(connection)
 
+    def has_answered(self, *, since: float) -> bool:
+        """Tell whether the database has answered anybody since a moment of `time.monotonic`."""
+        return self._answered_at > since
+
     @property
     def is_silent(self) -> bool:
         """Whether the database has not answered, and does not answer yet."""
@@ -335,13 +340,23 @@ class Database:
     async def ping(self) -> None:
         """Raise `StoreUnavailable` unless the database answers soon; does not wait for the pool.
 
+        While every connection is in use, that others are answered is an answer, too.
+
         Raises:
             StoreReadOnly: it can be read and not written to; its connections are replaced, since another server may be
                 the writer by now.
 
         """
-        async with _translated(self._pool), asyncio.timeout(PING_TIMEOUT), self._borrowed() as connection:
-            state = await connection.fetchval(_WRITER_STATE)
+        began = time.monotonic()
+        try:
+            async with _translated(self._pool), asyncio.timeout(PING_TIMEOUT), self._borrowed() as connection:
+                state = await connection.fetchval(_WRITER_STATE)
+        except (StoreReadOnly, StoreRefused):
+            raise
+        except StoreUnavailable:
+            if self.has_answered(since=began):
+                return
+            raise
         if state is not None:
             await self._renew_if_due()
             raise StoreReadOnly(state)
@@ -622,6 +637,7 @@ async def _set_up(connection: Any, *, pooler: Pooler, server_settings: Mapping[s
         if path != SEARCH_PATH:
             connection.always_begin_with({"search_path": path})
         return
+    connection.mark_pooled()
     settings = {name: _quoted(value) for name, value in server_settings.items() if name != "application_name"}
     if await connection.fetchval(_CAN_RESTRICT, APP_ROLE, SCHEMA):
         settings["role"] = APP_ROLE

@@ -19,7 +19,7 @@ class StoreReadOnly(StoreUnavailable):
 
 
 class StoreRefused(StoreUnavailable):
-    """The database rejects the user or the password; a retry cannot succeed."""
+    """The database rejects the user or the password: for good, or while the password is being changed."""
 
 
 class TransactionConflict(StoreUnavailable):

@@ -9,6 +9,7 @@ https://opentelemetry.io/docs/specs/semconv/database/postgresql/
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -47,7 +48,17 @@ class TracedConnection(asyncpg.Connection):
 
     The driver would first ask the server to cancel, and wait for it to say that it has, which one that is frozen, or
     behind a network that swallows packets, never does.
+
+    Attributes:
+        is_pooled: whether a pooler stands between it and the server.
+
     """
+
+    is_pooled = False
+
+    def mark_pooled(self) -> None:
+        """Say that a pooler stands between this connection and the server."""
+        self.is_pooled = True
 
     async def execute(self, query: str, *args: Any, timeout: float | None = None) -> Any:
         with self._mortal(), _statement(query):
@@ -72,6 +83,21 @@ class TracedConnection(asyncpg.Connection):
     async def copy_records_to_table(self, table_name: str, **options: Any) -> Any:
         with self._mortal(), _told(_described("COPY", table_name)):
             return await super().copy_records_to_table(table_name, **options)
+
+    async def _cancel(self, waiter: asyncio.Future[None], cancel_waiter: asyncio.Future[None] | None = None) -> None:
+        """Cancel the statement; behind a pooler, end the connection instead, and with it the statement's.
+
+        PgBouncer 1.18 ends somebody else's connection, or itself, where a cancel request's own connection is closed
+        before the server has taken the request, which one that is frozen does not do (its issue 801).
+        """
+        if not self.is_pooled:
+            await super()._cancel(waiter, cancel_waiter)
+            return
+        own: Any = self  # asyncpg's stubs know of no such set
+        own._cancellations.discard(asyncio.current_task())
+        self.terminate()
+        if not waiter.done():
+            waiter.set_result(None)
 
     @contextmanager
     def _mortal(self) -> Iterator[None]:

@@ -14,7 +14,6 @@ from storage.errors import (
     EmbeddedServerFailed,
     GenerationRetired,
     LeaseLost,
-    StoreRefused,
     StoreTimeout,
     StoreUnavailable,
     TableGone,
@@ -46,7 +45,7 @@ PASSING = (
     OSError,  # TimeoutError and ConnectionError among them
     MemoryError,
 )
-LASTING = (StoreRefused, FileNotFoundError, PermissionError)
+LASTING = (FileNotFoundError, PermissionError)
 
 
 class Progress:

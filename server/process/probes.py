@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import Context
@@ -16,6 +17,7 @@ from config.telemetry.metrics import DEPENDENCY_UP, Readings
 LOOK_WITHIN = 2.0
 """Seconds after which whatever has not answered counts as down."""
 PROBE_SECONDS = 10.0
+BUSY = "busy: it answers others"
 _log = structlog.get_logger(__name__)
 
 
@@ -38,16 +40,28 @@ class Check:
     Attributes:
         required: names of those that the server cannot do without.
         optional: names of the others.
+        answered: tells whether they have answered anybody since a moment of `time.monotonic`: what is only busy is up.
 
     """
 
     look: Callable[[], Awaitable[States]]
     required: Sequence[str] = ()
     optional: Sequence[str] = ()
+    answered: Callable[[float], bool] = lambda _since: False
+
+    def unheard(self, *, since: float) -> States:
+        """The states that they have until an answer to a look comes that began then."""
+        return self._busy if self.answered(since) else self._silent
 
     @property
-    def silent(self) -> States:
-        """The states that they have until an answer comes."""
+    def _busy(self) -> States:
+        return {
+            name: DependencyState(ok=True, detail=BUSY, required=name in self.required)
+            for name in (*self.required, *self.optional)
+        }
+
+    @property
+    def _silent(self) -> States:
         detail = f"did not answer within {LOOK_WITHIN:g} s"
         return {
             name: DependencyState(ok=False, detail=detail, required=name in self.required)
@@ -64,11 +78,12 @@ class Probes:
 
     async def look(self, checks: Mapping[str, Check]) -> dict[str, DependencyState]:
         """Return the states of all dependencies, at the latest after `LOOK_WITHIN` seconds and a moment."""
+        began = time.monotonic()
         tasks = {name: self._started(name, check) for name, check in checks.items()}
         await asyncio.wait(tasks.values(), timeout=LOOK_WITHIN)
         states: dict[str, DependencyState] = {}
         for name, check in checks.items():
-            states |= tasks[name].result() if tasks[name].done() else check.silent
+            states |= tasks[name].result() if tasks[name].done() else check.unheard(since=began)
         return states
 
     @asynccontextmanager

@@ -95,6 +95,7 @@ async def test_progress_reaches_clients_while_the_job_runs(database, settings):
         StoreUnavailable("away"),
         WriteConflict("another"),
         GenerationRetired("docs", "2"),
+        StoreRefused("while a password is being changed"),
         EmbeddingFailed("no"),
         FetchFailed("502", status=502),
         ConnectionResetError(),
@@ -114,7 +115,6 @@ async def test_what_may_pass_is_tried_again(database, settings, error):
         (Unreadable("an encrypted PDF"), JobError("invalid-request", "an encrypted PDF")),
         (FetchRefused("404", status=404), JobError("invalid-request", "404")),
         (CollectionNotFound("docs"), JobError("collection-not-found", "there is no collection 'docs'")),
-        (StoreRefused("password"), JobError("store-unavailable", "password")),
     ],
     ids=lambda value: getattr(value, "name", type(value).__name__),
 )

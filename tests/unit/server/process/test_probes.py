@@ -1,4 +1,5 @@
 import asyncio
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -34,6 +35,19 @@ async def test_what_does_not_answer_counts_as_down_and_holds_up_nobody():
     assert not states["silent"].ok
     assert states["silent"].required
     assert "did not answer" in states["behind it"].detail
+
+
+async def test_what_answers_others_meanwhile_is_busy_and_not_down():
+    looked = Probes()
+    at = time.monotonic()
+    checks = {
+        "busy": Check(never, required=("busy",), answered=lambda since: at + 3600 > since),
+        "down": Check(never, required=("down",), answered=lambda since: at > since),
+    }
+    states = await looked.look(checks)
+    await looked.close()
+    assert (states["busy"].ok, states["down"].ok) == (True, False)
+    assert "answers others" in states["busy"].detail
 
 
 async def test_a_check_runs_once_however_many_wait_for_it():
