@@ -5,7 +5,7 @@ Errors of the connection's own socket become the driver's here, where they canno
 https://opentelemetry.io/docs/specs/semconv/database/postgresql/
 """
 
-# ruff: noqa: ANN401, ASYNC109, D102 (the signatures are asyncpg's)
+# ruff: noqa: ANN401, ASYNC109, D102, SLF001 (the signatures, and the cancelling, are asyncpg's)
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 from opentelemetry import trace
@@ -90,10 +90,10 @@ class TracedConnection(asyncpg.Connection):
         PgBouncer 1.18 ends somebody else's connection, or itself, where a cancel request's own connection is closed
         before the server has taken the request, which one that is frozen does not do (its issue 801).
         """
+        own, drivers = cast("Any", self), cast("Any", super())  # asyncpg's stubs know of neither
         if not self.is_pooled:
-            await super()._cancel(waiter, cancel_waiter)
+            await drivers._cancel(waiter, cancel_waiter)
             return
-        own: Any = self  # asyncpg's stubs know of no such set
         own._cancellations.discard(asyncio.current_task())
         self.terminate()
         if not waiter.done():

@@ -1,6 +1,7 @@
 """Statements past a real PgBouncer, in its modes: found out, kept apart, and without a trace in its sessions."""
 
 import asyncio
+import re
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -11,6 +12,7 @@ from pydantic import SecretStr
 from support.environment import make_settings
 from support.pgbouncer import start_pgbouncer
 from support.sql import execute
+from support.stack import until
 
 from storage import pooler, schema_version
 from storage.caller import LOCAL, Caller, acting_as
@@ -91,6 +93,27 @@ async def test_a_statement_that_takes_too_long_is_ended(dsn, shared_dir, mode):
             with pytest.raises(StoreTimeout):
                 async with database.transaction() as connection:
                     await connection.execute("SELECT pg_sleep(20)")
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_statement_that_nobody_waits_for_ends_with_its_connection_and_without_a_cancel_request(
+    dsn, shared_dir, mode
+):
+    async def asked(database, statement):
+        async with database.transaction() as connection:
+            return await connection.fetchval(statement)
+
+    with start_pgbouncer(dsn, mode=mode) as pgbouncer:
+        async with opened(dsn, shared_dir, pgbouncer) as database:
+            waiting = asyncio.create_task(asked(database, "SELECT pg_sleep(100)"))
+            await asyncio.to_thread(
+                until, lambda: execute(dsn, "SELECT pid FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(100)'")
+            )
+            waiting.cancel()
+            await asyncio.wait([waiting], timeout=30)
+            assert waiting.cancelled()
+            assert await asked(database, "SELECT 1") == 1
+        assert not re.search(r"\(nouser\)@\S+ closing|cancel", pgbouncer.log())  # as whom such requests come
 
 
 async def test_nothing_of_a_transaction_stays_in_the_session_that_others_get_next(dsn, shared_dir):
