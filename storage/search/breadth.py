@@ -11,11 +11,15 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+from storage import chunk_tables
+
 if TYPE_CHECKING:
-    from storage.database import Database
+    from storage.database import Connection, Database
+    from storage.generation import Generation
 
 MOST = 1000  # filters of a database; those used last stay
 SECONDS = 300.0
+_CHUNKS = "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = to_regclass($1)"
 Key = tuple[int, str | None, tuple[str, ...] | None, tuple[str, ...] | None, tuple[str, ...] | None]
 
 
@@ -24,6 +28,15 @@ class BroadFilters:
 
     def __init__(self) -> None:
         self._since: OrderedDict[Key, float] = OrderedDict()
+        self._chunks: dict[int, tuple[int, float]] = {}
+
+    async def chunks(self, connection: Connection, generation: Generation) -> int:
+        """Return about how many chunks a generation has, as PostgreSQL's statistics said not long ago; 0: unknown."""
+        told, since = self._chunks.get(generation.id, (0, float("-inf")))
+        if time.monotonic() - since >= SECONDS:
+            told = await connection.fetchval(_CHUNKS, chunk_tables.qualified(generation.id)) or 0
+            self._chunks[generation.id] = (told, time.monotonic())
+        return told
 
     def add(self, key: Key) -> None:
         """Remember a filter."""

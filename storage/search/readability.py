@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from storage.search.breadth import BroadFilters, Key
 
 MANY = 3000
-"""Documents that are looked up one by one instead of being named; each has a chunk at least, see `EXACT_ROWS`."""
+"""Documents that are looked up one by one instead of being named; each has a chunk at least, see `most_exact`."""
 
 MUCH = 0.2
 """Share of a generation's documents from which on they are not named either: most candidates may be read then."""

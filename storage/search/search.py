@@ -120,6 +120,7 @@ class ChunkSearch:
                 generation=self._generation,
                 settings=self._settings,
                 candidates=self._candidates,
+                chunks=await known.chunks(connection, self._generation) if is_filtered else 0,
                 is_broad=key in known,
                 readable=await readable_documents(connection, self._generation, who, known=known, documents=documents),
             )

@@ -4,7 +4,7 @@ The dense leg depends on the selectivity of the filter, which the statement itse
 
 - No filter: the HNSW index.
 - A filter that another index supports (ids, ``==``, ``in`` and the like): matching chunks are fetched, up to
-  `EXACT_ROWS`. If there are no more, they are compared one by one: exact, and faster than an HNSW scan for few.
+  `most_exact`. If there are no more, they are compared one by one: exact, and faster than an HNSW scan for few.
 - Otherwise the HNSW index is scanned until enough chunks match. If it gives up earlier (``hnsw.max_scan_tuples``), all
   matching chunks are compared one by one.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isqrt
 from typing import TYPE_CHECKING, Literal, Union
 
 from config.settings import RetrievalSettings
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
     from storage.search.readability import Readable
 
 Vector = Union[Sequence[float], "NDArray[np.float32]"]
-EXACT_ROWS = 3000  # 0.3 % of a million chunks: above that, scanning HNSW is faster
+EXACT_ROWS = 3000
+"""Chunks that are compared one by one rather than by HNSW, in any table; see `most_exact`."""
+SMALL = 22_500  # chunks of a table for which the rule gives no more than `EXACT_ROWS`
 CANDIDATES = 64  # chunks that each leg hands to the fusion, at least
 SPARE = 1.25  # factor of chunks that a filtered scan finds beyond the limit
 SPARE_OF_MANY = 4
@@ -81,6 +84,16 @@ class SearchRequest:
         return has_filters or self.document_ids is not None or self.node_ids is not None
 
 
+def most_exact(chunks: int) -> int:
+    """Return up to how many chunks of a filter are compared one by one, in a table of so many.
+
+    Comparing takes some 5 µs a chunk; a scan of HNSW takes longer the smaller the share that it looks for, in
+    proportion to its inverse. So they meet at a multiple of the table's square root (docs/document-access.md): at
+    20,000 of a million both took 0.1 s, and the scan found 0.91 of what was right.
+    """
+    return max(EXACT_ROWS, isqrt(400 * chunks)) if chunks > SMALL else EXACT_ROWS
+
+
 class SearchStatement:
     """The statement for one request; `parameters` are bound to it.
 
@@ -89,7 +102,8 @@ class SearchStatement:
         generation: that is searched.
         settings: weights of the fusion.
         candidates: chunks that each leg hands to the fusion, at least.
-        is_broad: the filter is known to leave more than `EXACT_ROWS` chunks, and they are not counted. Each row tells
+        chunks: about how many there are in the generation; 0: unknown.
+        is_broad: the filter is known to leave more than `most_exact` chunks, and they are not counted. Each row tells
             in ``is_broad`` whether it is.
         readable: the documents that the caller may read, see `storage.search.readability`.
 
@@ -105,6 +119,7 @@ class SearchStatement:
         generation: Generation,
         settings: RetrievalSettings,
         candidates: int = CANDIDATES,
+        chunks: int = 0,
         is_broad: bool = False,
         readable: Readable = "all",
     ) -> None:
@@ -112,6 +127,7 @@ class SearchStatement:
         self._candidates = candidates
         self._generation = generation
         self._settings = settings
+        self._most_exact = most_exact(chunks)
         self._table = chunk_tables.qualified(generation.id)
         self._values = Parameters()
         self._readable = readable
@@ -198,8 +214,8 @@ class SearchStatement:
         return [
             f"""matching AS MATERIALIZED (
                 SELECT id, embedding{words} FROM {self._table}
-                WHERE {self._narrow} LIMIT {EXACT_ROWS + 1})""",
-            f"few AS MATERIALIZED (SELECT count(*) <= {EXACT_ROWS} AS are_all FROM matching)",
+                WHERE {self._narrow} LIMIT {self._most_exact + 1})""",
+            f"few AS MATERIALIZED (SELECT count(*) <= {self._most_exact} AS are_all FROM matching)",
         ]
 
     def _dense(self) -> list[str]:
