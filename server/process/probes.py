@@ -111,13 +111,25 @@ class Probes:
     async def _repeat(self, look: Callable[[], Awaitable[States]]) -> None:
         while True:
             try:
-                self._last = await look()
+                found = await look()
+                _tell(self._last, found)
+                self._last = found
             except Exception as exc:  # noqa: BLE001 (whatever it is, the next look may succeed; /ready tells it, too)
                 _log.warning("dependencies were not looked at", error=type(exc).__name__)
             await asyncio.sleep(PROBE_SECONDS)
 
     def _readings(self) -> Readings:
         return [(int(state.ok), {"dependency": name}) for name, state in self._last.items()]
+
+
+def _tell(before: States, now: States) -> None:
+    """Log what is down that was not, at the start too, and what is up again."""
+    for name, state in now.items():
+        was_ok = name not in before or before[name].ok
+        if was_ok and not state.ok:
+            _log.warning("a dependency is down", dependency=name, detail=state.detail)
+        elif state.ok and not was_ok:
+            _log.info("a dependency is up again", dependency=name, detail=state.detail)
 
 
 async def _awaited(look: Callable[[], Awaitable[States]]) -> States:

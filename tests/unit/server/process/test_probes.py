@@ -3,6 +3,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from structlog.testing import capture_logs
 
 from server.process import disks, probes
 from server.process.disks import Disks
@@ -116,3 +117,25 @@ async def test_a_disk_is_low_when_less_than_a_tenth_and_less_than_ten_gib_are_le
     assert ("uploads" in state.detail) is is_low
     assert list(seen.free()) == [(usage.free, {"footnote.disk": "uploads"})]
     assert list(seen.sizes()) == [(usage.used + usage.free, {"footnote.disk": "uploads"})]
+
+
+async def test_what_goes_down_and_comes_back_is_logged_once(monkeypatch):
+    monkeypatch.setattr(probes, "PROBE_SECONDS", 0.001)
+    down = DependencyState(ok=False, detail="the model's server cannot be reached")
+    states = iter([down, down, UP, UP])
+    over = asyncio.Event()
+
+    async def look():
+        found = next(states, None)
+        if found is None:
+            over.set()
+        return {"model": found or UP}
+
+    with capture_logs() as lines:
+        async with asyncio.timeout(30), Probes().repeated(look):
+            await over.wait()
+    told = [(line["event"], line["log_level"], line["dependency"], line["detail"]) for line in lines]
+    assert told == [
+        ("a dependency is down", "warning", "model", "the model's server cannot be reached"),
+        ("a dependency is up again", "info", "model", "answers"),
+    ]
