@@ -1,9 +1,9 @@
 // What is known of a document: its metadata, what its reader warns of, who may read it, which answers cited it; replacing it.
-import { get, query, send } from "./api.js";
+import { query, send } from "./api.js";
 import { count, size, t, when } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { html, signal, useEffect, useRef, useState } from "./lib.js";
-import { Trouble, Waiting, useProblem } from "./parts.js";
+import { Trouble, Waiting, usePages, useProblem } from "./parts.js";
 import { may, said } from "./state.js";
 import { UploadItem, start, uploads } from "./uploads.js";
 
@@ -107,23 +107,7 @@ function Readers({ about }) {
 
 /** @param {{about: Api.DocumentOut}} props */
 function Answers({ about }) {
-  const [answers, setAnswers] = useState(/** @type {Api.DocumentAnswerOut[] | null} */ (null));
-  const [cursor, setCursor] = useState(/** @type {string | null} */ (null));
-  const [problem, setProblem] = useProblem();
-  const load = async (/** @type {string | null} */ after = null) => {
-    try {
-      /** @type {Api.PageOut<Api.DocumentAnswerOut>} */
-      const page = await get(`/documents/${encodeURIComponent(about.id)}/answers${query({ collection: about.collection, cited: true, limit: PAGE, cursor: after })}`);
-      setAnswers((known) => (after && known ? [...known, ...page.items] : page.items));
-      setCursor(page.next_cursor);
-      setProblem(null);
-    } catch (error) {
-      setProblem(error);
-    }
-  };
-  useEffect(() => {
-    load();
-  }, [about.id, about.collection]);
+  const { items: answers, cursor, problem, load } = /** @type {Page.Pages<Api.DocumentAnswerOut>} */ (usePages((after) => `/documents/${encodeURIComponent(about.id)}/answers${query({ collection: about.collection, cited: true, limit: PAGE, cursor: after })}`, [about.id, about.collection]));
   return html`<section><h3>${t.citedBy}</h3>
     ${problem && html`<${Trouble} problem=${problem} retry=${() => load()} />`}
     ${answers === null && !problem && html`<${Waiting} />`}

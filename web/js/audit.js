@@ -1,8 +1,8 @@
 // The record of who did what. The filters are in the address, so that a view of it can be kept and passed on.
-import { get, query } from "./api.js";
+import { query } from "./api.js";
 import { inWords, t, whenExact } from "./i18n.js";
-import { html, useEffect, useRef, useState } from "./lib.js";
-import { Trouble, Waiting, unturned, useProblem } from "./parts.js";
+import { html, useRef } from "./lib.js";
+import { Trouble, Waiting, unturned, usePages } from "./parts.js";
 import { go, params } from "./state.js";
 
 const PAGE = 50;
@@ -17,28 +17,11 @@ function moment(local) {
 }
 
 export function Audit() {
-  const [items, setItems] = useState(/** @type {Api.AuditOut[] | null} */ (null));
-  const [cursor, setCursor] = useState(/** @type {string | null} */ (null));
-  const [problem, setProblem] = useProblem();
-  const latest = useRef("");
   const [action, subject, from, to] = FILTERS.map((name) => params.value.get(name) ?? "");
-  const load = async (/** @type {string | null} */ after = null) => {
-    const asked = query({ action, subject, from: moment(from), to: moment(to), limit: PAGE, cursor: after });
-    latest.current = asked;
-    try {
-      /** @type {Api.PageOut<Api.AuditOut>} */
-      const page = await get(`/audit${asked}`);
-      if (latest.current !== asked) return; // another part was asked for since
-      setItems((known) => (after && known ? [...known, ...page.items] : page.items));
-      setCursor(page.next_cursor);
-      setProblem(null);
-    } catch (error) {
-      if (latest.current === asked) setProblem(error);
-    }
-  };
-  useEffect(() => {
-    load();
-  }, [action, subject, from, to]);
+  const { items, cursor, problem, load } = /** @type {Page.Pages<Api.AuditOut>} */ (usePages(
+    (after) => `/audit${query({ action, subject, from: moment(from), to: moment(to), limit: PAGE, cursor: after })}`,
+    [action, subject, from, to],
+  ));
   const timer = useRef(0);
   const soon = (/** @type {string} */ name) => (/** @type {Page.On} */ event) => {
     const { value } = event.currentTarget;

@@ -1,9 +1,9 @@
 // API keys: listed, made, rotated, revoked. A key's text is shown once, when it is made, and kept nowhere.
-import { get, query, send } from "./api.js";
+import { query, send } from "./api.js";
 import { t, when } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { html, useEffect, useRef, useState } from "./lib.js";
-import { Confirm, Dialog, Trouble, Waiting, unturned, useProblem } from "./parts.js";
+import { Confirm, Dialog, Trouble, Waiting, unturned, usePages, useProblem } from "./parts.js";
 import { may, me, toast } from "./state.js";
 
 const PAGE = 100;
@@ -12,25 +12,9 @@ const HOUR = 3600;
 /** @typedef {{deed: "make"} | {deed: "rotate" | "revoke", key: Api.KeyOut} | {deed: "show", key: Api.MadeKeyOut}} Now */
 
 export function Keys() {
-  const [items, setItems] = useState(/** @type {Api.KeyOut[] | null} */ (null));
-  const [cursor, setCursor] = useState(/** @type {string | null} */ (null));
-  const [problem, setProblem] = useProblem();
+  const { items, cursor, problem, load } = /** @type {Page.Pages<Api.KeyOut>} */ (usePages((after) => `/keys${query({ limit: PAGE, cursor: after })}`, []));
   const [all, setAll] = useState(false);
   const [now, setNow] = useState(/** @type {Now | null} */ (null)); // what is being done
-  const load = async (/** @type {string | null} */ after = null) => {
-    try {
-      /** @type {Api.PageOut<Api.KeyOut>} */
-      const page = await get(`/keys${query({ limit: PAGE, cursor: after })}`);
-      setItems((known) => (after && known ? [...known, ...page.items] : page.items));
-      setCursor(page.next_cursor);
-      setProblem(null);
-    } catch (error) {
-      setProblem(error);
-    }
-  };
-  useEffect(() => {
-    load();
-  }, []);
   const made = async (/** @type {Promise<Response>} */ request) => {
     /** @type {Api.MadeKeyOut} */
     const told = await (await request).json();

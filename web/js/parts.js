@@ -1,5 +1,5 @@
 // Small parts that several views share.
-import { UNREACHABLE, asProblem } from "./api.js";
+import { UNREACHABLE, asProblem, get } from "./api.js";
 import { count, t } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./lib.js";
@@ -28,6 +28,36 @@ export function Trouble({ problem, retry }) {
 export function useProblem() {
   const [problem, set] = useState(/** @type {Page.Problem | null} */ (null));
   return [problem, (thrown) => set(thrown === null ? null : asProblem(thrown))];
+}
+
+/**
+ * A list that is fetched page by page. An answer that comes after another list was asked for is left out.
+ * @template Item
+ * @param {(after: string | null) => string} addressOf of the page behind a cursor; null: of the first
+ * @param {unknown[]} of what the list depends on: it is fetched anew where that changes
+ * @returns {Page.Pages<Item>}
+ */
+export function usePages(addressOf, of) {
+  const [items, setItems] = useState(/** @type {Item[] | null} */ (null));
+  const [cursor, setCursor] = useState(/** @type {string | null} */ (null));
+  const [problem, setProblem] = useProblem();
+  const latest = useRef("");
+  const load = async (/** @type {string | null} */ after = null) => {
+    const asked = addressOf(after);
+    latest.current = asked;
+    try {
+      /** @type {Api.PageOut<Item>} */
+      const page = await get(asked);
+      if (latest.current !== asked) return;
+      setItems((known) => (after && known ? [...known, ...page.items] : page.items));
+      setCursor(page.next_cursor);
+      setProblem(null);
+    } catch (error) {
+      if (latest.current === asked) setProblem(error);
+    }
+  };
+  useEffect(() => void load(), of);
+  return { items, setItems, cursor, problem, setProblem, load };
 }
 
 /** Three dots that wait. */

@@ -1,32 +1,16 @@
 // What people think of answers; a thumb becomes a golden question.
-import { get, query } from "./api.js";
+import { query } from "./api.js";
 import { t, when } from "./i18n.js";
 import { Icon } from "./icons.js";
-import { html, useEffect, useState } from "./lib.js";
-import { Trouble, Waiting, useProblem } from "./parts.js";
+import { html, useEffect } from "./lib.js";
+import { Trouble, Waiting, usePages } from "./parts.js";
 import { Writing, writing } from "./quality_golden.js";
 
 /** @param {{here: string}} props */
 export function Feedback({ here }) {
-  const [items, setItems] = useState(/** @type {Api.FeedbackOut[] | null} */ (null));
-  const [cursor, setCursor] = useState(/** @type {string | null} */ (null));
-  const [problem, setProblem] = useProblem();
-  const load = async (/** @type {string | null} */ after = null) => {
-    try {
-      /** @type {Api.PageOut<Api.FeedbackOut>} */
-      const page = await get(`/feedback${query({ limit: 50, cursor: after })}`);
-      const ofHere = page.items.filter((each) => each.collection === null || each.collection === here);
-      setItems((known) => (after && known ? [...known, ...ofHere] : ofHere));
-      setCursor(page.next_cursor);
-      setProblem(null);
-    } catch (error) {
-      setProblem(error);
-    }
-  };
-  useEffect(() => {
-    load();
-    return () => void (writing.value = null);
-  }, [here]);
+  const { items: all, cursor, problem, load } = /** @type {Page.Pages<Api.FeedbackOut>} */ (usePages((after) => `/feedback${query({ limit: 50, cursor: after })}`, [here]));
+  const items = all && all.filter((each) => each.collection === null || each.collection === here);
+  useEffect(() => () => void (writing.value = null), [here]);
   // of a good answer its documents are the right ones; of a bad one somebody has to say what is right
   const golden = (/** @type {Api.FeedbackOut} */ each) => {
     const good = each.rating === "up";

@@ -1,9 +1,9 @@
 // Golden questions: listed, written, changed, deleted, brought from a file and taken along in one.
-import { Problem, get, query, send } from "./api.js";
+import { Problem, query, send } from "./api.js";
 import { count, t } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { html, signal, useEffect, useRef, useState } from "./lib.js";
-import { Trouble, Waiting, useProblem } from "./parts.js";
+import { Trouble, Waiting, usePages, useProblem } from "./parts.js";
 import { said, toast } from "./state.js";
 
 const PAGE = 100;
@@ -17,26 +17,10 @@ export const told = (error) => (error instanceof Problem ? error.errors[0]?.reas
 
 /** @param {{here: string}} props */
 export function Golden({ here }) {
-  const [items, setItems] = useState(/** @type {Page.GoldenLine[] | null} */ (null));
-  const [cursor, setCursor] = useState(/** @type {string | null} */ (null));
-  const [problem, setProblem] = useProblem();
+  const { items, setItems, cursor, problem, load } = /** @type {Page.Pages<Page.GoldenLine>} */ (usePages((after) => `/golden${query({ collection: here, limit: PAGE, cursor: after })}`, [here]));
   const [leaving, setLeaving] = useState(/** @type {Set<string>} */ (new Set()));
   const chooser = useRef(/** @type {HTMLElement | null} */ (null));
-  const load = async (/** @type {string | null} */ after = null) => {
-    try {
-      /** @type {Api.PageOut<Page.GoldenLine>} */
-      const page = await get(`/golden${query({ collection: here, limit: PAGE, cursor: after })}`);
-      setItems((known) => (after && known ? [...known, ...page.items] : page.items));
-      setCursor(page.next_cursor);
-      setProblem(null);
-    } catch (error) {
-      setProblem(error);
-    }
-  };
-  useEffect(() => {
-    load();
-    return () => void (writing.value = null);
-  }, [here]);
+  useEffect(() => () => void (writing.value = null), [here]);
   const bring = async (/** @type {File | undefined} */ file) => {
     if (!file) return;
     try {

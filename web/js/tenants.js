@@ -1,32 +1,16 @@
 // Tenants: listed, made, suspended, resumed, deleted.
-import { get, query, send } from "./api.js";
+import { query, send } from "./api.js";
 import { count, t, when } from "./i18n.js";
 import { Icon } from "./icons.js";
-import { html, useEffect, useRef, useState } from "./lib.js";
-import { Confirm, Trouble, Waiting, useProblem } from "./parts.js";
+import { html, useRef, useState } from "./lib.js";
+import { Confirm, Trouble, Waiting, usePages, useProblem } from "./parts.js";
 import { me, said, toast } from "./state.js";
 
 const PAGE = 100;
 
 export function Tenants() {
-  const [items, setItems] = useState(/** @type {Api.TenantOut[] | null} */ (null));
-  const [cursor, setCursor] = useState(/** @type {string | null} */ (null));
-  const [problem, setProblem] = useProblem();
+  const { items, cursor, problem, setProblem, load } = /** @type {Page.Pages<Api.TenantOut>} */ (usePages((after) => `/tenants${query({ limit: PAGE, cursor: after })}`, []));
   const [now, setNow] = useState(/** @type {{deed: "suspend" | "delete", tenant: Api.TenantOut} | null} */ (null)); // what is being done
-  const load = async (/** @type {string | null} */ after = null) => {
-    try {
-      /** @type {Api.PageOut<Api.TenantOut>} */
-      const page = await get(`/tenants${query({ limit: PAGE, cursor: after })}`);
-      setItems((known) => (after && known ? [...known, ...page.items] : page.items));
-      setCursor(page.next_cursor);
-      setProblem(null);
-    } catch (error) {
-      setProblem(error);
-    }
-  };
-  useEffect(() => {
-    load();
-  }, []);
   const mark = async (/** @type {Api.TenantOut} */ tenant, /** @type {"suspend" | "resume"} */ deed) => {
     await send("POST", `/tenants/${encodeURIComponent(tenant.id)}/${deed}`);
     said.value = deed === "suspend" ? t.tenantSuspended(tenant.id) : t.tenantResumed(tenant.id);

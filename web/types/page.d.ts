@@ -19,6 +19,16 @@ declare namespace Page {
     dependencies?: Record<string, Api.DependencyOut>;
   }
 
+  /** A list that is fetched page by page; `cursor`: of the next page, null behind the last one. */
+  interface Pages<Item> {
+    items: Item[] | null;
+    setItems: (change: (known: Item[] | null) => Item[] | null) => void;
+    cursor: string | null;
+    problem: Problem | null;
+    setProblem: (thrown: unknown) => void;
+    load: (after?: string | null) => Promise<void>;
+  }
+
   /** From one offset in a text to another, in code points. */
   interface Stretch {
     start: number;
