@@ -90,6 +90,7 @@ def test_two_runs_are_compared_question_by_question_and_a_report_opens(browser: 
         report.get_by_text("Figures.").wait_for()
         assert report.evaluate("getComputedStyle(document.querySelector('p')).color") == "rgb(0, 128, 0)"
         second.get_by_role("button", name="Delete after it").click()
+        page.tab.get_by_role("dialog").get_by_role("button", name="Delete").click()
         second.wait_for(state="detached")
         assert table.count() == 0
 
