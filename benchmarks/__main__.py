@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 
+from benchmarks.chromium import ChromiumMissing
 from benchmarks.corpus import HOW_TO_GET_IT, ManualMissing
 from benchmarks.figures import BelowFloor, machine
 
@@ -24,6 +25,7 @@ BENCHMARKS = {
     "access": "/retrieve without and with row-level security and a key",
     "first_token": "/query/stream up to the first token, beside asking the model's server directly",
     "streams": "200 at once: tokens' delays, CPU, memory, beside a bare Starlette stream of the same model",
+    "page": "the page in Chromium: first paint, bytes, frames while 200 tokens/s come and while long lists scroll",
     "stalls": "the server's event loop while another process ingests",
     "plug_ins": "/health while plug-ins sleep, compute in Python, or block in async methods",
     "store": "load, HNSW build, search and recall over made-up chunks, beside raw SQL",
@@ -58,7 +60,7 @@ def main() -> int:
         print(f"\n## {name}: {BENCHMARKS[name]}\n", flush=True)
         try:
             print(import_module(f"benchmarks.{name}").run(options), flush=True)
-        except ManualMissing as exc:
+        except (ManualMissing, ChromiumMissing) as exc:
             print(exc, file=sys.stderr)
             return 2
         except BelowFloor as exc:

@@ -1,8 +1,8 @@
 """A model server with a fixed pace, in OpenAI's protocol: ``python -m benchmarks.paced_model``; prints its URL.
 
 Each token is the moment it was sent, ``" 12345.678901"`` in seconds of the machine's monotonic clock, so that whoever
-reads it knows how long it was on its way. ``POST /pace`` with `Pace` as JSON sets how the next answers come, and lets
-go of those that are held; any other address tells how many are.
+reads it knows how long it was on its way; or, where the pace has a text, the next piece of that. ``POST /pace`` with
+`Pace` as JSON sets how the next answers come, and lets go of those that are held; any other address tells how many are.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ EVENT = (
     'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1700000000,"model":"paced",'
     '"system_fingerprint":"fp_1","choices":[%s],"usage":%s}\n\n'
 )
-TOKEN = EVENT % ('{"index":0,"delta":{"content":" %.6f"},"logprobs":null,"finish_reason":null}', "null")
+TOKEN = EVENT % ('{"index":0,"delta":{"content":%s},"logprobs":null,"finish_reason":null}', "null")
+PIECE = 4
+"""Characters of a text that make a token."""
 USAGE = '{"prompt_tokens":1000,"completion_tokens":100,"total_tokens":1100}'
 
 
@@ -32,12 +34,21 @@ class Pace:
         rate: tokens a second.
         tokens: of an answer.
         held: whether answers stop before their end until the pace is set again.
+        text: what the tokens say, over and over; empty: when they were sent.
 
     """
 
     rate: float = 30.0
     tokens: int = 100
     held: bool = False
+    text: str = ""
+
+    def token(self, number: int) -> str:
+        """Return a token, from 0, as JSON."""
+        if not self.text:
+            return f'" {time.monotonic():.6f}"'
+        at = number * PIECE % len(self.text)
+        return json.dumps(self.text[at : at + PIECE])
 
 
 class PacedModel:
@@ -86,7 +97,7 @@ class Connection(Requests):
         self._token()
 
     def _token(self) -> None:
-        self._chunk((TOKEN % time.monotonic()).encode())
+        self._chunk((TOKEN % self._pace.token(self._sent)).encode())
         self._sent += 1
         self._due += 1 / self._pace.rate
         if self._sent < self._pace.tokens:

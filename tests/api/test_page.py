@@ -173,6 +173,13 @@ def test_the_page_is_small() -> None:
     assert sum(len(file.compressed or file.content) for file in chosen) < MOST_BYTES
 
 
+def test_all_modules_are_fetched_at_once() -> None:
+    """None is found only when the one that imports it has come."""
+    files = Page()
+    named = re.findall(r'rel="modulepreload" href="/web/\w+/([^"]+)"', files.index.content.decode())
+    assert sorted(named) == sorted(needed("js/main.js", files, set()) - {"js/main.js"})
+
+
 def test_no_module_writes_markup_or_evaluates_text() -> None:
     """What is untrusted gets into the page as text, or through DOMPurify as nodes."""
     pattern = re.compile(

@@ -20,22 +20,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+from benchmarks.chromium import FLAGS, PROGRAMS, TRACED, task_ms
+
 MISSING = "there is no Chromium: apt-get install chromium"
 NO_PLAYWRIGHT = "there is no playwright: make install"
 AXE = Path(__file__).parents[1] / "data" / "axe" / "axe.js"
 PATIENCE = 60_000
 """Milliseconds that something may take on a busy machine."""
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-)
 WATCH = """
 window.violations = [];
 document.addEventListener("securitypolicyviolation", (event) =>
@@ -65,6 +56,14 @@ class Watched:
         self.tab.fill(".composer textarea", question)
         self.tab.keyboard.press("Enter")
         self.tab.locator("article.turn:last-of-type[aria-busy=false]").wait_for()
+
+    @contextlib.contextmanager
+    def worked(self) -> Iterator[list[float]]:
+        """Trace the block; fill the list at its end with the milliseconds of CPU of each task of the main thread."""
+        tasks: list[float] = []
+        self.tab.context.browser.start_tracing(page=self.tab, categories=[TRACED])
+        yield tasks
+        tasks += task_ms(self.tab.context.browser.stop_tracing())
 
     def violations(self) -> list[str]:
         """Return what the Content-Security-Policy has stopped, and whether a script ran that is not the page's."""
@@ -139,7 +138,7 @@ class Browser:
 @contextlib.contextmanager
 def open_browser() -> Iterator[Browser]:
     """Start Chromium; skip the test where it, or Playwright, is not installed."""
-    program = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
     if program is None:
         pytest.skip(MISSING)
     playwright = pytest.importorskip("playwright.sync_api", reason=NO_PLAYWRIGHT)

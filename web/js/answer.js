@@ -33,12 +33,14 @@ export function Answer({ turn }) {
   </article>`;
 }
 
+const LONG = 2000; // characters; code that is longer, and still grows, is coloured when it is whole
+
 /** The answer's text. Blocks that did not change keep their nodes, so that focus and selection stay in a growing answer.
  *  @param {OfTurn} props */
 function Text({ turn }) {
   const frame = useRef(/** @type {HTMLElement | null} */ (null));
-  const kept = useRef(/** @type {{raw: string, citations: Page.Citation[] | null, nodes: ChildNode[]}[]} */ ([]));
-  const { text, citations } = turn.value;
+  const kept = useRef(/** @type {{raw: string, plain: boolean, citations: Page.Citation[] | null, nodes: ChildNode[]}[]} */ ([]));
+  const { text, citations, state } = turn.value;
   useLayoutEffect(() => {
     const known = new Map((citations ?? []).map((each) => [each.id, each]));
     const footnote = (/** @type {number} */ id) => {
@@ -46,17 +48,19 @@ function Text({ turn }) {
       return citation ? footnoteButton(citation, turn) : null;
     };
     const blocks = blocksOf(text);
+    const isPlain = (/** @type {number} */ place) => state === "streaming" && place === blocks.length - 1 && blocks[place].raw.length > LONG;
     let same = 0;
-    while (same < blocks.length && same < kept.current.length && kept.current[same].raw === blocks[same].raw && kept.current[same].citations === citations) same++;
+    while (same < blocks.length && same < kept.current.length && kept.current[same].raw === blocks[same].raw && kept.current[same].plain === isPlain(same) && kept.current[same].citations === citations) same++;
     for (const { nodes } of kept.current.slice(same)) for (const node of nodes) node.remove();
-    const fresh = blocks.slice(same).map((block) => {
-      const made = nodesOf(block, footnote);
+    const fresh = blocks.slice(same).map((block, place) => {
+      const plain = isPlain(same + place);
+      const made = nodesOf(block, footnote, plain);
       const nodes = [...made.childNodes];
       frame.current?.append(made);
-      return { raw: block.raw, citations, nodes };
+      return { raw: block.raw, plain, citations, nodes };
     });
     kept.current = [...kept.current.slice(0, same), ...fresh];
-  }, [text, citations]);
+  }, [text, citations, state]);
   return html`<div class="prose" dir="auto" ref=${frame}></div>`;
 }
 

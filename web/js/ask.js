@@ -32,7 +32,7 @@ export function Ask() {
   }, [state, text, citations]);
   useLayoutEffect(() => {
     followed.current = true;
-  }, [turns.value.length]);
+  }, [last]);
   if (!may("query")) return html`<main id="content" class="alone"><p>${t.noQuery}</p></main>`;
   const empty = turns.value.length === 0 && !problem;
   const onScroll = () => {

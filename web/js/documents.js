@@ -10,14 +10,19 @@ import { Uploads, arrived, start, startAll, takeUp, uploads } from "./uploads.js
 import { openDocument } from "./viewer.js";
 
 const PAGE = 100;
+const BLOCK = 25; // rows that are shown, or not, together
+const NEAR = "150% 0px"; // how far beyond what is seen, in heights of the view
 const WAIT = 5000;
 const NEWEST = "-ingested_at";
+
+/** @typedef {Api.DocumentOut[][] | null} Blocks some rows each; null until they are known */
+/** @typedef {(change: (known: Blocks) => Blocks) => void} SetBlocks */
 
 /** Documents that are about to be deleted, by id. */
 const leaving = signal(/** @type {Set<string>} */ (new Set()));
 
 export function Documents() {
-  const [items, setItems] = useState(/** @type {Api.DocumentOut[] | null} */ (null));
+  const [blocks, setBlocks] = useState(/** @type {Blocks} */ (null));
   const [cursor, setCursor] = useState(/** @type {string | null} */ (null));
   const [problem, setProblem] = useProblem();
   const latestAsked = useRef("");
@@ -26,22 +31,27 @@ export function Documents() {
   const sort = params.value.get("sort") ?? NEWEST;
   const load = async (/** @type {string | null} */ after = null) => {
     const asked = query({ collection: here, q: words, sort, limit: PAGE, cursor: after });
+    if (after && latestAsked.current === asked) return; // it is on its way
     latestAsked.current = asked;
+    if (!after) setCursor(null);
     try {
       /** @type {Api.PageOut<Api.DocumentOut>} */
       const page = await get(`/documents${asked}`);
       if (latestAsked.current !== asked) return; // another one was asked since
-      setItems((known) => (after && known ? [...known, ...page.items] : page.items));
+      /** @type {Api.DocumentOut[][]} */
+      const fresh = [];
+      for (let from = 0; from < page.items.length; from += BLOCK) fresh.push(page.items.slice(from, from + BLOCK));
+      setBlocks((known) => (after && known ? [...known, ...fresh] : fresh));
       setCursor(page.next_cursor);
       setProblem(null);
     } catch (error) {
-      if (error instanceof Problem && error.slug === "collection-not-found") setItems([]);
+      if (latestAsked.current === asked) latestAsked.current = "";
+      if (error instanceof Problem && error.slug === "collection-not-found") setBlocks([]);
       else setProblem(error);
     }
   };
   useEffect(() => {
-    setItems(null);
-    setCursor(null);
+    setBlocks(null);
   }, [here]);
   useEffect(() => {
     load();
@@ -50,22 +60,7 @@ export function Documents() {
     takeUp(here);
   }, [here]);
   if (!may("documents:read")) return html`<main id="content" class="alone"><p>${t.mayNot}</p></main>`;
-  const remove = (/** @type {Api.DocumentOut} */ each) => {
-    leaving.value = new Set([...leaving.value, each.id]);
-    const stays = () => (leaving.value = new Set([...leaving.value].filter((id) => id !== each.id)));
-    const timer = setTimeout(async () => {
-      try {
-        await send("DELETE", `/documents/${encodeURIComponent(each.id)}${query({ collection: here })}`);
-        setItems((known) => known && known.filter((other) => other.id !== each.id && other.parent !== each.id));
-        said.value = t.deleted(each.title);
-        loadCollections().catch(() => {}); // only numbers are stale then
-      } catch (error) {
-        toast(error instanceof Problem ? error.detail || error.title || t.failed : t.failed);
-      }
-      stays();
-    }, WAIT);
-    toast(t.willDelete(each.title), { action: t.undo, run: () => (clearTimeout(timer), stays(), (said.value = t.notDeleted(each.title))), ms: WAIT });
-  };
+  const some = blocks?.some((each) => each.length > 0);
   return html`<main id="content" class="documents" tabindex="-1">
     <div class="wide">
       <h1>${t.documents}</h1>
@@ -73,31 +68,83 @@ export function Documents() {
       ${may("documents:write") && html`<${Bring} />`}
       <${Uploads} />
       ${problem && html`<${Trouble} problem=${problem} retry=${() => load()} />`}
-      ${items === null && !problem && html`<${Waiting} />`}
-      ${(items?.length || words) && html`<${Search} words=${words} />`}
-      ${items?.length === 0 && words && html`<p class="note">${t.noneFound(words)}</p>`}
-      ${items?.length === 0 && !words && uploads.value.length === 0 && html`<div class="nothing"><${Icon} name="file" /><p><strong>${t.noDocuments}</strong></p>${may("documents:write") && html`<p class="quiet">${t.noDocumentsMore}</p>`}</div>`}
-      ${items && items.length > 0 && html`<div class="table-frame"><table class="list">
+      ${blocks === null && !problem && html`<${Waiting} />`}
+      ${(some || words) && html`<${Search} words=${words} />`}
+      ${some === false && words && html`<p class="note">${t.noneFound(words)}</p>`}
+      ${some === false && !words && uploads.value.length === 0 && html`<div class="nothing"><${Icon} name="file" /><p><strong>${t.noDocuments}</strong></p>${may("documents:write") && html`<p class="quiet">${t.noDocumentsMore}</p>`}</div>`}
+      ${blocks && some && html`<div class="table-frame"><table class="list even">
         <thead><tr>
           <${Sortable} by="title" sort=${sort}>${t.title}<//><th scope="col" class="figure">${t.pagesColumn}</th><th scope="col" class="figure">${t.chunks}</th>
           <${Sortable} by="bytes" sort=${sort} figure>${t.bytes}<//><${Sortable} by="ingested_at" sort=${sort}>${t.ingested}<//><th scope="col"><span class="hidden">${t.delete}</span></th>
         </tr></thead>
-        <tbody>${items.map((each) => html`<tr key=${each.id} class=${leaving.value.has(each.id) ? "leaving" : ""}>
-          <th scope="row">
-            <button class="link" dir="auto" aria-label=${t.open(each.title)} onClick=${(event) => openDocument(each.id, { collection: here, from: event.currentTarget })}>${each.title}</button>
-            ${each.source !== each.title && html`<small dir="auto">${each.source}</small>`}
-            ${each.warnings.length > 0 && html`<${Warnings} warnings=${each.warnings} />`}
-          </th>
-          <td class="figure" data-name=${t.pagesColumn}>${each.pages ? count(each.pages) : t.scoreNone}</td>
-          <td class="figure" data-name=${t.chunks}>${count(each.chunks)}</td>
-          <td class="figure" data-name=${t.bytes}>${size(each.bytes)}</td>
-          <td class="when" data-name=${t.ingested}>${when(each.ingested_at)}</td>
-          <td class="end">${may("documents:write") && !each.parent && html`<button class="icon-button" disabled=${leaving.value.has(each.id)} title=${t.delete} aria-label=${t.deleteNamed(each.title)} onClick=${() => remove(each)}><${Icon} name="trash" /></button>`}</td>
-        </tr>`)}</tbody>
+        ${blocks.map((each, place) => html`<${Rows} key=${place} items=${each} here=${here} setBlocks=${setBlocks} />`)}
       </table></div>`}
-      ${cursor && html`<button class="button" onClick=${() => load(cursor)}>${t.more}</button>`}
+      ${cursor && html`<${More} cursor=${cursor} load=${load} />`}
     </div>
   </main>`;
+}
+
+/** Call something as a part comes near to what is seen, and as it goes away from it.
+ *  @param {{current: HTMLElement | null}} frame @param {(entry: IntersectionObserverEntry) => void} run @param {any[]} inputs */
+function useNear(frame, run, inputs = []) {
+  useEffect(() => {
+    if (!frame.current) return;
+    const observer = new IntersectionObserver((entries) => entries.slice(-1).forEach(run), { root: frame.current.closest("main"), rootMargin: NEAR });
+    observer.observe(frame.current);
+    return () => observer.disconnect();
+  }, inputs);
+}
+
+/** Some rows of the list. Far from what is seen, an empty row as high as they were stands for them.
+ *  @param {{items: Api.DocumentOut[], here: string, setBlocks: SetBlocks}} props */
+function Rows({ items, here, setBlocks }) {
+  const frame = useRef(/** @type {HTMLElement | null} */ (null));
+  const [height, setHeight] = useState(0);
+  useNear(frame, ({ isIntersecting, boundingClientRect }) => {
+    if (isIntersecting) setHeight(0);
+    else if (!frame.current?.contains(document.activeElement)) setHeight(boundingClientRect.height);
+  });
+  if (height) return html`<tbody ref=${frame}><tr aria-hidden="true"><td colspan="6" class="far" style=${{ height: `${height}px` }}></td></tr></tbody>`;
+  return html`<tbody ref=${frame}>${items.map((each) => html`<tr key=${each.id} class=${leaving.value.has(each.id) ? "leaving" : ""}>
+      <th scope="row">
+        <button class="link" dir="auto" aria-label=${t.open(each.title)} onClick=${(event) => openDocument(each.id, { collection: here, from: event.currentTarget })}>${each.title}</button>
+        ${each.source !== each.title && html`<small dir="auto">${each.source}</small>`}
+        ${each.warnings.length > 0 && html`<${Warnings} warnings=${each.warnings} />`}
+      </th>
+      <td class="figure" data-name=${t.pagesColumn}>${each.pages ? count(each.pages) : t.scoreNone}</td>
+      <td class="figure" data-name=${t.chunks}>${count(each.chunks)}</td>
+      <td class="figure" data-name=${t.bytes}>${size(each.bytes)}</td>
+      <td class="when" data-name=${t.ingested}>${when(each.ingested_at)}</td>
+      <td class="end">${may("documents:write") && !each.parent && html`<button class="icon-button" disabled=${leaving.value.has(each.id)} title=${t.delete} aria-label=${t.deleteNamed(each.title)} onClick=${() => remove(each, here, setBlocks)}><${Icon} name="trash" /></button>`}</td>
+    </tr>`)}</tbody>`;
+}
+
+/** The button for the next page; it is pressed by itself before it is seen.
+ *  @param {{cursor: string, load: (after: string) => Promise<void>}} props */
+function More({ cursor, load }) {
+  const frame = useRef(/** @type {HTMLElement | null} */ (null));
+  useNear(frame, ({ isIntersecting }) => void (isIntersecting && load(cursor)), [cursor]);
+  return html`<button class="button" ref=${frame} onClick=${() => load(cursor)}>${t.more}</button>`;
+}
+
+/** Delete a document, unless that is undone within some seconds.
+ *  @param {Api.DocumentOut} each @param {string} here @param {SetBlocks} setBlocks */
+function remove(each, here, setBlocks) {
+  leaving.value = new Set([...leaving.value, each.id]);
+  const stays = () => (leaving.value = new Set([...leaving.value].filter((id) => id !== each.id)));
+  const isGone = (/** @type {Api.DocumentOut} */ other) => other.id === each.id || other.parent === each.id;
+  const timer = setTimeout(async () => {
+    try {
+      await send("DELETE", `/documents/${encodeURIComponent(each.id)}${query({ collection: here })}`);
+      setBlocks((known) => known && known.map((block) => (block.some(isGone) ? block.filter((other) => !isGone(other)) : block)));
+      said.value = t.deleted(each.title);
+      loadCollections().catch(() => {}); // only numbers are stale then
+    } catch (error) {
+      toast(error instanceof Problem ? error.detail || error.title || t.failed : t.failed);
+    }
+    stays();
+  }, WAIT);
+  toast(t.willDelete(each.title), { action: t.undo, run: () => (clearTimeout(timer), stays(), (said.value = t.notDeleted(each.title))), ms: WAIT });
 }
 
 /** The head of a column by which the list can be sorted; texts begin with the first, figures with the largest.

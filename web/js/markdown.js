@@ -35,8 +35,9 @@ export function blocksOf(text) {
  * Make a block's nodes.
  * @param {{token: Token, links: object}} block
  * @param {(id: number) => Node | null} footnote makes what stands for `[id]`; null: the text stays
+ * @param {boolean} plain leaves code without colours
  */
-export function nodesOf({ token, links }, footnote) {
+export function nodesOf({ token, links }, footnote, plain = false) {
   const tokens = Object.assign([token], { links });
   const made = DOMPurify.sanitize(marked.parser(tokens), CLEAN);
   for (const link of made.querySelectorAll("a")) {
@@ -52,7 +53,7 @@ export function nodesOf({ token, links }, footnote) {
   }
   for (const code of made.querySelectorAll("pre > code")) {
     if (code.parentElement) code.parentElement.tabIndex = 0;
-    colour(code);
+    if (!plain) colour(code);
   }
   withFootnotes(made, footnote);
   return made;

@@ -13,9 +13,14 @@ export const conversation = signal(/** @type {string | null} */ (null));
 export const changed = signal(0);
 
 const RUNNING = "footnote.running";
+const AT_ONCE = 10; // turns of a conversation that is opened; the earlier ones come a few a picture
+const A_PICTURE = 2;
+const SLOW = 8; // ms that showing some tokens may take before the next wait
+const PAUSE = 200; // ms that they wait at the most
 /** @type {AbortController | null} */
 let abort = null;
 let latest = 0;
+let filling = 0;
 
 /** @param {Partial<Turn>} known @returns {TurnSignal} */
 const turnOf = (known) => signal({ id: `t${++latest}`, question: "", collection: collection.value, state: "asking", text: "", citations: null, done: null, problem: null, dropped: false, ...known });
@@ -46,18 +51,27 @@ async function run(turn, open) {
   const mine = (abort = new AbortController());
   const set = (/** @type {Partial<Turn>} */ patch) => (turn.value = { ...turn.value, ...patch });
   let pending = "";
-  let frame = 0;
-  // tokens come faster than the screen is drawn: they are shown with the next picture
+  let waits = false;
+  let took = 0;
+  // tokens come faster than the screen is drawn: they are shown with the next picture; a long block takes longer to show,
+  // and then the pause is longer, too, so that the page can be used meanwhile
   const flush = () => {
-    cancelAnimationFrame(frame);
-    frame = 0;
-    if (pending) set({ text: turn.value.text + pending, state: "streaming", dropped: false });
+    waits = false;
+    if (!pending) return;
+    const begun = performance.now();
+    set({ text: turn.value.text + pending, state: "streaming", dropped: false });
     pending = "";
+    setTimeout(() => (took = performance.now() - begun));
+  };
+  const wait = () => {
+    waits = true;
+    if (document.hidden || took > SLOW) setTimeout(flush, document.hidden ? PAUSE : Math.min(PAUSE, 2 * took));
+    else requestAnimationFrame(flush);
   };
   const onEvent = (/** @type {string} */ name, /** @type {any} */ data) => {
     if (name === "token") {
       pending += data.token;
-      frame ||= document.hidden ? setTimeout(flush, 100) : requestAnimationFrame(flush);
+      if (!waits) wait();
     } else if (name === "sources") {
       if (data.conversation_id) adopt(data.conversation_id);
       remember(turn.value, data.stream_id);
@@ -116,6 +130,7 @@ function remember(turn, stream) {
 /** Begin anew. */
 export function clear() {
   stop();
+  cancelAnimationFrame(filling);
   turns.value = [];
   conversation.value = null;
 }
@@ -136,9 +151,22 @@ export async function show(id) {
     cursor = page.next_cursor;
   } while (cursor);
   if (conversation.value !== id) return;
-  turns.value = paired(found);
+  fill(paired(found));
   const running = JSON.parse(sessionStorage.getItem(RUNNING) ?? "null");
   if (running?.conversation === id) await resume(running);
+}
+
+/** Show turns: the last ones at once, so that nobody waits for those that are out of sight. @param {TurnSignal[]} all */
+function fill(all) {
+  let left = CSS.supports("overflow-anchor", "auto") ? Math.max(0, all.length - AT_ONCE) : 0; // else the text would jump
+  turns.value = all.slice(left);
+  const earlier = () => {
+    const from = Math.max(0, left - A_PICTURE);
+    turns.value = [...all.slice(from, left), ...turns.value];
+    left = from;
+    if (left) filling = requestAnimationFrame(earlier);
+  };
+  if (left) filling = requestAnimationFrame(earlier);
 }
 
 /** Take up again what was being written when the page was left. */

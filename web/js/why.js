@@ -1,6 +1,6 @@
 // Why an answer is as it is: times, tokens, what was searched for, and what became of every passage that was found.
 import { count, duration, inWords, score, t } from "./i18n.js";
-import { html } from "./lib.js";
+import { html, useState } from "./lib.js";
 import { placeOf } from "./parts.js";
 import { may } from "./state.js";
 import { openCitation } from "./viewer.js";
@@ -9,14 +9,17 @@ const KINDS = /** @type {const} */ (["dense", "lexical", "fused", "rerank"]);
 
 /** @param {{turn: Page.Signal<Page.Turn>, onOpen: Page.Opening}} props */
 export function Why({ turn, onOpen }) {
+  const [wanted, setWanted] = useState(false);
   const { done, citations } = turn.value;
   if (!done) return null;
+  const summary = html`<summary onClick=${() => setWanted(true)}>${t.why}</summary>`;
+  if (!wanted) return html`<details class="why">${summary}</details>`; // of a long conversation nobody opens them all
   const { timings_ms: timings, usage, engine, rerank } = done;
   const standalone = done.standalone_question && done.standalone_question !== turn.value.question ? [done.standalone_question] : [];
   const searched = [...standalone, ...(engine?.queries ?? [])];
   const total = timings?.total ?? 0;
   return html`<details class="why" onToggle=${(/** @type {Page.On<HTMLDetailsElement>} */ event) => event.currentTarget.open && event.currentTarget.scrollIntoView({ block: "nearest" })}>
-    <summary>${t.why}</summary>
+    ${summary}
     <dl>
       ${timings && html`<dt>${t.timings}</dt><dd><ul class="bars">${Object.entries(timings).filter(([name, ms]) => name === "total" || ms >= 0.5).map(([name, ms]) => html`<li key=${name}>
         <span>${inWords(t.timing, name)}</span><span class="bar"><i style=${{ width: `${total ? Math.max(1, (100 * ms) / total) : 0}%` }}></i></span><span class="figure">${duration(ms)}</span></li>`)}</ul></dd>`}
