@@ -1,6 +1,6 @@
 // The view of a collection's documents: what is there, what is on its way, bringing and deleting.
 import { Problem, get, query, send } from "./api.js";
-import { chosen, dropped } from "./folders.js";
+import { chosen, dropped, isOfFiles } from "./folders.js";
 import { count, size, t, when } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { html, signal, useEffect, useRef, useState } from "./lib.js";
@@ -176,11 +176,23 @@ function Bring() {
   const chooser = useRef(/** @type {HTMLElement | null} */ (null));
   const folders = useRef(/** @type {HTMLElement | null} */ (null));
   useEffect(() => folders.current?.setAttribute("webkitdirectory", ""), []);
-  const drop = (/** @type {DragEvent} */ event) => {
-    event.preventDefault();
-    setOver(false);
-    if (event.dataTransfer) dropped(event.dataTransfer).then(bring);
-  };
+  useEffect(() => {
+    // files may be dropped anywhere: beside the frame a browser would open them, and leave the page
+    const over = (/** @type {DragEvent} */ event) => isOfFiles(event) && setOver(true);
+    const leave = (/** @type {DragEvent} */ event) => event.relatedTarget === null && setOver(false);
+    const drop = (/** @type {DragEvent} */ event) => {
+      setOver(false);
+      if (event.dataTransfer && isOfFiles(event)) dropped(event.dataTransfer).then(bring);
+    };
+    addEventListener("dragover", over);
+    addEventListener("dragleave", leave);
+    addEventListener("drop", drop);
+    return () => {
+      removeEventListener("dragover", over);
+      removeEventListener("dragleave", leave);
+      removeEventListener("drop", drop);
+    };
+  }, []);
   const choose = (/** @type {Page.On} */ event) => {
     bring(chosen(event.currentTarget.files ?? []));
     event.currentTarget.value = "";
@@ -193,7 +205,7 @@ function Bring() {
     form.reset();
     start({ name: url, url });
   };
-  return html`<div class=${`drop ${over ? "over" : ""}`} onDragOver=${(event) => (event.preventDefault(), setOver(true))} onDragLeave=${() => setOver(false)} onDrop=${drop}>
+  return html`<div class=${`drop ${over ? "over" : ""}`}>
       <${Icon} name="upload" />
       <p><strong>${t.drop}</strong> ${t.dropMore} <button class="link" onClick=${() => chooser.current?.click()}>${t.choose}</button> ${t.dropMore} <button class="link" onClick=${() => folders.current?.click()}>${t.chooseFolder}</button></p>
       <p class="quiet">${t.dropKinds}</p>

@@ -69,3 +69,6 @@ export function chosen(files) {
     .filter((file) => !file.webkitRelativePath.split("/").some(isLitter))
     .map((file) => ({ file, source: file.webkitRelativePath ? sourceOf(file.webkitRelativePath) : null }));
 }
+
+/** Tell whether files are dragged, not a text. @param {DragEvent} event */
+export const isOfFiles = (event) => Boolean(event.dataTransfer?.types.includes("Files"));

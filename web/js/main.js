@@ -3,6 +3,7 @@ import { Problem, asProblem, get, key, query, refused, setKey } from "./api.js";
 import { Ask, ShowConversations } from "./ask.js";
 import { Passage } from "./answer.js";
 import { Documents } from "./documents.js";
+import { isOfFiles } from "./folders.js";
 import { Later } from "./later.js";
 import { t } from "./i18n.js";
 import { Icon } from "./icons.js";
@@ -100,6 +101,9 @@ const SIGNS = /** @type {const} */ ({ auto: "half", light: "sun", dark: "moon" }
 const Theme = () => html`<button class="icon-button" title=${t.theme[theme.value]} aria-label=${t.theme[theme.value]} onClick=${() => (theme.value = THEMES[theme.value])}><${Icon} name=${SIGNS[theme.value]} /></button>`;
 
 const Toasts = () => html`<div class="toasts" role="status">${toasts.value.map((each) => html`<div class="toast" key=${each.id}><span>${each.text}</span>${each.run && html`<button class="link" onClick=${each.run}>${each.action}</button>`}</div>`)}</div>`;
+
+// a file that is dropped beside what takes files would be opened instead of the page
+for (const name of /** @type {const} */ (["dragover", "drop"])) addEventListener(name, (event) => isOfFiles(event) && event.preventDefault());
 
 render(html`<${Page} />`, /** @type {Element} */ (document.getElementById("app")));
 arrive();

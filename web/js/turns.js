@@ -37,7 +37,20 @@ export async function ask(question, { instead = null } = {}) {
   else {
     const chat = conversation.value ? { conversation_id: conversation.value } : {};
     if (conversation.value) delete body.collection; // it keeps its own
-    await run(turn, (signal) => send("POST", "/chat/stream", { json: { ...body, ...chat, message: question }, signal }));
+    await run(turn, (signal) => whenFree(() => send("POST", "/chat/stream", { json: { ...body, ...chat, message: question }, signal }), signal));
+  }
+}
+
+/** Ask again while the conversation's last answer, which was stopped, is still being ended.
+ *  @param {() => Promise<Response>} ask @param {AbortSignal} signal */
+async function whenFree(ask, signal) {
+  for (let until = Date.now() + 25_000; ; ) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (signal.aborted || Date.now() > until || !(error instanceof Problem) || error.slug !== "conversation-busy") throw error;
+      await new Promise((resolve) => setTimeout(resolve, 700));
+    }
   }
 }
 

@@ -153,6 +153,26 @@ def folder(at: Path) -> Path:
     return at / "handbook"
 
 
+@pytest.mark.parametrize("view", ["/", "/documents", "/operate"])
+def test_a_file_that_is_dropped_beside_the_frame_leaves_the_page_open_and_is_brought_where_documents_are(
+    browser: Browser, view: str
+) -> None:
+    made = app_of()
+    with running(made.app) as server, browser.page(server.url, path=f"/#{view}") as page:
+        page.tab.locator("#content").wait_for()
+        taken = page.tab.evaluate(
+            """() => {
+                const dataTransfer = new DataTransfer();
+                dataTransfer.items.add(new File(["# It says so"], "beside.md"));
+                const of = (name) => new DragEvent(name, { dataTransfer, bubbles: true, cancelable: true });
+                return ["dragover", "drop"].map((name) => !document.body.dispatchEvent(of(name)));
+            }"""
+        )
+        assert taken == [True, True]
+        if view == "/documents":
+            page.tab.locator(".uploads .is-succeeded", has_text="beside.md").wait_for()
+
+
 @pytest.mark.parametrize("way", ["dropped", "chosen"])
 def test_folders_are_brought_with_their_paths(browser: Browser, tmp_path: Path, way: str) -> None:
     made = app_of()

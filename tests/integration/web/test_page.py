@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Literal
@@ -100,6 +101,23 @@ def test_an_answer_can_be_stopped_and_its_text_stays(browser: Browser) -> None:
         page.tab.get_by_role("button", name="Stop").click()
         page.tab.get_by_text("Stopped.").wait_for()
         assert "Half of" in page.tab.inner_text(".prose")
+
+
+def test_who_asks_while_a_stopped_answer_is_still_being_ended_waits_for_that(browser: Browser) -> None:
+    busy = {"type": "/problems/conversation-busy", "title": "The conversation is busy", "status": 409}
+    left = [busy, busy]
+
+    def refuse(route: Any) -> None:
+        if left:
+            route.fulfill(status=409, content_type="application/problem+json", body=json.dumps(left.pop()))
+        else:
+            route.continue_()
+
+    with running(app_of().app) as server, browser.page(server.url, refusals=(409,)) as page:
+        page.tab.route("**/chat/stream", refuse)
+        page.ask("Which port?")
+        assert "Set the port" in page.tab.inner_text(".prose")
+        assert left == []
 
 
 def test_a_footnote_shows_its_passage_to_the_pointer_and_to_the_keyboard(browser: Browser) -> None:
