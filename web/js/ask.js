@@ -256,9 +256,14 @@ function Escaped({ run }) {
 function Naming({ title, onEnd }) {
   const box = useRef(/** @type {HTMLInputElement | null} */ (null));
   useEffect(() => box.current?.select(), []);
-  const key = (/** @type {Page.On<HTMLInputElement, KeyboardEvent>} */ event) => {
-    if (event.key === "Enter") onEnd(event.currentTarget.value);
-    if (event.key === "Escape") (event.preventDefault(), onEnd(title));
+  const over = useRef(false); // its end takes the focus away, which ends it again
+  const end = (/** @type {string} */ text) => {
+    if (!over.current) onEnd(text);
+    over.current = true;
   };
-  return html`<input ref=${box} aria-label=${t.renameTo} maxlength="200" value=${title} onKeyDown=${key} onBlur=${(event) => onEnd(event.currentTarget.value)} />`;
+  const key = (/** @type {Page.On<HTMLInputElement, KeyboardEvent>} */ event) => {
+    if (event.key === "Enter") end(event.currentTarget.value);
+    if (event.key === "Escape") (event.preventDefault(), end(title));
+  };
+  return html`<input ref=${box} aria-label=${t.renameTo} maxlength="200" value=${title} onKeyDown=${key} onBlur=${(event) => end(event.currentTarget.value)} />`;
 }

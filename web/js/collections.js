@@ -1,6 +1,6 @@
 // The view of collections: what there is, making one; one collection with its generations.
 import { get, send } from "./api.js";
-import { count, t, when } from "./i18n.js";
+import { count, languageName, t, when } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { html, useEffect, useRef, useState } from "./lib.js";
 import { Generations } from "./generations.js";
@@ -49,7 +49,7 @@ function All() {
         <td class="figure" data-name=${t.documents}>${count(each.documents)}</td>
         <td class="figure" data-name=${t.chunks}>${count(each.chunks)}</td>
         <td>${each.embedding_model}</td>
-        <td>${each.language}</td>
+        <td>${languageName(each.language)}</td>
         <td class="when">${when(each.created_at)}</td>
       </tr>`)}</tbody>
     </table></div>`}
@@ -87,8 +87,8 @@ function Make({ onClose }) {
   };
   return html`<${Dialog} title=${t.newCollection} onClose=${onClose}>
     <form class="stack" onSubmit=${submit}>
-      <label>${t.name}<input name="name" ref=${name} required maxlength="63" pattern="[a-z0-9][a-z0-9_\\-]*" autocomplete="off" autocapitalize="off" spellcheck="false" aria-describedby="name-help" /><small id="name-help">${t.nameHelp}</small></label>
-      <label>${t.language}<select name="language"><option value="">${t.asServer}</option>${LANGUAGES.map((each) => html`<option value=${each}>${each}</option>`)}</select><small>${t.languageHelp}</small></label>
+      <label>${t.name}<input name="name" ref=${name} required maxlength="63" pattern="[a-z0-9][a-z0-9_\\-]*" title=${t.nameHelp} autocomplete="off" autocapitalize="off" spellcheck="false" aria-describedby="name-help" /><small id="name-help">${t.nameHelp}</small></label>
+      <label>${t.language}<select name="language"><option value="">${t.asServer}</option>${LANGUAGES.map((each) => html`<option value=${each}>${languageName(each)}</option>`)}</select><small>${t.languageHelp}</small></label>
       <div class="two">
         <label>${t.chunkTokens}<input type="number" name="chunk_tokens" min="16" max="100000" placeholder=${t.asServer} /></label>
         <label>${t.chunkOverlap}<input type="number" name="chunk_overlap" min="0" max="10000" placeholder=${t.asServer} /></label>
@@ -136,7 +136,7 @@ function One({ name }) {
         <div><dt>${t.documents}</dt><dd>${count(about.documents)}</dd></div>
         <div><dt>${t.chunks}</dt><dd>${count(about.chunks)}</dd></div>
         <div><dt>${t.embeddingModel}</dt><dd>${about.embedding_model}</dd></div>
-        <div><dt>${t.language}</dt><dd>${about.language}</dd></div>
+        <div><dt>${t.language}</dt><dd>${languageName(about.language)}</dd></div>
         <div><dt>${t.defaultReaders}</dt><dd dir="auto">${about.readers.map((each) => (each === "*" ? t.everybody : each)).join(", ") || t.noReaders}</dd></div>
       </dl>
       <${Generations} about=${about} onChange=${load} />`}

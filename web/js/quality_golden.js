@@ -1,6 +1,6 @@
 // Golden questions: listed, written, changed, deleted, brought from a file and taken along in one.
 import { Problem, query, send } from "./api.js";
-import { count, t } from "./i18n.js";
+import { count, inWords, t } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { html, signal, useEffect, useRef, useState } from "./lib.js";
 import { Trouble, Waiting, usePages, useProblem } from "./parts.js";
@@ -66,7 +66,7 @@ export function Golden({ here }) {
     ${writing.value && html`<${Writing} here=${here} onKept=${() => load()} />`}
     ${problem && html`<${Trouble} problem=${problem} retry=${() => load()} />`}
     ${items === null && !problem && html`<${Waiting} />`}
-    ${items?.length === 0 && !writing.value && html`<div class="nothing"><${Icon} name="check" /><p><strong>${t.noGolden}</strong></p><p class="quiet">${t.noGoldenMore}</p></div>`}
+    ${items?.length === 0 && !writing.value && html`<div class="nothing"><${Icon} name="pencil" /><p><strong>${t.noGolden}</strong></p><p class="quiet">${t.noGoldenMore}</p></div>`}
     ${items && items.length > 0 && html`<ul class="entries">${items.map((each) => html`<li key=${each.id} class=${leaving.has(each.id) ? "leaving-card" : ""}>
       <div class="card-text">
         <p dir="auto"><strong>${each.golden.question}</strong></p>
@@ -87,7 +87,7 @@ function expected({ unanswerable, documents = [], passages = [], answers = [], k
     ...(documents.length ? [documents.slice(0, 3).join(", ") + (documents.length > 3 ? " …" : "")] : []),
     ...(answers.length ? [answers.map((each) => t.quoted(each)).join(", ")] : []),
     ...(passages.length ? [t.nPassages(passages.length, count(passages.length))] : []),
-    ...(kind ? [kind] : []),
+    ...(kind ? [inWords(t.goldenKind, kind)] : []),
   ];
   return parts.join(" · ") || t.nothingSaid;
 }
@@ -115,6 +115,10 @@ export function Writing({ here, onKept }) {
     const documents = none ? [] : lines(form.get("documents"));
     const grades = Object.fromEntries(Object.entries(golden.grades ?? {}).filter(([name]) => documents.includes(name)));
     const answer = String(form.get("answer") ?? "").trim();
+    if (!none && !documents.length && !answer && !lines(form.get("answers")).length && !golden.passages?.length) {
+      setProblem(new Problem({ detail: t.saySomething }));
+      return;
+    }
     /** @type {Api.GoldenMembers} */
     const made = { ...golden, question: String(form.get("question")).trim(), documents, grades, answers: none ? [] : lines(form.get("answers")), passages: none ? [] : (golden.passages ?? []), unanswerable: none, answer: answer || null };
     try {

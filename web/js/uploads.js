@@ -101,6 +101,9 @@ async function patient(ask) {
   }
 }
 
+/** What the same file is refused with again. */
+const HOPELESS = [413, 415, 422];
+
 /** Names in a document's metadata that Footnote gives, and takes from nobody. */
 const OWN = ["title", "source", "heading", "page", "page_end", "chunk_index", "file_name", "attached_to", "readers"];
 
@@ -176,6 +179,6 @@ export const UploadItem = ({ upload: each }) => html`<li class=${`is-${each.stat
   <span class="upload-name" dir="auto">${each.name}</span>
   <span class="state">${each.state === "succeeded" ? html`<${Icon} name="check" />` : null}${each.state === "failed" ? html`<${Icon} name="warn" />` : null}${t.state[each.state]}${each.outcome ? ` · ${inWords(t.outcome, each.outcome)}` : ""}</span>
   ${(each.state === "sending" || each.state === "running") && html`<progress max=${each.total ?? 1} value=${each.total && each.done ? each.done : undefined} aria-label=${each.name}></progress>`}
-  ${each.problem && html`<p class="wrong">${each.problem.errors[0]?.reason || each.problem.detail || each.problem.title || t.unreachable}${may("documents:write") ? html` <button class="link" aria-label=${`${t.tryAgain}: ${each.name}`} onClick=${() => again(each)}>${t.tryAgain}</button>` : ""}</p>`}
+  ${each.problem && html`<p class="wrong">${each.problem.errors[0]?.reason || each.problem.detail || each.problem.title || t.unreachable}${may("documents:write") && !HOPELESS.includes(each.problem.status) ? html` <button class="link" aria-label=${`${t.tryAgain}: ${each.name}`} onClick=${() => again(each)}>${t.tryAgain}</button>` : ""}</p>`}
   ${each.warnings && each.warnings.length > 0 && html`<${Warnings} warnings=${each.warnings} />`}
 </li>`;

@@ -227,13 +227,13 @@ def test_a_collection_is_made_with_its_language_and_chunks(browser: Browser) -> 
         page.tab.get_by_role("button", name="New collection").click()
         dialog = page.tab.get_by_role("dialog")
         dialog.locator("[name=name]").fill("default")
-        dialog.get_by_role("button", name="Make").click()
+        dialog.get_by_role("button", name="Create").click()
         dialog.get_by_text("409 already-exists").wait_for()
         dialog.locator("[name=name]").fill("handbuch")
         dialog.get_by_label("Language").select_option("german")
         dialog.get_by_label("Tokens of a chunk").fill("128")
         dialog.get_by_label("Tokens repeated").fill("16")
-        dialog.get_by_role("button", name="Make").click()
+        dialog.get_by_role("button", name="Create").click()
         page.tab.get_by_role("heading", name="handbuch").wait_for()
         new = made.runtime.collections.made[-1]
         assert (new.name, new.language, new.chunk_tokens, new.chunk_overlap) == ("handbuch", "german", 128, 16)
@@ -244,7 +244,7 @@ def test_generations_are_activated_and_rolled_back_after_what_happens_was_said(b
     with running(made.app) as server, browser.page(server.url, path="/#/collections/default") as page:
         page.tab.get_by_role("heading", name="Generation 3").wait_for()
         states = page.tab.locator(".generation header .badge").all_inner_texts()
-        assert states == ["being built", "ready", "answers", "answered before"]
+        assert states == ["being built", "ready", "active", "active before"]
         progress = page.tab.get_by_role("progressbar", name="Progress of the build")
         assert (progress.get_attribute("value"), progress.get_attribute("max")) == ("1", "3")
         gate = page.tab.get_by_role("img", name="recall@10 from 1.000 to 0.800; MRR from 0.933 to 0.500")
@@ -394,11 +394,11 @@ def test_a_key_is_made_shown_once_rotated_and_revoked(browser: Browser) -> None:
         page.tab.get_by_role("button", name="New key").click()
         form = page.tab.get_by_role("dialog", name="New key")
         form.get_by_label("What it is for").fill(HOSTILE.replace("\u202e", "").replace("\u202c", ""))
-        form.get_by_role("button", name="Make").click()
+        form.get_by_role("button", name="Create").click()
         form.get_by_text("scopes").first.wait_for()  # the server says what is missing
         form.get_by_label("query", exact=False).first.check()
         form.get_by_label("Person or application").fill("desk")
-        form.get_by_role("button", name="Make").click()
+        form.get_by_role("button", name="Create").click()
         shown = page.tab.locator(".secret code")
         shown.wait_for()
         text = shown.inner_text()

@@ -192,7 +192,7 @@ def test_a_collection_is_made_filled_from_a_folder_and_deleted(
         page.tab.get_by_role("button", name="New collection").click()
         page.tab.locator("dialog [name=name]").fill("rules")
         page.tab.get_by_label("Language").select_option("simple")
-        page.tab.get_by_role("dialog").get_by_role("button", name="Make").click()
+        page.tab.get_by_role("dialog").get_by_role("button", name="Create").click()
         page.tab.get_by_role("heading", name="Generation 1").wait_for()
         page.tab.get_by_role("link", name="Documents").last.click()
         page.tab.locator("input.folder").set_input_files(tmp_path / "rules")
