@@ -67,7 +67,7 @@ export function Usage() {
     ${!found && !problem && html`<${Waiting} />`}
     ${found && html`
       <p><strong class="big">${format(total)}</strong> <span class="quiet">${t.usedIn[unit](span)}</span></p>
-      ${total > 0 && html`<${Bars} label=${t.usageChart(t.units[unit], format(total), span)} rows=${rows} format=${format} heads=${[t.day, t.units[unit]]} bound=${daily} boundName=${daily === null ? "" : t.dailyBudget(format(daily))} />`}
+      <${Bars} label=${t.usageChart(t.units[unit], format(total), span)} rows=${rows} format=${format} heads=${[t.day, t.units[unit]]} bound=${daily} boundName=${daily === null ? "" : t.dailyBudget(format(daily))} />
       <${Budgets} budgets=${budgets} />
       ${BY.map((by) => html`<${Shares} key=${by} title=${t.usageBy[by]} items=${found.others[by]} of=${of} format=${format} />`)}`}
   </section>`;
