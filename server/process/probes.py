@@ -125,6 +125,8 @@ class Probes:
 def _tell(before: States, now: States) -> None:
     """Log what is down that was not, at the start too, and what is up again."""
     for name, state in now.items():
+        if name == "workers":  # they start one after another, and their supervisor tells what happens to them
+            continue
         was_ok = name not in before or before[name].ok
         if was_ok and not state.ok:
             _log.warning("a dependency is down", dependency=name, detail=state.detail)

@@ -25,11 +25,20 @@ from dataclasses import dataclass
 
 import httpx
 
-from server.engines.models.errors import ModelError, ModelFailed, ModelRateLimited, ModelRejected, ModelUnavailable
+from server.engines.models.errors import (
+    ModelError,
+    ModelFailed,
+    ModelFiltered,
+    ModelRateLimited,
+    ModelRejected,
+    ModelUnavailable,
+)
 
 UNNAMED = (httpx.HTTPError, ValueError, LookupError, TypeError, AttributeError)
 """What the SDKs let through: they read answers without validating them."""
 
+FILTERS = frozenset({"content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation"})
+"""Codes of errors by which providers refuse a prompt: OpenAI's and Azure's."""
 MAX_RETRY_AFTER = 86_400.0
 """Seconds; a provider that asks for more is asked again after a day."""
 
@@ -63,6 +72,8 @@ def refusal(status: int, *, hints: Hints, detail: str, code: str, wait: float | 
     """Return the error for an HTTP status, or the same number within a stream."""
     if code in {"insufficient_quota", "billing_hard_limit_reached"}:
         return ModelRejected("the quota of the model's provider is used up; its account needs credit", detail=detail)
+    if code in FILTERS:
+        return ModelFiltered("the content filter of the model's provider refused the request", detail=detail)
     if status == httpx.codes.TOO_MANY_REQUESTS:
         return ModelRateLimited("the model's provider is rate limiting us; try again later", wait=wait, detail=detail)
     if status >= httpx.codes.INTERNAL_SERVER_ERROR or status in {httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_EARLY}:

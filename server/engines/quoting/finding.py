@@ -11,7 +11,7 @@ from server.engines.quoting.composing import composed
 from server.engines.quoting.questions import Asked, looked_up, understand
 from server.engines.quoting.ranking import Ranked, by_vectors, by_words, embedded_text
 from server.engines.quoting.readings import readings
-from server.engines.quoting.refusal import best_coverage, is_small_talk, refuses
+from server.engines.quoting.refusal import best_coverage, is_small_talk, refuses, without_courtesies
 from server.engines.quoting.units import Source, Unit, units
 from server.engines.quoting.unmentioned import Mentions
 from server.engines.quoting.words import Words
@@ -33,7 +33,7 @@ class Finder:
     """
 
     def __init__(self, question: str, nodes: Sequence[NodeWithScore], *, parts: EngineParts) -> None:
-        self._question = question
+        self._said, self._question = question, without_courtesies(question)
         self._sources = sources_of(nodes)
         self._metadata: list[dict[str, Any]] = [found.node.metadata for found in nodes]
         scores = (parts.record.scores.get(found.node.node_id, {}) for found in nodes)
@@ -50,7 +50,7 @@ class Finder:
     @property
     def is_small_talk(self) -> bool:
         """Whether the question is none of the documents: a greeting, thanks."""
-        return is_small_talk(self._question)
+        return is_small_talk(self._said)
 
     async def refuses(self, *, share: float = 1.0) -> bool:
         """Tell whether the passages do not answer the question; at a share of the settings' rate.

@@ -65,6 +65,32 @@ _SMALL_TALK = re.compile(
     r"|oui|non|hola|buenos días|gracias|adiós|sí)\W*",
     re.IGNORECASE,
 )
+_GREETING = re.compile(
+    r"""\W*
+    (?: hi | hello | hey | good\ (?:morning|afternoon|evening|day) | dear\ \w+
+      | hallo | guten\ (?:tag|morgen|abend) | liebe[rs]?\ \w+ | bonjour | salut | hola | buenos\ días )
+    (?: \ (?:there|all|everyone|team|zusammen|alle|à\ tous) )?
+    (?: \s*[,.!:;]+\s* | \s+[\u2013\u2014-]\s+
+      | \s+ (?= (?: how|what|where|when|why|who|which|can|could|is|are|do|does|please|i
+                  | wie|was|wo|wer|wann|kann|ist|gibt | comment|quel|quelle|où|qui | cómo|qué|dónde|quién ) \b ) )
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+_COURTESY = re.compile(
+    r"""\W*
+    (?: (?: many\ thanks | thanks? | thank\ you | cheers )
+        (?: \ (?: you | a\ lot | so\ much | very\ much | in\ advance | for\ (?:your|the|any)\ help ) )*
+      | (?:can|could|would|will)\ (?:you|anyone|anybody|someone)(?:\ please)?\ help(?:\ me)?
+        (?:\ out)?(?:\ with\ (?:this|that|something))?
+      | please\ help(?:\ me)?
+      | i(?:\ have|'ve|\ have\ got|'ve\ got)?\ an?\ (?:quick\ |short\ |small\ )?question | quick\ question
+      | (?:vielen\ |besten\ |herzlichen\ )?danke?(?:\ (?:schön|sehr|im\ voraus|dir|ihnen))*
+      | (?:kannst\ du|können\ sie)\ mir(?:\ bitte)?\ helfen | ich\ habe\ eine(?:\ kurze)?\ frage
+      | merci(?:\ beaucoup|\ d'avance)* | (?:muchas\ )?gracias(?:\ de\ antemano)? | por\ favor )
+    \W*""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_SENTENCE = re.compile(r"[^.!?\n]+[.!?]*\s*|[.!?\n]+")
 
 
 def best_coverage(asked: Asked, units: Sequence[Unit], *, words: Words) -> float:
@@ -111,6 +137,16 @@ def refuses(
     if sureness is None:
         return False
     return sureness.score(coverage=covered, cosine=cosine or 0.0) < sureness.bar(rate)
+
+
+def without_courtesies(text: str) -> str:
+    """Return a question without a greeting before it, and without sentences that only thank, or ask for help.
+
+    They have words that no document has, and say nothing of what is asked. A text of nothing else stays as it is.
+    """
+    rest = _GREETING.sub("", text, count=1) if _GREETING.match(text) else text
+    kept = "".join(each for each in _SENTENCE.findall(rest) if not _COURTESY.fullmatch(each)).strip()
+    return kept if re.search(r"\w", kept) else text
 
 
 def is_small_talk(text: str) -> bool:

@@ -16,6 +16,7 @@ from server.engines.models.errors import (
     DETAIL_CHARS,
     ModelError,
     ModelFailed,
+    ModelFiltered,
     ModelRateLimited,
     ModelRejected,
     ModelUnavailable,
@@ -133,6 +134,11 @@ def test_a_status_has_one_meaning(status: int, kind: type[ModelError], *, retrya
 
 def test_a_refused_key_names_the_setting() -> None:
     assert "FOOTNOTE_LLM__API_KEY" in str(refusal(401, hints=HINTS, detail="", code=""))
+
+
+@pytest.mark.parametrize("code", ["content_filter", "content_policy_violation"])
+def test_a_prompt_that_the_providers_filter_refuses_is_filtered_and_no_other_rejection(code: str) -> None:
+    assert isinstance(refusal(400, hints=HINTS, detail="filtered", code=code), ModelFiltered)
 
 
 def test_a_prompt_that_is_too_long_says_what_to_do() -> None:
