@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 from config.environment import PREFIX
 from config.plug_ins import class_at, entry_of, group_of, made, offered, shown
 from config.settings import IngestionSettings, PlugIn, SettingsError
+from ingestion.errors import Unreadable
 from ingestion.types import PlugInCode
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
+    from collections.abc import Callable, Container, Iterator
     from importlib.metadata import EntryPoint
 
 READERS, TRANSFORMATIONS = group_of("readers"), group_of("transformations")
@@ -41,6 +42,26 @@ def plugged_in_transformations(settings: IngestionSettings) -> tuple[PlugInCode,
 def suffixes_read(settings: IngestionSettings) -> frozenset[str]:
     """Return the suffixes of files that plug-ins read."""
     return frozenset(suffix for suffix, _ in plugged_in_readers(settings))
+
+
+def listed(call: Callable[[], object], of: type, code: PlugInCode, *, named: str) -> list[Any]:
+    """Call a plug-in; return the list that it gives, of things of one class (``a list of nodes`` is what `named` says).
+
+    Raises:
+        Unreadable: it raised something, or returned something else.
+
+    """
+    try:
+        found = call()
+    except MemoryError:
+        raise
+    except Exception as exc:
+        msg = f"the plug-in {code.path} failed on it ({type(exc).__name__})"
+        raise Unreadable(msg) from exc
+    if not isinstance(found, list | tuple) or not all(isinstance(each, of) for each in found):
+        msg = f"the plug-in {code.path} returned something else than {named}"
+        raise Unreadable(msg)
+    return list(found)
 
 
 def check_plug_ins(settings: IngestionSettings, *, ours: Container[str]) -> None:

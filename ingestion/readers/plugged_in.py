@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from ingestion.errors import Unreadable
-from ingestion.plug_ins import reader_of
+from ingestion.plug_ins import listed, reader_of
 from ingestion.readers.cleaning import clean, name_as_title, one_line
 from ingestion.types import Extracted, Json, PlugInCode
 
@@ -53,17 +52,7 @@ def _loaded(name: PurePath, data: bytes, code: PlugInCode) -> Sequence[Document]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"document{name.suffix}"
         path.write_bytes(data)
-        try:
-            documents = reader.load_data(path)
-        except MemoryError:
-            raise
-        except Exception as exc:
-            msg = f"the plug-in {code.path} failed on it ({type(exc).__name__})"
-            raise Unreadable(msg) from exc
-    if not isinstance(documents, list | tuple) or not all(isinstance(each, Document) for each in documents):
-        msg = f"the plug-in {code.path} returned something else than a list of Document"
-        raise Unreadable(msg)
-    return documents
+        return listed(lambda: reader.load_data(path), Document, code, named="a list of Document")
 
 
 def _shared(metadata: Sequence[Mapping[str, Any]]) -> dict[str, Json]:

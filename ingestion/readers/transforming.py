@@ -17,7 +17,7 @@ from ingestion.chunking.pages import Pages
 from ingestion.chunking.sections import sections
 from ingestion.chunking.splitter import split
 from ingestion.errors import Unreadable
-from ingestion.plug_ins import transformation_of
+from ingestion.plug_ins import listed, transformation_of
 from ingestion.readers.cleaning import clean
 from ingestion.types import Chunk, Extracted, Heading, Json, PlugInCode
 
@@ -97,17 +97,7 @@ def _first_nodes(extracted: Extracted, chunks: Sequence[Chunk], codes: Sequence[
 def _called(code: PlugInCode, nodes: Sequence[BaseNode]) -> list[BaseNode]:
     from llama_index.core.schema import BaseNode
 
-    try:
-        found = transformation_of(code)(list(nodes))
-    except MemoryError:
-        raise
-    except Exception as exc:
-        msg = f"the plug-in {code.path} failed on it ({type(exc).__name__})"
-        raise Unreadable(msg) from exc
-    if not isinstance(found, list | tuple) or not all(isinstance(node, BaseNode) for node in found):
-        msg = f"the plug-in {code.path} returned something else than a list of nodes"
-        raise Unreadable(msg)
-    return list(found)
+    return listed(lambda: transformation_of(code)(list(nodes)), BaseNode, code, named="a list of nodes")
 
 
 def _piece(node: Any, extracted: Extracted, codes: Sequence[PlugInCode]) -> _Piece | None:  # noqa: ANN401 (a node)

@@ -51,20 +51,10 @@ class Check:
 
     def unheard(self, *, since: float) -> States:
         """The states that they have until an answer to a look comes that began then."""
-        return self._busy if self.answered(since) else self._silent
-
-    @property
-    def _busy(self) -> States:
+        ok = self.answered(since)
+        detail = BUSY if ok else f"did not answer within {LOOK_WITHIN:g} s"
         return {
-            name: DependencyState(ok=True, detail=BUSY, required=name in self.required)
-            for name in (*self.required, *self.optional)
-        }
-
-    @property
-    def _silent(self) -> States:
-        detail = f"did not answer within {LOOK_WITHIN:g} s"
-        return {
-            name: DependencyState(ok=False, detail=detail, required=name in self.required)
+            name: DependencyState(ok=ok, detail=detail, required=name in self.required)
             for name in (*self.required, *self.optional)
         }
 

@@ -91,7 +91,7 @@ def most_exact(chunks: int) -> int:
     proportion to its inverse. So they meet at a multiple of the table's square root (docs/document-access.md): at
     20,000 of a million both took 0.1 s, and the scan found 0.91 of what was right.
     """
-    return max(EXACT_ROWS, isqrt(400 * chunks)) if chunks > SMALL else EXACT_ROWS
+    return isqrt(400 * chunks) if chunks > SMALL else EXACT_ROWS
 
 
 class SearchStatement:
