@@ -112,9 +112,10 @@ class PlugInFailed(FootnoteError):
 
 
 class PlugInUnavailable(FootnoteError):
-    """All threads of a plug-in are in calls that did not return in time."""
+    """All threads or processes of a plug-in are in calls that did not return in time, or processes are starting."""
 
     slug = "plug-in-unavailable"
+    retry_after = 5
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"the plug-in {name!r} is not available: {reason}")

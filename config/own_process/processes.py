@@ -1,7 +1,7 @@
 """The server's end: processes that are started, asked, and killed when they do not come back.
 
 Python cannot stop a thread, but the kernel can stop a process. A call that nobody waits for any more has `grace` to
-notice; then its process is killed, whatever the code in it does, and another one takes its place.
+notice; then its process is killed, whatever the code in it does. Another one, begun meanwhile, takes its place.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from types import SimpleNamespace
 from typing import Any
@@ -29,6 +29,8 @@ START_SECONDS = 60.0
 """In which an object has to be made, imports included."""
 GRACE = 5.0
 """Seconds that a call has to end by itself after nobody waits for it any more."""
+LATE = 1.0
+"""Seconds of them after which another process is begun, in case that it does not."""
 START_AGAIN = 5.0
 """Seconds after a start that failed, before another is tried."""
 _log = structlog.get_logger(__name__)
@@ -49,18 +51,26 @@ class Processes:
     """
 
     def __init__(self, name: str, servant: Servant, *, most: int, grace: float = GRACE) -> None:
-        """Start none yet."""
+        """Start none yet; `open` starts the first, and `begin` before it, where several are to start at once."""
         self._name = name
         self._servant = servant
         self._most = most
         self._grace = grace
         self._places = asyncio.Semaphore(most)
         self._idle: list[_Child] = []
+        self._waiting: list[asyncio.Future[None]] = []
+        self._starting: set[asyncio.Task[None]] = set()
+        self._first: _Child | None = None
+        self._late = 0  # places of calls that nobody waits for, and that do not return
         self._all: set[_Child] = set()
         self._retiring: set[asyncio.Task[None]] = set()
         self._failed: tuple[float, str] | None = None
         self._mending: asyncio.Task[None] | None = None
         self._is_closed = False
+
+    def begin(self) -> None:
+        """Start the first one without waiting for its object, which `open` does."""
+        self._first = self._started()
 
     def open(self, *, seconds: float = START_SECONDS) -> Any:  # noqa: ANN401 (what the servant tells)
         """Start the first one, and wait until its object is made; return what it is `told` to be. Blocks.
@@ -70,24 +80,28 @@ class Processes:
             ProcessDied: the process ended; or the object was not made in `seconds`.
 
         """
-        child = self._started()
+        child = self._first or self._started()
         try:
             told = child.first(seconds)
         except BaseException:
             self._end(child)
             raise
-        self._idle.append(child)
+        self._is_idle(child)
         return told
 
     @property
     def trouble(self) -> str | None:
         """Say why no call can be made at the moment; None if one can."""
-        if self._failed is None:
-            return None
-        return f"the process of {self._name} cannot be started: {self._failed[1]}"
+        if self._failed is not None:
+            return f"the process of {self._name} cannot be started: {self._failed[1]}"
+        if self._late >= self._most:
+            return f"the process of {self._name} is being replaced: a call did not return"
+        return None
 
-    async def run(self, method: str, /, *arguments: Any) -> Any:  # noqa: ANN401 (of the plug-in)
+    async def run(self, method: str, /, *arguments: Any, begun: Callable[[], None] | None = None) -> Any:  # noqa: ANN401 (of the plug-in)
         """Call a method of the object; to be cancelled ends its process, unless it returns in time.
+
+        `begun` is called when a process is free: until then, the call waits for others' calls, or for one to start.
 
         Raises:
             ThreadsLost: no process can be started.
@@ -96,7 +110,7 @@ class Processes:
             Exception: whatever else it raised.
 
         """
-        async with aclosing(self._called(Call(method, arguments, streams=False))) as items:
+        async with aclosing(self._called(Call(method, arguments, streams=False), begun)) as items:
             (result,) = [item async for item in items]
         return result
 
@@ -106,7 +120,9 @@ class Processes:
 
     async def close(self) -> None:
         """Kill them."""
-        for task in (*self._retiring, self._mending):
+        self._is_closed = True
+        self._changed()
+        for task in (*self._retiring, *self._starting, self._mending):
             if task is not None:
                 task.cancel()
         self.kill()
@@ -114,12 +130,15 @@ class Processes:
     def kill(self) -> None:
         """Kill them, where there is no event loop."""
         self._is_closed = True
+        self._waiting.clear()  # their event loop may be closed
         for child in tuple(self._all):
             self._end(child)
 
-    async def _called(self, call: Call) -> AsyncGenerator[Any, None]:
+    async def _called(self, call: Call, begun: Callable[[], None] | None = None) -> AsyncGenerator[Any, None]:
         data = encoded(call)
         child = await self._taken()
+        if begun is not None:
+            begun()
         is_over = False
         try:
             child.send(data)
@@ -141,34 +160,74 @@ class Processes:
                 task.add_done_callback(self._retiring.discard)
 
     async def _taken(self) -> _Child:
+        """Return a process: whichever is first, one that starts or another call's."""
         await self._places.acquire()
-        starting: asyncio.Task[_Child] | None = None
+        failed = self._failed
         try:
-            while self._idle:
-                child = self._idle.pop()
-                if child.is_alive:
+            while True:
+                if (child := self._idle_one()) is not None:
                     await child.connect()
                     return child
-                self._end(child)
-            self._require_startable()
-            starting = asyncio.ensure_future(self._new())
-            return await asyncio.shield(starting)  # it may take longer than the call has
+                self._begin_another(failed)
+                await self._change()
         except BaseException:
-            if starting is None:
-                self._places.release()
-            else:
-                starting.add_done_callback(self._started_late)
+            self._places.release()
             raise
 
-    def _require_startable(self) -> None:
-        if self._failed is not None and time.monotonic() - self._failed[0] < START_AGAIN:
+    def _begin_another(self, failed: tuple[float, str] | None) -> None:
+        """Start a process if there may be one more; `failed` is the last start that had failed when the call came.
+
+        Raises:
+            ThreadsLost: there is none, and none can be started.
+
+        """
+        if self._is_closed:
+            msg = f"the process of {self._name} has been ended"
+            raise ThreadsLost(msg)
+        has_failed = self._failed is not None and self._failed is not failed
+        if self._is_startable and not has_failed and len(self._all) < self._most:
+            self._begin()
+        elif not self._all:
             raise ThreadsLost(self.trouble)
 
-    def _started_late(self, starting: asyncio.Task[_Child]) -> None:
-        """Keep for the next call what the one that it was started for did not wait for."""
-        if not starting.cancelled() and starting.exception() is None:
-            self._idle.append(starting.result())
-        self._places.release()
+    def _idle_one(self) -> _Child | None:
+        while self._idle:
+            child = self._idle.pop()
+            if child.is_alive:
+                return child
+            self._end(child)
+        return None
+
+    async def _change(self) -> None:
+        """Wait until a process is idle, has ended or cannot be started."""
+        change = asyncio.get_running_loop().create_future()
+        self._waiting.append(change)
+        await change
+
+    def _changed(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for change in waiting:
+            if not change.done():
+                change.set_result(None)
+
+    def _is_idle(self, child: _Child) -> None:
+        self._idle.append(child)
+        self._changed()
+
+    @property
+    def _is_startable(self) -> bool:
+        return self._failed is None or time.monotonic() - self._failed[0] >= START_AGAIN
+
+    def _begin(self) -> asyncio.Task[None]:
+        """Start a process that joins the idle ones, whoever waits for it then."""
+        task = asyncio.ensure_future(self._join())
+        self._starting.add(task)
+        task.add_done_callback(self._starting.discard)
+        return task
+
+    async def _join(self) -> None:
+        with suppress(ThreadsLost):  # `trouble` tells of it
+            self._is_idle(await self._new())
 
     async def _new(self) -> _Child:
         """Start a process.
@@ -199,8 +258,7 @@ class Processes:
             await asyncio.sleep(START_AGAIN)
             async with self._places:
                 if self._failed is not None:
-                    with suppress(ThreadsLost):
-                        self._idle.append(await self._new())
+                    await self._join()
 
     def _started(self) -> _Child:
         child = _Child(self._servant)
@@ -209,35 +267,54 @@ class Processes:
 
     def _give_back(self, child: _Child) -> None:
         if child.is_alive:
-            self._idle.append(child)
+            self._is_idle(child)
         else:
             _log.warning("the process of a plug-in ended", plug_in=self._name, fate=child.fate())
             self._end(child)
         self._places.release()
 
     async def _retire(self, child: _Child) -> None:
-        """Let a call end that nobody reads, or kill its process; another one is started for the next call."""
+        """Let a call end that nobody reads, or kill its process, once another one is there or its time is over."""
+        ending = asyncio.ensure_future(_ended(child))
+        heir: asyncio.Task[None] | None = None
         try:
-            child.send(encoded(Stop()))
-            async with asyncio.timeout(self._grace):
-                while not isinstance(frame := await child.frame(), End | Raised):
-                    if frame is None:
-                        break
-            if child.is_alive:
-                self._idle.append(child)
-            else:
-                self._end(child)
-        except (TimeoutError, OSError, ValueError):
-            _log.warning("the process of a plug-in is killed: a call did not return", plug_in=self._name)
+            await asyncio.wait({ending}, timeout=min(LATE, self._grace))
+            if not ending.done():
+                self._late += 1
+                heir = self._begin()
+                rest = max(0.0, self._grace - LATE)
+                await asyncio.wait({ending, heir}, timeout=rest, return_when=asyncio.FIRST_COMPLETED)
+            if ending.done() and ending.result() and child.is_alive and (heir is None or not heir.done()):
+                self._is_idle(child)
+                if heir is not None:
+                    heir.cancel()
+                return
+            if not ending.done():
+                _log.warning("the process of a plug-in is killed: a call did not return", plug_in=self._name)
             self._end(child)
-            with suppress(ThreadsLost):  # `trouble` tells of it
-                self._idle.append(await self._new())
+            if heir is not None:
+                await asyncio.wait({heir})
         finally:
+            ending.cancel()
+            self._late -= heir is not None
             self._places.release()
 
     def _end(self, child: _Child) -> None:
         child.kill()
         self._all.discard(child)
+        self._changed()
+
+
+async def _ended(child: _Child) -> bool:
+    """Tell a process that nobody reads its call any more, and wait until it has ended; False where the link has."""
+    try:
+        child.send(encoded(Stop()))
+        while not isinstance(frame := await child.frame(), End | Raised):
+            if frame is None:
+                return False
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 class _Child:

@@ -82,7 +82,7 @@ class Calls:
         if isinstance(target, Away):
             with self._observed():
                 way = "sync" if self.blocks else way
-                return await self._in_time(target.processes.run("call", way, name, sync_name, arguments))
+                return await self._in_its_process(target.processes, way, name, sync_name, arguments)
         if way == "sync" or self.blocks:
             return await self.threaded(getattr(target, sync_name), *arguments)
         method = getattr(target, name)
@@ -115,6 +115,28 @@ class Calls:
             if limit.expired():
                 raise PlugInTooSlow(self.name, self.timeout) from None
             raise
+        except ThreadsLost as exc:
+            raise PlugInUnavailable(self.name, str(exc)) from None
+
+    async def _in_its_process(self, processes: Processes, *call: Any) -> Any:  # noqa: ANN401 (of the plug-in)
+        """Wait for a process, and call it: each has the timeout, and to wait is not the plug-in's fault."""
+        is_waiting = True
+        try:
+            async with asyncio.timeout(self.timeout) as limit:
+
+                def begun() -> None:
+                    nonlocal is_waiting
+                    is_waiting = False
+                    limit.reschedule(asyncio.get_running_loop().time() + self.timeout)
+
+                return await processes.run("call", *call, begun=begun)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            if is_waiting:
+                why = processes.trouble or "its processes are busy with other calls, or starting"
+                raise PlugInUnavailable(self.name, why) from None
+            raise PlugInTooSlow(self.name, self.timeout) from None
         except ThreadsLost as exc:
             raise PlugInUnavailable(self.name, str(exc)) from None
 

@@ -80,6 +80,11 @@ class _Found:
     setting: str
     calls: Calls
 
+    def begin(self) -> None:
+        """Start its process, if it has one, so that all start at the same time."""
+        if self.calls.processes is not None:
+            self.calls.processes.begin()
+
     def made(self) -> Any:  # noqa: ANN401 (an object of its class)
         """Return an object of its class, which has so many seconds to be made as a call has.
 
@@ -103,13 +108,17 @@ def open_plug_ins(settings: PlugInSettings) -> OpenPlugIns:
 
     """
     engines, chat_engines, calls = {}, {}, []
-    for name, found in _named("engines", settings.engines, settings, ours=CHAT_ENGINES):
+    named = dict(_named("engines", settings.engines, settings, ours=CHAT_ENGINES))
+    postprocessors = list(_listed("postprocessors", settings.postprocessors, settings))
+    for found in (*named.values(), *postprocessors):
+        found.begin()
+    for name, found in named.items():
         engines[name], chat_engines[name] = _engine(found)
         calls.append(found.calls)
     for name, found in _named("chat_engines", settings.chat_engines, settings, ours={**CHAT_ENGINES, **engines}):
         chat_engines[name] = _chat_engine(found)
         calls.append(found.calls)
-    listed = [_postprocessor(found) for found in _listed("postprocessors", settings.postprocessors, settings)]
+    listed = [_postprocessor(found) for found in postprocessors]
     guards = [_guard(found) for found in _listed("guards", settings.guards, settings)]
     plug_ins = PlugIns(
         engines=MappingProxyType(engines),

@@ -28,6 +28,8 @@ def obey(wish: str) -> str:
     """Do what a text says behind an exclamation mark; return the process's number."""
     if "!hold" in wish:
         hold()
+    if "!slow" in wish:
+        time.sleep(1)
     if "!die" in wish:
         os.kill(os.getpid(), signal.SIGSEGV)
     if "!leave" in wish:
@@ -48,6 +50,9 @@ class Servant:
 
     def obey(self, wish: str) -> str:
         return obey(wish)
+
+    def nap(self, seconds: float) -> None:
+        time.sleep(seconds)
 
     def echo(self, value: Any) -> Any:
         return value

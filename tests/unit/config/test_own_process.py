@@ -58,6 +58,64 @@ async def test_a_call_that_holds_the_interpreter_is_stopped_and_the_next_one_ans
     assert time.monotonic() - started < 30
 
 
+async def test_another_process_is_there_before_the_time_of_a_late_call_is_over(make):
+    processes = make(grace=60)
+    before = await processes.run("obey", "")
+    processes._servant = Servant(PATH, ("!slow",))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.3):
+            await processes.run("obey", "!hold")
+    await asyncio.sleep(module.LATE + 0.2)
+    assert "being replaced" in processes.trouble
+    async with asyncio.timeout(30):
+        assert await processes.run("obey", "") != before
+    assert processes.trouble is None
+
+
+async def test_a_late_call_that_returns_keeps_its_process(make, monkeypatch):
+    monkeypatch.setattr(module, "LATE", 0.1)
+    processes = make(grace=60)
+    before = await processes.run("obey", "")
+    processes._servant = Servant(PATH, ("!slow",))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await processes.run("nap", 0.4)
+    assert await processes.run("obey", "") == before
+    await asyncio.sleep(0.1)
+    assert len(processes._all) == 1
+
+
+async def test_a_call_takes_the_process_of_another_that_ends_before_a_new_one_has_started(make):
+    processes = make(most=2)
+    first = await processes.run("obey", "")
+    processes._servant = Servant(PATH, ("!hold",))  # the second is never made
+    napping = asyncio.create_task(processes.run("nap", 0.2))
+    await asyncio.sleep(0.05)
+    assert await processes.run("obey", "") == first
+    await napping
+
+
+async def test_to_wait_for_a_process_is_told_apart_from_its_call(make):
+    processes, begun = make(), []
+    await processes.run("obey", "")
+    napping = asyncio.create_task(processes.run("nap", 0.5))
+    await asyncio.sleep(0.05)
+    waiting = asyncio.create_task(processes.run("obey", "", begun=lambda: begun.append(napping.done())))
+    await asyncio.sleep(0.1)
+    assert begun == []
+    await waiting
+    assert len(begun) == 1
+
+
+async def test_whoever_waits_for_a_process_that_ends_gets_another(make):
+    processes = make(most=1)
+    dying = asyncio.create_task(processes.run("obey", "!die"))
+    waiting = asyncio.create_task(processes.run("obey", ""))
+    with pytest.raises(ProcessDied):
+        await dying
+    assert (await waiting).startswith("pid ")
+
+
 async def test_a_stream_that_nobody_reads_ends_and_its_process_stays(make):
     processes = make(grace=5)
     before = await processes.run("obey", "")

@@ -62,7 +62,11 @@ def test_a_retriever_is_answered_from_and_killed_when_it_holds_the_interpreter(s
         asking.start()
         assert longest_look(http, asking) < 1
         assert (late[0].status_code, late[0].json()["type"]) == (504, "/problems/deadline-exceeded")
-        until(lambda: asked(http, "where now?").status_code == 200, seconds=150)
+        told = []
+        until(lambda: told.append(asked(http, "where now?")) or told[-1].status_code == 200, seconds=150)
+        for unserved in told[:-1]:  # they waited for the process, and were not slow
+            assert unserved.json()["type"] == "/problems/plug-in-unavailable"
+            assert unserved.headers["retry-after"] == "5"
         assert pids(asked(http, "and now?")) != {before}
         assert http.get("/ready").json()["dependencies"]["plug-in away"]["ok"]
 
