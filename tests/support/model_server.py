@@ -32,6 +32,7 @@ Fault = Literal[
     "not-found",  # 404
     "context-length",  # 400, quoting the prompt
     "refused-parameter",  # 400 while the parameter is in the request, above a number if that is given
+    "refused-form",  # 400 while the request asks for JSON by a schema in the form that `parameter` names
     "html",  # 200 and a page
     "empty-choices",
     "hang-head",  # accepts the request, sends nothing
@@ -266,6 +267,10 @@ class _Exchange:
             words = reply.refusal or f"Unsupported parameter: '{reply.parameter}' is not supported"
             said = {"code": reply.refusal_code, "param": reply.parameter} if reply.refusal_code else {}
             return 400, {"message": words, **said}, {}
+        if reply.fault == "refused-form" and (form := self.request.body.get("response_format")):
+            is_strict = form.get("json_schema", {}).get("strict", False)
+            if reply.parameter == form["type"] or (reply.parameter == "strict" and is_strict):
+                return 400, {"message": f"Invalid schema for response_format 'answer': no {reply.parameter}."}, {}
         return refusals.get(reply.fault or "")
 
     async def _document(self) -> bool:

@@ -7,7 +7,8 @@
     │   └── ModelBusy         our own queue for it is full
     ├── ModelFailed           a wrong answer: 5xx, HTML, no choices, a cut stream, malformed JSON
     ├── ModelRejected         the request was refused, and would be again: key, name, length
-    │   └── ModelFiltered     the provider's content filter stopped the answer
+    │   ├── ModelFiltered     the provider's content filter stopped the answer
+    │   └── ModelTooLong      the prompt is longer than the model reads
     └── ModelTimeout          it took longer than the settings allow
 
 `str(error)` is our own text, safe to show. What the provider said is in `detail`, for the log: it may quote the prompt.
@@ -27,12 +28,14 @@ class ModelError(FootnoteError):
 
     Attributes:
         retryable: whether the same request may succeed later.
+        tries: how often the provider was asked.
         detail: what the provider said, at most `DETAIL_CHARS` characters on one line; for the log, never for a client.
 
     """
 
     slug = "model-failed"
     retryable: bool = True
+    tries = 1
 
     def __init__(self, message: str, *, detail: str = "") -> None:
         super().__init__(message)
@@ -104,6 +107,10 @@ class ModelRejected(ModelError):
 
 class ModelFiltered(ModelRejected):
     """The provider's content filter stopped the answer."""
+
+
+class ModelTooLong(ModelRejected):
+    """The prompt is longer than the model reads."""
 
 
 class ModelTimeout(ModelError):

@@ -31,6 +31,7 @@ from server.engines.models.errors import (
     ModelFiltered,
     ModelRateLimited,
     ModelRejected,
+    ModelTooLong,
     ModelUnavailable,
 )
 
@@ -39,6 +40,7 @@ UNNAMED = (httpx.HTTPError, ValueError, LookupError, TypeError, AttributeError)
 
 FILTERS = frozenset({"content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation"})
 """Codes of errors by which providers refuse a prompt: OpenAI's and Azure's."""
+TOO_LONG = "the question and its passages are more than the model reads; ask with a smaller k"
 MAX_RETRY_AFTER = 86_400.0
 """Seconds; a provider that asks for more is asked again after a day."""
 
@@ -78,7 +80,8 @@ def refusal(status: int, *, hints: Hints, detail: str, code: str, wait: float | 
         return ModelRateLimited("the model's provider is rate limiting us; try again later", wait=wait, detail=detail)
     if status >= httpx.codes.INTERNAL_SERVER_ERROR or status in {httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_EARLY}:
         return ModelFailed(f"the model's provider failed with status {status}", detail=detail)
-    return ModelRejected(_what_to_change(status, hints, detail, code), detail=detail)
+    reason = _what_to_change(status, hints, detail, code)
+    return (ModelTooLong if reason == TOO_LONG else ModelRejected)(reason, detail=detail)
 
 
 def complaint(error: object) -> tuple[str, str, int]:
@@ -188,7 +191,7 @@ def _what_to_change(status: int, hints: Hints, detail: str, code: str) -> str:
     if status == httpx.codes.NOT_FOUND or code == "model_not_found":
         return f"the model's provider knows no such model or address; {hints.unknown_model}"
     if status == httpx.codes.REQUEST_ENTITY_TOO_LARGE or "context" in code or _TOO_LONG.search(detail):
-        return "the question and its passages are more than the model reads; ask with a smaller k"
+        return TOO_LONG
     if httpx.codes.MULTIPLE_CHOICES <= status < httpx.codes.BAD_REQUEST:
         return f"the model's server has moved (status {status}); check {hints.address}"
     return f"the model's provider refused the request with status {status}; the server's log says why"

@@ -36,7 +36,7 @@ from server.engines.models.observation import ModelCall, retried
 from server.engines.models.prices import cost_of
 from server.engines.models.provider import Chunk, Provider, Request
 from server.engines.models.reasoning import ReasoningFilter
-from server.engines.models.retries import Again
+from server.engines.models.retries import MAX_WAIT, Again
 from server.tool_calls import Tools
 from server.waiting.patience import Patience
 
@@ -185,13 +185,15 @@ class LanguageModel:
         whole: bool = False,
         tools: Tools | None = None,
         deadline: float | None = None,
+        longest_wait: float = MAX_WAIT,
     ) -> AsyncGenerator[ModelEvent, None]:
         """Yield the answer's pieces, then one `Finish`. Close it (`contextlib.aclosing`) to cancel the call.
 
         `schema` is a JSON schema for the answer; a server that knows no such thing answers freely. `whole` asks the
         server for the answer in one piece, unless the settings have it stream always: that saves both sides an event a
         token. Silence is no sign of a failure then, so that the timeout of the whole answer holds alone. `deadline`, in
-        the event loop's time, may be sooner than that timeout.
+        the event loop's time, may be sooner than that timeout. A provider that asks for a longer pause than
+        `longest_wait` seconds is not asked again.
 
         Reasoning is no part of the pieces; it is yielded where the settings show it. `tools` are what the model may
         call, if `why_no_tools` has nothing to say against them: pieces of its calls come as `CallPiece`s.
@@ -213,7 +215,7 @@ class LanguageModel:
         )
         call = ModelCall(request, provider=self.provider, model=self.name, is_chat=self.is_chat)
         try:
-            async with contextlib.aclosing(call.observed(self._paid(request, deadline))) as events:
+            async with contextlib.aclosing(call.observed(self._paid(request, deadline, longest_wait))) as events:
                 async for event in events:
                     if self._limits.shows_reasoning or not isinstance(event, Reasoning):
                         yield event
@@ -264,19 +266,22 @@ class LanguageModel:
         """Close connections and end processes; call it once, when no request runs."""
         await self._source.close()
 
-    def _paid(self, request: Request, deadline: float | None) -> AsyncGenerator[ModelEvent, None]:
-        events = self._events(request, deadline)
+    def _paid(self, request: Request, deadline: float | None, longest_wait: float) -> AsyncGenerator[ModelEvent, None]:
+        events = self._events(request, deadline, longest_wait)
         if self.purse is None:
             return events
         tariff = Tariff(self.name, self._limits.prices)
         return Metered(self.purse, request, tariff=tariff).events(events)
 
-    async def _events(self, request: Request, until: float | None) -> AsyncGenerator[ModelEvent, None]:
+    async def _events(
+        self, request: Request, until: float | None, longest_wait: float
+    ) -> AsyncGenerator[ModelEvent, None]:
         deadline, patience = min(_now() + self._limits.total_timeout, until or math.inf), Patience()
         silence = self._silence(request)
         parts = ReasoningFilter(holds_back=self._unopened >= UNOPENED)
         with self.breaker.guarded():
-            chunks, first = await self._first(request, deadline)
+            again = Again(self._limits.backoff, deadline=deadline, longest=longest_wait)
+            chunks, first = await self._first(request, deadline, again)
         try:
             chunk: Chunk | None = first
             model = None
@@ -302,10 +307,11 @@ class LanguageModel:
         name = chunk.model or model or self.name
         yield Finish(reason, usage, name, cost_of(usage, prices=self._limits.prices, models=(name, self.name)))
 
-    async def _first(self, request: Request, deadline: float) -> tuple[AsyncGenerator[Chunk, None], Chunk]:
+    async def _first(
+        self, request: Request, deadline: float, again: Again
+    ) -> tuple[AsyncGenerator[Chunk, None], Chunk]:
         """Call the provider, with retries, until there is text or the end."""
         tries = self._limits.max_retries + 1
-        again = Again(self._limits.backoff, deadline=deadline)
         async for attempt in stamina.retry_context(
             on=lambda error: self.breaker.state == "closed" and again(error), attempts=tries, timeout=None
         ):
@@ -317,8 +323,10 @@ class LanguageModel:
                     first = await self._first_of(chunks, deadline, silence=self._silence(request))
                     if attempt.num < tries:
                         _check_not_empty(first, request)
-                except BaseException:
+                except BaseException as error:
                     await chunks.aclose()
+                    if isinstance(error, ModelError):
+                        error.tries = attempt.num
                     raise
                 return chunks, first
         raise AssertionError  # stamina returns or raises

@@ -28,6 +28,7 @@ from server.engines.models.failures import (
 )
 from server.engines.models.openai_tools import call_pieces, told_tools
 from server.engines.models.provider import Chunk, Request
+from server.engines.models.response_forms import ResponseForms
 from server.engines.models.transport import FastClient
 from server.tool_calls import Tools
 
@@ -86,8 +87,8 @@ class OpenAICompatible:
     and refuse ``temperature``; older servers do not know ``stream_options``). No list of names keeps up with that: a
     parameter that the server says it does not know is omitted, or renamed, from then on. One whose value it refuses is
     that request's affair, which is rejected: others may be well served. Reasoning models that take only the default
-    temperature are asked again without it; that is kept for this one temperature. ``extra`` goes into each request as
-    it is.
+    temperature are asked again without it; that is kept for this one temperature. For JSON schemas see
+    `ResponseForms`. ``extra`` goes into each request as it is.
 
     Of the SDK's client inside LlamaIndex's object, the address, the headers and the list of models are used; answers
     are asked for through the HTTP client under it. LlamaIndex's own generator ignores a request's ``max_tokens`` if one
@@ -137,6 +138,7 @@ class OpenAICompatible:
         } | self._client.auth_headers
         self._extra = extra or {}
         self._unknown: frozenset[str] = frozenset()
+        self._forms = ResponseForms(model)
         self._temperatures: tuple[object, ...] = ()  # which it refused, as it takes only its default
         self.name = name
         self.model = model
@@ -149,8 +151,10 @@ class OpenAICompatible:
     async def chunks(self, request: Request) -> AsyncGenerator[Chunk, None]:
         """Ask once; see `Provider.chunks`."""
         unknown, temperatures = self._unknown, self._temperatures
+        forms = self._forms.of(request.schema) if request.schema and self.is_chat else iter((None,))
+        form = next(forms)
         while True:
-            options = self._options(request, unknown, temperatures)
+            options = self._options(request, unknown, temperatures, form)
             begun = False
             async with contextlib.aclosing(self._ask(request, options)) as answer:
                 try:
@@ -164,9 +168,8 @@ class OpenAICompatible:
                         raise
                     if parameter := _unknown_parameter(error, request, options):
                         unknown |= {parameter}
-                    elif request.schema and _NO_SCHEMAS.search(error.detail):
-                        # for this request only: it may be what was asked that does not fit
-                        request = replace(request, schema=None)
+                    elif form is not None and _NO_SCHEMAS.search(error.detail):
+                        form = next(forms)
                     elif "temperature" in options and _ONLY_THE_DEFAULT.search(error.detail):
                         temperatures = (*temperatures, options["temperature"])
                     else:
@@ -218,7 +221,11 @@ class OpenAICompatible:
         self._temperatures = (*self._temperatures, *more)[-_KEPT_TEMPERATURES:]
 
     def _options(
-        self, request: Request, unknown: frozenset[str], temperatures: tuple[object, ...]
+        self,
+        request: Request,
+        unknown: frozenset[str],
+        temperatures: tuple[object, ...],
+        form: Mapping[str, object] | None,
     ) -> dict[str, object]:
         limit = "max_completion_tokens" if self.name == "openai" else "max_tokens"
         options: dict[str, object] = {
@@ -229,9 +236,8 @@ class OpenAICompatible:
         }
         if request.stop:
             options["stop"] = list(request.stop[:MAX_STOPS] if self.name == "openai" else request.stop)
-        if request.schema and self.is_chat:
-            named = {"name": "answer", "strict": True, "schema": request.schema}
-            options["response_format"] = {"type": "json_schema", "json_schema": named}
+        if form is not None:
+            options["response_format"] = form
         if request.tools is not None:
             options |= told_tools(request.tools)
         if options["temperature"] in temperatures:

@@ -14,13 +14,14 @@ MAX_WAIT = 20.0
 class Again:
     """stamina's back-off hook for one request: decides whether to retry, and when.
 
-    A provider's ``Retry-After`` is honoured up to `MAX_WAIT`; else the pause doubles each time. No wait goes past
-    ``deadline``, in the event loop's time.
+    A provider's ``Retry-After`` is honoured up to ``longest`` seconds; else the pause doubles each time. No wait goes
+    past ``deadline``, in the event loop's time.
     """
 
-    def __init__(self, backoff: float, *, deadline: float) -> None:
+    def __init__(self, backoff: float, *, deadline: float, longest: float = MAX_WAIT) -> None:
         self._backoff = backoff
         self._deadline = deadline
+        self._longest = longest
 
     def __call__(self, error: Exception) -> bool | float:
         """Return the seconds to wait, or False."""
@@ -29,5 +30,5 @@ class Again:
         asked = (error.wait or 0.0) if isinstance(error, ModelRateLimited) else 0.0
         wait = asked + self._backoff * random.uniform(0.5, 1)  # noqa: S311 (spreads tries, keeps no secret)
         self._backoff *= 2
-        in_time = asked <= MAX_WAIT and asyncio.get_running_loop().time() + wait < self._deadline
+        in_time = asked <= self._longest and asyncio.get_running_loop().time() + wait < self._deadline
         return wait if error.retryable and in_time else False

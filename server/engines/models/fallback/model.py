@@ -24,6 +24,8 @@ from server.tool_calls import Tools
 if TYPE_CHECKING:
     from llama_index.core.llms import ChatMessage
 
+PATIENCE = 1.0
+"""Seconds that a model may ask for before it is tried again, where another one could answer meanwhile."""
 HEDGE, NO_TOOLS = "hedge", "no_tools"
 _WHY: Mapping[str, str] = {HEDGE: "was silent", NO_TOOLS: "cannot call tools"}
 _A_CALL = Usage(1000, 1000, 2000)  # by which prices are compared
@@ -104,10 +106,11 @@ class FallbackModel(LanguageModel):
         asked = _Asked(self._models, self._policy, tools=options.get("tools"))
         until = asyncio.get_running_loop().time() + self.total_timeout
 
-        def start(model: LanguageModel) -> Callable[[], AsyncGenerator[ModelEvent, None]]:
-            return lambda: _with_words(model.stream(messages, **{"deadline": until, **options}))
+        def start(number: int, model: LanguageModel) -> Callable[[], AsyncGenerator[ModelEvent, None]]:
+            waits = {} if asked.is_last(number) else {"longest_wait": PATIENCE}
+            return lambda: _with_words(model.stream(messages, **{"deadline": until, **waits, **options}))
 
-        starts = ((number, start(model)) for number, model in asked.next_ones())
+        starts = ((number, start(number, model)) for number, model in asked.next_ones())
         race = Race(starts, hedge_after=self._policy.hedge_after, may_go_on=asked.failed)
         async with race.won() as (number, first, rest):
             note = asked.won(number)
@@ -147,6 +150,11 @@ class _Asked:
         for number, model in enumerate(self._models):
             if number not in self._unable and (self._bar is None or model.price_of(_A_CALL) < self._bar):
                 yield number, model
+
+    def is_last(self, number: int) -> bool:
+        """Tell whether none would be asked after it if it asked for a pause."""
+        others = (other for other in range(number + 1, len(self._models)) if other not in self._unable)
+        return "rate_limited" not in self._policy.on or next(others, None) is None
 
     def failed(self, number: int, error: Exception) -> bool:
         """Take note of a failure; return whether another model may be asked."""

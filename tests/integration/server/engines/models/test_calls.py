@@ -474,8 +474,51 @@ async def test_a_server_without_schemas_answers_freely(server: ModelServer, refu
             assert (await ask(model, schema=schema))[0] == ANSWER
     assert [request.body.get("response_format", {}).get("type") for request in server.requests] == [
         "json_schema",
+        "json_object",
         None,
-    ] * 2
+        None,
+    ]
+
+
+STRICT = {
+    "type": "object",
+    "properties": {"place": {"type": "object", "properties": {}, "required": [], "additionalProperties": False}},
+    "required": ["place"],
+    "additionalProperties": False,
+}
+LOOSE = {**STRICT, "required": []}
+
+
+@pytest.mark.parametrize(
+    ("schema", "refused", "asked"),
+    [
+        (STRICT, "", ["strict", "strict"]),
+        (LOOSE, "strict", ["json_schema", "json_schema"]),
+        (STRICT, "strict", ["strict", "json_schema", "json_schema"]),
+        (STRICT, "json_schema", ["strict", "json_schema", "json_object", "json_object"]),
+        ({"type": "object"}, "", ["json_object", "json_object"]),
+        ({"type": "object"}, "json_object", ["json_object", "none", "none"]),
+    ],
+)
+async def test_a_schema_is_asked_for_as_strictly_as_the_server_takes_it_and_that_is_remembered(
+    server: ModelServer, schema: dict[str, object], refused: str, asked: list[str]
+) -> None:
+    server.default = Reply(fault="refused-form", parameter=refused)
+    async with opened(server) as model:
+        for _ in range(2):
+            assert (await ask(model, schema=schema))[0] == ANSWER
+    forms = [request.body.get("response_format", {"type": "none"}) for request in server.requests]
+    assert ["strict" if form.get("json_schema", {}).get("strict") else form["type"] for form in forms] == asked
+
+
+async def test_what_one_schema_is_refused_is_asked_of_another(server: ModelServer) -> None:
+    server.default = Reply(fault="refused-form", parameter="strict")
+    other = {**STRICT, "title": "Other"}
+    async with opened(server) as model:
+        for schema in (STRICT, other, STRICT):
+            await ask(model, schema=schema)
+    strict = [request.body["response_format"]["json_schema"].get("strict", False) for request in server.requests]
+    assert strict == [True, False, True, False, False]
 
 
 async def test_ollama_gets_the_schema_as_its_format(server: ModelServer) -> None:

@@ -82,6 +82,24 @@ async def test_the_next_answers_after_a_failure_before_the_first_word(
     assert [len(server.requests) for server in servers] == [1, 1, 1]
 
 
+async def test_a_model_that_asks_for_a_pause_is_not_waited_for_where_another_can_answer(
+    servers: list[ModelServer],
+) -> None:
+    servers[0].default = Reply(fault="rate-limited", retry_after="7")
+    async with listed(servers[:2], max_retries=2) as model:
+        started = time.monotonic()
+        text, _ = await ask(model)
+    assert (text, len(servers[0].requests)) == (SPARE, 1)
+    assert time.monotonic() - started < 5
+
+
+async def test_a_model_that_stands_alone_is_waited_for(servers: list[ModelServer]) -> None:
+    servers[0].script(Reply(fault="rate-limited", retry_after="2"))
+    async with listed(servers[:1], max_retries=2, token_timeout=10) as model:
+        assert (await ask(model))[0] == ANSWER
+    assert len(servers[0].requests) == 2
+
+
 async def test_after_the_first_word_nobody_else_is_asked(servers: list[ModelServer]) -> None:
     servers[0].script(Reply(fault="cut"))
     async with listed(servers) as model:

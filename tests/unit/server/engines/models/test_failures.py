@@ -19,6 +19,7 @@ from server.engines.models.errors import (
     ModelFiltered,
     ModelRateLimited,
     ModelRejected,
+    ModelTooLong,
     ModelUnavailable,
 )
 from server.engines.models.failures import Hints, broken, complaint, refusal, retry_after, unreached
@@ -118,7 +119,7 @@ def test_retry_after_is_read_in_all_its_forms() -> None:
         (403, ModelRejected, False),
         (404, ModelRejected, False),
         (408, ModelFailed, True),
-        (413, ModelRejected, False),
+        (413, ModelTooLong, False),
         (422, ModelRejected, False),
         (429, ModelRateLimited, True),
         (500, ModelFailed, True),
