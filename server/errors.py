@@ -147,6 +147,15 @@ class ToolsUnsupported(CallerError):
     field = "tools"
 
 
+class MessagesTooLong(CallerError):
+    """A conversation that goes to the language model as it is is longer than it reads."""
+
+    slug = "context-length-exceeded"
+
+    def __init__(self) -> None:
+        super().__init__("the messages are more than the language model reads; send fewer or shorter ones")
+
+
 class ModelNotFound(CallerError):
     """OpenAI's protocol: the request's ``model`` does not exist here."""
 

@@ -71,6 +71,7 @@ KINDS: Mapping[str, Kind] = {
         Kind("too-large", 413, "The request is too large"),
         Kind("unsupported-media-type", 415, "The content type is not supported"),
         Kind("host-refused", 421, "The server is not called so"),
+        Kind("context-length-exceeded", 422, "The messages are too long for the language model"),
         Kind("refused-by-guard", 422, "A guard refused it"),
         Kind("rate-limited", 429, "The rate limit is reached"),
         Kind("budget-exhausted", 429, "The budget is exhausted"),
@@ -118,6 +119,7 @@ class Problem:
     Attributes:
         retry_after: seconds after which a retry may succeed.
         retryable: whether the same request may succeed later; a member of errors in streams.
+        was_retried: whether Footnote has tried again already, so that a client that does so at once helps nobody.
 
     """
 
@@ -126,6 +128,7 @@ class Problem:
     errors: Sequence[FieldError] = ()
     retry_after: int | None = None
     retryable: bool = False
+    was_retried: bool = False
 
     def document(self, request_id: str) -> dict[str, object]:
         """Return the members of the problem document, with clean and bounded text."""
@@ -160,6 +163,7 @@ def problem_of(error: BaseException, *, request_id: str) -> Problem:
         errors=_errors(error, kind),
         retry_after=max(1, math.ceil(wait)) if wait is not None else None,
         retryable=bool(getattr(error, "retryable", kind.slug in RETRYABLE)),
+        was_retried=wait is None and getattr(error, "tries", 1) > 1,
     )
 
 
@@ -186,6 +190,8 @@ def problem_response(
     all_headers = dict(headers or {})
     if problem.retry_after is not None:
         all_headers["Retry-After"] = str(problem.retry_after)
+    if problem.was_retried:
+        all_headers["X-Should-Retry"] = "false"  # which OpenAI's clients heed
     document = problem.document(request_id) | dict(extensions or {})
     trace.get_current_span().set_attribute("footnote.problem", problem.kind.slug)
     if is_counted:

@@ -77,17 +77,28 @@ def _frame(number: int, name: str, data: str) -> bytes:
 
 
 async def open_stream(request: Request, events: AsyncIterator[Event], *, encoder: Encoder) -> EventStream:
-    """Answer with events in another protocol, whose streams cannot be resumed."""
-    streams = runtime_of(request).streams
-    run = streams.start(streams.counted(events), encoder=encoder, resumable=False)
-    return await open_run(request, run)
+    """Answer with events in another protocol, whose streams cannot be resumed.
+
+    Its clients know errors by their status: one before the model's first piece is a plain problem, unless the model is
+    silent for longer than proxies wait.
+    """
+    runtime = runtime_of(request)
+    run = runtime.streams.start(runtime.streams.counted(events), encoder=encoder, resumable=False)
+    return await open_run(request, run, silence=runtime.settings.server.ping_interval)
 
 
-async def open_run(request: Request, run: Run, *, headers: Mapping[str, str] | None = None) -> EventStream:
-    """Answer with a run's stream once it has begun: an error before its first event is a plain problem."""
+async def open_run(
+    request: Request, run: Run, *, headers: Mapping[str, str] | None = None, silence: float = 0.0
+) -> EventStream:
+    """Answer with a run's stream once it has begun: an error before its first event is a plain problem.
+
+    For `silence` seconds, an error behind the first event is one, too: see `Run.heard`.
+    """
     with run.kept_alive():
         async with ended_by_disconnect(request):
             await run.begun()
+            if silence:
+                await run.heard(within=silence)
             if not run.log.keeps(1):  # another reader is so far ahead that the beginning was dropped
                 answer = await run.answer()
                 encoder = EventEncoder(request_id_of(request.scope))

@@ -14,11 +14,11 @@ from llama_index.core.llms import ChatMessage, MessageRole, TextBlock
 from server.answers import Done, Event, Message, Reasoning, Sources, Token, is_blank
 from server.engines.abilities import conversational
 from server.engines.chat.history import chat_message
-from server.engines.models.errors import ModelFailed
-from server.engines.models.events import Delta, Finish, Retraction
+from server.engines.models.errors import ModelFailed, ModelTooLong
+from server.engines.models.events import Delta, Finish, ModelEvent, Retraction
 from server.engines.record import Record
 from server.engines.writing.structured import by_schema, schema_note
-from server.errors import ModelRequired, ToolsUnsupported
+from server.errors import MessagesTooLong, ModelRequired, ToolsUnsupported
 from server.limits.budgets import asking_about
 from server.tool_calls import CallPiece, ToolCall
 
@@ -35,6 +35,7 @@ async def direct_events(model: LanguageModel | None, turn: Turn) -> AsyncGenerat
     Raises:
         ModelRequired: there is no chat model.
         ToolsUnsupported: it cannot be offered the turn's tools.
+        MessagesTooLong: it does not read so much.
 
     """
     writer = conversational(model)
@@ -82,7 +83,7 @@ async def direct_events(model: LanguageModel | None, turn: Turn) -> AsyncGenerat
 async def _pieces(model: LanguageModel, turn: Turn, record: Record) -> AsyncGenerator[str, None]:
     """Yield the text; an empty piece tells of something else, which is in the record."""
     asked = turn.question
-    stream = model.stream(
+    events = model.stream(
         _messages(turn),
         temperature=asked.temperature,
         max_tokens=asked.max_tokens,
@@ -91,7 +92,7 @@ async def _pieces(model: LanguageModel, turn: Turn, record: Record) -> AsyncGene
         whole=asked.whole,
         tools=turn.tools,
     )
-    async with aclosing(stream):
+    async with aclosing(_too_long_named(events)) as stream:
         async for event in stream:
             if isinstance(event, Delta):
                 yield event.text
@@ -108,6 +109,16 @@ async def _pieces(model: LanguageModel, turn: Turn, record: Record) -> AsyncGene
                     Reasoning("" if isinstance(event, Retraction) else event.text, retracts=retracts)
                 )
                 yield ""
+
+
+async def _too_long_named(events: AsyncGenerator[ModelEvent, None]) -> AsyncGenerator[ModelEvent, None]:
+    """Yield a model's events; of a prompt that is too long, tell what the client can change."""
+    async with aclosing(events):
+        try:
+            async for event in events:
+                yield event
+        except ModelTooLong:
+            raise MessagesTooLong from None
 
 
 def _messages(turn: Turn) -> list[ChatMessage]:

@@ -83,8 +83,9 @@ class Run:
         self._giving_up: asyncio.TimerHandle | None = None
         loop = asyncio.get_running_loop()
         self._begun: asyncio.Future[None] = loop.create_future()
+        self._heard: asyncio.Future[None] = loop.create_future()
         self._answer: asyncio.Future[Answer] = loop.create_future()
-        for future in (self._begun, self._answer):
+        for future in (self._begun, self._heard, self._answer):
             future.add_done_callback(_retrieved)
         self._interrupt = Interrupt(after=settings.total_timeout, error=DeadlineExceeded(settings.total_timeout))
         self.task = asyncio.create_task(self._drive())
@@ -92,6 +93,16 @@ class Run:
     async def begun(self) -> None:
         """Wait for the first event; raise what went wrong before it."""
         await asyncio.shield(self._begun)
+
+    async def heard(self, *, within: float) -> None:
+        """Wait for what clients read after the first frame, at most so many seconds; raise what went wrong before it.
+
+        An answer's first frame comes before the model is asked. A protocol whose clients know errors by their HTTP
+        status alone waits for the model's first piece with it.
+        """
+        await asyncio.wait([self._heard], timeout=within)
+        if self._heard.done():
+            self._heard.result()
 
     async def answer(self) -> Answer:
         """Wait for the end; return the complete answer or raise what went wrong."""
@@ -196,6 +207,8 @@ class Run:
             answer = transcript.add(event)
             frame = self._encoder.event(event, number=self.log.last + 1, stream_id=self.id)
             self._append(frame, last=answer is not None)
+            if self._begun.done() and frame and not self._heard.done():
+                self._heard.set_result(None)
             if answer is not None:
                 STREAM_ENDINGS.add(1, {"footnote.outcome": answer.done.finish_reason})
                 self._answer.set_result(answer)
@@ -216,8 +229,9 @@ class Run:
     def _fail(self, error: Exception) -> None:
         if self.log.ended:
             return
-        if not self._begun.done():
-            self._begun.set_exception(error)
+        for future in (self._begun, self._heard):
+            if not future.done():
+                future.set_exception(error)
         STREAM_ENDINGS.add(1, {"footnote.outcome": slug_of(error)})
         self._append(self._encoder.error(error, number=self.log.last + 1), last=True)
         self._answer.set_exception(error)

@@ -103,6 +103,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
     ({"functions": [{"name": "f"}]}, "functions"),
     ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice"),
+    (
+        {"model": "footnote/none", "tools": [{"type": "function", "function": {"name": "f"}}] * 2},
+        "tools[1].function.name",
+    ),
     ({"response_format": {"type": "xml"}}, "response_format.type"),
     ({"response_format": {"type": "json_schema"}}, "response_format"),
     ({"logprobs": True}, "logprobs"),
@@ -254,7 +258,7 @@ def test_bodies_that_are_not_read_are_refused_in_the_same_shape(
 
 
 def test_a_server_that_is_full_says_so_in_the_same_shape(scripted: Make, serve: Serve) -> None:
-    made = scripted((SOURCES, Hang()), max_concurrency=1)
+    made = scripted((SOURCES, Hang()), max_concurrency=1, ping_interval=0.2)
     with serve(made.app) as server, httpx.stream("POST", server.url + COMPLETIONS, json=BODY | {"stream": True}):
         response = httpx.post(server.url + COMPLETIONS, json=BODY)
         assert (response.status_code, error_of(response)["code"]) == (503, "overloaded")

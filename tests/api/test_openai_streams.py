@@ -13,7 +13,7 @@ from support.openai_clients import ASK, MODEL, connect, connect_async
 from support.scripted import DONE, HAPPY, SOURCES, Hang, Make, Serve
 
 from server.answers import Token
-from server.engines.models.errors import ModelFailed, ModelUnavailable
+from server.engines.models.errors import ModelFailed, ModelRateLimited, ModelUnavailable
 from storage.errors import CollectionNotFound
 
 BODY = {"model": MODEL, "messages": ASK, "stream": True}
@@ -37,8 +37,8 @@ def test_a_stream_is_a_role_then_text_then_an_end_with_citations(scripted: Make,
     assert all(chunk.usage is None for chunk in chunks)
 
 
-def test_sources_are_known_before_the_first_word(scripted: Make, serve: Serve) -> None:
-    made = scripted((SOURCES, Hang()))
+def test_sources_are_known_before_the_first_word_of_a_model_that_thinks_for_long(scripted: Make, serve: Serve) -> None:
+    made = scripted((SOURCES, Hang()), ping_interval=0.2)
     with serve(made.app) as server:
         stream = connect(server.url).chat.completions.create(model=MODEL, messages=ASK, stream=True)
         first = next(iter(stream))
@@ -145,6 +145,37 @@ def test_an_error_on_the_way_is_raised_as_the_client_s_own(
     assert text.count('"error"') == text.count("[DONE]") == 1
 
 
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (ModelRateLimited("slow down", wait=7.0), openai.RateLimitError),
+        (ModelFailed("the model sent HTML"), openai.InternalServerError),
+    ],
+)
+def test_an_error_before_the_model_s_first_piece_is_a_plain_response(
+    scripted: Make, serve: Serve, error: Exception, kind: type[openai.APIStatusError]
+) -> None:
+    with serve(scripted((SOURCES, error)).app) as server, pytest.raises(kind) as raised:
+        connect(server.url).chat.completions.create(model=MODEL, messages=ASK, stream=True)
+    assert raised.value.response.headers.get("retry-after") == ("7" if kind is openai.RateLimitError else None)
+
+
+def test_an_error_after_a_long_silence_comes_in_the_stream(scripted: Make, serve: Serve) -> None:
+    script = (SOURCES, 1.0, ModelFailed("the model sent HTML"))
+    with serve(scripted(script, ping_interval=0.2).app) as server:
+        stream = connect(server.url).chat.completions.create(model=MODEL, messages=ASK, stream=True)
+        with pytest.raises(openai.APIError) as raised:
+            list(stream)
+    assert not isinstance(raised.value, openai.APIStatusError)
+
+
+def test_json_that_fails_before_it_is_whole_is_a_plain_response(scripted: Make, serve: Serve) -> None:
+    body = BODY | {"response_format": {"type": "json_object"}}
+    with serve(scripted((SOURCES, Token('{"a'), ModelFailed("the model sent HTML"))).app) as server:
+        response = httpx.post(f"{server.url}/v1/chat/completions", json=body)
+    assert (response.status_code, response.json()["error"]["code"]) == (502, "model-failed")
+
+
 def test_an_error_before_the_first_event_is_a_plain_response(scripted: Make, serve: Serve) -> None:
     with serve(scripted((CollectionNotFound("default"),)).app) as server, pytest.raises(openai.NotFoundError):
         connect(server.url).chat.completions.create(model=MODEL, messages=ASK, stream=True)
@@ -162,7 +193,7 @@ def test_pings_do_not_disturb_the_client(scripted: Make, serve: Serve) -> None:
 def test_a_client_that_leaves_cancels_the_model_at_once_even_where_others_may_come_back(
     scripted: Make, serve: Serve, script: tuple[object, ...]
 ) -> None:
-    made = scripted(script, streams={"grace": 30})
+    made = scripted(script, streams={"grace": 30}, ping_interval=0.2)
     with serve(made.app) as server:
         with httpx.stream("POST", f"{server.url}/v1/chat/completions", json=BODY) as response:
             _rest = read_until(response, "assistant")

@@ -21,6 +21,7 @@ COMPLETIONS = f"{PREFIX}/chat/completions"
 CODES = {
     "collection-not-found": "model_not_found",
     "model-not-found": "model_not_found",
+    "context-length-exceeded": "context_length_exceeded",
     "rate-limited": "rate_limit_exceeded",
     "budget-exhausted": "insufficient_quota",
     "unauthenticated": "invalid_api_key",

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
 
 from server.answers import Turn
 from server.api.openai.answer_schemas import FUNCTION, Form
@@ -20,8 +20,10 @@ from server.api.openai.messages import (
     uses_tools,
 )
 from server.api.openai.refusals import Only, fault
+from server.api.openai.told_schemas import without_told_schema
 from server.api.openai.tools import MAX_TOOLS, NO_CHOICE, ChosenTool, FunctionIn, FunctionTool, called, offered
 from server.api.schemas.fields import NO_NUL, Text, Whole
+from server.api.schemas.json_schemas import sound_schema
 from server.api.schemas.questions import MAX_QUESTION_LENGTH, MaxTokens, SearchOptions, Temperature
 from server.api.schemas.response_format import ResponseFormat
 from server.tool_calls import Tools
@@ -103,6 +105,7 @@ class CompletionBody(BaseModel):
     audio: Annotated[Any, Only((None,), NO_MEDIA)] = None
     prediction: Annotated[Any, Only((None,), "Footnote answers from its documents; leave it out")] = None
     web_search_options: Annotated[Any, Only((None,), "Footnote answers from its documents; leave it out")] = None
+    _told_schema: str | None = PrivateAttr(None)
 
     @model_validator(mode="before")
     @classmethod
@@ -112,6 +115,12 @@ class CompletionBody(BaseModel):
         if misplaced:
             raise fault((misplaced[0],), 'is an option of Footnote\'s: it belongs into the object "footnote"')
         return body
+
+    @model_validator(mode="after")
+    def _schema_is_no_question(self) -> Self:
+        if not self.is_direct and self.messages:
+            self.messages, self._told_schema = without_told_schema(self.messages)
+        return self
 
     @model_validator(mode="after")
     def _question_is_bounded(self) -> Self:
@@ -140,6 +149,20 @@ class CompletionBody(BaseModel):
             raise fault(("response_format",), "the answer is a function's arguments already; leave one of them out")
         return self
 
+    @model_validator(mode="after")
+    def _functions_are_told_apart(self) -> Self:
+        names = [tool.function.name for tool in self.tools or []]
+        for place, name in enumerate(names):
+            if name in names[:place]:
+                raise fault(("tools", place, "function", "name"), "another tool has this name")
+        if (function := self.function) is not None and function.parameters is not None:
+            try:
+                sound_schema(function.parameters)
+            except ValueError as error:
+                place = names.index(function.name)
+                raise fault(("tools", place, "function", "parameters"), str(error)) from None
+        return self
+
     @property
     def function(self) -> FunctionIn | None:
         """The function that must be called, whose arguments the answer is.
@@ -163,7 +186,7 @@ class CompletionBody(BaseModel):
         """How the answer is told; see `Form`."""
         if self.function is not None:
             return FUNCTION + self.function.name
-        return "text" if self.json_schema is None else "json"
+        return "json" if self.response_format is not None and self.response_format.schema_text else "text"
 
     @property
     def is_direct(self) -> bool:
@@ -172,11 +195,11 @@ class CompletionBody(BaseModel):
 
     @property
     def json_schema(self) -> str | None:
-        """The JSON schema that the answer keeps to, as JSON."""
+        """The JSON schema that the answer keeps to, as JSON; the request's own goes before one in a message."""
         if self.function is not None:
             told = {"description": self.function.description} if self.function.description else {}
             return json.dumps({**told, **(self.function.parameters or {"type": "object"})}, ensure_ascii=False)
-        return self.response_format.schema_text if self.response_format else None
+        return (self.response_format.schema_text if self.response_format else None) or self._told_schema
 
     def to_turn(self) -> Turn:
         """Return the question with its conversation.

@@ -7,33 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-MAX_SCHEMA_LENGTH = 32_000
-MAX_DEPTH = 32
-
-
-def bounded_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """Refuse what is too long or too deep for a model, or for whoever reads it."""
-    if _depth(schema) > MAX_DEPTH:
-        msg = f"must not be nested deeper than {MAX_DEPTH} levels"
-        raise ValueError(msg)
-    if len(json.dumps(schema, ensure_ascii=False)) > MAX_SCHEMA_LENGTH:
-        msg = f"must have at most {MAX_SCHEMA_LENGTH} characters"
-        raise ValueError(msg)
-    if "\\u0000" in json.dumps(schema):
-        msg = "must not hold the character NUL"
-        raise ValueError(msg)
-    return schema
-
-
-def _depth(value: object) -> int:
-    deepest, layer = 0, [value]
-    while layer and deepest <= MAX_DEPTH:
-        deepest += 1
-        inner = [
-            list(each.values()) if isinstance(each, dict) else each for each in layer if isinstance(each, dict | list)
-        ]
-        layer = [part for parts in inner for part in parts]
-    return deepest
+from server.api.schemas.json_schemas import sound_schema
 
 
 class JsonSchemaIn(BaseModel):
@@ -41,7 +15,7 @@ class JsonSchemaIn(BaseModel):
 
     model_config = ConfigDict(strict=True)
     name: str = Field("answer", min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_-]+$")
-    json_schema: Annotated[dict[str, Any], AfterValidator(bounded_schema)] = Field(
+    json_schema: Annotated[dict[str, Any], AfterValidator(sound_schema)] = Field(
         alias="schema", description="32,000 characters and 32 levels at the most; references are `#/…` only."
     )
 

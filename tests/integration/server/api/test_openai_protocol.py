@@ -17,6 +17,7 @@ from support.model_server import PROMPT_TOKENS, Reply, start_model_server
 from support.openai_clients import EMBEDDING_MODEL, MODEL, connect
 from support.scripted import running
 
+from config.settings import LLMSettings
 from server.app import create_app
 from server.runtime import open_runtime
 from storage.collections.collections import Collections
@@ -140,9 +141,8 @@ def test_a_model_that_fails_on_the_way_raises_the_client_s_error(client, model_s
     with pytest.raises(openai.InternalServerError) as caught:
         client.chat.completions.create(model=MODEL, messages=QUESTION)
     assert caught.value.code == "model-failed"
-    stream = client.chat.completions.create(model=MODEL, messages=QUESTION, stream=True)
     with pytest.raises(openai.APIError) as streamed:
-        list(stream)
+        list(client.chat.completions.create(model=MODEL, messages=QUESTION, stream=True))
     assert streamed.value.code == "model-failed"
 
 
@@ -152,9 +152,9 @@ def test_a_provider_s_rate_limit_is_told_as_one_at_every_door(url, client, model
         client.with_options(max_retries=0).chat.completions.create(model=MODEL, messages=QUESTION)
     assert (caught.value.code, caught.value.type) == ("rate_limit_exceeded", "rate_limit_error")
     assert caught.value.response.headers["retry-after"] == "33"
-    with pytest.raises(openai.APIError) as streamed:
-        list(client.chat.completions.create(model=MODEL, messages=QUESTION, stream=True))
-    assert streamed.value.code == "rate_limit_exceeded"
+    with pytest.raises(openai.RateLimitError) as streamed:
+        client.with_options(max_retries=0).chat.completions.create(model=MODEL, messages=QUESTION, stream=True)
+    assert streamed.value.response.headers["retry-after"] == "33"
     body = {"question": QUESTION[0]["content"]}
     whole = httpx.post(f"{url}/query", json=body, timeout=30)
     assert (whole.status_code, whole.json()["type"]) == (429, "/problems/rate-limited")
@@ -235,3 +235,24 @@ async def test_questions_do_not_wait_behind_a_long_list_of_texts(client, url):
             assert answer.status_code == 200
     assert embedding.is_alive()
     await asyncio.to_thread(embedding.join, 120)
+
+
+def test_a_conversation_that_is_too_long_for_the_model_is_the_client_s_error(client, model_server):
+    model_server.default = Reply(fault="context-length")
+    for stream in (False, True):
+        with pytest.raises(openai.BadRequestError) as caught:
+            client.chat.completions.create(model="footnote/none", messages=QUESTION, stream=stream)
+        assert caught.value.code == "context_length_exceeded"
+        assert "messages" in caught.value.message
+        assert "k" not in caught.value.message.split()
+    with pytest.raises(openai.InternalServerError) as rejected:
+        client.chat.completions.create(model=MODEL, messages=QUESTION)
+    assert rejected.value.code == "model-rejected"
+
+
+def test_a_client_does_not_try_again_what_footnote_has_tried_again(client, model_server):
+    model_server.default = Reply(fault="server-error")
+    with pytest.raises(openai.InternalServerError) as caught:
+        client.with_options(max_retries=2).chat.completions.create(model=MODEL, messages=QUESTION)
+    assert len(model_server.requests) == LLMSettings().max_retries + 1 > 1
+    assert caught.value.response.headers["x-should-retry"] == "false"

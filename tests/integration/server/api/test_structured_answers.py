@@ -7,7 +7,7 @@ import httpx
 import openai
 import pytest
 from llama_index.core.llms import ChatMessage
-from llama_index.core.prompts import PromptTemplate
+from llama_index.core.prompts import ChatPromptTemplate, PromptTemplate
 from llama_index.llms.openai_like import OpenAILike
 from pydantic import BaseModel
 from support.environment import make_settings
@@ -107,6 +107,27 @@ def test_llamaindex_s_structured_predict_works(url, options):
     llm = OpenAILike(model=MODEL, api_base=f"{url}/v1", api_key="none", is_chat_model=True, max_retries=0, **options)
     prompt = PromptTemplate("Who built the lighthouse of {bay}?")
     assert llm.structured_predict(Builder, prompt, bay="Ostrava Bay") == FOUND
+    instructed = ChatPromptTemplate(
+        [ChatMessage(role="system", content="Be exact."), ChatMessage(role="user", content=ASKED[0]["content"])]
+    )
+    assert llm.structured_predict(Builder, instructed) == FOUND
+
+
+def test_a_schema_that_llamaindex_writes_into_a_message_is_not_searched_for(url, client, model_server):
+    llm = OpenAILike(model=MODEL, api_base=f"{url}/v1", api_key="none", is_chat_model=True, max_retries=0)
+    assert llm.structured_predict(Builder, PromptTemplate(ASKED[0]["content"])) == FOUND
+    asked = model_server.requests[-1].body
+    assert asked["response_format"]["json_schema"]["schema"]["required"] == ["name", "year"]
+    assert "repeat the schema" not in str(asked["messages"])
+    with pytest.raises(ValueError, match="nothing about this"):
+        llm.structured_predict(Builder, PromptTemplate("What is the tariff on zirconium imports in Bolivia?"))
+    own = (
+        ASKED[0]["content"]
+        + "\n\n\nHere's a JSON schema to follow:\n{no}\n\nOutput a valid JSON object but do not repeat the schema."
+    )
+    model_server.default = Reply(text="Milada Novak [1].")
+    answer = client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": own}])
+    assert answer.choices[0].message.content == "Milada Novak [1]."
 
 
 def test_query_honours_a_schema_and_gives_it_again_from_the_cache_of_neither(url):
@@ -177,6 +198,33 @@ def test_what_cannot_be_honoured_is_refused_by_name(url, body, said):
     assert said in answer.text
 
 
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        ({"type": "objekt"}, "$.type must be one of array,"),
+        ({"type": []}, "$.type must be one of"),
+        ({"properties": {"a": {"type": ["string", "nil"]}}}, "$.properties.a.type"),
+        ({"properties": []}, "$.properties must be an object"),
+        ({"required": True}, "$.required must be a list"),
+        ({"enum": "a"}, "$.enum must be a list"),
+        ({"anyOf": []}, "$.anyOf must be a list"),
+        ({"items": {"$ref": "https://example.com/a"}}, "$.items.$ref must point within"),
+    ],
+)
+def test_a_schema_that_no_answer_could_be_checked_by_is_refused(url, model_server, schema, said):
+    form = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+    function = {"type": "function", "function": {"name": "f", "parameters": schema}}
+    for body, param in (
+        ({"response_format": form}, "response_format.json_schema.schema"),
+        ({"tools": [function], "tool_choice": "required"}, "tools[0].function.parameters"),
+    ):
+        answer = httpx.post(f"{url}/v1/chat/completions", json={"model": MODEL, "messages": ASKED, **body}, timeout=20)
+        assert answer.status_code == 400, answer.text
+        assert said in answer.json()["error"]["message"]
+        assert answer.json()["error"]["param"] == param
+    assert not model_server.requests
+
+
 def test_hostile_schemas_are_refused_or_bounded(url, model_server):
     deep: dict[str, Any] = {"type": "object"}
     for _ in range(40):
@@ -184,7 +232,8 @@ def test_hostile_schemas_are_refused_or_bounded(url, model_server):
     circle = {"$ref": "#/$defs/a", "$defs": {"a": {"anyOf": [{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/a"}]}}}
     slow = {"type": "object", "properties": {"name": {"type": "string", "pattern": "^(a+)+$"}}}
     model_server.default = Reply(text='{"name": "' + "a" * 40 + '!"}')
-    for schema, status in ((deep, 422), ({"x": "y" * 40_000}, 422), (circle, 200), (slow, 200)):
+    wide = {"anyOf": [{"type": "string"}] * 1_500}
+    for schema, status in ((deep, 422), (wide, 502), ({"x": "y" * 40_000}, 422), (circle, 200), (slow, 200)):
         form = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
         answer = httpx.post(f"{url}/query", json={**QUERY, "response_format": form}, timeout=20)
         assert answer.status_code == status, answer.text

@@ -38,7 +38,7 @@ ADDED = {
     "feedback-not-found", "model-not-found", "stream-not-found", "stream-abandoned", "stream-lost",
     "generation-not-ready", "job-not-retryable", "fetch-failed", "host-refused",
     "page-not-found", "document-attached", "key-not-found", "identity-unavailable",
-    "tenant-not-found", "golden-question-not-found", "evaluation-not-found", "extra-missing",
+    "context-length-exceeded", "tenant-not-found", "golden-question-not-found", "evaluation-not-found", "extra-missing",
 }  # fmt: skip
 
 
