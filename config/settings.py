@@ -644,7 +644,11 @@ class EmbeddingSettings(_Group):
         16_384, ge=16, le=10_000_000, description="Maximum number of tokens in one request to a remote model."
     )
     concurrency: int = Field(
-        4, ge=1, le=256, description="Requests to a remote model at once, of each process; threads of a class."
+        4,
+        ge=1,
+        le=256,
+        description="Maximum number of requests to a remote model at once, of each process, fewer while it is slow; "
+        "threads of a class.",
     )
     processes: int = Field(
         0,

@@ -36,6 +36,13 @@ def open_embedder(settings: Settings) -> Embedder:
     return LocalEmbedder(encoder, files=files, settings=settings.embedding)
 
 
+def slowed_of(embedder: object) -> str | None:
+    """Say how little of passages a remote model is asked for since it did not answer in time; None: all it may be."""
+    from embedding.remote.embedder import GenerationEmbedder, RemoteEmbedder
+
+    return embedder.slowed if isinstance(embedder, GenerationEmbedder | RemoteEmbedder) else None
+
+
 async def trouble_of(embedder: Embedder) -> str | None:
     """Return why a model cannot be used now, None if it can: one that another program runs may be out of reach."""
     from embedding.remote.embedder import GenerationEmbedder, RemoteEmbedder

@@ -17,7 +17,7 @@ from config.settings import Settings
 from config.telemetry.metrics import BREAKER_STATE, DISK_FREE, DISK_SIZE
 from config.telemetry.setup import NO_TELEMETRY, Telemetry
 from embedding.embedder import Embedder
-from embedding.opening import open_embedder, trouble_of
+from embedding.opening import open_embedder, slowed_of, trouble_of
 from ingestion.plug_ins import check_plug_ins
 from ingestion.readers.drawing.painter import PagePainter
 from ingestion.readers.kinds import KIND_OF_SUFFIX
@@ -195,7 +195,8 @@ class Runtime:
         models = self.generations.embedders.opened()
         troubles = [trouble for trouble in await asyncio.gather(*map(trouble_of, models)) if trouble]
         # questions by keyword, and conversations, need no embedding server
-        detail = "; ".join(troubles) or self.embedder.identity.model
+        slowed = [f"{model.identity.model} is {told}" for model in models if (told := slowed_of(model))]
+        detail = "; ".join([*troubles, *dict.fromkeys(slowed)]) or self.embedder.identity.model
         return {"embedding": DependencyState(ok=not troubles, detail=detail, required=False)}
 
     def _generations_state(self) -> DependencyState:

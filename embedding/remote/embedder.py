@@ -15,7 +15,9 @@ from config.telemetry.metrics import expect_calls
 from embedding.batches import plan
 from embedding.errors import EmbeddingFailed, EmbeddingUnavailable
 from embedding.observation import observed_call
-from embedding.remote.faults import TooLarge
+from embedding.remote.faults import TimedOut, TooLarge
+from embedding.remote.gathering import Batch, Gathered, all_of
+from embedding.remote.pace import Pace
 from embedding.remote.patience import QuestionBreaker, Rate, retried
 from embedding.remote.probes import asked, kept_probes, require_same
 from embedding.tokenizer import load_tokenizer
@@ -28,15 +30,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from config.settings import EmbeddingSettings
+    from embedding.remote.gathering import Told
     from embedding.remote.model import RemoteModel
     from embedding.remote.own_loop import OwnLoop
+    from embedding.remote.pace import Turn
     from embedding.remote.provider import Prompt, Provider, Reply
     from storage.generation import EmbeddingIdentity
-
-    Group = tuple[NDArray[np.intp], list[str], int]
-    """The places of texts, the texts, and how many tokens they have."""
-    Told = Callable[[Sequence[int], NDArray[np.float32]], Awaitable[None]]
-    """Is told of each request's vectors and the places of their texts, on the model's own loop, and waited for."""
 
 T = TypeVar("T")
 PROBE_SECONDS = 300.0
@@ -44,6 +43,7 @@ PROBE_SECONDS = 300.0
 LOOK_SECONDS, LOOK_AGAIN = 2.0, 60.0
 """How long `trouble` waits for the server, and for how long it relies on a call that went well."""
 QUESTION_RETRIES = 2
+REMEDY = "raise EMBEDDING__TIMEOUT, lower INGESTION__CHUNK_TOKENS, or see what keeps the embedding server busy"
 _log = structlog.get_logger(__name__)
 
 
@@ -69,10 +69,10 @@ class RemoteEmbedder:
         expect_calls(provider.name)
         self._loop = loop
         self._rate = Rate(settings.requests_per_minute)
-        self._passages = asyncio.Semaphore(settings.concurrency)
+        self._pace = Pace(settings, model=model.name)
         self._questions = asyncio.Semaphore(settings.concurrency)
         self._breaker = QuestionBreaker()
-        self._probing = asyncio.Lock()
+        self._probing, self._proving = asyncio.Lock(), asyncio.Lock()
         self._proved = 0.0 if model.probes is None else time.monotonic()
         self._answered = self._proved
 
@@ -80,6 +80,11 @@ class RemoteEmbedder:
     def identity(self) -> EmbeddingIdentity:
         """What a new generation remembers of the model."""
         return self.files.identity(self._settings)
+
+    @property
+    def slowed(self) -> str | None:
+        """How little is asked for at once since a request timed out; None if all that the settings allow."""
+        return self._pace.slowed
 
     @property
     def accepted(self) -> frozenset[str]:
@@ -108,8 +113,10 @@ class RemoteEmbedder:
 
     async def texts(self, texts: Sequence[str], *, told: Told | None = None) -> NDArray[np.float32]:
         """Embed passages, in as many requests as the limits ask for, and tell of each answer; see `Embedder`."""
+        prefix = self._settings.text_instruction or ""
+        passages = [prefix + _encodable(text) for text in texts]
         with self._observed(len(texts)):
-            vectors, tokens = await self._loop.run(self._of_passages([*map(_encodable, texts)], told))
+            vectors, tokens = await self._loop.run(self._of_passages(passages, told))
         count_tokens(tokens)
         return vectors
 
@@ -122,7 +129,7 @@ class RemoteEmbedder:
 
         """
         if not self._proved:
-            await self._loop.run(self._guarded(self._prove))
+            await self._loop.run(self._guarded(self._prove_at_once))
         self._require_same(identity)
 
     async def trouble(self) -> str | None:
@@ -130,7 +137,7 @@ class RemoteEmbedder:
         if self._proved and self._breaker.reason is None and time.monotonic() - self._answered < LOOK_AGAIN:
             return None
         try:
-            await self._loop.run(self._within(LOOK_SECONDS, self._prove()))
+            await self._loop.run(self._within(LOOK_SECONDS, self._prove_at_once()))
         except (EmbeddingUnavailable, EmbeddingFailed, EmbeddingMismatch) as exc:
             return str(exc)
         self._breaker.succeeded()
@@ -148,7 +155,7 @@ class RemoteEmbedder:
     async def _of_questions(self, texts: list[str], of: EmbeddingIdentity | None) -> tuple[NDArray[np.float32], int]:
         if of is not None:
             if self._is_due:
-                await self._prove()
+                await self._prove_at_once()
             self._require_same(of)
         return await self._asked(texts)
 
@@ -159,7 +166,8 @@ class RemoteEmbedder:
             made = await self._within(self._settings.question_timeout, call())
         except EmbeddingUnavailable as exc:
             self._breaker.failed(exc)
-            self._doubt()
+            if not isinstance(exc, TimedOut):
+                self._doubt()
             raise
         except (EmbeddingFailed, EmbeddingMismatch):  # it answered
             self._breaker.succeeded()
@@ -179,69 +187,64 @@ class RemoteEmbedder:
     async def _asked(self, texts: list[str]) -> tuple[NDArray[np.float32], int]:
         until = time.monotonic() + self._settings.question_timeout
         prefix, most = self._settings.query_instruction or "", self.files.max_tokens
-        batches = self._batches([prefix + self._cut(text, most) for text in texts])
+        gathered = Gathered(len(texts), dimension=self.files.dimension)
 
-        async def one(batch: list[str]) -> Reply:
+        async def one(batch: Batch) -> None:
             async with self._questions:
-                return await retried(lambda: self._request(batch, "query"), most=QUESTION_RETRIES, until=until)
+                reply = await retried(lambda: self._request(batch.texts, "query"), most=QUESTION_RETRIES, until=until)
+            await gathered.take(batch, reply)
 
-        return await self._gathered(batches, one, texts=len(texts))
+        await all_of(self._batches([prefix + self._cut(text, most) for text in texts]), one)
+        return gathered.vectors, gathered.tokens
 
-    async def _of_passages(self, texts: list[str], told: Told | None) -> tuple[NDArray[np.float32], int]:
-        prefix = self._settings.text_instruction or ""
-        batches = self._batches([prefix + text for text in texts])
+    async def _of_passages(self, texts: list[str], told: Told | None = None) -> tuple[NDArray[np.float32], int]:
+        """Embed texts in as many requests as the limits and the pace ask for."""
+        gathered = Gathered(len(texts), dimension=self.files.dimension, told=told)
 
-        async def one(batch: list[str]) -> Reply:
-            async with self._passages:
-                return await self._halved(batch)
+        async def one(batch: Batch) -> None:
+            most = len(batch)
+            while batch:
+                async with self._pace.turn() as turn:
+                    part = batch[: min(most, turn.texts)]
+                    try:
+                        reply = await self._answer(part, turn)
+                    except TimedOut:
+                        if turn.is_alone and len(part) == 1:
+                            raise
+                        continue
+                    except TooLarge:
+                        if len(part) == 1:
+                            raise
+                        most = len(part) // 2
+                        continue
+                await gathered.take(part, reply)
+                batch = batch[len(part) :]
 
-        return await self._gathered(batches, one, texts=len(texts), told=told)
+        await all_of(self._batches(texts), one)
+        return gathered.vectors, gathered.tokens
 
-    async def _halved(self, batch: list[str]) -> Reply:
-        """Embed a batch; one that is refused for its size in two halves."""
-        try:
-            return await retried(lambda: self._request(batch, "text"), most=self._settings.max_retries)
-        except TooLarge:
-            if len(batch) == 1:
-                raise
-        middle = len(batch) // 2
-        first, second = await self._halved(batch[:middle]), await self._halved(batch[middle:])
-        tokens = None if first.tokens is None or second.tokens is None else first.tokens + second.tokens
-        return replace(first, vectors=np.concatenate([first.vectors, second.vectors]), tokens=tokens)
+    async def _answer(self, part: Batch, turn: Turn) -> Reply:
+        """Return the answer to a request with passages, which is made again as it is unless it was too much at once."""
+        is_least = turn.is_alone and len(part) == 1
 
-    async def _gathered(
-        self,
-        batches: Sequence[Group],
-        one: Callable[[list[str]], Awaitable[Reply]],
-        *,
-        texts: int,
-        told: Told | None = None,
-    ) -> tuple[NDArray[np.float32], int]:
-        vectors = np.empty((texts, self.files.dimension), dtype=np.float32)
-        total = 0
+        async def asked() -> Reply:
+            try:
+                return await self._request(part.texts, "text", turn=turn)
+            except TimedOut as exc:
+                self._pace.timed_out(turn, texts=len(part))
+                if not is_least:
+                    raise
+                msg = f"{exc} to a single text that was sent alone; {REMEDY}"
+                raise TimedOut(msg) from None
 
-        async def fill(places: NDArray[np.intp], batch: list[str], counted: int) -> None:
-            nonlocal total
-            reply = await one(batch)
-            vectors[places] = reply.vectors
-            if told is not None:
-                await told(places.tolist(), reply.vectors)
-            total += counted if reply.tokens is None else reply.tokens
+        return await retried(asked, most=self._settings.max_retries, but=None if is_least else TimedOut)
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                for each in batches:
-                    group.create_task(fill(*each))
-        except ExceptionGroup as failures:
-            raise _first_of(failures) from None
-        return vectors, total
-
-    def _batches(self, texts: list[str]) -> list[Group]:
-        """Group texts within the limits; return their places, the texts, and how many tokens they have."""
+    def _batches(self, texts: list[str]) -> list[Batch]:
+        """Group texts within the limits."""
         tokenizer = load_tokenizer(str(self.files.tokenizer_file))
         lengths = [len(each) for each in tokenizer.encode_batch_fast(texts)]
         groups = plan(lengths, tokens=self._settings.batch_tokens, texts=self._settings.batch_size)
-        return [(places, [texts[i] for i in places], sum(lengths[i] for i in places)) for places in groups]
+        return [Batch(places, [texts[i] for i in places], [lengths[i] for i in places]) for places in map(list, groups)]
 
     def _cut(self, text: str, most: int) -> str:
         """Cut a question to what the model reads; others do so themselves, but many servers refuse it."""
@@ -250,19 +253,19 @@ class RemoteEmbedder:
         tokens = load_tokenizer(str(self.files.tokenizer_file)).encode(text, add_special_tokens=False).offsets
         return text if len(tokens) <= most - 2 else text[: tokens[most - 3][1]]
 
-    async def _request(self, batch: list[str], prompt: Prompt) -> Reply:
+    async def _request(self, texts: Sequence[str], prompt: Prompt, *, turn: Turn | None = None) -> Reply:
         await self._rate.turn()
+        began = time.monotonic()
         try:
-            async with asyncio.timeout(self._settings.timeout):
-                reply = await self._provider.embed(batch, prompt=prompt)
-        except TimeoutError:
-            self._doubt()
-            msg = f"{self.files.name} did not answer within {self._settings.timeout:g} s"
-            raise EmbeddingUnavailable(msg) from None
+            reply = await self._within(self._settings.timeout, self._provider.embed(texts, prompt=prompt))
+        except TimedOut:
+            raise
         except EmbeddingUnavailable:
             self._doubt()
             raise
         self._answered = time.monotonic()
+        if turn is not None:
+            self._pace.answered(turn, texts=len(texts), seconds=self._answered - began)
         if (sent := reply.vectors.shape[1]) != self.files.dimension:
             msg = f"{self.files.name} sent vectors of {sent} dimensions instead of {self.files.dimension}"
             raise EmbeddingMismatch(msg)
@@ -280,19 +283,26 @@ class RemoteEmbedder:
 
         """
         if self._is_due:
-            await self._loop.run(retried(self._prove, most=self._settings.max_retries))
+            await self._loop.run(self._prove(self._passages, lock=self._proving))
 
     @property
     def _is_due(self) -> bool:
         return not self._proved or time.monotonic() - self._proved > PROBE_SECONDS
 
-    async def _prove(self) -> None:
-        began = time.monotonic()
+    async def _passages(self, texts: list[str]) -> NDArray[np.float32]:
+        return (await self._of_passages(texts))[0]
+
+    async def _prove_at_once(self) -> None:
+        """Ask beside the passages that wait for their turn, for questions do not."""
 
         async def embed(texts: list[str]) -> NDArray[np.float32]:
             return (await self._request(texts, "text")).vectors
 
-        async with self._probing:
+        await self._prove(embed, lock=self._probing)
+
+    async def _prove(self, embed: Callable[[list[str]], Awaitable[NDArray[np.float32]]], *, lock: asyncio.Lock) -> None:
+        began = time.monotonic()
+        async with lock:
             if self._proved > began:  # by somebody who was first
                 return
             probes = await asked(embed, most=self._settings.batch_size, model=self.files.name)
@@ -305,7 +315,7 @@ class RemoteEmbedder:
                 return await coroutine
         except TimeoutError:
             msg = f"{self.files.name} did not answer within {seconds:g} s"
-            raise EmbeddingUnavailable(msg) from None
+            raise TimedOut(msg) from None
 
 
 class GenerationEmbedder:
@@ -321,6 +331,11 @@ class GenerationEmbedder:
     def files(self) -> RemoteModel:
         """What is known of the model."""
         return self.model.files
+
+    @property
+    def slowed(self) -> str | None:
+        """How little is asked for at once; see `RemoteEmbedder.slowed`."""
+        return self.model.slowed
 
     async def query(self, text: str) -> NDArray[np.float32]:
         """Embed a question; see `Embedder`."""
@@ -354,9 +369,3 @@ class GenerationEmbedder:
 def _encodable(text: str) -> str:
     """Return a text without lone surrogates, which neither tokenizers nor most servers take."""
     return text.encode(errors="replace").decode()
-
-
-def _first_of(failures: ExceptionGroup[Exception]) -> Exception:
-    """Return the failure that says most: one that will not pass before one that may."""
-    found = [_first_of(each) if isinstance(each, ExceptionGroup) else each for each in failures.exceptions]
-    return min(found, key=lambda error: isinstance(error, EmbeddingUnavailable) and error.retryable)

@@ -25,6 +25,10 @@ _DIMENSIONS = re.compile(r"dimension|matryoshka", re.IGNORECASE)
 _TOO_LONG = re.compile(r"too (long|large|many)|context|maximum.{0,20}(length|tokens|batch)|exceed", re.IGNORECASE)
 
 
+class TimedOut(EmbeddingUnavailable):
+    """No answer came in time: the server is slow, or was asked for too much at once."""
+
+
 class TooLarge(EmbeddingFailed):
     """The provider refuses the request for its size."""
 
@@ -44,6 +48,10 @@ def refusal(status: int, *, said: str, wait: float | None) -> FootnoteError:  # 
     if status in {404, 405}:
         msg = f"the embedding provider knows no such model or address ({status}); check MODEL and BASE_URL"
         return EmbeddingUnavailable(msg, retryable=False)
+    if status == httpx.codes.GATEWAY_TIMEOUT:
+        return TimedOut(
+            f"the embedding server did not answer the gateway before it in time ({status})", retry_after=wait
+        )
     if status in {408, 425} or status >= httpx.codes.INTERNAL_SERVER_ERROR:
         return EmbeddingUnavailable(f"the embedding server failed with status {status}", retry_after=wait)
     if _DIMENSIONS.search(said):
@@ -55,10 +63,10 @@ def refusal(status: int, *, said: str, wait: float | None) -> FootnoteError:  # 
 
 def unreached(error: Exception) -> EmbeddingUnavailable:
     """Return the error for a request that got no whole answer."""
-    if isinstance(error, httpx.TimeoutException | TimeoutError):
-        return EmbeddingUnavailable("the embedding server did not answer in time")
-    if isinstance(error, httpx.ConnectError):
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
         return EmbeddingUnavailable("the embedding server cannot be reached")
+    if isinstance(error, httpx.TimeoutException | TimeoutError):
+        return TimedOut("the embedding server did not answer in time")
     if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL):
         return EmbeddingUnavailable("the embedding server's BASE_URL cannot be used", retryable=False)
     return EmbeddingUnavailable("the connection to the embedding server was lost")

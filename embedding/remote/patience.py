@@ -38,10 +38,17 @@ class Rate:
             await asyncio.sleep(begin - now)
 
 
-async def retried(call: Callable[[], Awaitable[T]], *, most: int, until: float = math.inf) -> T:
+async def retried(
+    call: Callable[[], Awaitable[T]],
+    *,
+    most: int,
+    until: float = math.inf,
+    but: type[EmbeddingUnavailable] | None = None,
+) -> T:
     """Call again what failed in a way that may pass, up to `most` times; a ``Retry-After`` is honoured.
 
-    No pause goes past `until`, in `time.monotonic`: the failure says more than that there was no time.
+    No pause goes past `until`, in `time.monotonic`: the failure says more than that there was no time. A failure of the
+    kind `but` is raised at once.
 
     Raises:
         EmbeddingUnavailable: of the last try.
@@ -52,6 +59,8 @@ async def retried(call: Callable[[], Awaitable[T]], *, most: int, until: float =
         try:
             return await call()
         except EmbeddingUnavailable as exc:
+            if but is not None and isinstance(exc, but):
+                raise
             wait = (exc.retry_after or 0.0) + pause * random.uniform(0.5, 1)  # noqa: S311 (spreads tries)
             if not exc.retryable or wait > LONGEST_RETRY_AFTER or time.monotonic() + wait >= until:
                 raise

@@ -18,7 +18,7 @@ from config.plug_ins import class_named, made
 from config.settings import SettingsError
 from config.threads import ThreadEnded, Threads, ThreadsLost
 from embedding.errors import EmbeddingFailed, EmbeddingUnavailable
-from embedding.remote.faults import refusal, retry_after, unreached
+from embedding.remote.faults import TimedOut, refusal, retry_after, unreached
 from embedding.remote.provider import Prompt, Reply
 from embedding.remote.vectors import unit_vectors
 
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 GROUP = "footnote.embeddings"
 SETTING = "FOOTNOTE_EMBEDDING__CLASS"
-_UNREACHED = ("APIConnectionError", "APITimeoutError", "ConnectError", "ReadTimeout", "ConnectionError", "Timeout")
+_UNREACHED = {"APIConnectionError", "ConnectError", "ConnectionError", "Timeout"}
+_TIMED_OUT = {"APITimeoutError", "ReadTimeout"}
 
 
 def made_class(settings: EmbeddingSettings) -> BaseEmbedding:
@@ -143,7 +144,10 @@ def _named(error: Exception) -> FootnoteError:
         return refusal(status, said=str(error)[:1000], wait=retry_after(headers))
     if isinstance(error, httpx.TransportError | ConnectionError | TimeoutError):
         return unreached(error)
-    if any(kind.__name__ in _UNREACHED for kind in type(error).__mro__):
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if kinds & _TIMED_OUT:  # some are connection errors, too
+        return TimedOut("the embedding class's provider did not answer in time")
+    if kinds & _UNREACHED:
         return EmbeddingUnavailable("the embedding class cannot reach its provider")
     return _failed(type(error).__name__)
 

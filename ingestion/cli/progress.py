@@ -32,10 +32,8 @@ class PlainProgress:
         self._shown = now
         rate = report.chunks / (now - self._started)
         left = remaining(report, total=total, seconds=now - self._started)
-        print(  # noqa: T201 (the command's output)
-            f"{report.documents} of {total or 'some'} documents, {report.chunks} chunks, {rate:.1f} chunks/s, {left}",
-            file=sys.stderr,
-        )
+        done = f"{report.documents} of {total or 'some'} documents, {report.chunks} chunks, {rate:.1f} chunks/s, {left}"
+        print(done + _slowed(report), file=sys.stderr)  # noqa: T201 (the command's output)
 
 
 class BarProgress:
@@ -69,7 +67,7 @@ class BarProgress:
         """Update the bar."""
         seconds = time.monotonic() - self._started
         left = remaining(report, total=total, seconds=seconds)
-        pace = f"{report.chunks} chunks, {report.chunks / seconds:.1f}/s, {left}"
+        pace = f"{report.chunks} chunks, {report.chunks / seconds:.1f}/s, {left}{_slowed(report)}"
         shown = pace if report.chunks else "the first wait for the model"
         self._bar.update(self._task, completed=report.documents, total=total, description=shown)
 
@@ -77,6 +75,10 @@ class BarProgress:
 def open_progress(*, quiet: bool) -> PlainProgress | BarProgress:
     """Return a bar if standard error is a terminal, else lines."""
     return BarProgress() if sys.stderr.isatty() and not quiet else PlainProgress()
+
+
+def _slowed(report: IngestReport) -> str:
+    return f"; embedding server {report.slowed}" if report.slowed else ""
 
 
 def remaining(report: IngestReport, *, total: int | None, seconds: float) -> str:

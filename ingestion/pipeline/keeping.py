@@ -33,12 +33,17 @@ class KeepingEmbedder:
     """See the module; an `Embeds` of the pipeline.
 
     Keeping is no condition of an ingestion: what cannot be kept, or has no room, is embedded all the same.
+
+    Attributes:
+        model: that makes the vectors.
+        width: calls of `texts` at once.
+
     """
 
     def __init__(self, model: GenerationEmbedder, *, kept: KeptVectors, room: int) -> None:
         """Take an open model; `room`: bytes of vectors that may be kept besides those that are."""
         self.width = model.width
-        self._model = model
+        self.model = model
         self._kept = kept
         self._room = room
         self._held: dict[UUID, int] = {}
@@ -55,7 +60,7 @@ class KeepingEmbedder:
         """Embed those passages that have no kept vector; see `embedding.embedder.Embedder.texts`."""
         keys = [embedded_hash(text) for text in texts]
         found = await RETRYING(self._kept.find, keys)
-        vectors = np.empty((len(texts), self._model.identity.dimension), dtype=np.float32)
+        vectors = np.empty((len(texts), self.model.identity.dimension), dtype=np.float32)
         for place, key in enumerate(keys):
             if key in found:
                 vectors[place] = found[key]
@@ -71,7 +76,7 @@ class KeepingEmbedder:
                 by_key = {keys[missing[place]]: vector for place, vector in zip(places, made, strict=True)}
                 await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._keep(by_key), asker))
 
-            vectors[missing] = await self._model.texts([texts[place] for place in missing], told=told)
+            vectors[missing] = await self.model.texts([texts[place] for place in missing], told=told)
         return vectors
 
     async def written(self, keys: Iterable[UUID]) -> None:

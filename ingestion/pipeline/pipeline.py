@@ -18,6 +18,7 @@ from config.errors import FootnoteError
 from config.settings import IngestionSettings
 from config.telemetry import spans
 from embedding.errors import EmbeddingFailed
+from embedding.opening import slowed_of
 from embedding.usage import Spent, counted_tokens
 from ingestion.errors import QuotaExceeded, Unreadable
 from ingestion.identity import MAX_IDS
@@ -187,6 +188,8 @@ class Pipeline:
 
     def _tell(self) -> None:
         if self._progress:
+            model = self._embedder.model if isinstance(self._embedder, KeepingEmbedder) else self._embedder
+            self.report.slowed = slowed_of(model)
             self._progress.update(self.report, total=self._total())
 
     async def _read_all(self, incoming: AsyncIterator[Incoming], out: WeightedQueue[Work]) -> None:

@@ -73,6 +73,7 @@ class IngestReport:
         bytes: of the files read; unchanged files are not read.
         seconds: wall clock, model loading included.
         embedding_seconds: spent in the model.
+        slowed: how little a remote model is asked for at once now, since it did not answer in time; None: it did.
         embedded_tokens: that a remote model read, as its provider counts them, else estimated; 0: none, or a local one.
         embedding_usd: what they cost by the settings' prices; None where these do not name the model.
 
@@ -99,6 +100,7 @@ class IngestReport:
     bytes: int = 0
     seconds: float = 0.0
     embedding_seconds: float = 0.0
+    slowed: str | None = None
     embedded_tokens: int = 0
     embedding_usd: float | None = None
     interrupted: bool = False

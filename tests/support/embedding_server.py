@@ -60,6 +60,7 @@ class EmbeddingServer:
         lacks: a regular expression of words that it embeds as another model would: they are not in its vocabulary.
         refuses: a regular expression of texts that it refuses.
         most_texts: that one request may have; `most_characters`: that a text may have.
+        seconds_a_text: that it computes, one request after the other, those included whose client has left.
         takes_dimensions: whether it honours `dimensions`, or refuses them.
 
     """
@@ -75,13 +76,14 @@ class EmbeddingServer:
         self.refuses = ""
         self.most_texts = 10_000
         self.most_characters = 1_000_000
+        self.seconds_a_text = 0.0
         self.takes_dimensions = True
         self.counts_usage = True
         self.at_once = self.most_at_once = 0
         self.always: Fault | None = None
         self.port = 0
         self._faults: deque[Fault] = deque()
-        self._lock = threading.Lock()
+        self._lock, self._computing = threading.Lock(), threading.Lock()
 
     @property
     def openai_url(self) -> str:
@@ -145,6 +147,8 @@ def _handler(server: EmbeddingServer) -> type[BaseHTTPRequestHandler]:  # noqa: 
 
         def answer(self, body: dict[str, Any], fault: Fault) -> None:
             time.sleep(fault.delay)
+            with server._computing if server.seconds_a_text else contextlib.nullcontext():
+                time.sleep(server.seconds_a_text * len(body["input"]))
             if fault.status != 200:
                 extra = {} if fault.retry_after is None else {"Retry-After": fault.retry_after}
                 self.send(fault.status, json.dumps({"error": {"message": fault.said}}).encode(), extra)
@@ -161,6 +165,7 @@ def _handler(server: EmbeddingServer) -> type[BaseHTTPRequestHandler]:  # noqa: 
                 self.wfile.flush()
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 self.connection.close()
+                self.close_connection = True
                 return
             self.send(200, answer)
 
