@@ -38,7 +38,8 @@ class Embedders:
         self._remote: list[tuple[EmbeddingSettings, RemoteEmbedder]] = []
         self._lent: set[str] = set()
         self._lent_remote: RemoteEmbedder | None = None
-        self._opening = asyncio.Lock()
+        self._named: set[str] = set()
+        self._opening: list[tuple[EmbeddingSettings, asyncio.Lock]] = []
 
     def lend(self, embedder: Embedder) -> None:
         """Use a model that is open; whoever opened it closes it."""
@@ -67,13 +68,30 @@ class Embedders:
             EmbeddingUnavailable: its provider cannot be asked.
 
         """
-        async with self._opening:
-            if (embedder := self.get(identity)) is None:
-                embedder = await self._opened(await self._wanted(identity), identity)
-                self._open[identity.fingerprint] = embedder
+        if (embedder := self.get(identity)) is None:
+            wanted = await self._wanted(identity)
+            async with self._opening_of(wanted):
+                if (embedder := self.get(identity)) is None:
+                    embedder = self._open[identity.fingerprint] = await self._opened(wanted, identity)
         if isinstance(embedder, GenerationEmbedder):
             await embedder.model.require(identity)
         return embedder
+
+    async def named(self, name: str) -> Embedder:
+        """Return a model that the settings name, as it is now; it stays open, whether a generation uses it or not.
+
+        Raises:
+            InvalidCollection: the settings name no such model.
+            EmbeddingModelNotFound: it cannot be used.
+
+        """
+        settings = model_named(name, self._settings)
+        if settings.is_remote:
+            async with self._opening_of(settings):
+                return await self._opened_remote(settings)
+        identity = (await self.described(name)).identity
+        self._named.add(identity.fingerprint)
+        return await self.of(identity)
 
     async def files_of(self, identity: EmbeddingIdentity) -> EmbeddingModel:
         """Return what is known of the model that a generation was built with.
@@ -116,7 +134,7 @@ class Embedders:
         if not settings.is_remote:
             files = await asyncio.to_thread(find_model, settings)
             return Described(files.identity(settings), files.max_tokens)
-        async with self._opening:
+        async with self._opening_of(settings):
             model = await self._opened_remote(settings)
         if like is not None and _is_remote(like) and _remote_fingerprint(settings, like) == like.fingerprint:
             with suppress(EmbeddingMismatch):
@@ -151,17 +169,28 @@ class Embedders:
         return _is_remote(identity)
 
     def give_up_others(self, fingerprints: set[str]) -> list[Embedder]:
-        """Forget the models of other fingerprints, but those that are lent; the caller closes them."""
-        return [self._open.pop(each) for each in set(self._open) - fingerprints - self._lent]
+        """Forget the models of other fingerprints, but those lent or asked for by name; the caller closes them."""
+        return self._forgotten(set(self._open) - fingerprints - self._named)
 
     def close(self) -> None:
         """Close all of them."""
-        for embedder in self.give_up_others(set()):
+        for embedder in self._forgotten(set(self._open)):
             embedder.close()
         for _, model in self._remote:
             if model is not self._lent_remote:
                 model.close()
         self._remote.clear()
+
+    def _forgotten(self, fingerprints: set[str]) -> list[Embedder]:
+        return [self._open.pop(each) for each in fingerprints - self._lent]
+
+    def _opening_of(self, settings: EmbeddingSettings) -> asyncio.Lock:
+        """Return the lock of those who open a model: one whose provider is silent holds up no other."""
+        for known, lock in self._opening:
+            if known == settings:
+                return lock
+        self._opening.append((settings, lock := asyncio.Lock()))
+        return lock
 
     async def _opened(self, wanted: EmbeddingSettings, identity: EmbeddingIdentity) -> Embedder:
         if wanted.is_remote:

@@ -50,7 +50,7 @@ from server.services.answers import AnswerService
 from server.services.collections import CollectionService
 from server.services.conversations import Conversations
 from server.services.documents import DocumentService
-from server.services.embeddings import EmbeddingService
+from server.services.embeddings import EmbeddingModels
 from server.services.evidence import EvidenceRecord
 from server.services.idempotency import Idempotency
 from server.services.jobs import JobWatchers
@@ -113,7 +113,7 @@ class Runtime:
     reranker: Reranker | None
     redis: RedisLink | None
     answers: AnswerService
-    embeddings: EmbeddingService
+    embeddings: EmbeddingModels
     conversations: Conversations
     feedback: FeedbackStore
     golden: Golden
@@ -391,7 +391,7 @@ async def assemble(
         evaluations=Evaluations(EvaluationStore(database), golden=GoldenStore(database)),
         idempotency=idempotency,
         streams=streams,
-        embeddings=EmbeddingService(embedder),
+        embeddings=EmbeddingModels(embedder, others=settings.embeddings, embedders=generations.embedders),
         collection_catalog=collection_catalog,
         document_catalog=DocumentCatalog(database),
         document_texts=DocumentTexts(database),

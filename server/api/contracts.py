@@ -99,7 +99,7 @@ class CollectionWrites(Protocol):
 
 
 class Embeddings(Protocol):
-    """The embedding model, for texts of clients' own."""
+    """An embedding model, for texts of clients' own."""
 
     @property
     def model(self) -> str:
@@ -118,6 +118,19 @@ class Embeddings(Protocol):
 
     async def embed(self, texts: Sequence[str], *, as_questions: bool = False) -> Embedded:
         """Embed passages, or questions; raises `FootnoteError`."""
+        ...
+
+
+class EmbeddingModels(Protocol):
+    """The embedding models that the settings name."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """What clients call them, the default first."""
+        ...
+
+    async def named(self, name: str) -> Embeddings:
+        """Return one, opened if need be; raises `FootnoteError`."""
         ...
 
 
@@ -160,7 +173,7 @@ class Runtime(Protocol):
         ...
 
     @property
-    def embeddings(self) -> Embeddings:
+    def embeddings(self) -> EmbeddingModels:
         """The service behind ``/v1/embeddings``."""
         ...
 

@@ -1,19 +1,22 @@
-"""Embeds lists of texts for clients, in batches so small that questions do not wait long."""
+"""Embeds lists of texts for clients with any configured model, in batches so small that questions do not wait long."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from embedding.tokenizer import load_tokenizer
+from server.errors import ModelNotFound
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from config.settings import EmbeddingSettings
+    from embedding.cache import Embedders
     from embedding.embedder import Embedder
 
 PIECE_TOKENS = 512
@@ -38,22 +41,55 @@ class Embedded:
     truncated: tuple[int, ...]
 
 
-class EmbeddingService:
-    """Embeds lists of texts.
+class EmbeddingModels:
+    """The configured models: the default by its own name, others by those that the settings give them.
 
-    The model runs on one thread, which questions need too. All lists share one lock, so that at most one of their
+    Attributes:
+        names: of all, the default's first.
+
+    """
+
+    def __init__(self, default: Embedder, *, others: Mapping[str, EmbeddingSettings], embedders: Embedders) -> None:
+        """Take the default, which is open; others are opened when they are asked for."""
+        service = EmbeddingService(default)
+        self.names = (service.model, *(name for name in others if name != service.model))
+        self._embedders = embedders
+        self._open = {service.model: service}
+
+    async def named(self, name: str) -> EmbeddingService:
+        """Return a model; to open one takes seconds.
+
+        Raises:
+            ModelNotFound: none of them is called this.
+            EmbeddingModelNotFound: it cannot be used.
+
+        """
+        if name not in self.names:
+            raise ModelNotFound(name, instead=f"this server embeds with {' and '.join(map(repr, self.names))}")
+        if name not in self._open:
+            embedder = await self._embedders.named(name)
+            self._open.setdefault(name, EmbeddingService(embedder, name=name))
+        return self._open[name]
+
+
+class EmbeddingService:
+    """Embeds lists of texts with one model.
+
+    A local model runs on one thread, which questions need too. All lists share one lock, so that at most one of their
     batches is queued: a question waits for one batch at most.
 
     Attributes:
-        model: the model's name, as stored with collections.
+        model: the name by which clients know the model.
+        dimension: of its vectors.
         max_tokens: the model's limit for one text, special tokens included.
 
     """
 
-    def __init__(self, embedder: Embedder) -> None:
+    def __init__(self, embedder: Embedder, *, name: str | None = None) -> None:
+        """Take an open model; `name`: what clients call it, unless that is its own."""
         self._embedder = embedder
         self._turn = asyncio.Lock()
-        self.model = embedder.identity.model
+        self.model = name or embedder.identity.model
         self.dimension = embedder.identity.dimension
         self.max_tokens = embedder.files.max_tokens
 

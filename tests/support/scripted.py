@@ -32,6 +32,7 @@ from support.scripted_quality import scripted_quality
 
 from config.settings import AuthSettings, EmbeddingSettings, IngestionSettings, ServerSettings, Settings, StreamSettings
 from config.telemetry.setup import NO_TELEMETRY, Telemetry
+from embedding.cache import Embedders
 from embedding.files import ModelFiles, accepted, find_model
 from server.answers import Answer, Citation, Done, Question, Retrieved, Sources, Token, Turn, Usage, collect
 from server.api.listener import Listener
@@ -44,7 +45,7 @@ from server.auth.last_use import LastUse
 from server.limits.overview import LimitsOverview
 from server.limits.rates import FREE, Admission
 from server.services.conversations import ChatMessage
-from server.services.embeddings import EmbeddingService
+from server.services.embeddings import EmbeddingModels
 from server.services.idempotency import Idempotency
 from server.services.jobs import JobWatchers
 from server.services.keys import KeyService
@@ -546,8 +547,9 @@ class ScriptedRuntime:
     states: dict[str, ScriptedState] = field(default_factory=lambda: {"database": ScriptedState(ok=True, detail="up")})
 
     @cached_property
-    def embeddings(self) -> EmbeddingService:
-        return EmbeddingService(self.embedder)  # type: ignore[arg-type]
+    def embeddings(self) -> EmbeddingModels:
+        embedders = Embedders(self.settings)
+        return EmbeddingModels(self.embedder, others=self.settings.embeddings, embedders=embedders)  # type: ignore[arg-type]
 
     async def health(self) -> Mapping[str, ScriptedState]:
         return self.states

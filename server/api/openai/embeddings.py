@@ -1,4 +1,4 @@
-"""The collections' embedding model through OpenAI's protocol."""
+"""The collections' embedding models through OpenAI's protocol."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from server.api.openai.errors import PREFIX, error_responses
 from server.api.openai.refusals import refusal
 from server.api.openai.schemas import EmbeddingOptions, EmbeddingsBody
 from server.api.scopes import needs
-from server.errors import ModelNotFound
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,14 +32,14 @@ router = APIRouter(prefix=PREFIX, tags=["openai"], route_class=JsonRoute, respon
 @router.post("/embeddings", response_model=EmbeddingsOut)
 @needs("query")
 async def create_embeddings(body: EmbeddingsBody, request: Request) -> Response:
-    """Embed texts with the model that the collections are made with.
+    """Embed texts with one of the models that collections are made with.
 
     Of a text longer than the model reads, the end is not read: `footnote.truncated` says which those are.
     """
-    embeddings = runtime_of(request).embeddings
-    _require(body, embeddings)
     options = body.footnote or EmbeddingOptions()
     async with ended_by_disconnect(request):
+        embeddings = await runtime_of(request).embeddings.named(body.model)
+        _require(body, embeddings)
         embedded = await embeddings.embed(body.input, as_questions=options.input_type == "query")
         write = _base64 if body.encoding_format == "base64" else _numbers
         pieces = [piece async for piece in _written(embedded.vectors, write)]
@@ -56,9 +55,6 @@ async def create_embeddings(body: EmbeddingsBody, request: Request) -> Response:
 
 
 def _require(body: EmbeddingsBody, embeddings: Embeddings) -> None:
-    if body.model != embeddings.model:
-        instead = f"this server embeds with {embeddings.model!r}"
-        raise ModelNotFound(body.model, instead=instead)
     if body.dimensions not in (None, embeddings.dimension):
         reason = f"{embeddings.model} has {embeddings.dimension} dimensions; leave it out"
         raise refusal(reason, field="dimensions")

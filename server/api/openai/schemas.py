@@ -262,7 +262,7 @@ class EmbeddingsBody(BaseModel):
         strict=True,
         json_schema_extra={"examples": [{"model": "all-MiniLM-L6-v2", "input": ["one text", "another one"]}]},
     )
-    model: ModelName = Field(description="The embedding model's name, as `/v1/models` lists it.")
+    model: ModelName = Field(description="An embedding model's name, as `/v1/models` lists it.")
     input: Annotated[Inputs, BeforeValidator(_texts, json_schema_input_type=Input | Inputs)]
     encoding_format: Literal["float", "base64"] | None = Field(
         None, description="`base64`: little-endian float32; unset: `float`."

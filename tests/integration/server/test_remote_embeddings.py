@@ -4,6 +4,7 @@ import asyncio
 import json
 
 import httpx
+import numpy as np
 import pytest
 from support.embedding_server import Fault, listening, start_embedding_server
 from support.environment import make_settings
@@ -167,6 +168,40 @@ def test_collections_with_different_models_are_served_at_once(chosen, server, ot
         assert other.requests[-1]["input"] == ["built lighthouse engineer"]
         state = http.get("/ready").json()
         assert json.dumps(state).count('"ok": false') == json.dumps(state).count('"ok":false') == 0
+
+
+def test_texts_are_embedded_with_any_model_that_the_settings_name(chosen, server, other):
+    with running(create_app(chosen(), open_runtime=open_runtime)) as served:
+        http = httpx.Client(base_url=f"{served.url}/v1", timeout=30)
+        listed = [model["id"] for model in http.get("/models").json()["data"]]
+        assert listed[-2:] == ["first", "other"]
+        assert http.get("/models/other").json()["id"] == "other"
+        assert other.requests == []  # it is opened when it is asked for
+        other.always = Fault(status=500)
+        failed = http.post("/embeddings", json={"model": "other", "input": BREAD})
+        assert (failed.status_code, failed.json()["error"]["code"]) == (503, "model-unavailable")
+        assert http.post("/embeddings", json={"model": "first", "input": BREAD}).status_code == 200
+        other.always = None
+        for name, model in (("other", other), ("first", server)):
+            made = http.post("/embeddings", json={"model": name, "input": [BREAD, LIGHTHOUSE]}).json()
+            assert (made["model"], len(made["data"][0]["embedding"])) == (name, model.dimension)
+            wanted = np.array(model.vector(BREAD))
+            np.testing.assert_allclose(made["data"][0]["embedding"], wanted / np.linalg.norm(wanted), atol=1e-5)
+        refused = http.post("/embeddings", json={"model": "other", "input": "x", "dimensions": 32})
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "dimensions")
+        for nobody in ("second", "default", "nobody"):  # a provider's name, the settings' group, none
+            refused = http.post("/embeddings", json={"model": nobody, "input": "x"})
+            assert (refused.status_code, refused.json()["error"]["code"]) == (404, "model_not_found")
+            assert "'first' and 'other'" in refused.json()["error"]["message"]
+
+
+def test_the_details_of_ready_say_how_slow_an_embedding_server_is(chosen, server):
+    with running(create_app(chosen(timeout=0.5), open_runtime=open_runtime)) as served:
+        http = httpx.Client(base_url=served.url, timeout=30)
+        server.script(Fault(delay=1))
+        assert http.post("/v1/embeddings", json={"model": "first", "input": [BREAD] * 8}).status_code == 200
+        state = http.get("/ready").json()
+        assert "first is slow: " in json.dumps(state)
 
 
 def test_a_question_while_the_embedding_server_is_down_is_a_503_with_its_reason(chosen, server, docs):

@@ -10,8 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.scripted import ScriptedEmbedder
 
+from config.settings import Settings
+from embedding.cache import Embedders
 from embedding.errors import EmbeddingFailed
-from server.services.embeddings import PIECE_TEXTS, PIECE_TOKENS, EmbeddingService, _pieces
+from server.errors import ModelNotFound
+from server.services.embeddings import PIECE_TEXTS, PIECE_TOKENS, EmbeddingModels, EmbeddingService, _pieces
 
 LONG = "word " * 300  # more than the model reads
 
@@ -77,3 +80,18 @@ async def test_tokens_are_counted_up_to_what_the_model_reads():
     embedded = await EmbeddingService(ScriptedEmbedder()).embed(["one two", LONG, ""])
     assert embedded.tokens == 4 + 256 + 2
     assert embedded.truncated == (1,)
+
+
+async def test_a_local_model_that_is_asked_for_by_name_stays_open_though_no_generation_uses_it():
+    settings = Settings(_env_file=None, embeddings={"small": {}})
+    embedders = Embedders(settings)
+    models = EmbeddingModels(ScriptedEmbedder(), others={"small": settings.embeddings["small"]}, embedders=embedders)
+    assert models.names == ("all-MiniLM-L6-v2", "small")
+    service = await models.named("small")
+    assert service.model == "small"
+    assert embedders.give_up_others(set()) == []
+    assert (await service.embed(["one"])).vectors.shape == (1, 384)
+    assert await models.named("small") is service
+    with pytest.raises(ModelNotFound, match="'all-MiniLM-L6-v2' and 'small'"):
+        await models.named("default")
+    await asyncio.to_thread(embedders.close)
