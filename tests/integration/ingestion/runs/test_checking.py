@@ -3,13 +3,14 @@
 import asyncio
 import hashlib
 import json
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
-from llama_index.core import VectorStoreIndex
+from llama_index.core import Document, VectorStoreIndex
 from llama_index.core.embeddings import MockEmbedding
 from llama_index.core.schema import NodeRelationship, RelatedNodeInfo, TextNode
 from llama_index.vector_stores.postgres import PGVectorStore
+from sqlalchemy.exc import IntegrityError
 from support.files import pdf
 from support.indexings import DIMENSION, open_made_up
 from support.mails import mail
@@ -63,6 +64,12 @@ class Shelf:
 
     async def delete_by_stock_class(self, document_id):
         """Delete a document as a program does that knows LlamaIndex and not Footnote."""
+        async with self.over_stock_class() as over:
+            await asyncio.to_thread(over.delete_ref_doc, document_id)
+
+    @asynccontextmanager
+    async def over_stock_class(self):
+        """Open an index over the stock class on the collection's table."""
         table = (await Collections(self.indexing.database).info("docs")).table
         tail = self.indexing.dsn.removeprefix("postgresql://")
         stock = PGVectorStore.from_params(
@@ -74,9 +81,10 @@ class Shelf:
             use_jsonb=True,
             perform_setup=False,
         )
-        over = VectorStoreIndex.from_vector_store(stock, embed_model=MockEmbedding(DIMENSION))
-        await asyncio.to_thread(over.delete_ref_doc, document_id)
-        await stock.close()
+        try:
+            yield VectorStoreIndex.from_vector_store(stock, embed_model=MockEmbedding(DIMENSION))
+        finally:
+            await stock.close()
 
 
 @pytest.fixture
@@ -99,6 +107,23 @@ async def test_a_document_whose_chunks_another_program_deleted_comes_back_with_i
     report = await shelf.ingest()
     assert (report.changed, report.unchanged) == (1, 1)
     assert await shelf.found("high water") == ["tides.md"]
+    assert (await shelf.ingest()).unchanged == 2
+
+
+async def test_what_another_program_inserts_is_refused_by_the_database_and_nothing_of_it_is_stored(shelf):
+    node = TextNode(text="Zebras graze at low water.", embedding=[0.5] * DIMENSION)
+    node.relationships[NodeRelationship.SOURCE] = RelatedNodeInfo(node_id=(await shelf.documents())["tides.md"].id)
+    async with shelf.over_stock_class() as over:
+        for insert, given in (
+            (over.insert, Document(text="Zebras at noon.", id_="zebra")),
+            (over.insert_nodes, [node]),
+        ):
+            with pytest.raises(IntegrityError, match="tenant_id"):
+                await asyncio.to_thread(insert, given)
+    assert await shelf.found("zebras") == []
+    assert set(await shelf.documents()) == set(TEXTS)
+    checked = await shelf.check()
+    assert (checked.documents, checked.incomplete) == (2, [])
     assert (await shelf.ingest()).unchanged == 2
 
 
