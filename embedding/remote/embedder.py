@@ -19,7 +19,7 @@ from embedding.remote.faults import TimedOut, TooLarge
 from embedding.remote.gathering import Batch, Gathered, all_of
 from embedding.remote.pace import Pace
 from embedding.remote.patience import QuestionBreaker, Rate, retried
-from embedding.remote.probes import asked, kept_probes, require_same
+from embedding.remote.probes import FIRST, PROBES, asked, kept_probes, require_same
 from embedding.tokenizer import load_tokenizer
 from embedding.usage import count_tokens
 from storage.errors import EmbeddingMismatch
@@ -137,7 +137,7 @@ class RemoteEmbedder:
         if self._proved and self._breaker.reason is None and time.monotonic() - self._answered < LOOK_AGAIN:
             return None
         try:
-            await self._loop.run(self._within(LOOK_SECONDS, self._prove_at_once()))
+            await self._loop.run(self._within(LOOK_SECONDS, self._look()))
         except (EmbeddingUnavailable, EmbeddingFailed, EmbeddingMismatch) as exc:
             return str(exc)
         self._breaker.succeeded()
@@ -299,6 +299,13 @@ class RemoteEmbedder:
             return (await self._request(texts, "text")).vectors
 
         await self._prove(embed, lock=self._probing)
+
+    async def _look(self) -> None:
+        """Have the server answer, with a single text unless it is to be proved: a slow one is looked at often."""
+        if self._is_due:
+            await self._prove_at_once()
+        else:
+            await self._request([PROBES[FIRST]], "text")
 
     async def _prove(self, embed: Callable[[list[str]], Awaitable[NDArray[np.float32]]], *, lock: asyncio.Lock) -> None:
         began = time.monotonic()

@@ -143,6 +143,17 @@ async def test_a_slow_server_is_not_sent_the_fixed_texts_after_each_timeout(serv
     assert not [text for request in server.requests for text in request["input"] if text in PROBES.values()]
 
 
+async def test_a_look_at_a_server_that_did_not_answer_in_time_sends_a_single_text(server):
+    with opened(server, question_timeout=0.3) as model:
+        server.script(Fault(delay=0.6))
+        with pytest.raises(EmbeddingUnavailable):
+            await model.query("what")
+        server.requests.clear()
+        assert await model.trouble() is None
+        assert await model.trouble() is None
+    assert [len(request["input"]) for request in server.requests] == [1]
+
+
 async def test_the_fixed_texts_take_their_turn_among_the_passages(server):
     with opened(server, concurrency=1, batch_size=4) as base:
         model = GenerationEmbedder(base, identity=base.identity)
