@@ -129,7 +129,8 @@ class RemoteEmbedder:
 
         """
         if not self._proved:
-            await self._loop.run(self._guarded(self._prove_at_once))
+            most = self._settings.max_retries
+            await self._loop.run(self._guarded(lambda: retried(self._prove_at_once, most=most)))
         self._require_same(identity)
 
     async def trouble(self) -> str | None:

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import httpx
 import numpy as np
 
 
@@ -62,6 +63,7 @@ class EmbeddingServer:
         most_texts: that one request may have; `most_characters`: that a text may have.
         seconds_a_text: that it computes, one request after the other, those included whose client has left.
         takes_dimensions: whether it honours `dimensions`, or refuses them.
+        behind: base URL of a real server of OpenAI's protocol that answers what no fault befalls.
 
     """
 
@@ -79,6 +81,7 @@ class EmbeddingServer:
         self.seconds_a_text = 0.0
         self.takes_dimensions = True
         self.counts_usage = True
+        self.behind = ""
         self.at_once = self.most_at_once = 0
         self.always: Fault | None = None
         self.port = 0
@@ -181,6 +184,9 @@ def _handler(server: EmbeddingServer) -> type[BaseHTTPRequestHandler]:  # noqa: 
             return None
 
         def made(self, body: dict[str, Any], fault: Fault) -> dict[str, Any]:
+            if server.behind:
+                answer = httpx.post(f"{server.behind}/embeddings", json=body, timeout=120)
+                return answer.raise_for_status().json()  # type: ignore[no-any-return]
             vectors = [
                 server.vector(text, body.get("dimensions")) if fault.vector is None else fault.vector
                 for text in body["input"]

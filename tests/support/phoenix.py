@@ -1,6 +1,6 @@
 """A real Arize Phoenix for tests: nothing on disk but a folder that goes, nothing sent to the outside.
 
-python = phoenix_python()  # installs it, the first time
+python = python_of("phoenix")  # installs it, the first time
 with start_phoenix(python) as phoenix:
     ...  # something exports to phoenix.endpoint (HTTP) or phoenix.grpc_endpoint
     spans = phoenix.trace(trace_id, names={"POST /query"})
@@ -13,7 +13,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Collection, Iterator
@@ -22,18 +21,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import fasteners
 import httpx
-import pytest
 from support.otlp_records import outline
 
-ROOT = Path(__file__).parents[2]
 STARTING_SECONDS = 120.0
 """It takes 13 s on a machine of two cores that is not busy."""
 ARRIVING_SECONDS = 30.0
-NO_NETWORK = ("Failed to fetch", "Network connectivity is disabled", "error sending request")
-"""What uv says where no package registry can be reached."""
-
 PROGRAM = """
 import os, sys, threading
 from phoenix.server.main import main
@@ -121,20 +114,6 @@ class Phoenix:
             time.sleep(0.1)
             found = self.spans(trace_id, project=project)
         return found
-
-
-def phoenix_python() -> str:
-    """Return the python of Phoenix's own environment; skip the test where it cannot be fetched."""
-    cache = ROOT / ".cache"
-    cache.mkdir(exist_ok=True)
-    with fasteners.InterProcessLock(cache / "phoenix.lock"):
-        done = subprocess.run(
-            [ROOT / "scripts" / "phoenix", sys.prefix], capture_output=True, text=True, check=False, timeout=900
-        )
-    if done.returncode and any(words in done.stderr for words in NO_NETWORK):
-        pytest.skip(f"Arize Phoenix is not installed, and no package registry answers: {done.stderr.strip()[-300:]}")
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
 
 
 @contextlib.contextmanager

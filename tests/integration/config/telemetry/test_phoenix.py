@@ -14,7 +14,8 @@ import pytest
 from support.events import ending, parse
 from support.model_server import PROMPT_TOKENS, Reply
 from support.otlp_records import outline
-from support.phoenix import Phoenix, PhoenixSpan, phoenix_python, start_phoenix
+from support.own_environments import python_of
+from support.phoenix import Phoenix, PhoenixSpan, start_phoenix
 from support.stack import ROOT, until
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(1200)]  # Phoenix is installed before the first test
@@ -26,7 +27,7 @@ PATIENCE = 60.0
 
 @pytest.fixture(scope="module")
 def phoenix() -> Iterator[Phoenix]:
-    with start_phoenix(phoenix_python()) as started:
+    with start_phoenix(python_of("phoenix")) as started:
         yield started
 
 
