@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from server.tool_calls import CallPiece, ToolCall, Tools, whole_calls
@@ -311,6 +312,7 @@ class Done:
 
 
 Event = Sources | Token | Reasoning | CallPiece | Done
+_MARKER = re.compile(r"\[(\d{1,3})\]")
 UNFINISHED = "a stream ended without `done`"
 
 
@@ -338,6 +340,19 @@ class Transcript:
     def text(self) -> str:
         """The answer's text so far."""
         return "".join(self._pieces)
+
+    @property
+    def sources(self) -> Sources | None:
+        """The first event; None before it came."""
+        return self._sources
+
+    @property
+    def citations(self) -> tuple[Citation, ...]:
+        """The passages so far, those marked as cited that the text so far points at."""
+        numbers = {int(each) for each in _MARKER.findall(self.text)}
+        return (
+            tuple(replace(each, cited=each.id in numbers) for each in self._sources.citations) if self._sources else ()
+        )
 
     def add(self, event: Event) -> Answer | None:
         """Take the next event; return the whole answer once that is `Done`.

@@ -1,6 +1,7 @@
 """Errors of the server itself: engines, streams, uploads, load."""
 
 from config.errors import CallerError, FootnoteError
+from storage.chat.conversations import STOPPED
 
 
 class Unauthenticated(CallerError):
@@ -249,6 +250,15 @@ class StreamAbandoned(CallerError):
 
     def __init__(self) -> None:
         super().__init__("the answer was given up, since nobody read it; ask again")
+
+
+class StreamStopped(CallerError):
+    """Whoever asked has stopped the answer: `DELETE /streams/{stream_id}`."""
+
+    slug = STOPPED
+
+    def __init__(self) -> None:
+        super().__init__("the answer was stopped, as was asked for")
 
 
 class StreamLost(FootnoteError):

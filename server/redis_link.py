@@ -189,7 +189,8 @@ async def open_redis_link(settings: RedisSettings) -> AsyncIterator[RedisLink]:
 def _connect(url: str) -> Redis:
     """Return a client that is not yet connected and never retries.
 
-    Replies of XREAD and XRANGE come as Redis sends them: lists, where redis-py would make dicts of an entry's fields.
+    Replies of XREAD, XRANGE and XREVRANGE come as Redis sends them: lists, where redis-py would make dicts of an
+    entry's fields.
     """
     try:
         options: dict[str, Any] = {
@@ -209,7 +210,7 @@ def _connect(url: str) -> Redis:
         msg = "FOOTNOTE_REDIS__URL: not an address of Redis, like redis://host:6379/0"
         raise SettingsError(msg) from None  # the causes quote the address
     client = Redis.from_pool(pool)
-    for command in ("XREAD", "XRANGE"):
+    for command in ("XREAD", "XRANGE", "XREVRANGE"):
         client.set_response_callback(command, _as_it_is)
     return client
 

@@ -61,7 +61,7 @@ from server.services.quality import Evaluations, Golden
 from server.services.suggestions import Suggestions
 from server.services.tenants import TenantService
 from server.streams.admitted import end_unadmitted
-from server.streams.peer_relay import FORGET, READ, PeerRelay
+from server.streams.peer_relay import FORGET, READ, STOP, PeerRelay
 from server.streams.streams import Streams
 from server.uploads.multipart import Uploads
 from storage import schema_version
@@ -458,7 +458,7 @@ async def _among_others(member: Member, streams: Streams, *, telemetry: Telemetr
     def metrics(accept: str) -> AsyncIterator[Frame]:
         return whole(asyncio.to_thread(telemetry.exposition, accept))
 
-    answers = {READ: relay.read, FORGET: relay.forgotten, METRICS: metrics}
+    answers = {READ: relay.read, FORGET: relay.forgotten, STOP: relay.stopped, METRICS: metrics}
     async with opened_door(member.address, answers):
         try:
             yield

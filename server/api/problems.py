@@ -68,6 +68,7 @@ KINDS: Mapping[str, Kind] = {
         Kind("generation-not-ready", 409, "The generation cannot be activated"),
         Kind("job-not-retryable", 409, "The job cannot be repeated"),
         Kind("stream-abandoned", 410, "The answer was given up"),
+        Kind("stream-stopped", 410, "The answer was stopped"),
         Kind("too-large", 413, "The request is too large"),
         Kind("unsupported-media-type", 415, "The content type is not supported"),
         Kind("host-refused", 421, "The server is not called so"),

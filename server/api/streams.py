@@ -1,4 +1,4 @@
-"""Resuming streams."""
+"""Resuming and stopping streams."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Request, Response
 
+from server.api.context import runtime_of
 from server.api.documentation import STREAM, problem_responses
 from server.api.scopes import needs
 from server.api.sse import EventStream, resumed_stream
@@ -34,3 +35,13 @@ async def resume_stream(stream_id: StreamId, request: Request, last_event_id: La
     asked or written twice.
     """
     return await resumed_stream(request, stream_id, last_event_id=last_event_id)
+
+
+@router.delete("/streams/{stream_id}", status_code=204)
+@needs("query")
+async def stop_stream(stream_id: StreamId, request: Request) -> None:
+    """Stop an answer that is being written: its model is cancelled, and its readers get `error` with `stream-stopped`.
+
+    A conversation keeps what was written of it. Of an answer that has ended already nothing changes.
+    """
+    await runtime_of(request).streams.stop(stream_id)

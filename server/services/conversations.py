@@ -19,11 +19,11 @@ from pydantic import TypeAdapter
 from config.errors import FootnoteError, slug_of
 from config.settings import ChatSettings
 from server.answers import Answer, Citation, Done, Event, Message, Question, Sources, Transcript, Turn, Usage
-from server.errors import CollectionIsFixed, ShuttingDown, StreamAbandoned
+from server.errors import CollectionIsFixed, ShuttingDown, StreamAbandoned, StreamStopped
 from server.waiting.background import Background
 from server.waiting.interrupts import why_cancelled
 from storage.chat.conversations import LATEST, ConversationCatalog, ConversationInfo, ConversationOrder, StoredMessage
-from storage.chat.turns import Memory, NewTurn, OpenTurn, PastTurn, TurnAnswer, TurnStore
+from storage.chat.turns import NOTHING, Memory, NewTurn, OpenTurn, PartialAnswer, PastTurn, TurnAnswer, TurnStore
 from storage.cursors import Page
 from storage.database import storable
 from storage.errors import ConversationNotFound, StoreUnavailable
@@ -112,7 +112,7 @@ class Conversations:
                     yield named
         except BaseException as exc:
             if turn_is_open:
-                await self._break_off(turn, exc, transcript.text)
+                await self._break_off(turn, exc, transcript)
             raise
 
     async def list(
@@ -158,7 +158,7 @@ class Conversations:
 
         async def undo(turn: OpenTurn) -> None:
             problem = StreamAbandoned.slug
-            await self._turns.break_off(turn, state="abandoned", problem=problem, partial="")
+            await self._turns.break_off(turn, state="abandoned", problem=problem)
 
         return await self._background.undone_if_cancelled(self._open(message), undo=undo)
 
@@ -223,18 +223,18 @@ class Conversations:
             generation=answer.sources.generation,
         )
 
-    async def _break_off(self, turn: OpenTurn, error: BaseException, partial_answer: str) -> None:
+    async def _break_off(self, turn: OpenTurn, error: BaseException, transcript: Transcript) -> None:
         """Store a turn's failure, in a task of its own, since the current one may be cancelled.
 
         Wait for it for `WAITING_SECONDS` at most: the client's last event comes afterwards.
         """
         recording = self._background.start(
-            asyncio.wait_for(self._recording(turn, error, why_cancelled(), partial_answer), RECORDING_SECONDS)
+            asyncio.wait_for(self._recording(turn, error, why_cancelled(), transcript), RECORDING_SECONDS)
         )
         await asyncio.wait({recording}, timeout=WAITING_SECONDS)
 
     async def _recording(
-        self, turn: OpenTurn, error: BaseException, cause: Exception | None, partial_answer: str
+        self, turn: OpenTurn, error: BaseException, cause: Exception | None, transcript: Transcript
     ) -> None:
         if getattr(error, "field", None):  # the request itself is invalid: it leaves no turn
             await self._turns.withdraw(turn)
@@ -243,9 +243,21 @@ class Conversations:
             error = cause if isinstance(cause, FootnoteError) else StreamAbandoned()
         await self._turns.break_off(
             turn,
-            state="abandoned" if isinstance(error, StreamAbandoned | ShuttingDown) else "failed",
+            state="abandoned" if isinstance(error, StreamAbandoned | StreamStopped | ShuttingDown) else "failed",
             problem=slug_of(error),
-            partial=storable(partial_answer),
+            partial=self._partial(transcript),
+        )
+
+    def _partial(self, transcript: Transcript) -> PartialAnswer:
+        if transcript.sources is None:
+            return NOTHING
+        text = storable(transcript.text)
+        return PartialAnswer(
+            answer=text,
+            answer_tokens=self._answers.counter.count(text),
+            citations_json=_CITATIONS.dump_json(transcript.citations).decode(),
+            standalone_question=storable(transcript.sources.standalone_question or "") or None,
+            generation=transcript.sources.generation,
         )
 
     async def _summarize(self, turn: OpenTurn) -> None:

@@ -12,7 +12,7 @@ from server.peers.messages import Frame, PeerGone, asked
 from server.streams.log import MAX_BYTES, WINDOW_BYTES, FramesForgotten, LogReader, StreamLog
 from server.streams.run import Run
 
-READ, FORGET = "read", "forget"
+READ, FORGET, STOP = "read", "forget", "stop"
 IDLE_SECONDS = 5.0
 """How long a stream without readers is followed."""
 
@@ -89,30 +89,45 @@ class PeerRelay:
         self._tell(stream_id)
         yield Frame(1, is_last=True, data=b"")
 
+    async def stopped(self, stream_id: str) -> AsyncIterator[Frame]:
+        """Stop a stream of this worker for another one; answer once it has ended, with nothing if there is none."""
+        run = self._here(stream_id)
+        if run is not None and run.resumable:
+            await run.stop()
+            yield Frame(1, is_last=True, data=b"")
+
     async def is_read(self, stream_id: str) -> bool:  # noqa: ARG002 (the protocol's)
         """See `Relay.is_read`; readers elsewhere count as readers here."""
         return False
 
     async def forget(self, stream_id: str) -> None:
         """See `Relay.forget`."""
+        await self._told(FORGET, stream_id)
+
+    async def stop(self, stream_id: str) -> bool:
+        """See `Relay.stop`; a worker that does not answer in time counts as one without such a stream."""
+        return await self._told(STOP, stream_id)
+
+    async def _told(self, verb: str, stream_id: str) -> bool:
+        """Tell the worker of a stream what to do with it; return whether it has done so."""
         address = self._member.owner_of(stream_id)
         if address is None:
-            return
+            return False
         try:
-            async with asyncio.timeout(ANSWER_SECONDS), asked(address, FORGET, stream_id) as frames:
-                async for _ in frames:
-                    pass
+            async with asyncio.timeout(ANSWER_SECONDS), asked(address, verb, stream_id) as frames:
+                return bool([frame async for frame in frames])
         except PeerGone:
-            pass  # it took its streams with it
+            return False  # it took its streams with it
         except TimeoutError:
-            _log.warning("a worker does not answer, and keeps its stream", worker=address.stem)
+            _log.warning("a worker does not answer, and keeps its stream", worker=address.stem, asked=verb)
+            return False
 
     async def is_forgotten(self, stream_id: str) -> bool:  # noqa: ARG002 (the protocol's)
         """See `Relay.is_forgotten`; whoever deletes a stream tells its worker."""
         return False
 
-    def watch(self, forgotten: Callable[[str], None]) -> None:
-        """See `Relay.watch`."""
+    def watch(self, *, forgotten: Callable[[str], None], stopped: Callable[[str], None]) -> None:  # noqa: ARG002
+        """See `Relay.watch`; a worker that stops a stream asks for `stopped`."""
         self._tell = forgotten
 
     def end_all(self) -> None:

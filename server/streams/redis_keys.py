@@ -27,6 +27,11 @@ def reader_key(stream_id: str) -> str:
     return f"footnote:reader:{stream_id}"
 
 
+def stop_key(stream_id: str) -> str:
+    """Return the key that exists once another process wants a stream to be stopped."""
+    return f"footnote:stop:{stream_id}"
+
+
 def owner_key(process: str) -> str:
     """Return the key that exists while a process is alive."""
     return f"footnote:owner:{process}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
 from uuid import uuid4
 
 import structlog
@@ -16,13 +17,18 @@ import structlog
 from config.settings import StreamSettings
 from server.redis_link import ERRORS, RedisLink
 from server.streams.log import MAX_BYTES, WINDOW_BYTES, StreamLog
-from server.streams.redis_keys import MARK, RETRY_SECONDS, reader_key, stream_key
+from server.streams.redis_keys import ENDS, MARK, RETRY_SECONDS, reader_key, stop_key, stream_key
 from server.streams.redis_mirrors import Mirrors
 from server.streams.redis_outbox import Outbox
 
 HANG_UP_SECONDS = 0.5
-LOOK_SECONDS = 1.0
-"""Between two checks whether other processes have deleted streams that are written here."""
+LOOK_SECONDS = 0.5
+"""Between two checks whether other processes have deleted or stopped streams that are written here."""
+
+STOPPING_SECONDS = 5.0
+"""How long a process waits for another one to stop a stream."""
+
+PACE_SECONDS = 0.05
 
 # A stream that begins with the mark has no frames: it was deleted. Returns the indexes of such streams.
 _FORGOTTEN = """
@@ -61,6 +67,7 @@ class RedisRelay:
         self._mirrors = Mirrors(link, window_bytes=window_bytes, max_bytes=max_bytes)
         self._which_are_forgotten = link.client.register_script(_FORGOTTEN)
         self._tell: Callable[[str], None] = lambda _: None
+        self._tell_stopped: Callable[[str], None] = lambda _: None
         self._closing = False
         steps = (self._outbox.step, self._mirrors.step, self._look)
         self._tasks = [asyncio.create_task(self._keep_on(step)) for step in steps]
@@ -89,14 +96,49 @@ class RedisRelay:
         """See `Relay.is_forgotten`; False while Redis is unreachable."""
         return not self._outbox.failing and bool(await self._forgotten([stream_id]))
 
-    def watch(self, forgotten: Callable[[str], None]) -> None:
-        """See `Relay.watch`; a deletion is noticed within two seconds."""
-        self._tell = forgotten
+    async def stop(self, stream_id: str) -> bool:
+        """See `Relay.stop`; False while Redis is unreachable."""
+        try:
+            async with asyncio.timeout(STOPPING_SECONDS):
+                is_over = await self._is_over(stream_id)
+                if is_over is False:
+                    await self._redis.set(stop_key(stream_id), b"", px=round(STOPPING_SECONDS * 1000))
+                while is_over is False:
+                    await asyncio.sleep(PACE_SECONDS)
+                    is_over = await self._is_over(stream_id)
+        except TimeoutError:
+            return True  # its process is about to end it, or has died
+        except ERRORS:
+            return False
+        return is_over is True
+
+    async def _is_over(self, stream_id: str) -> bool | None:
+        """Tell whether a stream has ended; None: there is none, or not any more."""
+        newest: Any = await self._redis.xrevrange(stream_key(stream_id), count=1)
+        if not newest or newest[0][0].startswith(f"{MARK}-".encode()):
+            return None
+        return bool(newest[0][1][0].endswith(ENDS))
+
+    def watch(self, *, forgotten: Callable[[str], None], stopped: Callable[[str], None]) -> None:
+        """See `Relay.watch`; either is noticed within a second or so."""
+        self._tell, self._tell_stopped = forgotten, stopped
 
     async def _look(self) -> None:
         await asyncio.sleep(LOOK_SECONDS)
-        for stream_id in await self._forgotten(self._outbox.streams):
+        streams = self._outbox.streams
+        for stream_id in await self._forgotten(streams):
             self._tell(stream_id)
+        for stream_id in await self._stopped(streams):
+            self._tell_stopped(stream_id)
+
+    async def _stopped(self, stream_ids: Sequence[str]) -> list[str]:
+        if not stream_ids:
+            return []
+        try:
+            found = await self._redis.mget([stop_key(each) for each in stream_ids])
+        except ERRORS:
+            return []
+        return [stream_id for stream_id, value in zip(stream_ids, found, strict=True) if value is not None]
 
     async def _forgotten(self, stream_ids: Sequence[str]) -> list[str]:
         if not stream_ids:

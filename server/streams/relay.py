@@ -36,12 +36,16 @@ class Relay(Protocol):
         """Delete a stream for all processes."""
         ...
 
+    async def stop(self, stream_id: str) -> bool:
+        """Let the process that writes a stream stop it, and wait for that; False if there is no such stream."""
+        ...
+
     async def is_forgotten(self, stream_id: str) -> bool:
         """Tell whether another process has deleted one of this process's streams."""
         ...
 
-    def watch(self, forgotten: Callable[[str], None]) -> None:
-        """Call `forgotten` with the id of each stream that another process deletes while it is written here."""
+    def watch(self, *, forgotten: Callable[[str], None], stopped: Callable[[str], None]) -> None:
+        """Call one of these with the id of a stream written here that another process deletes or stops."""
         ...
 
     def end_all(self) -> None:

@@ -13,13 +13,14 @@ from config.errors import slug_of
 from config.settings import StreamSettings
 from config.telemetry.metrics import STREAM_ENDINGS
 from server.answers import UNFINISHED, Answer, Event, Transcript
-from server.errors import DeadlineExceeded, StreamAbandoned
+from server.errors import DeadlineExceeded, StreamAbandoned, StreamStopped
 from server.principal import principal
 from server.streams.log import MAX_BYTES, WINDOW_BYTES, LogReader, StreamLog
 from server.streams.relay import Relay
 from server.waiting.interrupts import Interrupt
 
 CLOSING_SECONDS = 5.0
+STOPPING_SECONDS = 3.0
 SILENCE = 60.0
 AT_HAND = 8
 """Frames written before other tasks get a turn, if the model's tokens are all available at once; sent together."""
@@ -141,6 +142,11 @@ class Run:
         """End the run with an error, if it has not ended."""
         self._told_to_end = True
         self._interrupt.now(error)
+
+    async def stop(self) -> None:
+        """End the run, since whoever asked wants no more of it; return when it has ended, and what is kept is kept."""
+        self.end(StreamStopped())
+        await asyncio.wait({self.task}, timeout=STOPPING_SECONDS)
 
     @property
     def waits_for_readers(self) -> bool:

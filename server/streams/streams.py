@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from config.settings import StreamSettings
 from server.answers import Event
-from server.errors import InvalidEventId, Overloaded, ShuttingDown, StreamNotFound
+from server.errors import InvalidEventId, Overloaded, ShuttingDown, StreamNotFound, StreamStopped
 from server.limits.streams import StreamSlots
 from server.peers.member import Member
 from server.principal import standing_of_caller
@@ -68,7 +68,7 @@ class Streams:
     def reach_others(self, relay: Relay) -> None:
         """Find streams of other processes through a relay from now on."""
         self._relay = relay
-        relay.watch(self._forget_here)
+        relay.watch(forgotten=self._forget_here, stopped=self._stop_here)
 
     def new_id(self) -> str:
         """Return the id of a stream that belongs to the current caller, in whatever process it is looked for."""
@@ -137,6 +137,22 @@ class Streams:
             return _Mirrored(log)
         raise StreamNotFound(stream_id)
 
+    async def stop(self, stream_id: str) -> None:
+        """End a stream of any process for all its readers, and wait for that; one that has ended stays as it is.
+
+        Raises:
+            StreamNotFound: it does not exist, or not any more, or is of a caller who sees something else.
+
+        """
+        if not is_own(stream_id):
+            raise StreamNotFound(stream_id)
+        if run := self.here(stream_id):
+            if not run.resumable:
+                raise StreamNotFound(stream_id)
+            await run.stop()
+        elif self._relay is None or not await self._relay.stop(stream_id):
+            raise StreamNotFound(stream_id)
+
     async def forget(self, stream_ids: Sequence[str]) -> None:
         """End streams and delete their frames."""
         for stream_id in stream_ids:
@@ -168,6 +184,10 @@ class Streams:
             run.resumable = False
             run.end(StreamNotFound(stream_id))
         self._drop(stream_id)
+
+    def _stop_here(self, stream_id: str) -> None:
+        if run := self.here(stream_id):
+            run.end(StreamStopped())
 
     def _readers_changed(self, run: Run) -> None:
         if not run.waits_for_readers:

@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 EXTRACTIVE = "extractive"
 """How an answer ends that is quoted, not written: it is the passage itself."""
 
+STOPPED = "stream-stopped"
+"""The problem of a turn that whoever asked has stopped. It is stored as abandoned, which earlier versions know."""
+
 WITHHELD = "This answer quoted documents that you may not read."
-TurnState = Literal["running", "complete", "failed", "abandoned"]
+TurnState = Literal["running", "complete", "failed", "abandoned", "stopped"]
 Sort = Literal["updated_at", "-updated_at", "created_at", "-created_at", "title", "-title"]
 
 
@@ -266,12 +269,13 @@ def _shown(citation: Mapping[str, object], readable: set[str] | None) -> Mapping
 
 
 def _messages(row: asyncpg.Record, readable: set[str] | None) -> tuple[StoredMessage, StoredMessage]:
-    state: TurnState = "abandoned" if row["state"] == "running" and not row["at_work"] else row["state"]
+    state = _state(row)
     asked = StoredMessage(
         id=str(row["question_id"]), role="user", content=row["question"], state=state, created_at=row["asked_at"]
     )
     citations = [_shown(citation, readable) for citation in json.loads(row["citations"])]
-    is_quoted = row["finish_reason"] == EXTRACTIVE and any(each.get("withheld") for each in citations)
+    # of one that was broken off nobody knows whether it would have been quoted
+    is_quoted = row["finish_reason"] in {EXTRACTIVE, None} and any(each.get("withheld") for each in citations)
     answered = StoredMessage(
         id=str(row["answer_id"]),
         role="assistant",
@@ -288,6 +292,13 @@ def _messages(row: asyncpg.Record, readable: set[str] | None) -> tuple[StoredMes
         trace_id=row["trace_id"],
     )
     return asked, answered
+
+
+def _state(row: asyncpg.Record) -> TurnState:
+    if row["state"] == "running" and not row["at_work"]:
+        return "abandoned"
+    state: TurnState = "stopped" if row["problem"] == STOPPED else row["state"]
+    return state
 
 
 def _info(row: asyncpg.Record) -> ConversationInfo:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from uuid import UUID, uuid4
 
 from storage.caller import current_tenant
-from storage.chat.conversations import conversation_uuid, lease_name
+from storage.chat.conversations import STOPPED, conversation_uuid, lease_name
 from storage.conflicts import rerun_on_conflict
 from storage.errors import ConversationBusy, ConversationNotFound
 
@@ -51,7 +51,7 @@ class OpenTurn:
 
 @dataclass(frozen=True, slots=True)
 class PastTurn:
-    """A turn that went well, as the next ones need it; tokens as counted when it was written."""
+    """A turn that went well, or was stopped, as the next ones need it; tokens as counted when it was written."""
 
     number: int
     question: str
@@ -83,6 +83,20 @@ class TurnAnswer:
     cost_usd: float | None
     timings_json: str
     generation: str
+
+
+@dataclass(frozen=True, slots=True)
+class PartialAnswer:
+    """What there is of an answer that was broken off."""
+
+    answer: str = ""
+    answer_tokens: int = 0
+    citations_json: str = "[]"
+    standalone_question: str | None = None
+    generation: str | None = None
+
+
+NOTHING = PartialAnswer()
 
 
 class TurnStore:
@@ -148,7 +162,7 @@ class TurnStore:
             return await self._open(connection, own, asked, collection=row["collection"], number=last + 1)
 
     async def memory(self, turn: OpenTurn, *, max_tokens: int) -> Memory:
-        """Return what the conversation knew before a turn: turns that went well, the newest up to `max_tokens`."""
+        """Return what the conversation knew before a turn: turns as `PastTurn`s, the newest up to `max_tokens`."""
         async with self._database.connection() as connection:
             summary, summary_turn = await self._summary(connection, turn)
             rows = await connection.fetch(_PAST, current_tenant(), turn.conversation_id, turn.number, max_tokens)
@@ -201,13 +215,14 @@ class TurnStore:
 
     @rerun_on_conflict
     async def break_off(
-        self, turn: OpenTurn, *, state: Literal["failed", "abandoned"], problem: str, partial: str
+        self, turn: OpenTurn, *, state: Literal["failed", "abandoned"], problem: str, partial: PartialAnswer = NOTHING
     ) -> None:
-        """Record that a turn had no answer, with what was written of it, and let the next one begin."""
+        """Record that a turn had no whole answer, with what was written of it, and let the next one begin."""
         async with self._database.transaction() as connection:
             mine = await self._leases.is_held(connection, lease_name(turn.conversation_id))
             running = await connection.fetchval(
-                """UPDATE footnote.turns SET state = $4, problem = $5, answer = $6, answered_at = now()
+                """UPDATE footnote.turns SET state = $4, problem = $5, answer = $6, answer_tokens = $7, citations = $8,
+                       standalone_question = $9, generation = $10, answered_at = now()
                    WHERE tenant_id = $1 AND conversation_id = $2 AND number = $3 AND state = 'running'
                    RETURNING true""",
                 current_tenant(),
@@ -215,7 +230,11 @@ class TurnStore:
                 turn.number,
                 state,
                 problem,
-                partial,
+                partial.answer,
+                partial.answer_tokens,
+                partial.citations_json,
+                partial.standalone_question,
+                partial.generation,
             )
             if mine and running:  # else the lease is a later turn's
                 await self._leases.give_back(connection, lease_name(turn.conversation_id))
@@ -327,10 +346,11 @@ _OPEN = """
     VALUES ($1, $2, $3, 'running', $4, $5, $6, $7, $8, $9, $10)"""
 
 # the sum counts from the newest back; the turn that crosses the limit is left out, and all before it
-_COUNTED = """
+_COUNTED = f"""
     SELECT number, question, question_tokens, answer, answer_tokens FROM (
         SELECT *, sum(question_tokens + answer_tokens) OVER (ORDER BY number DESC) AS so_far FROM footnote.turns
-        WHERE tenant_id = $1 AND conversation_id = $2 AND number < $3 AND state = 'complete'
+        WHERE tenant_id = $1 AND conversation_id = $2 AND number < $3
+            AND (state = 'complete' OR (problem = '{STOPPED}' AND answer <> ''))
     ) t"""
 _PAST = f"{_COUNTED} WHERE so_far <= $4 ORDER BY number DESC"
 _FORGOTTEN = f"{_COUNTED} WHERE so_far > $4 AND number > $5 ORDER BY number LIMIT $6"

@@ -31,7 +31,7 @@ async function arrive() {
 
 async function signOut() {
   if (session.value.signed_in && (await leave())) return;
-  clear();
+  clear({ forgets: true });
   setKey(null);
   me.value = null;
   collections.value = null;

@@ -13,12 +13,17 @@ export const conversation = signal(/** @type {string | null} */ (null));
 export const changed = signal(0);
 
 const RUNNING = "footnote.running";
+const STOPPED = "stream-stopped"; // how the server ends what was stopped, here or in another tab
 const AT_ONCE = 10; // turns of a conversation that is opened; the earlier ones come a few a picture
 const A_PICTURE = 2;
 const SLOW = 8; // ms that showing some tokens may take before the next wait
 const PAUSE = 200; // ms that they wait at the most
-/** @type {AbortController | null} */
-let abort = null;
+const LEFT = "left"; // why an answer is no longer read: it goes on, for who comes back
+/** The answer that is read: what ends that, and its stream's id once that is known.
+ *  @type {{abort: AbortController, stream: string | null} | null} */
+let reading = null;
+/** Resolves when the server has stopped what was stopped last. @type {Promise<unknown>} */
+let stopping = Promise.resolve();
 let latest = 0;
 let filling = 0;
 
@@ -41,7 +46,7 @@ export async function ask(question, { instead = null } = {}) {
   }
 }
 
-/** Ask again while the conversation's last answer, which was stopped, is still being ended.
+/** Ask again while the conversation's last answer is still being ended.
  *  @param {() => Promise<Response>} ask @param {AbortSignal} signal */
 async function whenFree(ask, signal) {
   for (let until = Date.now() + 25_000; ; ) {
@@ -54,14 +59,19 @@ async function whenFree(ask, signal) {
   }
 }
 
-/** Stop the answer that is being written. */
+/** Stop the answer that is being written: here at once, and its model on the server. */
 export function stop() {
-  abort?.abort();
+  if (!reading) return;
+  const { abort, stream } = reading;
+  abort.abort();
+  if (stream) stopping = send("DELETE", `/streams/${stream}`).catch(() => {}); // it has ended, or does by itself
 }
 
 /** @param {TurnSignal} turn @param {(signal: AbortSignal) => Promise<Response>} open */
 async function run(turn, open) {
-  const mine = (abort = new AbortController());
+  const abort = new AbortController();
+  /** @type {NonNullable<typeof reading>} */
+  const mine = (reading = { abort, stream: null });
   const set = (/** @type {Partial<Turn>} */ patch) => (turn.value = { ...turn.value, ...patch });
   let pending = "";
   let waits = false;
@@ -101,28 +111,33 @@ async function run(turn, open) {
       said.value = t.answered(cited.size);
     } else if (name === "error") {
       flush();
-      set({ state: "failed", problem: new Problem(data, data.retry_after ?? null), dropped: false });
+      const problem = new Problem(data, data.retry_after ?? null);
+      if (problem.slug === STOPPED) set({ state: "stopped", dropped: false });
+      else set({ state: "failed", problem, dropped: false });
     }
   };
   try {
-    await follow(() => open(mine.signal), {
-      signal: mine.signal,
+    const begin = async () => {
+      await stopping;
+      const response = await open(abort.signal);
+      mine.stream = response.headers.get("X-Stream-ID");
+      return response;
+    };
+    await follow(begin, {
+      signal: abort.signal,
       onEvent,
       onDropped: () => set({ dropped: true }),
-      resume: (last, response) => {
-        const id = response?.headers.get("X-Stream-ID") ?? turn.value.done?.stream_id;
-        return id ? send("GET", `/streams/${id}`, { headers: last ? { "Last-Event-ID": last } : {}, signal: mine.signal }) : null;
-      },
+      resume: (last) => (mine.stream ? send("GET", `/streams/${mine.stream}`, { headers: last ? { "Last-Event-ID": last } : {}, signal: abort.signal }) : null),
     });
   } catch (error) {
     flush();
-    if (mine.signal.aborted) set({ state: "stopped", dropped: false });
+    if (abort.signal.aborted) set({ state: "stopped", dropped: false });
     else set({ state: "failed", problem: asProblem(error), dropped: false });
   } finally {
     flush();
-    if (abort === mine) {
-      abort = null;
-      sessionStorage.removeItem(RUNNING);
+    if (reading === mine) {
+      reading = null;
+      if (abort.signal.reason !== LEFT) sessionStorage.removeItem(RUNNING);
     }
     changed.value++;
   }
@@ -140,9 +155,13 @@ function remember(turn, stream) {
   sessionStorage.setItem(RUNNING, JSON.stringify({ stream, question: turn.question, collection: turn.collection, conversation: conversation.value }));
 }
 
-/** Begin anew. */
-export function clear() {
-  stop();
+/** Begin anew. An answer that is being written in a conversation goes on for a while, for who comes back; `forgets`: none does.
+ *  @param {{forgets?: boolean}} options */
+export function clear({ forgets = reading !== null && conversation.value === null } = {}) {
+  if (forgets) {
+    stop();
+    sessionStorage.removeItem(RUNNING);
+  } else reading?.abort.abort(LEFT);
   cancelAnimationFrame(filling);
   turns.value = [];
   conversation.value = null;
@@ -165,8 +184,11 @@ export async function show(id) {
   } while (cursor);
   if (conversation.value !== id) return;
   fill(paired(found));
+  const last = turns.value.at(-1);
+  if (last?.value.state !== "asking") return;
   const running = JSON.parse(sessionStorage.getItem(RUNNING) ?? "null");
   if (running?.conversation === id) await resume(running);
+  else last.value = { ...last.value, state: "stopped" };
 }
 
 /** Show turns: the last ones at once, so that nobody waits for those that are out of sight. @param {TurnSignal[]} all */
@@ -191,11 +213,13 @@ export async function resumeAfterReload() {
 /** @param {{stream: string, question: string, collection: string}} running */
 async function resume({ stream, question, collection: of }) {
   const last = turns.value.at(-1);
-  if (last && last.value.question === question && last.value.state === "done") return;
   const turn = turnOf({ question, collection: of });
   turns.value = last && last.value.question === question ? [...turns.value.slice(0, -1), turn] : [...turns.value, turn];
   await run(turn, (signal) => send("GET", `/streams/${stream}`, { signal }));
 }
+
+/** What is shown of a turn, by its state on the server. @type {Record<Page.Message["state"], Turn["state"]>} */
+const STATES = { running: "asking", complete: "done", stopped: "stopped", failed: "failed", abandoned: "failed" };
 
 /** @param {Page.Message[]} messages */
 function paired(messages) {
@@ -203,14 +227,15 @@ function paired(messages) {
   const made = [];
   for (const message of messages) {
     if (message.role === "user") {
-      made.push(turnOf({ question: message.content, collection: message.collection, state: message.state === "complete" ? "done" : "failed", problem: message.problem ? new Problem({ title: t.brokenOff, type: message.problem }) : null }));
+      made.push(turnOf({ question: message.content, collection: message.collection }));
       continue;
     }
     const turn = made.at(-1);
     if (turn) {
       const { finish_reason, model, usage, generation, trace_id, standalone_question, id } = message;
-      const whole = message.state === "complete";
-      turn.value = { ...turn.value, text: message.content, citations: message.citations, state: whole ? "done" : "stopped", done: { finish_reason, model, usage, generation, trace_id, standalone_question, message_id: id } };
+      const state = STATES[message.state];
+      const problem = state === "failed" ? new Problem({ title: t.brokenOff, type: message.problem ?? "" }) : null;
+      turn.value = { ...turn.value, text: message.content, citations: message.citations, state, problem, done: { finish_reason, model, usage, generation, trace_id, standalone_question, message_id: id } };
     }
   }
   return made;

@@ -494,7 +494,7 @@ declare namespace Api {
     id: string;
     role: "user" | "assistant";
     content: string;
-    state: "running" | "complete" | "failed" | "abandoned";
+    state: "running" | "complete" | "failed" | "abandoned" | "stopped";
     citations: Record<string, unknown>[];
     finish_reason: string | null;
     problem: string | null;

@@ -45,8 +45,8 @@ class MessageOut(BaseModel):
     id: str
     role: Literal["user", "assistant"]
     content: str = Field(description="Of an answer that was broken off, the part that was written.")
-    state: Literal["running", "complete", "failed", "abandoned"] = Field(
-        description="The outcome of the question; later turns read `complete` ones only."
+    state: Literal["running", "complete", "failed", "abandoned", "stopped"] = Field(
+        description="The outcome of the question; later turns read `complete` and `stopped` ones."
     )
     citations: list[dict[str, Any]]
     finish_reason: str | None

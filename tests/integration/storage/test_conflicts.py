@@ -268,7 +268,7 @@ async def talk(database):
 
     await turns.complete(turn, answer, within=within)
     turn = await turns.proceed(str(turn.conversation_id), asked)
-    await turns.break_off(turn, state="failed", problem="internal", partial="")
+    await turns.break_off(turn, state="failed", problem="internal")
     turn = await turns.proceed(str(turn.conversation_id), asked)
     await turns.withdraw(turn)
     await keys.take("other", fingerprint="f", stream_id="s")

@@ -165,6 +165,51 @@ def test_an_answer_goes_on_after_a_reload(server: Process, stack: Stack, browser
 
 
 @pytest.mark.usefixtures("brought")
+def test_what_is_stopped_stays_after_a_reload_and_can_be_asked_about(
+    server: Process, stack: Stack, browser: Browser
+) -> None:
+    stack.fresh(Reply(text="The crane will be overhauled [1] in March of next year.", delay=0.5))
+    stack.model.default = Reply(text="In the yard [1].")
+    with browser.page(server.url) as page:
+        page.tab.fill(".composer textarea", "When will the crane be overhauled?")
+        page.tab.keyboard.press("Enter")
+        page.tab.locator(".prose .footnote").wait_for()
+        page.tab.get_by_role("button", name="Stop").click()
+        page.tab.get_by_text("Stopped.").wait_for()
+        assert stack.model.wait_for_disconnects(1, timeout=5)  # long before the grace time of who left is over
+        page.tab.reload()
+        page.tab.get_by_text("Stopped.").wait_for()
+        assert "The crane will be overhauled" in page.tab.inner_text(".prose")
+        assert "next year" not in page.tab.inner_text(".prose")
+        assert page.tab.locator(".source").count() > 0
+        page.tab.locator(".prose .footnote").click()
+        page.tab.locator(".viewer .text").wait_for()
+        page.ask("Where is that?")
+        assert "In the yard" in page.tab.locator(".prose").last.inner_text()
+        assert page.tab.locator("article").count() == 2
+
+
+@pytest.mark.usefixtures("brought")
+def test_who_looks_at_another_conversation_meanwhile_finds_the_answer_whole(
+    server: Process, stack: Stack, browser: Browser
+) -> None:
+    gate = threading.Event()
+    stack.fresh(Reply(text="The crane will be overhauled in March [1].", gate=gate))
+    with browser.page(server.url) as page:
+        page.tab.fill(".composer textarea", "When will the crane be overhauled, then?")
+        page.tab.keyboard.press("Enter")
+        page.tab.locator(".sources").wait_for()
+        page.tab.get_by_role("button", name="New question").click()
+        page.tab.get_by_role("heading", name="Ask your documents").wait_for()
+        page.tab.get_by_role("link", name="When will the crane be overhauled, then?").click()
+        page.tab.locator("article[aria-busy=true]").wait_for()
+        gate.set()
+        page.tab.locator("article[aria-busy=false] .footnote").wait_for()
+        assert "overhauled in March" in page.tab.inner_text(".prose")
+        assert len(stack.model.requests) == 1
+
+
+@pytest.mark.usefixtures("brought")
 def test_conversations_are_listed_renamed_and_rated(server: Process, stack: Stack, browser: Browser) -> None:
     stack.fresh(default=Reply(text="In March [1]."))
     with browser.page(server.url) as page:

@@ -223,7 +223,7 @@ async def test_every_rating_is_exported_page_by_page(store, dsn):
 async def test_feedback_on_an_answer_that_failed_is_about_its_question_and_goes_with_it(store, database):
     turns = TurnStore(database, leases=Leases(database, seconds=30))
     turn = await turns.begin(NewTurn("And when?", 1, "r", None, TRACE), collection="default")
-    await turns.break_off(turn, state="failed", problem="model-failed", partial="")
+    await turns.break_off(turn, state="failed", problem="model-failed")
     await store.put(NewFeedback(TRACE, "down", answer="It said nothing."))
     (rated,) = (await store.list(limit=10, cursor=None)).items
     assert (rated.question, rated.answer) == ("And when?", "It said nothing.")

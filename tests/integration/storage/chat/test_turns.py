@@ -58,7 +58,7 @@ async def test_who_has_lost_the_lease_can_neither_write_nor_free_what_another_wo
     second = await theirs.proceed(str(first.conversation_id), ASKED)
     with pytest.raises(LeaseLost):
         await ours.complete(first, ANSWER)
-    await ours.break_off(first, state="failed", problem="store-unavailable", partial="")
+    await ours.break_off(first, state="failed", problem="store-unavailable")
     await theirs.complete(second, ANSWER)
 
 
@@ -67,7 +67,7 @@ async def test_an_earlier_turn_of_the_same_process_does_not_free_a_later_one(pro
     first = await turns.begin(ASKED, collection="default")
     await expire()
     second = await turns.proceed(str(first.conversation_id), ASKED)
-    await turns.break_off(first, state="failed", problem="store-unavailable", partial="")
+    await turns.break_off(first, state="failed", problem="store-unavailable")
     with pytest.raises(ConversationBusy):
         await turns.proceed(str(first.conversation_id), ASKED)
     await turns.complete(second, ANSWER)

@@ -35,7 +35,7 @@ CONTRACT = {
 
 ADDED = {
     "plug-in-failed", "plug-in-unavailable", "refused-by-guard",
-    "feedback-not-found", "model-not-found", "stream-not-found", "stream-abandoned", "stream-lost",
+    "feedback-not-found", "model-not-found", "stream-not-found", "stream-abandoned", "stream-lost", "stream-stopped",
     "generation-not-ready", "job-not-retryable", "fetch-failed", "host-refused",
     "page-not-found", "document-attached", "key-not-found", "identity-unavailable",
     "context-length-exceeded", "tenant-not-found", "golden-question-not-found", "evaluation-not-found", "extra-missing",
