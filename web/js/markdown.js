@@ -3,9 +3,9 @@
 import { marked } from "../vendor/marked.js";
 import DOMPurify from "../vendor/purify.js";
 
-const TAGS = ["a", "b", "blockquote", "br", "code", "del", "em", "h3", "h4", "h5", "h6", "hr", "i", "input", "li", "ol", "p", "pre", "s", "span", "strong", "sub", "sup", "table", "tbody", "td", "th", "thead", "tr", "ul"];
+const TAGS = ["a", "b", "blockquote", "br", "code", "del", "em", "h3", "h4", "h5", "h6", "hr", "i", "li", "ol", "p", "pre", "s", "span", "strong", "sub", "sup", "table", "tbody", "td", "th", "thead", "tr", "ul"];
 /** @satisfies {import("../vendor/purify.js").Rules} */
-const CLEAN = { ALLOWED_TAGS: TAGS, ALLOWED_ATTR: ["href", "class", "align", "start", "type", "checked", "disabled"], ALLOWED_URI_REGEXP: /^(?:https?:|mailto:)/i, ALLOW_DATA_ATTR: false, ALLOW_ARIA_ATTR: false, RETURN_DOM_FRAGMENT: true };
+const CLEAN = { ALLOWED_TAGS: TAGS, ALLOWED_ATTR: ["href", "class", "align", "start"], ALLOWED_URI_REGEXP: /^(?:https?:|mailto:)/i, ALLOW_DATA_ATTR: false, ALLOW_ARIA_ATTR: false, RETURN_DOM_FRAGMENT: true };
 const FOOTNOTE = /\[(\d{1,3})\]/g;
 
 /** @param {string} text */
@@ -16,6 +16,7 @@ marked.use({
   renderer: {
     html: ({ text }) => (/^<br\s*\/?>$/i.test(text) ? "<br>" : escaped(text)),
     image: ({ href, text }) => `<a href="${escaped(href)}">${escaped(text || href)}</a>`,
+    checkbox: ({ checked }) => (checked ? "☑ " : "☐ "),
     heading({ tokens, depth }) {
       const level = Math.min(6, depth + 2); // below the page's own
       return `<h${level}>${this.parser.parseInline(tokens)}</h${level}>\n`;

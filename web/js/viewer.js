@@ -3,6 +3,7 @@
 import { About } from "./about.js";
 import { Problem, get, query, send } from "./api.js";
 import { Chunks } from "./chunks.js";
+import { Formatted, isMarkdown } from "./formatted.js";
 import { t } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { computed, html, signal, useEffect, useLayoutEffect, useRef, useState } from "./lib.js";
@@ -172,6 +173,8 @@ function showMark(image) {
 }
 
 const AROUND = 60_000;
+/** Whether Markdown is shown as it is written. */
+const asWritten = signal(false);
 
 /** @param {{about: Api.DocumentOut, place: Page.Place}} props */
 function DocumentText({ about, place }) {
@@ -186,18 +189,18 @@ function DocumentText({ about, place }) {
       .catch((error) => abort.signal.aborted || setProblem(error));
     return () => abort.abort();
   }, [about.id, about.revision]);
-  useLayoutEffect(() => mark.current?.scrollIntoView({ block: "center" }), [found, place.start, place.end]);
+  useLayoutEffect(() => mark.current?.scrollIntoView({ block: "center" }), [found, place.start, place.end, asWritten.value]);
   if (problem) return html`<${Trouble} problem=${problem} />`;
   if (!found) return html`<${Waiting} />`;
-  const isMarkdown = /\.(md|markdown)$/i.test(about.source);
-  const text = isMarkdown ? flowing(found.text) : found.text;
+  const formatted = isMarkdown(about.source);
+  const text = formatted && asWritten.value ? flowing(found.text) : found.text;
   const start = place.start === null ? 0 : unitsAt(text, place.start);
   const end = place.end === null ? start : unitsAt(text, place.end);
   const gone = place.start !== null && start >= text.length;
   const marked = place.start !== null && !gone;
   const [from, to] = whole ? [0, text.length] : [Math.max(0, start - AROUND), Math.min(text.length, end + AROUND)];
   const quotes = marked ? place.quotes.map((each) => ({ start: unitsAt(text, each.start), end: unitsAt(text, each.end) })).filter((each) => each.start >= start && each.end <= end) : [];
-  const shown = (/** @type {number} */ a, /** @type {number} */ b) => written(text.slice(a, b), isMarkdown);
+  const shown = (/** @type {number} */ a, /** @type {number} */ b) => written(text.slice(a, b), formatted);
   const pieces = [];
   let at = start;
   for (const quote of quotes) {
@@ -206,12 +209,16 @@ function DocumentText({ about, place }) {
     at = quote.end;
   }
   return html`<div class="document-text" tabindex="0" role="region" aria-label=${t.asText}>
+    ${formatted && html`<label class="check as-written-too"><input type="checkbox" checked=${asWritten.value} onChange=${(event) => (asWritten.value = event.currentTarget.checked)} /><span>${t.asWritten}</span></label>`}
     ${gone && html`<p class="note">${t.passageGone}</p>`}
     ${from > 0 && html`<button class="button" onClick=${() => setWhole(true)}>${t.more}</button>`}
-    <div class="text" dir="auto">${marked ? [shown(from, start), html`<mark class="passage-mark" ref=${quotes.length ? null : mark}>${pieces}${shown(at, end)}</mark>`, shown(end, to)] : shown(from, to)}</div>
+    ${formatted && !asWritten.value ? html`<${Formatted} text=${text} from=${blockAt(text, from)} to=${to} passage=${marked ? { start, end } : null} quotes=${quotes} />` : html`<div class="text" dir="auto">${marked ? [shown(from, start), html`<mark class="passage-mark" ref=${quotes.length ? null : mark}>${pieces}${shown(at, end)}</mark>`, shown(end, to)] : shown(from, to)}</div>`}
     ${to < text.length && html`<button class="button" onClick=${() => setWhole(true)}>${t.more}</button>`}
   </div>`;
 }
+
+/** Tell where the block begins in which a place is. @param {string} text @param {number} place */
+const blockAt = (text, place) => (place ? text.lastIndexOf("\n\n", place) + 1 : 0);
 
 /** Text as it is, but that headings of Markdown are seen as such. @param {string} text @param {boolean} isMarkdown */
 function written(text, isMarkdown) {

@@ -138,6 +138,7 @@ export default /** @satisfies {typeof import("./en.js").default} */ ({
   viewer: "Dokument",
   asPage: "Seite",
   asText: "Text",
+  asWritten: "Wie geschrieben",
   previousPage: "Vorige Seite",
   nextPage: "Nächste Seite",
   pageOf: (page, pages) => `${page} von ${pages}`,

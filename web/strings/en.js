@@ -138,6 +138,7 @@ export default /** @satisfies {Page.Strings} */ ({
   viewer: "Document",
   asPage: "Page",
   asText: "Text",
+  asWritten: "As it is written",
   previousPage: "Previous page",
   nextPage: "Next page",
   pageOf: (page, pages) => `${page} of ${pages}`,

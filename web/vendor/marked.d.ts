@@ -10,6 +10,7 @@ export const marked: {
     renderer: {
       html(token: { text: string }): string;
       image(token: { href: string; text: string }): string;
+      checkbox(token: { checked: boolean }): string;
       heading(this: { parser: { parseInline(tokens: Token[]): string } }, token: { tokens: Token[]; depth: number }): string;
     };
   }): void;
