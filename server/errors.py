@@ -302,12 +302,12 @@ class CollectionIsFixed(CallerError):
 
 
 class UploadTooLarge(CallerError):
-    """A file is larger than the settings allow."""
+    """A file is larger than the settings allow: `FOOTNOTE_INGESTION__MAX_FILE_BYTES`."""
 
     slug = "too-large"
 
     def __init__(self, most: int) -> None:
-        super().__init__(f"a file has at most {most} bytes here (FOOTNOTE_INGESTION__MAX_FILE_BYTES)")
+        super().__init__(f"a file may have {_size(most)} at the most here")
 
 
 class MalformedUpload(CallerError):
@@ -350,3 +350,11 @@ class NoRoomForUploads(Overloaded):
     def __init__(self) -> None:
         super().__init__(retry_after=60)
         self.args = ("there is no room for uploads at the moment; try again later",)
+
+
+def _size(count: int) -> str:
+    """Return a number of bytes as people say it, rounded down."""
+    for unit, name in ((1_000_000, "MB"), (1_000, "kB")):
+        if count >= unit:
+            return f"{count * 10 // unit / 10:g} {name}"
+    return f"{count} bytes"

@@ -13,13 +13,16 @@ from storage.cursors import decode_cursor, encode_cursor
 from storage.errors import InvalidCursor
 
 TEXT, MOMENT, NUMBER, OWN_UUID = "text", "timestamptz", "bigint", "uuid"
+TITLE = "title"
+"""The column whose order is that of people, who do not tell capital letters from small ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ordering:
     """A column, with ``-`` before it from the last to the first; then by id.
 
-    Texts are in the order of their characters' numbers (collation ``C``), which is the same on each server.
+    Texts are in the order of their characters' numbers (collation ``C``), which is the same on each server; titles
+    in that of their small letters.
 
     Attributes:
         types: SQL types of the columns that the list can be in the order of, and of its ``id``.
@@ -42,7 +45,8 @@ class Ordering:
     def after(self, table: str, value: int, own_id: int) -> str:
         """Return SQL: a condition on rows behind the place in the parameters of these numbers; null: all are."""
         sign = "<" if self._is_descending else ">"
-        place = f"(${value}::text::{self.types[self.column]}, ${own_id}::text::{self.types['id']})"
+        begin = f"lower(${value}::text)" if self.column == TITLE else f"${value}::text::{self.types[self.column]}"
+        place = f"({begin}, ${own_id}::text::{self.types['id']})"
         return f"(${own_id}::text IS NULL OR ({self._expression(table)}, {table}.id) {sign} {place})"
 
     def cursor_of(self, item: object) -> str:
@@ -80,6 +84,8 @@ class Ordering:
 
     def _expression(self, table: str) -> str:
         collation = ' COLLATE "C"' if self.types[self.column] == TEXT and self.column != "id" else ""
+        if self.column == TITLE:
+            return f"lower({table}.{self.column}){collation}"
         return f"{table}.{self.column}{collation}"
 
 

@@ -258,8 +258,9 @@ function Naming({ title, onEnd }) {
   useEffect(() => box.current?.select(), []);
   const over = useRef(false); // its end takes the focus away, which ends it again
   const end = (/** @type {string} */ text) => {
-    if (!over.current) onEnd(text);
+    if (over.current) return;
     over.current = true;
+    onEnd(text);
   };
   const key = (/** @type {Page.On<HTMLInputElement, KeyboardEvent>} */ event) => {
     if (event.key === "Enter") end(event.currentTarget.value);

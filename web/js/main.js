@@ -8,7 +8,7 @@ import { Later } from "./later.js";
 import { t } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { html, render, signal, useEffect } from "./lib.js";
-import { Trouble, Waiting } from "./parts.js";
+import { Trouble, Waiting, useCurrentSeen } from "./parts.js";
 import { SignIn, leave, loadSession, session } from "./signin.js";
 import { collection, collections, go, loadCollections, may, me, params, path, said, theme, toasts } from "./state.js";
 import { clear } from "./turns.js";
@@ -55,6 +55,7 @@ const CHOOSES = ["documents", "quality"]; // of one collection
 function Page() {
   const view = path.value.split("/")[1];
   const shown = Object.hasOwn(VIEWS, view) ? VIEWS[view] : undefined;
+  const tabs = useCurrentSeen([view, me.value]);
   const kept = query({ collection: params.value.get("collection") });
   useEffect(() => {
     document.title = shown ? `${shown.name} – Footnote` : "Footnote";
@@ -65,7 +66,7 @@ function Page() {
     <header class="top">
       ${me.value && !shown && html`<${ShowConversations} />`}
       <a class="brand" href="#/" onClick=${() => !shown && clear()}>Footnote<sup aria-hidden="true">1</sup></a>
-      ${me.value && html`<nav class="tabs">
+      ${me.value && html`<nav class="tabs" ref=${tabs}>
         <a href=${`#/${kept}`} aria-current=${shown ? null : "page"}>${t.ask}</a>
         ${Object.entries(VIEWS).map(([name, each]) => each.may() && html`<a href=${`#/${name}${kept}`} aria-current=${view === name ? "page" : null}>${each.name}</a>`)}
       </nav>`}

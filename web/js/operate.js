@@ -6,7 +6,7 @@ import { Icon } from "./icons.js";
 import { html, useState } from "./lib.js";
 import { Jobs } from "./jobs.js";
 import { Keys } from "./keys.js";
-import { Trouble, Waiting, useProblem, useRepeated } from "./parts.js";
+import { Trouble, Waiting, useCurrentSeen, useProblem, useRepeated } from "./parts.js";
 import { may, path } from "./state.js";
 import { Tenants } from "./tenants.js";
 import { Usage } from "./usage.js";
@@ -28,9 +28,10 @@ export default function Operate() {
   const asked = path.value.split("/")[2] ?? "";
   const chosen = Object.hasOwn(SECTIONS, asked) && SECTIONS[asked].may() ? asked : "health";
   const { part: Part } = SECTIONS[chosen];
+  const sections = useCurrentSeen([chosen]);
   return html`<main id="content" class="documents" tabindex="-1"><div class="wide operate">
     <h1>${t.operate}</h1>
-    <nav class="sections" aria-label=${t.operate}>${Object.entries(SECTIONS).map(([name, each]) => each.may() && html`<a href=${`#/operate/${name}`} aria-current=${name === chosen ? "page" : null}>${each.name}</a>`)}</nav>
+    <nav class="sections" ref=${sections} aria-label=${t.operate}>${Object.entries(SECTIONS).map(([name, each]) => each.may() && html`<a href=${`#/operate/${name}`} aria-current=${name === chosen ? "page" : null}>${each.name}</a>`)}</nav>
     <${Part} key=${chosen} />
   </div></main>`;
 }
@@ -62,7 +63,7 @@ function Health() {
       <ul class="cards">${Object.entries(found.dependencies).map(([name, state]) => html`<li key=${name} class=${`card dependency ${state.ok ? "good" : state.required ? "bad" : "warn"}`}>
         <h3><${Icon} name=${state.ok ? "check" : "warn"} />${inWords(t.dependency, name)}</h3>
         <p class="state-name">${state.ok ? t.works : state.required ? t.broken : t.limps}</p>
-        <p class="quiet" dir="auto">${state.detail}</p>
+        <p class="quiet" dir="auto">${inWords(t.healthDetail, state.detail).replace(/^(\d+) of (\d+)$/, (_, some, all) => t.someOf(some, all)).replace(/^revision (\d+)$/, (_, number) => t.schemaRevision(number))}</p>
       </li>`)}</ul>`}
   </section>`;
 }

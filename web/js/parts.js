@@ -4,6 +4,9 @@ import { count, t } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./lib.js";
 
+/** Statuses with which the same request is refused again. */
+export const HOPELESS = [413, 415, 422];
+
 /** What is shown of a problem: what happened, what the server says of it, and what helps.
  *  @param {{problem: Page.Problem, retry?: () => void}} props */
 export function Trouble({ problem, retry }) {
@@ -16,7 +19,7 @@ export function Trouble({ problem, retry }) {
       ${problem.errors?.length > 0 && html`<ul>${problem.errors.map((each) => html`<li><code>${each.field}</code> ${each.reason ?? each.detail ?? ""}</li>`)}</ul>`}
       ${problem.retryAfter !== null && problem.retryAfter !== undefined && html`<p>${t.tryAgainIn(Math.ceil(problem.retryAfter))}</p>`}
       <p class="quiet">${problem.status ? `${problem.status} ${problem.slug}` : ""}${problem.requestId ? html` · <span class="id">${problem.requestId}</span>` : ""}</p>
-      ${retry && html`<button class="button" onClick=${retry}><${Icon} name="again" />${t.tryAgain}</button>`}
+      ${retry && !HOPELESS.includes(problem.status) && html`<button class="button" onClick=${retry}><${Icon} name="again" />${t.tryAgain}</button>`}
     </div>
   </div>`;
 }
@@ -58,6 +61,17 @@ export function usePages(addressOf, of) {
   };
   useEffect(() => void load(), of);
   return { items, setItems, cursor, problem, setProblem, load };
+}
+
+/** Bring the chosen link of a navigation into view where not all of them have room. @param {unknown[]} inputs */
+export function useCurrentSeen(/** @type {unknown[]} */ inputs) {
+  const frame = useRef(/** @type {HTMLElement | null} */ (null));
+  useLayoutEffect(() => {
+    const [nav, current] = [frame.current, frame.current?.querySelector("[aria-current]")];
+    if (!nav || !(current instanceof HTMLElement)) return;
+    nav.scrollLeft = current.offsetLeft - nav.offsetLeft - (nav.clientWidth - current.offsetWidth) / 2;
+  }, inputs);
+  return frame;
 }
 
 /** Three dots that wait. */

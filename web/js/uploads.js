@@ -3,7 +3,7 @@ import { Problem, asProblem, follow, get, query, send } from "./api.js";
 import { count, inWords, t } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { html, signal } from "./lib.js";
-import { Warnings } from "./parts.js";
+import { HOPELESS, Warnings } from "./parts.js";
 import { collection, loadCollections, may } from "./state.js";
 
 const AT_ONCE = 3; // of a browser's six connections to a server: uploads, and jobs that are watched
@@ -100,9 +100,6 @@ async function patient(ask) {
     }
   }
 }
-
-/** What the same file is refused with again. */
-const HOPELESS = [413, 415, 422];
 
 /** Names in a document's metadata that Footnote gives, and takes from nobody. */
 const OWN = ["title", "source", "heading", "page", "page_end", "chunk_index", "file_name", "attached_to", "readers"];

@@ -17,6 +17,7 @@ from support.scripted_documents import DEAD_JOB, NOW, ScriptedCollections
 
 from config.settings import AuthSettings
 from server.limits.overview import BudgetState, LimitsOverview
+from server.process.probes import DependencyState
 from server.services.jobs import JobWatchers
 from storage.collections.generations import GenerationInfo
 from storage.cursors import Page
@@ -544,3 +545,55 @@ def test_german_browsers_operate_in_german(browser: Browser) -> None:
             "Qualität",
             "Betrieb",
         ]
+
+
+def test_a_collection_that_does_not_exist_is_said_and_others_are_offered(browser: Browser) -> None:
+    with (
+        running(app_of().app) as server,
+        browser.page(server.url, path="/#/documents?collection=gone", refusals=(404,)) as page,
+    ):
+        page.tab.get_by_text("This collection does not exist.").wait_for()
+        assert page.tab.get_by_text("No documents yet.").count() == 0
+        assert page.seriously_wrong() == []
+        page.tab.get_by_role("main").get_by_role("button", name="default").click()
+        page.tab.get_by_role("button", name="Open Page 1").wait_for()
+
+
+@pytest.mark.parametrize("key", ["Enter", "Tab"])
+def test_a_conversation_is_renamed_by_one_request(browser: Browser, key: str) -> None:
+    with running(app_of().app) as server, browser.page(server.url) as page:
+        sent: list[str] = []
+        page.tab.on("request", lambda request: sent.append(request.url) if request.method == "PATCH" else None)
+        page.tab.locator(".conversations li").first.hover()
+        page.tab.get_by_role("button", name="Rename").first.click()
+        page.tab.get_by_label("New title").fill("Another one")
+        page.tab.keyboard.press(key)
+        page.tab.get_by_role("link", name="Another one").wait_for()
+        assert len(sent) == 1
+
+
+def test_health_is_told_in_the_readers_language(browser: Browser) -> None:
+    states = {
+        "database": DependencyState(ok=True, detail="answers"),
+        "workers": DependencyState(ok=True, detail="2 of 3", required=False),
+        "disk": DependencyState(ok=False, detail="no space on /data", required=False),
+    }
+    made = app_of()
+
+    async def health() -> dict[str, DependencyState]:
+        return states
+
+    made.runtime.health = health
+    with running(made.app) as server, browser.page(server.url, path="/#/operate", language="de-DE") as page:
+        cards = page.tab.locator(".dependency")
+        cards.nth(2).wait_for()
+        details = [each.split("\n")[-1] for each in cards.all_inner_texts()]
+        assert details == ["antwortet", "2 von 3", "no space on /data"]
+
+
+def test_on_a_narrow_screen_the_chosen_links_are_in_view(browser: Browser) -> None:
+    with running(app_of().app) as server, browser.page(server.url, path="/#/operate/audit", **PHONE) as page:
+        page.tab.locator(".sections [aria-current]").wait_for()
+        for name in (".sections", ".tabs"):
+            box = page.tab.locator(f"{name} [aria-current]").bounding_box()
+            assert 0 <= box["x"] <= box["x"] + box["width"] <= 390, name
