@@ -14,6 +14,14 @@ def source_name(name: Path | str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
+def size_as_text(size: int) -> str:
+    """Return a number of bytes as people say it, such as ``50 MB``."""
+    for unit, count in (("GB", 1 << 30), ("MB", 1 << 20), ("kB", 1 << 10)):
+        if size >= count:
+            return f"{size / count:.4g} {unit}"
+    return f"{size} bytes"
+
+
 def reason_of(error: OSError) -> str:
     """Return the reason why a file cannot be read."""
     if isinstance(error, FileNotFoundError):

@@ -1,6 +1,7 @@
 """Errors of the server itself: engines, streams, uploads, load."""
 
 from config.errors import CallerError, FootnoteError
+from ingestion.names import size_as_text
 from storage.chat.conversations import STOPPED
 
 
@@ -307,7 +308,7 @@ class UploadTooLarge(CallerError):
     slug = "too-large"
 
     def __init__(self, most: int) -> None:
-        super().__init__(f"a file may have {_size(most)} at the most here")
+        super().__init__(f"a file may have {size_as_text(most)} at the most here")
 
 
 class MalformedUpload(CallerError):
@@ -350,11 +351,3 @@ class NoRoomForUploads(Overloaded):
     def __init__(self) -> None:
         super().__init__(retry_after=60)
         self.args = ("there is no room for uploads at the moment; try again later",)
-
-
-def _size(count: int) -> str:
-    """Return a number of bytes as people say it, rounded down."""
-    for unit, name in ((1_000_000, "MB"), (1_000, "kB")):
-        if count >= unit:
-            return f"{count * 10 // unit / 10:g} {name}"
-    return f"{count} bytes"

@@ -434,7 +434,8 @@ class Pipeline:
             work.trace.end("carried")
         else:
             change = work.identified.change
-            self.report.count(change)
+            replaced = work.identified.replaces
+            self.report.count(change, work.identified.document.source, before=replaced.source if replaced else None)
             work.trace.end(change)
         self.report.warn(work.incoming.display_name, work.warnings)
         self.report.attachments += len(work.parts) - 1

@@ -12,6 +12,7 @@ from ingestion.names import source_name
 from ingestion.types import Json, ReadWarning
 
 MAX_NAMED = 1000  # files of each outcome that are named
+MAX_SHOWN = 20  # documents of each change that people are shown
 EXIT_OK, EXIT_FAILED, EXIT_SKIPPED, EXIT_INTERRUPTED = 0, 1, 3, 130
 
 
@@ -53,13 +54,35 @@ class Warned:
         return f"{source_name(self.name)}: {self.warning.as_text()}"
 
 
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A document that a run added, changed, moved or deleted; `before` is the source that a moved one had."""
+
+    source: str
+    before: str | None = None
+
+    def as_json(self) -> dict[str, Json]:
+        """Return it for machines."""
+        before: dict[str, Json] = {} if self.before is None else {"before": source_name(self.before)}
+        return {"source": source_name(self.source), **before}
+
+    def as_text(self) -> str:
+        """Return it for people."""
+        return (
+            source_name(self.source)
+            if self.before is None
+            else f"{source_name(self.before)} → {source_name(self.source)}"
+        )
+
+
 @dataclass(slots=True)
 class IngestReport:
     """Counts of documents and chunks; `ignored`, `skipped` and `failed` name the first thousand with their reasons.
 
-    So does `warned`, of documents that are indexed.
+    So do `warned`, of documents that are indexed, and `changes`.
 
     Attributes:
+        changes: the documents that were added, changed, moved and deleted, by that word.
         generation: that was written to.
         attachments: of mails, written as documents of their own; not among the counts.
         carried: documents copied from the active generation.
@@ -93,6 +116,7 @@ class IngestReport:
     skipped: list[NotIndexed] = field(default_factory=list)
     failed: list[NotIndexed] = field(default_factory=list)
     warned: list[Warned] = field(default_factory=list)
+    changes: dict[str, list[Changed]] = field(default_factory=dict)
     numbers: Counter[str] = field(default_factory=Counter)
     over_quota: int = 0
     chunks: int = 0
@@ -105,9 +129,12 @@ class IngestReport:
     embedding_usd: float | None = None
     interrupted: bool = False
 
-    def count(self, change: Change) -> None:
-        """Count a document that was written."""
+    def count(self, change: Change | Literal["deleted"], source: str, *, before: str | None = None) -> None:
+        """Count a document that was written or deleted; `before` is the source that it had."""
         setattr(self, change, getattr(self, change) + 1)
+        named = self.changes.setdefault(change, [])
+        if len(named) < MAX_NAMED:
+            named.append(Changed(source, before if change == "moved" else None))
 
     def skip(self, name: str, reason: str, *, expected: bool = False) -> None:
         """Count a document that is not indexed; `expected` as in `Skipped`."""
@@ -172,6 +199,7 @@ class IngestReport:
                 "skipped": self.numbers["skipped"],
                 "failed": self.numbers["failed"],
             },
+            "changes": {change: [each.as_json() for each in named] for change, named in self.changes.items()},
             "gone": self.gone,
             "over_quota": self.over_quota,
             "attachments": self.attachments,
@@ -212,6 +240,7 @@ class IngestReport:
         if self.embedded_tokens:
             cost = "" if self.embedding_usd is None else f", {self.embedding_usd:.4f} US dollars"
             lines.append(f"embedded remotely: {self.embedded_tokens:,} tokens{cost}")
+        lines += self._changes_as_text()
         for kind, named in (("skipped", self.skipped), ("failed", self.failed)):
             lines += [f"  {kind} {entry.as_text()}" for entry in named]
             if self.numbers[kind] > len(named):
@@ -225,6 +254,18 @@ class IngestReport:
         if self.interrupted:
             lines.append("interrupted: every document is there whole or not at all; run it again to go on")
         return "\n".join(lines)
+
+    def _changes_as_text(self) -> list[str]:
+        """Return a line for each document that is not as before; none where all are new, as in a first run."""
+        if not (self.changed or self.moved or self.deleted or self.unchanged):
+            return []
+        lines = []
+        for change in ("added", "changed", "moved", "deleted"):
+            named, count = self.changes.get(change, ()), getattr(self, change)
+            lines += [f"  {change} {each.as_text()}" for each in named[:MAX_SHOWN]]
+            if count > MAX_SHOWN:
+                lines.append(f"  … and {count - MAX_SHOWN} more {change}")
+        return lines
 
 
 def _listed(entries: Sequence[NotIndexed]) -> list[Json]:

@@ -18,7 +18,7 @@ from config.settings import IngestionSettings
 from config.telemetry import spans
 from embedding.tokenizer import load_tokenizer
 from ingestion.errors import Unreadable
-from ingestion.names import reason_of
+from ingestion.names import reason_of, size_as_text
 from ingestion.read_options import read_options
 from ingestion.readers.pool import MAX_POOLS, PoolBroken, done_in, end, interrupts_blocked, new_pool
 from ingestion.types import Parsed, ReadOptions, Skipped
@@ -33,7 +33,7 @@ _FILES_PER_WORKER = 2000  # then the worker is replaced: C libraries leak
 
 def too_large(limit: int) -> str:
     """Return the reason for skipping a larger file."""
-    return f"larger than {limit} bytes, the limit set by FOOTNOTE_INGESTION__MAX_FILE_BYTES"
+    return f"larger than {size_as_text(limit)}, the limit set by FOOTNOTE_INGESTION__MAX_FILE_BYTES"
 
 
 def hash_file(path: Path) -> str:

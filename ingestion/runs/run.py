@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -194,8 +195,7 @@ async def _synced(indexing: Indexing, run: _Run, *, force: bool) -> WithSync:
         return WithSync(run.outcome, report, None)
     generation = await indexing.generations.get(report.collection, report.generation)
     sync = Sync(indexing.database, generation=generation, inputs=run.inputs, settings=indexing.settings.ingestion)
-    synced = await sync.run(run.listed, urls=run.gone, force=force)
-    report.deleted += synced.deleted
+    synced = await sync.run(run.listed, urls=run.gone, force=force, on_deleted=partial(report.count, "deleted"))
     return WithSync(run.outcome, report, synced)
 
 

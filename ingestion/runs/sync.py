@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol
@@ -105,8 +105,18 @@ class Sync:
             for document in await RETRYING(self._located.with_sources, urls[begin : begin + PAGE]):
                 yield document
 
-    async def run(self, listed: Listed, *, urls: Sequence[str] = (), force: bool = False) -> Synced:
-        """Delete documents that are gone from every generation of the collection, or refuse to."""
+    async def run(
+        self,
+        listed: Listed,
+        *,
+        urls: Sequence[str] = (),
+        force: bool = False,
+        on_deleted: Callable[[str], None] = lambda _: None,
+    ) -> Synced:
+        """Delete documents that are gone from every generation of the collection, or refuse to.
+
+        `on_deleted` is called with the source of each.
+        """
         with (
             spans.span("footnote.ingest.sync") as span,
             tempfile.SpooledTemporaryFile(max_size=_SPOOLED, mode="w+", encoding="utf-8") as file,
@@ -116,7 +126,7 @@ class Sync:
                 await asyncio.to_thread(self.tell, tally, document)
                 file.write(json.dumps(_row(document)) + "\n")
             refused = await asyncio.to_thread(self.refusal, tally, listed)
-            deleted = 0 if refused and not force else await self._delete(file, force=force)
+            deleted = 0 if refused and not force else await self._delete(file, force=force, on_deleted=on_deleted)
             span.set_attributes({"footnote.documents.gone": tally.gone, "footnote.documents.deleted": deleted})
         if deleted:
             labels = {"footnote.collection": self._collection, "footnote.outcome": "deleted"}
@@ -151,13 +161,15 @@ class Sync:
             )
         return None
 
-    async def _delete(self, file: IO[str], *, force: bool) -> int:
+    async def _delete(self, file: IO[str], *, force: bool, on_deleted: Callable[[str], None]) -> int:
         deleted = 0
         file.seek(0)
         for line in file:
             document = LocatedDocument(**json.loads(line))
             if document.location is None or await asyncio.to_thread(self._is_still_gone, document, force=force):
-                deleted += await RETRYING(self._located.delete, document)
+                if await RETRYING(self._located.delete, document):
+                    deleted += 1
+                    on_deleted(document.source)
         return deleted
 
     def _is_still_gone(self, document: LocatedDocument, *, force: bool) -> bool:

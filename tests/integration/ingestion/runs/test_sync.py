@@ -68,6 +68,36 @@ async def test_a_document_whose_file_is_gone_is_deleted_and_counted(indexing, tm
     assert outcome.as_json()["documents"]["deleted"] == 1
 
 
+async def test_a_second_run_names_what_is_not_as_before_and_the_first_one_nothing(indexing, tmp_path):
+    write(tmp_path, "a", "b", "c", "d")
+    first = await sync(indexing, tmp_path, base=tmp_path)
+    assert first.as_text().startswith("docs: documents: 4 added\n4 chunks written")
+    assert {each["source"] for each in first.as_json()["changes"]["added"]} == {"a.md", "b.md", "c.md", "d.md"}
+    (tmp_path / "a.md").write_text("# a\n\nAnother text.\n")
+    (tmp_path / "b.md").rename(tmp_path / "z.md")
+    (tmp_path / "c.md").unlink()
+    write(tmp_path, "n")
+    again = await sync(indexing, tmp_path, base=tmp_path)
+    named = [line for line in again.as_text().splitlines() if line.startswith("  ")]
+    assert named == ["  added n.md", "  changed a.md", "  moved b.md → z.md", "  deleted c.md"]
+    assert again.as_json()["changes"] == {
+        "added": [{"source": "n.md"}],
+        "changed": [{"source": "a.md"}],
+        "moved": [{"source": "z.md", "before": "b.md"}],
+        "deleted": [{"source": "c.md"}],
+    }
+
+
+async def test_people_are_shown_twenty_documents_of_a_change_and_machines_all(indexing, tmp_path):
+    write(tmp_path, "a")
+    await sync(indexing, tmp_path, base=tmp_path)
+    write(tmp_path, *(f"n{number:02}" for number in range(23)))
+    outcome = await sync(indexing, tmp_path, base=tmp_path)
+    named = [line for line in outcome.as_text().splitlines() if line.startswith("  ")]
+    assert (len(named), named[-1]) == (21, "  … and 3 more added")
+    assert len(outcome.as_json()["changes"]["added"]) == 23
+
+
 async def test_without_sync_nothing_is_deleted(indexing, tmp_path):
     write(tmp_path, "a", "b")
     await ingest(indexing, inputs(tmp_path), watch=lambda _: None)

@@ -65,7 +65,7 @@ async def test_what_cannot_be_read_is_skipped_and_the_rest_goes_on(tmp_path: Pat
             file.truncate(200 << 20)
         os.mkfifo(tmp_path / "pipe.txt")
         cases = {
-            sparse: "larger than 1000000 bytes",
+            sparse: "larger than 976.6 kB",
             tmp_path / "gone.txt": "it is no longer there",
             tmp_path / "pipe.txt": "no regular file",
             written(tmp_path / "empty.txt", ""): "the file is empty",
