@@ -25,9 +25,14 @@ DEV_ENV := $(if $(LINKED),,$(VENV)/.footnote-dev)
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
+run: export FOOTNOTE_LOG__FILE := $(or $(FOOTNOTE_LOG__FILE),$(or $(FOOTNOTE_DATA_DIR),.footnote)/make-run.log)
 run: $(RUN_ENV) ## Ingest Footnote's own documentation and serve it (http://127.0.0.1:8000)
+	@$(BIN)/python -m server check
+	@echo 'Starting the database'
 	@$(BIN)/python -m storage upgrade
+	@echo "Ingesting Footnote's own documentation"
 	@$(BIN)/python -m ingestion README.md docs --collection $(COLLECTION) --base . --exclude "*.png" || test $$? -eq 3 # 3: files were skipped
+	@echo 'Starting the server'
 	@exec $(BIN)/python -m server
 
 ingest: $(RUN_ENV) ## Ingest files of yours: make ingest FILES="~/notes report.pdf" COLLECTION=mine

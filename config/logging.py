@@ -6,6 +6,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, TextIO
 
 import structlog
@@ -13,9 +14,11 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from config.environment import old_names_in_use
 from config.errors import FootnoteError
-from config.settings import LogSettings
+from config.settings import LogSettings, SettingsError
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+LOG_BYTES = 10 * 1024**2
+"""Above which a log file is put aside at a start, as ``….1``."""
 HIDDEN = frozenset(
     {"answer", "api_key", "authorization", "messages", "password", "prompt", "query", "question", "secret", "text"}
 )
@@ -30,8 +33,15 @@ def configure(settings: LogSettings, *, stream: TextIO | None = None) -> None:
     and exceptions are logged with type and frames, with the message only if it cannot quote data (``level = "debug"``:
     always). Libraries are logged from WARNING up, whatever the level: some of them log whole prompts at DEBUG. Each
     setting that has a name of the last release is one warning.
+
+    Where the settings name a file, all lines go there, and standard error gets those for people: our own warnings, and
+    what is logged with ``shown=True``.
+
+    Raises:
+        SettingsError: the file cannot be written to.
+
     """
-    out = stream or sys.stderr
+    out = stream or (_opened(settings.file) if settings.file else sys.stderr)
     level = LEVELS[settings.level]
     as_json = settings.format == "json" or (settings.format == "auto" and not out.isatty())
     prepare: list[Processor] = [
@@ -43,6 +53,7 @@ def configure(settings: LogSettings, *, stream: TextIO | None = None) -> None:
         _mask,
         _ExceptionText(messages=level == logging.DEBUG),
     ]
+    for_people = _ForPeople(is_on=settings.file is not None and stream is None)
     render: Processor = (
         structlog.processors.JSONRenderer()
         if as_json
@@ -51,7 +62,7 @@ def configure(settings: LogSettings, *, stream: TextIO | None = None) -> None:
         )
     )
     structlog.configure(
-        processors=[*prepare, render],
+        processors=[*prepare, for_people, render],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         # written directly: through the standard library a line would cost five times as much
         logger_factory=lambda *args: _Lines(out, name=str(args[0]) if args else "footnote"),
@@ -60,6 +71,46 @@ def configure(settings: LogSettings, *, stream: TextIO | None = None) -> None:
     _route_standard_library(out, level, prepare, render)
     for sentence in old_names_in_use():
         structlog.get_logger(__name__).warning("outdated setting", detail=sentence)
+
+
+def _opened(path: Path) -> TextIO:
+    try:
+        path = path.expanduser()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_file() and not path.is_symlink() and path.stat().st_size > LOG_BYTES:
+            path.replace(path.with_name(f"{path.name}.1"))
+        return path.open("a", encoding="utf-8")  # it stays open as long as the process lives
+    except OSError as exc:
+        msg = f"FOOTNOTE_LOG__FILE: {path} cannot be written to: {exc.strerror or exc}"
+        raise SettingsError(msg) from exc
+
+
+class _ForPeople:
+    """Prints warnings, and what is ``shown``, in a line without names of modules and times; drops that mark."""
+
+    def __init__(self, *, is_on: bool) -> None:
+        self._is_on = is_on
+
+    def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        shown, level = event.pop("shown", False), str(event.get("level", "info"))
+        if self._is_on and (shown or _is_warning(level)):
+            sys.stderr.write(f"{_sentence(event, level)}\n")  # as it is now: a bar may be below it
+            sys.stderr.flush()
+        return event
+
+
+_NOT_TOLD = frozenset({"event", "level", "logger", "timestamp", "exception", "detail", "trace_id", "span_id"})
+
+
+def _is_warning(level: str) -> bool:
+    return LEVELS.get(level, logging.ERROR) >= logging.WARNING
+
+
+def _sentence(event: EventDict, level: str) -> str:
+    before = f"{level}: " if _is_warning(level) else ""
+    detail = f": {event['detail']}" if "detail" in event else ""
+    rest = ", ".join(f"{name} {value}" for name, value in event.items() if name not in _NOT_TOLD)
+    return f"{before}{event['event']}{detail}" + (f" ({rest})" if rest else "")
 
 
 class _Lines(structlog.WriteLogger):

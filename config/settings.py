@@ -1397,6 +1397,11 @@ class LogSettings(_Group):
 
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged.")
     format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal, else JSON.")
+    file: Path | None = Field(
+        None,
+        description="File that log lines are added to; standard error gets Footnote's warnings then, for people. At a "
+        "start, one of more than 10 MB is renamed to ….1. Unset: standard error.",
+    )
 
 
 class LimitSettings(_Group):

@@ -13,8 +13,10 @@ import logging
 import os
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -157,15 +159,13 @@ class ExportKind(Generic[R]):
                 "FOOTNOTE_EMBEDDING__EXPORTS"
             )
             raise ExportersMissing(msg)
-        for library in ("sentence_transformers", "transformers"):  # they advise to keep the export, which is what we do
-            logging.getLogger(library).setLevel(logging.ERROR)
         folder.mkdir(parents=True, exist_ok=True)
         # the server and its worker start together: one exports, the other one waits for it
         with _exporting, fasteners.InterProcessLock(folder / ".lock"):
             if (found := self.at(folder)) is not None:
                 return found
-            _log.info("exporting a model to ONNX, once", export=self.name)
-            with tempfile.TemporaryDirectory(dir=folder, prefix="exporting-") as scratch:
+            _log.info("exporting a model to ONNX, once, which takes up to a minute", export=self.name, shown=True)
+            with _without_advice(), tempfile.TemporaryDirectory(dir=folder, prefix="exporting-") as scratch:
                 made = Path(scratch) / self.name
                 made.mkdir()
                 recipe = write(made)
@@ -203,6 +203,24 @@ def ready_made(
         if (found := kind(record.revision).at(path.parent.parent)) is not None:
             return found.directory, record.revision
     return None
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """Silence what libraries advise about exports: to keep them, which is what we do, and to say things otherwise."""
+    for library in ("transformers", "sentence_transformers"):
+        import_module(library)  # sets its level itself, at first
+        logging.getLogger(library).setLevel(logging.ERROR)
+    root = logging.getLogger()  # which onnxruntime's quantization logs to
+    root.addFilter(_is_error)
+    try:
+        yield
+    finally:
+        root.removeFilter(_is_error)
+
+
+def _is_error(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.ERROR
 
 
 def own_folder(settings: Settings) -> Path:

@@ -1,5 +1,6 @@
 """``python -m server``: serve HTTP until a signal comes; ``python -m server mcp``: serve one MCP client over stdio.
 
+``python -m server check``: tell whether it could start.
 ``python -m server keys``: make, list, rotate and revoke API keys. ``python -m server tenants`` administers tenants.
 ``python -m server limits``: show a tenant's limits, and give it some of its own.
 ``python -m server audit``: list, check and export the record of who did what.
@@ -18,11 +19,14 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from socket import socket
 from typing import TYPE_CHECKING
+
+import structlog
 
 from config import logging
 from config.errors import FootnoteError
@@ -42,6 +46,7 @@ COMMANDS = {name: f"server.{name}_command" for name in ("audit", "keys", "limits
 CANNOT_START = 2
 INTERRUPTED = 130
 MAX_FILES = 65_536
+_log = structlog.get_logger(__name__)
 
 
 def main() -> int:
@@ -51,6 +56,8 @@ def main() -> int:
     try:
         settings = load_settings()
         logging.configure(settings.log)
+        if options.command == "check":
+            return _check(settings)
         if options.command == "mcp":
             return _serve_mcp(settings)
         if options.command in COMMANDS:
@@ -82,9 +89,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "command",
         nargs="?",
-        choices=("http", "mcp", *COMMANDS),
+        choices=("http", "mcp", "check", *COMMANDS),
         default="http",
         help="http (the default): serve HTTP, /mcp too; mcp: serve the program that started this one, over stdio; "
+        "check: tell whether it could start, with these settings and at this address; "
         "audit, keys, limits, tenants: administer them, each with --help",
     )
     return parser.parse_args()
@@ -103,22 +111,43 @@ def _serve(settings: Settings) -> int:
     import uvloop
 
     # first of all: where nobody has chosen its users, no port is opened
-    announce = partial(_announce, with_key=is_required(settings), with_page=settings.server.page)
+    announce = partial(
+        _announce, with_key=is_required(settings), with_page=settings.server.page, log_file=settings.log.file
+    )
     _allow_many_sockets()
     sockets = bind(
         settings.server.host, settings.server.port
     )  # before the models are loaded: a taken port is told at once
     count = worker_count(settings)
+    _log.info("starting: opening the database", shown=True)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         if count == 1:
-            return runner.run(_run(settings, sockets, on_ready=announce))
+            return _ended(runner.run(_run(settings, sockets, on_ready=announce)))
         from server.process.many import serve_with_workers
 
-        return runner.run(
-            serve_with_workers(
-                settings, sockets, count=count, on_ready=lambda: announce(url_of(sockets[0])), on_failure=_say
+        return _ended(
+            runner.run(
+                serve_with_workers(
+                    settings, sockets, count=count, on_ready=lambda: announce(url_of(sockets[0])), on_failure=_say
+                )
             )
         )
+
+
+def _ended(status: int) -> int:
+    """Say that the server was stopped, if it was."""
+    if status in {0, INTERRUPTED}:
+        with suppress(OSError):  # the terminal may be gone
+            print("\nStopped." if sys.stdout.isatty() else "Stopped.", flush=True)  # noqa: T201 (for the person who stopped it)
+    return status
+
+
+def _check(settings: Settings) -> int:
+    """Tell whether the server could start: with these settings, at this address."""
+    is_required(settings)
+    for sock in bind(settings.server.host, settings.server.port):
+        sock.close()
+    return 0
 
 
 def _serve_as_worker(settings: Settings, options: argparse.Namespace) -> int:
@@ -214,7 +243,7 @@ def _settle_memory() -> None:
     gc.freeze()
 
 
-def _announce(url: str, *, with_key: bool, with_page: bool) -> None:
+def _announce(url: str, *, with_key: bool, with_page: bool, log_file: Path | None) -> None:
     page = "open it in a browser, or " if with_page else ""
     key = '-H "Authorization: Bearer $KEY" ' if with_key else ""
     print(  # noqa: T201 (for the person or the program that started us)
@@ -222,6 +251,8 @@ def _announce(url: str, *, with_key: bool, with_page: bool) -> None:
         """-d '{"question": "How do I change the port?"}'""",
         flush=True,
     )
+    if log_file is not None:
+        print(f"Ctrl-C stops it. Its log is {log_file}", flush=True)  # noqa: T201 (see above)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
+from config.background import repeated_beside
 from config.errors import FootnoteError
 from config.settings import IngestionSettings
 from config.telemetry import spans
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
 
 MAX_CONFLICTS = 5
 WRITERS = 2  # one computes while the other waits for the disk
+TELL_SECONDS = 1.0
+FEW_CHUNKS = 64
+"""That a model which answers one call at a time gets at once, so that progress is seen between its calls."""
 LOST = "it was deleted while it was read"
 
 
@@ -163,9 +167,8 @@ class Pipeline:
         window = self._settings.batch_chunks
         parsed: WeightedQueue[Work] = WeightedQueue(2 * window)
         embedded: WeightedQueue[Work] = WeightedQueue(2 * window)
-        self._tell()
         try:
-            async with asyncio.TaskGroup() as group:
+            async with repeated_beside(self._tell, seconds=TELL_SECONDS), asyncio.TaskGroup() as group:
                 group.create_task(self._read_all(incoming, parsed))
                 group.create_task(self._embed_all(parsed, embedded))
                 for _ in range(WRITERS):
@@ -178,7 +181,6 @@ class Pipeline:
             self.report.seconds += time.monotonic() - started
             self._count_cost()
             self.report.interrupted = self._stop.is_set()
-        self._tell()
         return self.report
 
     def _count_cost(self) -> None:
@@ -186,7 +188,7 @@ class Pipeline:
         if self._spent.tokens and self._usd_per_token is not None:
             self.report.embedding_usd = self._spent.tokens * self._usd_per_token
 
-    def _tell(self) -> None:
+    async def _tell(self) -> None:
         if self._progress:
             model = self._embedder.model if isinstance(self._embedder, KeepingEmbedder) else self._embedder
             self.report.slowed = slowed_of(model)
@@ -202,12 +204,15 @@ class Pipeline:
                 if each is None:
                     return
                 work = await self._prepare(each, self.trace.begin(each.display_name))
+                self.report.stages.read += 1
                 if work is not None:
+                    self.report.stages.to_embed += work.chunks - work.reused
                     await out.put(work, weight=work.weight)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(max(1, self._parser.width)):
                 group.create_task(reader())
+        self.report.stages.is_all_read = True
         await out.close()
 
     async def _prepare(self, incoming: Incoming, trace: DocumentTrace) -> Work | None:
@@ -341,18 +346,23 @@ class Pipeline:
             return
         async with self._opening:
             if self._embedder is None:
+                self.report.stages.is_opening_model = True
                 with spans.span("footnote.ingest.load_model"):
                     self._embedder = await self._open_embedder()
+                self.report.stages.is_opening_model = False
         with self.trace.embedding({work.trace: len(work.missing) for work in batch if work.missing}):
             await self._embed_texts(self._embedder, missing, batch)
 
     async def _embed_texts(self, embedder: Embeds, missing: Mapping[UUID, str], batch: Sequence[Work]) -> None:
         keys = list(missing)
-        for begin in range(0, len(keys), 2 * self._settings.batch_chunks):  # a huge document takes several calls
-            part = keys[begin : begin + 2 * self._settings.batch_chunks]
+        most = 2 * self._settings.batch_chunks  # a huge document takes several calls
+        most = min(most, FEW_CHUNKS) if embedder.width == 1 else most
+        for begin in range(0, len(keys), most):
+            part = keys[begin : begin + most]
             started = time.monotonic()
             vectors = await embedder.texts([missing[key] for key in part])
             self.report.embedding_seconds += time.monotonic() - started
+            self.report.stages.embedded += len(part)
             made = dict(zip(part, vectors, strict=True))
             for work in batch:
                 work.vectors.update({key: made[key] for key in work.hashes if key in made})
@@ -361,7 +371,6 @@ class Pipeline:
         while batch := await embedded.take():
             for work in batch:
                 await self._write(work)
-                self._tell()
 
     async def _write(self, work: Work | None) -> None:
         for _ in range(MAX_CONFLICTS):

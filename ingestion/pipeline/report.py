@@ -9,6 +9,7 @@ from typing import Literal
 
 from ingestion.incoming import Change
 from ingestion.names import source_name
+from ingestion.pipeline.stages import Stages
 from ingestion.types import Json, ReadWarning
 
 MAX_NAMED = 1000  # files of each outcome that are named
@@ -99,6 +100,7 @@ class IngestReport:
         slowed: how little a remote model is asked for at once now, since it did not answer in time; None: it did.
         embedded_tokens: that a remote model read, as its provider counts them, else estimated; 0: none, or a local one.
         embedding_usd: what they cost by the settings' prices; None where these do not name the model.
+        stages: how far the run is, for whoever shows it.
 
     """
 
@@ -128,6 +130,7 @@ class IngestReport:
     embedded_tokens: int = 0
     embedding_usd: float | None = None
     interrupted: bool = False
+    stages: Stages = field(default_factory=Stages)
 
     def count(self, change: Change | Literal["deleted"], source: str, *, before: str | None = None) -> None:
         """Count a document that was written or deleted; `before` is the source that it had."""

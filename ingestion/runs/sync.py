@@ -166,10 +166,10 @@ class Sync:
         file.seek(0)
         for line in file:
             document = LocatedDocument(**json.loads(line))
-            if document.location is None or await asyncio.to_thread(self._is_still_gone, document, force=force):
-                if await RETRYING(self._located.delete, document):
-                    deleted += 1
-                    on_deleted(document.source)
+            is_gone = document.location is None or await asyncio.to_thread(self._is_still_gone, document, force=force)
+            if is_gone and await RETRYING(self._located.delete, document):
+                deleted += 1
+                on_deleted(document.source)
         return deleted
 
     def _is_still_gone(self, document: LocatedDocument, *, force: bool) -> bool:

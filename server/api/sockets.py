@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Sequence
 
@@ -76,5 +77,9 @@ def url_of(sock: socket.socket) -> str:
 
 
 def _refused(host: str, port: int, exc: OSError) -> str:
-    reason = exc.strerror or exc
-    return f"cannot listen on {host}:{port} ({reason}); change FOOTNOTE_SERVER__HOST or FOOTNOTE_SERVER__PORT"
+    change = "change FOOTNOTE_SERVER__HOST or FOOTNOTE_SERVER__PORT"
+    if exc.errno == errno.EADDRINUSE:
+        return (
+            f"cannot listen on {host}:{port}: a program listens there, maybe a Footnote that runs; stop it, or {change}"
+        )
+    return f"cannot listen on {host}:{port} ({exc.strerror or exc}); {change}"

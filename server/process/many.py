@@ -13,6 +13,8 @@ from pathlib import Path
 from socket import socket
 from typing import TYPE_CHECKING
 
+import structlog
+
 from config.environment import PREFIX
 from server.process.connections import LEAST_OF_WORKER, Connections, compared, write
 from server.process.local_model import shared_local_model
@@ -32,6 +34,7 @@ LAST_WORDS = 15.0
 """Seconds beyond the settings' for a worker that was told to stop."""
 
 INTERRUPTED = 130
+_log = structlog.get_logger(__name__)
 
 
 async def serve_with_workers(
@@ -56,6 +59,7 @@ async def serve_with_workers(
         connections = await _checked(settings, server.dsn, count=count)
         await stack.enter_async_context(kept_running(server))
         await stack.enter_async_context(open_worker(settings))
+        _log.info(f"starting: {count} processes load libraries and models, some ten seconds", shown=True)
         folder = stack.enter_context(_private_folder())
         write(folder, connections)
         await stack.enter_async_context(shared_local_model(settings, folder))

@@ -14,8 +14,8 @@ import pytest
 import structlog
 
 from config.errors import FootnoteError
-from config.logging import configure
-from config.settings import LogSettings
+from config.logging import LOG_BYTES, configure
+from config.settings import LogSettings, SettingsError
 
 ROOT = Path(__file__).parents[3]
 
@@ -151,6 +151,36 @@ def test_auto_is_for_people_on_a_terminal() -> None:
     shown = os.read(ours, 4096).decode()
     assert "hello" in shown
     assert not shown.startswith("{")
+
+
+def test_with_a_file_all_lines_are_there_and_people_see_our_warnings_and_what_is_shown(tmp_path: Path) -> None:
+    told = """
+log = structlog.get_logger("footnote.program")
+log.info("opening", shown=True)
+log.warning("the model is away", detail="nobody listens", model="m")
+import logging
+logging.getLogger("library").warning("consider something")
+"""
+    program = PROGRAM.replace("LogSettings()", f"LogSettings(file={str(tmp_path / 'new' / 'log')!r})") + told
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines() == ["opening", "warning: the model is away: nobody listens (model m)"]
+    lines = [json.loads(line) for line in (tmp_path / "new" / "log").read_text().splitlines()]
+    assert [line["event"] for line in lines] == ["hello", "opening", "the model is away", "consider something"]
+    assert "shown" not in lines[1]
+
+
+def test_a_long_log_file_is_put_aside_at_a_start_and_one_that_cannot_be_written_to_is_named(
+    out: io.StringIO, tmp_path: Path
+) -> None:
+    assert not out.getvalue()
+    file = tmp_path / "log"
+    file.write_bytes(b"x" * (LOG_BYTES + 1))
+    configure(LogSettings(file=file))
+    structlog.get_logger("footnote.test").info("again")
+    assert file.read_text().count("\n") == 1
+    assert (tmp_path / "log.1").stat().st_size == LOG_BYTES + 1
+    with pytest.raises(SettingsError, match="FOOTNOTE_LOG__FILE"):
+        configure(LogSettings(file=file / "below"))
 
 
 def test_the_module_brings_no_web_framework_and_no_database() -> None:
