@@ -30,6 +30,7 @@ class InstantProvider:
     name = "instant"
     model = "instant"
     is_chat = True
+    doubt: str | None = None
 
     async def chunks(self, _: Request) -> AsyncGenerator[Chunk, None]:
         """Answer word by word."""

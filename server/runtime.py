@@ -30,6 +30,7 @@ from server.engines.fingerprint import answers_fingerprint
 from server.engines.models.choose import Sharing, describe_extractive, open_model
 from server.engines.models.estimates import estimated_tokens
 from server.engines.models.model import LanguageModel
+from server.engines.models.provider import LOCAL
 from server.engines.reranking.choose import open_reranker
 from server.engines.reranking.reranker import Reranker
 from server.engines.room import check_tokenizer
@@ -213,7 +214,7 @@ class Runtime:
             return {"model": DependencyState(ok=True, detail="extractive: answers are quoted, no model is called")}
         reason = self.model.refusal or await self.model.unready_reason()
         # retrieval works without the model, so the server stays in rotation
-        detail = reason or "; ".join(filter(None, (self.model.resting, self.model.description)))
+        detail = reason or "; ".join(filter(None, (self.model.resting, self.model.doubt, self.model.description)))
         return {"model": DependencyState(ok=reason is None, detail=detail, required=False)}
 
     def _connections_state(self) -> dict[str, DependencyState]:
@@ -255,6 +256,7 @@ async def open_runtime(
 
     """
     async with AsyncExitStack() as stack:
+        tell = _log.info if member is None or member.number == 1 else _log.debug  # once for all workers
         server = stack.enter_context(database_server(settings))
         scan = default_scan(settings.retrieval)
         database = await Database.open(server.dsn, settings=settings.database, session=scan)
@@ -262,6 +264,8 @@ async def open_runtime(
         await schema_version.check(database)
         await stack.enter_async_context(kept_running(server))
         await stack.enter_async_context(open_worker(settings))
+        if member is None:
+            _log.info("starting: loading the embedding model", shown=True)
         embedder = await asyncio.to_thread(open_embedder, settings)
         stack.callback(embedder.close)
         if not settings.embedding.is_remote:  # a remote one was asked already, if it could be
@@ -275,7 +279,7 @@ async def open_runtime(
         model = await open_model(settings, sharing=Sharing(member.directory, member.of) if member else None)
         if model is not None:
             stack.push_async_callback(model.close)
-        _log.info("model chosen", choice=model.description if model else describe_extractive(settings))
+        tell("model chosen", detail=model.description if model else describe_extractive(settings), shown=True)
         reranker = await open_reranker(settings, model=model)
         if reranker is not None:
             stack.push_async_callback(reranker.close)
@@ -436,7 +440,22 @@ async def _probed(runtime: Runtime) -> AsyncIterator[None]:
             stack.enter_context(DISK_FREE.observed(runtime.disks.free))
             stack.enter_context(DISK_SIZE.observed(runtime.disks.sizes))
             await stack.enter_async_context(runtime.probes.repeated(runtime.health))
+        if runtime.model is not None and (runtime.member is None or runtime.member.number == 1):
+            await stack.enter_async_context(running_beside(_looked_at(runtime.model)))
         yield
+
+
+async def _looked_at(model: LanguageModel) -> None:
+    """Warn once, at the start, of each model that could not answer now; the server starts all the same.
+
+    The local one is still starting.
+    """
+    for each in model.members:
+        trouble = None if each.provider == LOCAL else await each.unready_reason()
+        if trouble:
+            _log.warning("the language model cannot be used now", model=each.name, detail=trouble)
+        elif each.doubt:
+            _log.warning("the language model may not answer", model=each.name, detail=each.doubt)
 
 
 @asynccontextmanager

@@ -113,14 +113,17 @@ class Probes:
 
 
 def _tell(before: States, now: States) -> None:
-    """Log what is down that was not, at the start too, and what is up again."""
+    """Log what is down that was not, at the start too, and what is up again.
+
+    Of the language model the start tells itself, once for all workers.
+    """
     for name, state in now.items():
         if name == "workers":  # they start one after another, and their supervisor tells what happens to them
             continue
-        was_ok = name not in before or before[name].ok
+        was_ok = before[name].ok if name in before else name != "model"
         if was_ok and not state.ok:
             _log.warning("a dependency is down", dependency=name, detail=state.detail)
-        elif state.ok and not was_ok:
+        elif state.ok and not was_ok and name in before:
             _log.info("a dependency is up again", dependency=name, detail=state.detail)
 
 

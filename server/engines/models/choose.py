@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from config.settings import CLASS_PROVIDERS, LLMSettings, Settings, SettingsError
+from server.engines.models.connections import shown
 from server.engines.models.errors import ModelError, ModelUnavailable
 from server.engines.models.fallback.model import FallbackModel
 from server.engines.models.fallback.policy import FallbackPolicy
@@ -155,7 +156,7 @@ async def _openai_like(llm: LLMSettings, *, why: str) -> LanguageModel:
     connect = partial(_connect, llm, llm.base_url, name=name, is_chat=llm.is_chat_model, window=llm.context_window)
     model = llm.model or await _first_model(connect(model=""))
     source = connect(model=model)
-    return _model(source, llm, window=llm.context_window, line=f"{model} at {_shown(llm.base_url)} ({why})")
+    return _model(source, llm, window=llm.context_window, line=f"{model} at {shown(llm.base_url)} ({why})")
 
 
 def _connect(llm: LLMSettings, url: str, *, name: str, model: str, is_chat: bool, window: int) -> OpenAICompatible:
@@ -189,11 +190,11 @@ async def _ollama(llm: LLMSettings, *, model: str | None = None) -> LanguageMode
     model = model or llm.model or await _ollama_model(llm)
     if model is None:
         msg = (
-            f"FOOTNOTE_LLM__OLLAMA_BASE_URL: no Ollama with a model answers at {_shown(llm.ollama_base_url)}; "
+            f"FOOTNOTE_LLM__OLLAMA_BASE_URL: no Ollama with a model answers at {shown(llm.ollama_base_url)}; "
             "start it and `ollama pull` one, or set FOOTNOTE_LLM__MODEL"
         )
         raise SettingsError(msg)
-    line = f"{model} by Ollama at {_shown(llm.ollama_base_url)} ({why})"
+    line = f"{model} by Ollama at {shown(llm.ollama_base_url)} ({why})"
     return _model(_ollama_at(llm, model), llm, window=llm.context_window, line=line)
 
 
@@ -261,9 +262,3 @@ def _url(name: str, url: str) -> str:
         msg = f"{name}: must be an address that starts with http:// or https://"
         raise SettingsError(msg)
     return url
-
-
-def _shown(url: str) -> str:
-    """Return an address without user and password."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -45,6 +46,12 @@ async def _continue_trace(request: httpx.Request) -> None:
 async def _watch_body(response: httpx.Response) -> None:
     assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 (the client is async)
     response.stream = Body(response.stream)
+
+
+def shown(url: str) -> str:
+    """Return an address without what may be a secret: user, password, query."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl().rstrip("/")
 
 
 class Body(httpx.AsyncByteStream):

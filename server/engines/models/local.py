@@ -62,6 +62,7 @@ class LocalModel:
     """
 
     name = "local"
+    doubt: str | None = None
 
     def __init__(self, server: LlamaServer | SharedLlama, *, llm: LLMSettings, line: int = LINE) -> None:
         self._server = server

@@ -156,6 +156,11 @@ class LanguageModel:
         """Which of its models are not asked at the moment, and why; empty where none is left out, or all are."""
         return ""
 
+    @property
+    def doubt(self) -> str | None:
+        """Why its answers may fail though it seems ready; None: no reason is known."""
+        return self._source.doubt
+
     def price_of(self, usage: Usage) -> float:
         """Return US dollars; 0 where the price table does not have the model."""
         return Tariff(self.name, self._limits.prices).cost(usage) or 0.0

@@ -13,7 +13,7 @@ from uuid import uuid4
 import httpx
 
 from server.answers import Usage
-from server.engines.models.connections import connection_options
+from server.engines.models.connections import connection_options, shown
 from server.engines.models.errors import ModelUnavailable
 from server.engines.models.failures import (
     UNNAMED,
@@ -47,6 +47,7 @@ class Ollama:
 
     name = "ollama"
     is_chat = True
+    doubt: str | None = None
 
     def __init__(self, url: str, *, model: str, context_window: int, connect_timeout: float) -> None:
         from llama_index.llms.ollama import Ollama as LlamaIndexOllama
@@ -165,7 +166,7 @@ class Ollama:
         try:
             models = await self.installed()
         except ModelUnavailable as error:
-            return str(error)
+            return f"{error} (at {shown(self._llm.base_url)}, {self._hints.address})"
         if self.model not in models and f"{self.model}:latest" not in models:
             return f"Ollama does not have the model; {self._hints.unknown_model}"
         return None

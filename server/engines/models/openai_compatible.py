@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from server.answers import Usage
-from server.engines.models.connections import connection_options
+from server.engines.models.connections import connection_options, shown
 from server.engines.models.errors import ModelError, ModelRejected
 from server.engines.models.event_data import EventData
 from server.engines.models.failures import (
@@ -143,6 +143,7 @@ class OpenAICompatible:
         self.name = name
         self.model = model
         self.is_chat = is_chat
+        self.doubt: str | None = None
 
     def move(self, url: str) -> None:
         """Use another address from now on: the server has restarted."""
@@ -205,9 +206,11 @@ class OpenAICompatible:
     async def probe(self) -> str | None:
         """Request the list of models; servers without one count as ready."""
         try:
-            await self.models()
+            listed = await self.models()
         except ModelError as error:
-            return str(error)
+            return f"{error} (at {shown(str(self._client.base_url))}, {_HINTS.address})"
+        is_listed = not listed or any(name.rpartition("/")[2] == self.model.rpartition("/")[2] for name in listed)
+        self.doubt = None if is_listed else f"the server lists no model {self.model}; {_HINTS.unknown_model}"
         return None
 
     async def close(self) -> None:

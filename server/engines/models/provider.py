@@ -73,11 +73,17 @@ class Chunk:
 
 
 class Provider(Protocol):
-    """One kind of model server."""
+    """One kind of model server.
+
+    Attributes:
+        doubt: why its calls may fail though `probe` found nothing; None: no reason is known.
+
+    """
 
     name: str
     model: str
     is_chat: bool
+    doubt: str | None
 
     def chunks(self, request: Request) -> AsyncGenerator[Chunk, None]:
         """Call the model once; raises `ModelError`s only. Closing the generator closes the connection."""

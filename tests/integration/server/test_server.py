@@ -16,6 +16,7 @@ import httpx
 import psutil
 import pytest
 from support.programs import Program, interpreter, run
+from support.stack import until
 
 from server.engines.models.local import missing
 
@@ -259,6 +260,47 @@ def test_commands_that_cannot_start_say_so_in_one_line(shared_dir, tmp_path):
     fresh = run(["-m", "server"], env=environment(tmp_path))
     assert fresh.returncode == 2
     assert "python -m storage upgrade" in fresh.stderr
+
+
+def test_a_taken_port_is_told_by_a_check_and_a_free_one_is_fine(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run(["-m", "server", "check"], env=environment(tmp_path, server__port=port))
+        assert done.returncode == 2
+        assert f"cannot listen on 127.0.0.1:{port}: a program listens there, maybe a Footnote that runs" in done.stderr
+    done = run(["-m", "server", "check"], env=environment(tmp_path, server__port=port))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("llm", "told"),
+    [
+        (
+            {"LLM__BASE_URL": "http://me:sesame@127.0.0.1:9/v1?key=sesame"},
+            "(at http://127.0.0.1:9/v1, FOOTNOTE_LLM__BASE_URL)",
+        ),
+        ({"LLM__MODEL": "gpt-99"}, "the server lists no model gpt-99; check FOOTNOTE_LLM__MODEL and"),
+    ],
+)
+def test_a_model_that_cannot_answer_is_told_once_at_the_start_with_its_address_and_no_secret(
+    stack, llm, told, tmp_path
+):
+    log = tmp_path / "log"
+    with stack.process(LOG__FILE=str(log), SERVER__WORKERS="2", program=("-m", "server"), **llm) as process:
+        warned = until(lambda: [line for line in lines_of(log) if line["level"] == "warning"])
+        state = httpx.get(f"{process.url}/ready").json()["dependencies"]["model"]
+        process.signal(signal.SIGTERM)
+        said, _ = process.popen.communicate(timeout=60)
+    assert [(line["event"].startswith("the language model"), told in line["detail"]) for line in warned] == [
+        (True, True)
+    ]
+    assert told in state["detail"]
+    assert said.splitlines() == [f"Ctrl-C stops it. Its log is {log}", "Stopped."]
+    assert "sesame" not in log.read_text()
+
+
+def lines_of(log):
+    return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
 
 def test_connections_are_refused_until_a_worker_can_answer(tmp_path):

@@ -118,6 +118,12 @@ class FallbackModel(LanguageModel):
             async for event in rest:
                 yield _noted(event, note)
 
+    @property
+    def doubt(self) -> str | None:
+        """See `LanguageModel.doubt`."""
+        doubts = {name: model.doubt for name, model in self._models.items()}
+        return "; ".join(f"{name}: {why}" for name, why in doubts.items() if why) or None
+
     async def unready_reason(self) -> str | None:
         """Return why none of the models can answer now, or None."""
         reasons = {name: await model.unready_reason() for name, model in self._models.items()}

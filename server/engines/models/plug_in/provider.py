@@ -45,6 +45,7 @@ class PlugIn:
     ) -> None:
         """Take a model; `says_why`: its class tells why each answer ended, so that one without a reason was cut."""
         self.name = name
+        self.doubt: str | None = None
         self.model = model
         self.is_chat = abilities.is_chat
         self._asking = asking

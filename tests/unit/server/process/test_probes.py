@@ -98,6 +98,31 @@ async def test_the_background_look_outlives_an_error_and_is_read_as_a_metric(mon
         assert list(looked._readings()) == [(0, {"dependency": "database"}), (1, {"dependency": "model"})]
 
 
+async def test_what_is_down_is_told_once_and_of_the_model_at_first_the_start_tells(monkeypatch):
+    monkeypatch.setattr(probes, "PROBE_SECONDS", 0.0)
+    away = DependencyState(ok=False, detail="away")
+    found = iter(
+        [{"database": away, "model": away}] * 2 + [{"database": UP, "model": UP}, {"database": UP, "model": away}]
+    )
+    looked, over = Probes(), asyncio.Event()
+
+    async def look():
+        if (states := next(found, None)) is None:
+            over.set()
+            await asyncio.Event().wait()
+        return states
+
+    with capture_logs() as lines:
+        async with asyncio.timeout(30), looked.repeated(look):
+            await over.wait()
+    assert [(line["event"], line["dependency"]) for line in lines] == [
+        ("a dependency is down", "database"),
+        ("a dependency is up again", "database"),
+        ("a dependency is up again", "model"),
+        ("a dependency is down", "model"),
+    ]
+
+
 GIB = 1024**3
 
 
@@ -121,7 +146,7 @@ async def test_a_disk_is_low_when_less_than_a_tenth_and_less_than_ten_gib_are_le
 
 async def test_what_goes_down_and_comes_back_is_logged_once(monkeypatch):
     monkeypatch.setattr(probes, "PROBE_SECONDS", 0.001)
-    down = DependencyState(ok=False, detail="the model's server cannot be reached")
+    down = DependencyState(ok=False, detail="not available")
     states = iter([down, down, UP, UP])
     over = asyncio.Event()
 
@@ -129,13 +154,13 @@ async def test_what_goes_down_and_comes_back_is_logged_once(monkeypatch):
         found = next(states, None)
         if found is None:
             over.set()
-        return {"model": found or UP}
+        return {"database": found or UP}
 
     with capture_logs() as lines:
         async with asyncio.timeout(30), Probes().repeated(look):
             await over.wait()
     told = [(line["event"], line["log_level"], line["dependency"], line["detail"]) for line in lines]
     assert told == [
-        ("a dependency is down", "warning", "model", "the model's server cannot be reached"),
-        ("a dependency is up again", "info", "model", "answers"),
+        ("a dependency is down", "warning", "database", "not available"),
+        ("a dependency is up again", "info", "database", "answers"),
     ]
