@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from textwrap import dedent
 from typing import Literal
 
 from markdown_it import MarkdownIt
@@ -16,6 +17,10 @@ KEPT = 1024
 
 Kind = Literal["heading", "paragraph", "item", "table", "code"]
 
+PROSE_SHARE = 0.9  # of letters and blanks
+_COMMAND = re.compile(
+    r"[$#>] |\w*[A-Z]\w*=|\S*/\S+ .*  # |(?:sudo|python3?|pip|curl|make|git|docker|export|apt-get|cd|rm) "
+)
 _BAR = re.compile(r"(?<!\\)\|")
 _NAMED_VALUE = re.compile(r"(\w[^:\n]{0,99}): (\S.*)")
 
@@ -50,7 +55,7 @@ def blocks(text: str) -> tuple[Block, ...]:
 
 
 def _blocks(text: str) -> Iterator[Block]:
-    tokens = _parser().parse(text)
+    tokens, lines = _parser().parse(text), text.split("\n")
     depth, position, is_item = 0, 0, False
     while position < len(tokens):
         token = tokens[position]
@@ -74,20 +79,36 @@ def _blocks(text: str) -> Iterator[Block]:
             is_item = False
             position += 2
         elif token.type in {"heading_open", "paragraph_open"}:
-            inline = tokens[position + 1]
-            shown = _plain(inline)
-            kind: Kind = "heading" if token.type == "heading_open" else "item" if is_item else "paragraph"
-            if shown:
-                level = int(token.tag[1]) if kind == "heading" else 0
-                yield Block(kind, depth, shown, _is_code(inline), line, level=level)
+            block = _text_block(token, tokens[position + 1], depth, is_item=is_item, lines=lines)
+            if block.text:
+                yield block
             is_item = False
             position += 2
         position += 1
 
 
+def _text_block(token: Token, inline: Token, depth: int, *, is_item: bool, lines: Sequence[str]) -> Block:
+    """Return a heading, a paragraph or an item; a paragraph that is code as such."""
+    first, end = token.map or (0, 0)
+    if token.type == "heading_open":
+        return Block("heading", depth, _plain(inline), _is_code(inline), first, level=int(token.tag[1]))
+    if not depth and _is_indented_code(lines[first:end]):
+        return Block("code", depth, dedent("\n".join(lines[first:end]).expandtabs(4)).strip("\n"), line=first)
+    return Block("item" if is_item else "paragraph", depth, _plain(inline), _is_code(inline), first)
+
+
+def _is_indented_code(lines: Sequence[str]) -> bool:
+    """Tell whether lines outside of lists are code: by Markdown's rule, and by their look; prose is indented as well."""
+    if not lines or not all(line.startswith(("    ", "\t")) for line in lines):
+        return False
+    first, text = lines[0].strip(), " ".join(map(str.strip, lines))
+    is_prose = sum(each.isalpha() or each.isspace() for each in text) >= PROSE_SHARE * len(text)
+    return bool(_COMMAND.match(first)) or not is_prose
+
+
 @cache
 def _parser() -> MarkdownIt:
-    # indented code is switched off: passages begin within lists, where it would be mere text
+    # indented code is switched off: passages begin within lists, where it would be mere text; see `_is_indented_code`
     return MarkdownIt("commonmark").enable("table").disable("code")
 
 

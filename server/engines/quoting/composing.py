@@ -20,12 +20,13 @@ def composed(ranked: Sequence[Ranked], *, readings: Sequence[Unit] = ()) -> list
     texts = [quoted(each.unit) for each in ranked]
     net = [each.score - LENGTH_PRICE * min(len(text), PRICED) / 240 for each, text in zip(ranked, texts, strict=True)]
     order = sorted(range(len(ranked)), key=lambda place: -net[place])
+    least = max((net[place] - ranked[place].placed for place in order), default=0.0) - WORSE
     chosen = [place for place in order if ranked[place].unit in readings]
     room = ROOM - sum(len(texts[place]) for place in chosen)
     for place in order:
         if place in chosen:
             continue
-        if chosen and (net[place] < net[order[0]] - WORSE or len(chosen) == MOST):
+        if chosen and (net[place] < least or len(chosen) == MOST):
             break
         if chosen and texts[place].endswith((":", "?")):
             continue  # it leads something in, or asks: alone it says nothing

@@ -41,6 +41,7 @@ _GENERIC = (
     "better worse bigger larger greater smaller faster quicker slower stronger weaker stricter looser safer newer",
     "older higher lower longer shorter cheaper easier harder fewer less more",
     "anything something everything nothing anyone someone everyone thing way any some every else need want know tell",
+    "explain describe show support supported",
     "please often cost price must may might would could shall",
     "darf dürfen muss müssen gibt doit doivent peut peuvent faut",
     "using standardwert bedeutung unterschied anzahl wert valeur défaut montant prix valor",

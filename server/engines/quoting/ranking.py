@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from server.engines.quoting.kinds import ANSWERED, NUMBER
+from server.engines.quoting.kinds import ANSWERED, NUMBER, Kind
 from server.engines.quoting.units import PRONOUN, Unit
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from server.engines.quoting.questions import Asked
     from server.engines.quoting.words import Words
 
+_BY_CODE: frozenset[Kind] = frozenset({"option", "procedure"})
 _BY_TERM = frozenset({"option", "procedure"})
 _SAYS_DEFAULT = re.compile(
     r"\b(the )?default( \w+){0,2} (is|are)\b|\bdefaults? to\b|\bdefault:|\(the default\)|\bis the default\b"
@@ -33,6 +34,7 @@ _MARKS = re.compile(r"[^\w\s]|_")  # neither letters, digits nor white space
 _BRACKETS = re.compile(r"[\[<|\]>]")
 SYNOPSIS_BRACKETS = 3  # prose has one or two
 PROSE_SHARE = 0.75  # of letters, digits and blanks
+ASKS_THE_SAME = 0.7  # of a question's weight, in a heading
 SHORT = 30  # characters; a unit of fewer seldom says enough
 WEIGHTS = {
     "cosine": 7.9,
@@ -50,6 +52,8 @@ WEIGHTS = {
     "synopsis": -5.3,
     "whole": 1.3,
     "row": 1.3,
+    "opens": 2.0,
+    "code": -2.0,
 }
 EMBEDDED = 8
 """Units whose vectors are compared: words choose them, and more change nothing."""
@@ -64,6 +68,7 @@ class Ranked:
         coverage: share of the question's weight that the unit has, with its term, lead-in and all that stands above
             it; 0 to 1.
         cosine: of its vector to the question's.
+        placed: what of the score its place alone gives it, below a heading that asks the same.
 
     """
 
@@ -71,6 +76,7 @@ class Ranked:
     score: float
     coverage: float
     cosine: float = 0.0
+    placed: float = 0.0
 
 
 def embedded_text(unit: Unit) -> str:
@@ -80,7 +86,7 @@ def embedded_text(unit: Unit) -> str:
 
 def by_words(asked: Asked, units: Sequence[Unit], *, words: Words) -> list[Ranked]:
     """Return the units that words like best, best first, at most `EMBEDDED`."""
-    scored = [_scored(asked, unit, words) for unit in units]
+    scored = [_scored(asked, unit, words) for unit in units if not unit.text.endswith("?")]  # a question is no answer
     return sorted(scored, key=lambda each: -each.score)[:EMBEDDED]
 
 
@@ -91,7 +97,7 @@ def by_vectors(
     lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(question)
     cosines = vectors @ question / np.maximum(lengths, 1e-12)
     scored = [
-        Ranked(each.unit, each.score + WEIGHTS["cosine"] * float(cosine), each.coverage, float(cosine))
+        replace(each, score=each.score + WEIGHTS["cosine"] * float(cosine), cosine=float(cosine))
         for each, cosine in zip(chosen, cosines, strict=True)
     ]
     return sorted(scored, key=lambda each: -each.score)
@@ -131,7 +137,15 @@ def features(asked: Asked, unit: Unit, *, words: Words) -> dict[str, float]:
         "synopsis": float(_is_synopsis(unit)),
         "whole": float("list" in asked.kinds and unit.kind == "list"),
         "row": float(wants_value and unit.kind == "row"),
+        "opens": _opens(asked, unit, words),
+        "code": float(unit.kind == "code" and not _BY_CODE & asked.kinds),
     }
+
+
+def _opens(asked: Asked, unit: Unit, words: Words) -> float:
+    """Return how well the heading asks the same, where a unit is the first below it and the heading has most of it."""
+    share = coverage(asked, words.bag(unit.heading)) if unit.opens else 0.0
+    return share if share >= ASKS_THE_SAME else 0.0
 
 
 def _is_synopsis(unit: Unit) -> bool:
@@ -146,4 +160,5 @@ def _is_synopsis(unit: Unit) -> bool:
 
 def _scored(asked: Asked, unit: Unit, words: Words) -> Ranked:
     found = features(asked, unit, words=words)
-    return Ranked(unit, sum(WEIGHTS[name] * value for name, value in found.items()), found["everywhere"])
+    score = sum(WEIGHTS[name] * value for name, value in found.items())
+    return Ranked(unit, score, found["everywhere"], placed=WEIGHTS["opens"] * found["opens"])

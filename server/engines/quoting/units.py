@@ -64,6 +64,7 @@ class Unit:
         lead: the sentence that leads its list in, ``Valid formats are:``.
         before: the sentence before it.
         paragraph: all of the paragraph or definition that it stands in.
+        opens: whether it is the first below its heading.
 
     """
 
@@ -76,6 +77,7 @@ class Unit:
     lead: str = ""
     before: str = ""
     paragraph: str = ""
+    opens: bool = False
 
     @property
     def shown(self) -> str:
@@ -129,6 +131,7 @@ class _Reader:
         self._term_depth = 0
         self._lead = ""
         self._last = ""  # the last sentence
+        self._opens = False  # the next unit is the first below a heading
         self._paragraph = ""
         self._items: list[str] = []
         self._items_lead = ""
@@ -151,6 +154,7 @@ class _Reader:
         if block.kind == "heading":
             self._headings.enter(block.text, block.level)
             self._term, self._lead, self._last = "", "", ""
+            self._opens = True
         elif block.kind == "code":
             yield self._unit("code", block.text)
         elif block.kind == "table":
@@ -219,6 +223,7 @@ class _Reader:
             yield replace(self._unit("list", text + firsts, lead=caption), term="")
 
     def _unit(self, kind: Kind, text: str, *, lead: str | None = None) -> Unit:
+        opens, self._opens = self._opens, False
         return Unit(
             kind,
             text,
@@ -229,6 +234,7 @@ class _Reader:
             lead=self._lead if lead is None else lead,
             before=self._last,
             paragraph=self._paragraph or text,
+            opens=opens,
         )
 
 

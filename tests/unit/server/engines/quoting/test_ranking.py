@@ -57,6 +57,24 @@ def test_the_unit_that_answers_a_kind_of_question_is_among_the_first(question, a
     assert answer in [each.unit.shown for each in best(question)[:2]]
 
 
+def test_what_stands_first_below_a_heading_that_asks_the_same_answers_best():
+    text = """# Operations
+
+## How do I stop the vault?
+
+Turn the key. A vault that is told to stop lets those out who are in it, and then the vault is to stop for good.
+"""
+    assert best("how do I stop the vault?", text)[0].unit.text == "Turn the key."
+    other = text.replace("How do I stop the vault?", "Keys")
+    assert best("how do I stop the vault?", other)[0].unit.text.startswith("A vault that is told to stop")
+
+
+def test_a_sentence_that_asks_is_no_answer_and_code_answers_what_is_to_be_done():
+    text = "# Vault\n\nWhat is the vault made of?\n\n    vault --made-of=brass\n\nThe vault is made of brass.\n"
+    assert best("what is the vault made of?", text)[0].unit.text == "The vault is made of brass."
+    assert not any(each.unit.text.endswith("?") for each in best("what is the vault made of?", text))
+
+
 def test_no_more_units_are_embedded_than_words_chose():
     text = "\n\n".join(f"Sentence number {number} talks of doors." for number in range(60))
     assert len(best("doors", text)) == EMBEDDED

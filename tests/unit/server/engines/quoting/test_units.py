@@ -16,6 +16,33 @@ def of_kind(kind, text):
     return [unit for unit in units([Source(1, text)]) if unit.kind == kind]
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "$ python -m vault open --door 3\nvault: 1 door is open",
+        "VAULT_DOORS=3 VAULT_KEY=walrus make open",
+        ".venv/bin/vault clean   # all doors, of other halls too\nrm -rf .vault",
+        "vault_dump --format=custom --file=vault.dump",
+    ],
+)
+def test_indented_code_is_code_with_the_sentence_before_it_and_its_lines(code):
+    indented = "".join(f"    {line}\n" for line in code.split("\n"))
+    (unit,) = of_kind("code", f"Open the doors like this:\n\n{indented}\nThen go in.\n")
+    assert (unit.text, unit.before) == (code, "Open the doors like this:")
+
+
+def test_indented_prose_is_prose():
+    text = "NAME\n\n    The doors of the vault are of brass. They are oiled once a week.\n"
+    assert not of_kind("code", text)
+    assert [unit.text for unit in of_kind("sentence", text)][-1] == "They are oiled once a week."
+
+
+def test_the_first_unit_below_a_heading_opens_its_section():
+    text = "# The vault\n\nIt is of brass. It has doors.\n\n## Doors\n\n- one\n- two\n"
+    assert [unit.text for unit in units([Source(1, text)]) if unit.opens] == ["It is of brass.", "one"]
+    assert not any(unit.opens for unit in units([Source(1, "The middle of a section. It goes on.")]))
+
+
 def test_a_table_s_rows_come_with_their_headers_and_its_caption():
     text = "Limits of the vault.\n\n| Item | Most |\n| --- | --- |\n| doors per hall | 1,600 |\n| halls | unlimited |\n"
     rows = of_kind("row", text)
