@@ -98,7 +98,7 @@ def _text_block(token: Token, inline: Token, depth: int, *, is_item: bool, lines
 
 
 def _is_indented_code(lines: Sequence[str]) -> bool:
-    """Tell whether lines outside of lists are code: by Markdown's rule, and by their look; prose is indented as well."""
+    """Tell whether lines outside of lists are code: by Markdown's rule, and by their look; prose is indented, too."""
     if not lines or not all(line.startswith(("    ", "\t")) for line in lines):
         return False
     first, text = lines[0].strip(), " ".join(map(str.strip, lines))
