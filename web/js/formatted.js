@@ -142,7 +142,8 @@ function mark(nodes, placed, source, stretch, name) {
   // signs beside the letters belong to it as far as the stretch has them
   const ahead = source.slice(stretch.start, first.from);
   let from = first.place;
-  while (from > 0 && isSign(first.node.data[from - 1], ahead)) from--;
+  while (from > 0 && ahead.includes(first.node.data[from - 1])) from--;
+  while (/\s/.test(first.node.data[from])) from++;
   const behind = source.slice(last.from, stretch.end).replace(LETTER, "");
   const walker = document.createTreeWalker(nodes, NodeFilter.SHOW_TEXT);
   const pieces = /** @type {{node: Text, from: number, to: number}[]} */ ([]);
@@ -154,16 +155,16 @@ function mark(nodes, placed, source, stretch, name) {
       isPast = true;
       to = last.place + String.fromCodePoint(node.data.codePointAt(last.place) ?? 0).length;
     }
-    if (isPast) while (to < node.data.length && isSign(node.data[to], behind)) to++;
+    if (isPast) {
+      while (to < node.data.length && behind.includes(node.data[to])) to++;
+      while (/\s/.test(node.data[to - 1])) to--;
+    }
     if (node.data.slice(from, to).trim()) pieces.push({ node, from, to });
     if ((isPast && to < node.data.length) || !walker.nextNode()) break;
     from = 0;
   }
   for (const piece of pieces) wrap(placed, piece, name);
 }
-
-/** @param {string} sign @param {string} signs */
-const isSign = (sign, signs) => /\S/.test(sign) && signs.includes(sign);
 
 /** Put a piece of a text into a mark, and let its letters know where they are then.
  *  @param {Letter[]} placed @param {{node: Text, from: number, to: number}} piece @param {string} name */
