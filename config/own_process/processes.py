@@ -61,6 +61,7 @@ class Processes:
         self._waiting: list[asyncio.Future[None]] = []
         self._starting: set[asyncio.Task[None]] = set()
         self._first: _Child | None = None
+        self._start_seconds = START_SECONDS
         self._late = 0  # places of calls that nobody waits for, and that do not return
         self._all: set[_Child] = set()
         self._retiring: set[asyncio.Task[None]] = set()
@@ -68,21 +69,23 @@ class Processes:
         self._mending: asyncio.Task[None] | None = None
         self._is_closed = False
 
-    def begin(self) -> None:
-        """Start the first one without waiting for its object, which `open` does."""
+    def begin(self, *, together: int = 1) -> None:
+        """Start the first one without waiting for its object, which `open` does; `together`: how many on each core."""
+        self._start_seconds = START_SECONDS * together
         self._first = self._started()
 
-    def open(self, *, seconds: float = START_SECONDS) -> Any:  # noqa: ANN401 (what the servant tells)
+    def open(self, *, seconds: float | None = None) -> Any:  # noqa: ANN401 (what the servant tells)
         """Start the first one, and wait until its object is made; return what it is `told` to be. Blocks.
 
         Raises:
             Exception: what the constructor raised.
-            ProcessDied: the process ended; or the object was not made in `seconds`.
+            ProcessDied: the process ended; or the object was not made in `seconds`, by default `START_SECONDS` for each
+                that was begun together on a core.
 
         """
         child = self._first or self._started()
         try:
-            told = child.first(seconds)
+            told = child.first(self._start_seconds if seconds is None else seconds)
         except BaseException:
             self._end(child)
             raise

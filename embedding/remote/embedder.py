@@ -15,7 +15,7 @@ from config.telemetry.metrics import expect_calls
 from embedding.batches import plan
 from embedding.errors import EmbeddingFailed, EmbeddingUnavailable
 from embedding.observation import observed_call
-from embedding.remote.faults import TimedOut, TooLarge
+from embedding.remote.faults import RateLimited, TimedOut, TooLarge
 from embedding.remote.gathering import Batch, Gathered, all_of
 from embedding.remote.pace import Pace
 from embedding.remote.patience import QuestionBreaker, Rate, retried
@@ -167,7 +167,7 @@ class RemoteEmbedder:
             made = await self._within(self._settings.question_timeout, call())
         except EmbeddingUnavailable as exc:
             self._breaker.failed(exc)
-            if not isinstance(exc, TimedOut):
+            if not isinstance(exc, TimedOut | RateLimited):
                 self._doubt()
             raise
         except (EmbeddingFailed, EmbeddingMismatch):  # it answered
@@ -259,7 +259,7 @@ class RemoteEmbedder:
         began = time.monotonic()
         try:
             reply = await self._within(self._settings.timeout, self._provider.embed(texts, prompt=prompt))
-        except TimedOut:
+        except (TimedOut, RateLimited):
             raise
         except EmbeddingUnavailable:
             self._doubt()

@@ -29,6 +29,10 @@ class TimedOut(EmbeddingUnavailable):
     """No answer came in time: the server is slow, or was asked for too much at once."""
 
 
+class RateLimited(EmbeddingUnavailable):
+    """The provider asks for fewer requests; it is up."""
+
+
 class TooLarge(EmbeddingFailed):
     """The provider refuses the request for its size."""
 
@@ -42,7 +46,7 @@ def refusal(status: int, *, said: str, wait: float | None) -> FootnoteError:  # 
     if status == httpx.codes.TOO_MANY_REQUESTS and _SPENT.search(said):
         return EmbeddingUnavailable("the embedding provider's account has no credit left", retryable=False)
     if status == httpx.codes.TOO_MANY_REQUESTS:
-        return EmbeddingUnavailable("the embedding provider limits our rate", retry_after=wait)
+        return RateLimited("the embedding provider limits our rate", retry_after=wait)
     if status in {401, 403}:
         return EmbeddingUnavailable(f"the embedding provider does not accept the key ({status})", retryable=False)
     if status in {404, 405}:

@@ -167,4 +167,6 @@ _REASONS = {
 def _reason(entry: Mapping[str, Any]) -> str:
     if entry["type"] == "json_invalid":
         return f"not valid JSON: {entry['ctx']['error']}"
+    if entry["type"] == "too_long" and isinstance(entry.get("input"), str):  # pydantic speaks of items
+        return f"must have at most {entry['ctx']['max_length']} characters"
     return _REASONS.get(entry["type"]) or str(entry["msg"]).removeprefix("Value error, ")

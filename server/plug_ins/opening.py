@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from math import ceil
 from types import MappingProxyType
 from typing import Any
 
@@ -20,6 +21,7 @@ from llama_index.core.chat_engine.types import BaseChatEngine
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 
 from config.environment import PREFIX
+from config.machine import cores
 from config.own_process.frames import Servant
 from config.own_process.processes import ProcessDied, Processes
 from config.plug_ins import entry_of, found_at, group_of, loaded, made, offered, shown
@@ -80,10 +82,10 @@ class _Found:
     setting: str
     calls: Calls
 
-    def begin(self) -> None:
-        """Start its process, if it has one, so that all start at the same time."""
+    def begin(self, *, together: int) -> None:
+        """Start its process, if it has one, at the same time as so many others on each core."""
         if self.calls.processes is not None:
-            self.calls.processes.begin()
+            self.calls.processes.begin(together=together)
 
     def made(self) -> Any:  # noqa: ANN401 (an object of its class)
         """Return an object of its class, which has so many seconds to be made as a call has.
@@ -110,8 +112,9 @@ def open_plug_ins(settings: PlugInSettings) -> OpenPlugIns:
     engines, chat_engines, calls = {}, {}, []
     named = dict(_named("engines", settings.engines, settings, ours=CHAT_ENGINES))
     postprocessors = list(_listed("postprocessors", settings.postprocessors, settings))
-    for found in (*named.values(), *postprocessors):
-        found.begin()
+    away = [each for each in (*named.values(), *postprocessors) if each.calls.processes is not None]
+    for found in away:
+        found.begin(together=ceil(len(away) / cores()))
     for name, found in named.items():
         engines[name], chat_engines[name] = _engine(found)
         calls.append(found.calls)

@@ -23,9 +23,9 @@ from server.api.openai.refusals import Only, fault
 from server.api.openai.told_schemas import without_told_schema
 from server.api.openai.tools import MAX_TOOLS, NO_CHOICE, ChosenTool, FunctionIn, FunctionTool, called, offered
 from server.api.schemas.fields import NO_NUL, Text, Whole
-from server.api.schemas.json_schemas import sound_schema
 from server.api.schemas.questions import MAX_QUESTION_LENGTH, MaxTokens, SearchOptions, Temperature
 from server.api.schemas.response_format import ResponseFormat
+from server.json_schemas import sound_schema
 from server.tool_calls import Tools
 from storage.errors import CollectionNotFound
 from storage.generation import NAME_PATTERN

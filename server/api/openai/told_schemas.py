@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 
 from server.api.openai.messages import MessageIn
-from server.api.schemas.json_schemas import sound_schema
+from server.json_schemas import sound_schema
 
 _TOLD = re.compile(
     r"\s*\n\nHere's a JSON schema to follow:\n(?P<schema>\{.*\})\n\n"

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from server.api.schemas.fields import NO_NUL, Text
-from server.api.schemas.json_schemas import bounded_schema
+from server.json_schemas import bounded_schema
 from server.tool_calls import Tool, ToolCall, Tools
 
 MAX_TOOLS = 128

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from server.api.schemas.json_schemas import sound_schema
+from server.json_schemas import sound_schema
 
 
 class JsonSchemaIn(BaseModel):

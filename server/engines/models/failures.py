@@ -40,6 +40,22 @@ UNNAMED = (httpx.HTTPError, ValueError, LookupError, TypeError, AttributeError)
 
 FILTERS = frozenset({"content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation"})
 """Codes of errors by which providers refuse a prompt: OpenAI's and Azure's."""
+FILTER_REASONS = frozenset(
+    {
+        "content_filter",
+        "content_filtered",
+        "guardrail_intervened",
+        "refusal",
+        "safety",
+        "prohibited_content",
+        "recitation",
+        "blocklist",
+        "spii",
+    }
+)
+"""Reasons for an answer's end that say the same."""
+_FILTERED = re.compile(r"content[ _-](filter|management polic|policy violation)|filtering policy", re.IGNORECASE)
+"""What Anthropic and Azure say in a 400 that has no code of its own."""
 TOO_LONG = "the question and its passages are more than the model reads; ask with a smaller k"
 MAX_RETRY_AFTER = 86_400.0
 """Seconds; a provider that asks for more is asked again after a day."""
@@ -74,7 +90,7 @@ def refusal(status: int, *, hints: Hints, detail: str, code: str, wait: float | 
     """Return the error for an HTTP status, or the same number within a stream."""
     if code in {"insufficient_quota", "billing_hard_limit_reached"}:
         return ModelRejected("the quota of the model's provider is used up; its account needs credit", detail=detail)
-    if code in FILTERS:
+    if code in FILTERS or (status == httpx.codes.BAD_REQUEST and _FILTERED.search(detail)):
         return ModelFiltered("the content filter of the model's provider refused the request", detail=detail)
     if status == httpx.codes.TOO_MANY_REQUESTS:
         return ModelRateLimited("the model's provider is rate limiting us; try again later", wait=wait, detail=detail)

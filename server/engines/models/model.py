@@ -30,6 +30,7 @@ from server.engines.models.errors import (
     ModelTimeout,
 )
 from server.engines.models.events import Delta, Finish, ModelEvent, Reasoning, Retraction
+from server.engines.models.failures import FILTER_REASONS
 from server.engines.models.limits import Limits
 from server.engines.models.metering import Metered, Purse, Tariff
 from server.engines.models.observation import ModelCall, retried
@@ -58,17 +59,6 @@ READY_FOR = 5.0
 
 _LENGTH = {"length", "max_tokens", "max_output_tokens"}
 _STOPPED = {"stop", "end_turn", "eos"}
-_FILTERED = {
-    "content_filter",
-    "content_filtered",
-    "guardrail_intervened",
-    "refusal",
-    "safety",
-    "prohibited_content",
-    "recitation",
-    "blocklist",
-    "spii",
-}
 _BROKEN = {
     "error",
     "tool_calls",
@@ -401,7 +391,7 @@ def _parts_of(chunk: Chunk, parts: ReasoningFilter) -> list[Delta | Reasoning | 
 def _finish_reason(reason: str, *, has_called: bool) -> Literal["stop", "length", "tool_calls"]:
     """Translate a finish reason; names differ between compatible servers, and an unknown one counts as ``stop``."""
     name = reason.lower()
-    if name in _FILTERED:
+    if name in FILTER_REASONS:
         msg = "the provider's content filter stopped the answer"
         raise ModelFiltered(msg)
     if has_called and name not in _LENGTH:

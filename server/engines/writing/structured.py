@@ -15,6 +15,7 @@ from typing import Any
 
 from server.engines.models.errors import ModelFailed
 from server.engines.record import Record
+from server.json_schemas import referred
 
 STRUCTURED_SYSTEM = """\
 You answer a question from the numbered passages that come with it, as JSON.
@@ -120,7 +121,7 @@ class _Check:
     def _of_others(self, value: object, schema: Mapping[str, Any], place: str, depth: int) -> Iterator[str]:
         """Yield what does not fit the schemas that this one refers to or is made of."""
         if isinstance(pointer := schema.get("$ref"), str):
-            yield from self._misfits(value, self._at(pointer), place, depth - 1)
+            yield from self._misfits(value, referred(pointer, self._root), place, depth - 1)
         for key in ("anyOf", "oneOf"):
             others = schema.get(key)
             if isinstance(others, list) and others and not any(self._fits(value, each, depth) for each in others):
@@ -140,14 +141,6 @@ class _Check:
 
     def _fits(self, value: object, schema: object, depth: int) -> bool:
         return next(self._misfits(value, schema, "", depth - 1), None) is None
-
-    def _at(self, pointer: str) -> object:
-        """Return what a pointer into the schema itself names; nothing is fetched."""
-        found: object = self._root
-        for part in pointer.removeprefix("#").split("/")[1:] if pointer.startswith("#") else ("",):
-            name = part.replace("~1", "/").replace("~0", "~")
-            found = found.get(name) if isinstance(found, Mapping) else None
-        return found
 
 
 def _is_of_type(value: object, named: object) -> bool:

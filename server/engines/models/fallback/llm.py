@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import structlog
 from llama_index.core.base.llms.types import (
@@ -30,11 +30,12 @@ from llama_index.core.llms.llm import LLM
 from config.settings import FallbackKind
 from server.answers import is_blank
 from server.engines.models.breaker import CircuitBreaker
-from server.engines.models.errors import ModelError, ModelFailed
-from server.engines.models.failures import Hints
+from server.engines.models.errors import ModelError, ModelFailed, ModelFiltered
+from server.engines.models.failures import FILTER_REASONS, Hints
 from server.engines.models.fallback.policy import USUAL, FallbackPolicy
 from server.engines.models.fallback.race import Race
 from server.engines.models.plug_in.failures import failure_of
+from server.engines.models.plug_in.responses import reason_of
 
 Response = TypeVar("Response", ChatResponse, CompletionResponse)
 WRITTEN_BY = "fallback_model"
@@ -74,9 +75,13 @@ class FallbackLLM(LLM):
         """Take LLMs in order; `residencies` says where each one's data stays, in words of your own.
 
         Raises:
-            ValueError: there is none, they mix chat and completion models, or data would leave its residency.
+            ValueError: there is none, `on` names no kind of failure, they mix chat and completion models, or data would
+                leave its residency.
 
         """
+        if unknown := sorted(set(on) - set(get_args(FallbackKind))):
+            msg = f"FallbackLLM knows no failure {unknown[0]!r}; there are: {', '.join(get_args(FallbackKind))}"
+            raise ValueError(msg)
         if not llms or len({llm.metadata.is_chat_model for llm in llms}) > 1:
             msg = "FallbackLLM needs at least one LLM, and either chat models or completion models"
             raise ValueError(msg)
@@ -199,7 +204,7 @@ class FallbackLLM(LLM):
             read.append(response)
             if _says_something(response):
                 return read
-        raise self._nothing(number)
+        raise self._nothing(number, read)
 
     async def _abegun(self, number: int, answer: AsyncGenerator[Response, None]) -> list[Response]:
         read: list[Response] = []
@@ -207,9 +212,11 @@ class FallbackLLM(LLM):
             read.append(response)
             if _says_something(response):
                 return read
-        raise self._nothing(number)
+        raise self._nothing(number, read)
 
-    def _nothing(self, number: int) -> ModelFailed:
+    def _nothing(self, number: int, read: Sequence[Response]) -> ModelError:
+        if any((reason_of(response) or "").lower() in FILTER_REASONS for response in read):
+            return ModelFiltered(f"the content filter of {self._names[number]} refused the request")
         return ModelFailed(f"{self._names[number]} wrote an empty answer")
 
     def _order(self) -> list[int]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from config.settings import SettingsError
+from config.settings import FallbackKind, SettingsError
 from config.telemetry.metrics import MODEL_SWITCHES
 from server.answers import Usage, is_blank
-from server.engines.models.errors import ModelFailed
+from server.engines.models.errors import ModelError, ModelFailed
 from server.engines.models.events import Delta, Finish, ModelEvent
 from server.engines.models.fallback.policy import FallbackPolicy, kind_of
 from server.engines.models.fallback.race import Race
@@ -28,6 +29,7 @@ PATIENCE = 1.0
 """Seconds that a model may ask for before it is tried again, where another one could answer meanwhile."""
 HEDGE, NO_TOOLS = "hedge", "no_tools"
 _WHY: Mapping[str, str] = {HEDGE: "was silent", NO_TOOLS: "cannot call tools"}
+_SETTING = re.compile(r"\bFOOTNOTE_LLM__([A-Z_]+)")
 _A_CALL = Usage(1000, 1000, 2000)  # by which prices are compared
 
 _log = structlog.get_logger(__name__)
@@ -107,8 +109,12 @@ class FallbackModel(LanguageModel):
         until = asyncio.get_running_loop().time() + self.total_timeout
 
         def start(number: int, model: LanguageModel) -> Callable[[], AsyncGenerator[ModelEvent, None]]:
-            waits = {} if asked.is_last(number) else {"longest_wait": PATIENCE}
-            return lambda: _with_words(model.stream(messages, **{"deadline": until, **waits, **options}))
+            own = {"deadline": until, **options}
+            if asked.has_next(number, "rate_limited"):
+                own["longest_wait"] = PATIENCE
+            if asked.has_next(number, "timeout"):
+                own["whole"] = False  # of an answer in one piece, silence does not tell whether it is being written
+            return lambda: _with_words(model.stream(messages, **own))
 
         starts = ((number, start(number, model)) for number, model in asked.next_ones())
         race = Race(starts, hedge_after=self._policy.hedge_after, may_go_on=asked.failed)
@@ -157,15 +163,19 @@ class _Asked:
             if number not in self._unable and (self._bar is None or model.price_of(_A_CALL) < self._bar):
                 yield number, model
 
-    def is_last(self, number: int) -> bool:
-        """Tell whether none would be asked after it if it asked for a pause."""
-        others = (other for other in range(number + 1, len(self._models)) if other not in self._unable)
-        return "rate_limited" not in self._policy.on or next(others, None) is None
+    def has_next(self, number: int, kind: FallbackKind) -> bool:
+        """Tell whether another is asked after a failure of this kind."""
+        return kind in self._policy.on and any(
+            other not in self._unable for other in range(number + 1, len(self._models))
+        )
 
     def failed(self, number: int, error: Exception) -> bool:
         """Take note of a failure; return whether another model may be asked."""
         kind = kind_of(error)
         self._reasons[number] = kind or ""
+        if number and isinstance(error, ModelError):
+            name = self._names[number]
+            error.args = (_SETTING.sub(lambda found: f"{found[1].lower()} of {name} in FOOTNOTE_LLMS", str(error)),)
         if kind == "budget":
             self._bar = self._models[number].price_of(_A_CALL)
         return self._policy.asks_another(error)

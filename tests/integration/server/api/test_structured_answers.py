@@ -208,6 +208,8 @@ def test_what_cannot_be_honoured_is_refused_by_name(url, body, said):
         ({"required": True}, "$.required must be a list"),
         ({"enum": "a"}, "$.enum must be a list"),
         ({"anyOf": []}, "$.anyOf must be a list"),
+        ({"items": {"$ref": "#/$defs/none"}}, "$.items.$ref points at nothing"),
+        ({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}, "$.$ref points at nothing"),
         ({"items": {"$ref": "https://example.com/a"}}, "$.items.$ref must point within"),
     ],
 )

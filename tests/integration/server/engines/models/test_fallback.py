@@ -93,6 +93,27 @@ async def test_a_model_that_asks_for_a_pause_is_not_waited_for_where_another_can
     assert time.monotonic() - started < 5
 
 
+async def test_a_model_that_hangs_is_passed_over_for_a_whole_answer_too(servers: list[ModelServer]) -> None:
+    servers[0].default = Reply(fault="hang-first")
+    async with listed(servers[:2]) as model:
+        started = time.monotonic()
+        text, finish = await ask(model, whole=True)
+    assert text == SPARE
+    assert "timeout" in finish.note
+    assert time.monotonic() - started < 20
+
+
+async def test_the_setting_that_is_named_is_that_of_the_model_that_failed(servers: list[ModelServer]) -> None:
+    for server in servers:
+        server.default = Reply(fault="unauthorized")
+    async with listed(servers[:2], fallback_on=("rejected",)) as model:
+        with pytest.raises(ModelError, match="check api_key of spare-1 in FOOTNOTE_LLMS"):
+            await ask(model)
+    async with listed(servers[:1]) as model:
+        with pytest.raises(ModelError, match="check FOOTNOTE_LLM__API_KEY"):
+            await ask(model)
+
+
 async def test_a_model_that_stands_alone_is_waited_for(servers: list[ModelServer]) -> None:
     servers[0].script(Reply(fault="rate-limited", retry_after="2"))
     async with listed(servers[:1], max_retries=2, token_timeout=10) as model:
@@ -351,6 +372,19 @@ async def test_a_fallback_llm_passes_an_answer_without_a_word_on(way: str, serve
     silent = FallbackLLM([stock(servers[0], "first"), SilentLLM()])
     with pytest.raises(ModelFailed, match="silent wrote an empty answer"):
         await WAYS[way](silent)
+
+
+@pytest.mark.parametrize("way", ["chat", "stream_chat", "achat", "astream_chat"])
+async def test_a_fallback_llm_does_not_go_round_a_filter(way: str, servers: list[ModelServer]) -> None:
+    servers[0].default = Reply(text="", finish_reason="content_filter")
+    with pytest.raises(ModelFiltered):
+        await WAYS[way](FallbackLLM([stock(servers[0], "first"), stock(servers[1], "second")]))
+    assert not servers[1].requests
+
+
+def test_a_fallback_llm_refuses_kinds_that_there_are_not() -> None:
+    with pytest.raises(ValueError, match=r"no failure 'bogus'; there are: .*timeout"):
+        FallbackLLM([MockLLM()], on=["bogus"])  # type: ignore[list-item]
 
 
 async def test_a_fallback_llm_hedges(servers: list[ModelServer]) -> None:

@@ -142,6 +142,18 @@ def test_a_prompt_that_the_providers_filter_refuses_is_filtered_and_no_other_rej
     assert isinstance(refusal(400, hints=HINTS, detail="filtered", code=code), ModelFiltered)
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Output blocked by content filtering policy",
+        "The response was filtered due to the prompt triggering Azure OpenAI's content management policy.",
+    ],
+)
+def test_a_filter_that_has_no_code_is_known_by_its_words(said: str) -> None:
+    assert isinstance(refusal(400, hints=HINTS, detail=said, code="invalid_request_error"), ModelFiltered)
+    assert not isinstance(refusal(401, hints=HINTS, detail=said, code=""), ModelFiltered)
+
+
 def test_a_prompt_that_is_too_long_says_what_to_do() -> None:
     error = refusal(400, hints=HINTS, detail="", code="context_length_exceeded")
     assert "smaller k" in str(error)

@@ -33,13 +33,13 @@ def bounded_schema(schema: dict[str, Any]) -> dict[str, Any]:
 
 def sound_schema(schema: dict[str, Any]) -> dict[str, Any]:
     """Refuse, after `bounded_schema`, a schema that no answer could be checked by."""
-    if fault := next(_faults(bounded_schema(schema), "$"), None):
+    if fault := next(_faults(bounded_schema(schema), "$", schema), None):
         msg = f"is no JSON schema: {fault}"
         raise ValueError(msg)
     return schema
 
 
-def _faults(schema: object, place: str) -> Iterator[str]:
+def _faults(schema: object, place: str, root: object) -> Iterator[str]:
     """Yield what is wrong, the first first."""
     if isinstance(schema, bool):
         return
@@ -51,8 +51,10 @@ def _faults(schema: object, place: str) -> Iterator[str]:
         if not is_right(schema[key]):
             yield f"{place}.{key} {due}"
             return
+    if "$ref" in schema and not _leads_somewhere(schema["$ref"], root):
+        yield f"{place}.$ref points at nothing in the schema"
     for name, inner in _inner(schema):
-        yield from _faults(inner, f"{place}.{name}")
+        yield from _faults(inner, f"{place}.{name}", root)
 
 
 def _inner(schema: dict[str, Any]) -> Iterator[tuple[str, object]]:
@@ -64,6 +66,32 @@ def _inner(schema: dict[str, Any]) -> Iterator[tuple[str, object]]:
     for key in filter(schema.__contains__, ("items", "additionalProperties")):
         inner = schema[key]
         yield from ((key, each) for each in (inner if isinstance(inner, list) else [inner]))
+
+
+def _leads_somewhere(pointer: str, root: object) -> bool:
+    """Tell whether a reference ends at a schema: not at nothing, and not in a circle of references alone."""
+    seen: set[str] = set()
+    while pointer not in seen:
+        seen.add(pointer)
+        found = referred(pointer, root)
+        if not isinstance(found, dict):
+            return isinstance(found, bool)
+        if not isinstance(onwards := found.get("$ref"), str) or len(found) > 1:
+            return True
+        pointer = onwards
+    return False
+
+
+def referred(pointer: str, root: object) -> object:
+    """Return what a pointer into a schema names (RFC 6901, behind ``#``); None where it names nothing."""
+    found = root
+    for part in pointer.removeprefix("#").split("/")[1:] if pointer.startswith("#") else ("",):
+        name = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(found, list):
+            found = dict(zip(map(str, range(len(found))), found, strict=True)).get(name)
+        else:
+            found = found.get(name) if isinstance(found, dict) else None
+    return found
 
 
 def _is_type(value: object) -> bool:
