@@ -1,5 +1,7 @@
 """Errors of storage. No message holds SQL, parameters or document text."""
 
+from collections.abc import Sequence
+
 from config.errors import CallerError, FootnoteError
 
 
@@ -379,6 +381,24 @@ class GoldenQuestionExists(CallerError):
 
     def __init__(self) -> None:
         super().__init__("there is a golden question with the same words and filters already")
+
+
+class GoldenDocumentNotFound(CallerError):
+    """A golden question names documents that are not there, or that the caller may not read: nobody tells which.
+
+    Attributes:
+        field: the member that names them, ``documents`` or ``passages``.
+
+    """
+
+    slug = "invalid-request"
+
+    def __init__(self, names: Sequence[str], *, field: str) -> None:
+        most = 5
+        shown = ", ".join(repr(each[:200]) for each in names[:most])
+        more = f" and {len(names) - most} more" if len(names) > most else ""
+        super().__init__(f"the collection has no such document: {shown}{more}")
+        self.field = field
 
 
 class TooManyGoldenQuestions(CallerError):

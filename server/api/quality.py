@@ -65,16 +65,19 @@ async def list_golden_questions(page: Annotated[GoldenQuery, Query()], request: 
 @router.post("/golden", status_code=201, responses=BODY)
 @needs("evaluate")
 async def add_golden_question(body: GoldenBody, request: Request) -> GoldenOut:
-    """Keep a golden question: what is right for it, as far as you know it."""
+    """Keep a golden question: what is right for it, as far as you know it. Its documents have to be there for you."""
     return GoldenOut.of(await runtime_of(request).golden.add(body.collection, body.members()))
 
 
 @router.post("/golden/import", responses=problem_responses(400, 404, 413), openapi_extra=SENT_LINES)
 @needs("evaluate")
 async def import_golden_questions(where: Annotated[OfCollection, Query()], request: Request) -> ImportedOut:
-    """Keep the golden questions of a file, or the good answers of an export of feedback; a bad line refuses all."""
-    lines, added = await runtime_of(request).golden.import_lines(where.collection, await request.body())
-    return ImportedOut(lines=lines, added=added)
+    """Keep the golden questions of a file, or the good answers of an export of feedback; a bad line refuses all.
+
+    They may come before the documents that they name; the answer says which of these are not there.
+    """
+    lines, imported = await runtime_of(request).golden.import_lines(where.collection, await request.body())
+    return ImportedOut.of(lines, imported)
 
 
 @router.get("/golden/export", response_class=Response, responses={200: {"content": LINES}, **problem_responses(404)})
@@ -91,7 +94,7 @@ async def export_golden_questions(where: Annotated[OfCollection, Query()], reque
 async def change_golden_question(
     golden_id: Annotated[QualityId, Path()], body: GoldenMembers, request: Request
 ) -> GoldenOut:
-    """Change a golden question: all of it is replaced."""
+    """Change a golden question: all of it is replaced. A document that it has not named before has to be there."""
     return GoldenOut.of(await runtime_of(request).golden.replace(golden_id, body.members()))
 
 

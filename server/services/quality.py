@@ -16,7 +16,7 @@ from storage.quality.golden import NewGolden
 if TYPE_CHECKING:
     from relevance.golden import GoldenQuestion
     from storage.quality.evaluations import Evaluation, EvaluationStore, Options
-    from storage.quality.golden import GoldenInfo, GoldenStore
+    from storage.quality.golden import GoldenInfo, GoldenStore, Imported
 
 MOST_QUESTIONS = 2000
 """Of an evaluation."""
@@ -42,8 +42,8 @@ class Golden:
         """Change a golden question; raises as `add`."""
         return await self.store.replace(golden_id, _read(members))
 
-    async def import_lines(self, collection: str, data: bytes, /) -> tuple[int, int]:
-        """Keep the questions of a file in JSON Lines, or of an export of feedback; return how many came, and were new.
+    async def import_lines(self, collection: str, data: bytes, /) -> tuple[int, Imported]:
+        """Keep the questions of a file in JSON Lines, or of an export of feedback; return how many came, and what became.
 
         Raises:
             InvalidGoldenQuestion: a line cannot be used; the message names it, and nothing was kept.
@@ -53,8 +53,8 @@ class Golden:
             golden = parse_golden(data, name="golden.jsonl")
         except InvalidGolden as exc:
             raise InvalidGoldenQuestion(str(exc)) from None
-        new = await self.store.import_(collection, map(_new, golden.questions))
-        return len(golden.questions) + golden.skipped, new
+        imported = await self.store.import_(collection, map(_new, golden.questions))
+        return len(golden.questions) + golden.skipped, imported
 
     async def lines(self, collection: str, /) -> str:
         """Return a collection's golden questions in JSON Lines, the oldest first."""

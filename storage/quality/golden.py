@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
@@ -14,8 +14,10 @@ from storage.caller import current_tenant
 from storage.conflicts import rerun_on_conflict
 from storage.cursors import Page, decode_moment, encode_moment
 from storage.database import storable
+from storage.documents.titles import titles_of
 from storage.errors import (
     CollectionNotFound,
+    GoldenDocumentNotFound,
     GoldenQuestionExists,
     GoldenQuestionNotFound,
     TooManyGoldenQuestions,
@@ -49,6 +51,12 @@ class NewGolden:
     members: Mapping[str, object]
 
     @property
+    def right_documents(self) -> frozenset[str]:
+        """Those that it names as right, rather than a passage of them."""
+        named = self.members.get("documents", ())
+        return frozenset(named if isinstance(named, list) else ())
+
+    @property
     def digest(self) -> bytes:
         """SHA-256 of `asked`."""
         return hashlib.sha256(self.asked.encode(errors="surrogatepass")).digest()
@@ -56,7 +64,14 @@ class NewGolden:
 
 @dataclass(frozen=True, slots=True)
 class GoldenInfo:
-    """A golden question that is kept; `subject` is who wrote it."""
+    """A golden question that is kept.
+
+    Attributes:
+        subject: who wrote it.
+        documents: every document that it names, by id or source.
+        titles: of those of its documents that are there for the caller, by the name that it has for them.
+
+    """
 
     id: str
     collection: str
@@ -64,6 +79,16 @@ class GoldenInfo:
     members: Mapping[str, object]
     created_at: datetime
     updated_at: datetime
+    documents: tuple[str, ...] = ()
+    titles: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What became of many: how many were new, and which documents they name that are not there for the caller."""
+
+    added: int
+    missing: tuple[str, ...]
 
 
 class GoldenStore:
@@ -84,7 +109,7 @@ class GoldenStore:
         async with self._database.connection() as connection:
             collection_id = await collection_id_of(connection, collection)
             rows = await connection.fetch(_LIST, collection_id, collection, before, before_id, limit + 1)
-        items = tuple(map(_info, rows[:limit]))
+            items = await _titled(connection, tuple(map(_info, rows[:limit])))
         last = items[-1] if len(rows) > limit else None
         return Page(items, encode_moment(last.created_at, UUID(last.id)) if last else None)
 
@@ -106,6 +131,7 @@ class GoldenStore:
 
         Raises:
             CollectionNotFound: there is no such collection.
+            GoldenDocumentNotFound: it names a document that is not there for the caller.
             GoldenQuestionExists: the caller has one that asks the same.
             TooManyGoldenQuestions: the collection has `MOST`.
 
@@ -113,14 +139,17 @@ class GoldenStore:
         async with self._database.transaction() as connection:
             collection_id = await collection_id_of(connection, collection)
             await _require_room(connection, collection_id, 1)
+            await _require_documents(connection, collection, new)
             own_id = uuid4()
             if not await _insert(connection, collection_id, own_id, new):
                 raise GoldenQuestionExists
             return await _get(connection, own_id)
 
     @rerun_on_conflict
-    async def import_(self, collection: str, golden: Iterable[NewGolden], /) -> int:
-        """Keep many; those that ask what the caller's own ask already are left out. Return how many were new.
+    async def import_(self, collection: str, golden: Iterable[NewGolden], /) -> Imported:
+        """Keep many; those that ask what the caller's own ask already are left out.
+
+        A file may come before the documents that it names: they need not be there.
 
         Raises:
             CollectionNotFound: there is no such collection.
@@ -131,20 +160,24 @@ class GoldenStore:
         async with self._database.transaction() as connection:
             collection_id = await collection_id_of(connection, collection)
             await _require_room(connection, collection_id, len(golden))
-            return sum([await _insert(connection, collection_id, uuid4(), each) for each in golden])
+            added = sum([await _insert(connection, collection_id, uuid4(), each) for each in golden])
+            missing = await _missing(connection, collection, (name for each in golden for name in each.documents))
+            return Imported(added, missing)
 
     @rerun_on_conflict
     async def replace(self, golden_id: str, new: NewGolden, /) -> GoldenInfo:
-        """Change a golden question.
+        """Change a golden question. What it has named before it may go on naming, be it there or not.
 
         Raises:
             GoldenQuestionNotFound: there is none.
+            GoldenDocumentNotFound: it names another document, which is not there for the caller.
             GoldenQuestionExists: another one of the same subject asks the same.
 
         """
         own = _uuid(golden_id)
         async with self._database.transaction() as connection:
             known = await _get(connection, own)
+            await _require_documents(connection, known.collection, new, but=known.documents)
             taken = await connection.fetchval(_TAKEN, own, known.subject, new.digest)
             if taken:
                 raise GoldenQuestionExists
@@ -187,12 +220,13 @@ async def collection_id_of(connection: Connection, collection: str) -> int:
 
 
 _LIST = """
-    SELECT id, $2::text AS collection, subject, members, created_at, updated_at FROM footnote.golden_questions
+    SELECT id, $2::text AS collection, subject, documents, members, created_at, updated_at
+    FROM footnote.golden_questions
     WHERE collection_id = $1 AND (created_at, id) < (coalesce($3::timestamptz, 'infinity'), $4::uuid)
     ORDER BY created_at DESC, id DESC LIMIT $5"""
 _EVERY = """
-    SELECT * FROM (SELECT DISTINCT ON (asked) id, $2::text AS collection, subject, members, created_at, updated_at
-        FROM footnote.golden_questions WHERE collection_id = $1 ORDER BY asked, created_at, id) each
+    SELECT * FROM (SELECT DISTINCT ON (asked) id, $2::text AS collection, subject, documents, members, created_at,
+        updated_at FROM footnote.golden_questions WHERE collection_id = $1 ORDER BY asked, created_at, id) each
     ORDER BY created_at, id"""
 _TAKEN = """
     SELECT true FROM footnote.golden_questions other JOIN footnote.golden_questions own USING (collection_id)
@@ -214,7 +248,7 @@ async def _insert(connection: Connection, collection_id: int, own_id: UUID, new:
 
 async def _get(connection: Connection, own_id: UUID) -> GoldenInfo:
     row = await connection.fetchrow(
-        """SELECT q.id, c.name AS collection, q.subject, q.members, q.created_at, q.updated_at
+        """SELECT q.id, c.name AS collection, q.subject, q.documents, q.members, q.created_at, q.updated_at
            FROM footnote.golden_questions q JOIN footnote.collections c ON c.id = q.collection_id
            WHERE q.id = $1 AND q.tenant_id = $2 AND c.deleted_at IS NULL
                AND ($3::text[] IS NULL OR c.name = ANY($3)) FOR UPDATE OF q""",
@@ -224,7 +258,38 @@ async def _get(connection: Connection, own_id: UUID) -> GoldenInfo:
     )
     if row is None:
         raise GoldenQuestionNotFound(str(own_id))
-    return _info(row)
+    (found,) = await _titled(connection, (_info(row),))
+    return found
+
+
+async def _titled(connection: Connection, golden: tuple[GoldenInfo, ...]) -> tuple[GoldenInfo, ...]:
+    """Return golden questions with the titles of their documents."""
+    titles = await titles_of(connection, ((each.collection, name) for each in golden for name in each.documents))
+    return tuple(
+        replace(
+            each,
+            titles={
+                name: titles[each.collection, name] for name in each.documents if (each.collection, name) in titles
+            },
+        )
+        for each in golden
+    )
+
+
+async def _missing(connection: Connection, collection: str, names: Iterable[str]) -> tuple[str, ...]:
+    """Return those of the documents that are not there for the caller."""
+    wanted = sorted(set(names))
+    there = await titles_of(connection, ((collection, name) for name in wanted))
+    return tuple(name for name in wanted if (collection, name) not in there)
+
+
+async def _require_documents(
+    connection: Connection, collection: str, new: NewGolden, *, but: tuple[str, ...] = ()
+) -> None:
+    missing = await _missing(connection, collection, set(new.documents).difference(but))
+    if missing:
+        named = [name for name in missing if name in new.right_documents]
+        raise GoldenDocumentNotFound(named or missing, field="documents" if named else "passages")
 
 
 async def _require_room(connection: Connection, collection_id: int, more: int) -> None:
@@ -247,6 +312,7 @@ def _info(row: asyncpg.Record) -> GoldenInfo:
         members=json.loads(row["members"]),
         created_at=row["created_at"],
         updated_at=row["updated_at"],
+        documents=tuple(row["documents"]),
     )
 
 

@@ -17,9 +17,9 @@ async def test_golden_questions_go_in_and_out_as_lines(scripted: Make, client: C
     )
     async with client(scripted().app) as http:
         sent = await http.post("/golden/import", content=lines, headers={"content-type": "text/plain"})
-        assert sent.json() == {"lines": 2, "added": 2}
+        assert sent.json() == {"lines": 2, "added": 2, "missing": 1, "missing_documents": ["a.md"]}
         again = await http.post("/golden/import", content=lines)
-        assert again.json() == {"lines": 2, "added": 0}
+        assert again.json() == {"lines": 2, "added": 0, "missing": 0, "missing_documents": []}
         taken = await http.get("/golden/export")
         assert [json.loads(line) for line in taken.text.splitlines()] == [
             json.loads(line) for line in lines.splitlines()
@@ -46,14 +46,26 @@ async def test_what_does_not_go_together_is_refused(scripted: Make, client: Conn
         ):
             refused = await http.post("/golden", json=body)
             assert refused.status_code == 422, body
-        made = await http.post("/golden", json={"question": "A?", "passages": [{"text": "x"}], "documents": ["a.md"]})
+        made = await http.post("/golden", json={"question": "A?", "passages": [{"text": "x"}], "documents": ["doc-1"]})
         assert made.status_code == 201
-        assert made.json()["golden"] == {"question": "A?", "documents": ["a.md"], "passages": [{"text": "x"}]}
+        assert made.json()["golden"] == {"question": "A?", "documents": ["doc-1"], "passages": [{"text": "x"}]}
+        assert made.json()["titles"] == {"doc-1": "Page 1"}
         assert (await http.post("/golden", json={"question": "A?"})).status_code == 409
         changed = await http.put(f"/golden/{made.json()['id']}", json={"question": "C?"})
         assert changed.json()["golden"] == {"question": "C?"}
         assert (await http.delete(f"/golden/{made.json()['id']}")).status_code == 204
         assert (await http.delete(f"/golden/{made.json()['id']}")).status_code == 404
+
+
+async def test_a_document_that_is_not_there_is_refused_by_the_name_of_its_field(
+    scripted: Make, client: Connect
+) -> None:
+    async with client(scripted().app) as http:
+        refused = await http.post("/golden", json={"question": "A?", "documents": ["docs/1.md", "nothing.md"]})
+        assert refused.status_code == 422
+        reason = "the collection has no such document: 'nothing.md'"
+        assert refused.json()["errors"] == [{"field": "documents", "reason": reason}]
+        assert (await http.get("/golden")).json()["items"] == []
 
 
 async def test_an_evaluation_needs_golden_questions_and_the_extra(

@@ -14,12 +14,13 @@ from storage.cursors import Page, decode_moment
 from storage.errors import (
     CollectionNotFound,
     EvaluationNotFound,
+    GoldenDocumentNotFound,
     GoldenQuestionExists,
     GoldenQuestionNotFound,
     ReportGone,
 )
 from storage.quality.evaluations import Evaluation, Options
-from storage.quality.golden import GoldenInfo, NewGolden
+from storage.quality.golden import GoldenInfo, Imported, NewGolden
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 REPORT = "<!doctype html><title>Report</title><style>p { color: green }</style><p>Figures.</p>"
@@ -31,10 +32,14 @@ def _require(collection: str) -> None:
 
 
 class GoldenInMemory:
-    """What `storage.quality.golden.GoldenStore` does for one subject; all questions are one page."""
+    """What `storage.quality.golden.GoldenStore` does for one subject; all questions are one page.
+
+    `titles` are those of the documents that there are, by id and source.
+    """
 
     def __init__(self) -> None:
         self.kept: dict[str, tuple[GoldenInfo, str]] = {}
+        self.titles = {name: f"Page {n}" for n in (1, 2, 3) for name in (f"doc-{n}", f"docs/{n}.md")}
 
     async def list(self, collection: str, /, *, limit: int, cursor: str | None = None) -> Page[GoldenInfo]:  # noqa: ARG002
         _require(collection)
@@ -49,20 +54,34 @@ class GoldenInMemory:
         _require(collection)
         if any(asked == new.asked for _, asked in self.kept.values()):
             raise GoldenQuestionExists
-        info = GoldenInfo(str(uuid4()), collection, "local", new.members, NOW, NOW)
-        self.kept[info.id] = (info, new.asked)
-        return info
+        self._require_documents(new, known=())
+        return self._keep(GoldenInfo(str(uuid4()), collection, "local", new.members, NOW, NOW), new)
 
-    async def import_(self, collection: str, golden: Iterable[NewGolden], /) -> int:
+    async def import_(self, collection: str, golden: Iterable[NewGolden], /) -> Imported:
         _require(collection)
         known = {asked for _, asked in self.kept.values()}
-        return len([await self.add(collection, each) for each in golden if each.asked not in known])
+        new = [each for each in golden if each.asked not in known]
+        for each in new:
+            self._keep(GoldenInfo(str(uuid4()), collection, "local", each.members, NOW, NOW), each)
+        named = {name for each in new for name in each.documents}
+        return Imported(len(new), tuple(sorted(named - self.titles.keys())))
 
     async def replace(self, golden_id: str, new: NewGolden, /) -> GoldenInfo:
         if golden_id not in self.kept:
             raise GoldenQuestionNotFound(golden_id)
-        info = replace(self.kept[golden_id][0], members=new.members)
-        self.kept[golden_id] = (info, new.asked)
+        known = self.kept[golden_id][0]
+        self._require_documents(new, known=known.documents)
+        return self._keep(replace(known, members=new.members), new)
+
+    def _require_documents(self, new: NewGolden, *, known: Sequence[str]) -> None:
+        missing = [name for name in new.documents if name not in self.titles and name not in known]
+        if missing:
+            raise GoldenDocumentNotFound(missing, field="documents")
+
+    def _keep(self, info: GoldenInfo, new: NewGolden) -> GoldenInfo:
+        titles = {name: self.titles[name] for name in new.documents if name in self.titles}
+        info = replace(info, documents=new.documents, titles=titles)
+        self.kept[info.id] = (info, new.asked)
         return info
 
     async def delete(self, golden_id: str, /) -> None:

@@ -383,6 +383,7 @@ declare namespace Api {
     collection: string;
     subject: string;
     golden: Record<string, unknown>;
+    titles: Record<string, string>;
     created_at: string;
     updated_at: string;
   }
@@ -394,6 +395,8 @@ declare namespace Api {
   interface ImportedOut {
     lines: number;
     added: number;
+    missing: number;
+    missing_documents: string[];
   }
 
   interface JobOut {

@@ -15,7 +15,9 @@ from server.api.schemas.pages import PageOut, PageQuery
 from server.api.schemas.questions import QuestionText
 from storage.generation import DEFAULT_COLLECTION
 from storage.quality.evaluations import Evaluation, Options
-from storage.quality.golden import GoldenInfo
+from storage.quality.golden import GoldenInfo, Imported
+
+SHOWN_MISSING = 20
 
 Line = {"pattern": NO_NUL}
 Name = Annotated[Text, Field(min_length=1, max_length=4000, json_schema_extra=Line)]
@@ -88,6 +90,9 @@ class GoldenOut(BaseModel):
     collection: str
     subject: str = Field(description="Who wrote it.")
     golden: dict[str, Any] = Field(description="The question as a line of a file has it.")
+    titles: dict[str, str] = Field(
+        description="Titles of its documents, by its names for them; one without is not there, or not for you."
+    )
     created_at: datetime
     updated_at: datetime
 
@@ -99,6 +104,7 @@ class GoldenOut(BaseModel):
             collection=info.collection,
             subject=info.subject,
             golden=dict(info.members),
+            titles=dict(info.titles),
             created_at=info.created_at,
             updated_at=info.updated_at,
         )
@@ -122,6 +128,16 @@ class ImportedOut(BaseModel):
 
     lines: int = Field(description="Lines with a question, or with feedback.")
     added: int = Field(description="Of these, questions that were kept; the others were there, or tell nothing.")
+    missing: int = Field(description="Documents that they name, and that are not there, or not for you.")
+    missing_documents: list[str] = Field(description=f"The first {SHOWN_MISSING} of these, as they are named.")
+
+    @classmethod
+    def of(cls, lines: int, imported: Imported) -> Self:
+        """Return what became of that many lines."""
+        missing = imported.missing
+        return cls(
+            lines=lines, added=imported.added, missing=len(missing), missing_documents=list(missing[:SHOWN_MISSING])
+        )
 
 
 class EvaluationBody(BaseModel):

@@ -12,7 +12,7 @@ from support.workers import working
 
 from ingestion.errors import EvaluationFailed
 from ingestion.jobs.evaluating import evaluate, lines_of
-from relevance.golden import GoldenQuestion
+from relevance.golden import GoldenPassage, GoldenQuestion
 from storage.access.tenants import Tenants
 from storage.caller import Caller, acting_as
 from storage.documents.catalog import DocumentCatalog
@@ -20,6 +20,7 @@ from storage.documents.readers import DocumentReaders
 from storage.errors import (
     CollectionNotFound,
     EvaluationNotFound,
+    GoldenDocumentNotFound,
     GoldenQuestionExists,
     GoldenQuestionNotFound,
     ReportGone,
@@ -82,7 +83,8 @@ async def test_golden_questions_are_kept_changed_and_deleted(database):
         assert [each.id for each in page.items] == [second.id]
         rest = await store.list("default", limit=1, cursor=page.next_cursor)
         assert ([each.id for each in rest.items], rest.next_cursor) == ([first.id], None)
-        assert await store.import_("default", [golden("Who won?"), golden("New?"), golden("New?")]) == 1
+        imported = await store.import_("default", [golden("Who won?"), golden("New?"), golden("New?")])
+        assert (imported.added, imported.missing) == (1, ())
         await store.delete(first.id)
         with pytest.raises(GoldenQuestionNotFound):
             await store.delete(first.id)
@@ -108,9 +110,10 @@ async def test_a_golden_question_about_what_one_may_not_read_is_not_there(databa
                 await store.replace(each.id, golden("Mine now?"))
             with pytest.raises(GoldenQuestionNotFound):
                 await store.delete(each.id)
-        mine = await store.add("default", golden(BREAD, "bread.md"))  # that Bob asks it tells her nothing
-        assert mine.subject == "ada"
-        assert (await store.list("default", limit=9)).items[0].id == mine.id
+        imported = await store.import_("default", [golden(BREAD, "bread.md")])  # that Bob asks it tells her nothing
+        assert (imported.added, imported.missing) == (1, ("bread.md",))
+        mine = (await store.list("default", limit=9)).items[0]
+        assert (mine.subject, mine.titles) == ("ada", {})
         assert len(await store.every("default")) == 2
     with acting_as(BOB):
         assert (await store.every("default"))[0].id == hidden.id  # of two that ask the same, the first
@@ -123,6 +126,34 @@ async def test_a_golden_question_about_what_one_may_not_read_is_not_there(databa
             await store.delete(hidden.id)
 
 
+async def test_what_is_not_there_and_what_one_may_not_read_are_refused_alike(database, filled):
+    store = GoldenStore(database)
+    reasons = []
+    with acting_as(ADA):
+        for name in ("bread.md", filled, "nothing.md"):
+            with pytest.raises(GoldenDocumentNotFound) as refused:
+                await store.add("default", golden("Which?", "lighthouse.md", name))
+            assert refused.value.field == "documents"
+            reasons.append(str(refused.value).replace(name, "…"))
+        assert len(set(reasons)) == 1
+        with pytest.raises(GoldenDocumentNotFound) as refused:
+            await store.add("default", golden("Which?", passages=(GoldenPassage("bread.md", text="x"),)))
+        assert refused.value.field == "passages"
+        assert (await store.list("default", limit=9)).items == ()
+        # what came in a file before its documents can be changed without them, but names no further ones
+        imported = await store.import_("default", [golden("Which?", "nothing.md", "lighthouse.md")])
+        assert imported.missing == ("nothing.md",)
+        (kept,) = (await store.list("default", limit=9)).items
+        assert kept.titles == {"lighthouse.md": "lighthouse.md"}
+        await store.replace(kept.id, golden("Which one?", "nothing.md"))
+        with pytest.raises(GoldenDocumentNotFound):
+            await store.replace(kept.id, golden("Which one?", "nothing.md", "bread.md"))
+    with acting_as(BOB):
+        named = await store.add("default", golden("Which?", "bread.md", filled))
+        assert len(set(named.titles.values())) == 1
+        assert named.titles.keys() == {"bread.md", filled}
+
+
 @pytest.mark.usefixtures("filled")
 async def test_no_more_are_kept_than_there_may_be(database, monkeypatch):
     monkeypatch.setattr(golden_module, "MOST", 2)
@@ -130,7 +161,7 @@ async def test_no_more_are_kept_than_there_may_be(database, monkeypatch):
     with acting_as(ADA):
         with pytest.raises(TooManyGoldenQuestions):
             await store.import_("default", [golden(f"{n}?") for n in range(3)])
-        assert await store.import_("default", [golden(f"{n}?") for n in range(2)]) == 2
+        assert (await store.import_("default", [golden(f"{n}?") for n in range(2)])).added == 2
         with pytest.raises(TooManyGoldenQuestions):
             await store.add("default", golden("One more?"))
 
@@ -158,7 +189,7 @@ async def test_a_worker_evaluates_what_whoever_asked_may_read(database, settings
     golden_store, store = GoldenStore(database), EvaluationStore(database)
     for who in (ADA, BOB):
         with acting_as(who):
-            await golden_store.add("default", golden(BREAD, "bread.md"))
+            await golden_store.import_("default", [golden(BREAD, "bread.md")])  # which she may not read
             await golden_store.add("default", golden("Who built the lighthouse?", "lighthouse.md"))
     handlers = {Evaluate.kind: partial(evaluate, database=database)}
     async with working(settings, database, handlers):
