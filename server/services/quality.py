@@ -43,7 +43,7 @@ class Golden:
         return await self.store.replace(golden_id, _read(members))
 
     async def import_lines(self, collection: str, data: bytes, /) -> tuple[int, Imported]:
-        """Keep the questions of a file in JSON Lines, or of an export of feedback; return how many came, and what became.
+        """Keep the questions of a file in JSON Lines, or of an export of feedback; return how many came, too.
 
         Raises:
             InvalidGoldenQuestion: a line cannot be used; the message names it, and nothing was kept.

@@ -225,7 +225,8 @@ class ScriptedDocumentCatalog:
         await ScriptedCollectionCatalog().info(collection)
         after = order.place(cursor)[1] or ""
         wanted = [document for document in KNOWN if parent in {None, document.parent}]
-        found = [each for each in wanted if each.id > after and (contains or "").lower() in each.source.lower()]
+        words = (contains or "").lower()
+        found = [each for each in wanted if each.id > after and words in f"{each.source}\n{each.title}".lower()]
         page = tuple(found[:limit])
         return Page(page, order.cursor_of(page[-1]) if len(found) > limit else None)
 

@@ -1,5 +1,6 @@
 // What people think of answers; a thumb becomes a golden question.
 import { query } from "./api.js";
+import { titlesOf } from "./document_picker.js";
 import { t, when } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { html, useEffect } from "./lib.js";
@@ -12,9 +13,11 @@ export function Feedback({ here }) {
   const items = all && all.filter((each) => each.collection === null || each.collection === here);
   useEffect(() => () => void (writing.value = null), [here]);
   // of a good answer its documents are the right ones; of a bad one somebody has to say what is right
-  const golden = (/** @type {Api.FeedbackOut} */ each) => {
-    const good = each.rating === "up";
-    writing.value = { golden: { question: each.question ?? undefined, kind: "feedback", ...(good ? { documents: each.document_ids ?? [], answer: each.answer } : {}) } };
+  const golden = async (/** @type {Api.FeedbackOut} */ each) => {
+    const documents = each.rating === "up" ? (each.document_ids ?? []) : [];
+    const answer = each.rating === "up" ? each.answer : undefined;
+    const titles = await titlesOf(here, documents);
+    writing.value = { golden: { question: each.question ?? undefined, kind: "feedback", documents, answer }, titles };
   };
   return html`
     ${writing.value && html`<${Writing} here=${here} onKept=${() => {}} />`}

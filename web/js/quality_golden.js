@@ -1,5 +1,6 @@
 // Golden questions: listed, written, changed, deleted, brought from a file and taken along in one.
 import { Problem, query, send } from "./api.js";
+import { DocumentPicker, TYPED } from "./document_picker.js";
 import { count, inWords, t } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { html, signal, useEffect, useRef, useState } from "./lib.js";
@@ -10,7 +11,7 @@ const PAGE = 100;
 const WAIT = 5000;
 
 /** What the form shows: null, or a golden question; one with an `id` is changed, others are new. */
-export const writing = signal(/** @type {null | {id?: string, golden: Page.Golden}} */ (null));
+export const writing = signal(/** @type {null | {id?: string, golden: Page.Golden, titles?: Page.Titles}} */ (null));
 
 /** @param {unknown} error */
 export const told = (error) => (error instanceof Problem ? error.errors[0]?.reason || error.detail || error.title || t.failed : t.failed);
@@ -26,9 +27,11 @@ export function Golden({ here }) {
     try {
       const sent = await send("POST", `/golden/import${query({ collection: here })}`, { text: await file.text() });
       /** @type {Api.ImportedOut} */
-      const { lines, added } = await sent.json();
-      toast(t.imported(count(added), count(lines)));
-      said.value = t.imported(count(added), count(lines));
+      const { lines, added, missing, missing_documents } = await sent.json();
+      const named = missing_documents.slice(0, 3).join(", ") + (missing > 3 ? " …" : "");
+      const text = t.imported(count(added), count(lines)) + (missing ? ` ${t.importedMissing(missing, count(missing), named)}` : "");
+      toast(text, missing ? { ms: 10_000 } : {});
+      said.value = text;
       load();
     } catch (error) {
       toast(told(error), { ms: 10_000 });
@@ -70,21 +73,25 @@ export function Golden({ here }) {
     ${items && items.length > 0 && html`<ul class="entries">${items.map((each) => html`<li key=${each.id} class=${leaving.has(each.id) ? "leaving-card" : ""}>
       <div class="card-text">
         <p dir="auto"><strong>${each.golden.question}</strong></p>
-        <p class="quiet" dir="auto">${expected(each.golden)}</p>
+        <p class="quiet" dir="auto">${expected(each)}</p>
       </div>
       <div class="card-actions">
-        <button class="icon-button" title=${t.change} aria-label=${`${t.change}: ${each.golden.question}`} onClick=${() => (writing.value = { id: each.id, golden: each.golden })}><${Icon} name="pencil" /></button>
+        <button class="icon-button" title=${t.change} aria-label=${`${t.change}: ${each.golden.question}`} onClick=${() => (writing.value = { id: each.id, golden: each.golden, titles: titlesIn(each) })}><${Icon} name="pencil" /></button>
         <button class="icon-button" disabled=${leaving.has(each.id)} title=${t.delete} aria-label=${t.deleteNamed(each.golden.question)} onClick=${() => remove(each)}><${Icon} name="trash" /></button>
       </div>
     </li>`)}</ul>`}
     ${cursor && html`<button class="button" onClick=${() => load(cursor)}>${t.more}</button>`}`;
 }
 
-/** Say in a line what is right for a golden question. @param {Page.Golden} golden */
-function expected({ unanswerable, documents = [], passages = [], answers = [], kind }) {
+/** The titles of a golden question's documents. @param {Page.GoldenLine} line @returns {Page.Titles} */
+const titlesIn = ({ golden, titles }) => Object.fromEntries((golden.documents ?? []).map((name) => [name, titles[name] ?? null]));
+
+/** Say in a line what is right for a golden question. @param {Page.GoldenLine} line */
+function expected({ golden: { unanswerable, documents = [], passages = [], answers = [], kind }, titles }) {
+  const named = documents.slice(0, 3).map((each) => titles[each] ?? `${each} (${t.notThere})`);
   const parts = [
     ...(unanswerable ? [t.nothingIsRight] : []),
-    ...(documents.length ? [documents.slice(0, 3).join(", ") + (documents.length > 3 ? " …" : "")] : []),
+    ...(documents.length ? [named.join(", ") + (documents.length > 3 ? " …" : "")] : []),
     ...(answers.length ? [answers.map((each) => t.quoted(each)).join(", ")] : []),
     ...(passages.length ? [t.nPassages(passages.length, count(passages.length))] : []),
     ...(kind ? [inWords(t.goldenKind, kind)] : []),
@@ -97,13 +104,17 @@ const lines = (/** @type {FormDataEntryValue | null} */ text) => String(text ?? 
 /** The form of a golden question; what it has no field for (passages, grades, filters) stays as it is.
  *  @param {{here: string, onKept: () => void}} props */
 export function Writing({ here, onKept }) {
-  /** @type {{id?: string, golden: Page.Golden}} */
-  const { id, golden } = writing.value ?? { golden: {} };
+  /** @type {{id?: string, golden: Page.Golden, titles?: Page.Titles}} */
+  const { id, golden, titles: known } = writing.value ?? { golden: {} };
   const [problem, setProblem] = useProblem();
   const [none, setNone] = useState(Boolean(golden.unanswerable));
+  const [names, setNames] = useState(golden.documents ?? []);
+  const [titles, setTitles] = useState(known ?? {});
   const box = useRef(/** @type {HTMLElement | null} */ (null));
   useEffect(() => {
     setNone(Boolean(golden.unanswerable));
+    setNames(golden.documents ?? []);
+    setTitles(known ?? {});
     setProblem(null);
     const before = document.activeElement;
     box.current?.focus();
@@ -112,7 +123,7 @@ export function Writing({ here, onKept }) {
   const keep = async (/** @type {Page.On<HTMLFormElement>} */ event) => {
     event.preventDefault();
     const form = new FormData(event.currentTarget);
-    const documents = none ? [] : lines(form.get("documents"));
+    const documents = none ? [] : [...new Set([...names, ...lines(form.get(TYPED))])];
     const grades = Object.fromEntries(Object.entries(golden.grades ?? {}).filter(([name]) => documents.includes(name)));
     const answer = String(form.get("answer") ?? "").trim();
     if (!none && !documents.length && !answer && !lines(form.get("answers")).length && !golden.passages?.length) {
@@ -131,12 +142,17 @@ export function Writing({ here, onKept }) {
       setProblem(error);
     }
   };
+  const choose = (/** @type {string[]} */ some, /** @type {Page.Titles} */ of) => {
+    setNames(some);
+    setTitles(of);
+    setProblem(null);
+  };
   return html`<form class="panel" aria-label=${id ? t.changeGolden : t.addGolden} onSubmit=${keep} key=${id ?? golden.question}>
     <h2>${id ? t.changeGolden : t.addGolden}</h2>
     <label>${t.goldenQuestion}<textarea name="question" rows="2" maxlength="8000" dir="auto" required ref=${box} defaultValue=${golden.question ?? ""}></textarea></label>
     <label class="check"><input type="checkbox" checked=${none} onChange=${(event) => setNone(event.currentTarget.checked)} /><span>${t.unanswerable}<small>${t.unanswerableHelp}</small></span></label>
     ${!none && html`
-      <label>${t.rightDocuments}<textarea name="documents" rows="2" dir="auto" defaultValue=${(golden.documents ?? []).join("\n")}></textarea><small>${t.rightDocumentsHelp}</small></label>
+      <${DocumentPicker} here=${here} names=${names} titles=${titles} wrong=${problem?.errors[0]?.field === "documents"} onChange=${choose} />
       <label>${t.rightWords}<textarea name="answers" rows="2" dir="auto" defaultValue=${(golden.answers ?? []).join("\n")}></textarea><small>${t.rightWordsHelp}</small></label>`}
     <label>${t.referenceAnswer}<textarea name="answer" rows="2" maxlength="100000" dir="auto" defaultValue=${golden.answer ?? ""}></textarea><small>${t.referenceAnswerHelp}</small></label>
     ${problem && html`<p class="wrong" role="alert">${told(problem)}</p>`}

@@ -120,6 +120,8 @@ declare namespace Page {
   }
 
   type Golden = Partial<Api.GoldenMembers>;
+  /** Titles of documents, by source or id; null: it is not there. */
+  type Titles = Record<string, string | null>;
   type GoldenLine = Omit<Api.GoldenOut, "golden"> & { golden: Api.GoldenMembers };
 
   /** Figures by level (`documents`, `passages`) and name. */

@@ -21,10 +21,24 @@ def browser() -> Iterator[Browser]:
         yield opened
 
 
-def write(page: Watched, question: str, documents: str = "docs/1.md") -> None:
+def field(page: Watched) -> Any:
+    """The field in which documents are searched for."""
+    return page.tab.get_by_role("combobox", name="Right documents")
+
+
+def options(page: Watched) -> Any:
+    return page.tab.get_by_role("option").filter(visible=True)
+
+
+def chosen(page: Watched) -> list[str]:
+    return page.tab.locator(".chosen li").evaluate_all("(all) => all.map((each) => each.innerText.trim())")
+
+
+def write(page: Watched, question: str, document: str = "Page 1") -> None:
     page.tab.get_by_role("button", name="Add a golden question").click()
     page.tab.get_by_label("Question", exact=True).fill(question)
-    page.tab.get_by_label("Right documents").fill(documents)
+    field(page).fill(document)
+    options(page).filter(has_text=document).click()
     page.tab.get_by_role("button", name="Save").click()
     page.tab.locator(".entries strong", has_text=question[:20]).wait_for()
 
@@ -52,6 +66,78 @@ def test_golden_questions_are_written_changed_and_deleted(browser: Browser) -> N
         with page.tab.expect_response(lambda response: response.request.method == "DELETE"):
             pass
         page.tab.get_by_text("No golden questions yet.").wait_for()
+
+
+def test_right_documents_are_searched_for_and_chosen_by_keyboard(browser: Browser) -> None:
+    made = scripted_app()
+    with running(made.app) as server, browser.page(server.url, path="/#/quality") as page:
+        press = page.tab.keyboard.press
+        page.tab.get_by_role("button", name="Add a golden question").click()
+        page.tab.get_by_label("Question", exact=True).fill("Which port?")
+        field(page).focus()
+        page.tab.keyboard.type("page")
+        options(page).nth(2).wait_for()
+        assert field(page).get_attribute("aria-expanded") == "true"
+
+        def active() -> str:
+            current = page.tab.locator(f"#{field(page).get_attribute('aria-activedescendant')}")
+            assert current.get_attribute("aria-selected") == "true"
+            return str(current.locator("span").inner_text())
+
+        assert active() == "Page 1"
+        press("ArrowDown")
+        assert active() == "Page 2"
+        press("ArrowUp")
+        press("ArrowUp")
+        assert active() == "Page 3"
+        press("Enter")  # picks, and does not send the form
+        assert (chosen(page), field(page).input_value()) == (["Page 3"], "")
+        assert page.tab.evaluate("document.activeElement.id") == "picker"
+
+        page.tab.keyboard.type("docs/1")
+        options(page).wait_for()
+        press("Escape")  # shuts the list, then empties the field
+        assert (options(page).count(), field(page).input_value()) == (0, "docs/1")
+        assert field(page).get_attribute("aria-activedescendant") is None
+        press("Escape")
+        assert field(page).input_value() == ""
+        press("ArrowDown")  # opens it without a word
+        options(page).nth(2).wait_for()
+        press("Enter")
+        assert chosen(page) == ["Page 3", "Page 1"]
+        press("Shift+Tab")
+        assert page.tab.evaluate("document.activeElement.ariaLabel") == "Remove Page 1"
+        press("Enter")
+        assert chosen(page) == ["Page 3"]
+        assert page.tab.evaluate("document.activeElement.id") == "picker"
+        page.tab.get_by_role("button", name="Save").click()
+        assert "Page 3" in page.tab.locator(".entries .quiet").inner_text()
+        ((info, _),) = made.runtime.golden.store.kept.values()
+        assert info.members["documents"] == ["docs/3.md"]
+
+
+def test_a_document_that_is_not_there_is_refused_and_shown_where_a_file_named_it(browser: Browser) -> None:
+    made = scripted_app()
+    with running(made.app) as server, browser.page(server.url, path="/#/quality", refusals=(422,)) as page:
+        page.tab.get_by_role("button", name="Add a golden question").click()
+        page.tab.get_by_label("Question", exact=True).fill("Which port?")
+        field(page).fill("nothing.md")
+        page.tab.get_by_text("No document has “nothing.md” in its title or source.").wait_for()
+        field(page).press("Enter")  # as it is: it may be an id
+        assert chosen(page) == ["nothing.md"]
+        page.tab.get_by_role("button", name="Save").click()
+        page.tab.get_by_role("alert").get_by_text("no such document: 'nothing.md'").wait_for()
+        assert field(page).get_attribute("aria-invalid") == "true"
+        assert made.runtime.golden.store.kept == {}
+        page.tab.get_by_role("button", name="Cancel").click()
+        file: Any = {"name": "g.jsonl", "mimeType": "text/plain"}
+        lines = b'{"question": "A?", "documents": ["doc-1", "nothing.md"]}'
+        page.tab.set_input_files("input[type=file]", [file | {"buffer": lines}])
+        told = "1 of 1 are new. 1 document that they name is not there: nothing.md"
+        page.tab.get_by_text(told).first.wait_for()
+        page.tab.get_by_text("Page 1, nothing.md (not there)").wait_for()
+        page.tab.get_by_role("button", name="Change: A?").click()
+        assert page.tab.locator(".chosen .is-gone").inner_text().split() == ["nothing.md", "not", "there"]
 
 
 def test_a_file_is_brought_and_taken_along(browser: Browser) -> None:
@@ -134,13 +220,13 @@ def test_a_thumb_becomes_a_golden_question(browser: Browser) -> None:
             page.tab.request.post(f"{server.url}/feedback", data=told)
         page.tab.goto(f"{server.url}/#/quality?part=feedback")
         page.tab.get_by_role("button", name="Make it a golden question: Which up port?").click()
-        assert page.tab.get_by_label("Right documents").input_value() == "doc-1"
+        page.tab.locator(".chosen", has_text="Page 1").wait_for()
+        assert page.tab.locator(".chosen li").get_attribute("title") == "doc-1"
         page.tab.get_by_role("button", name="Save").click()
         page.tab.locator(".panel").wait_for(state="detached")
         page.tab.get_by_role("button", name="Make it a golden question: Which down port?").click()
-        assert (
-            page.tab.get_by_label("Right documents").input_value() == ""
-        )  # what was bad says nothing of what is right
+        field(page).wait_for()
+        assert chosen(page) == []  # what was bad says nothing of what is right
         ((info, _),) = made.runtime.golden.store.kept.values()
         assert info.members == {
             "question": "Which up port?",
@@ -154,7 +240,12 @@ def test_nothing_of_a_golden_question_runs(browser: Browser) -> None:
     made = scripted_app()
     made.runtime.evaluations.store.report_text = "<p>in</p><script>document.body.textContent = 'ran'</script>"
     with running(made.app) as server, browser.page(server.url, path="/#/quality") as page:
-        write(page, HOSTILE, HOSTILE)
+        made.runtime.golden.store.titles["docs/1.md"] = HOSTILE
+        write(page, HOSTILE)
+        assert HOSTILE in page.tab.locator(".entries .quiet").text_content()
+        page.tab.get_by_role("button", name="Change:").click()
+        assert HOSTILE in page.tab.locator(".chosen").text_content()
+        page.tab.get_by_role("button", name="Cancel").click()
         page.tab.get_by_role("button", name="Runs").click()
         row = run(page, HOSTILE)
         with page.tab.context.expect_page() as opened:
