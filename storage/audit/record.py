@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from storage.audit import names
 from storage.audit.lines import COLUMNS, AuditLine, Outcome, line_of
 from storage.caller import current_tenant, for_all_tenants
 from storage.conflicts import rerun_on_conflict
@@ -95,6 +96,10 @@ class AuditRecord:
 
         """
         return await self._list(current_tenant(), which, limit=limit, cursor=cursor)
+
+    async def names(self, lines: Sequence[AuditLine], /, *, documents: bool, keys: bool) -> Mapping[str, str]:
+        """Name what lines are about, as `names.names_in`."""
+        return await names.names_in(self._database, lines, documents=documents, keys=keys)
 
     @for_all_tenants
     async def list_any(

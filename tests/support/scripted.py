@@ -495,6 +495,9 @@ class AuditInMemory:
     async def list(self, _which: AuditFilter, *, limit: int, cursor: str | None = None) -> Page[AuditLine]:  # noqa: ARG002
         return Page(() if decode_moment(cursor)[0] else self.lines, None)
 
+    async def names(self, lines: Sequence[AuditLine], /, *, documents: bool, keys: bool) -> Mapping[str, str]:  # noqa: ARG002
+        return {f"document:default/{each.id}": each.title for each in KNOWN} if documents else {}
+
 
 @dataclass
 class ScriptedRuntime:

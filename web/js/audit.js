@@ -45,12 +45,25 @@ export function Audit() {
   </section>`;
 }
 
+/** What a line is about in words, and what kind of thing that is; the record's own name where there are none.
+ *  @param {Api.AuditOut} line @returns {[string, string]} */
+function about({ object, object_name }) {
+  const [kind, rest] = [object.slice(0, object.indexOf(":")), object.slice(object.indexOf(":") + 1)];
+  if (!Object.hasOwn(t.auditKind, kind)) return [object, ""];
+  const place = rest.indexOf("/");
+  if (kind === "document" && place > 0) return [object_name ?? rest.slice(place + 1), t.documentOf(rest.slice(0, place))];
+  if (kind === "generation" && place > 0) return [rest.slice(place + 1), t.generationOf(rest.slice(0, place))];
+  return [object_name ?? rest, inWords(t.auditKind, kind)];
+}
+
 /** @param {{line: Api.AuditOut}} props */
 function Line({ line }) {
+  const [name, kind] = about(line);
   const facts = [
     [t.when, whenExact(line.at)],
+    [t.auditObject, line.object],
     [t.subject, line.actor_tenant === line.tenant ? line.subject : `${line.subject} (${line.actor_tenant})`],
-    [t.keyId, line.key],
+    [t.keyId, line.key_name ? `${line.key_name} (${line.key})` : line.key],
     [t.client, line.client],
     [t.requestId, line.request_id],
     [t.trace, line.trace_id],
@@ -59,7 +72,7 @@ function Line({ line }) {
     <summary>
       <time class="quiet" datetime=${line.at}>${whenExact(line.at)}</time>
       <code class="action">${line.action}</code>
-      <span class="object" dir="auto">${unturned(line.object)}</span>
+      <span class="object" dir="auto" title=${unturned(line.object)}>${unturned(name)}${kind && html` <small>${unturned(kind)}</small>`}</span>
       <span class="who" dir="auto">${unturned(line.subject)}</span>
       ${line.outcome !== "success" && html`<span class="badge bad">${t.auditOutcome[line.outcome]}</span>`}
     </summary>

@@ -71,9 +71,11 @@ declare namespace Api {
     subject: string;
     actor_tenant: string;
     key: string | null;
+    key_name?: string | null;
     client: string | null;
     action: string;
     object: string;
+    object_name?: string | null;
     outcome: "success" | "failure" | "denied";
     request_id: string | null;
     trace_id: string | null;

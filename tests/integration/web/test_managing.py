@@ -478,6 +478,28 @@ def test_the_record_is_filtered_and_what_is_in_it_does_not_run(
         assert "action=key.&subject=ada&from=2026-11-01T12" in page.tab.url
 
 
+def test_the_record_tells_names_with_their_ids_behind_them(browser: Browser) -> None:
+    made = app_of()
+    objects = ("document:default/doc-1", "document:default/gone-1", "generation:default/2", "tenant:acme", "GET /x")
+    made.runtime.audit.lines = tuple(replace(scripts.LINE, object=each) for each in objects)
+    with running(made.app) as server, browser.page(server.url, path="/#/operate/audit", language="de-DE") as page:
+        found = page.tab.locator(".audit .object")
+        found.first.wait_for()
+        assert found.all_inner_texts() == [
+            "Page 1 Dokument in default",
+            "gone-1 Dokument in default",
+            "2 Generation von default",
+            "acme Mandant",
+            "GET /x",
+        ]
+        assert found.evaluate_all("(all) => all.map((each) => each.title)") == list(objects)
+        tops = page.tab.locator(".controls select, .controls input").evaluate_all(
+            "(all) => all.map((each) => [each.getBoundingClientRect().top, each.getBoundingClientRect().height])"
+        )
+        assert len(tops) == 4
+        assert len({tuple(each) for each in tops}) == 1  # in one line, and of one height
+
+
 VIEWS = {
     "collections": ".list",
     "collections/default": ".gate",

@@ -43,7 +43,7 @@ def command(stack: Stack, *arguments: str) -> Any:
 
 
 def make(http: httpx.Client, *scopes: str, **members: Any) -> str:
-    made = http.post("/keys", json={"name": "test", "scopes": list(scopes), **members}).raise_for_status()
+    made = http.post("/keys", json={"name": "test", "scopes": list(scopes)} | members).raise_for_status()
     return str(made.json()["key"])
 
 
@@ -121,6 +121,36 @@ def test_the_record_is_its_tenant_s_auditors_alone(http: StackClient) -> None:
     assert http.get("/audit", headers=bearer(make(http, "query"))).status_code == 403
     part = make(http, "audit", collections=["default"])
     assert http.get("/audit", headers=bearer(part)).status_code == 403
+
+
+def test_the_record_names_what_is_there_for_whoever_may_read_it(http: StackClient) -> None:
+    writer = make(http, "documents:write", "collections:write", "documents:read", subject="nora", name="nora's")
+    http.post("/collections", json={"name": "names"}, headers=bearer(writer)).raise_for_status()
+    for own_id, readers in (("all", ["*"]), ("hers", ["user:nora"])):
+        form = {"collection": "names", "document_id": own_id, "title": f"For {own_id}", "readers": json.dumps(readers)}
+        file = {"file": (f"{own_id}.txt", b"An island.")}
+        job = http.post("/documents", data=form, files=file, headers=bearer(writer)).raise_for_status().json()["job_id"]
+        until(lambda job=job: http.get(f"/jobs/{job}", headers=bearer(writer)).json()["status"] == "succeeded")
+
+    def names(*scopes: str, **members: Any) -> dict[str, tuple[str | None, str | None]]:
+        told = lines(http, make(http, "audit", *scopes, **members), subject="nora")
+        return {line["object"]: (line["object_name"], line["key_name"]) for line in told}
+
+    all_of_it = {
+        "collection:names": (None, "nora's"),
+        "document:names/all": ("For all", None),
+        "document:names/hers": ("For hers", None),
+    }
+    assert names("admin") == all_of_it
+    assert names(subject="olaf") == dict.fromkeys(all_of_it, (None, None))
+    may_read = names("documents:read", subject="olaf")
+    assert may_read == {
+        "collection:names": (None, None),
+        "document:names/all": ("For all", None),
+        "document:names/hers": (None, None),
+    }
+    http.delete("/documents/all", params={"collection": "names"}, headers=bearer(writer)).raise_for_status()
+    assert names("admin")["document:names/all"] == (None, None)
 
 
 @pytest.mark.parametrize(
