@@ -190,7 +190,14 @@ class Runtime:
         if state is None:
             return {}
         ok = state.answering >= state.wanted
-        return {"workers": DependencyState(ok=ok, detail=f"{state.answering} of {state.wanted}", required=False)}
+        return {
+            "workers": DependencyState(
+                ok=ok,
+                detail=f"{state.answering} of {state.wanted}",
+                required=False,
+                facts={"answering": state.answering, "wanted": state.wanted},
+            )
+        }
 
     async def _embedding_state(self) -> Mapping[str, DependencyState]:
         models = self.generations.embedders.opened()
@@ -214,13 +221,15 @@ class Runtime:
             return {"model": DependencyState(ok=True, detail="extractive: answers are quoted, no model is called")}
         reason = self.model.refusal or await self.model.unready_reason()
         # retrieval works without the model, so the server stays in rotation
-        detail = reason or "; ".join(filter(None, (self.model.resting, self.model.doubt, self.model.description)))
-        return {"model": DependencyState(ok=reason is None, detail=detail, required=False)}
+        notes = list(filter(None, (self.model.resting, self.model.doubt)))
+        detail = reason or "; ".join([*notes, self.model.description])
+        facts = {} if notes else {"provider": self.model.provider, "model": self.model.name}
+        return {"model": DependencyState(ok=reason is None, detail=detail, required=False, facts=facts)}
 
     def _connections_state(self) -> dict[str, DependencyState]:
         if (found := self.connections) is None:
             return {}
-        return {"connections": DependencyState(ok=found.fits, detail=str(found), required=False)}
+        return {"connections": DependencyState(ok=found.fits, detail=str(found), required=False, facts=found.facts)}
 
     def _plug_in_states(self) -> dict[str, DependencyState]:
         """Return the states of plug-ins; without a postprocessor or a guard, no question is answered."""
@@ -235,7 +244,8 @@ class Runtime:
         if (reranker := self.reranker) is None:
             return {}
         reason = reranker.breaker.refusal or reranker.trouble
-        return {"rerank": DependencyState(ok=reason is None, detail=reason or reranker.description, required=False)}
+        detail, facts = reason or reranker.description, reranker.facts
+        return {"rerank": DependencyState(ok=reason is None, detail=detail, required=False, facts=facts)}
 
     async def _redis_state(self) -> Mapping[str, DependencyState]:
         redis = self.redis

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import PlainTextResponse
 
 from server.api.context import request_id_of, runtime_of
@@ -35,6 +35,10 @@ class DependencyOut(BaseModel):
     ok: bool
     required: bool
     detail: str
+    facts: dict[str, str | int] = Field(
+        {},
+        description="What `detail` tells, for programs: `provider` and `model`, say.",
+    )
 
 
 class ReadyOut(BaseModel):

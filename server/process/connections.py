@@ -55,6 +55,22 @@ class Connections:
         """Whether PostgreSQL allows as many."""
         return self.to_postgres <= self.allowed
 
+    @property
+    def servers(self) -> int:
+        """How many such servers there is room for."""
+        return self.allowed // max(1, self.to_postgres)
+
+    @property
+    def facts(self) -> dict[str, str | int]:
+        """What the line for people tells, for programs."""
+        return {
+            "most": self.to_postgres,
+            "allowed": self.allowed,
+            "servers": self.servers,
+            "open_at_start": self.open,
+            "pooler": self.pooler,
+        }
+
     def __str__(self) -> str:
         """Return a line for people."""
         limits = {
@@ -64,8 +80,7 @@ class Connections:
         }
         return (
             f"up to {self.to_postgres} of this server, {self.allowed} allowed by PostgreSQL: room for "
-            f"{self.allowed // max(1, self.to_postgres)} such servers; {self.open} were open at its start"
-            + limits[Pooler(self.pooler)]
+            f"{self.servers} such servers; {self.open} were open at its start" + limits[Pooler(self.pooler)]
         )
 
 

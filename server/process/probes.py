@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import Context
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -23,11 +23,18 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class DependencyState:
-    """The state of a dependency."""
+    """The state of a dependency.
+
+    Attributes:
+        detail: a line for people.
+        facts: what that line tells, for programs: their names stay.
+
+    """
 
     ok: bool
     detail: str
     required: bool = True
+    facts: Mapping[str, str | int] = field(default_factory=dict, hash=False)
 
 
 States = Mapping[str, DependencyState]

@@ -190,7 +190,7 @@ async def test_ready_tells_each_dependency_and_fails_for_required_ones_only(scri
         unready = await http.get("/ready")
         health = await http.get("/health")
     assert ready.status_code == 200
-    assert ready.json()["dependencies"]["model"] == {"ok": False, "required": False, "detail": "refused"}
+    assert ready.json()["dependencies"]["model"] == {"ok": False, "required": False, "detail": "refused", "facts": {}}
     assert unready.status_code == 503
     assert unready.json()["type"] == "/problems/store-unavailable"
     assert unready.json()["dependencies"]["database"]["ok"] is False

@@ -188,6 +188,7 @@ class ScriptedState:
     ok: bool
     detail: str
     required: bool = True
+    facts: Mapping[str, str | int] = field(default_factory=dict)
 
 
 COLLECTION = CollectionInfo("default", "1", 3, 30, "all-MiniLM-L6-v2", 384, "english", 256, "chunks_1", NOW)

@@ -1,7 +1,7 @@
 // The view of whoever operates the server: what it stands on, its queue, what was used, keys, tenants, the audit record.
 import { Audit } from "./audit.js";
 import { Problem, get } from "./api.js";
-import { inWords, t, when } from "./i18n.js";
+import { count, inWords, t, when } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { html, useState } from "./lib.js";
 import { Jobs } from "./jobs.js";
@@ -63,7 +63,18 @@ function Health() {
       <ul class="cards">${Object.entries(found.dependencies).map(([name, state]) => html`<li key=${name} class=${`card dependency ${state.ok ? "good" : state.required ? "bad" : "warn"}`}>
         <h3><${Icon} name=${state.ok ? "check" : "warn"} />${inWords(t.dependency, name)}</h3>
         <p class="state-name">${state.ok ? t.works : state.required ? t.broken : t.limps}</p>
-        <p class="quiet" dir="auto">${inWords(t.healthDetail, state.detail).replace(/^(\d+) of (\d+)$/, (_, some, all) => t.someOf(some, all)).replace(/^revision (\d+)$/, (_, number) => t.schemaRevision(number))}</p>
+        <p class="quiet" dir="auto" title=${state.detail}>${detailOf(name, state)}</p>
       </li>`)}</ul>`}
   </section>`;
+}
+
+/** What the server says of a dependency, in the reader's language where it comes as facts, or is always the same.
+ *  @param {string} name @param {Api.DependencyOut} state */
+function detailOf(name, { ok, detail, facts }) {
+  const told = /** @type {Record<string, string | number>} */ (facts);
+  const number = (/** @type {string} */ of) => count(Number(told[of]));
+  if (name === "workers" && "wanted" in told) return t.someOf(number("answering"), number("wanted"));
+  if (name === "connections" && "most" in told) return t.connectionsOf(number("most"), number("allowed"), number("servers"));
+  if (ok && ["model", "rerank"].includes(name) && told.model) return `${told.model} (${inWords(t.provider, String(told.provider))})`;
+  return inWords(t.healthDetail, detail).replace(/^revision (\d+)$/, (_, revision) => t.schemaRevision(revision));
 }

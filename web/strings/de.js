@@ -274,6 +274,8 @@ export default /** @satisfies {typeof import("./en.js").default} */ ({
     "extractive: answers are quoted, no model is called": "Kein Modell: Antworten werden aus den Dokumenten zitiert.",
   },
   someOf: (some, all) => `${some} von ${all}`,
+  connectionsOf: (most, allowed, servers) => `höchstens ${most}; PostgreSQL erlaubt ${allowed}, genug für ${servers} solche Server`,
+  provider: { openai: "OpenAI", openai_like: "ein Server wie der von OpenAI", ollama: "Ollama", local: "auf dieser Maschine" },
   schemaRevision: (number) => `Revision ${number}`,
   works: "geht",
   broken: "geht nicht und wird gebraucht",

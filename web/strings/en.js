@@ -274,6 +274,8 @@ export default /** @satisfies {Page.Strings} */ ({
     "extractive: answers are quoted, no model is called": "No model: answers are quoted from the documents.",
   },
   someOf: (some, all) => `${some} of ${all}`,
+  connectionsOf: (most, allowed, servers) => `${most} at the most; PostgreSQL allows ${allowed}, enough for ${servers} such servers`,
+  provider: { openai: "OpenAI", openai_like: "a server like OpenAI's", ollama: "Ollama", local: "on this machine" },
   schemaRevision: (number) => `Revision ${number}`,
   works: "works",
   broken: "down, and needed",

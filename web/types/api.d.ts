@@ -215,6 +215,7 @@ declare namespace Api {
     ok: boolean;
     required: boolean;
     detail: string;
+    facts?: Record<string, string | number>;
   }
 
   interface DocumentAnswerOut {

@@ -85,6 +85,11 @@ class Reranker:
         """One line for operators."""
         return f"passages are ranked by {self._source.model} ({self._source.provider})"
 
+    @property
+    def facts(self) -> dict[str, str | int]:
+        """What that line tells, for programs."""
+        return {"provider": self._source.provider, "model": self._source.model}
+
     def postprocessor(self, parts: EngineParts) -> BaseNodePostprocessor:
         """Return the postprocessor that reranks for one question."""
         rank = partial(self.ranked, ranking=self._source.ranking(parts))

@@ -17,6 +17,7 @@ from support.scripted_documents import DEAD_JOB, NOW, ScriptedCollections
 
 from config.settings import AuthSettings
 from server.limits.overview import BudgetState, LimitsOverview
+from server.process.connections import Connections
 from server.process.probes import DependencyState
 from server.services.jobs import JobWatchers
 from storage.collections.generations import GenerationInfo
@@ -599,6 +600,11 @@ def test_health_is_told_in_the_readers_language(browser: Browser) -> None:
         "database": DependencyState(ok=True, detail="answers"),
         "workers": DependencyState(ok=True, detail="2 of 3", required=False),
         "disk": DependencyState(ok=False, detail="no space on /data", required=False),
+        "model": DependencyState(ok=True, detail="x", facts={"provider": "local", "model": "qwen"}),
+        "connections": DependencyState(
+            ok=True, detail="x", facts=Connections(pooled=20, direct=7, allowed=97, open=1, pooler="none").facts
+        ),
+        "rerank": DependencyState(ok=False, detail="its breaker is open", facts={"provider": "tei", "model": "m"}),
     }
     made = app_of()
 
@@ -608,9 +614,16 @@ def test_health_is_told_in_the_readers_language(browser: Browser) -> None:
     made.runtime.health = health
     with running(made.app) as server, browser.page(server.url, path="/#/operate", language="de-DE") as page:
         cards = page.tab.locator(".dependency")
-        cards.nth(2).wait_for()
+        cards.nth(5).wait_for()
         details = [each.split("\n")[-1] for each in cards.all_inner_texts()]
-        assert details == ["antwortet", "2 von 3", "no space on /data"]
+        assert details == [
+            "antwortet",
+            "2 von 3",
+            "no space on /data",
+            "qwen (auf dieser Maschine)",
+            "höchstens 27; PostgreSQL erlaubt 97, genug für 3 solche Server",
+            "its breaker is open",
+        ]
 
 
 def test_on_a_narrow_screen_the_chosen_links_are_in_view(browser: Browser) -> None:
