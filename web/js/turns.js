@@ -18,11 +18,14 @@ const AT_ONCE = 10; // turns of a conversation that is opened; the earlier ones 
 const A_PICTURE = 2;
 const SLOW = 8; // ms that showing some tokens may take before the next wait
 const PAUSE = 200; // ms that they wait at the most
+const SOON = 3000; // ms for which a question waits for what was stopped before it
+const LONGEST = 30_000; // ms for which the id of a stopped answer is waited for
 const LEFT = "left"; // why an answer is no longer read: it goes on, for who comes back
-/** The answer that is read: what ends that, and its stream's id once that is known.
- *  @type {{abort: AbortController, stream: string | null} | null} */
+/** The answer that is read: what ends that, its connection, its stream's id once that is known, and what tells it.
+ *  @typedef {{abort: AbortController, connection: AbortController, stream: string | null, opening: Promise<unknown> | null}} Reading
+ *  @type {Reading | null} */
 let reading = null;
-/** Resolves when the server has stopped what was stopped last. @type {Promise<unknown>} */
+/** Resolves when the server has stopped what was stopped last, or soon. @type {Promise<unknown>} */
 let stopping = Promise.resolve();
 let latest = 0;
 let filling = 0;
@@ -42,36 +45,72 @@ export async function ask(question, { instead = null } = {}) {
   else {
     const chat = conversation.value ? { conversation_id: conversation.value } : {};
     if (conversation.value) delete body.collection; // it keeps its own
-    await run(turn, (signal) => whenFree(() => send("POST", "/chat/stream", { json: { ...body, ...chat, message: question }, signal }), signal));
+    await run(turn, (signal, wanted) => whenFree(() => send("POST", "/chat/stream", { json: { ...body, ...chat, message: question }, signal }), wanted));
   }
 }
 
-/** Ask again while the conversation's last answer is still being ended.
- *  @param {() => Promise<Response>} ask @param {AbortSignal} signal */
-async function whenFree(ask, signal) {
+/** Ask again while the conversation's last answer is still being ended, and an answer is wanted.
+ *  @param {() => Promise<Response>} ask @param {AbortSignal} wanted */
+async function whenFree(ask, wanted) {
   for (let until = Date.now() + 25_000; ; ) {
     try {
       return await ask();
     } catch (error) {
-      if (signal.aborted || Date.now() > until || !(error instanceof Problem) || error.slug !== "conversation-busy") throw error;
-      await new Promise((resolve) => setTimeout(resolve, 700));
+      if (wanted.aborted || Date.now() > until || !(error instanceof Problem) || error.slug !== "conversation-busy") throw error;
+      await pause(700);
+      wanted.throwIfAborted();
     }
   }
 }
 
+const pause = (/** @type {number} */ ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
 /** Stop the answer that is being written: here at once, and its model on the server. */
 export function stop() {
   if (!reading) return;
-  const { abort, stream } = reading;
-  abort.abort();
-  if (stream) stopping = send("DELETE", `/streams/${stream}`).catch(() => {}); // it has ended, or does by itself
+  reading.abort.abort();
+  const stopped = end(reading).catch(() => {}); // it has ended, or does by itself
+  stopping = Promise.race([stopped, pause(SOON)]);
 }
 
-/** @param {TurnSignal} turn @param {(signal: AbortSignal) => Promise<Response>} open */
+/** Have the server end an answer, as soon as it has said the id of its stream. @param {Reading} ended */
+async function end(ended) {
+  try {
+    await Promise.race([ended.opening, pause(LONGEST)]);
+    if (ended.stream) await send("DELETE", `/streams/${ended.stream}`);
+  } finally {
+    ended.connection.abort();
+  }
+}
+
+/** Open an answer's stream. What ends its reading is heard at once; a connection whose stream is not known yet stays open
+ *  for `end`, as the model would go on without it.
+ *  @param {Reading} mine @param {Open} open @returns {Promise<Response>} */
+function opened(mine, open) {
+  const { signal } = mine.abort;
+  let isKnown = false;
+  const opening = open(mine.connection.signal, signal).then((response) => {
+    isKnown = true;
+    mine.stream = response.headers.get("X-Stream-ID");
+    return response;
+  });
+  mine.opening = opening;
+  return new Promise((resolve, reject) => {
+    opening.then(resolve, reject);
+    signal.addEventListener("abort", () => {
+      if (isKnown || signal.reason === LEFT) mine.connection.abort();
+      reject(signal.reason);
+    });
+  });
+}
+
+/** @typedef {(connection: AbortSignal, wanted: AbortSignal) => Promise<Response>} Open `wanted`: whether anybody waits */
+
+/** @param {TurnSignal} turn @param {Open} open */
 async function run(turn, open) {
   const abort = new AbortController();
-  /** @type {NonNullable<typeof reading>} */
-  const mine = (reading = { abort, stream: null });
+  /** @type {Reading} */
+  const mine = (reading = { abort, connection: new AbortController(), stream: null, opening: null });
   const set = (/** @type {Partial<Turn>} */ patch) => (turn.value = { ...turn.value, ...patch });
   let pending = "";
   let waits = false;
@@ -119,9 +158,8 @@ async function run(turn, open) {
   try {
     const begin = async () => {
       await stopping;
-      const response = await open(abort.signal);
-      mine.stream = response.headers.get("X-Stream-ID");
-      return response;
+      abort.signal.throwIfAborted();
+      return opened(mine, open);
     };
     await follow(begin, {
       signal: abort.signal,

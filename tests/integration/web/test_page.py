@@ -103,6 +103,25 @@ def test_an_answer_can_be_stopped_and_its_text_stays(browser: Browser) -> None:
         assert "Half of" in page.tab.inner_text(".prose")
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_what_is_stopped_before_the_server_has_answered_is_ended_there(browser: Browser, kept: bool) -> None:
+    made = app_of(2.0, SOURCES, Token("Half of "), Hang(), streams={"grace": 120})
+    path = "/#/" if kept else "/#/?keep=0"
+    with running(made.app) as server, browser.page(server.url, path=path) as page:
+        page.tab.fill(".composer textarea", "Which port?")
+        page.tab.keyboard.press("Enter")
+        with page.tab.expect_response(lambda response: response.request.method == "DELETE") as told:
+            page.tab.get_by_role("button", name="Stop").click()
+            page.tab.get_by_text("Stopped.").wait_for()  # at once, whatever the server does
+            assert not made.answers.closed.is_set()
+            assert made.answers.given == 0
+        assert told.value.status == 204
+        assert made.answers.closed.wait(5), "the model goes on"
+        made.answers.script = HAPPY
+        page.ask("And which host?")
+        assert "Set the port" in page.tab.inner_text("article:last-of-type .prose")
+
+
 def test_who_asks_while_a_stopped_answer_is_still_being_ended_waits_for_that(browser: Browser) -> None:
     busy = {"type": "/problems/conversation-busy", "title": "The conversation is busy", "status": 409}
     left = [busy, busy]
