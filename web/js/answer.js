@@ -79,7 +79,10 @@ function footnoteButton(citation, turn) {
     show(false);
     said.value = citation.text.slice(0, 300);
   });
-  button.addEventListener("blur", () => leave());
+  button.addEventListener("blur", ({ relatedTarget: next }) => {
+    if (next instanceof Element && !next.closest(".passage")) shown.value = null; // it would lie over what has the focus now
+    else leave();
+  });
   button.addEventListener("click", (event) => {
     if (event instanceof PointerEvent && event.pointerType === "touch") show(true);
     else open(citation, turn, button);
@@ -146,7 +149,7 @@ export function Passage() {
     <p class="passage-head"><span class="number">${citation.id}</span><strong>${citation.title}</strong></p>
     ${placeOf(citation) && html`<p class="quiet">${placeOf(citation)}</p>`}
     <blockquote dir="auto" tabindex="-1"><${Marked} text=${citation.text} start=${citation.start} quotes=${quotes} /></blockquote>
-    ${may("documents:read") && html`<button class="link" onClick=${() => open(citation, turn, now.anchor)}>${t.openAtPlace}</button>`}
+    ${may("documents:read") && html`<button class="link" tabindex="-1" onClick=${() => open(citation, turn, now.anchor)}>${t.openAtPlace}</button>`}
   </div>`;
 }
 

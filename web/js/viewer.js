@@ -44,7 +44,7 @@ export function closeViewer() {
   go({ set: Object.fromEntries(NAMES.map((name) => [name, null])) });
   const from = returnTo.value;
   returnTo.value = null;
-  if (from?.isConnected) from.focus();
+  requestAnimationFrame(() => from?.isConnected && from.focus()); // on a narrow screen it cannot take it before the viewer is gone
 }
 
 /** @param {{place: Page.Place}} props */
