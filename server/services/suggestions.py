@@ -93,11 +93,14 @@ class Suggestions:
 
 
 def suggested(found: CollectionHeadings, *, limit: int) -> tuple[Suggestion, ...]:
-    """Return questions about headings: the documents' first, then their second ones and so on; none twice."""
+    """Return questions about headings: the documents' first, then their second ones and so on; none twice.
+
+    Headings that ask something come before others.
+    """
     by_document = [list(_of_document(each, found.language)) for each in found.documents]
-    in_turn = filter(None, chain.from_iterable(zip_longest(*by_document)))
+    in_turn = [each for each in chain.from_iterable(zip_longest(*by_document)) if each is not None]
     made: dict[str, Suggestion] = {}
-    for each in in_turn:
+    for each in sorted(in_turn, key=lambda one: _rank(one.heading) > 0):
         if len(made) == limit:
             break
         made.setdefault(each.question.casefold(), each)

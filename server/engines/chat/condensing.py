@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
@@ -10,23 +9,17 @@ import structlog
 from llama_index.core.base.base_query_engine import BaseQueryEngine
 from llama_index.core.chat_engine.types import BaseChatEngine, StreamingAgentChatResponse
 from llama_index.core.llms import ChatMessage, MessageRole
-from llama_index.core.schema import QueryBundle
+from llama_index.core.schema import NodeWithScore, QueryBundle
 
 from server.engines.abilities import conversational
 from server.engines.chat.base import PiecewiseResponse, StatelessChatEngine
+from server.engines.chat.follow_ups import MAX_LENGTH, searched_for
 from server.engines.llama_index import pieces_of
 from server.engines.parts import Engine, EngineParts
+from server.engines.quoting.finding import Finder
 from server.engines.writing.prompts import condense_messages
 
-MAX_STANDALONE_LENGTH = 2000  # characters
 CONDENSED_TOKENS = 256
-FEW_WORDS = 4
-_LEANING = re.compile(
-    r"^(and|or|but|so|also|then|what about|how about|why|und|oder|aber|auch|warum|et|ou|mais|y|o|pero)\b"
-    r"|\b(it|its|they|them|their|this|that|these|those|there|he|she|him|her|his|one|same|former|latter)\b",
-    re.IGNORECASE,
-)
-_WORD = re.compile(r"\w+")
 _log = structlog.get_logger(__name__)
 
 
@@ -55,46 +48,50 @@ class CondensingChatEngine(StatelessChatEngine):
 
         `chat_history` is the conversation of the engine's parts, already cut to fit.
         """
-        standalone = await self.standalone(message, chat_history or [])
-        nodes = await self._engine.aretrieve(QueryBundle(standalone))  # type: ignore[attr-defined] # of most engines
+        nodes = await self._found(message, chat_history or [])
         return PiecewiseResponse(self._pieces(message, nodes), source_nodes=nodes)
 
     async def standalone(self, message: str, history: list[ChatMessage]) -> str:
         """Return the message as a question that stands alone, and put it on record."""
-        standalone = message
-        if history and self._condenses:
-            with self._parts.record.stage("condense"):
-                standalone = await self._standalone(message, history)
+        standalone, *_ = await self._standalone(message, history)
         self._parts.record.standalone_question = standalone
         return standalone
 
-    async def _pieces(self, message: str, nodes: list[object]) -> AsyncGenerator[str, None]:
-        response = await self._engine.asynthesize(QueryBundle(message), nodes)  # type: ignore[arg-type]
+    async def _found(self, message: str, history: list[ChatMessage]) -> list[NodeWithScore]:
+        """Return passages for the first reading of the message that they answer; of the last one, if they do not."""
+        nodes: list[NodeWithScore] = []
+        readings = await self._standalone(message, history)
+        for left, standalone in zip(reversed(range(len(readings))), readings, strict=True):
+            self._parts.record.standalone_question = standalone
+            nodes = await self._engine.aretrieve(QueryBundle(standalone))  # type: ignore[attr-defined] # of most engines
+            if not left or not await Finder(standalone, nodes, parts=self._parts).refuses():
+                break
+        return nodes
+
+    async def _pieces(self, message: str, nodes: list[NodeWithScore]) -> AsyncGenerator[str, None]:
+        response = await self._engine.asynthesize(QueryBundle(message), nodes)
         pieces = pieces_of(response)
         del response, nodes  # frees the nodes while the answer is streamed
         async with aclosing(pieces):
             async for piece in pieces:
                 yield piece
 
-    async def _standalone(self, message: str, history: list[ChatMessage]) -> str:
+    async def _standalone(self, message: str, history: list[ChatMessage]) -> tuple[str, ...]:
+        """Return how the message may be read where it stands alone, the likeliest first; by a model, in one way."""
+        if not history or not self._condenses:
+            return (message,)
         model = conversational(self._parts.model)
         if model is None:
-            return with_previous_question(message, history)
-        messages = condense_messages(message, self._parts.conversation)
-        reply = await model.reply(messages, max_tokens=CONDENSED_TOKENS, on_finish=self._parts.record.add_call)
+            return searched_for(message, _last_question(history))
+        with self._parts.record.stage("condense"):
+            messages = condense_messages(message, self._parts.conversation)
+            reply = await model.reply(messages, max_tokens=CONDENSED_TOKENS, on_finish=self._parts.record.add_call)
         condensed = " ".join(reply.split()).strip("\"'“”` ")
-        return condensed[:MAX_STANDALONE_LENGTH] or message
+        return (condensed[:MAX_LENGTH] or message,)
 
 
-def with_previous_question(message: str, history: list[ChatMessage]) -> str:
-    """Return a message preceded by the previous question if it seems to depend on it: it is short, or has a pronoun.
-
-    For models that cannot be asked to rewrite it.
-    """
-    earlier = [said.content or "" for said in history if said.role is MessageRole.USER]
-    if not earlier or (len(_WORD.findall(message)) > FEW_WORDS and not _LEANING.search(message)):
-        return message
-    return f"{earlier[-1]} {message}"[-MAX_STANDALONE_LENGTH:]
+def _last_question(history: list[ChatMessage]) -> str | None:
+    return next((said.content for said in reversed(history) if said.role is MessageRole.USER and said.content), None)
 
 
 def condensing(build: Engine) -> Callable[[EngineParts], BaseChatEngine]:

@@ -146,6 +146,8 @@ class _Reader:
             following = found[place + 1] if place + 1 < len(found) else None
             if self._items and block.kind != "item" and block.depth < self._items_depth:
                 yield from self._list(line)
+            if block.kind == "code" and place and found[place - 1].depth > block.depth:
+                self._last = ""  # an item of a list that has ended leads nothing in
             for unit in self._block(block, following):
                 yield line, unit
         yield from self._list(line)
@@ -218,9 +220,9 @@ class _Reader:
             unit = self._unit("row", text, lead=" ".join(header) if is_keyed else caption)
             yield replace(unit, term=self._headings.own if is_keyed else "", paragraph=block.text if is_keyed else text)
         if not is_keyed and len(rows) in LIST_ITEMS:
-            text = f"{caption}: " if caption else ""
+            named = caption if caption.endswith(":") else f"{header[0]}:" if header and header[0] else ""
             firsts = ", ".join(row[0] for row in rows if row and row[0])
-            yield replace(self._unit("list", text + firsts, lead=caption), term="")
+            yield replace(self._unit("list", f"{named} {firsts}".strip(), lead=caption), term="")
 
     def _unit(self, kind: Kind, text: str, *, lead: str | None = None) -> Unit:
         opens, self._opens = self._opens, False

@@ -322,10 +322,13 @@ def test_without_a_chat_model_a_follow_up_leans_on_the_question_before(start):
         second = http.post("/chat", json=body).json()
         body = {"message": "How long does sourdough bread rise?", "conversation_id": first["conversation_id"]}
         third = http.post("/chat", json=body).json()
+        body = {"message": "And the lighthouse of Ostrava Bay?", "conversation_id": first["conversation_id"]}
+        fourth = http.post("/chat", json=body).json()
         simple = http.post("/chat", json={"message": "x", "mode": "simple"})
-    assert second["standalone_question"] == "Who built the lighthouse of Ostrava Bay? And when was that?"
+    assert second["standalone_question"] == "Who built the lighthouse of Ostrava Bay? when was that?"
     assert second["citations"][0]["source"] == "lighthouse.md"
     assert third["standalone_question"] == "How long does sourdough bread rise?"
+    assert fourth["finish_reason"] == "extractive"
     assert (simple.status_code, simple.json()["errors"][0]["field"]) == (422, "mode")
 
 

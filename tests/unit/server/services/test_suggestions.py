@@ -99,3 +99,9 @@ def test_a_heading_that_is_the_title_comes_only_where_there_is_no_other():
     told = "What do the documents say about “{}”?".format
     assert of(("Storage", "Storage", "Storage > Cradles")) == [told("Cradles")]
     assert of(("Storage", "Storage")) == [told("Storage")]
+
+
+def test_headings_that_are_questions_come_before_others_of_any_document():
+    asked = of(("Guide", "Winter storage", "Storms"), ("Answers", "Who keeps the light?", "When does it close?"))
+    assert asked[:2] == ["Who keeps the light?", "When does it close?"]
+    assert asked[2] == "What do the documents say about “Winter storage”?"

@@ -49,7 +49,9 @@ def test_a_table_s_rows_come_with_their_headers_and_its_caption():
     assert [unit.text for unit in rows] == ["Item: doors per hall; Most: 1,600", "Item: halls; Most: unlimited"]
     assert {unit.lead for unit in rows} == {"Limits of the vault."}
     (column,) = of_kind("list", text)
-    assert column.text == "Limits of the vault.: doors per hall, halls"
+    assert column.text == "Item: doors per hall, halls"
+    (led_in,) = of_kind("list", text.replace("Limits of the vault.", "The limits are:"))
+    assert led_in.text == "The limits are: doors per hall, halls"
 
 
 def test_a_table_of_keys_and_values_belongs_to_its_heading():
@@ -118,6 +120,14 @@ def test_code_comes_after_the_sentence_before_it_as_it_is():
     (code,) = of_kind("code", "To open the vault:\n\n```sh\nvault open --key  brass\n\tnow\n```\n")
     assert code.text == "vault open --key  brass\n\tnow"
     assert code.shown == "To open the vault:\nvault open --key  brass\n\tnow"
+
+
+def test_code_below_a_list_that_has_ended_does_not_come_after_its_last_item():
+    text = "- The hall closes at ten.\n- Bring chairs.\n\n```\nunlock --door hall\n```\n"
+    (code,) = of_kind("code", text)
+    assert code.shown == "unlock --door hall"
+    (within,) = of_kind("code", "- Unlock it:\n\n  ```\n  unlock --door hall\n  ```\n")
+    assert within.shown == "Unlock it:\nunlock --door hall"
 
 
 def test_a_sentence_knows_its_heading_and_the_sentence_before():

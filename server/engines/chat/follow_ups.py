@@ -1,0 +1,54 @@
+"""What to search for within a conversation where no model can rewrite a message: it alone, or two questions as one."""
+
+from __future__ import annotations
+
+import re
+
+from server.engines.quoting.languages import FUNCTION_WORDS, is_generic
+
+MAX_LENGTH = 2000  # characters
+FEW_WORDS = 4
+_JOINING = re.compile(
+    r"^(?:and|or|but|so|also|then|what about|how about|und|oder|aber|auch|was ist mit|wie ist es mit"
+    r"|et|ou|mais|y|o|pero)\b"
+    r"[\s,]*(?:what about\b|how about\b)?\s*",
+    re.IGNORECASE,
+)
+_LEANING = re.compile(
+    r"^why\b|^warum\b"
+    r"|\b(it|its|they|them|their|this|that|these|those|there|he|she|him|her|his|one|ones|same|former|latter)\b",
+    re.IGNORECASE,
+)
+_PLACEHOLDER = re.compile(r"\s+ones?\b(?=\W*$)", re.IGNORECASE)
+_WORD = re.compile(r"\w+")
+_ASKS = re.compile(
+    r"^(who|whose|what|when|where|which|how|wer|wessen|was|wann|wo|welche[rsmn]?|wie|qui|quand|où|quel(le)?s?|quién|cuándo)\b",
+    re.IGNORECASE,
+)
+
+
+def searched_for(message: str, earlier: str | None) -> tuple[str, ...]:
+    """Return what to search for, in this order, until passages answer; `earlier` is the question before.
+
+    A message that joins in (“and on Windows?”), has a pronoun, or hardly a word, is read after the question before it
+    first; on its own it may be a new question all the same. A short one that asks by itself (“which file types?”) is
+    read alone first. Any other stands alone.
+    """
+    if not earlier:
+        return (message,)
+    rest = _PLACEHOLDER.sub("", _JOINING.sub("", message)).strip() or message
+    both = f"{earlier} {rest}"[-MAX_LENGTH:]
+    if rest != message or _LEANING.search(message):
+        return (both, rest) if _says_something(rest) else (both,)
+    if len(_WORD.findall(message)) > FEW_WORDS:
+        return (message,)
+    if _ASKS.match(message) and _says_something(message):
+        return message, both
+    return (both, message) if _says_something(message) else (both,)
+
+
+def _says_something(text: str) -> bool:
+    """Tell whether a word of a text is about something: “where?” and “how much?” are not."""
+    words = [word.lower() for word in _WORD.findall(text)]
+    known = set().union(*FUNCTION_WORDS.values())
+    return any(word not in known and not is_generic(word, word) for word in words)

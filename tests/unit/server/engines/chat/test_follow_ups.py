@@ -1,0 +1,36 @@
+"""What a message is read as within a conversation where no model can rewrite it."""
+
+import pytest
+
+from server.engines.chat.follow_ups import MAX_LENGTH, searched_for
+
+CRANE = "What does the crane cost?"
+
+
+@pytest.mark.parametrize(
+    ("message", "read_as"),
+    [
+        ("and the mobile one?", (f"{CRANE} the mobile?", "the mobile?")),
+        ("And on Windows?", (f"{CRANE} on Windows?", "on Windows?")),
+        ("what about boats?", (f"{CRANE} boats?", "boats?")),
+        ("und der mobile Kran?", (f"{CRANE} der mobile Kran?", "der mobile Kran?")),
+        ("How does it work in the winter?", (f"{CRANE} How does it work in the winter?", "How does it work in the winter?")),
+        ("which file types?", ("which file types?", f"{CRANE} which file types?")),
+        ("mobile crane", (f"{CRANE} mobile crane", "mobile crane")),
+        ("where?", (f"{CRANE} where?",)),
+        ("and why?", (f"{CRANE} why?",)),
+        ("Who is the mayor of Paris today?", ("Who is the mayor of Paris today?",)),
+    ],
+)  # fmt: skip
+def test_a_message_is_read_after_the_question_before_it_where_it_leans_on_that(message, read_as):
+    assert searched_for(message, CRANE) == read_as
+
+
+def test_the_first_message_stands_alone():
+    assert searched_for("and then?", None) == ("and then?",)
+
+
+def test_two_questions_are_no_longer_than_one_may_be():
+    (both, _) = searched_for("and boats?", "x" * MAX_LENGTH)
+    assert len(both) == MAX_LENGTH
+    assert both.endswith("x boats?")
