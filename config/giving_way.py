@@ -72,7 +72,7 @@ def _watch(asked: LastAsked, nice: int, over: threading.Event) -> None:
             if not _renice(wanted):
                 return  # it is not allowed to be quicker again
             gives_way = not gives_way
-            _log.info(
+            _log.debug(  # it may change its mind every few seconds
                 "a server on this machine is asked: ingestion gives way"
                 if gives_way
                 else "the server is not asked any more: ingestion goes on at full speed",

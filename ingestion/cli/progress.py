@@ -55,7 +55,8 @@ def stage_of(report: IngestReport, *, total: int | None, pace: float | None) -> 
     if pace is None:
         return said
     left = int((chunks - embedded) / pace)
-    return f"{said}, {pace:.0f}/s" + (f", {left // 60}:{left % 60:02d} left" if stages.is_all_read else "")
+    time_left = f"{left // 3600} h {left // 60 % 60:02d} min" if left >= 3600 else f"{left // 60}:{left % 60:02d}"  # noqa: PLR2004 (an hour)
+    return f"{said}, {pace:.0f}/s" + (f", {time_left} left" if stages.is_all_read else "")
 
 
 class PlainProgress:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from storage.generation import Generation
 
 COUNT_SECONDS = 5.0
+SETTLE_SECONDS = 1.0
 HELP = "delete some, or give it more (python -m server limits)"
 
 
@@ -58,6 +59,8 @@ class Room:
         self._stored = Stored(0, 0, 0)
         self._counted_at: float | None = None
         self._in_flight = self._written = Growth()
+        self._flying = 0
+        self._settled = asyncio.Event()
 
     async def take(self, ids: Sequence[str], *, documents: int, chunks: int) -> Growth:
         """Take the room of a document with its attachments, which replaces those of these ids and their attachments.
@@ -72,19 +75,33 @@ class Room:
             growth = Growth(documents - had.documents, chunks - had.chunks)
             if self._is_stale or self._refusal(growth):
                 await self._count()
-            if reason := self._refusal(growth):
-                raise QuotaExceeded(reason)
+            while reason := self._refusal(growth):
+                if not self._flying or not await self._one_settles():
+                    raise QuotaExceeded(reason)
+                await self._count()
             self._in_flight += growth
+            self._flying += 1
             return growth
 
     def wrote(self, growth: Growth) -> None:
         """Take note that a document was written."""
-        self._in_flight += -growth
         self._written += growth
+        self.give_back(growth)
 
     def give_back(self, growth: Growth) -> None:
         """Take note that a document was not written."""
         self._in_flight += -growth
+        self._flying -= 1
+        self._settled.set()
+
+    async def _one_settles(self) -> bool:
+        """Wait a moment for one that is in flight: what is in the database before we hear of it was counted twice."""
+        self._settled.clear()
+        try:
+            async with asyncio.timeout(SETTLE_SECONDS):
+                return await self._settled.wait()
+        except TimeoutError:
+            return False
 
     @property
     def _is_stale(self) -> bool:

@@ -14,7 +14,7 @@ CRANE = "What does the crane cost?"
         ("And on Windows?", (f"{CRANE} on Windows?", "on Windows?")),
         ("what about boats?", (f"{CRANE} boats?", "boats?")),
         ("und der mobile Kran?", (f"{CRANE} der mobile Kran?", "der mobile Kran?")),
-        ("How does it work in the winter?", (f"{CRANE} How does it work in the winter?", "How does it work in the winter?")),
+        ("How big is it in winter?", (f"{CRANE} How big is it in winter?", "How big is it in winter?")),
         ("which file types?", ("which file types?", f"{CRANE} which file types?")),
         ("mobile crane", (f"{CRANE} mobile crane", "mobile crane")),
         ("where?", (f"{CRANE} where?",)),
