@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import unicodedata
 from typing import Any
@@ -34,6 +35,7 @@ class Printed:
         self._console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
         self._citations: list[dict[str, Any]] = []
         self._is_at_start = True
+        self._answer = ""
         self.has_begun = False
 
     def sources(self, citations: list[dict[str, Any]]) -> None:
@@ -44,12 +46,14 @@ class Printed:
         """Print a piece of the answer."""
         if shown := plain(text):
             self.has_begun, self._is_at_start = True, shown.endswith("\n")
+            self._answer += shown
             self._console.print(Text(shown), end="")
             self._console.file.flush()
 
     def retract(self) -> None:
         """Say that what was printed so far was the model's reasoning, not its answer."""
         self.end_line()
+        self._answer = ""
         self._note("(that was the model's reasoning; its answer follows)")
 
     def end_line(self) -> None:
@@ -68,7 +72,7 @@ class Printed:
             self._console.print()
         for each in shown:
             self._footnote(each)
-        if known and not shown:
+        if known and not shown and data.get("finish_reason") != "no_context":
             self._note("no passage is cited")
         for note in (data.get("engine") or {}).get("notes") or []:
             self._note(str(note))
@@ -76,12 +80,26 @@ class Printed:
     def _footnote(self, citation: dict[str, Any]) -> None:
         number = f"[{citation.get('id')}] "
         self._console.print(Text(number, style="bold") + Text(_place(citation)))
-        quoted = " ".join(plain(str(citation.get("text") or "")).split())
-        short = quoted if len(quoted) <= QUOTED else f"{quoted[:QUOTED].rsplit(' ', 1)[0]} …"
-        self._console.print(Text(f"{' ' * len(number)}{short}", style="dim"))
+        text = " ".join(plain(str(citation.get("text") or "")).replace("`", "").split())  # quotations have no markup
+        self._console.print(Text(f"{' ' * len(number)}{around(text, self._quoted(citation))}", style="dim"))
+
+    def _quoted(self, citation: dict[str, Any]) -> str:
+        """Return what the answer quotes of a passage first: ``“…” [2]``; empty where it quotes nothing."""
+        found = re.search(rf"“([^”]+)” \[{citation.get('id')}\]", self._answer)
+        return " ".join(found[1].split()) if found else ""
 
     def _note(self, text: str) -> None:
         self._console.print(Text(plain(text), style="italic dim"))
+
+
+def around(text: str, quoted: str) -> str:
+    """Return `QUOTED` characters of a passage: from its beginning, or from what is quoted, where that lies behind."""
+    start = text.find(quoted[:60]) if quoted else 0
+    if start + min(len(quoted), QUOTED) <= QUOTED:
+        start = 0
+    rest = text[start:]
+    short = rest if len(rest) <= QUOTED else f"{rest[:QUOTED].rsplit(' ', 1)[0]} …"
+    return f"… {short}" if start else short
 
 
 def _place(citation: dict[str, Any]) -> str:

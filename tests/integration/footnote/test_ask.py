@@ -15,6 +15,8 @@ from support.indexed import index
 from support.model_server import Reply
 from support.programs import ROOT, interpreter
 
+from footnote.printing import QUOTED, around
+
 ASKED = "Who built the lighthouse of Ostrava Bay?"
 OK = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: %s\r\n\r\n"
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\u202etxt"
@@ -190,3 +192,13 @@ def test_completions_know_the_commands_and_their_options(shell):
     )
     assert done.returncode == 0, done.stderr
     assert all(word in done.stdout for word in ("ask", "ingest", "collection", "reindex", "storage"))
+
+
+def test_a_footnote_shows_what_is_quoted_wherever_it_stands_in_the_passage():
+    passage = "The beginning. " + "word " * 100 + "The port is 8000. " + "more " * 100
+    shown = around(passage, "The port is 8000.")
+    assert shown.startswith("… The port is 8000. more")
+    assert shown.endswith(" …")
+    assert len(shown) <= QUOTED + 4
+    for quoted in ("", "The beginning.", "is not there"):
+        assert around(passage, quoted).startswith("The beginning. word")

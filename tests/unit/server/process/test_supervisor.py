@@ -309,7 +309,7 @@ if number == 1:
         await supervisor.start()
         dead = pids(supervisor)[1]
         os.kill(dead, signal.SIGKILL)
-        await until(lambda: len(started(tmp_path)) == 3)
+        await until(lambda: len(started(tmp_path)) == 3 and 1 in pids(supervisor))
         slow = pids(supervisor)[1]
         await supervisor.reload()
         assert await settled(supervisor) == [1, 2]
