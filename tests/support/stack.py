@@ -247,6 +247,7 @@ class Stack:
 def open_stack(databases: Databases, *, shared_dir: Path, embedder: Embedder) -> Iterator[Stack]:
     """Lend a stack over a database of its own."""
     with databases.lend() as dsn, start_model_server() as model:
+        model.models["m"] = "llama"  # what its settings name
         in_database(dsn, lambda database: index(database, embedder))
         yield Stack(dsn, data_dir=shared_dir, embedder=embedder, model=model)
 
