@@ -192,8 +192,8 @@ function Sources({ turn, citations }) {
   const settled = state === "done";
   const cited = citations.filter((each) => each.cited);
   const first = settled && cited.length ? cited : citations;
-  const none = settled && done?.finish_reason === "no_context"; // nothing that was found answers it
-  const list = all ? citations : none ? [] : first.slice(0, FEW);
+  if (settled && done?.finish_reason === "no_context") return null; // nothing that was found answers it
+  const list = all ? citations : first.slice(0, FEW);
   return html`<section class="sources" aria-label=${t.sources}>
     <ul>
       ${list.map((each) => html`<li key=${each.id}>

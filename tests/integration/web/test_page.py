@@ -346,6 +346,44 @@ def test_axe_finds_nothing_serious(browser: Browser, scheme: Literal["light", "d
         assert page.seriously_wrong() == []
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_itself_never_scrolls(browser: Browser, width: int) -> None:
+    """What is long scrolls within its view: the header stays where it is."""
+    long = "\n\n".join(f"Set the port [1], as paragraph {n} says." for n in range(30))
+    made = app_of(SOURCES, Token(long), DONE)
+    with running(made.app) as server, browser.page(server.url, width=width, refusals=(503,)) as page:
+
+        def taller() -> int:
+            return int(page.tab.evaluate("document.documentElement.scrollHeight - innerHeight"))
+
+        for question in ("Which port?", "And the host?", "And the rest?"):
+            page.ask(question)
+            assert taller() <= 0
+        page.tab.locator(".footnote").first.click()
+        page.tab.locator(".viewer .text").wait_for()
+        assert taller() <= 0
+        page.tab.goto(f"{server.url}/#/documents")
+        many = [{"name": f"{n}.txt", "mimeType": "text/plain", "buffer": b"A text."} for n in range(40)]
+        page.tab.locator("input[type=file]").first.set_input_files(many)
+        page.tab.locator(".uploads li").nth(39).wait_for()
+        assert taller() <= 0
+        parts = [f"operate/{each}" for each in ("health", "jobs", "usage", "keys", "tenants", "audit")]
+        for view in ("collections", "collections/default", "quality", "quality?part=runs", "quality?part=feedback", *parts):
+            page.tab.goto(f"{server.url}/#/{view}")
+            page.tab.locator("main h1").wait_for()
+            page.tab.wait_for_load_state("networkidle")
+            assert taller() <= 0, view
+
+
+def test_where_nothing_was_found_no_sources_are_named(browser: Browser) -> None:
+    said = "I found nothing about this."
+    made = app_of(SOURCES, Token(said), replace(DONE, finish_reason="no_context", citations=()))
+    with running(made.app) as server, browser.page(server.url) as page:
+        page.ask("Which port?")
+        page.tab.get_by_text(said).wait_for()
+        assert page.tab.locator(".sources").count() == 0
+
+
 @pytest.mark.parametrize("width", [390, 320])
 def test_on_a_narrow_screen_nothing_sticks_out_and_a_tap_shows_the_passage(browser: Browser, width: int) -> None:
     long = (
