@@ -4,8 +4,9 @@ import { Answer } from "./answer.js";
 import { count, t, when } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { html, signal, useEffect, useLayoutEffect, useRef, useState } from "./lib.js";
+import { Missing } from "./missing.js";
 import { Trouble, useEscape, useProblem } from "./parts.js";
-import { DEFAULTS, collection, collections, filtersOf, go, may, options, params, path, remembers, said, toast } from "./state.js";
+import { DEFAULTS, collection, collections, filtersOf, go, may, missing, options, params, path, remembers, said, toast } from "./state.js";
 import { Suggestions } from "./suggestions.js";
 import { ask, changed, clear, conversation, resumeAfterReload, show, stop, turns } from "./turns.js";
 
@@ -13,7 +14,8 @@ const drawer = signal(false);
 const list = signal(/** @type {Api.ConversationOut[] | null} */ (null));
 const listing = signal(false);
 
-export function Ask() {
+/** @param {{onChoose: (collection: string) => void}} props */
+export function Ask({ onChoose }) {
   const [problem, setProblem] = useProblem();
   const end = useRef(/** @type {HTMLElement | null} */ (null));
   const thread = useRef(/** @type {HTMLElement | null} */ (null));
@@ -34,6 +36,7 @@ export function Ask() {
     followed.current = true;
   }, [last]);
   if (!may("query")) return html`<main id="content" class="alone"><p>${t.noQuery}</p></main>`;
+  if (missing.value && !asked) return html`<${Conversations} /><main id="content" class="alone" tabindex="-1"><${Missing} choose=${onChoose} /></main>`;
   const empty = turns.value.length === 0 && !problem;
   const onScroll = () => {
     if (!thread.current) return;

@@ -4,6 +4,7 @@ import { count, languageName, t, when } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { html, useEffect, useRef, useState } from "./lib.js";
 import { Generations } from "./generations.js";
+import { Missing } from "./missing.js";
 import { Confirm, Dialog, Trouble, Waiting, useProblem, useRepeated } from "./parts.js";
 import { collections, go, loadCollections, may, path, said, toast } from "./state.js";
 
@@ -124,8 +125,10 @@ function One({ name }) {
     toast(t.deleted(name));
     go({ path: "/collections", set: { collection: null } });
   };
+  const back = html`<p><a class="link" href="#/collections">← ${t.collections}</a></p>`;
+  if (problem?.slug === "collection-not-found") return [back, html`<h1 dir="auto">${name}</h1><${Missing} choose=${(/** @type {string} */ other) => go({ path: `/collections/${encodeURIComponent(other)}`, push: true })} />`];
   return html`
-    <p><a class="link" href="#/collections">← ${t.collections}</a></p>
+    ${back}
     <div class="heading-row"><h1 dir="auto">${name}</h1>
       ${about && may("documents:read") && html`<a class="button" href=${`#/documents?collection=${encodeURIComponent(name)}`}><${Icon} name="file" />${t.documents}</a>`}
       ${about && may("collections:write") && html`<button class="button" onClick=${() => setLeaving(true)}><${Icon} name="trash" />${t.delete}</button>`}

@@ -5,7 +5,7 @@ import { count, size, t, when } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { html, signal, useEffect, useRef, useState } from "./lib.js";
 import { Trouble, Waiting, Warnings, useProblem } from "./parts.js";
-import { collection, collections, go, loadCollections, may, params, said, toast } from "./state.js";
+import { collection, go, loadCollections, may, params, said, toast } from "./state.js";
 import { Uploads, arrived, start, startAll, takeUp, uploads } from "./uploads.js";
 import { openDocument } from "./viewer.js";
 
@@ -25,7 +25,6 @@ export function Documents() {
   const [blocks, setBlocks] = useState(/** @type {Blocks} */ (null));
   const [cursor, setCursor] = useState(/** @type {string | null} */ (null));
   const [problem, setProblem] = useProblem();
-  const [missing, setMissing] = useState(false);
   const latestAsked = useRef("");
   const here = collection.value;
   const words = params.value.get("q") ?? "";
@@ -49,14 +48,13 @@ export function Documents() {
       if (latestAsked.current === asked) latestAsked.current = "";
       if (error instanceof Problem && error.slug === "collection-not-found") {
         setBlocks([]);
-        setMissing(here !== "default" || (collections.value ?? []).length > 0); // the first one is made with its first document
+        if (here !== "default") loadCollections().catch(() => {}); // the page says so once it is known
       }
       else setProblem(error);
     }
   };
   useEffect(() => {
     setBlocks(null);
-    setMissing(false);
   }, [here]);
   useEffect(() => {
     load();
@@ -65,7 +63,6 @@ export function Documents() {
     takeUp(here);
   }, [here]);
   if (!may("documents:read")) return html`<main id="content" class="alone"><p>${t.mayNot}</p></main>`;
-  if (missing) return html`<${Missing} />`;
   const some = blocks?.some((each) => each.length > 0);
   return html`<main id="content" class="documents" tabindex="-1">
     <div class="wide">
@@ -88,17 +85,6 @@ export function Documents() {
       ${cursor && html`<${More} cursor=${cursor} load=${load} />`}
     </div>
   </main>`;
-}
-
-/** That the collection of the address does not exist, and which ones do. */
-function Missing() {
-  const others = collections.value ?? [];
-  return html`<main id="content" class="documents" tabindex="-1"><div class="wide"><div class="nothing">
-    <${Icon} name="warn" />
-    <p><strong>${t.noCollection}</strong></p>
-    ${others.length > 0 && html`<p class="quiet">${t.noCollectionMore}</p>
-      <ul class="badges">${others.map((each) => html`<li key=${each.name}><button class="button" dir="auto" onClick=${() => go({ set: { collection: each.name, doc: null, q: null }, push: true })}>${each.name}</button></li>`)}</ul>`}
-  </div></div></main>`;
 }
 
 /** Call something as a part comes near to what is seen, and as it goes away from it.

@@ -9,8 +9,9 @@ import { t } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { html, render, signal, useEffect } from "./lib.js";
 import { Trouble, Waiting, useCurrentSeen } from "./parts.js";
+import { Missing } from "./missing.js";
 import { SignIn, leave, loadSession, session } from "./signin.js";
-import { collection, collections, go, loadCollections, may, me, params, path, said, theme, toasts } from "./state.js";
+import { collection, collections, go, loadCollections, may, me, missing, params, path, said, theme, toasts } from "./state.js";
 import { clear } from "./turns.js";
 import { Viewer, opened } from "./viewer.js";
 
@@ -76,7 +77,7 @@ function Page() {
       ${(key.value || session.value.signed_in) && html`<button class="icon-button" title=${t.signOut} aria-label=${t.signOut} onClick=${signOut}><${Icon} name="leave" /></button>`}
     </header>
     <div class=${`view ${opened.value && me.value ? "with-viewer" : ""}`}>
-      ${trouble.value ? html`<main id="content" class="alone"><${Trouble} problem=${trouble.value} retry=${arrive} /></main>` : !me.value ? html`<main id="content" class="alone"><${Waiting} /></main>` : !shown ? html`<${Ask} />` : !shown.may() ? html`<main id="content" class="alone" tabindex="-1"><p>${t.mayNot}</p></main>` : shown.part ? html`<${shown.part} />` : html`<${Later} key=${view} from=${shown.from} />`}
+      ${trouble.value ? html`<main id="content" class="alone"><${Trouble} problem=${trouble.value} retry=${arrive} /></main>` : !me.value ? html`<main id="content" class="alone"><${Waiting} /></main>` : !shown ? html`<${Ask} onChoose=${choose} />` : !shown.may() ? html`<main id="content" class="alone" tabindex="-1"><p>${t.mayNot}</p></main>` : missing.value && CHOOSES.includes(view) ? html`<main id="content" class="alone" tabindex="-1"><${Missing} choose=${choose} /></main>` : shown.part ? html`<${shown.part} />` : html`<${Later} key=${view} from=${shown.from} />`}
       ${opened.value && me.value && html`<${Viewer} place=${opened.value} />`}
     </div>
     <${Passage} />
@@ -84,15 +85,16 @@ function Page() {
     <div class="hidden" role="status" aria-live="polite">${said.value}</div>`;
 }
 
+/** Show the collection instead of the one that is shown. @param {string} name */
+function choose(name) {
+  clear();
+  go({ path: CHOOSES.includes(path.value.slice(1)) ? path.value : "/", set: { collection: name, doc: null, sort: null, q: null, compare: null }, push: true });
+}
+
 function Collections() {
   if (!collections.value || collections.value.length < 2) return null;
-  const choose = (/** @type {Page.On<HTMLSelectElement>} */ event) => {
-    const name = event.currentTarget.value;
-    clear();
-    go({ path: CHOOSES.includes(path.value.slice(1)) ? path.value : "/", set: { collection: name, doc: null, sort: null, q: null, compare: null }, push: true });
-  };
   return html`<label class="collection"><span class="hidden">${t.collection}</span>
-    <select value=${collection.value} onChange=${choose}>${collections.value.map((each) => html`<option value=${each.name} selected=${each.name === collection.value}>${each.name}</option>`)}</select>
+    <select value=${collection.value} onChange=${(event) => choose(event.currentTarget.value)}>${missing.value && html`<option value=${collection.value} disabled selected>${collection.value}</option>`}${collections.value.map((each) => html`<option value=${each.name} selected=${each.name === collection.value}>${each.name}</option>`)}</select>
   </label>`;
 }
 

@@ -56,6 +56,12 @@ export const collection = computed(
   () => params.value.get("collection") ?? (collections.value?.some((each) => each.name === "default") === false ? collections.value[0]?.name : null) ?? "default",
 );
 
+/** Whether it is not there; `default` is made with the first document of all. */
+export const missing = computed(() => {
+  const known = collections.value ?? [];
+  return known.length > 0 && !known.some((each) => each.name === collection.value);
+});
+
 export const DEFAULTS = { mode: "hybrid", k: 8 };
 /** How questions are asked, as the request body has it. */
 export const options = computed(() => {

@@ -570,16 +570,26 @@ def test_german_browsers_operate_in_german(browser: Browser) -> None:
         ]
 
 
-def test_a_collection_that_does_not_exist_is_said_and_others_are_offered(browser: Browser) -> None:
-    with (
-        running(app_of().app) as server,
-        browser.page(server.url, path="/#/documents?collection=gone", refusals=(404,)) as page,
-    ):
+@pytest.mark.parametrize(
+    ("address", "then"),
+    [
+        ("/#/?collection=gone", "“default”"),
+        ("/#/documents?collection=gone", "Page 1"),
+        ("/#/quality?collection=gone", "Golden questions"),
+        ("/#/quality?part=runs&collection=gone", "Run an evaluation"),
+        ("/#/collections/gone", "Embedding model"),
+    ],
+)
+def test_a_collection_that_does_not_exist_is_said_and_others_are_offered(
+    browser: Browser, address: str, then: str
+) -> None:
+    with running(app_of().app) as server, browser.page(server.url, path=address, refusals=(404,)) as page:
         page.tab.get_by_text("This collection does not exist.").wait_for()
-        assert page.tab.get_by_text("No documents yet.").count() == 0
+        assert page.tab.get_by_role("alert").count() == 0
+        assert page.tab.locator(".composer, .note, .drop").count() == 0
         assert page.seriously_wrong() == []
         page.tab.get_by_role("main").get_by_role("button", name="default").click()
-        page.tab.get_by_role("button", name="Open Page 1").wait_for()
+        page.tab.get_by_role("main").get_by_text(then).first.wait_for()
 
 
 @pytest.mark.parametrize("key", ["Enter", "Tab"])
