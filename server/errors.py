@@ -327,6 +327,16 @@ class InvalidUpload(CallerError):
         self.field = field
 
 
+class EmptyUpload(CallerError):
+    """An uploaded file has no bytes."""
+
+    slug = "invalid-request"
+    field = "file"
+
+    def __init__(self) -> None:
+        super().__init__("the file is empty")
+
+
 class UnsupportedUpload(CallerError):
     """No reader supports the file's content, whatever its name says."""
 

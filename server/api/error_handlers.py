@@ -169,4 +169,7 @@ def _reason(entry: Mapping[str, Any]) -> str:
         return f"not valid JSON: {entry['ctx']['error']}"
     if entry["type"] == "too_long" and isinstance(entry.get("input"), str):  # pydantic speaks of items
         return f"must have at most {entry['ctx']['max_length']} characters"
+    if entry["type"] == "too_short":
+        least = entry["ctx"]["min_length"]
+        return f"must have at least {least} {'entry' if least == 1 else 'entries'}"
     return _REASONS.get(entry["type"]) or str(entry["msg"]).removeprefix("Value error, ")

@@ -12,7 +12,7 @@ from typing import BinaryIO
 from ingestion.errors import Unreadable
 from ingestion.names import safe_name
 from ingestion.readers.kinds import kind_of
-from server.errors import InvalidUpload, UnsupportedUpload
+from server.errors import EmptyUpload, UnsupportedUpload
 
 HEAD = 65_536
 ARCHIVE_END = 1 << 20
@@ -49,12 +49,12 @@ async def require_readable(file: ReceivedFile, *, plugged_in: Container[str] = (
     `plugged_in` are suffixes of files that plug-ins read, whatever their bytes.
 
     Raises:
-        InvalidUpload: it is empty.
+        EmptyUpload: it is empty.
         UnsupportedUpload: no reader supports such bytes, or they do not match the name.
 
     """
     if not file.size:
-        raise InvalidUpload("file", "is empty")  # noqa: EM101 (a field's name and a reason)
+        raise EmptyUpload
     if PurePath(file.name).suffix.lower() in plugged_in:
         return
     try:

@@ -301,7 +301,9 @@ def test_content_counts_more_than_names_and_types(scripted: Make, serve: Serve, 
 
 def test_an_empty_file_is_a_422(scripted: Make, serve: Serve) -> None:
     with serve(scripted().app) as server:
-        refused(sent(server, b"", "a.txt"), 422, "invalid-request", "file")
+        answered = sent(server, b"", "a.txt")
+        refused(answered, 422, "invalid-request", "file")
+        assert answered.json()["detail"] == "the file is empty"
 
 
 @pytest.mark.parametrize(

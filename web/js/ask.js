@@ -202,7 +202,7 @@ function Conversations() {
       }
     }, 5000);
     const undo = () => (clearTimeout(timer), hidden.current.delete(each.id), relist((known) => [...known]));
-    toast(t.willDelete(each.title), { action: t.undo, run: undo, ms: 5000 });
+    toast(t.willDeleteConversation(each.title), { action: t.undo, run: undo, ms: 5000 });
     if (each.id === conversation.value) fresh();
   };
   const rename = async (/** @type {Api.ConversationOut} */ each, /** @type {string} */ title) => {

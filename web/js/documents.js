@@ -200,6 +200,10 @@ function Bring() {
     bring(chosen(event.currentTarget.files ?? []));
     event.currentTarget.value = "";
   };
+  const explain = (/** @type {Page.On} */ event) => {
+    const { validity } = event.currentTarget;
+    if (validity.patternMismatch || validity.typeMismatch) event.currentTarget.setCustomValidity(t.urlHelp);
+  };
   const page = (/** @type {Page.On<HTMLFormElement>} */ event) => {
     event.preventDefault();
     const form = event.currentTarget;
@@ -216,7 +220,7 @@ function Bring() {
       <input class="hidden folder" type="file" tabindex="-1" aria-hidden="true" ref=${folders} onChange=${choose} />
     </div>
     <form class="url" onSubmit=${page}>
-      <input type="url" name="url" aria-label=${t.url} placeholder=${t.url} required pattern="[hH][tT][tT][pP][sS]?://.*" />
+      <input type="url" name="url" aria-label=${t.url} placeholder=${t.url} required pattern="[hH][tT][tT][pP][sS]?://.*" onInvalid=${explain} onInput=${(event) => event.currentTarget.setCustomValidity("")} />
       <button class="button">${t.fetchUrl}</button>
     </form>`;
 }

@@ -22,6 +22,7 @@ export const languageName = (name) => (name in CODES ? (languages.of(CODES[/** @
 const whole = new Intl.NumberFormat(place);
 const parts = new Intl.NumberFormat(place, { maximumFractionDigits: 3 });
 const moment = new Intl.DateTimeFormat(place, { dateStyle: "medium", timeStyle: "short" });
+const time = new Intl.DateTimeFormat(place, { timeStyle: "medium" });
 const exact = new Intl.DateTimeFormat(place, { dateStyle: "medium", timeStyle: "medium" });
 const date = new Intl.DateTimeFormat(place, { day: "numeric", month: "short", timeZone: "UTC" });
 const dollars = new Intl.NumberFormat(place, { style: "currency", currency: "USD", maximumFractionDigits: 4 });
@@ -35,8 +36,22 @@ export const score = (value) => parts.format(value);
 /** @param {string} iso */
 export const when = (iso) => moment.format(new Date(iso));
 
+/** The time of the day, to the second. @param {string} iso */
+export const clock = (iso) => time.format(new Date(iso));
+
 /** To the second. @param {string} iso */
 export const whenExact = (iso) => exact.format(new Date(iso));
+
+const relative = new Intl.RelativeTimeFormat(place, { numeric: "auto", style: "narrow" });
+const SPANS = /** @type {const} */ ([["day", 86_400], ["hour", 3600], ["minute", 60]]);
+
+/** How long ago it was; the date where that is more than a week. @param {string} iso */
+export function ago(iso) {
+  const seconds = Math.max(0, (Date.now() - Date.parse(iso)) / 1000);
+  if (seconds > 7 * 86_400) return date.format(new Date(iso));
+  const [unit, size] = SPANS.find(([, size]) => seconds >= size) ?? ["minute", 60];
+  return relative.format(-Math.floor(seconds / size), unit);
+}
 
 /** A day of UTC's. @param {string} iso */
 export const whenDay = (iso) => date.format(new Date(iso));

@@ -1,7 +1,7 @@
 // The queue: jobs that wait, run or have failed, and builds that run.
 import { addressOf } from "./collections.js";
 import { get, query, send } from "./api.js";
-import { count, inWords, t, when } from "./i18n.js";
+import { clock, count, inWords, t, when } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { html, useRef, useState } from "./lib.js";
 import { Trouble, Waiting, useProblem, useRepeated } from "./parts.js";
@@ -87,6 +87,7 @@ function Job({ job, onAct }) {
     <td><span class=${`badge ${job.status === "failed" ? "bad" : job.status === "succeeded" ? "good" : ""}`}>${t.state[job.status]}</span>
       ${job.status === "running" && html`<progress max=${job.progress.total ?? 1} value=${job.progress.total && job.progress.done ? job.progress.done : undefined} aria-label=${name}></progress>`}
       ${job.waits_for === "tenant" && html`<small>${t.waitsForTenant}</small>`}
+      ${job.next_try_at && html`<small>${t.triedAgain(clock(job.next_try_at))}</small>`}
       ${job.attempts > 1 && html`<small>${t.attempts(count(job.attempts))}</small>`}</td>
     <td class="when">${when(job.created_at)}</td>
     <td class="end">${may("documents:write") && open && html`<button class="icon-button" title=${t.cancel} aria-label=${`${t.cancel}: ${name}`} onClick=${() => onAct(job, "cancel")}><${Icon} name="close" /></button>`}

@@ -1,5 +1,5 @@
 // API keys: listed, made, rotated, revoked. A key's text is shown once, when it is made, and kept nowhere.
-import { query, send } from "./api.js";
+import { Problem, query, send } from "./api.js";
 import { t, when } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { html, useEffect, useRef, useState } from "./lib.js";
@@ -96,6 +96,7 @@ function Make({ onMade, onClose }) {
     if (lines(text("groups")).length) body.groups = lines(text("groups"));
     if (lines(text("collections")).length) body.collections = lines(text("collections"));
     if (text("expires")) body.expires_at = new Date(text("expires")).toISOString();
+    if (scopes.length === 0) return setProblem(new Problem({ title: t.noScope }));
     setBusy(true);
     setProblem(null);
     try {

@@ -11,12 +11,16 @@ export const HOPELESS = [413, 415, 422];
  *  @param {{problem: Page.Problem, retry?: () => void}} props */
 export function Trouble({ problem, retry }) {
   const unreachable = problem.slug === UNREACHABLE;
+  const [first, ...others] = problem.errors ?? [];
+  const isSaid = first && problem.detail.includes(first.reason ?? first.detail ?? ""); // then one of the two is enough
+  const detail = isSaid && others.length > 0 ? "" : problem.detail;
+  const errors = isSaid && others.length === 0 ? [] : (problem.errors ?? []);
   return html`<div class="trouble" role="alert">
     <${Icon} name="warn" />
     <div>
       <p><strong>${unreachable ? t.unreachable : problem.title || t.failed}</strong></p>
-      ${(unreachable || problem.detail) && html`<p>${unreachable ? t.unreachableMore : problem.detail}</p>`}
-      ${problem.errors?.length > 0 && html`<ul>${problem.errors.map((each) => html`<li><code>${each.field}</code> ${each.reason ?? each.detail ?? ""}</li>`)}</ul>`}
+      ${(unreachable || detail) && html`<p>${unreachable ? t.unreachableMore : detail}</p>`}
+      ${errors.length > 0 && html`<ul>${errors.map((each) => html`<li><code>${each.field}</code> ${each.reason ?? each.detail ?? ""}</li>`)}</ul>`}
       ${problem.retryAfter !== null && problem.retryAfter !== undefined && html`<p>${t.tryAgainIn(Math.ceil(problem.retryAfter))}</p>`}
       <p class="quiet">${problem.status ? `${problem.status} ${problem.slug}` : ""}${problem.requestId ? html` · <span class="id">${problem.requestId}</span>` : ""}</p>
       ${retry && !HOPELESS.includes(problem.status) && html`<button class="button" onClick=${retry}><${Icon} name="again" />${t.tryAgain}</button>`}

@@ -1,6 +1,6 @@
 // What is on its way into a collection: sent, followed to the end of its job, tried again.
 import { Problem, asProblem, follow, get, query, send } from "./api.js";
-import { count, inWords, t } from "./i18n.js";
+import { clock, count, inWords, t } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { html, signal } from "./lib.js";
 import { HOPELESS, Warnings } from "./parts.js";
@@ -71,9 +71,9 @@ async function through(entry) {
     resume: open,
     onEvent: (name, data) => {
       /** @type {Page.Job} */
-      const { status, progress, result } = data;
+      const { status, progress, result, error, next_try_at } = data;
       if (name === "error") set(id, { state: "failed", problem: new Problem(data) });
-      else set(id, { state: status, done: progress.done, total: progress.total, outcome: result?.outcome, warnings: result?.warnings });
+      else set(id, { state: status, done: progress.done, total: progress.total, outcome: result?.outcome, warnings: result?.warnings, delay: status === "queued" && error && next_try_at ? { why: error.detail || error.title || t.failed, until: next_try_at } : null });
     },
   });
   hasArrived();
@@ -174,8 +174,9 @@ export function Uploads() {
 /** One that is on its way, as an item of a list. @param {{upload: Upload}} props */
 export const UploadItem = ({ upload: each }) => html`<li class=${`is-${each.state}`}>
   <span class="upload-name" dir="auto">${each.name}</span>
-  <span class="state">${each.state === "succeeded" ? html`<${Icon} name="check" />` : null}${each.state === "failed" ? html`<${Icon} name="warn" />` : null}${t.state[each.state]}${each.outcome ? ` · ${inWords(t.outcome, each.outcome)}` : ""}</span>
+  <span class="state">${each.state === "succeeded" ? html`<${Icon} name="check" />` : null}${each.state === "failed" ? html`<${Icon} name="warn" />` : null}${each.delay ? t.triedAgain(clock(each.delay.until)) : t.state[each.state]}${each.outcome ? ` · ${inWords(t.outcome, each.outcome)}` : ""}</span>
   ${(each.state === "sending" || each.state === "running") && html`<progress max=${each.total ?? 1} value=${each.total && each.done ? each.done : undefined} aria-label=${each.name}></progress>`}
+  ${each.delay && html`<p class="wrong" dir="auto">${each.delay.why}</p>`}
   ${each.problem && html`<p class="wrong">${each.problem.errors[0]?.reason || each.problem.detail || each.problem.title || t.unreachable}${may("documents:write") && !HOPELESS.includes(each.problem.status) ? html` <button class="link" aria-label=${`${t.tryAgain}: ${each.name}`} onClick=${() => again(each)}>${t.tryAgain}</button>` : ""}</p>`}
   ${each.warnings && each.warnings.length > 0 && html`<${Warnings} warnings=${each.warnings} />`}
 </li>`;

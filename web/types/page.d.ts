@@ -115,6 +115,8 @@ declare namespace Page {
     problem: Problem | null;
     done: number;
     total: number | null;
+    /** why its job failed, and when it is tried again */
+    delay?: { why: string; until: string } | null;
     outcome?: string;
     warnings?: Api.WarningOut[];
   }

@@ -7,6 +7,7 @@ import asyncio
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ingestion.names import size_as_text
 from server.api.context import request_id_of
 from server.api.problems import KINDS, Problem, problem_response
 
@@ -19,7 +20,7 @@ class BodyTooLarge(HTTPException):
     """The body exceeds the limit; an `HTTPException`, as FastAPI wraps other errors raised while it reads the body."""
 
     def __init__(self, most: int) -> None:
-        super().__init__(413, f"a request body has at most {most} bytes here", headers=CLOSE)
+        super().__init__(413, f"a request body may have {size_as_text(most)} at the most here", headers=CLOSE)
 
 
 def is_upload(scope: Scope) -> bool:

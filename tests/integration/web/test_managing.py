@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from support import scripted as scripts
 from support import scripted_documents
 from support.browser import Browser, Watched, open_browser
 from support.scripted import Scripted, ScriptedDocumentTexts, ScriptedState, running, scripted_app
-from support.scripted_documents import DEAD_JOB, NOW, ScriptedCollections
+from support.scripted_documents import DEAD_JOB, DONE_JOB, NOW, ScriptedCollections
 
 from config.settings import AuthSettings
 from server.limits.overview import BudgetState, LimitsOverview
@@ -23,6 +24,7 @@ from server.services.jobs import JobWatchers
 from storage.collections.generations import GenerationInfo
 from storage.cursors import Page
 from storage.documents.text import ChunkInfo, DocumentText
+from storage.jobs.jobs import JobError
 
 BOOTSTRAP = "b" * 40
 REQUIRED = AuthSettings(mode="required", bootstrap_key=SecretStr(BOOTSTRAP), failed_logins=100_000)
@@ -590,6 +592,34 @@ def test_a_collection_that_does_not_exist_is_said_and_others_are_offered(
         assert page.seriously_wrong() == []
         page.tab.get_by_role("main").get_by_role("button", name="default").click()
         page.tab.get_by_role("main").get_by_text(then).first.wait_for()
+
+
+def test_what_a_form_lacks_is_said_in_plain_words(browser: Browser) -> None:
+    with running(app_of().app) as server, browser.page(server.url, path="/#/operate/keys") as page:
+        page.tab.get_by_role("button", name="New key").click()
+        page.tab.get_by_label("What it is for").fill("A script")
+        page.tab.get_by_role("button", name="Create").click()
+        page.tab.get_by_role("alert").get_by_text("Choose at least one scope.").wait_for()
+        page.tab.goto(f"{server.url}/#/documents")
+        address = page.tab.get_by_label("Address of a web page")
+        address.fill("ftp://x/y")
+        page.tab.get_by_role("button", name="Fetch").click()
+        assert address.evaluate("(each) => each.validationMessage") == "It begins with http:// or https://."
+        address.fill("https://x.example/y")
+        assert address.evaluate("(each) => each.checkValidity()")
+
+
+def test_a_job_that_waits_for_its_next_try_says_why(browser: Browser) -> None:
+    made = app_of()
+    error = JobError("fetch-failed", "the address x.example cannot be resolved")
+    waits = replace(DONE_JOB, status="queued", error=error, result=None, finished_at=None, next_try_at=NOW)
+    made.runtime.jobs.steps = [waits, asyncio.Event()]
+    with running(made.app) as server, browser.page(server.url, path="/#/documents") as page:
+        page.tab.get_by_label("Address of a web page").fill("https://x.example/y")
+        page.tab.get_by_role("button", name="Fetch").click()
+        upload = page.tab.locator(".uploads li")
+        upload.get_by_text("the address x.example cannot be resolved").wait_for()
+        assert "failed; tried again at" in upload.inner_text()
 
 
 @pytest.mark.parametrize("key", ["Enter", "Tab"])
