@@ -3,6 +3,7 @@ import { Problem, send } from "./api.js";
 import { t } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { html, signal, useEffect, useLayoutEffect, useRef, useState } from "./lib.js";
+import { isMarkdown } from "./formatted.js";
 import { blocksOf, nodesOf } from "./markdown.js";
 import { Trouble, Waiting, placeOf } from "./parts.js";
 import { may, said, toast } from "./state.js";
@@ -112,6 +113,8 @@ function numberOf(button) {
   return same.includes(button) ? same.indexOf(button) : null;
 }
 
+const GAP = 8;
+
 /** The passage of the footnote that the pointer or the focus is on. */
 export function Passage() {
   const frame = useRef(/** @type {HTMLElement | null} */ (null));
@@ -119,11 +122,16 @@ export function Passage() {
   useLayoutEffect(() => {
     if (!now || !frame.current) return;
     clearTimeout(leaving);
+    const { style } = frame.current;
+    style.maxHeight = "";
     const { width, height } = frame.current.getBoundingClientRect();
     const left = Math.max(12, Math.min(now.at.left + now.at.width / 2 - width / 2, innerWidth - width - 12));
-    const below = now.at.bottom + 8 + height < innerHeight;
-    frame.current.style.left = `${left}px`;
-    frame.current.style.top = `${below ? now.at.bottom + 8 : Math.max(8, now.at.top - height - 8)}px`;
+    const [above, below] = [now.at.top - 2 * GAP, innerHeight - now.at.bottom - 2 * GAP]; // the footnote stays seen
+    const isBelow = height <= below || below >= above;
+    const shownHeight = Math.min(height, Math.max(above, below));
+    style.left = `${left}px`;
+    style.top = `${isBelow ? now.at.bottom + GAP : now.at.top - shownHeight - GAP}px`;
+    style.maxHeight = `${isBelow ? below : above}px`;
   }, [now]);
   useLayoutEffect(() => {
     if (!now) return;
@@ -148,20 +156,25 @@ export function Passage() {
   return html`<div class="passage" role="group" aria-label=${t.footnote(citation.id, citation.title)} ref=${frame} onPointerEnter=${() => clearTimeout(leaving)} onPointerLeave=${leave}>
     <p class="passage-head"><span class="number">${citation.id}</span><strong>${citation.title}</strong></p>
     ${placeOf(citation) && html`<p class="quiet">${placeOf(citation)}</p>`}
-    <blockquote dir="auto" tabindex="-1"><${Marked} text=${citation.text} start=${citation.start} quotes=${quotes} /></blockquote>
+    <blockquote dir="auto" tabindex="-1"><${Marked} text=${citation.text} isMarkdown=${isMarkdown(citation.source)} start=${citation.start} quotes=${quotes} /></blockquote>
     ${may("documents:read") && html`<button class="link" tabindex="-1" onClick=${() => open(citation, turn, now.anchor)}>${t.openAtPlace}</button>`}
   </div>`;
 }
 
 const MUCH = 520;
 
+const UNSEEN = "\0"; // no text has it
+/** Put what is not shown in place of the signs around code and bold words: the text keeps its length. @param {string} text */
+const unsigned = (text) =>
+  text.replace(/(`+|\*\*)(?=\S)([^`*\n]+)\1/g, (_, sign, words) => UNSEEN.repeat(sign.length) + words + UNSEEN.repeat(sign.length));
+
 /** Show rows of a Markdown table as their cells, and no more than one empty line. @param {string} text */
-const plain = (text) => text.replace(/^\|[ :|-]+\|(\n|$)/gm, "").replace(/^\| (.*) \|$/gm, (_, cells) => cells.split(" | ").join(" · ")).replace(/\n{3,}/g, "\n\n");
+const plain = (text) => text.replaceAll(UNSEEN, "").replace(/^ *(```|~~~).*\n?/gm, "").replace(/^\|[ :|-]+\|(\n|$)/gm, "").replace(/^\| (.*) \|$/gm, (_, cells) => cells.split(" | ").join(" · ")).replace(/\n{3,}/g, "\n\n");
 
 /** A passage's text with what is quoted of it marked; a long one begins near the first quote.
- *  @param {{text: string, start: number, quotes: Page.Stretch[]}} props */
-function Marked({ text, start, quotes }) {
-  const points = [...flowing(text)];
+ *  @param {{text: string, isMarkdown: boolean, start: number, quotes: Page.Stretch[]}} props */
+function Marked({ text, isMarkdown, start, quotes }) {
+  const points = [...(isMarkdown ? unsigned(flowing(text)) : flowing(text))];
   const between = (/** @type {number} */ from, /** @type {number} */ to) => plain(points.slice(from, to).join(""));
   const heading = /^(?:#{1,6} .*\n+)+/.exec(points.join("")); // it stands above
   let at = heading && heading[0].length < points.length ? [...heading[0]].length : 0;

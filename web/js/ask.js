@@ -1,7 +1,7 @@
 // The view for asking: conversations at the side, the answers, the question's box with its options.
 import { Problem, get, query, send } from "./api.js";
 import { Answer } from "./answer.js";
-import { count, t, when } from "./i18n.js";
+import { ago, count, t, when } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { html, signal, useEffect, useLayoutEffect, useRef, useState } from "./lib.js";
 import { Missing } from "./missing.js";
@@ -35,17 +35,21 @@ export function Ask({ onChoose }) {
   useLayoutEffect(() => {
     followed.current = true;
   }, [last]);
+  useEffect(() => {
+    // in a low window the page itself scrolls
+    const left = (/** @type {HTMLElement} */ { scrollTop, scrollHeight, clientHeight }) => scrollHeight - scrollTop - clientHeight;
+    const scrolled = () => {
+      if (thread.current) followed.current = left(thread.current) < 80 && left(document.documentElement) < 80 + (thread.current.querySelector(".composer-column")?.clientHeight ?? 0);
+    };
+    document.addEventListener("scroll", scrolled, true);
+    return () => document.removeEventListener("scroll", scrolled, true);
+  }, []);
   if (!may("query")) return html`<main id="content" class="alone"><p>${t.noQuery}</p></main>`;
   if (missing.value && !asked) return html`<${Conversations} /><main id="content" class="alone" tabindex="-1"><${Missing} choose=${onChoose} /></main>`;
   const empty = turns.value.length === 0 && !problem;
-  const onScroll = () => {
-    if (!thread.current) return;
-    const { scrollTop, scrollHeight, clientHeight } = thread.current;
-    followed.current = scrollHeight - scrollTop - clientHeight < 80;
-  };
   return html`
     <${Conversations} />
-    <main id="content" class=${`ask ${empty ? "empty" : ""}`} tabindex="-1" ref=${thread} onScroll=${onScroll}>
+    <main id="content" class=${`ask ${empty ? "empty" : ""}`} tabindex="-1" ref=${thread}>
       <div class="thread">
         <div class="column">
           ${empty && html`<${Welcome} />`}
@@ -81,7 +85,7 @@ function Composer({ busy, follows }) {
     box.current.style.height = `${Math.min(box.current.scrollHeight, 200)}px`;
   }, [text]);
   useEffect(() => {
-    if (matchMedia("(hover: hover)").matches) box.current?.focus();
+    if (matchMedia("(hover: hover)").matches) box.current?.focus({ preventScroll: true });
   }, [conversation.value]);
   const submit = (/** @type {Event} */ event) => {
     event.preventDefault();
@@ -220,6 +224,8 @@ function Conversations() {
     listing.value = false;
     go({ path: "/", push: true });
   };
+  const several = (collections.value?.length ?? 0) > 1;
+  const timeOf = (/** @type {Api.ConversationOut} */ each) => (sort === "-created_at" ? each.created_at : each.updated_at);
   const seen = (list.value ?? []).filter((each) => !hidden.current.has(each.id));
   return html`<nav class=${`conversations ${listing.value ? "over" : ""}`} aria-label=${t.conversations}>
     <button class="button new" onClick=${fresh}><${Icon} name="plus" />${t.newConversation}</button>
@@ -233,7 +239,7 @@ function Conversations() {
       ${seen.map((each) => html`<li key=${each.id} class=${each.id === conversation.value ? "current" : ""}>
         ${naming === each.id
           ? html`<${Naming} title=${each.title} onEnd=${(/** @type {string} */ title) => rename(each, title)} />`
-          : html`<a href=${`#/c/${encodeURIComponent(each.id)}`} aria-current=${each.id === conversation.value ? "page" : null} title=${when(each.updated_at)} dir="auto" onClick=${() => (listing.value = false)}>${each.title}</a>
+          : html`<a href=${`#/c/${encodeURIComponent(each.id)}`} aria-current=${each.id === conversation.value ? "page" : null} title=${`${each.title}\n${when(timeOf(each))}`} onClick=${() => (listing.value = false)}><span dir="auto">${each.title}</span><small>${several ? `${each.collection} · ` : ""}${ago(timeOf(each))}</small></a>
             <span class="row-actions">
               <button class="icon-button small" title=${t.rename} aria-label=${`${t.rename}: ${each.title}`} onClick=${() => setNaming(each.id)}><${Icon} name="pencil" /></button>
               <button class="icon-button small" title=${t.delete} aria-label=${t.deleteNamed(each.title)} onClick=${() => remove(each)}><${Icon} name="trash" /></button>

@@ -92,7 +92,9 @@ export function Documents() {
 function useNear(frame, run, inputs = []) {
   useEffect(() => {
     if (!frame.current) return;
-    const observer = new IntersectionObserver((entries) => entries.slice(-1).forEach(run), { root: frame.current.closest("main"), rootMargin: NEAR });
+    const main = frame.current.closest("main");
+    const scrolls = main && getComputedStyle(main).overflowY !== "visible"; // in a low window the page does
+    const observer = new IntersectionObserver((entries) => entries.slice(-1).forEach(run), { root: scrolls ? main : null, rootMargin: NEAR });
     observer.observe(frame.current);
     return () => observer.disconnect();
   }, inputs);

@@ -47,7 +47,7 @@ export function quotedOf(answer, citation, nth = null) {
 function standing(piece, text) {
   const words = piece.match(/[\p{L}\p{N}]+/gu) ?? [];
   if (words.length < 2 || words.length > 300) return null;
-  return new RegExp(words.join(BETWEEN) + "[.!?)]*", "u").exec(text);
+  return new RegExp(`(?:\\p{Sc} ?)?${words.join(BETWEEN)}(?: ?[\\p{Sc}%‰°])?[.!?)]*`, "u").exec(text); // with the sign of a sum
 }
 
 /** The cells of a row that was written with the names of its columns; "" where it is none. @param {string} piece */

@@ -212,12 +212,13 @@ def test_conversations_are_searched_and_sorted(browser: Browser, monkeypatch: py
 
     monkeypatch.setattr(made.runtime.conversations, "list", listed)
     with running(made.app) as server, browser.page(server.url) as page:
-        links = page.tab.locator(".conversations li a")
+        links = page.tab.locator(".conversations li a span")
         links.nth(1).wait_for()
         assert links.all_inner_texts() == ["Talk 2", "Talk 1"]
+        assert page.tab.locator(".conversations li small").all_inner_texts() == ["2 Jan", "2 Jan"]
         with page.tab.expect_response(lambda response: "sort=title" in response.url):
             page.tab.get_by_label("Order").select_option("title")
-        page.tab.wait_for_function("document.querySelector('.conversations li a').textContent === 'Talk 1'")
+        page.tab.wait_for_function("document.querySelector('.conversations li a span').textContent === 'Talk 1'")
         page.tab.get_by_label("Search conversations").fill("2")
         links.nth(1).wait_for(state="detached")
         assert links.all_inner_texts() == ["Talk 2"]
@@ -399,7 +400,7 @@ def test_a_key_is_made_shown_once_rotated_and_revoked(browser: Browser) -> None:
         form = page.tab.get_by_role("dialog", name="New key")
         form.get_by_label("What it is for").fill(HOSTILE.replace("\u202e", "").replace("\u202c", ""))
         form.get_by_role("button", name="Create").click()
-        form.get_by_text("scopes").first.wait_for()  # the server says what is missing
+        form.get_by_text("Choose at least one scope.").wait_for()
         form.get_by_label("query", exact=False).first.check()
         form.get_by_label("Person or application").fill("desk")
         form.get_by_role("button", name="Create").click()

@@ -160,6 +160,48 @@ def test_a_footnote_shows_its_passage_to_the_pointer_and_to_the_keyboard(browser
         passage.wait_for(state="detached")
 
 
+def test_in_a_low_window_the_header_scrolls_away_and_a_passage_leaves_its_footnote_free(browser: Browser) -> None:
+    long = "\n\n".join(f"Set the port [1], as paragraph {n} says." for n in range(9))
+    made = app_of(SOURCES, Token(long), DONE)
+    with running(made.app) as server, browser.page(server.url, width=320, height=200) as page:
+        page.ask("Which port?")
+        footnote = page.tab.locator(".footnote").nth(4)
+        footnote.scroll_into_view_if_needed()
+        assert page.tab.locator(".top").bounding_box()["y"] < -90
+        footnote.hover()
+        passage = page.tab.locator(".passage")
+        passage.wait_for()
+        one, other = footnote.bounding_box(), passage.bounding_box()
+        assert one["y"] >= other["y"] + other["height"] or other["y"] >= one["y"] + one["height"]
+        footnote.click()
+        page.tab.locator(".viewer .text").wait_for()
+
+
+def test_a_passage_of_markdown_is_shown_without_its_signs(browser: Browser) -> None:
+    text = "Set `FOOTNOTE_PORT` to **change** it, 2 ** 3.\n\n```bash\nexport A=1\n```"
+    citation = replace(CITATION, text=text)
+    made = app_of(replace(SOURCES, citations=(citation,)), Token('It says "`FOOTNOTE_PORT` to" [1].'), DONE)
+    with running(made.app) as server, browser.page(server.url) as page:
+        page.ask("Which port?")
+        page.tab.locator(".footnote").hover()
+        passage = page.tab.locator(".passage blockquote")
+        passage.wait_for()
+        assert passage.inner_text().strip() == "Set FOOTNOTE_PORT to change it, 2 ** 3.\n\nexport A=1"
+        assert passage.locator("mark").inner_text() == "FOOTNOTE_PORT to"
+
+
+def test_the_sign_of_a_sum_is_marked_with_it(browser: Browser) -> None:
+    citation = replace(CITATION, text="| North crane | 85 € |\n| South crane | 190 € |\n| Mobile crane | 420 € |")
+    answer = Token("Crane: South crane; Fee: 190 € [1].")
+    with (
+        running(app_of(replace(SOURCES, citations=(citation,)), answer, DONE).app) as server,
+        browser.page(server.url) as page,
+    ):
+        page.ask("What does it cost?")
+        page.tab.locator(".footnote").hover()
+        assert page.tab.locator(".passage mark").inner_text() == "South crane | 190 €"
+
+
 def test_options_are_in_the_address_and_in_the_request(browser: Browser) -> None:
     made = app_of()
     with running(made.app) as server, browser.page(server.url, path="/#/?k=3&mode=keyword") as page:
@@ -368,7 +410,14 @@ def test_the_page_itself_never_scrolls(browser: Browser, width: int) -> None:
         page.tab.locator(".uploads li").nth(39).wait_for()
         assert taller() <= 0
         parts = [f"operate/{each}" for each in ("health", "jobs", "usage", "keys", "tenants", "audit")]
-        for view in ("collections", "collections/default", "quality", "quality?part=runs", "quality?part=feedback", *parts):
+        for view in (
+            "collections",
+            "collections/default",
+            "quality",
+            "quality?part=runs",
+            "quality?part=feedback",
+            *parts,
+        ):
             page.tab.goto(f"{server.url}/#/{view}")
             page.tab.locator("main h1").wait_for()
             page.tab.wait_for_load_state("networkidle")
