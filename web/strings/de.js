@@ -398,7 +398,7 @@ export default /** @satisfies {typeof import("./en.js").default} */ ({
   choose: "Dateien wählen",
   dropKinds: "PDF, Word, PowerPoint, Excel, HTML, Markdown, Mails, Bilder und mehr",
   url: "Adresse einer Webseite",
-  urlHelp: "Sie beginnt mit http:// oder https://.",
+  urlHelp: "Sie beginnt mit „http://“ oder „https://“.",
   fetchUrl: "Holen",
   uploads: "Auf dem Weg",
   uploadsOver: "Was gebracht wurde",

@@ -398,7 +398,7 @@ export default /** @satisfies {Page.Strings} */ ({
   choose: "choose files",
   dropKinds: "PDF, Word, PowerPoint, Excel, HTML, Markdown, mail, pictures and more",
   url: "Address of a web page",
-  urlHelp: "It begins with http:// or https://.",
+  urlHelp: "It begins with “http://” or “https://”.",
   fetchUrl: "Fetch",
   uploads: "On their way",
   uploadsOver: "What was brought",

@@ -605,7 +605,7 @@ def test_what_a_form_lacks_is_said_in_plain_words(browser: Browser) -> None:
         address = page.tab.get_by_label("Address of a web page")
         address.fill("ftp://x/y")
         page.tab.get_by_role("button", name="Fetch").click()
-        assert address.evaluate("(each) => each.validationMessage") == "It begins with http:// or https://."
+        assert address.evaluate("(each) => each.validationMessage") == "It begins with “http://” or “https://”."
         address.fill("https://x.example/y")
         assert address.evaluate("(each) => each.checkValidity()")
 
