@@ -30,21 +30,23 @@ _ASKS = re.compile(
 def searched_for(message: str, earlier: str | None) -> tuple[str, ...]:
     """Return what to search for, in this order, until passages answer; `earlier` is the question before.
 
-    A message that joins in (“and on Windows?”), has a pronoun, or hardly a word, is read after the question before it
-    first; on its own it may be a new question all the same. A short one that asks by itself (“which file types?”) is
-    read alone first. Any other stands alone.
+    A message with a pronoun, or of hardly a word, is read after the question before it first; on its own it may be a
+    new question all the same. One that joins in (“and on Windows?”), or asks by itself (“which file types?”), is read
+    alone first: the words of the question before would find that one's passages again. Any other stands alone.
     """
     if not earlier:
         return (message,)
     rest = _PLACEHOLDER.sub("", _JOINING.sub("", message)).strip() or message
     both = f"{earlier} {rest}"[-MAX_LENGTH:]
-    if rest != message or _LEANING.search(message):
-        return (both, rest) if _says_something(rest) else (both,)
+    if not _says_something(rest):
+        return (both,)
+    if _LEANING.search(rest):
+        return both, rest
+    if rest != message:
+        return rest, both
     if len(_WORD.findall(message)) > FEW_WORDS:
         return (message,)
-    if _ASKS.match(message) and _says_something(message):
-        return message, both
-    return (both, message) if _says_something(message) else (both,)
+    return (message, both) if _ASKS.match(message) else (both, message)
 
 
 def _says_something(text: str) -> bool:

@@ -639,13 +639,15 @@ def test_a_conversation_is_renamed_by_one_request(browser: Browser, key: str) ->
 def test_health_is_told_in_the_readers_language(browser: Browser) -> None:
     states = {
         "database": DependencyState(ok=True, detail="answers"),
-        "workers": DependencyState(ok=True, detail="2 of 3", required=False),
+        "workers": DependencyState(ok=True, detail="x", required=False, facts={"answering": 2, "wanted": 3}),
         "disk": DependencyState(ok=False, detail="no space on /data", required=False),
         "model": DependencyState(ok=True, detail="x", facts={"provider": "local", "model": "qwen"}),
         "connections": DependencyState(
             ok=True, detail="x", facts=Connections(pooled=20, direct=7, allowed=97, open=1, pooler="none").facts
         ),
-        "rerank": DependencyState(ok=False, detail="its breaker is open", facts={"provider": "tei", "model": "m"}),
+        "rerank": DependencyState(
+            ok=False, detail="its breaker is open", required=False, facts={"provider": "tei", "model": "m"}
+        ),
     }
     made = app_of()
 

@@ -222,7 +222,7 @@ def test_conversations_are_listed_renamed_and_rated(server: Process, stack: Stac
         page.tab.keyboard.press("Enter")
         page.tab.get_by_role("button", name="New question").click()
         page.tab.get_by_role("heading", name="Ask your documents").wait_for()
-        page.tab.locator(".conversations a", has_text="The crane").click()
+        page.tab.locator(".conversations a[title^='The crane']").click()
         page.tab.locator(".footnote").first.wait_for()
         assert "In March" in page.tab.inner_text(".prose")
 

@@ -10,10 +10,10 @@ CRANE = "What does the crane cost?"
 @pytest.mark.parametrize(
     ("message", "read_as"),
     [
-        ("and the mobile one?", (f"{CRANE} the mobile?", "the mobile?")),
-        ("And on Windows?", (f"{CRANE} on Windows?", "on Windows?")),
-        ("what about boats?", (f"{CRANE} boats?", "boats?")),
-        ("und der mobile Kran?", (f"{CRANE} der mobile Kran?", "der mobile Kran?")),
+        ("and the mobile one?", ("the mobile?", f"{CRANE} the mobile?")),
+        ("And on Windows?", ("on Windows?", f"{CRANE} on Windows?")),
+        ("what about boats?", ("boats?", f"{CRANE} boats?")),
+        ("und der mobile Kran?", ("der mobile Kran?", f"{CRANE} der mobile Kran?")),
         ("How big is it in winter?", (f"{CRANE} How big is it in winter?", "How big is it in winter?")),
         ("which file types?", ("which file types?", f"{CRANE} which file types?")),
         ("mobile crane", (f"{CRANE} mobile crane", "mobile crane")),
@@ -31,6 +31,6 @@ def test_the_first_message_stands_alone():
 
 
 def test_two_questions_are_no_longer_than_one_may_be():
-    (both, _) = searched_for("and boats?", "x" * MAX_LENGTH)
+    (_, both) = searched_for("and boats?", "x" * MAX_LENGTH)
     assert len(both) == MAX_LENGTH
     assert both.endswith("x boats?")
