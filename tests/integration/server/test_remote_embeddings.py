@@ -8,25 +8,18 @@ import numpy as np
 import pytest
 from support.embedding_server import Fault, listening, start_embedding_server
 from support.environment import make_settings
+from support.ingestion_command import run_ingestion
 from support.scripted import running
 
 import embedding.remote.embedder
 import embedding.remote.patience
 from embedding.errors import EmbeddingUnavailable
-from ingestion.cli.arguments import parse_arguments
-from ingestion.cli.command import run_command
-from ingestion.pipeline.factory import open_indexing
 from server.app import create_app
 from server.runtime import open_runtime
 from storage.errors import EmbeddingMismatch, InvalidCollection
 
 LIGHTHOUSE = "The lighthouse of Ostrava Bay was built in 1871 by the engineer Milada Novak."
 BREAD = "Sourdough bread rises for twelve hours before it is baked at 230 degrees."
-
-
-class Quiet:
-    def update(self, *_args, **_kwargs):
-        pass
 
 
 @pytest.fixture
@@ -80,72 +73,66 @@ def chosen(settings, server, other):
     return make
 
 
-async def ingested(settings, *arguments):
-    async with open_indexing(settings) as indexing:
-        options = parse_arguments([str(each) for each in arguments], description="")
-        return await run_command(options, indexing, watch=lambda _: None, progress=Quiet())
-
-
 async def test_an_ingestion_tells_before_and_after_what_it_costs_and_pays_nothing_twice(chosen, server, docs):
-    plan = (await ingested(chosen(), docs, "--dry-run")).as_json()
+    plan = (await run_ingestion(chosen(), docs, "--dry-run")).as_json()
     assert plan["estimate"]["cost_usd"]["likely"] > 0
     server.requests.clear()
-    report = (await ingested(chosen(), docs)).as_json()
+    report = (await run_ingestion(chosen(), docs)).as_json()
     words = len((LIGHTHOUSE + " " + BREAD).split()) + 2  # and the titles
     assert report["documents"]["added"] == 2
     assert words - 2 <= report["embedded_tokens"] <= words + 4
     assert report["embedding_usd"] == pytest.approx(2 * report["embedded_tokens"] / 1e6)
     server.requests.clear()
     server.noise = 0.01  # no two answers of some servers are quite the same
-    again = (await ingested(chosen(), "--reindex", "--activate", "always")).as_json()
+    again = (await run_ingestion(chosen(), "--reindex", "--activate", "always")).as_json()
     assert again["build"]["activated"]
     assert server.texts == []
     assert again["embedded_tokens"] == 0
 
 
 async def test_a_server_that_fails_stops_the_run_and_the_next_one_goes_on(chosen, server, docs):
-    await ingested(chosen(), docs / "bread.md")
+    await run_ingestion(chosen(), docs / "bread.md")
     server.always = Fault(status=503)
     with pytest.raises(EmbeddingUnavailable, match="503"):
-        await ingested(chosen(dimensions=32), docs)
+        await run_ingestion(chosen(dimensions=32), docs)
     server.always = None
-    assert (await ingested(chosen(), docs)).as_json()["documents"]["added"] == 1
+    assert (await run_ingestion(chosen(), docs)).as_json()["documents"]["added"] == 1
 
 
 async def test_another_model_behind_the_same_name_is_refused_at_ingestion(chosen, server, docs):
-    await ingested(chosen(), docs / "bread.md")
+    await run_ingestion(chosen(), docs / "bread.md")
     server.seed = 2
     with pytest.raises(EmbeddingMismatch, match="another model answers under its name"):
-        await ingested(chosen(), docs)
+        await run_ingestion(chosen(), docs)
     server.requests.clear()
-    assert (await ingested(chosen(), "--reindex", docs)).as_json()["build"]["activated"]
+    assert (await run_ingestion(chosen(), "--reindex", docs)).as_json()["build"]["activated"]
     assert len(server.texts) == 2  # no vector of the other model is taken over
-    assert (await ingested(chosen(), docs)).exit_code == 0
+    assert (await run_ingestion(chosen(), docs)).exit_code == 0
 
 
 async def test_a_document_whose_text_is_refused_fails_alone(chosen, server, docs):
     server.most_characters = 100
     (docs / "bread.md").write_text(BREAD * 3)
-    report = (await ingested(chosen(), docs)).as_json()
+    report = (await run_ingestion(chosen(), docs)).as_json()
     assert report["documents"] | {"added": 1, "failed": 1} == report["documents"]
     assert "too long" in report["failed"][0]["reason"]
 
 
 async def test_a_collection_keeps_the_model_that_it_was_made_with(chosen, server, other, docs):
     settings = chosen()
-    await ingested(settings, docs, "--collection", "second", "--embedding", "other")
+    await run_ingestion(settings, docs, "--collection", "second", "--embedding", "other")
     assert server.texts == []
     assert len(other.texts) == 2
     (docs / "new.md").write_text("Autovacuum removes dead rows.")
-    await ingested(settings, docs, "--collection", "second")
+    await run_ingestion(settings, docs, "--collection", "second")
     assert len(other.texts) == 3
-    await ingested(settings, "--reindex", "--collection", "second")
+    await run_ingestion(settings, "--reindex", "--collection", "second")
     assert server.texts == []
     with pytest.raises(EmbeddingMismatch):
-        await ingested(settings, docs, "--collection", "second", "--embedding", "default")
+        await run_ingestion(settings, docs, "--collection", "second", "--embedding", "default")
     with pytest.raises(InvalidCollection, match="'nobody'; the settings name: default, other"):
-        await ingested(settings, docs, "--collection", "third", "--embedding", "nobody")
-    await ingested(settings, "--reindex", "--collection", "second", "--embedding", "default")
+        await run_ingestion(settings, docs, "--collection", "third", "--embedding", "nobody")
+    await run_ingestion(settings, "--reindex", "--collection", "second", "--embedding", "default")
     assert len(server.texts) == 3
 
 
@@ -156,8 +143,8 @@ def test_collections_with_different_models_are_served_at_once(chosen, server, ot
         made = http.post("/collections", json={"name": "second", "embedding": "other"})
         assert (made.status_code, made.json()["embedding_model"], made.json()["dimension"]) == (201, "second", 24)
         assert http.post("/collections", json={"name": "third", "embedding": "nobody"}).status_code == 422
-        asyncio.run(ingested(settings, docs))
-        asyncio.run(ingested(settings, docs, "--collection", "second"))
+        asyncio.run(run_ingestion(settings, docs))
+        asyncio.run(run_ingestion(settings, docs, "--collection", "second"))
         for collection in ("default", "second"):
             found = http.post(
                 "/retrieve", json={"question": "built lighthouse engineer", "collection": collection, "mode": "vector"}
@@ -206,7 +193,7 @@ def test_the_details_of_ready_say_how_slow_an_embedding_server_is(chosen, server
 
 def test_a_question_while_the_embedding_server_is_down_is_a_503_with_its_reason(chosen, server, docs):
     settings = chosen(dimensions=32)
-    asyncio.run(ingested(settings, docs))
+    asyncio.run(run_ingestion(settings, docs))
     asked = {"question": "who built the lighthouse", "mode": "hybrid"}
     with running(create_app(settings, open_runtime=open_runtime)) as served:
         http = httpx.Client(base_url=served.url, timeout=30)
@@ -229,7 +216,7 @@ def test_a_question_while_the_embedding_server_is_down_is_a_503_with_its_reason(
 def test_a_server_starts_before_its_embedding_server_and_answers_once_it_is_there(chosen, docs):
     with start_embedding_server() as late:
         settings = chosen(base_url=late.openai_url, dimensions=32)
-        asyncio.run(ingested(settings, docs))
+        asyncio.run(run_ingestion(settings, docs))
     asked = {"question": "who built the lighthouse", "mode": "hybrid"}
     with running(create_app(settings, open_runtime=open_runtime)) as served:
         http = httpx.Client(base_url=served.url, timeout=30)
@@ -247,14 +234,14 @@ def test_a_server_starts_before_its_embedding_server_and_answers_once_it_is_ther
 
 def test_another_model_behind_the_same_name_is_refused_by_the_server(chosen, server, docs):
     settings = chosen()
-    asyncio.run(ingested(settings, docs))
+    asyncio.run(run_ingestion(settings, docs))
     server.seed = 2
     with running(create_app(settings, open_runtime=open_runtime)) as served:
         http = httpx.Client(base_url=served.url, timeout=30)
         refused = http.post("/retrieve", json={"question": "who built the lighthouse"})
         assert (refused.status_code, refused.json()["type"].rpartition("/")[2]) == (409, "embedding-mismatch")
         assert "another model answers under its name" in refused.json()["detail"]
-        asyncio.run(ingested(settings, "--reindex"))
+        asyncio.run(run_ingestion(settings, "--reindex"))
         for _ in range(100):
             answer = http.post("/retrieve", json={"question": "who built the lighthouse", "mode": "vector"})
             if answer.status_code == 200:

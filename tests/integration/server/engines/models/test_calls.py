@@ -21,6 +21,7 @@ from server.engines.models.errors import (
     ModelRateLimited,
     ModelRejected,
     ModelTimeout,
+    ModelTooLong,
     ModelUnavailable,
 )
 from server.engines.models.events import Finish
@@ -173,7 +174,7 @@ async def test_an_answer_stopped_by_the_content_filter_is_rejected(server: Model
         ("no-credit", ModelRejected, 1, "quota"),
         ("unauthorized", ModelRejected, 1, "FOOTNOTE_LLM__"),
         ("not-found", ModelRejected, 1, "FOOTNOTE_LLM__MODEL"),
-        ("context-length", ModelRejected, 1, "smaller k"),
+        ("context-length", ModelTooLong, 1, "smaller k"),
         ("html", ModelFailed, 1, "_BASE_URL"),
         ("empty-choices", ModelFailed, 1, "empty reply"),
     ],
@@ -194,7 +195,7 @@ async def test_a_fault_before_the_first_token_has_its_name_and_its_number_of_tri
 @pytest.mark.parametrize(
     ("fault", "kind", "logged"),
     [
-        ("context-length", ModelRejected, "(left out: it quotes the prompt)"),
+        ("context-length", ModelTooLong, "(left out: it quotes the prompt)"),
         ("rate-limited", ModelRateLimited, "slow down"),
         ("unavailable", ModelFailed, "loading"),
     ],

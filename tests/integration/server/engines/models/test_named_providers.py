@@ -19,6 +19,7 @@ from server.engines.models.errors import (
     ModelRateLimited,
     ModelRejected,
     ModelTimeout,
+    ModelTooLong,
     ModelUnavailable,
 )
 from server.engines.models.model import LanguageModel
@@ -72,7 +73,7 @@ FAULTS: list[tuple[Reply, type[ModelError]]] = [
     (Reply(fault="server-error"), ModelFailed),
     (Reply(fault="unauthorized"), ModelRejected),
     (Reply(fault="not-found"), ModelRejected),
-    (Reply(fault="context-length"), ModelRejected),
+    (Reply(fault="context-length"), ModelTooLong),
     (Reply(fault="close"), ModelUnavailable),
     (Reply(fault="error-event"), ModelFailed),
     (Reply(fault="cut"), ModelFailed),

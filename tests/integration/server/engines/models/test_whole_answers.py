@@ -17,6 +17,7 @@ from server.engines.models.errors import (
     ModelRateLimited,
     ModelRejected,
     ModelTimeout,
+    ModelTooLong,
     ModelUnavailable,
 )
 from server.engines.models.events import Finish
@@ -100,7 +101,7 @@ async def test_a_server_that_streams_whatever_it_is_asked_for_is_read(server: Mo
         ("error-event", ModelFailed, 3, "status 500"),
         ("unauthorized", ModelRejected, 1, "FOOTNOTE_LLM__"),
         ("not-found", ModelRejected, 1, "FOOTNOTE_LLM__MODEL"),
-        ("context-length", ModelRejected, 1, "smaller k"),
+        ("context-length", ModelTooLong, 1, "smaller k"),
         ("html", ModelFailed, 1, "_BASE_URL"),
         ("garbage", ModelFailed, 1, "malformed"),
         ("empty-choices", ModelFailed, 1, "empty reply"),
