@@ -183,7 +183,7 @@ def test_what_a_client_keeps_of_a_conversation_passes_the_guard_too(served, stac
 def test_ready_lists_plug_ins_and_the_api_names_their_modes(served):
     with served(postprocessors=["no-bread"]) as http:
         states = http.get("/ready").json()["dependencies"]
-        assert states["plug-in parrot"] == {"ok": True, "required": False, "detail": "answers"}
+        assert states["plug-in parrot"] == {"ok": True, "required": False, "detail": "answers", "facts": {}}
         assert states["plug-in no-bread"]["required"]
         schemas = http.get("/openapi.json").json()["components"]["schemas"]
         assert "`parrot`" in schemas["QuestionBody"]["properties"]["mode"]["description"]
