@@ -20,6 +20,7 @@ _LEANING = re.compile(
     re.IGNORECASE,
 )
 _PLACEHOLDER = re.compile(r"\s+ones?\b(?=\W*$)", re.IGNORECASE)
+_KNOWN = frozenset().union(*FUNCTION_WORDS.values())
 _WORD = re.compile(r"\w+")
 _ASKS = re.compile(
     r"^(who|whose|what|when|where|which|how|wer|wessen|was|wann|wo|welche[rsmn]?|wie|qui|quand|où|quel(le)?s?|quién|cuándo)\b",
@@ -51,6 +52,5 @@ def searched_for(message: str, earlier: str | None) -> tuple[str, ...]:
 
 def _says_something(text: str) -> bool:
     """Tell whether a word of a text is about something: “where?” and “how much?” are not."""
-    words = [word.lower() for word in _WORD.findall(text)]
-    known = set().union(*FUNCTION_WORDS.values())
-    return any(word not in known and not is_generic(word, word) for word in words)
+    words = (word.lower() for word in _WORD.findall(text))
+    return any(word not in _KNOWN and not is_generic(word, word) for word in words)

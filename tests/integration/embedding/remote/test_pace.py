@@ -1,44 +1,19 @@
 """What a slow server is sent: one that works on one request after the other, and on those that were given up, too."""
 
 import asyncio
-import contextlib
 import time
 
 import numpy as np
 import pytest
 import structlog
-from support.embedding_server import Fault, start_embedding_server
+from support.embedding_server import Fault
+from support.remote_model import opened
 
-import embedding.remote.patience
-from config.settings import EmbeddingSettings
 from embedding.errors import EmbeddingUnavailable
 from embedding.remote.embedder import GenerationEmbedder
-from embedding.remote.opening import open_remote
 from embedding.remote.probes import PROBES
 
 TEXTS = [f"text number {number}" for number in range(60)]
-
-
-@pytest.fixture
-def server():
-    with start_embedding_server() as started:
-        yield started
-
-
-@pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch):
-    monkeypatch.setattr(embedding.remote.patience, "FIRST_PAUSE", 0.01)
-
-
-@contextlib.contextmanager
-def opened(server, **changes):
-    made = open_remote(EmbeddingSettings(provider="openai_like", base_url=server.openai_url, model="m", **changes))
-    server.requests.clear()
-    server.most_at_once = 0
-    try:
-        yield made
-    finally:
-        made.close()
 
 
 def assert_right(vectors, server, texts=TEXTS):

@@ -1,7 +1,6 @@
 """Remote embedding models, against a server over real HTTP that fails in every way."""
 
 import asyncio
-import contextlib
 import hashlib
 import json
 import time
@@ -9,6 +8,7 @@ import time
 import numpy as np
 import pytest
 from support.embedding_server import Fault, listening, start_embedding_server
+from support.remote_model import opened
 
 import embedding.remote.embedder
 import embedding.remote.patience
@@ -20,29 +20,6 @@ from embedding.remote.opening import open_remote
 from embedding.remote.probes import PROBES
 from embedding.usage import Spent, counted_tokens
 from storage.errors import EmbeddingMismatch
-
-
-@pytest.fixture
-def server():
-    with start_embedding_server() as started:
-        yield started
-
-
-@pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch):
-    monkeypatch.setattr(embedding.remote.patience, "FIRST_PAUSE", 0.01)
-
-
-@contextlib.contextmanager
-def opened(server, **changes):
-    given = {"provider": "openai_like", "base_url": server.openai_url, "model": "m", **changes}
-    made = open_remote(EmbeddingSettings(**given))
-    server.requests.clear()
-    server.times.clear()
-    try:
-        yield made
-    finally:
-        made.close()
 
 
 async def test_vectors_are_those_of_the_texts_in_their_order_and_of_length_one(server):
