@@ -79,7 +79,9 @@ def _watch(asked: LastAsked, nice: int, over: threading.Event) -> None:
                 nice=wanted,
             )
         if over.wait(LOOK_SECONDS):
-            return
+            break
+    if gives_way:
+        _renice(own)
 
 
 def _renice(nice: int) -> bool:

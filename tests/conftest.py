@@ -65,12 +65,6 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_lower_priority(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep this process's priority where a command that lowers its own is run in it."""
-    monkeypatch.setattr(os, "nice", lambda _increment: 0)
-
-
-@pytest.fixture(autouse=True)
 def _no_context_from_other_tests() -> None:
     """Forget what other tests bound to the lines of their log."""
     structlog.contextvars.clear_contextvars()

@@ -41,6 +41,7 @@ def _environment(stack, monkeypatch):
     monkeypatch.setenv("FOOTNOTE_DATABASE__URL", stack.dsn)
     monkeypatch.setenv("FOOTNOTE_DATA_DIR", str(stack.data_dir))
     monkeypatch.setenv("FOOTNOTE_LLM__PROVIDER", "extractive")
+    monkeypatch.setenv("FOOTNOTE_INGESTION__NICE", "0")  # of this process, whose other tests are no ingestion
     stack.fresh()
 
 

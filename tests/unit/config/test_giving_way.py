@@ -54,6 +54,9 @@ def test_all_threads_and_processes_give_way_while_the_server_is_asked(tmp_path, 
             os.utime(tmp_path / "asked", (0, 0))
             until(lambda: niceness() == before)
             until(lambda: child.nice() in before)
+            LastAsked(tmp_path).note()
+            until(lambda: niceness() == {7})
+        assert niceness() == before  # whatever follows in this process is no ingestion
     finally:
         over.set()
         thread.join()
