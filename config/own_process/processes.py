@@ -101,25 +101,28 @@ class Processes:
             return f"the process of {self._name} is being replaced: a call did not return"
         return None
 
-    async def run(self, method: str, /, *arguments: Any, begun: Callable[[], None] | None = None) -> Any:  # noqa: ANN401 (of the plug-in)
+    async def run(
+        self, method: str, /, *arguments: Any, wait: float | None = None, begun: Callable[[], None] | None = None
+    ) -> Any:  # noqa: ANN401 (of the plug-in)
         """Call a method of the object; to be cancelled ends its process, unless it returns in time.
 
-        `begun` is called when a process is free: until then, the call waits for others' calls, or for one to start.
+        `begun` is called when a process is free: until then, the call waits for others' calls, or for one to start,
+        `wait` seconds at most.
 
         Raises:
-            ThreadsLost: no process can be started.
+            ThreadsLost: no process can be started, or was free in time.
             ThreadEnded: the call raised `SystemExit` or the like.
             ProcessDied: the process ended within the call.
             Exception: whatever else it raised.
 
         """
-        async with aclosing(self._called(Call(method, arguments, streams=False), begun)) as items:
+        async with aclosing(self._called(Call(method, arguments, streams=False), wait, begun)) as items:
             (result,) = [item async for item in items]
         return result
 
-    def items(self, method: str, /, *arguments: Any) -> AsyncGenerator[Any, None]:
+    def items(self, method: str, /, *arguments: Any, wait: float | None = None) -> AsyncGenerator[Any, None]:
         """Yield what a method gives; close this to have it end. Raises as `run`."""
-        return self._called(Call(method, arguments, streams=True))
+        return self._called(Call(method, arguments, streams=True), wait)
 
     async def close(self) -> None:
         """Kill them."""
@@ -137,9 +140,11 @@ class Processes:
         for child in tuple(self._all):
             self._end(child)
 
-    async def _called(self, call: Call, begun: Callable[[], None] | None = None) -> AsyncGenerator[Any, None]:
+    async def _called(
+        self, call: Call, wait: float | None, begun: Callable[[], None] | None = None
+    ) -> AsyncGenerator[Any, None]:
         data = encoded(call)
-        child = await self._taken()
+        child = await self._taken_within(wait)
         if begun is not None:
             begun()
         is_over = False
@@ -161,6 +166,15 @@ class Processes:
                 task = asyncio.ensure_future(self._retire(child))
                 self._retiring.add(task)
                 task.add_done_callback(self._retiring.discard)
+
+    async def _taken_within(self, seconds: float | None) -> _Child:
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                return await self._taken()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise ThreadsLost(self.trouble or f"the processes of {self._name} are busy, or starting") from None
 
     async def _taken(self) -> _Child:
         """Return a process: whichever is first, one that starts or another call's."""

@@ -120,23 +120,17 @@ class Calls:
 
     async def _in_its_process(self, processes: Processes, *call: Any) -> Any:  # noqa: ANN401 (of the plug-in)
         """Wait for a process, and call it: each has the timeout, and to wait is not the plug-in's fault."""
-        is_waiting = True
         try:
-            async with asyncio.timeout(self.timeout) as limit:
+            async with asyncio.timeout(None) as limit:
 
                 def begun() -> None:
-                    nonlocal is_waiting
-                    is_waiting = False
                     limit.reschedule(asyncio.get_running_loop().time() + self.timeout)
 
-                return await processes.run("call", *call, begun=begun)
+                return await processes.run("call", *call, wait=self.timeout, begun=begun)
         except TimeoutError:
-            if not limit.expired():
-                raise
-            if is_waiting:
-                why = processes.trouble or "its processes are busy with other calls, or starting"
-                raise PlugInUnavailable(self.name, why) from None
-            raise PlugInTooSlow(self.name, self.timeout) from None
+            if limit.expired():
+                raise PlugInTooSlow(self.name, self.timeout) from None
+            raise
         except ThreadsLost as exc:
             raise PlugInUnavailable(self.name, str(exc)) from None
 

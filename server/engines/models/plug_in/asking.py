@@ -31,6 +31,8 @@ CLOSING = 1.0
 """Seconds that a call has to end after it was cancelled."""
 GRACE = 5.0
 """Seconds that a stream in a thread has to notice that nobody reads it, before its thread is lost."""
+_WAIT = 0.9
+"""Of the time that a model may be silent: a process is free by then, or it is said that none was."""
 _CLIENTS = ("_aclient", "_async_client", "_client")
 
 
@@ -149,12 +151,14 @@ class InThisProcess:
 class InItsProcess:
     """A model that is an object in processes of its own: `server.engines.models.plug_in.servant.LLMServant`."""
 
-    def __init__(self, processes: Processes) -> None:
+    def __init__(self, processes: Processes, *, token_timeout: float, total_timeout: float) -> None:
         self._processes = processes
+        self._token_timeout, self._total_timeout = token_timeout, total_timeout
 
     def responses(self, request: Request, *, streams: bool) -> AsyncGenerator[Said, None]:
         """Ask once; see `Asking`."""
-        return self._processes.items("responses", request, streams)
+        silence = self._total_timeout if request.whole else min(self._token_timeout, self._total_timeout)
+        return self._processes.items("responses", request, streams, wait=_WAIT * silence)
 
     @property
     def trouble(self) -> str | None:

@@ -138,7 +138,7 @@ def _in_its_process(llm: LLMSettings) -> tuple[InItsProcess, Told]:
     except ProcessDied as exc:
         msg = f"FOOTNOTE_LLM__PROCESSES: {name} cannot be made in a process of its own: {exc}"
         raise SettingsError(msg) from exc
-    return InItsProcess(processes), told
+    return InItsProcess(processes, token_timeout=llm.token_timeout, total_timeout=llm.total_timeout), told
 
 
 def open_model(llm: LLMSettings) -> tuple[LLM, Told]:
