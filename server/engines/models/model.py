@@ -23,11 +23,13 @@ from server.answers import Usage, is_blank
 from server.engines.models.breaker import CircuitBreaker
 from server.engines.models.calls import AnswerCalls
 from server.engines.models.errors import (
+    ModelBusy,
     ModelError,
     ModelFailed,
     ModelFiltered,
     ModelRefused,
     ModelTimeout,
+    ModelTooLong,
 )
 from server.engines.models.events import Delta, Finish, ModelEvent, Reasoning, Retraction
 from server.engines.models.failures import FILTER_REASONS
@@ -94,6 +96,7 @@ class LanguageModel:
         self._limits = limits
         self._looked_at = -READY_FOR
         self._reason: str | None = None
+        self._failing: str | None = None
         self._unopened = 0  # answers in a row that closed a block of reasoning that they had not opened
         self._looking = asyncio.Lock()
         self.call_it(source.name)
@@ -149,7 +152,7 @@ class LanguageModel:
     @property
     def doubt(self) -> str | None:
         """Why its answers may fail though it seems ready; None: no reason is known."""
-        return self._source.doubt
+        return self._source.doubt or (self._failing and f"its last answer failed: {self._failing}")
 
     def price_of(self, usage: Usage) -> float:
         """Return US dollars; 0 where the price table does not have the model."""
@@ -212,11 +215,16 @@ class LanguageModel:
         try:
             async with contextlib.aclosing(call.observed(self._paid(request, deadline, longest_wait))) as events:
                 async for event in events:
+                    if isinstance(event, Finish):
+                        self._failing = None
                     if self._limits.shows_reasoning or not isinstance(event, Reasoning):
                         yield event
         except ModelRefused:
             raise
         except ModelError as error:
+            if not isinstance(error, ModelFiltered | ModelTooLong | ModelBusy):  # which are about one question
+                self._failing = str(error)
+            self._looked_at = -READY_FOR  # whoever asks whether it is ready hears what is so now
             _log.warning(
                 "model_call_failed",
                 provider=self.provider,

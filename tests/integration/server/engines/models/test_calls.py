@@ -604,3 +604,22 @@ async def test_readiness_is_asked_of_the_server_rarely_and_costs_no_tokens(serve
 async def test_an_ollama_without_the_model_is_not_ready(server: ModelServer) -> None:
     async with opened(server, "ollama", model="absent") as model:
         assert "ollama pull absent" in (await model.unready_reason() or "")
+
+
+async def test_a_failed_answer_is_told_until_the_next_good_one_and_its_server_is_looked_at_again(
+    server: ModelServer,
+) -> None:
+    async with opened(server, max_retries=0) as model:
+        assert await model.ready()
+        assert model.doubt is None
+        server.script(Reply(fault="unauthorized"), Reply(fault="context-length"))
+        await fails(model, ModelRejected)
+        assert await model.ready()  # the key may see the list
+        assert len(server.looks) == 2
+        refused = model.doubt
+        assert refused is not None
+        assert "its last answer failed" in refused
+        await fails(model, ModelTooLong)  # which is that question's own affair
+        assert model.doubt == refused
+        await ask(model)
+        assert model.doubt is None
