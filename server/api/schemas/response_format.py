@@ -23,7 +23,13 @@ class JsonSchemaIn(BaseModel):
 class ResponseFormat(BaseModel):
     """`text`; `json_schema`: JSON by a schema; `json_object`: any JSON object."""
 
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(
+        strict=True,
+        json_schema_extra={
+            "if": {"properties": {"type": {"const": "json_schema"}}},
+            "then": {"required": ["json_schema"], "properties": {"json_schema": {"type": "object"}}},
+        },
+    )
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchemaIn | None = None
 
