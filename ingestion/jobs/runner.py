@@ -218,8 +218,11 @@ def _tell(held: RunInHand, outcome: Outcome, error: BaseException | None) -> Non
     log(
         "job ended",
         outcome=outcome,
+        collection=job.collection,
+        source=job.arguments.get("source"),
         attempt=job.attempts,
         seconds=round(seconds, 3),
         error=type(error).__name__ if error is not None else None,
+        reason=str(error) if isinstance(error, FootnoteError) else None,
         exc_info=error if is_unnamed else None,
     )

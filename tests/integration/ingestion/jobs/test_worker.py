@@ -5,6 +5,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+import structlog
 from support.sql import execute
 from support.workers import PATIENCE, ended, submit, until, working
 
@@ -119,9 +120,12 @@ async def test_what_may_pass_is_tried_again(database, settings, error):
     ids=lambda value: getattr(value, "name", type(value).__name__),
 )
 async def test_what_never_will_pass_is_dead_at_once(database, settings, error, told):
-    async with working(settings, database, {"wait": failing(error)}):
-        job = await ended(database, (await submit(database)).id)
+    with structlog.testing.capture_logs() as logged:
+        async with working(settings, database, {"wait": failing(error)}):
+            job = await ended(database, (await submit(database, arguments={"source": "a/report.pdf"})).id)
     assert (job.status, job.attempts, job.error) == ("failed", 1, told)
+    (line,) = (each for each in logged if each["event"] == "job ended")
+    assert (line["source"], line["collection"], line["reason"]) == ("a/report.pdf", job.collection, str(error))
 
 
 async def test_an_error_without_a_name_is_dead_at_once_and_quotes_nothing(database, settings):
