@@ -37,7 +37,8 @@ from server.engines.direct import answered, retrieved
 from server.engines.llama_index import pieces_of
 from server.engines.models.errors import ModelFailed
 from server.engines.parts import NO_PLUG_INS, Conversation, Elsewhere, EngineParts, PlugIns
-from server.engines.quoting.questions import language_of
+from server.engines.quoting.questions import language_of, names_nothing
+from server.engines.quoting.words import Words
 from server.engines.record import Record, total_cost, total_usage
 from server.engines.registry import build_chat_engine, build_engine
 from server.engines.room import TokenCounter
@@ -76,6 +77,12 @@ NOTHING_FOUND = {
     "french": "Je n'ai rien trouvé à ce sujet dans les documents de cette collection.",
     "german": "Dazu habe ich in den Dokumenten dieser Sammlung nichts gefunden.",
     "spanish": "No encontré nada sobre esto en los documentos de esta colección.",
+}
+NAMES_NOTHING = {
+    "english": "The question has no word to look for. Name what it is about.",
+    "french": "La question ne contient aucun mot à chercher. Dites de quoi il s'agit.",
+    "german": "In der Frage steht kein Wort, nach dem gesucht werden kann. Nennen Sie, worum es geht.",
+    "spanish": "La pregunta no tiene ninguna palabra que buscar. Diga de qué se trata.",
 }
 NO_MODEL = "none"
 EXTRACTIVE = "extractive"
@@ -521,7 +528,8 @@ def nothing_found(question: str, language: str) -> str:
 
     Where its words do not tell, that is the collection's `language`; English, where there is no sentence in it.
     """
-    return NOTHING_FOUND.get(language_of(question) or language, NOTHING_FOUND["english"])
+    sentences = NAMES_NOTHING if names_nothing(question, Words(language)) else NOTHING_FOUND
+    return sentences.get(language_of(question) or language, sentences["english"])
 
 
 def _empty(record: Record) -> ModelFailed:

@@ -50,6 +50,13 @@ _STEM = Words("english").stem
 GENERIC = frozenset(" ".join(_GENERIC).split()) | frozenset(map(_STEM, " ".join(_GENERIC).split()))
 """Words, and stems of words, of a question that say what kind of answer is wanted rather than what about."""
 
+_VAGUE_WORDS = (
+    "about again go going help here me new next so some then there think us we work works working your",
+    "denn dir es geht hier ihr mal mir noch sie so sowas uns worum",
+    "ça cela ici peux tu esto eso aquí",
+)
+_VAGUE = _ALL_FUNCTION_WORDS.union(" ".join(_VAGUE_WORDS).split())
+
 MEASURE = re.compile(r"\b(?:how|wie) (\w+)", re.IGNORECASE)
 """How large: the word says what kind of answer is wanted."""
 _INVERSION = re.compile(
@@ -65,6 +72,11 @@ def without_inversion(question: str) -> str:
 def is_generic(word: str, stem: str) -> bool:
     """Tell whether a word says only what kind of answer is wanted."""
     return word.lower() in GENERIC or stem in GENERIC
+
+
+def is_vague(word: str) -> bool:
+    """Tell whether a word, in whatever language, names no thing: a function word, or one such as ``work``."""
+    return word.lower() in _VAGUE
 
 
 def telling(bag: frozenset[str]) -> frozenset[str]:

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from server.engines.quoting.kinds import ASKED, Kind
-from server.engines.quoting.languages import FUNCTION_WORDS, MEASURE, is_generic, without_inversion
+from server.engines.quoting.languages import FUNCTION_WORDS, MEASURE, is_generic, is_vague, without_inversion
 from server.engines.quoting.words import PART, TOKEN, Words
 
 if TYPE_CHECKING:
@@ -68,6 +68,11 @@ def language_of(text: str) -> str | None:
     best = max(counts, key=counts.__getitem__)
     others = max(count for language, count in counts.items() if language != best)
     return best if counts[best] >= 2 and counts[best] > others else None  # noqa: PLR2004 (one may be a name)
+
+
+def names_nothing(text: str, words: Words) -> bool:
+    """Tell whether a question has no word that says what it is about."""
+    return all(is_vague(word) or is_generic(word, words.stem(word)) for word in words_of(text))
 
 
 def looked_up(text: str, words: Words) -> list[str]:

@@ -88,8 +88,8 @@ def test_a_synchronous_stream_is_streamed_and_fails_as_one(served):
 
 
 def test_a_plug_in_that_sleeps_holds_nothing_but_its_own_threads(served):
-    slow = engine("engines.Sleeper", arguments={"seconds": 1.5})
-    slow["wait"] = {"class": "footnote_bad.retrievers.SleepingRetriever", "arguments": {"seconds": 1.5}}
+    slow = engine("engines.Sleeper", arguments={"seconds": 4})
+    slow["wait"] = {"class": "footnote_bad.retrievers.SleepingRetriever", "arguments": {"seconds": 4}}
     with served(engines=slow) as http:
         modes = ["bad", "wait"]
         asking = [threading.Thread(target=asked, args=(http, "hello", "/query", mode)) for mode in modes]
@@ -101,7 +101,7 @@ def test_a_plug_in_that_sleeps_holds_nothing_but_its_own_threads(served):
             assert http.get("/health").status_code == 200
             longest, rounds = max(longest, time.perf_counter() - started), rounds + 1
         assert rounds > 20
-        assert longest < 1.0  # of 1.5 that it would be held for; the benchmark measures it
+        assert longest < 3  # of the 4 that it would be held for; the benchmark measures it
 
 
 def test_threads_that_do_not_return_are_counted_and_then_the_plug_in_is_unavailable(served):

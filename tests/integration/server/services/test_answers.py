@@ -29,7 +29,7 @@ from server.engines.writing.attribution import QUOTED as QUOTED_BEHIND
 from server.engines.writing.prompts import instructions
 from server.engines.writing.templates import template
 from server.errors import RerankUnavailable, UnknownEngine
-from server.services.answers import NOTHING_FOUND, AnswerService
+from server.services.answers import NAMES_NOTHING, NOTHING_FOUND, AnswerService
 from server.services.pinned_generations import followed_generations
 from storage.collections.collections import Collections
 from storage.errors import CollectionNotFound, EmbeddingMismatch, StoreUnavailable
@@ -59,7 +59,8 @@ async def service(database, embedder, settings, model_server):
 
         async def make(*, provider="openai_like", **llm):
             values = {"provider": provider, "base_url": model_server.openai_url, "api_key": "k", "model": "m", **llm}
-            chosen = make_settings(settings.database.url.get_secret_value(), settings.data_dir, llm=values)
+            dsn, patient = settings.database.url.get_secret_value(), {"max_wait": 300}
+            chosen = make_settings(dsn, settings.data_dir, llm=values, server=patient)
             model = await open_model(chosen)
             if model:
                 stack.push_async_callback(model.close)
@@ -214,6 +215,12 @@ async def test_small_talk_needs_no_footnote(service, model_server):
     assert answer.answer == "You are welcome!"
     assert not any(citation.cited for citation in answer.done.citations)
     assert UNATTRIBUTED in answer.done.engine.notes
+
+
+async def test_a_question_that_names_nothing_is_asked_for_a_name(service):
+    made = await service(provider="extractive")
+    answer = await made.ask(Question("How does it work?", min_score=0.9))
+    assert (answer.answer, answer.done.finish_reason) == (NAMES_NOTHING["english"], "no_context")
 
 
 async def test_with_nothing_above_the_bar_no_model_is_asked(service, model_server):

@@ -2,7 +2,15 @@
 
 import pytest
 
-from server.engines.quoting.questions import LEAST_WEIGHT, kinds_of, language_of, looked_up, understand, words_of
+from server.engines.quoting.questions import (
+    LEAST_WEIGHT,
+    kinds_of,
+    language_of,
+    looked_up,
+    names_nothing,
+    understand,
+    words_of,
+)
 from server.engines.quoting.words import Words
 from storage.search.word_weights import WordWeight
 
@@ -122,3 +130,21 @@ def test_stems_are_those_of_the_collection_s_language():
     assert ENGLISH.bag("The doors opened") == {"the", "door", "open"}
     assert Words("simple").bag("doors") == {"doors"}
     assert ENGLISH.bag("config.d/x_y") == {"config.d/x_y", "configur", "d", "x", "y"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("How does it work?", True),
+        ("what is this", True),
+        ("Tell me more, please", True),
+        ("Wie geht das denn?", True),
+        ("???", True),
+        ("How does billing work?", False),
+        ("What is a VPN?", False),
+        ("help desk", False),
+        ("Wie geht es dem Kraken?", False),
+    ],
+)
+def test_a_question_that_names_nothing_is_told(text, expected):
+    assert names_nothing(text, ENGLISH) is expected
