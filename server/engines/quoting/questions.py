@@ -19,6 +19,7 @@ GENERIC_WEIGHT = 0.25
 LEAST_WEIGHT = 1.0  # of a word that nearly all chunks have: in a small collection that is all about it, it still tells
 FUNCTION_WORD_TYPO = 0.85  # similarity, as difflib has it: ``wich`` and ``which``
 MAX_PARTS = 6  # of an identifier
+_WHO = re.compile(r"\bwho(?:m|se)?\b", re.IGNORECASE)
 _INNER_CAPITAL = re.compile(r"[a-z][A-Z]|[A-Z]{2}")
 
 
@@ -31,6 +32,7 @@ class Term:
         weight: inverse document frequency in the collection, less for a word that says only what is wanted.
         is_known: whether the collection has it.
         is_exact: an identifier or a number, which stands for itself in any language.
+        doers: stems of the noun for who does it, where that is asked: an owner owns.
 
     """
 
@@ -39,6 +41,7 @@ class Term:
     weight: float
     is_known: bool
     is_exact: bool
+    doers: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,7 @@ def understand(text: str, weights: Sequence[WordWeight], *, words: Words, langua
     wholes = [each.word for each in weights if each.is_known and not each.word.isalnum()]
     parts = {piece for whole in wholes for piece in _pieces(whole)}
     measures = MEASURE.findall(text)
+    asks_who = _WHO.search(text) is not None
     terms: dict[str, Term] = {}
     for each in weights:
         lower = each.word.lower()
@@ -135,5 +139,6 @@ def understand(text: str, weights: Sequence[WordWeight], *, words: Words, langua
             continue
         is_asked_for = is_generic(each.word, stem) or each.word in measures
         weight = max(LEAST_WEIGHT, min(each.weight, plain.weight)) * (GENERIC_WEIGHT if is_asked_for else 1.0)
-        terms[stem] = Term(each.word, stem, weight, is_known, bool(exact))
+        doers = words.doers(stem) if asks_who and not exact else frozenset[str]()
+        terms[stem] = Term(each.word, stem, weight, is_known, bool(exact), doers)
     return Asked(text, kinds_of(text), tuple(terms.values()), is_foreign)

@@ -106,7 +106,8 @@ def by_vectors(
 def coverage(asked: Asked, bag: frozenset[str]) -> float:
     """Return the share of the question's weight whose words are in a bag."""
     total = sum(term.weight for term in asked.terms)
-    return sum(term.weight for term in asked.terms if term.stem in bag) / total if total else 0.0
+    covered = (term for term in asked.terms if term.stem in bag or not term.doers.isdisjoint(bag))
+    return sum(term.weight for term in covered) / total if total else 0.0
 
 
 def evidence(asked: Asked, unit: Unit) -> float:

@@ -60,6 +60,12 @@ class Words:
         word = self.plain(word).lower()
         return self._stemmer.stemWord(word) if self._stemmer and word.isalpha() and len(word) <= _LONGEST else word
 
+    def doers(self, stem: str) -> frozenset[str]:
+        """Return stems that the noun for who does it may have, of a verb's: ``owner`` of ``own``; English only."""
+        if not self._is_english or not stem.isalpha():
+            return frozenset()
+        return frozenset((f"{stem}er", f"{stem}or", f"{stem}r" if stem.endswith("e") else f"{stem}{stem[-1]}er"))
+
     def bag(self, text: str) -> frozenset[str]:
         """Return the stems of a text: of whole identifiers, ``random_page_cost``, and of their parts."""
         return _bag(self, text)

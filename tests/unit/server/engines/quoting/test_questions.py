@@ -11,6 +11,7 @@ from server.engines.quoting.questions import (
     understand,
     words_of,
 )
+from server.engines.quoting.ranking import coverage
 from server.engines.quoting.words import Words
 from storage.search.word_weights import WordWeight
 
@@ -148,3 +149,18 @@ def test_stems_are_those_of_the_collection_s_language():
 )
 def test_a_question_that_names_nothing_is_told(text, expected):
     assert names_nothing(text, ENGLISH) is expected
+
+
+@pytest.mark.parametrize(
+    ("question", "verb", "passage"),
+    [
+        ("Who owns the boat?", "owns", "Owner: Okafor"),
+        ("who runs it", "runs", "Its runner is Ada."),
+        ("Whom did they appoint to translate?", "translate", "The translator is Bo."),
+    ],
+)
+def test_who_does_something_may_be_a_noun_in_the_passage(question, verb, passage):
+    asked = understood(question, weight(verb))
+    assert coverage(asked, ENGLISH.bag(passage)) == 1.0
+    what = understood(question.lower().replace("who", "what"), weight(verb))
+    assert coverage(what, ENGLISH.bag(passage)) == (0.0 if verb != "translate" else 1.0)  # whose stem is the noun's
