@@ -31,6 +31,8 @@ GRACE = 5.0
 """Seconds that a call has to end by itself after nobody waits for it any more."""
 LATE = 1.0
 """Seconds of them after which another process is begun, in case that it does not."""
+PATIENCE = 0.9
+"""Of the seconds that a call has in all: a process is free by then, or it is said that none was."""
 START_AGAIN = 5.0
 """Seconds after a start that failed, before another is tried."""
 _log = structlog.get_logger(__name__)

@@ -103,7 +103,7 @@ async def _provider(
     if made is not None:
         from embedding.remote.plug_in import ClassProvider
 
-        return ClassProvider(made, threads=settings.concurrency)
+        return ClassProvider(made, settings=settings)
     standard = OLLAMA_URL if settings.provider == "ollama" else OPENAI_URL
     link = JsonLink(
         settings.base_url or standard,

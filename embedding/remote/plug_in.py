@@ -6,14 +6,14 @@ Its async methods may run synchronous code on the event loop.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from config.errors import FootnoteError
 from config.own_process.frames import Servant
-from config.own_process.processes import ProcessDied, Processes
+from config.own_process.processes import PATIENCE, ProcessDied, Processes
 from config.plug_ins import class_named, made
 from config.settings import SettingsError
 from config.threads import ThreadEnded, Threads, ThreadsLost
@@ -67,15 +67,17 @@ class ClassProvider:
 
     name = "llama_index"
 
-    def __init__(self, embedding: BaseEmbedding | Processes, *, threads: int) -> None:
+    def __init__(self, embedding: BaseEmbedding | Processes, *, settings: EmbeddingSettings) -> None:
         self._embedding = embedding
-        self._threads = Threads(type(embedding).__name__, most=threads)
+        self._threads = Threads(type(embedding).__name__, most=settings.concurrency)
+        questions = min(settings.timeout, settings.question_timeout)
+        self._waits: Mapping[Prompt, float] = {"text": PATIENCE * settings.timeout, "query": PATIENCE * questions}
 
     async def embed(self, texts: Sequence[str], *, prompt: Prompt) -> Reply:
         """Embed a batch; see `Provider`."""
         try:
             if isinstance(self._embedding, Processes):
-                vectors = await self._embedding.run("vectors", list(texts), prompt)
+                vectors = await self._embedding.run("vectors", list(texts), prompt, wait=self._waits[prompt])
             else:
                 vectors = await self._threads.run(_vectors, self._embedding, list(texts), prompt)
         except FootnoteError:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from cachetools import LRUCache
 
+from config.own_process.processes import PATIENCE
 from config.threads import Threads
 from server.engines.models.plug_in.abilities import Abilities
 from server.engines.models.plug_in.tools import calls_in, has_calls, tool_options
@@ -31,8 +32,6 @@ CLOSING = 1.0
 """Seconds that a call has to end after it was cancelled."""
 GRACE = 5.0
 """Seconds that a stream in a thread has to notice that nobody reads it, before its thread is lost."""
-_WAIT = 0.9
-"""Of the time that a model may be silent: a process is free by then, or it is said that none was."""
 _CLIENTS = ("_aclient", "_async_client", "_client")
 
 
@@ -158,7 +157,7 @@ class InItsProcess:
     def responses(self, request: Request, *, streams: bool) -> AsyncGenerator[Said, None]:
         """Ask once; see `Asking`."""
         silence = self._total_timeout if request.whole else min(self._token_timeout, self._total_timeout)
-        return self._processes.items("responses", request, streams, wait=_WAIT * silence)
+        return self._processes.items("responses", request, streams, wait=PATIENCE * silence)
 
     @property
     def trouble(self) -> str | None:
