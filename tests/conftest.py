@@ -65,9 +65,14 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_context_from_other_tests() -> None:
-    """Forget what other tests bound to the lines of their log."""
+def _no_log_of_other_tests() -> Iterator[None]:
+    """Forget what other tests bound to the lines of their log; leave none that goes to a test's own output."""
     structlog.contextvars.clear_contextvars()
+    before = structlog.get_config()["logger_factory"]
+    yield
+    if structlog.get_config()["logger_factory"] is not before:  # by a command in this process: its loggers keep stderr
+        structlog.configure(logger_factory=before)
+        pytest.fail("the log was configured within a test: it has to patch config.logging.configure")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -32,10 +32,10 @@ ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 RULES = DEPLOY / "prometheus" / "rules"
 DASHBOARDS = DEPLOY / "grafana" / "dashboards"
-PATIENCE = 90.0
+PATIENCE = 240.0
 """Seconds that something may take on a busy machine."""
 
-INTERVAL = "500ms"
+INTERVAL = "1s"
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 _WORDS = frozenset(

@@ -47,6 +47,7 @@ def test_while_the_network_swallows_packets_requests_end_with_503_and_ready_says
             pool.submit(timed, lambda path=path, body=body: http.post(path, json=body))
             for path, body in [("/retrieve", QUESTION), ("/query", QUESTION), ("/chat", MESSAGE)] * 4
         ]
+        until(lambda: http.get("/ready").status_code == 503)
         looks = [timed(lambda: http.get("/ready")) for _ in range(3)]
         found = [each.result() for each in asked]
     for response, seconds in found:

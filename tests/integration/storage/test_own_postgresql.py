@@ -150,6 +150,7 @@ async def test_everything_works_as_a_user_without_rights_wherever_pgvector_is(po
 
 
 def test_roles_are_printed_before_there_is_a_password(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("config.logging.configure", lambda _settings: None)
     monkeypatch.setenv("FOOTNOTE_DATABASE__URL", "postgresql://owner@db/here")
     monkeypatch.setenv("FOOTNOTE_DATABASE__PASSWORD_FILE", str(tmp_path / "nowhere"))
     assert main(["roles"]) == 0
