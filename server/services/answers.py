@@ -38,7 +38,6 @@ from server.engines.llama_index import pieces_of
 from server.engines.models.errors import ModelFailed
 from server.engines.parts import NO_PLUG_INS, Conversation, Elsewhere, EngineParts, PlugIns
 from server.engines.quoting.questions import language_of, names_nothing
-from server.engines.quoting.words import Words
 from server.engines.record import Record, total_cost, total_usage
 from server.engines.registry import build_chat_engine, build_engine
 from server.engines.room import TokenCounter
@@ -528,7 +527,7 @@ def nothing_found(question: str, language: str) -> str:
 
     Where its words do not tell, that is the collection's `language`; English, where there is no sentence in it.
     """
-    sentences = NAMES_NOTHING if names_nothing(question, Words(language)) else NOTHING_FOUND
+    sentences = NAMES_NOTHING if names_nothing(question) else NOTHING_FOUND
     return sentences.get(language_of(question) or language, sentences["english"])
 
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from server.engines.quoting.composing import composed
-from server.engines.quoting.questions import Asked, looked_up, understand
+from server.engines.quoting.questions import Asked, looked_up, names_nothing, understand
 from server.engines.quoting.ranking import Ranked, by_vectors, by_words, embedded_text
 from server.engines.quoting.readings import readings
 from server.engines.quoting.refusal import best_coverage, is_small_talk, refuses, without_courtesies
@@ -51,6 +51,11 @@ class Finder:
     def is_small_talk(self) -> bool:
         """Whether the question is none of the documents: a greeting, thanks."""
         return is_small_talk(self._said)
+
+    @property
+    def names_nothing(self) -> bool:
+        """Whether the question has no word to look for; never where the settings refuse nothing."""
+        return self._parts.settings.retrieval.refuse > 0 and names_nothing(self._question)
 
     async def refuses(self, *, share: float = 1.0) -> bool:
         """Tell whether the passages do not answer the question; at a share of the settings' rate.

@@ -51,8 +51,11 @@ GENERIC = frozenset(" ".join(_GENERIC).split()) | frozenset(map(_STEM, " ".join(
 """Words, and stems of words, of a question that say what kind of answer is wanted rather than what about."""
 
 _VAGUE_WORDS = (
-    "about again go going help here me new next so some then there think us we work works working your",
-    "denn dir es geht hier ihr mal mir noch sie so sowas uns worum",
+    "about again all am anything been describe everything explain get go going had has have he help her here him his",
+    "if in its just know look me mean means more next no not now of on our please say see she should show so some",
+    "something tell than them then there these they thing things think those us use using very want way we will work",
+    "working works would yes your",
+    "bitte denn dir erklär erkläre erzähl es funktioniert geht hier ihr mal mehr mir noch sie so sowas uns worum",
     "ça cela ici peux tu esto eso aquí",
 )
 _VAGUE = _ALL_FUNCTION_WORDS.union(" ".join(_VAGUE_WORDS).split())

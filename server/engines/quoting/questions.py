@@ -73,9 +73,9 @@ def language_of(text: str) -> str | None:
     return best if counts[best] >= 2 and counts[best] > others else None  # noqa: PLR2004 (one may be a name)
 
 
-def names_nothing(text: str, words: Words) -> bool:
+def names_nothing(text: str) -> bool:
     """Tell whether a question has no word that says what it is about."""
-    return all(is_vague(word) or is_generic(word, words.stem(word)) for word in words_of(text))
+    return all(map(is_vague, words_of(text)))
 
 
 def looked_up(text: str, words: Words) -> list[str]:

@@ -222,7 +222,7 @@ class ExtractiveSynthesizer(StreamingSynthesizer):
 
     async def _pieces(self, question: str, _passages: Sequence[Passage]) -> AsyncGenerator[str, None]:
         finder, record = self._finder(question), self._parts.record
-        if await finder.refuses():
+        if finder.names_nothing or await finder.refuses():
             record.refused = True
             return
         async for piece in quotations(finder, parts=self._parts):

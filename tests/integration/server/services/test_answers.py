@@ -57,10 +57,10 @@ async def service(database, embedder, settings, model_server):
     await index(database, embedder)
     async with AsyncExitStack() as stack:
 
-        async def make(*, provider="openai_like", **llm):
+        async def make(*, provider="openai_like", retrieval=None, **llm):
             values = {"provider": provider, "base_url": model_server.openai_url, "api_key": "k", "model": "m", **llm}
             dsn, patient = settings.database.url.get_secret_value(), {"max_wait": 300}
-            chosen = make_settings(dsn, settings.data_dir, llm=values, server=patient)
+            chosen = make_settings(dsn, settings.data_dir, llm=values, server=patient, retrieval=retrieval or {})
             model = await open_model(chosen)
             if model:
                 stack.push_async_callback(model.close)
@@ -217,9 +217,11 @@ async def test_small_talk_needs_no_footnote(service, model_server):
     assert UNATTRIBUTED in answer.done.engine.notes
 
 
-async def test_a_question_that_names_nothing_is_asked_for_a_name(service):
-    made = await service(provider="extractive")
-    answer = await made.ask(Question("How does it work?", min_score=0.9))
+async def test_a_question_that_names_nothing_is_asked_for_a_name_where_one_may_be_refused(service):
+    refuses_none = await service(provider="extractive")
+    assert (await refuses_none.ask(Question("How does it work?"))).done.finish_reason == "extractive"
+    made = await service(provider="extractive", retrieval={"refuse": 0.05})
+    answer = await made.ask(Question("How does it work?"))
     assert (answer.answer, answer.done.finish_reason) == (NAMES_NOTHING["english"], "no_context")
 
 
