@@ -14,6 +14,7 @@ from itertools import chain, zip_longest
 from typing import TYPE_CHECKING
 
 from ingestion.chunking.context import SEPARATOR
+from server.engines.quoting.questions import names_nothing
 
 if TYPE_CHECKING:
     from storage.documents.headings import CollectionHeadings, DocumentHeadings, Headings
@@ -142,7 +143,7 @@ def _plain(text: str) -> str:
 
 def _tells(words: str) -> bool:
     is_short = 3 <= len(words) <= LONGEST and len(words.split()) <= MOST_WORDS  # noqa: PLR2004
-    if not is_short or _MARKUP.search(words) or len(_LETTER.findall(words)) < 2:  # noqa: PLR2004
+    if not is_short or _MARKUP.search(words) or len(_LETTER.findall(words)) < 2 or names_nothing(words):  # noqa: PLR2004
         return False
     return words.casefold().strip(" .:?!") not in _TELLS_NOTHING and not _is_file_name(words) and not _leans(words)
 
