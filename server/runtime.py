@@ -223,7 +223,9 @@ class Runtime:
         # retrieval works without the model, so the server stays in rotation
         notes = list(filter(None, (self.model.resting, self.model.doubt)))
         detail = reason or "; ".join([*notes, self.model.description])
-        facts = {} if notes else {"provider": self.model.provider, "model": self.model.name}
+        facts = {"provider": self.model.provider, "model": self.model.name}
+        if notes:
+            facts["note"] = "; ".join(notes)
         return {"model": DependencyState(ok=reason is None, detail=detail, required=False, facts=facts)}
 
     def _connections_state(self) -> dict[str, DependencyState]:

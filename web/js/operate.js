@@ -60,12 +60,21 @@ function Health() {
     ${!found && !problem && html`<${Waiting} />`}
     ${found && html`
       <p class=${`verdict ${found.ready ? "good" : "bad"}`} role="status"><${Icon} name=${found.ready ? "check" : "warn"} /><strong>${found.ready ? t.ready : t.notReady}</strong> <span class="quiet">${t.lookedAt(when(found.at))}</span></p>
-      <ul class="cards">${Object.entries(found.dependencies).map(([name, state]) => html`<li key=${name} class=${`card dependency ${state.ok ? "good" : state.required ? "bad" : "warn"}`}>
-        <h3><${Icon} name=${state.ok ? "check" : "warn"} />${inWords(t.dependency, name)}</h3>
-        <p class="state-name">${state.ok ? t.works : state.required ? t.broken : t.limps}</p>
-        <p class="quiet" dir="auto" title=${state.detail}>${detailOf(name, state)}</p>
-      </li>`)}</ul>`}
+      <ul class="cards">${Object.entries(found.dependencies).map(([name, state]) => html`<${Dependency} key=${name} name=${name} state=${state} />`)}</ul>`}
   </section>`;
+}
+
+/** Something that the server stands on. It may answer, and yet leave somebody something to look at.
+ *  @param {{name: string, state: Api.DependencyOut}} props */
+function Dependency({ name, state }) {
+  const [kind, told] = state.ok
+    ? state.facts?.note ? ["warn", t.ails] : ["good", t.works]
+    : state.required ? ["bad", t.broken] : ["warn", t.limps];
+  return html`<li class=${`card dependency ${kind}`}>
+    <h3><${Icon} name=${kind === "good" ? "check" : "warn"} />${inWords(t.dependency, name)}</h3>
+    <p class="state-name">${told}</p>
+    <p class="quiet" dir="auto" title=${state.detail}>${detailOf(name, state)}</p>
+  </li>`;
 }
 
 /** What the server says of a dependency, in the reader's language where it comes as facts, or is always the same.
@@ -75,6 +84,7 @@ function detailOf(name, { ok, detail, facts }) {
   const number = (/** @type {string} */ of) => count(Number(told[of]));
   if (name === "workers" && "wanted" in told) return t.someOf(number("answering"), number("wanted"));
   if (name === "connections" && "most" in told) return t.connectionsOf(number("most"), number("allowed"), number("servers"));
+  if (ok && told.note) return `${told.model}: ${told.note}`;
   if (ok && ["model", "rerank"].includes(name) && told.model) return `${told.model} (${inWords(t.provider, String(told.provider))})`;
   return inWords(t.healthDetail, detail).replace(/^revision (\d+)$/, (_, revision) => t.schemaRevision(revision));
 }

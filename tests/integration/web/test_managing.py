@@ -648,6 +648,7 @@ def test_health_is_told_in_the_readers_language(browser: Browser) -> None:
         "rerank": DependencyState(
             ok=False, detail="its breaker is open", required=False, facts={"provider": "tei", "model": "m"}
         ),
+        "model big": DependencyState(ok=True, detail="x", facts={"provider": "p", "model": "m", "note": "key refused"}),
     }
     made = app_of()
 
@@ -657,7 +658,8 @@ def test_health_is_told_in_the_readers_language(browser: Browser) -> None:
     made.runtime.health = health
     with running(made.app) as server, browser.page(server.url, path="/#/operate", language="de-DE") as page:
         cards = page.tab.locator(".dependency")
-        cards.nth(5).wait_for()
+        cards.nth(6).wait_for()
+        assert [each.get_attribute("class").split()[-1] for each in cards.all()].count("good") == 4
         details = [each.split("\n")[-1] for each in cards.all_inner_texts()]
         assert details == [
             "antwortet",
@@ -666,6 +668,7 @@ def test_health_is_told_in_the_readers_language(browser: Browser) -> None:
             "qwen (auf dieser Maschine)",
             "höchstens 27; PostgreSQL erlaubt 97, genug für 3 solche Server",
             "its breaker is open",
+            "m: key refused",
         ]
 
 
