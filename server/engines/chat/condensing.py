@@ -82,7 +82,7 @@ class CondensingChatEngine(StatelessChatEngine):
             return (message,)
         model = conversational(self._parts.model)
         if model is None:
-            return searched_for(message, _last_question(history))
+            return searched_for(message, _questions(history))
         with self._parts.record.stage("condense"):
             messages = condense_messages(message, self._parts.conversation)
             reply = await model.reply(messages, max_tokens=CONDENSED_TOKENS, on_finish=self._parts.record.add_call)
@@ -90,8 +90,8 @@ class CondensingChatEngine(StatelessChatEngine):
         return (condensed[:MAX_LENGTH] or message,)
 
 
-def _last_question(history: list[ChatMessage]) -> str | None:
-    return next((said.content for said in reversed(history) if said.role is MessageRole.USER and said.content), None)
+def _questions(history: list[ChatMessage]) -> list[str]:
+    return [said.content for said in history if said.role is MessageRole.USER and said.content]
 
 
 def condensing(build: Engine) -> Callable[[EngineParts], BaseChatEngine]:
