@@ -17,6 +17,9 @@ KEPT = 1024
 
 Kind = Literal["heading", "paragraph", "item", "table", "code"]
 
+WRAPPED = 0.6
+"""Of the longest line of a paragraph: a line that had room for the next one's first word, and ends before, was not
+wrapped."""
 PROSE_SHARE = 0.9  # of letters and blanks
 _COMMAND = re.compile(
     r"[$#>] |\w*[A-Z]\w*=|\S*/\S+ .*  # |(?:sudo|python3?|pip|curl|make|git|docker|export|apt-get|cd|rm) "
@@ -79,22 +82,51 @@ def _blocks(text: str) -> Iterator[Block]:
             is_item = False
             position += 2
         elif token.type in {"heading_open", "paragraph_open"}:
-            block = _text_block(token, tokens[position + 1], depth, is_item=is_item, lines=lines)
-            if block.text:
-                yield block
+            yield from _text_blocks(token, tokens[position + 1], depth, is_item=is_item, lines=lines)
             is_item = False
             position += 2
         position += 1
 
 
-def _text_block(token: Token, inline: Token, depth: int, *, is_item: bool, lines: Sequence[str]) -> Block:
-    """Return a heading, a paragraph or an item; a paragraph that is code as such."""
+def _text_blocks(token: Token, inline: Token, depth: int, *, is_item: bool, lines: Sequence[str]) -> Iterator[Block]:
+    """Yield a heading, a paragraph or an item, and lines below that are none of it; a paragraph of code as such."""
     first, end = token.map or (0, 0)
+    children = inline.children or []
     if token.type == "heading_open":
-        return Block("heading", depth, _plain(inline), _is_code(inline), first, level=int(token.tag[1]))
-    if not depth and _is_indented_code(lines[first:end]):
-        return Block("code", depth, dedent("\n".join(lines[first:end]).expandtabs(4)).strip("\n"), line=first)
-    return Block("item" if is_item else "paragraph", depth, _plain(inline), _is_code(inline), first)
+        if title := _plain(children):
+            yield Block("heading", depth, title, _is_code(children), first, level=int(token.tag[1]))
+    elif not depth and _is_indented_code(lines[first:end]):
+        yield Block("code", depth, dedent("\n".join(lines[first:end]).expandtabs(4)).strip("\n"), line=first)
+    else:
+        kind: Kind = "item" if is_item else "paragraph"
+        for line, part in _parts(children):
+            if text := _plain(part):
+                yield Block(kind, depth, text, _is_code(part), first + line)
+            kind, depth = "paragraph", 0
+
+
+def _parts(children: Sequence[Token]) -> Iterator[tuple[int, Sequence[Token]]]:
+    """Yield the parts of a paragraph with their first lines, from 0.
+
+    Plain texts have lines of their own where Markdown sees one paragraph: such a line ends long before the others do,
+    and the next one begins like a sentence.
+    """
+    lines: list[list[Token]] = [[]]
+    for child in children:
+        if "break" in child.type:
+            lines.append([])
+        lines[-1].append(child)
+    texts = [_plain(line) for line in lines]
+    longest = max(map(len, texts))
+    begin = 0
+    for place in range(1, len(lines)):
+        before, after = texts[place - 1], texts[place]
+        filled = len(before) + 1 + len(after.partition(" ")[0])
+        begins = after[:1].isupper() or after[:1].isdigit()
+        if begins and before and before[-1].isalnum() and filled < WRAPPED * longest:
+            yield begin, [child for line in lines[begin:place] for child in line]
+            begin = place
+    yield begin, [child for line in lines[begin:] for child in line]
 
 
 def _is_indented_code(lines: Sequence[str]) -> bool:
@@ -116,7 +148,7 @@ def _rows(tokens: Sequence[Token]) -> Iterator[tuple[str, ...]]:
     row: list[str] = []
     for token in tokens:
         if token.type == "inline":
-            row.append(_plain(token))
+            row.append(_plain(token.children or []))
         elif token.type == "tr_close":
             yield tuple(row)
             row = []
@@ -137,15 +169,15 @@ def _written_rows(paragraph: str) -> tuple[tuple[str, ...], ...]:
     return tuple(match[1] for match in named), tuple(match[2].strip() for match in named)
 
 
-def _plain(inline: Token) -> str:
+def _plain(children: Sequence[Token]) -> str:
     """Return inline text without markup, each line break a blank."""
     parts = (
         child.content if child.type in {"text", "code_inline", "html_inline"} else " " if "break" in child.type else ""
-        for child in inline.children or []
+        for child in children
     )
     return " ".join("".join(parts).split())
 
 
-def _is_code(inline: Token) -> bool:
-    children = [child for child in inline.children or [] if child.content.strip() or "break" not in child.type]
+def _is_code(inline: Sequence[Token]) -> bool:
+    children = [child for child in inline if child.content.strip() or "break" not in child.type]
     return bool(children) and all(child.type == "code_inline" for child in children if child.content.strip(" ,"))
