@@ -37,7 +37,8 @@ from server.engines.direct import answered, retrieved
 from server.engines.llama_index import pieces_of
 from server.engines.models.errors import ModelFailed
 from server.engines.parts import NO_PLUG_INS, Conversation, Elsewhere, EngineParts, PlugIns
-from server.engines.quoting.questions import language_of, names_nothing
+from server.engines.quoting.questions import likely_language_of, names_nothing
+from server.engines.quoting.refusal import is_small_talk
 from server.engines.record import Record, total_cost, total_usage
 from server.engines.registry import build_chat_engine, build_engine
 from server.engines.room import TokenCounter
@@ -76,6 +77,12 @@ NOTHING_FOUND = {
     "french": "Je n'ai rien trouvé à ce sujet dans les documents de cette collection.",
     "german": "Dazu habe ich in den Dokumenten dieser Sammlung nichts gefunden.",
     "spanish": "No encontré nada sobre esto en los documentos de esta colección.",
+}
+SMALL_TALK = {
+    "english": "Ask me something about the documents of this collection.",
+    "french": "Posez-moi une question sur les documents de cette collection.",
+    "german": "Fragen Sie mich etwas zu den Dokumenten dieser Sammlung.",
+    "spanish": "Pregúnteme algo sobre los documentos de esta colección.",
 }
 NAMES_NOTHING = {
     "english": "The question has no word to look for. Name what it is about.",
@@ -528,7 +535,8 @@ def nothing_found(question: str, language: str) -> str:
     Where its words do not tell, that is the collection's `language`; English, where there is no sentence in it.
     """
     sentences = NAMES_NOTHING if names_nothing(question) else NOTHING_FOUND
-    return sentences.get(language_of(question) or language, sentences["english"])
+    sentences = SMALL_TALK if is_small_talk(question) else sentences
+    return sentences.get(likely_language_of(question) or language, sentences["english"])
 
 
 def _empty(record: Record) -> ModelFailed:

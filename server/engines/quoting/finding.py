@@ -54,8 +54,9 @@ class Finder:
 
     @property
     def names_nothing(self) -> bool:
-        """Whether the question has no word to look for; never where the settings refuse nothing."""
-        return self._parts.settings.retrieval.refuse > 0 and names_nothing(self._question)
+        """Whether the question has no word to look for, as small talk; never where the settings refuse nothing."""
+        may_refuse = self._parts.settings.retrieval.refuse > 0
+        return may_refuse and (self.is_small_talk or names_nothing(self._question))
 
     async def refuses(self, *, share: float = 1.0) -> bool:
         """Tell whether the passages do not answer the question; at a share of the settings' rate.

@@ -12,13 +12,14 @@ FUNCTION_WORDS: Mapping[str, frozenset[str]] = {
     for language, words in {
         "english": (
             "the of and to is are was were what which who how when where why does do did can with for from my i",
-            "you it",
+            "you it whose whom",
             "this that an be",
         ),
         "german": (
             "der die das den dem des ein eine einen einem ist sind war wer wie was wann wo warum welche welcher",
             "welches und",
             "oder nicht kann ich man wird werden beim vom von zu zum zur im auf für aus bei bis wenn zurzeit",
+            "es gibt wem wen wessen wieviel wieviele mein meine unser unsere ihr",
         ),
         "french": (
             "le la les un une des du de et est sont que quel quelle quels quelles qui où quand comment pourquoi",
@@ -31,6 +32,11 @@ FUNCTION_WORDS: Mapping[str, frozenset[str]] = {
     }.items()
 }
 """By language: those that questions are made of, the commonest."""
+ASKING = frozenset(
+    {"what", "who", "how", "when", "where", "why", "which", "does", "can", "is", "are"}
+    | {"wer", "wie", "was", "wann", "wo", "warum", "welche", "kann"}
+)
+"""Function words with which questions begin."""
 _ALL_FUNCTION_WORDS = frozenset[str]().union(*FUNCTION_WORDS.values())
 
 _GENERIC = (
@@ -44,6 +50,7 @@ _GENERIC = (
     "explain describe show support supported",
     "please often cost price must may might would could shall",
     "darf dürfen muss müssen gibt doit doivent peut peuvent faut",
+    "worth kostet kosten hoch",
     "using standardwert bedeutung unterschied anzahl wert valeur défaut montant prix valor",
 )
 _STEM = Words("english").stem

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from server.engines.quoting.kinds import ASKED, Kind
-from server.engines.quoting.languages import FUNCTION_WORDS, MEASURE, is_generic, is_vague, without_inversion
+from server.engines.quoting.languages import ASKING, FUNCTION_WORDS, MEASURE, is_generic, is_vague, without_inversion
 from server.engines.quoting.words import PART, TOKEN, Words
 
 if TYPE_CHECKING:
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 GENERIC_WEIGHT = 0.25
 LEAST_WEIGHT = 1.0  # of a word that nearly all chunks have: in a small collection that is all about it, it still tells
 FUNCTION_WORD_TYPO = 0.85  # similarity, as difflib has it: ``wich`` and ``which``
+FIRST_WORD_TYPO = 0.8  # of the first word, which asks: ``hw`` and ``how``
+LARGE = 7.0
+"""The weight of an unknown word among a thousand chunks. A small collection lacks most words that its readers use, so
+that one which it lacks tells less."""
 MAX_PARTS = 6  # of an identifier
 _WHO = re.compile(r"\bwho(?:m|se)?\b", re.IGNORECASE)
 _INNER_CAPITAL = re.compile(r"[a-z][A-Z]|[A-Z]{2}")
@@ -73,6 +77,13 @@ def language_of(text: str) -> str | None:
     return best if counts[best] >= 2 and counts[best] > others else None  # noqa: PLR2004 (one may be a name)
 
 
+def likely_language_of(text: str) -> str | None:
+    """Return the language of a question, where a single function word has to tell; None where it does not."""
+    words = re.findall(r"[^\W\d_]+", text.lower())
+    having = [language for language, known in FUNCTION_WORDS.items() if any(word in known for word in words)]
+    return language_of(text) or (having[0] if len(having) == 1 else None)
+
+
 def names_nothing(text: str) -> bool:
     """Tell whether a question has no word that says what it is about."""
     return all(map(is_vague, words_of(text)))
@@ -123,6 +134,7 @@ def understand(text: str, weights: Sequence[WordWeight], *, words: Words, langua
     wholes = [each.word for each in weights if each.is_known and not each.word.isalnum()]
     parts = {piece for whole in wholes for piece in _pieces(whole)}
     measures = MEASURE.findall(text)
+    first = next(iter(words_of(text)), "")
     asks_who = _WHO.search(text) is not None
     terms: dict[str, Term] = {}
     for each in weights:
@@ -135,10 +147,20 @@ def understand(text: str, weights: Sequence[WordWeight], *, words: Words, langua
         stem = each.lexeme if each.is_misspelt else lower if not each.word.isalnum() else words.stem(each.word)
         plain = by_word.get(words.plain(each.word), each)
         is_known = each.is_known or plain.is_known
-        if not is_known and get_close_matches(lower, function_words, 1, FUNCTION_WORD_TYPO):
+        if not is_known and _is_function_word(lower, function_words, is_first=each.word == first):
             continue
         is_asked_for = is_generic(each.word, stem) or each.word in measures
         weight = max(LEAST_WEIGHT, min(each.weight, plain.weight)) * (GENERIC_WEIGHT if is_asked_for else 1.0)
+        if not is_known and not exact and each.word.islower():
+            weight *= min(1.0, each.weight / LARGE)
         doers = words.doers(stem) if asks_who and not exact else frozenset[str]()
         terms[stem] = Term(each.word, stem, weight, is_known, bool(exact), doers)
     return Asked(text, kinds_of(text), tuple(terms.values()), is_foreign)
+
+
+def _is_function_word(word: str, known: frozenset[str], *, is_first: bool) -> bool:
+    """Tell whether a word that the collection lacks is a misspelt function word."""
+    return bool(
+        get_close_matches(word, known, 1, FUNCTION_WORD_TYPO)
+        or (is_first and get_close_matches(word, ASKING & known, 1, FIRST_WORD_TYPO))
+    )

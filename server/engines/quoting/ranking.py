@@ -85,8 +85,12 @@ def embedded_text(unit: Unit) -> str:
 
 
 def by_words(asked: Asked, units: Sequence[Unit], *, words: Words) -> list[Ranked]:
-    """Return the units that words like best, best first, at most `EMBEDDED`."""
-    scored = [_scored(asked, unit, words) for unit in units if not unit.text.endswith("?")]  # a question is no answer
+    """Return the units that words like best, best first, at most `EMBEDDED`.
+
+    Questions are no answers; what stands in a table's first column is one where a list is asked for.
+    """
+    fit = (unit for unit in units if not unit.text.endswith("?") and (unit.kind != "column" or "list" in asked.kinds))
+    scored = [_scored(asked, unit, words) for unit in fit]
     return sorted(scored, key=lambda each: -each.score)[:EMBEDDED]
 
 
@@ -136,7 +140,7 @@ def features(asked: Asked, unit: Unit, *, words: Words) -> dict[str, float]:
         "aside": float(unit.text.startswith("(")),
         "leads_in": float(unit.text.endswith((":", "?"))),
         "synopsis": float(_is_synopsis(unit)),
-        "whole": float("list" in asked.kinds and unit.kind == "list"),
+        "whole": float("list" in asked.kinds and unit.kind in {"list", "column"}),
         "row": float(wants_value and unit.kind == "row"),
         "opens": _opens(asked, unit, words),
         "code": float(unit.kind == "code" and not _BY_CODE & asked.kinds),

@@ -59,10 +59,12 @@ BY_VECTOR: Mapping[str, Sureness] = {
     "all-MiniLM-L6-v2": Sureness(-4.00, 0.0, 8.52, (-1.64, -1.50, -0.75, -0.42, -0.27, -0.01, 0.36)),
 }
 _SMALL_TALK = re.compile(
-    r"\W*(hi|hello|hey|good (morning|evening|day)|thanks?( you)?( (a lot|very much))?|ok(ay)?|bye|goodbye|yes|no"
-    r"|great|cool|hallo|guten (tag|morgen|abend)|danke( schön| sehr)?|tschüss|ja|nein|bonjour"
-    r"|salut|merci( beaucoup)?|au revoir"
-    r"|oui|non|hola|buenos días|gracias|adiós|sí)\W*",
+    r"(\W*\b(hi|hello|hey|yo|good (morning|afternoon|evening|day|night)|thanks?( you)?|thank u|thx|ty|cheers"
+    r"|(so|very) much|a lot|again|there|all right|alright|ok(ay)?|bye|goodbye|yes|no|yep|nope|great|cool|nice"
+    r"|perfect|awesome|good|well done|got it|i see|how are you"
+    r"|hallo|servus|moin|guten (tag|morgen|abend)|danke|schön|sehr|super|prima|alles klar|verstanden|tschüss|ja|nein"
+    r"|wie geht es dir|wie geht's"
+    r"|bonjour|salut|merci|beaucoup|au revoir|oui|non|hola|buenos días|gracias|muchas|adiós|sí)\b){1,5}\W*",
     re.IGNORECASE,
 )
 _GREETING = re.compile(
@@ -90,6 +92,17 @@ _COURTESY = re.compile(
     \W*""",
     re.IGNORECASE | re.VERBOSE,
 )
+_ABOUT_DOCUMENTS = re.compile(
+    r"""\W*
+    (?: what\ (?:do|does) .{0,12}? \b (?:documents?|docs|files?|texts?|notes)
+          \ (?:say|tell|state)(?:\ me)?\ (?:about|on)
+      | was\ (?:steht|sagen|sagt) .{0,12}? \b (?:dokument|datei|text|unterlage)\w*\ (?:über|zu[mr]?)
+      | que\ (?:disent|dit) .{0,8}? \b documents?\ (?:au\ sujet\ d[eu']|sur)
+      | qué\ dicen? .{0,8}? \b documentos?\ (?:sobre|de) )
+    \b \s*""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""Words around what is asked about, as the page's suggestions have them; documents seldom speak of documents."""
 _SENTENCE = re.compile(r"[^.!?\n]+[.!?]*\s*|[.!?\n]+")
 
 
@@ -132,6 +145,8 @@ def refuses(
         sureness, rate = BY_VECTOR.get(model), rate * FOREIGN_SHARE
     else:
         sureness = BY_BOTH.get(model, BY_WORDS)
+    if by_vector and BY_WORDS.score(coverage=covered, cosine=0.0) >= BY_WORDS.bar(rate):
+        return False  # it has the passages' words all the same
     if cosine is None:
         sureness = None if by_vector else BY_WORDS
     if sureness is None:
@@ -142,10 +157,12 @@ def refuses(
 def without_courtesies(text: str) -> str:
     """Return a question without a greeting before it, and without sentences that only thank, or ask for help.
 
-    They have words that no document has, and say nothing of what is asked. A text of nothing else stays as it is.
+    They have words that no document has, and say nothing of what is asked; no more does “what do the documents say
+    about”. A text of nothing else stays as it is.
     """
     rest = _GREETING.sub("", text, count=1) if _GREETING.match(text) else text
     kept = "".join(each for each in _SENTENCE.findall(rest) if not _COURTESY.fullmatch(each)).strip()
+    kept = _ABOUT_DOCUMENTS.sub("", kept, count=1) if _ABOUT_DOCUMENTS.match(kept) else kept
     return kept if re.search(r"\w", kept) else text
 
 

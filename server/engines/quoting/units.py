@@ -16,7 +16,7 @@ from ingestion.chunking.sentences import sentences
 from server.engines.quoting.blocks import Block, blocks
 from server.engines.quoting.headings import Headings
 
-Kind = Literal["sentence", "item", "list", "row", "code"]
+Kind = Literal["sentence", "item", "list", "column", "row", "code"]
 
 SHORTEST, LONGEST = 3, 1500  # characters of a unit
 MAX_ITEM = 90  # characters of an item as the list shows it; a longer one is cut
@@ -222,7 +222,7 @@ class _Reader:
         if not is_keyed and len(rows) in LIST_ITEMS:
             named = caption if caption.endswith(":") else f"{header[0]}:" if header and header[0] else ""
             firsts = ", ".join(row[0] for row in rows if row and row[0])
-            yield replace(self._unit("list", f"{named} {firsts}".strip(), lead=caption), term="")
+            yield replace(self._unit("column", f"{named} {firsts}".strip(), lead=caption), term="")
 
     def _unit(self, kind: Kind, text: str, *, lead: str | None = None) -> Unit:
         opens, self._opens = self._opens, False

@@ -16,6 +16,7 @@ _PLAIN = {
         "application": "app apps",
         "argument": "arg args",
         "authentication": "auth",
+        "begin": "start starts started starting",
         "configuration": "conf config configs",
         "database": "db dbs",
         "delete": "erase remove",
@@ -32,6 +33,7 @@ _PLAIN = {
         "password": "passwd",
         "permission": "perm perms",
         "repository": "repo repos",
+        "telephone": "phone phones telephones",
         "variable": "var vars",
     }.items()
     for short in shorts.split()

@@ -32,7 +32,7 @@ def cited(unit: Unit) -> str:
         before, code = (f"{unit.before}\n", unit.text) if unit.before else ("", unit.text)
         return f"{without_markers(before)}```\n{code}\n```\n[{unit.number}]"
     text = without_markers(quoted(unit))
-    if unit.kind in {"row", "list"}:
+    if unit.kind in {"row", "list", "column"}:
         return f"{text} [{unit.number}]"
     term = f"{without_markers(unit.term)}: "
     if unit.term and text.startswith(term):

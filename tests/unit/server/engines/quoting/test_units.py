@@ -48,9 +48,9 @@ def test_a_table_s_rows_come_with_their_headers_and_its_caption():
     rows = of_kind("row", text)
     assert [unit.text for unit in rows] == ["Item: doors per hall; Most: 1,600", "Item: halls; Most: unlimited"]
     assert {unit.lead for unit in rows} == {"Limits of the vault."}
-    (column,) = of_kind("list", text)
+    (column,) = of_kind("column", text)
     assert column.text == "Item: doors per hall, halls"
-    (led_in,) = of_kind("list", text.replace("Limits of the vault.", "The limits are:"))
+    (led_in,) = of_kind("column", text.replace("Limits of the vault.", "The limits are:"))
     assert led_in.text == "The limits are: doors per hall, halls"
 
 
