@@ -34,9 +34,9 @@ Every secret `NAME` (keys, the URLs of the database and of Redis, headers of tel
 `NAME_FILE` names, such as a secret of Docker or Kubernetes: `FOOTNOTE_LLM__API_KEY_FILE=/run/secrets/llm`. White space
 around it does not count. Setting both is refused; a file goes before a name that other programs use, too.
 
-## How to change the port, the address or the data directory
+## How to change the port, the host or the data directory
 
-`FOOTNOTE_SERVER__PORT` is the port (8000 unless set), `FOOTNOTE_SERVER__HOST` the address to listen on, and
+`FOOTNOTE_SERVER__PORT` is the port (8000 unless set), `FOOTNOTE_SERVER__HOST` the host or address to listen on, and
 `FOOTNOTE_DATA_DIR` the directory of the embedded database and the exported models. For one run:
 
     FOOTNOTE_SERVER__PORT=8080 FOOTNOTE_DATA_DIR=/srv/footnote make run
