@@ -1,5 +1,7 @@
 """Greetings, thanks and requests for help around a question."""
 
+import re
+
 import pytest
 
 from server.engines.quoting.refusal import without_courtesies
@@ -19,6 +21,7 @@ QUESTION = "how do I change the port?"
         "Hi! I have a question. how do I change the port? Thank you very much.",
         "Hallo zusammen, how do I change the port? Vielen Dank im Voraus",
         "Could anybody please help me out with this? how do I change the port? Cheers",
+        "What do the documents say about how do I change the port?",
     ],
 )
 def test_what_is_only_polite_is_left_out(said):
@@ -28,7 +31,22 @@ def test_what_is_only_polite_is_left_out(said):
 @pytest.mark.parametrize(
     "said",
     [
+        "What do the documents say about “Income”?",
+        "what does my file say on Income",
+        "Was steht in den Dokumenten über „Income“?",
+        "Que disent les documents au sujet de « Income » ?",
+        "¿Qué dicen los documentos sobre «Income»?",
+    ],
+)
+def test_of_a_question_what_documents_say_the_matter_is_left(said):
+    assert re.findall(r"\w+", without_courtesies(said)) == ["Income"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
         QUESTION,
+        "What do documents cost?",
         "hello world example",
         "Thanks!",
         "Hello",

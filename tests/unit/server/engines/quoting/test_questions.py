@@ -6,6 +6,7 @@ from server.engines.quoting.questions import (
     LEAST_WEIGHT,
     kinds_of,
     language_of,
+    likely_language_of,
     looked_up,
     names_nothing,
     understand,
@@ -81,6 +82,23 @@ def test_parts_count_only_where_the_whole_is_unknown():
 def test_a_misspelt_word_stands_for_the_one_that_was_meant():
     (term,) = understood("lighthuose", weight("lighthuose", lexeme="lighthous", misspelt=True)).terms
     assert (term.stem, term.is_known) == ("lighthous", True)
+
+
+def test_the_first_word_may_be_a_misspelt_one_that_asks():
+    terms = understood(
+        "hw do i delete a document", weight("hw", known=False), weight("delete"), weight("document")
+    ).terms
+    assert [term.word for term in terms] == ["delete", "document"]
+    later = understood("delete the hw document", weight("hw", known=False), weight("document")).terms
+    assert [term.word for term in later] == ["hw", "document"]
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [("ist es kostenlos?", "german"), ("who?", "english"), ("kubectl", None), ("die port is", None)],
+)
+def test_a_single_word_may_tell_which_language_to_answer_in(text, language):
+    assert likely_language_of(text) == language
 
 
 @pytest.mark.parametrize("word", ["config", "dir", "params", "highest", "internal", "organization"])

@@ -163,12 +163,43 @@ def test_of_a_question_in_another_language_only_the_vectors_tell():
     assert not refuses(foreign, cosine=0.1, covered=0.0, model="another model", rate=0.05)
 
 
+def test_a_question_in_another_language_whose_words_the_passages_have_is_not_refused():
+    foreign = asked("Wie hoch ist die Kaution?")
+    assert foreign.is_foreign
+    assert not refuses(foreign, cosine=0.0, covered=0.8, model="all-MiniLM-L6-v2", rate=0.05)
+
+
+def test_a_word_that_a_small_collection_lacks_tells_less():
+    def weights_of(most):
+        found = [WordWeight("bring", "bring", most, False, False), WordWeight("dog", "dog", 0.8 * most, True, False)]
+        terms = understand("can I bring my dog", found, words=WORDS, language="english").terms
+        return {term.word: term.weight for term in terms}
+
+    small, large = weights_of(3.0), weights_of(8.0)
+    assert small["bring"] < small["dog"]
+    assert large["bring"] > large["dog"]
+
+
+def test_what_stands_in_a_table_s_first_column_is_quoted_where_a_list_is_asked_for():
+    text = "| Office | Name |\n|---|---|\n| Chair | Ada |\n| Treasurer | Bo |\n"
+
+    def first(question):
+        return by_words(asked(question), units([Source(1, text)]), words=WORDS)[0].unit.text
+
+    assert first("who is the treasurer") == "Office: Treasurer; Name: Bo"
+    assert "Office: Chair, Treasurer" in {
+        each.unit.text for each in by_words(asked("which offices are there"), units([Source(1, text)]), words=WORDS)
+    }
+
+
 def test_a_higher_rate_refuses_more():
     bars = [BY_WORDS.bar(rate) for rate in (0.01, 0.03, 0.05, 0.2, 0.3)]
     assert bars == sorted(bars)
 
 
-@pytest.mark.parametrize("text", ["Thanks!", "hello", "Danke schön.", "¡Hola!", "ok", "Merci beaucoup"])
+@pytest.mark.parametrize(
+    "text", ["Thanks!", "hello", "Danke schön.", "¡Hola!", "ok", "Merci beaucoup", "thx", "ok, thanks a lot!"]
+)
 def test_small_talk_is_told(text):
     assert is_small_talk(text)
     assert not is_small_talk(f"{text} How many doors?")

@@ -37,6 +37,22 @@ def test_indented_prose_is_prose():
     assert [unit.text for unit in of_kind("sentence", text)][-1] == "They are oiled once a week."
 
 
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("- paper plates\nBudget: 260 euros. Music: the Jetty Cats.", ["paper plates", "Budget: 260 euros."]),
+        ("Fees\nFees are due on the first of February.", ["Fees are due on the first of February."]),
+        (
+            "The vault was built by the\nNorth Company, of brass.",
+            ["The vault was built by the North Company, of brass."],
+        ),
+        ("The doors are:\nBrass, wood.", ["The doors are: Brass, wood."]),
+    ],
+)
+def test_a_line_that_nothing_wrapped_stands_for_itself(text, parts):
+    assert shown(text)[: len(parts)] == parts
+
+
 def test_the_first_unit_below_a_heading_opens_its_section():
     text = "# The vault\n\nIt is of brass. It has doors.\n\n## Doors\n\n- one\n- two\n"
     assert [unit.text for unit in units([Source(1, text)]) if unit.opens] == ["It is of brass.", "one"]
