@@ -11,7 +11,7 @@ from server.engines.quoting.composing import composed
 from server.engines.quoting.questions import Asked, looked_up, names_nothing, understand
 from server.engines.quoting.ranking import Ranked, by_vectors, by_words, embedded_text
 from server.engines.quoting.readings import readings
-from server.engines.quoting.refusal import best_coverage, is_small_talk, refuses, without_courtesies
+from server.engines.quoting.refusal import best_coverage, is_of_words, is_small_talk, refuses, without_courtesies
 from server.engines.quoting.units import Source, Unit, units
 from server.engines.quoting.unmentioned import Mentions
 from server.engines.quoting.words import Words
@@ -42,6 +42,7 @@ class Finder:
         self._parts = parts
         generation = parts.store.generation
         self._language = generation.chunking.language
+        self._model = generation.embedding.model
         self._words = Words(self._language)
         self._asked: Asked | None = None
         self._units: list[Unit] = []
@@ -69,12 +70,15 @@ class Finder:
         if rate <= 0 or self.is_small_talk:
             return False
         asked = await self._look()
+        by_words_alone = self._sees_all and is_of_words(asked, language=self._language, model=self._model)
+        if by_words_alone and not await asyncio.to_thread(self._mentions.has_any, asked):
+            return True
         covered = await asyncio.to_thread(self._best_coverage, asked)
         return refuses(
             asked,
             covered=covered,
             cosine=self._cosine,
-            model=self._parts.store.generation.embedding.model,
+            model=self._model,
             rate=rate,
             language=self._language,
         )

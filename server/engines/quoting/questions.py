@@ -54,6 +54,7 @@ class Asked:
 
     Attributes:
         is_foreign: it is in another language than the collection: its words tell nothing, except exact ones.
+        is_spoken: the collection has its language's function words, so that it has text in that language, too.
 
     """
 
@@ -61,6 +62,7 @@ class Asked:
     kinds: frozenset[Kind]
     terms: tuple[Term, ...]
     is_foreign: bool
+    is_spoken: bool = True
 
 
 def kinds_of(text: str) -> frozenset[Kind]:
@@ -126,11 +128,10 @@ def understand(text: str, weights: Sequence[WordWeight], *, words: Words, langua
     own = set(words_of(text))
     by_word = {each.word: each for each in weights}
     known = {each.word for each in weights if each.is_known}
-    if language in FUNCTION_WORDS:
-        is_foreign = asked_in is not None and asked_in != language
-    else:  # the collection's language is not said, but its lexicon has the function words
-        said = {word for word in own if word.lower() in function_words}
-        is_foreign = bool(said) and len(said & known) < len(said) / 2
+    said = {word for word in own if word.lower() in function_words}
+    has_these = len(said & known) >= len(said) / 2
+    # where the collection's language is not said, its lexicon has the function words
+    is_foreign = asked_in not in (None, language) if language in FUNCTION_WORDS else not has_these
     wholes = [each.word for each in weights if each.is_known and not each.word.isalnum()]
     parts = {piece for whole in wholes for piece in _pieces(whole)}
     measures = MEASURE.findall(text)
@@ -155,7 +156,7 @@ def understand(text: str, weights: Sequence[WordWeight], *, words: Words, langua
             weight *= min(1.0, each.weight / LARGE)
         doers = words.doers(stem) if asks_who and not exact else frozenset[str]()
         terms[stem] = Term(each.word, stem, weight, is_known, bool(exact), doers)
-    return Asked(text, kinds_of(text), tuple(terms.values()), is_foreign)
+    return Asked(text, kinds_of(text), tuple(terms.values()), is_foreign, asked_in in (None, language) or has_these)
 
 
 def _is_function_word(word: str, known: frozenset[str], *, is_first: bool) -> bool:

@@ -124,6 +124,15 @@ def best_coverage(asked: Asked, units: Sequence[Unit], *, words: Words) -> float
     )
 
 
+def is_of_words(asked: Asked, *, language: str, model: str) -> bool:
+    """Tell whether to refuse a question of which the passages mention nothing, whatever their vectors say.
+
+    That is one in another language than English, where the collection has that language, too: vectors of a model that
+    learned English find all its texts near. Of a model of many languages, the answer may be in another one.
+    """
+    return bool(asked.terms) and asked.is_spoken and (asked.is_foreign or language != "english") and model in BY_VECTOR
+
+
 def refuses(
     asked: Asked, *, covered: float, cosine: float | None, model: str, rate: float, language: str = "english"
 ) -> bool:

@@ -60,6 +60,10 @@ class Mentions:
                 missing.append(term.word)
         return missing[:MOST]
 
+    def has_any(self, asked: Asked) -> bool:
+        """Tell whether a passage mentions anything that the question is about."""
+        return any(self._has(term) for term in asked.terms if not is_generic(term.word, term.stem))
+
     def mentioned_half(self, asked: Asked) -> Asked:
         """Return a question for two things, ``of X and Y``, without the one that no passage mentions."""
         terms = {term.word: term for term in asked.terms if not is_generic(term.word, term.stem)}
