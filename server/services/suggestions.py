@@ -99,6 +99,7 @@ def suggested(found: CollectionHeadings, *, limit: int) -> tuple[Suggestion, ...
     Headings that ask something come before others.
     """
     by_document = [list(_of_document(each, found.language)) for each in found.documents]
+    by_document.sort(key=lambda own: -sum(_rank(each.heading) == 0 for each in own))  # a list of questions answers best
     in_turn = [each for each in chain.from_iterable(zip_longest(*by_document)) if each is not None]
     made: dict[str, Suggestion] = {}
     for each in sorted(in_turn, key=lambda one: _rank(one.heading) > 0):

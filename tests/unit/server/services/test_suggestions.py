@@ -106,3 +106,8 @@ def test_headings_that_are_questions_come_before_others_of_any_document():
     asked = of(("Guide", "Winter storage", "Storms"), ("Answers", "Who keeps the light?", "When does it close?"))
     assert asked[:2] == ["Who keeps the light?", "When does it close?"]
     assert asked[2] == "What do the documents say about “Winter storage”?"
+
+
+def test_a_list_of_questions_comes_before_a_document_with_one():
+    asked = of(("Guide", "Who pays?", "Storms"), ("Answers", "Who keeps the light?", "When does it close?"))
+    assert asked[:3] == ["Who keeps the light?", "Who pays?", "When does it close?"]
