@@ -130,7 +130,12 @@ def is_of_words(asked: Asked, *, language: str, model: str) -> bool:
     That is one in another language than English, where the collection has that language, too: vectors of a model that
     learned English find all its texts near. Of a model of many languages, the answer may be in another one.
     """
-    return bool(asked.terms) and asked.is_spoken and (asked.is_foreign or language != "english") and model in BY_VECTOR
+    return bool(asked.terms) and asked.is_spoken and _is_by_vector(asked, language) and model in BY_VECTOR
+
+
+def _is_by_vector(asked: Asked, language: str) -> bool:
+    """Tell whether a question's words may stand nowhere in passages that answer it, or in other forms."""
+    return asked.is_foreign or language != "english"
 
 
 def refuses(
@@ -147,7 +152,7 @@ def refuses(
         rate: share of answerable questions that may be refused, 0 to 0.3.
 
     """
-    by_vector = asked.is_foreign or language != "english"  # its words stand nowhere, or in other forms
+    by_vector = _is_by_vector(asked, language)
     if rate <= 0 or (not asked.terms and not by_vector):
         return False
     if by_vector:
