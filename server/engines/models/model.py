@@ -59,6 +59,9 @@ UNOPENED = 3
 READY_FOR = 5.0
 """Seconds that the result of a health check is reused."""
 
+DOUBT_SECONDS = 60.0
+"""For so long a failed answer is told of: another process may have been answered since, which nobody hears of here."""
+
 _LENGTH = {"length", "max_tokens", "max_output_tokens"}
 _STOPPED = {"stop", "end_turn", "eos"}
 _BROKEN = {
@@ -96,7 +99,8 @@ class LanguageModel:
         self._limits = limits
         self._looked_at = -READY_FOR
         self._reason: str | None = None
-        self._failing: str | None = None
+        self._failing: str | None = None  # why the last answer failed
+        self._failed_at = -math.inf
         self._unopened = 0  # answers in a row that closed a block of reasoning that they had not opened
         self._looking = asyncio.Lock()
         self.call_it(source.name)
@@ -152,7 +156,10 @@ class LanguageModel:
     @property
     def doubt(self) -> str | None:
         """Why its answers may fail though it seems ready; None: no reason is known."""
-        return self._source.doubt or (self._failing and f"its last answer failed: {self._failing}")
+        is_recent = time.monotonic() - self._failed_at < DOUBT_SECONDS
+        return self._source.doubt or (
+            f"its last answer failed: {self._failing}" if self._failing and is_recent else None
+        )
 
     def price_of(self, usage: Usage) -> float:
         """Return US dollars; 0 where the price table does not have the model."""
@@ -216,14 +223,14 @@ class LanguageModel:
             async with contextlib.aclosing(call.observed(self._paid(request, deadline, longest_wait))) as events:
                 async for event in events:
                     if isinstance(event, Finish):
-                        self._failing = None
+                        self._answered()
                     if self._limits.shows_reasoning or not isinstance(event, Reasoning):
                         yield event
         except ModelRefused:
             raise
         except ModelError as error:
             if not isinstance(error, ModelFiltered | ModelTooLong | ModelBusy):  # which are about one question
-                self._failing = str(error)
+                self._failing, self._failed_at = str(error), time.monotonic()
             self._looked_at = -READY_FOR  # whoever asks whether it is ready hears what is so now
             _log.warning(
                 "model_call_failed",
@@ -268,6 +275,11 @@ class LanguageModel:
     async def close(self) -> None:
         """Close connections and end processes; call it once, when no request runs."""
         await self._source.close()
+
+    def _answered(self) -> None:
+        if self._failing:
+            _log.info("the model answers again", provider=self.provider, model=self.name, shown=True)
+        self._failing = None
 
     def _paid(self, request: Request, deadline: float | None, longest_wait: float) -> AsyncGenerator[ModelEvent, None]:
         events = self._events(request, deadline, longest_wait)

@@ -606,6 +606,29 @@ async def test_an_ollama_without_the_model_is_not_ready(server: ModelServer) -> 
         assert "ollama pull absent" in (await model.unready_reason() or "")
 
 
+async def test_a_failed_answer_is_told_for_a_while(server: ModelServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with opened(server, max_retries=0) as model:
+        server.script(Reply(fault="unauthorized"))
+        await fails(model, ModelRejected)
+        assert model.doubt is not None
+        monkeypatch.setattr("server.engines.models.model.DOUBT_SECONDS", 0.0)
+        assert model.doubt is None
+
+
+async def test_a_model_that_answers_again_is_told_once(server: ModelServer) -> None:
+    async with opened(server, max_retries=0) as model:
+        server.script(Reply(fault="unauthorized"), Reply(fault="unauthorized"))
+        with structlog.testing.capture_logs() as entries:
+            for _ in range(2):
+                await fails(model, ModelRejected)
+            for _ in range(2):
+                await ask(model)
+    told = [(entry["event"], entry["provider"], entry["model"]) for entry in entries]
+    assert told == [("model_call_failed", "openai_like", "scripted")] * 2 + [
+        ("the model answers again", "openai_like", "scripted")
+    ]
+
+
 async def test_a_failed_answer_is_told_until_the_next_good_one_and_its_server_is_looked_at_again(
     server: ModelServer,
 ) -> None:
