@@ -438,6 +438,7 @@ async def assemble(
         connections=read(member.directory) if member else await compared(database, settings, workers=1),
         plug_ins=plug_ins,
         disks=disks_of(settings),
+        probes=Probes(tells=member is None or member.number == 1),
     )
     await stack.enter_async_context(_probed(runtime))
     return runtime

@@ -67,9 +67,13 @@ class Check:
 
 
 class Probes:
-    """Runs checks, each at most once at a time: whoever looks meanwhile waits for the same one."""
+    """Runs checks, each at most once at a time: whoever looks meanwhile waits for the same one.
 
-    def __init__(self) -> None:
+    Of several workers one `tells` in the log what goes down and comes back; in that of the others it is a detail.
+    """
+
+    def __init__(self, *, tells: bool = True) -> None:
+        self._tells = tells
         self._running: dict[str, asyncio.Task[States]] = {}
         self._last: States = {}
 
@@ -109,7 +113,7 @@ class Probes:
         while True:
             try:
                 found = await look()
-                _tell(self._last, found)
+                _tell(self._last, found, is_heard=self._tells)
                 self._last = found
             except Exception as exc:  # noqa: BLE001 (whatever it is, the next look may succeed; /ready tells it, too)
                 _log.warning("dependencies were not looked at", error=type(exc).__name__)
@@ -119,19 +123,20 @@ class Probes:
         return [(int(state.ok), {"dependency": name}) for name, state in self._last.items()]
 
 
-def _tell(before: States, now: States) -> None:
+def _tell(before: States, now: States, *, is_heard: bool) -> None:
     """Log what is down that was not, at the start too, and what is up again.
 
     Of the language model the start tells itself, once for all workers.
     """
+    warn, inform = (_log.warning, _log.info) if is_heard else (_log.debug, _log.debug)
     for name, state in now.items():
         if name == "workers":  # they start one after another, and their supervisor tells what happens to them
             continue
         was_ok = before[name].ok if name in before else name != "model"
         if was_ok and not state.ok:
-            _log.warning("a dependency is down", dependency=name, detail=state.detail)
+            warn("a dependency is down", dependency=name, detail=state.detail)
         elif state.ok and not was_ok and name in before:
-            _log.info("a dependency is up again", dependency=name, detail=state.detail)
+            inform("a dependency is up again", dependency=name, detail=state.detail)
 
 
 async def _awaited(look: Callable[[], Awaitable[States]]) -> States:

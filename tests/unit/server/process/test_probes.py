@@ -123,6 +123,21 @@ async def test_what_is_down_is_told_once_and_of_the_model_at_first_the_start_tel
     ]
 
 
+async def test_of_several_workers_one_tells_what_is_down(monkeypatch):
+    monkeypatch.setattr(probes, "PROBE_SECONDS", 0.0)
+    found, over = iter([DependencyState(ok=False, detail="away"), UP, UP]), asyncio.Event()
+
+    async def look():
+        if (state := next(found, None)) is None:
+            over.set()
+        return {"redis": state or UP}
+
+    with capture_logs() as lines:
+        async with asyncio.timeout(30), Probes(tells=False).repeated(look):
+            await over.wait()
+    assert {line["log_level"] for line in lines} == {"debug"}
+
+
 GIB = 1024**3
 
 
