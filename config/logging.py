@@ -99,7 +99,7 @@ class _ForPeople:
         return event
 
 
-_NOT_TOLD = frozenset({"event", "level", "logger", "timestamp", "exception", "detail", "trace_id", "span_id"})
+_NOT_TOLD = frozenset({"event", "level", "logger", "timestamp", "exception", "reason", "detail", "trace_id", "span_id"})
 
 
 def _is_warning(level: str) -> bool:
@@ -108,9 +108,9 @@ def _is_warning(level: str) -> bool:
 
 def _sentence(event: EventDict, level: str) -> str:
     before = f"{level}: " if _is_warning(level) else ""
-    detail = f": {event['detail']}" if "detail" in event else ""
+    said = ": ".join(str(event[name]) for name in ("event", "reason", "detail") if event.get(name))
     rest = ", ".join(f"{name} {value}" for name, value in event.items() if name not in _NOT_TOLD)
-    return f"{before}{event['event']}{detail}" + (f" ({rest})" if rest else "")
+    return f"{before}{said}" + (f" ({rest})" if rest else "")
 
 
 class _Lines(structlog.WriteLogger):

@@ -158,14 +158,28 @@ def test_with_a_file_all_lines_are_there_and_people_see_our_warnings_and_what_is
 log = structlog.get_logger("footnote.program")
 log.info("opening", shown=True)
 log.warning("the model is away", detail="nobody listens", model="m")
+log.warning("call failed", model="m", reason="the stream broke", detail="")
+log.warning("call failed", model="m", reason="it is refused", detail="no such key")
 import logging
 logging.getLogger("library").warning("consider something")
 """
     program = PROGRAM.replace("LogSettings()", f"LogSettings(file={str(tmp_path / 'new' / 'log')!r})") + told
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stderr.splitlines() == ["opening", "warning: the model is away: nobody listens (model m)"]
+    assert done.stderr.splitlines() == [
+        "opening",
+        "warning: the model is away: nobody listens (model m)",
+        "warning: call failed: the stream broke (model m)",
+        "warning: call failed: it is refused: no such key (model m)",
+    ]
     lines = [json.loads(line) for line in (tmp_path / "new" / "log").read_text().splitlines()]
-    assert [line["event"] for line in lines] == ["hello", "opening", "the model is away", "consider something"]
+    assert [line["event"] for line in lines] == [
+        "hello",
+        "opening",
+        "the model is away",
+        "call failed",
+        "call failed",
+        "consider something",
+    ]
     assert "shown" not in lines[1]
 
 
