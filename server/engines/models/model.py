@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import stamina
 import structlog
+from stamina.instrumentation import set_on_retry_hooks
 
 from config.telemetry.metrics import expect_calls
 from server.answers import Usage, is_blank
@@ -75,6 +76,7 @@ _BROKEN = {
 }
 
 _log = structlog.get_logger(__name__)
+set_on_retry_hooks(())  # a retry is logged in `retried`
 
 
 class LanguageModel:
@@ -326,13 +328,13 @@ class LanguageModel:
         self, request: Request, deadline: float, again: Again
     ) -> tuple[AsyncGenerator[Chunk, None], Chunk]:
         """Call the provider, with retries, until there is text or the end."""
-        tries = self._limits.max_retries + 1
+        tries, reason = self._limits.max_retries + 1, ""
         async for attempt in stamina.retry_context(
             on=lambda error: self.breaker.state == "closed" and again(error), attempts=tries, timeout=None
         ):
             with attempt:
                 if attempt.num > 1:
-                    retried(attempt.num - 1, provider=self.provider, model=self.name)
+                    retried(attempt.num - 1, provider=self.provider, model=self.name, reason=reason)
                 chunks = self._source.chunks(request)
                 try:
                     first = await self._first_of(chunks, deadline, silence=self._silence(request))
@@ -341,7 +343,7 @@ class LanguageModel:
                 except BaseException as error:
                     await chunks.aclose()
                     if isinstance(error, ModelError):
-                        error.tries = attempt.num
+                        error.tries, reason = attempt.num, str(error)
                     raise
                 return chunks, first
         raise AssertionError  # stamina returns or raises

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
+import structlog
 from opentelemetry import trace
 
 from config.errors import slug_of
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 
 LEAST_WRITING = 0.05  # seconds
+_log = structlog.get_logger(__name__)
 
 
 class ModelCall:
@@ -163,8 +165,9 @@ class ModelCall:
         ]
 
 
-def retried(times: int, *, provider: str, model: str) -> None:
-    """Record a retry in the current span."""
+def retried(times: int, *, provider: str, model: str, reason: str) -> None:
+    """Record a retry in the current span and the log, with the reason of the try before."""
+    _log.warning("model_call_retried", provider=provider, model=model, attempt=times + 1, reason=reason)
     trace.get_current_span().add_event("retry", {"footnote.retries": times})
     MODEL_RETRIES.add(1, {"gen_ai.provider.name": provider, "gen_ai.request.model": model})
 

@@ -231,8 +231,13 @@ async def test_a_fault_after_the_first_token_is_told_and_never_tried_again(
 async def test_a_fault_that_passes_is_not_noticed(server: ModelServer, protocol: str) -> None:
     server.script(Reply(fault="server-error"), Reply(fault="close"))
     async with opened(server, protocol, max_retries=2) as model:
-        assert (await ask(model))[0] == ANSWER
+        with structlog.testing.capture_logs() as entries:
+            assert (await ask(model))[0] == ANSWER
     assert len(server.requests) == 3
+    told = [(entry["event"], entry["attempt"]) for entry in entries]
+    assert told == [("model_call_retried", 2), ("model_call_retried", 3)]
+    assert "status 500" in entries[0]["reason"]
+    assert {(entry["provider"], entry["model"]) for entry in entries} == {(model.provider, model.name)}
 
 
 async def test_no_retries_means_one_request(server: ModelServer) -> None:
