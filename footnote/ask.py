@@ -20,7 +20,10 @@ from footnote.printing import Printed, plain
 
 ANSWERED, FAILED, CANNOT, REFUSED, INTERRUPTED = 0, 1, 2, 3, 130
 URL, KEY = "FOOTNOTE_URL", "FOOTNOTE_API_KEY"
-DEFAULT_URL = "http://127.0.0.1:8000"
+HOST, PORT = "FOOTNOTE_SERVER__HOST", "FOOTNOTE_SERVER__PORT"
+DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", "8000"
+LOCAL = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (a server listens there, nobody calls it)
+"""Where a server is called that listens on all addresses."""
 CONNECT_SECONDS = 10.0
 SILENCE_SECONDS = 180.0
 """Of a server that writes nothing: longer than it waits for its model."""
@@ -67,7 +70,10 @@ def parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
     made = argparse.ArgumentParser(prog="footnote ask", description="Ask a running Footnote server.")
     made.add_argument("question", nargs="+", help="what to ask; - reads it from standard input")
-    made.add_argument("--url", help=f"of the server (default: ${URL}, else {DEFAULT_URL}); a key is read from ${KEY}")
+    made.add_argument(
+        "--url",
+        help=f"of the server (default: ${URL}, else this machine's by ${HOST} and ${PORT}); a key is read from ${KEY}",
+    )
     made.add_argument("--collection", metavar="NAME", help="whose documents are asked (default: default)")
     made.add_argument("--mode", metavar="ENGINE", help="hybrid, vector, keyword, …: see docs/querying.md")
     made.add_argument("-k", type=int, metavar="N", help="how many passages the model is given")
@@ -90,7 +96,7 @@ def _body(options: argparse.Namespace, question: str) -> dict[str, Any]:
 
 
 def _client(url: str | None) -> httpx.Client:
-    base = (url or os.environ.get(URL) or DEFAULT_URL).strip()
+    base = (url or os.environ.get(URL) or own_url()).strip()
     if "://" not in base:
         base = f"http://{base}"
     headers = {"User-Agent": "footnote-ask"}
@@ -102,6 +108,16 @@ def _client(url: str | None) -> httpx.Client:
     except (httpx.InvalidURL, ValueError) as exc:  # a key that is no ASCII, too
         msg = f"{base} cannot be asked: {exc}"
         raise CannotAsk(msg) from None
+
+
+def own_url() -> str:
+    """Return the address at which a server with the settings of here, of the environment or ``.env``, listens."""
+    from config.environment import given_settings  # takes a while, and who names a server needs none of it
+
+    given = given_settings()
+    host = given.get(HOST, DEFAULT_HOST)
+    host = LOCAL.get(host, host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{given.get(PORT, DEFAULT_PORT)}"
 
 
 def _whole(client: httpx.Client, asked: dict[str, Any]) -> int:

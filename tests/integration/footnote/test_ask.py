@@ -15,6 +15,8 @@ from support.indexed import index
 from support.model_server import Reply
 from support.programs import ROOT, interpreter
 
+from config.settings import ServerSettings
+from footnote.ask import own_url
 from footnote.printing import QUOTED, around
 
 ASKED = "Who built the lighthouse of Ostrava Bay?"
@@ -27,11 +29,12 @@ def _fresh(stack):
     stack.fresh(default=Reply("Monks built it [1]."))
 
 
-def ask(*arguments, **env):
+def ask(*arguments, cwd=None, **env):
     clean = {name: value for name, value in os.environ.items() if not name.startswith("FOOTNOTE_")}
     done = subprocess.run(
         [sys.executable, "-m", "footnote", "ask", *arguments],
         env=clean | {"PYTHONPATH": str(ROOT)} | env,
+        cwd=cwd,
         capture_output=True,
         text=True,
         timeout=120,
@@ -109,6 +112,31 @@ def test_nobody_there_is_said_with_how_to_start_a_server():
     assert (code, out) == (2, "")
     assert f"nothing answers at http://127.0.0.1:{port}" in err
     assert "python -m server" in err
+
+
+def test_without_an_address_the_server_of_these_settings_is_asked(url, tmp_path):
+    port = url.rpartition(":")[2].strip("/")
+    (tmp_path / ".env").write_text(f"FOOTNOTE_SERVER__HOST=0.0.0.0\nFOOTNOTE_SERVER__PORT={port}\n")
+    assert ask(ASKED, FOOTNOTE_SERVER__PORT=port)[::2] == (0, "")
+    assert ask(ASKED, cwd=tmp_path)[::2] == (0, "")
+    assert ask(ASKED, FOOTNOTE_SERVER__PORT="1", FOOTNOTE_URL=url)[::2] == (0, "")
+    code, _, err = ask(ASKED, FOOTNOTE_SERVER__PORT="x")
+    assert (code, err.count("\n")) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        ({}, f"http://{ServerSettings().host}:{ServerSettings().port}"),
+        ({"HOST": "::", "PORT": "9000"}, "http://[::1]:9000"),
+        ({"HOST": "docs.example"}, "http://docs.example:8000"),
+    ],
+)
+def test_the_own_address_is_the_servers(monkeypatch, tmp_path, given, address):
+    monkeypatch.chdir(tmp_path)
+    for name in ("HOST", "PORT"):
+        monkeypatch.setenv(f"FOOTNOTE_SERVER__{name}", given.get(name, ""))
+    assert own_url() == address
 
 
 @contextmanager
