@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 MAX_NAME_LENGTH = 200  # bytes; file systems allow 255
+_NUMBER = re.compile(r"([0-9]{1,18})")
 
 
 def source_name(name: Path | str) -> str:
     r"""Return a path or a URL as text to show and store; control characters and non-UTF-8 bytes become ``\xNN``."""
     text = os.fsencode(name).decode("utf-8", "backslashreplace")
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def natural_order(name: Path | str) -> list[tuple[int, str]]:
+    """Return a key that sorts names as people do: ``note2`` before ``note10``, whatever the case."""
+    pieces = _NUMBER.split(source_name(name).casefold())  # every second one is a number
+    return [(int(piece), "") if number % 2 else (-1, piece) for number, piece in enumerate(pieces)]
 
 
 def size_as_text(size: int) -> str:

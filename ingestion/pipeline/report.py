@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
 from ingestion.incoming import Change
-from ingestion.names import source_name
+from ingestion.names import natural_order, source_name
 from ingestion.pipeline.stages import Stages
 from ingestion.types import Json, ReadWarning
 
@@ -74,6 +74,9 @@ class Changed:
             if self.before is None
             else f"{source_name(self.before)} → {source_name(self.source)}"
         )
+
+
+Entry = TypeVar("Entry", NotIndexed, Warned, Changed)
 
 
 @dataclass(slots=True)
@@ -202,14 +205,14 @@ class IngestReport:
                 "skipped": self.numbers["skipped"],
                 "failed": self.numbers["failed"],
             },
-            "changes": {change: [each.as_json() for each in named] for change, named in self.changes.items()},
+            "changes": {change: [each.as_json() for each in _sorted(named)] for change, named in self.changes.items()},
             "gone": self.gone,
             "over_quota": self.over_quota,
             "attachments": self.attachments,
             "ignored": _listed(self.ignored),
             "skipped": _listed(self.skipped),
             "failed": _listed(self.failed),
-            "warnings": [entry.as_json() for entry in self.warned],
+            "warnings": [entry.as_json() for entry in _sorted(self.warned)],
             "chunks": {"written": self.chunks, "reused": self.reused},
             "bytes": self.bytes,
             "seconds": round(self.seconds, 3),
@@ -245,10 +248,10 @@ class IngestReport:
             lines.append(f"embedded remotely: {self.embedded_tokens:,} tokens{cost}")
         lines += self._changes_as_text()
         for kind, named in (("skipped", self.skipped), ("failed", self.failed)):
-            lines += [f"  {kind} {entry.as_text()}" for entry in named]
+            lines += [f"  {kind} {entry.as_text()}" for entry in _sorted(named)]
             if self.numbers[kind] > len(named):
                 lines.append(f"  … and {self.numbers[kind] - len(named)} more {kind}")
-        lines += [f"  warning {entry.as_text()}" for entry in self.warned]
+        lines += [f"  warning {entry.as_text()}" for entry in _sorted(self.warned)]
         if self.numbers["warned"] > len(self.warned):
             lines.append(f"  … and {self.numbers['warned'] - len(self.warned)} more warnings")
         if self.gone:
@@ -264,12 +267,16 @@ class IngestReport:
             return []
         lines = []
         for change in ("added", "changed", "moved", "deleted"):
-            named, count = self.changes.get(change, ()), getattr(self, change)
+            named, count = _sorted(self.changes.get(change, ())), getattr(self, change)
             lines += [f"  {change} {each.as_text()}" for each in named[:MAX_SHOWN]]
             if count > MAX_SHOWN:
                 lines.append(f"  … and {count - MAX_SHOWN} more {change}")
         return lines
 
 
+def _sorted(entries: Sequence[Entry]) -> list[Entry]:
+    return sorted(entries, key=lambda entry: natural_order(entry.source if isinstance(entry, Changed) else entry.name))
+
+
 def _listed(entries: Sequence[NotIndexed]) -> list[Json]:
-    return [entry.as_json() for entry in entries]
+    return [entry.as_json() for entry in _sorted(entries)]
