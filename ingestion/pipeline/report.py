@@ -14,6 +14,7 @@ from ingestion.types import Json, ReadWarning
 
 MAX_NAMED = 1000  # files of each outcome that are named
 MAX_SHOWN = 20  # documents of each change that people are shown
+MAX_GONE_SHOWN = 10
 EXIT_OK, EXIT_FAILED, EXIT_SKIPPED, EXIT_INTERRUPTED = 0, 1, 3, 130
 
 
@@ -92,6 +93,7 @@ class IngestReport:
         carried: documents copied from the active generation.
         deleted: documents whose files are gone, with ``--sync``.
         gone: documents that stay though their files are gone from the folders named, without it; None: not looked.
+        gone_named: sources of the first thousand of these.
         ignored: unsupported files found in a folder; not an error.
         warned: what readers left out, guessed or could not read, a line each.
         over_quota: of those that failed, the ones for which the tenant had no room.
@@ -116,6 +118,7 @@ class IngestReport:
     carried: int = 0
     deleted: int = 0
     gone: int | None = None
+    gone_named: list[str] = field(default_factory=list)
     unchanged: int = 0
     ignored: list[NotIndexed] = field(default_factory=list)
     skipped: list[NotIndexed] = field(default_factory=list)
@@ -141,6 +144,11 @@ class IngestReport:
         named = self.changes.setdefault(change, [])
         if len(named) < MAX_NAMED:
             named.append(Changed(source, before if change == "moved" else None))
+
+    def count_gone(self, sources: Sequence[str]) -> None:
+        """Count documents that stay though their files are gone."""
+        self.gone = (self.gone or 0) + len(sources)
+        self.gone_named += sources[: MAX_NAMED - len(self.gone_named)]
 
     def skip(self, name: str, reason: str, *, expected: bool = False) -> None:
         """Count a document that is not indexed; `expected` as in `Skipped`."""
@@ -207,6 +215,7 @@ class IngestReport:
             },
             "changes": {change: [each.as_json() for each in _sorted(named)] for change, named in self.changes.items()},
             "gone": self.gone,
+            "gone_sources": [source_name(source) for source in sorted(self.gone_named, key=natural_order)],
             "over_quota": self.over_quota,
             "attachments": self.attachments,
             "ignored": _listed(self.ignored),
@@ -257,6 +266,10 @@ class IngestReport:
         if self.gone:
             still = "1 document is" if self.gone == 1 else f"{self.gone} documents are"
             lines.append(f"{still} still found though the file is gone; --sync deletes what has no file")
+            shown = sorted(self.gone_named, key=natural_order)[:MAX_GONE_SHOWN]
+            lines += [f"  gone {source_name(source)}" for source in shown]
+            if self.gone > len(shown):
+                lines.append(f"  … and {self.gone - len(shown)} more gone")
         if self.interrupted:
             lines.append("interrupted: every document is there whole or not at all; run it again to go on")
         return "\n".join(lines)

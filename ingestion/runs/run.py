@@ -75,18 +75,18 @@ async def ingest(indexing: Indexing, inputs: Inputs, *, watch: Watch, progress: 
     """
     report = (await _ingested(indexing, inputs, watch=watch, progress=progress)).report
     if not inputs.patterns and not report.interrupted and await asyncio.to_thread(inputs.are_more_than_files):
-        report.gone = await _gone(indexing, inputs, report)
+        await _count_gone(indexing, inputs, report)
     return report
 
 
-async def _gone(indexing: Indexing, inputs: Inputs, report: IngestReport) -> int | None:
-    """Return how many documents of the folders named have no file any more; None: the generation was dropped since."""
+async def _count_gone(indexing: Indexing, inputs: Inputs, report: IngestReport) -> None:
+    """Count the documents of the folders named that have no file any more, unless the generation was dropped since."""
     try:
         generation = await indexing.generations.get(report.collection, report.generation)
     except GenerationNotFound:
-        return None
+        return
     sync = Sync(indexing.database, generation=generation, inputs=inputs, settings=indexing.settings.ingestion)
-    return sum([1 async for _ in sync.gone()])
+    report.count_gone([document.source async for document in sync.gone()])
 
 
 async def ingest_and_sync(

@@ -44,7 +44,7 @@ async def sources(indexing):
 
 
 @pytest.mark.parametrize(("removed", "told"), [((), None), (("b",), "1 document is"), (("a", "b"), "2 documents are")])
-async def test_a_run_without_sync_says_how_many_documents_have_no_file_any_more(indexing, tmp_path, removed, told):
+async def test_a_run_without_sync_names_the_documents_that_have_no_file_any_more(indexing, tmp_path, removed, told):
     write(tmp_path / "one", "a", "b", "c")
     write(tmp_path / "other", "z")
     await sync(indexing, tmp_path, base=tmp_path)
@@ -54,7 +54,10 @@ async def test_a_run_without_sync_says_how_many_documents_have_no_file_any_more(
     report = await ingest(indexing, inputs(tmp_path / "one", base=tmp_path), watch=lambda _: None)
     assert (report.gone, report.exit_code) == (len(removed), 0)
     said = f"{told} still found though the file is gone; --sync deletes what has no file"
-    assert [line for line in report.as_text().splitlines() if "--sync" in line] == ([said] if told else [])
+    named = [f"one/{name}.md" for name in removed]
+    told_lines = [said, *(f"  gone {name}" for name in named)] if told else []
+    assert report.as_text().splitlines()[1:] == told_lines
+    assert report.as_json()["gone_sources"] == named
     assert len(await sources(indexing)) == 4
 
 

@@ -25,3 +25,11 @@ def test_names_without_numbers_are_in_alphabetical_order_whatever_the_case():
     for name in ("b.md", "C.md", "a/2/x.md", "a/10/x.md", "a"):
         report.fail(name, "broken")
     assert [each["path"] for each in report.as_json()["failed"]] == ["a", "a/2/x.md", "a/10/x.md", "b.md", "C.md"]
+
+
+def test_ten_of_the_documents_that_have_no_file_are_named_and_the_others_counted():
+    report = IngestReport("notes", unchanged=1)
+    report.count_gone([f"note{number}.md" for number in reversed(range(12))])
+    told, *named = report.as_text().splitlines()[1:]
+    assert told == "12 documents are still found though the file is gone; --sync deletes what has no file"
+    assert named == [*(f"  gone note{number}.md" for number in range(10)), "  … and 2 more gone"]
