@@ -35,10 +35,10 @@ run: $(RUN_ENV) ## Ingest Footnote's own documentation and serve it (http://127.
 	@echo 'Starting the server'
 	@exec $(BIN)/python -m server
 
-ingest: $(RUN_ENV) ## Ingest files of yours: make ingest FILES="~/notes report.pdf" COLLECTION=mine
+ingest: $(RUN_ENV) ## Ingest files of yours: make ingest FILES="~/notes report.pdf" COLLECTION=mine (ARGS=--sync deletes what is gone)
 	@test -n '$(FILES)' || { echo 'error: name files or folders: make ingest FILES="~/notes report.pdf"' >&2; exit 2; }
 	@$(BIN)/python -m storage upgrade
-	@$(BIN)/python -m ingestion $(FILES) --collection $(COLLECTION)
+	@$(BIN)/python -m ingestion $(FILES) --collection $(COLLECTION) $(ARGS) || test $$? -eq 3 # 3: files were skipped, and named
 
 install: $(DEV_ENV) ## Set up the environment for development in .venv
 

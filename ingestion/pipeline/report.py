@@ -15,6 +15,7 @@ from ingestion.types import Json, ReadWarning
 MAX_NAMED = 1000  # files of each outcome that are named
 MAX_SHOWN = 20  # documents of each change that people are shown
 MAX_GONE_SHOWN = 10
+DELETES_GONE = "--sync (make ingest: ARGS=--sync) deletes what has no file"
 EXIT_OK, EXIT_FAILED, EXIT_SKIPPED, EXIT_INTERRUPTED = 0, 1, 3, 130
 
 
@@ -265,7 +266,7 @@ class IngestReport:
             lines.append(f"  … and {self.numbers['warned'] - len(self.warned)} more warnings")
         if self.gone:
             still = "1 document is" if self.gone == 1 else f"{self.gone} documents are"
-            lines.append(f"{still} still found though the file is gone; --sync deletes what has no file")
+            lines.append(f"{still} still found though the file is gone; {DELETES_GONE}")
             shown = sorted(self.gone_named, key=natural_order)[:MAX_GONE_SHOWN]
             lines += [f"  gone {source_name(source)}" for source in shown]
             if self.gone > len(shown):

@@ -12,6 +12,7 @@ from support.sql import execute
 from config.settings import IngestionSettings
 from ingestion.dry_run.commands import plan
 from ingestion.inputs.inputs import Inputs
+from ingestion.pipeline.report import DELETES_GONE
 from ingestion.runs.run import ingest, ingest_and_sync, reindex
 from ingestion.runs.sync import FLOOR, Sync, SyncRefused, require_folders
 from storage.documents.catalog import DocumentCatalog
@@ -53,7 +54,7 @@ async def test_a_run_without_sync_names_the_documents_that_have_no_file_any_more
     (tmp_path / "other/z.md").unlink()  # of a folder that is not named
     report = await ingest(indexing, inputs(tmp_path / "one", base=tmp_path), watch=lambda _: None)
     assert (report.gone, report.exit_code) == (len(removed), 0)
-    said = f"{told} still found though the file is gone; --sync deletes what has no file"
+    said = f"{told} still found though the file is gone; {DELETES_GONE}"
     named = [f"one/{name}.md" for name in removed]
     told_lines = [said, *(f"  gone {name}" for name in named)] if told else []
     assert report.as_text().splitlines()[1:] == told_lines

@@ -1,6 +1,6 @@
 """What people read of a run."""
 
-from ingestion.pipeline.report import IngestReport
+from ingestion.pipeline.report import DELETES_GONE, IngestReport
 from ingestion.types import ReadWarning
 
 
@@ -31,5 +31,5 @@ def test_ten_of_the_documents_that_have_no_file_are_named_and_the_others_counted
     report = IngestReport("notes", unchanged=1)
     report.count_gone([f"note{number}.md" for number in reversed(range(12))])
     told, *named = report.as_text().splitlines()[1:]
-    assert told == "12 documents are still found though the file is gone; --sync deletes what has no file"
+    assert told == f"12 documents are still found though the file is gone; {DELETES_GONE}"
     assert named == [*(f"  gone note{number}.md" for number in range(10)), "  … and 2 more gone"]
