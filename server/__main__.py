@@ -36,6 +36,7 @@ from config.version import VERSION
 from server.api.sockets import ListenError, bind, listening, url_of
 from server.auth.mode import is_required
 from server.peers.member import Member
+from server.process.signals import log_stop
 from server.process.worker_count import worker_count
 
 if TYPE_CHECKING:
@@ -184,8 +185,14 @@ async def _run(
     from server.runtime import open_runtime
 
     loop, starting = asyncio.get_running_loop(), asyncio.current_task()
+
+    def give_up(number: int) -> None:
+        if member is None:  # a worker's stop is its supervisor's to tell
+            log_stop(number)
+        (starting.cancel if starting else loop.stop)()
+
     for number in _stops():
-        loop.add_signal_handler(number, starting.cancel if starting else loop.stop)
+        loop.add_signal_handler(number, give_up, number)
     if member is not None:  # it is the supervisor's
         loop.add_signal_handler(signal.SIGHUP, lambda: None)
     try:
@@ -208,8 +215,13 @@ def _obey(listener: Listener, member: Member | None) -> None:
     """
     loop = asyncio.get_running_loop()
     if member is None:
+
+        def stop(number: int) -> None:
+            log_stop(number, at_once=listener.should_exit)
+            listener.stop()
+
         for number in _stops():
-            loop.add_signal_handler(number, listener.stop)
+            loop.add_signal_handler(number, stop, number)
         return
     loop.add_signal_handler(signal.SIGTERM, listener.stop_once)
     loop.add_signal_handler(signal.SIGINT, listener.stop)

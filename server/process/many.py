@@ -18,6 +18,7 @@ import structlog
 from config.environment import PREFIX
 from server.process.connections import LEAST_OF_WORKER, Connections, compared, write
 from server.process.local_model import shared_local_model
+from server.process.signals import log_reload, log_stop
 from server.process.supervisor import CANNOT_START, CannotStart, Supervisor
 from server.process.worker import open_worker
 from storage import schema_version
@@ -53,7 +54,7 @@ async def serve_with_workers(
     """
     stop, hurry = asyncio.Event(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, _once_then, stop, hurry)
+        asyncio.get_running_loop().add_signal_handler(number, _once_then, number, stop, hurry)
     async with AsyncExitStack() as stack:
         server = stack.enter_context(database_server(settings))
         connections = await _checked(settings, server.dsn, count=count)
@@ -124,8 +125,10 @@ def _reloading(supervisor: Supervisor, stop: asyncio.Event) -> Iterator[None]:
     def hung_up() -> None:
         if had_terminal and not has_terminal():
             if not was_ignored:
+                log_stop(signal.SIGHUP)
                 stop.set()
             return
+        log_reload(signal.SIGHUP)
         task = asyncio.create_task(supervisor.reload(), name="reload")
         reloads.add(task)
         task.add_done_callback(reloads.discard)
@@ -147,7 +150,8 @@ def has_terminal() -> bool:
     return True
 
 
-def _once_then(first: asyncio.Event, second: asyncio.Event) -> None:
+def _once_then(number: int, first: asyncio.Event, second: asyncio.Event) -> None:
+    log_stop(number, at_once=first.is_set())
     (second if first.is_set() else first).set()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -77,6 +78,8 @@ def test_it_says_where_it_is_and_what_to_try(tmp_path: Path) -> None:
     assert out == "runtime closed\nStopped.\n"
     assert '"answer":"Set the port [1]."' in answer.stdout or "not found" in answer.stderr  # where there is no curl
     assert "Traceback" not in err
+    (told,) = (line for line in map(json.loads, err.splitlines()) if line["event"] == "stopping")
+    assert told["signal"] == "SIGTERM"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

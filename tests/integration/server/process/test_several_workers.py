@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -420,12 +421,21 @@ def test_the_local_model_runs_once_and_ends_with_the_server(stack):
     assert not psutil.wait_procs([first, second], timeout=PATIENCE)[1]
 
 
-def test_all_of_it_ends_with_the_server(stack):
-    with stack.process(program=("-m", "server"), forked=False, SERVER__WORKERS="2") as process:
+def test_all_of_it_ends_with_the_server_and_the_log_says_which_signals_came(stack, tmp_path):
+    log = tmp_path / "log"
+    with stack.process(
+        program=("-m", "server"), forked=False, SERVER__WORKERS="2", LOG__FILE=str(log), LOG__FORMAT="json"
+    ) as process:
         children = workers(process)
         assert len(children) == 2
-        process.popen.send_signal(signal.SIGTERM)
+        for number in (signal.SIGHUP, signal.SIGTERM):
+            process.popen.send_signal(number)
+            until(lambda number=number: number.name in log.read_text())
         assert process.popen.wait(PATIENCE) == 0
+    told = [
+        (line["event"], line["signal"]) for line in map(json.loads, log.read_text().splitlines()) if "signal" in line
+    ]
+    assert told == [("reloading", "SIGHUP"), ("stopping", "SIGTERM")]
     assert not psutil.wait_procs(children, timeout=5)[1]
 
 
