@@ -107,6 +107,12 @@ class ExportKind(Generic[R]):
     recipe: type[R]
     onnx_file: str = ONNX_FILE
 
+    @property
+    def _making(self) -> str:
+        if self.onnx_file == INT8_FILE:
+            return f"quantizing the model {self.model} to 8-bit numbers, which are faster still: some ten seconds"
+        return f"converting the model {self.model} to ONNX, in which it runs faster: up to a minute"
+
     def find(self, settings: Settings) -> Export[R] | None:
         """Return an export that fits: a ready-made one, else the one in the data directory, else None."""
         for folder in _folders(settings):
@@ -164,7 +170,7 @@ class ExportKind(Generic[R]):
         with _exporting, fasteners.InterProcessLock(folder / ".lock"):
             if (found := self.at(folder)) is not None:
                 return found
-            _log.info("exporting a model to ONNX, once, which takes up to a minute", export=self.name, shown=True)
+            _log.info(f"{self._making}; once, as it is kept", folder=str(folder), shown=True)
             with _without_advice(), tempfile.TemporaryDirectory(dir=folder, prefix="exporting-") as scratch:
                 made = Path(scratch) / self.name
                 made.mkdir()

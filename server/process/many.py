@@ -60,7 +60,7 @@ async def serve_with_workers(
         connections = await _checked(settings, server.dsn, count=count)
         await stack.enter_async_context(kept_running(server))
         await stack.enter_async_context(open_worker(settings))
-        _log.info(f"starting: {count} processes load libraries and models, some ten seconds", shown=True)
+        _log.info(f"starting: {count} processes load libraries and models, ten seconds to half a minute", shown=True)
         folder = stack.enter_context(_private_folder())
         write(folder, connections)
         await stack.enter_async_context(shared_local_model(settings, folder))

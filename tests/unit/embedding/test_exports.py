@@ -2,13 +2,15 @@
 
 import os
 import shutil
+from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 
 from config.settings import Settings
 from embedding import exports
 from embedding.errors import ExportersMissing
-from embedding.exports import ONNX_FILE, RECORD, TOKENIZER_FILE, ExportKind, Recipe, ready_made
+from embedding.exports import INT8_FILE, ONNX_FILE, RECORD, TOKENIZER_FILE, ExportKind, Recipe, ready_made
 
 KIND = ExportKind(name="onnx-1", model="made-up", revision="1", recipe=Recipe)
 RECIPE = Recipe(max_tokens=256, pad_id=0)
@@ -26,14 +28,15 @@ def installed(monkeypatch):
 class Exporter:
     """Stands in for sentence-transformers; counts."""
 
-    def __init__(self, recipe=RECIPE, weights=b"weights"):
+    def __init__(self, recipe=RECIPE, weights=b"weights", file=ONNX_FILE):
         self.recipe = recipe
         self.weights = weights
+        self.file = file
         self.calls = 0
 
     def __call__(self, directory):
         self.calls += 1
-        for name, content in ((ONNX_FILE, self.weights), (TOKENIZER_FILE, b"{}")):
+        for name, content in ((self.file, self.weights), (TOKENIZER_FILE, b"{}")):
             (directory / name).parent.mkdir(exist_ok=True)
             (directory / name).write_bytes(content)
         return self.recipe
@@ -47,6 +50,17 @@ def settings(tmp_path):
 def without(versions, *names):
     for name in names:
         del versions[name]
+
+
+def test_what_takes_long_at_a_first_start_is_told_with_its_reason_and_where_it_is_kept(settings):
+    exported = replace(KIND, name="onnx-1-int8", onnx_file=INT8_FILE)
+    with capture_logs() as lines:
+        for kind in (KIND, exported, KIND):
+            kind.found_or_made(settings, Exporter(file=kind.onnx_file))
+    first, second = (line["event"] for line in lines)
+    assert first.startswith("converting the model made-up to ONNX")
+    assert second.startswith("quantizing the model made-up to 8-bit numbers")
+    assert {(line["folder"], line["shown"]) for line in lines} == {(str(settings.data_dir / "models"), True)}
 
 
 def test_an_export_is_made_once_with_its_recipe_and_nothing_half_done_beside_it(settings):
