@@ -267,10 +267,10 @@ class IngestReport:
         if self.gone:
             still = "1 document is" if self.gone == 1 else f"{self.gone} documents are"
             lines.append(f"{still} still found though the file is gone; {DELETES_GONE}")
-            shown = sorted(self.gone_named, key=natural_order)[:MAX_GONE_SHOWN]
-            lines += [f"  gone {source_name(source)}" for source in shown]
-            if self.gone > len(shown):
-                lines.append(f"  … and {self.gone - len(shown)} more gone")
+            named_gone = sorted(self.gone_named, key=natural_order)[:MAX_GONE_SHOWN]
+            lines += [f"  gone {source_name(source)}" for source in named_gone]
+            if self.gone > len(named_gone):
+                lines.append(f"  … and {self.gone - len(named_gone)} more gone")
         if self.interrupted:
             lines.append("interrupted: every document is there whole or not at all; run it again to go on")
         return "\n".join(lines)
