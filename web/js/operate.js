@@ -69,7 +69,9 @@ function Health() {
 function Dependency({ name, state }) {
   const [kind, told] = state.ok
     ? state.facts?.note ? ["warn", t.ails] : ["good", t.works]
-    : state.required ? ["bad", t.broken] : ["warn", t.limps];
+    : state.required ? ["bad", t.broken]
+    : /^model( |$)/.test(name) ? ["bad", t.unanswered] // the server is ready even so: passages are found without it
+    : ["warn", t.limps];
   return html`<li class=${`card dependency ${kind}`}>
     <h3><${Icon} name=${kind === "good" ? "check" : "warn"} />${inWords(t.dependency, name)}</h3>
     <p class="state-name">${told}</p>

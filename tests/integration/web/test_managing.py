@@ -328,12 +328,16 @@ def test_health_tells_each_dependency_also_of_a_server_that_is_not_ready(browser
     made.runtime.states = {
         "database": ScriptedState(ok=False, detail=HOSTILE),
         "model": ScriptedState(ok=False, detail="its breaker is open", required=False),
+        "model big": ScriptedState(ok=False, detail="connection refused", required=False),
+        "rerank": ScriptedState(ok=False, detail="its breaker is open", required=False),
         "plug-in mine": ScriptedState(ok=True, detail="answers"),
     }
     with running(made.app) as server, browser.page(server.url, path="/#/operate", refusals=(503,)) as page:
         page.tab.get_by_text("The server is not ready.").wait_for()
         assert page.tab.locator(".dependency .state-name").all_inner_texts() == [
             "down, and needed",
+            "down; questions are not answered until it is back",
+            "down; questions are not answered until it is back",
             "down; answers go on without it",
             "works",
         ]
