@@ -151,6 +151,12 @@ class Job:
         """Whether it will not run again unless a client retries it."""
         return self.status not in ("queued", "running")
 
+    @property
+    def source(self) -> str | None:
+        """The source of the document that it brings; None: it brings none."""
+        source = self.arguments.get("source")
+        return source if isinstance(source, str) else None
+
 
 def document_lock(tenant: str, collection: str, document_id: str) -> str:
     """Return the lock of a document's jobs."""

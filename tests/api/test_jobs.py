@@ -53,10 +53,20 @@ def test_a_job_has_the_fields_of_the_contract(http: StackClient) -> None:
     job = http.get(f"/jobs/{submit(http)}").json()
     assert {
         "id", "kind", "collection", "document_id", "status", "progress", "error", "result", "attempts", "created_at",
-        "started_at", "finished_at", "next_try_at",
+        "started_at", "source", "finished_at", "next_try_at",
     } <= set(job)  # fmt: skip
     assert (job["status"], job["progress"], job["attempts"]) == ("queued", {"done": 0, "total": None}, 0)
+    assert job["source"] == "a.md"
     assert "arguments" not in job
+
+
+def test_a_failed_job_names_its_file_and_one_without_a_document_names_none(stack: Stack, http: StackClient) -> None:
+    failed = submit(http, "damaged.md")
+    fail(stack, failed, {"name": "invalid-request", "detail": "not read"})
+    assert http.get(f"/jobs/{failed}").json()["source"] == "damaged.md"
+    other = submit(http, "other.md")
+    change(stack, other, "kind = 'catch-up', document_id = NULL, arguments = '{\"generation\": \"1\"}'")
+    assert http.get(f"/jobs/{other}").json()["source"] is None
 
 
 def test_a_job_that_is_not_there_is_a_404(http: StackClient) -> None:

@@ -79,10 +79,11 @@ export function Jobs() {
 
 /** @param {{job: Page.Job, onAct: (job: Page.Job, deed: "cancel" | "retry") => void}} props */
 function Job({ job, onAct }) {
-  const name = job.document_id ?? job.kind;
+  const about = job.source ?? job.document_id; // the document may not be there yet
+  const name = about ?? job.kind;
   const open = job.status === "queued" || job.status === "running";
   return html`<tr>
-    <th scope="row"><span dir="auto">${inWords(t.jobKind, job.kind)}</span>${job.document_id && html`<small dir="auto">${job.document_id}</small>`}${job.error && html`<small class="wrong" dir="auto">${job.error.detail || job.error.title}</small>`}</th>
+    <th scope="row"><span dir="auto">${inWords(t.jobKind, job.kind)}</span>${about && html`<small dir="auto" title=${job.document_id}>${about}</small>`}${job.error && html`<small class="wrong" dir="auto">${job.error.detail || job.error.title}</small>`}</th>
     <td dir="auto">${job.collection}</td>
     <td><span class=${`badge ${job.status === "failed" ? "bad" : job.status === "succeeded" ? "good" : ""}`}>${t.state[job.status]}</span>
       ${job.status === "running" && html`<progress max=${job.progress.total ?? 1} value=${job.progress.total && job.progress.done ? job.progress.done : undefined} aria-label=${name}></progress>`}

@@ -144,7 +144,7 @@ export async function takeUp(here) {
     try {
       /** @type {Api.PageOut<Page.Job>} */
       const page = await get(`/jobs${query({ collection: here, status, limit: 20 })}`);
-      for (const job of page.items) if (job.kind !== "evaluate" && !uploads.value.some((each) => each.job === job.id)) start({ name: job.document_id ?? job.kind, job: job.id, state: job.status });
+      for (const job of page.items) if (job.kind !== "evaluate" && !uploads.value.some((each) => each.job === job.id)) start({ name: job.source ?? job.document_id ?? job.kind, job: job.id, state: job.status });
     } catch {
       return; // the list of documents says what is wrong
     }

@@ -407,6 +407,7 @@ declare namespace Api {
     kind: string;
     collection: string;
     document_id: string | null;
+    source: string | null;
     status: "queued" | "running" | "succeeded" | "failed" | "cancelled";
     waits_for: "tenant" | null;
     progress: ProgressOut;

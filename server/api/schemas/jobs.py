@@ -38,6 +38,10 @@ class JobOut(BaseModel):
     kind: str = Field(examples=["index-document"])
     collection: str
     document_id: str | None
+    source: str | None = Field(
+        description="What citations will name: the file's name or path, or the URL. Null: it brings no document.",
+        examples=["handbook/travel.md"],
+    )
     status: JobStatus = Field(
         description="`queued` and `running` change; the others are final, unless the job is retried."
     )
@@ -66,6 +70,7 @@ class JobOut(BaseModel):
             kind=job.kind,
             collection=job.collection,
             document_id=job.document_id,
+            source=job.source,
             status=job.status,
             waits_for="tenant" if job.is_held and not job.has_ended else None,
             progress=ProgressOut(done=job.done, total=job.total),

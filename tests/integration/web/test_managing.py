@@ -357,6 +357,8 @@ def test_jobs_are_listed_repeated_and_builds_shown(browser: Browser, monkeypatch
         page.tab.get_by_role("button", name="failed", exact=True).click()
         page.tab.get_by_text("an encrypted PDF: remove its password first").wait_for()
         assert "status=failed" in page.tab.url
+        assert page.tab.locator(".list tbody th small").first.inner_text() == "docs/1.md"
+        page.tab.get_by_role("button", name="Try again: docs/1.md").wait_for()
         with page.tab.expect_response(lambda response: response.url.endswith("/retry")) as told:
             page.tab.get_by_role("button", name="Try again").click()
         assert told.value.status == 202
