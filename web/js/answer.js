@@ -3,7 +3,7 @@ import { Problem, send } from "./api.js";
 import { t } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { html, signal, useEffect, useLayoutEffect, useRef, useState } from "./lib.js";
-import { isMarkdown } from "./formatted.js";
+import { isMarkdown, isSheet } from "./formatted.js";
 import { blocksOf, nodesOf } from "./markdown.js";
 import { Trouble, Waiting, placeOf } from "./parts.js";
 import { may, said, toast } from "./state.js";
@@ -156,7 +156,7 @@ export function Passage() {
   return html`<div class="passage" role="group" aria-label=${t.footnote(citation.id, citation.title)} ref=${frame} onPointerEnter=${() => clearTimeout(leaving)} onPointerLeave=${leave}>
     <p class="passage-head"><span class="number">${citation.id}</span><strong>${citation.title}</strong></p>
     ${placeOf(citation) && html`<p class="quiet">${placeOf(citation)}</p>`}
-    <blockquote dir="auto" tabindex="-1"><${Marked} text=${citation.text} isMarkdown=${isMarkdown(citation.source)} start=${citation.start} quotes=${quotes} /></blockquote>
+    <blockquote dir="auto" tabindex="-1"><${Marked} text=${citation.text} source=${citation.source} start=${citation.start} quotes=${quotes} /></blockquote>
     ${may("documents:read") && html`<button class="link" tabindex="-1" onClick=${() => open(citation, turn, now.anchor)}>${t.openAtPlace}</button>`}
   </div>`;
 }
@@ -172,9 +172,10 @@ const unsigned = (text) =>
 const plain = (text) => text.replaceAll(UNSEEN, "").replace(/^ *(```|~~~).*\n?/gm, "").replace(/^\|[ :|-]+\|(\n|$)/gm, "").replace(/^\| (.*) \|$/gm, (_, cells) => cells.split(" | ").join(" · ")).replace(/\n{3,}/g, "\n\n");
 
 /** A passage's text with what is quoted of it marked; a long one begins near the first quote.
- *  @param {{text: string, isMarkdown: boolean, start: number, quotes: Page.Stretch[]}} props */
-function Marked({ text, isMarkdown, start, quotes }) {
-  const points = [...(isMarkdown ? unsigned(flowing(text)) : flowing(text))];
+ *  @param {{text: string, source: string, start: number, quotes: Page.Stretch[]}} props */
+function Marked({ text, source, start, quotes }) {
+  const flown = isSheet(source) ? text : flowing(text);
+  const points = [...(isMarkdown(source) ? unsigned(flown) : flown)];
   const between = (/** @type {number} */ from, /** @type {number} */ to) => plain(points.slice(from, to).join(""));
   const heading = /^(?:#{1,6} .*\n+)+/.exec(points.join("")); // it stands above
   let at = heading && heading[0].length < points.length ? [...heading[0]].length : 0;

@@ -2,50 +2,68 @@
 // source: the letters of a block that is shown are followed through its source, whatever markup lies between them.
 import { html, useLayoutEffect, useRef } from "./lib.js";
 import { blocksOf, nodesOf } from "./markdown.js";
+import { piecesOf, tableOf } from "./records.js";
 
 const TEXTS = "txt text log adoc asciidoc org me 1st rst rest csv tsv json geojson jsonl ndjson eml mbox msg xml srt vtt tex latex ltx".split(" ");
 const FORMATTED = "md markdown mdown mkd mdx html htm xhtml pdf docx docm dotx dotm pptx pptm ppsx ppsm potx potm xlsx xlsm xltx xltm odt ott fodt ods ots fods odp otp fodp rtf xls xlt epub ipynb".split(" ");
+const SHEETS = "xlsx xlsm xltx xltm ods ots fods xls xlt".split(" ");
 
 /** Tell whether a document's text is Markdown: it was written so, or made of something with headings and tables.
  *  @param {string} source */
 export function isMarkdown(source) {
-  const path = source.replace(/^https?:\/\/[^/]*/i, "").replace(/[?#].*$/, "");
-  const suffix = /\.(\w+)$/.exec(path)?.[1].toLowerCase() ?? "";
+  const suffix = suffixOf(source);
   return FORMATTED.includes(suffix) || (/^https?:/i.test(source) && !TEXTS.includes(suffix));
+}
+
+/** Tell whether a document is a spreadsheet. @param {string} source */
+export const isSheet = (source) => SHEETS.includes(suffixOf(source));
+
+/** @param {string} source */
+function suffixOf(source) {
+  const path = source.replace(/^https?:\/\/[^/]*/i, "").replace(/[?#].*$/, "");
+  return /\.(\w+)$/.exec(path)?.[1].toLowerCase() ?? "";
 }
 
 /** @typedef {{start: number, end: number}} Stretch in UTF-16 units of the text */
 
 /**
  * Markdown from one place to another, with the first mark in the middle of what is seen.
- * @param {{text: string, from: number, to: number, passage: Stretch | null, quotes: Stretch[]}} props
+ * @param {{text: string, sheet: boolean, from: number, to: number, passage: Stretch | null, quotes: Stretch[]}} props
+ *  sheet: rows are shown as tables
  */
-export function Formatted({ text, from, to, passage, quotes }) {
+export function Formatted({ text, sheet, from, to, passage, quotes }) {
   const frame = useRef(/** @type {HTMLElement | null} */ (null));
   useLayoutEffect(() => {
     if (!frame.current) return;
-    frame.current.replaceChildren(made(text.slice(from, to), passage && moved(passage, from), quotes.map((each) => moved(each, from))));
+    frame.current.replaceChildren(made(text.slice(from, to), sheet, passage && moved(passage, from), quotes.map((each) => moved(each, from))));
     const first = frame.current.querySelector(".quote") ?? frame.current.querySelector(".passage-mark");
     first?.scrollIntoView({ block: "center" });
-  }, [text, from, to, passage?.start, passage?.end, JSON.stringify(quotes)]);
+  }, [text, sheet, from, to, passage?.start, passage?.end, JSON.stringify(quotes)]);
   return html`<div class="text formatted prose" dir="auto" ref=${frame}></div>`;
 }
 
 /** @param {Stretch} stretch @param {number} by @returns {Stretch} */
 const moved = (stretch, by) => ({ start: stretch.start - by, end: stretch.end - by });
 
-/** @param {string} source @param {Stretch | null} passage @param {Stretch[]} quotes */
-function made(source, passage, quotes) {
+/** @param {string} source @param {boolean} sheet @param {Stretch | null} passage @param {Stretch[]} quotes */
+function made(source, sheet, passage, quotes) {
   const all = document.createDocumentFragment();
   /** @type {HTMLElement | null} */
   let group = null; // of blocks that are in the passage as a whole
   let at = 0;
-  for (const block of blocksOf(source)) {
+  for (const block of sheet ? piecesOf(source) : blocksOf(source)) {
     at = Math.max(at, source.indexOf(block.raw, at));
     const inside = passage !== null && passage.start < at + block.raw.length && passage.end > at;
-    const nodes = nodesOf(block, () => null, inside); // colours would come later, and take marks away
+    const table = "rows" in block ? tableOf(block) : null;
+    // colours would come later, and take marks away
+    const nodes = table?.nodes ?? ("token" in block ? nodesOf(block, () => null, inside) : asWritten(block.raw));
     let whole = false;
-    if (inside) {
+    if (inside && table) {
+      const placed = table.texts.flatMap(({ node, from }) => [...node.data.matchAll(LETTER)].map(({ index }) => ({ node, place: index, from: from + index })));
+      whole = passage.start <= at && passage.end >= at + block.raw.length;
+      for (const quote of quotes) if (!mark(nodes, placed, source, quote, "quote")) markRows(table.rows, quote, "quote");
+      if (!whole) markRows(table.rows, passage, "passage-mark");
+    } else if (inside) {
       let placed = following(nodes, block.raw, at);
       if (!placed) {
         nodes.replaceChildren(asWritten(block.raw));
@@ -70,10 +88,11 @@ function made(source, passage, quotes) {
 
 /** @param {string} text */
 function asWritten(text) {
-  const shown = document.createElement("p");
+  const made = document.createDocumentFragment();
+  const shown = made.appendChild(document.createElement("p"));
   shown.className = "as-written";
   shown.textContent = text;
-  return shown;
+  return made;
 }
 
 /** A letter or digit that is shown: in which node and where, and where it stands in the source.
@@ -124,19 +143,26 @@ function following(nodes, raw, at) {
   return found;
 }
 
+/** Mark the rows of a sheet that a stretch touches. @param {ReturnType<typeof tableOf>["rows"]} rows
+ *  @param {Stretch} stretch @param {"quote" | "passage-mark"} name */
+function markRows(rows, { start, end }, name) {
+  for (const { row, from, to } of rows) if (start < to && end > from) row.classList.add(name);
+}
+
 /**
  * Mark a stretch of the source where its letters are shown: whole rows of a table, but for a quotation from one cell.
+ * Tell whether any is shown.
  * @param {Node} nodes @param {Letter[]} placed @param {string} source @param {Stretch} stretch
  * @param {"quote" | "passage-mark"} name
  */
 function mark(nodes, placed, source, stretch, name) {
   const meant = placed.filter(({ from }) => from >= stretch.start && from < stretch.end);
-  if (!meant.length) return;
+  if (!meant.length) return false;
   const cells = new Set(meant.map(({ node }) => node.parentElement?.closest("td, th")));
   const [cell] = cells;
   if (cell && (cells.size > 1 || name === "passage-mark")) {
     for (const each of cells) each?.closest("tr")?.classList.add(name);
-    return;
+    return true;
   }
   const [first, last] = [meant[0], meant[meant.length - 1]];
   // signs beside the letters belong to it as far as the stretch has them
@@ -164,6 +190,7 @@ function mark(nodes, placed, source, stretch, name) {
     from = 0;
   }
   for (const piece of pieces) wrap(placed, piece, name);
+  return true;
 }
 
 /** Put a piece of a text into a mark, and let its letters know where they are then.

@@ -3,7 +3,7 @@
 import { About } from "./about.js";
 import { Problem, get, query, send } from "./api.js";
 import { Chunks } from "./chunks.js";
-import { Formatted, isMarkdown } from "./formatted.js";
+import { Formatted, isMarkdown, isSheet } from "./formatted.js";
 import { t } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { computed, html, signal, useEffect, useLayoutEffect, useRef, useState } from "./lib.js";
@@ -193,7 +193,8 @@ function DocumentText({ about, place }) {
   if (problem) return html`<${Trouble} problem=${problem} />`;
   if (!found) return html`<${Waiting} />`;
   const formatted = isMarkdown(about.source);
-  const text = formatted && asWritten.value ? flowing(found.text) : found.text;
+  const sheet = isSheet(about.source); // whose lines are values
+  const text = formatted && asWritten.value && !sheet ? flowing(found.text) : found.text;
   const start = place.start === null ? 0 : unitsAt(text, place.start);
   const end = place.end === null ? start : unitsAt(text, place.end);
   const gone = place.start !== null && start >= text.length;
@@ -212,7 +213,7 @@ function DocumentText({ about, place }) {
     ${formatted && html`<label class="check as-written-too"><input type="checkbox" checked=${asWritten.value} onChange=${(event) => (asWritten.value = event.currentTarget.checked)} /><span>${t.asWritten}</span></label>`}
     ${gone && html`<p class="note">${t.passageGone}</p>`}
     ${from > 0 && html`<button class="button" onClick=${() => setWhole(true)}>${t.more}</button>`}
-    ${formatted && !asWritten.value ? html`<${Formatted} text=${text} from=${blockAt(text, from)} to=${to} passage=${marked ? { start, end } : null} quotes=${quotes} />` : html`<div class="text" dir="auto">${marked ? [shown(from, start), html`<mark class="passage-mark" ref=${quotes.length ? null : mark}>${pieces}${shown(at, end)}</mark>`, shown(end, to)] : shown(from, to)}</div>`}
+    ${formatted && !asWritten.value ? html`<${Formatted} text=${text} sheet=${sheet} from=${blockAt(text, from)} to=${to} passage=${marked ? { start, end } : null} quotes=${quotes} />` : html`<div class="text" dir="auto">${marked ? [shown(from, start), html`<mark class="passage-mark" ref=${quotes.length ? null : mark}>${pieces}${shown(at, end)}</mark>`, shown(end, to)] : shown(from, to)}</div>`}
     ${to < text.length && html`<button class="button" onClick=${() => setWhole(true)}>${t.more}</button>`}
   </div>`;
 }

@@ -223,3 +223,82 @@ def test_a_long_one_is_shown_around_the_passage_and_then_whole(browser: Browser)
         page.tab.get_by_role("button", name="More").first.click()
         page.tab.get_by_role("heading", name="Part 3", exact=True).wait_for()
         assert quotes_of(page) == ["It is number 200."]
+
+
+SHEET = """# Fees 2026
+
+Month: January
+Fees: 4200
+Crane: 0
+
+Month: February
+Crane: 150: by hand
+Bar: 280
+2026: *
+
+Berth: 1
+Boat: Alma 🚢
+
+Berth: 2
+Boat: <img src=x onerror=wasRun()>
+
+Payable within: 30 days
+
+Without a name
+at all
+"""
+
+
+@pytest.fixture
+def _sheet(monkeypatch: pytest.MonkeyPatch) -> None:
+    known(monkeypatch, "fees.xlsx")
+
+
+@pytest.mark.usefixtures("_sheet")
+def test_rows_of_a_sheet_are_shown_as_tables(browser: Browser) -> None:
+    with opened(browser, SHEET) as page:
+        shown = page.tab.locator(".viewer .text")
+        assert shown.locator("h3").inner_text() == "Fees 2026"
+        rows = "(all) => all.map((row) => [...row.cells].map((cell) => cell.textContent))"
+        assert shown.locator("tr").evaluate_all(rows) == [
+            ["Month", "Fees", "Crane", "Bar", "2026"],
+            ["January", "4200", "0", "", ""],
+            ["February", "", "150: by hand", "280", "*"],
+            ["Berth", "Boat"],
+            ["1", "Alma 🚢"],
+            ["2", "<img src=x onerror=wasRun()>"],
+        ]
+        assert shown.locator("table").count() == 2
+        lines = shown.locator(".as-written").all_inner_texts()
+        assert lines == ["Payable within: 30 days", "Without a name\nat all"]
+        assert page.seriously_wrong() == []
+        page.tab.get_by_label("As it is written").check()
+        assert "Month: January\nFees: 4200\nCrane: 0\n\n" in page.tab.locator(".viewer .text").inner_text()
+
+
+@pytest.mark.usefixtures("_sheet")
+@pytest.mark.parametrize(
+    ("quote", "words", "rows"),
+    [
+        ("Crane: 150: by hand", ["150: by hand"], []),
+        ("4200", ["4200"], []),
+        ("Month: February\nCrane: 150: by hand\nBar: 280", [], ["February\t\t150: by hand\t280\t*"]),
+        ("2026: *", [], ["February\t\t150: by hand\t280\t*"]),  # no letter of it is shown in the row
+        ("Alma 🚢", ["Alma 🚢"], []),
+        ("Payable within: 30 days", ["Payable within: 30 days"], []),
+    ],
+)
+def test_what_is_quoted_of_a_sheet_is_marked(browser: Browser, quote: str, words: list[str], rows: list[str]) -> None:
+    with opened(browser, SHEET, marked=SHEET.strip(), quotes=(quote,)) as page:
+        assert quotes_of(page) == words
+        assert page.tab.locator(".viewer tr.quote").all_inner_texts() == rows
+        assert page.tab.locator(".viewer .blocks").count() == 1  # all of it is the passage
+
+
+@pytest.mark.usefixtures("_sheet")
+def test_a_row_of_a_sheet_is_marked_alone(browser: Browser) -> None:
+    passage = "Month: February\nCrane: 150: by hand\nBar: 280\n2026: *\n\nBerth: 1\nBoat: Alma 🚢"
+    with opened(browser, SHEET, marked=passage) as page:
+        marked = page.tab.locator(".viewer tr.passage-mark")
+        assert [each.split("\t")[0] for each in marked.all_inner_texts()] == ["February", "1"]
+        assert page.tab.locator(".viewer .blocks").count() == 0
