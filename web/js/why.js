@@ -64,7 +64,7 @@ function Passages({ turn, citations, done, onOpen }) {
       <th scope="row">${may("documents:read") || each.outcome === "given"
         ? html`<button class="link" onClick=${(event) => openRow(each, event.currentTarget)}>${each.outcome === "given" ? html`<span class="number">${each.citation}</span>` : html`<span class="number none" aria-hidden="true">–</span>`}${each.title}</button>`
         : each.title}<small>${placeOf(each)}</small></th>
-      ${kinds.map((kind) => html`<td class="figure">${each.scores?.[kind] === undefined ? t.scoreNone : score(each.scores[kind])}${each.ranks?.[kind] ? html`<small title=${t.rank(each.ranks[kind])}>${t.nth(count(each.ranks[kind]))}</small>` : ""}</td>`)}
+      ${kinds.map((kind) => html`<td class="figure" data-name=${t.scores[kind]}>${each.scores?.[kind] === undefined ? t.scoreNone : score(each.scores[kind])}${each.ranks?.[kind] ? html`<small title=${t.rank(each.ranks[kind])}>${t.nth(count(each.ranks[kind]))}</small>` : ""}</td>`)}
       <td><small>${fate(each)}</small></td>
     </tr>`)}</tbody>
   </table></div>

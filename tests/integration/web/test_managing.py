@@ -13,7 +13,14 @@ from pydantic import SecretStr
 from support import scripted as scripts
 from support import scripted_documents
 from support.browser import Browser, Watched, open_browser
-from support.scripted import Scripted, ScriptedDocumentTexts, ScriptedState, running, scripted_app
+from support.scripted import (
+    Scripted,
+    ScriptedCollectionCatalog,
+    ScriptedDocumentTexts,
+    ScriptedState,
+    running,
+    scripted_app,
+)
 from support.scripted_documents import DEAD_JOB, DONE_JOB, NOW, ScriptedCollections
 
 from config.settings import AuthSettings
@@ -21,6 +28,7 @@ from server.limits.overview import BudgetState, LimitsOverview
 from server.process.connections import Connections
 from server.process.probes import DependencyState
 from server.services.jobs import JobWatchers
+from storage.collections.collections import CollectionInfo
 from storage.collections.generations import GenerationInfo
 from storage.cursors import Page
 from storage.documents.text import ChunkInfo, DocumentText
@@ -684,3 +692,54 @@ def test_on_a_narrow_screen_the_chosen_links_are_in_view(browser: Browser) -> No
         for name in (".sections", ".tabs"):
             box = page.tab.locator(f"{name} [aria-current]").bounding_box()
             assert 0 <= box["x"] <= box["x"] + box["width"] <= 390, name
+
+
+class TwoCollections(ScriptedCollectionCatalog):
+    """The collection in two languages, and one beside it, so that there is something to choose."""
+
+    async def list(self, *, limit: int, cursor: str | None = None) -> Page[CollectionInfo]:  # noqa: ARG002
+        of_two = replace(scripts.COLLECTION, language="english/german")
+        return Page((of_two, replace(scripts.COLLECTION, name="harbour")), None)
+
+
+def app_of_two() -> Scripted:
+    made = app_of()
+    made.runtime.collection_catalog = TwoCollections()
+    return made
+
+
+@pytest.mark.parametrize("width", [390, 320])
+def test_on_a_telephone_all_views_are_in_sight_and_stay_where_they_are(browser: Browser, width: int) -> None:
+    with (
+        running(app_of_two().app) as server,
+        browser.page(server.url, language="de-DE", **(PHONE | {"width": width})) as page,
+    ):
+        places = set()
+        for view in ("", "documents", "collections", "quality", "operate"):
+            page.tab.goto(f"{server.url}/#/{view}")
+            page.tab.locator("h1").first.wait_for()
+            boxes = [each.bounding_box() for each in page.tab.locator(".tabs a").all()]
+            assert len(boxes) == 5
+            assert all(0 <= box["x"] <= box["x"] + box["width"] <= width for box in boxes), view
+            places.add(tuple((box["x"], box["y"]) for box in boxes))
+        assert len(places) == 1
+        assert page.tab.locator(".collection").count() == 0  # which the first views have
+
+
+def test_on_a_telephone_no_score_is_cut(browser: Browser) -> None:
+    with running(app_of().app) as server, browser.page(server.url, language="de-DE", **PHONE) as page:
+        page.ask("How do I change the port?")
+        page.tab.locator(".why summary").click()
+        cells = page.tab.locator(".scores td")
+        cells.first.wait_for()
+        assert all(box["x"] + box["width"] <= 390 for box in (each.bounding_box() for each in cells.all()))
+        scores = "(all) => all.map((each) => getComputedStyle(each, '::before').content)"
+        assert "Bedeutung" in cells.evaluate_all(scores)[0]
+        assert sticks_out(page) <= 0
+
+
+def test_headings_of_usage_are_of_one_typeface(browser: Browser) -> None:
+    with running(app_of().app) as server, browser.page(server.url, path="/#/operate/usage") as page:
+        page.tab.get_by_role("heading", name="Budgets").wait_for()
+        families = "(all) => [...new Set(all.map((each) => getComputedStyle(each).fontFamily))]"
+        assert len(page.tab.locator("main :is(h1, h2, h3)").evaluate_all(families)) == 1
