@@ -120,7 +120,12 @@ function Options() {
   useEffect(() => {
     const before = document.activeElement;
     frame.current?.showModal();
-    return () => void (before instanceof HTMLElement && before.focus());
+    addEventListener("hashchange", away); // what is set here changes the address without it
+    return () => {
+      removeEventListener("hashchange", away);
+      away();
+      if (before instanceof HTMLElement) before.focus();
+    };
   }, []);
   const found = params.value;
   const rows = filtersOf(found.get("filters"));

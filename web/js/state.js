@@ -2,13 +2,33 @@
 import { get } from "./api.js";
 import { computed, effect, signal } from "./lib.js";
 
+/** What paths begin with: of asking, of conversations, of the other views. */
+const VIEWS = ["", "c", "documents", "collections", "quality", "operate"];
 /** The part of the address behind `#`: a path and its parameters. */
 const place = signal(read());
-window.addEventListener("hashchange", () => (place.value = read()));
+window.addEventListener("hashchange", () => (place.value = read(place.value.params.get("collection"))));
 
-function read() {
+/** Read the address. One that leads nowhere becomes that of asking. @param {string | null} collection which was shown before */
+function read(collection = null) {
   const [path, search = ""] = location.hash.replace(/^#/, "").split("?");
-  return { path: path || "/", params: new URLSearchParams(search) };
+  const params = new URLSearchParams(search);
+  if (path === "" || isKnown(path)) return { path: path || "/", params };
+  if (collection && !params.has("collection")) params.set("collection", collection);
+  history.replaceState(null, "", hashOf("/", params));
+  return { path: "/", params };
+}
+
+/** @param {string} path */
+function isKnown(path) {
+  const [before, view, id = ""] = path.split("/");
+  if (view === "c" && /%(?![0-9a-f]{2})/i.test(id)) return false;
+  return before === "" && VIEWS.includes(view);
+}
+
+/** @param {string} path @param {URLSearchParams} params */
+function hashOf(path, params) {
+  const text = params.toString();
+  return `#${path}${text ? `?${text}` : ""}`;
 }
 
 export const path = computed(() => place.value.path);
@@ -21,8 +41,7 @@ export function go({ path: to = place.value.path, set = {}, push = false }) {
     if (value === null || value === "") next.delete(name);
     else next.set(name, value);
   }
-  const text = next.toString();
-  const hash = `#${to}${text ? `?${text}` : ""}`;
+  const hash = hashOf(to, next);
   if (hash === location.hash) return;
   history[push ? "pushState" : "replaceState"](null, "", hash);
   place.value = { path: to, params: next };

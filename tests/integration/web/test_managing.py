@@ -743,3 +743,34 @@ def test_headings_of_usage_are_of_one_typeface(browser: Browser) -> None:
         page.tab.get_by_role("heading", name="Budgets").wait_for()
         families = "(all) => [...new Set(all.map((each) => getComputedStyle(each).fontFamily))]"
         assert len(page.tab.locator("main :is(h1, h2, h3)").evaluate_all(families)) == 1
+
+
+@pytest.mark.parametrize("address", ["#/nonsense", "#nonsense", "#/nonsense/of/mine?doc=", "#/c/100%"])
+def test_an_address_that_leads_nowhere_becomes_that_of_asking(browser: Browser, address: str) -> None:
+    with (
+        running(app_of_two().app) as server,
+        browser.page(server.url, path="/#/documents?collection=harbour", refusals=(404,)) as page,
+    ):
+        page.tab.get_by_role("heading", name="Documents").wait_for()
+        page.tab.evaluate("(hash) => { location.hash = hash; }", address)
+        page.tab.get_by_text("3 documents in “harbour”").wait_for()
+        assert page.tab.evaluate("location.hash").replace("doc=&", "") == "#/?collection=harbour"
+        page.tab.goto(f"{server.url}/?fresh{address.removesuffix('?doc=')}")
+        page.tab.get_by_text("3 documents in “default”").wait_for()
+        assert page.tab.evaluate("location.hash") == "#/"
+
+
+def test_the_drawer_of_options_closes_where_another_view_is_opened(browser: Browser) -> None:
+    with running(app_of().app) as server, browser.page(server.url, refusals=(404,)) as page:
+        for address in ("#/documents", "#/c/0b1f6f0e", "#/operate"):
+            page.tab.goto(f"{server.url}/#/")
+            page.tab.locator("[aria-haspopup=dialog]").click()
+            page.tab.get_by_role("dialog").get_by_label("Passages").fill("5")
+            page.tab.keyboard.press("Tab")
+            assert "k=5" in page.tab.url
+            assert page.tab.get_by_role("dialog").count() == 1
+            page.tab.evaluate("(hash) => { location.hash = hash; }", address)
+            page.tab.get_by_role("dialog").wait_for(state="detached")
+            page.tab.evaluate("location.hash = '#/'")
+            page.tab.locator(".composer").wait_for()
+            assert page.tab.get_by_role("dialog").count() == 0
