@@ -7,7 +7,7 @@ import { html, signal, useEffect, useRef, useState } from "./lib.js";
 import { Trouble, Waiting, Warnings, useProblem } from "./parts.js";
 import { collection, go, loadCollections, may, params, said, toast } from "./state.js";
 import { Uploads, arrived, start, startAll, takeUp, uploads } from "./uploads.js";
-import { openDocument } from "./viewer.js";
+import { openDocument, opened } from "./viewer.js";
 
 const PAGE = 100;
 const BLOCK = 25; // rows that are shown, or not, together
@@ -112,7 +112,7 @@ function Rows({ items, here, setBlocks }) {
   if (height) return html`<tbody ref=${frame}><tr aria-hidden="true"><td colspan="6" class="far" style=${{ height: `${height}px` }}></td></tr></tbody>`;
   return html`<tbody ref=${frame}>${items.map((each) => html`<tr key=${each.id} class=${leaving.value.has(each.id) ? "leaving" : ""}>
       <th scope="row">
-        <button class="link" dir="auto" aria-label=${t.open(each.title)} onClick=${(event) => openDocument(each.id, { collection: here, from: event.currentTarget })}>${each.title}</button>
+        <button class="link" dir="auto" aria-label=${t.open(each.title)} aria-current=${opened.value?.id === each.id && opened.value.collection === here ? "true" : null} onClick=${(event) => openDocument(each.id, { collection: here, from: event.currentTarget })}>${each.title}</button>
         ${each.source !== each.title && html`<small dir="auto">${each.source}</small>`}
         ${each.warnings.length > 0 && html`<${Warnings} warnings=${each.warnings} />`}
       </th>

@@ -774,3 +774,15 @@ def test_the_drawer_of_options_closes_where_another_view_is_opened(browser: Brow
             page.tab.evaluate("location.hash = '#/'")
             page.tab.locator(".composer").wait_for()
             assert page.tab.get_by_role("dialog").count() == 0
+
+
+def test_the_document_that_is_open_is_the_current_one_of_the_list(browser: Browser) -> None:
+    with running(app_of().app) as server, browser.page(server.url, path="/#/documents") as page:
+        opened(page, "Text", "Page 2")
+        current = page.tab.locator(".list [aria-current]")
+        assert current.all_inner_texts() == ["Page 2"]
+        grounds = "(rows) => new Set(rows.map((row) => getComputedStyle(row).backgroundColor)).size"
+        assert page.tab.locator(".list tbody tr").evaluate_all(grounds) == 2
+        assert page.seriously_wrong() == []
+        page.tab.get_by_role("button", name="Close").click()
+        assert current.count() == 0
