@@ -61,6 +61,7 @@ function Line({ line }) {
   const [name, kind] = about(line);
   const facts = [
     [t.when, whenExact(line.at)],
+    [t.action, line.action],
     [t.auditObject, line.object],
     [t.subject, line.actor_tenant === line.tenant ? line.subject : `${line.subject} (${line.actor_tenant})`],
     [t.keyId, line.key_name ? `${line.key_name} (${line.key})` : line.key],
@@ -71,7 +72,7 @@ function Line({ line }) {
   return html`<li><details>
     <summary>
       <time class="quiet" datetime=${line.at}>${whenExact(line.at)}</time>
-      <code class="action">${line.action}</code>
+      <span class="action" title=${line.action}>${inWords(t.auditAction, line.action)}</span>
       <span class="object" dir="auto" title=${unturned(line.object)}>${unturned(name)}${kind && html` <small>${unturned(kind)}</small>`}</span>
       <span class="who" dir="auto">${unturned(line.subject)}</span>
       ${line.outcome !== "success" && html`<span class="badge bad">${t.auditOutcome[line.outcome]}</span>`}

@@ -1,7 +1,7 @@
 // A collection's generations: which answers, how a build is doing, what its gate said; activating and going back.
 import { get, query, send } from "./api.js";
 import { Pairs } from "./charts.js";
-import { count, size, t, when } from "./i18n.js";
+import { count, languageName, size, t, when } from "./i18n.js";
 import { Icon } from "./icons.js";
 import { html, useState } from "./lib.js";
 import { Confirm, Trouble, Waiting, useProblem, useRepeated } from "./parts.js";
@@ -77,7 +77,7 @@ function Generation({ generation: each, active, onChoose }) {
     <dl class="facts">
       <dt>${t.documents}</dt><dd>${count(each.documents)} · ${t.nChunks(each.chunks, count(each.chunks))} · ${size(each.bytes)}</dd>
       <dt>${t.embeddingModel}</dt><dd>${each.embedding_model} · ${t.dimensions(count(each.dimension))}</dd>
-      <dt>${t.chunking}</dt><dd>${t.chunkingSaid(count(each.chunk_tokens), count(each.chunk_overlap), each.language)}</dd>
+      <dt>${t.chunking}</dt><dd>${t.chunkingSaid(count(each.chunk_tokens), count(each.chunk_overlap), languageName(each.language))}</dd>
       <dt>${t.since}</dt><dd>${times(each)}</dd>
       ${failed > 0 && html`<dt>${t.buildFailed}</dt><dd class="wrong">${t.nDocuments(failed, count(failed))}</dd>`}
       ${kept && kept !== gate?.reason && each.state === "ready" && html`<dt>${t.keptBecause}</dt><dd dir="auto">${kept}</dd>`}
@@ -115,7 +115,7 @@ function WhatHappens({ chosen, active }) {
   return html`<ul class="consequences">
     <li>${t.willAnswer(t.nDocuments(chosen.documents, count(chosen.documents)), t.nChunks(chosen.chunks, count(chosen.chunks)))}${active && chosen.documents !== active.documents ? ` ${t.insteadOf(count(active.documents))}` : ""}</li>
     <li>${same ? t.sameModel(chosen.embedding_model) : t.otherModel(active?.embedding_model ?? t.scoreNone, chosen.embedding_model)}</li>
-    ${!cut && active && html`<li>${t.otherChunking(count(active.chunk_tokens), count(chosen.chunk_tokens), chosen.language)}</li>`}
+    ${!cut && active && html`<li>${t.otherChunking(count(active.chunk_tokens), count(chosen.chunk_tokens), languageName(chosen.language))}</li>`}
     ${gate && !gate.passed && html`<li class="wrong">${t.gateSaysNo}</li>`}
     <li>${t.carriesOver}</li>
     ${active && html`<li>${t.staysAndBack(active.name)}</li>`}

@@ -16,8 +16,8 @@ const place = (navigator.languages ?? []).find((each) => each.toLowerCase().star
 const CODES = { arabic: "ar", armenian: "hy", basque: "eu", catalan: "ca", danish: "da", dutch: "nl", english: "en", finnish: "fi", french: "fr", german: "de", greek: "el", hindi: "hi", hungarian: "hu", indonesian: "id", irish: "ga", italian: "it", lithuanian: "lt", nepali: "ne", norwegian: "no", portuguese: "pt", romanian: "ro", russian: "ru", serbian: "sr", spanish: "es", swedish: "sv", tamil: "ta", turkish: "tr", yiddish: "yi" };
 const languages = new Intl.DisplayNames(place, { type: "language" });
 
-/** A language's name in the reader's. @param {string} name as PostgreSQL's text search has it */
-export const languageName = (name) => (name in CODES ? (languages.of(CODES[/** @type {keyof typeof CODES} */ (name)]) ?? name) : name);
+/** A language's name in the reader's, of several each. @param {string} name as PostgreSQL's text search has it: `english/german` */
+export const languageName = (name) => name.split("/").map((each) => (Object.hasOwn(CODES, each) ? (languages.of(CODES[/** @type {keyof typeof CODES} */ (each)]) ?? each) : each)).join("/");
 
 const whole = new Intl.NumberFormat(place);
 const parts = new Intl.NumberFormat(place, { maximumFractionDigits: 3 });

@@ -25,9 +25,9 @@ export function Why({ turn, onOpen }) {
         <span>${inWords(t.timing, name)}</span><span class="bar"><i style=${{ width: `${total ? Math.max(1, (100 * ms) / total) : 0}%` }}></i></span><span class="figure">${duration(ms)}</span></li>`)}</ul></dd>`}
       ${usage && html`<dt>${t.tokens}</dt><dd>${t.tokensSaid(count(usage.prompt_tokens), count(usage.completion_tokens))}${usage.is_estimate ? ` (${t.estimated})` : ""}</dd>`}
       ${done.cost_usd !== null && done.cost_usd !== undefined && html`<dt>${t.cost}</dt><dd>$${done.cost_usd.toPrecision(3)}</dd>`}
-      ${done.model && html`<dt>${t.model}</dt><dd>${done.model}</dd>`}
-      ${engine && html`<dt>${t.engine}</dt><dd>${engine.name}</dd>`}
-      ${rerank && html`<dt>${t.rerank}</dt><dd>${rerank.applied ? t.rerankSaid(rerank.model, count(rerank.candidates)) : t.rerankNot(rerank.reason ?? "")}</dd>`}
+      ${done.model && html`<dt>${t.model}</dt><dd>${inWords(t.modelName, done.model)}</dd>`}
+      ${engine && html`<dt>${t.engine}</dt><dd>${inWords(t.modes, engine.name)}</dd>`}
+      ${rerank && html`<dt>${t.rerank}</dt><dd>${rerank.applied ? t.rerankSaid(rerank.model, count(rerank.candidates)) : t.rerankNot(inWords(t.rerankReason, rerank.reason ?? ""))}</dd>`}
       ${searched.length > 0 && html`<dt>${t.searchedFor}</dt><dd>${searched.map((each) => html`<p dir="auto">${each}</p>`)}</dd>`}
       ${engine && engine.notes.length > 0 && html`<dt>${t.notes}</dt><dd>${engine.notes.map((each) => html`<p dir="auto">${each}</p>`)}</dd>`}
       ${done.generation && html`<dt>${t.generation}</dt><dd>${done.generation}</dd>`}

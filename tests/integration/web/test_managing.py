@@ -499,7 +499,10 @@ def test_the_record_is_filtered_and_what_is_in_it_does_not_run(
 def test_the_record_tells_names_with_their_ids_behind_them(browser: Browser) -> None:
     made = app_of()
     objects = ("document:default/doc-1", "document:default/gone-1", "generation:default/2", "tenant:acme", "GET /x")
-    made.runtime.audit.lines = tuple(replace(scripts.LINE, object=each) for each in objects)
+    actions = ("collection.create", "document.delete", "mine.tidy", "key.rotate", "access.deny")
+    made.runtime.audit.lines = tuple(
+        replace(scripts.LINE, object=each, action=action) for each, action in zip(objects, actions, strict=True)
+    )
     with running(made.app) as server, browser.page(server.url, path="/#/operate/audit", language="de-DE") as page:
         found = page.tab.locator(".audit .object")
         found.first.wait_for()
@@ -510,6 +513,15 @@ def test_the_record_tells_names_with_their_ids_behind_them(browser: Browser) -> 
             "acme Mandant",
             "GET /x",
         ]
+        assert page.tab.locator(".audit .action").all_inner_texts() == [
+            "Sammlung angelegt",
+            "Dokument gelöscht",
+            "mine.tidy",
+            "Schlüssel erneuert",
+            "Zugriff abgewiesen",
+        ]
+        page.tab.locator(".audit summary").first.click()
+        assert "collection.create" in page.tab.locator(".audit .facts").first.inner_text()
         assert found.evaluate_all("(all) => all.map((each) => each.title)") == list(objects)
         tops = page.tab.locator(".controls select, .controls input").evaluate_all(
             "(all) => all.map((each) => [each.getBoundingClientRect().top, each.getBoundingClientRect().height])"
@@ -786,3 +798,13 @@ def test_the_document_that_is_open_is_the_current_one_of_the_list(browser: Brows
         assert page.seriously_wrong() == []
         page.tab.get_by_role("button", name="Close").click()
         assert current.count() == 0
+
+
+def test_languages_are_named_in_the_readers(browser: Browser) -> None:
+    with (
+        running(app_of_two().app) as server,
+        browser.page(server.url, path="/#/collections", language="de-DE") as page,
+    ):
+        page.tab.get_by_text("Englisch/Deutsch").wait_for()
+        page.tab.goto(f"{server.url}/#/collections/default")
+        page.tab.get_by_text("256 Tokens, 32 wiederholt · Englisch").first.wait_for()

@@ -14,7 +14,7 @@ from support.browser import Browser, open_browser
 from support.scripted import CITATION, DONE, HAPPY, SOURCES, Hang, Scripted, running, scripted_app
 
 from config.settings import AuthSettings
-from server.answers import Candidate, Explanation, Outcome, Token
+from server.answers import Candidate, Explanation, Outcome, Reranked, Token
 from server.engines.models.errors import ModelUnavailable
 
 REQUIRED = AuthSettings(mode="required", bootstrap_key=SecretStr("b" * 40), failed_logins=100_000)
@@ -478,3 +478,18 @@ def test_each_language_has_every_string(browser: Browser) -> None:
         english, german = page.tab.evaluate(names, build)
         assert english == german
         assert len(english) > 100
+
+
+def test_why_tells_in_the_readers_language_that_no_model_was_asked(browser: Browser) -> None:
+    reranked = Reranked(applied=False, model="m", candidates=1, reason="circuit-open")
+    quoted = replace(DONE, finish_reason="extractive", model="extractive", usage=None)
+    with (
+        running(app_of(replace(SOURCES, rerank=reranked), Token("Set it [1]."), quoted).app) as server,
+        browser.page(server.url, language="de-DE") as page,
+    ):
+        page.ask("How do I change the port?")
+        page.tab.get_by_text("Warum diese Antwort").click()
+        facts = page.tab.locator(".why dl").inner_text()
+        assert "keines: aus den Dokumenten zitiert" in facts
+        assert "nicht angewandt: zu oft gescheitert, pausiert" in facts
+        assert "extractive" not in facts
