@@ -142,7 +142,7 @@ async def test_an_embedding_model_answers_from_its_process_and_is_replaced():
         with pytest.raises(EmbeddingFailed, match="SIGSEGV"):
             await model.texts(["!die"])
         assert (await served(lambda: model.query("where?"))).shape == (3,)
-        with pytest.raises(Exception, match="did not answer within 3 s|is being replaced"):
+        with pytest.raises(Exception, match=r"did not answer within 3 s|is being replaced"):
             await model.texts(["!hold"])
         assert (await served(lambda: model.texts(["again"]))).shape == (1, 3)
     finally:
