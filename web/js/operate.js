@@ -71,7 +71,7 @@ function Dependency({ name, state }) {
     ? state.facts?.note ? ["warn", t.ails] : ["good", t.works]
     : state.required ? ["bad", t.broken]
     : /^model( |$)/.test(name) ? ["bad", t.unanswered] // the server is ready even so: passages are found without it
-    : ["warn", t.limps];
+    : ["warn", name === "embedding" ? t.keywordsAlone : t.limps];
   return html`<li class=${`card dependency ${kind}`}>
     <h3><${Icon} name=${kind === "good" ? "check" : "warn"} />${inWords(t.dependency, name)}</h3>
     <p class="state-name">${told}</p>

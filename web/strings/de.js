@@ -282,6 +282,7 @@ export default /** @satisfies {typeof import("./en.js").default} */ ({
   works: "geht",
   broken: "geht nicht und wird gebraucht",
   unanswered: "geht nicht; bis es wieder geht, wird keine Frage beantwortet",
+  keywordsAlone: "geht nicht; beantwortet werden nur Fragen nach Stichwörtern",
   limps: "geht nicht; Antworten kommen auch so",
   ails: "geht, aber nicht, wie es soll",
   dependency: { database: "Datenbank", schema: "Schema", embedding: "Embedding-Modell", model: "Sprachmodell", disk: "Platte", redis: "Redis", rerank: "Reranker", generations: "Generationen", audit: "Protokoll", workers: "Prozesse", connections: "Verbindungen" },

@@ -283,6 +283,7 @@ export default /** @satisfies {Page.Strings} */ ({
   works: "works",
   broken: "down, and needed",
   unanswered: "down; questions are not answered until it is back",
+  keywordsAlone: "down; only keyword questions are answered",
   limps: "down; answers go on without it",
   ails: "works, but not as it should",
   dependency: { database: "Database", schema: "Schema", embedding: "Embedding model", model: "Language model", disk: "Disk", redis: "Redis", rerank: "Reranker", generations: "Generations", audit: "Audit record", workers: "Processes", connections: "Connections" },

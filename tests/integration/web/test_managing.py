@@ -674,6 +674,7 @@ def test_health_is_told_in_the_readers_language(browser: Browser) -> None:
         "rerank": DependencyState(
             ok=False, detail="its breaker is open", required=False, facts={"provider": "tei", "model": "m"}
         ),
+        "embedding": DependencyState(ok=False, detail="unreachable", required=False),
         "model big": DependencyState(ok=True, detail="x", facts={"provider": "p", "model": "m", "note": "key refused"}),
     }
     made = app_of()
@@ -684,7 +685,7 @@ def test_health_is_told_in_the_readers_language(browser: Browser) -> None:
     made.runtime.health = health
     with running(made.app) as server, browser.page(server.url, path="/#/operate", language="de-DE") as page:
         cards = page.tab.locator(".dependency")
-        cards.nth(6).wait_for()
+        cards.nth(7).wait_for()
         assert [each.get_attribute("class").split()[-1] for each in cards.all()].count("good") == 4
         details = [each.split("\n")[-1] for each in cards.all_inner_texts()]
         assert details == [
@@ -694,8 +695,10 @@ def test_health_is_told_in_the_readers_language(browser: Browser) -> None:
             "qwen (auf dieser Maschine)",
             "höchstens 27; PostgreSQL erlaubt 97, genug für 3 solche Server",
             "its breaker is open",
+            "unreachable",
             "m: key refused",
         ]
+        assert "nur Fragen nach Stichwörtern" in cards.nth(6).inner_text()
 
 
 def test_on_a_narrow_screen_the_chosen_links_are_in_view(browser: Browser) -> None:
