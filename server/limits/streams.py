@@ -12,6 +12,7 @@ import structlog
 
 from config.errors import FootnoteError
 from config.telemetry.metrics import LIMIT_REFUSALS
+from server.answers import Done
 from server.errors import RateLimited
 from server.limits.effective import Asking, EffectiveLimits, asking
 from server.waiting.background import Background
@@ -55,12 +56,15 @@ class StreamSlots:
             slot = await self._begun(_holder(who, limits)) if is_bounded else None
             try:
                 async for event in given:
+                    if slot is not None and isinstance(event, Done):
+                        # whoever asks again after this event is not refused for this stream's sake
+                        ended = self._ending.start(self._streams.end(who.tenant, slot))
+                        slot = None
+                        await asyncio.wait({ended}, timeout=ENDING_SECONDS)
                     yield event
             finally:
-                # a stream that is cut is cancelled, and nothing can be awaited here
-                ended = None if slot is None else self._ending.start(self._streams.end(who.tenant, slot))
-            if ended is not None:  # whoever asks again after a stream's end is not refused for its sake
-                await asyncio.wait({ended}, timeout=ENDING_SECONDS)
+                if slot is not None:  # a stream that is cut is cancelled, and nothing can be awaited here
+                    self._ending.start(self._streams.end(who.tenant, slot))
 
     async def close(self) -> None:
         """Wait until what has ended counts no more."""

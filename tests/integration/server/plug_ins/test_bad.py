@@ -105,7 +105,7 @@ def test_a_plug_in_that_sleeps_holds_nothing_but_its_own_threads(served):
 
 
 def test_threads_that_do_not_return_are_counted_and_then_the_plug_in_is_unavailable(served):
-    stuck = engine("engines.Sleeper", arguments={"seconds": 4}, timeout=0.3, threads=2)
+    stuck = engine("engines.Sleeper", arguments={"seconds": 12}, timeout=0.3, threads=2)
     with served(engines=stuck) as http:
         for _ in range(2):
             late = asked(http, "hello")

@@ -135,7 +135,7 @@ async def test_of_several_workers_one_tells_what_is_down(monkeypatch):
     with capture_logs() as lines:
         async with asyncio.timeout(30), Probes(tells=False).repeated(look):
             await over.wait()
-    assert {line["log_level"] for line in lines} == {"debug"}
+    assert {line["log_level"] for line in lines} <= {"debug"}  # which an earlier test may have switched off
 
 
 GIB = 1024**3
