@@ -219,7 +219,7 @@ def _tell(held: RunInHand, outcome: Outcome, error: BaseException | None) -> Non
         "job ended",
         outcome=outcome,
         collection=job.collection,
-        source=job.arguments.get("source"),
+        source=job.source,
         attempt=job.attempts,
         seconds=round(seconds, 3),
         error=type(error).__name__ if error is not None else None,

@@ -125,7 +125,8 @@ def understand(text: str, weights: Sequence[WordWeight], *, words: Words, langua
     """
     asked_in = language_of(text)
     function_words = FUNCTION_WORDS[asked_in or "english"]
-    own = set(words_of(text))
+    in_order = words_of(text)
+    own = set(in_order)
     by_word = {each.word: each for each in weights}
     known = {each.word for each in weights if each.is_known}
     said = {word for word in own if word.lower() in function_words}
@@ -135,7 +136,6 @@ def understand(text: str, weights: Sequence[WordWeight], *, words: Words, langua
     wholes = [each.word for each in weights if each.is_known and not each.word.isalnum()]
     parts = {piece for whole in wholes for piece in _pieces(whole)}
     measures = MEASURE.findall(text)
-    first = next(iter(words_of(text)), "")
     asks_who = _WHO.search(text) is not None
     terms: dict[str, Term] = {}
     for each in weights:
@@ -148,7 +148,7 @@ def understand(text: str, weights: Sequence[WordWeight], *, words: Words, langua
         stem = each.lexeme if each.is_misspelt else lower if not each.word.isalnum() else words.stem(each.word)
         plain = by_word.get(words.plain(each.word), each)
         is_known = each.is_known or plain.is_known
-        if not is_known and _is_function_word(lower, function_words, is_first=each.word == first):
+        if not is_known and _is_function_word(lower, function_words, is_first=each.word == in_order[0]):
             continue
         is_asked_for = is_generic(each.word, stem) or each.word in measures
         weight = max(LEAST_WEIGHT, min(each.weight, plain.weight)) * (GENERIC_WEIGHT if is_asked_for else 1.0)
